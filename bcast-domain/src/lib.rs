@@ -1,0 +1,1 @@
+//! Broadcast domains and the lock-free table that workers read them from.

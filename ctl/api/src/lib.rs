@@ -1,0 +1,1 @@
+//! The control contract: protobuf messages, client, and the validated model.

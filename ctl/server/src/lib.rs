@@ -1,0 +1,1 @@
+//! The control path: request, validate, commit, publish, answer.

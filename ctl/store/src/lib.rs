@@ -1,0 +1,1 @@
+//! Where the broadcast domains live: the store's trait and the embedded store.

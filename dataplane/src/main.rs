@@ -1,0 +1,3 @@
+//! bcastd: the daemon that replicates broadcast frames.
+
+fn main() {}

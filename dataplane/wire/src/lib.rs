@@ -1,0 +1,1 @@
+//! Headers, verdicts, drop reasons and encapsulation: pure functions over bytes.

@@ -1,0 +1,1 @@
+//! The part of DPDK that bcast uses, safe and small.
