@@ -1,0 +1,47 @@
+//! The Internet checksum (RFC 1071).
+//!
+//! Sums are kept in the byte order of the bytes they were read from. One's complement addition does not care which of a
+//! word's bytes is called the high one (RFC 1071 section 2(B)), so nothing is swapped until a checksum is shown to
+//! people, and on the fast path never.
+
+/// The one's complement sum of `bytes`, folded to 16 bits, in wire byte order: `sum(..).to_ne_bytes()` is how it stands in
+/// a packet. An odd last byte counts as if a zero followed it.
+#[must_use]
+#[inline]
+pub fn sum(bytes: &[u8]) -> u16 {
+    let (words, tail) = bytes.as_chunks::<4>();
+    // At most 2^62 bytes of 32-bit words fit a u64 without a carry; no slice is longer.
+    let mut total: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
+    let mut last = [0; 4];
+    for (to, from) in last.iter_mut().zip(tail) {
+        *to = *from;
+    }
+    total += u64::from(u32::from_ne_bytes(last));
+    fold(total)
+}
+
+/// Adds two folded sums. The carry comes back in at the bottom, so the result is folded as well.
+#[must_use]
+#[inline(always)]
+pub const fn add(a: u16, b: u16) -> u16 {
+    let (sum, carry) = a.overflowing_add(b);
+    // Cannot overflow: with a carry, `sum` is at most 0xfffe.
+    sum.wrapping_add(carry as u16)
+}
+
+/// Whether bytes that contain their own checksum are intact (RFC 1071 section 1).
+#[must_use]
+#[inline]
+pub fn verifies(bytes: &[u8]) -> bool {
+    sum(bytes) == 0xffff
+}
+
+/// Folds 64 bits to 16. The one's complement value is the number modulo 65,535, and each step keeps it.
+#[inline]
+const fn fold(total: u64) -> u16 {
+    let total = (total & 0xffff_ffff) + (total >> 32);
+    let total = (total & 0xffff_ffff) + (total >> 32);
+    let total = (total & 0xffff) + (total >> 16);
+    let [a, b, c, ..] = ((total & 0xffff) + (total >> 16)).to_le_bytes();
+    u16::from_le_bytes([a, b]).wrapping_add(c as u16)
+}

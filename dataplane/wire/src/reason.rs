@@ -1,0 +1,106 @@
+//! Why a frame, or one copy of it, went no further.
+
+use core::fmt;
+
+/// Declares an enum of reasons whose list, label and number cannot drift apart.
+macro_rules! reasons {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $label:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every reason, in the order of the checks; `ALL[r.index()] == r`.
+            pub const ALL: [Self; [$($label),+].len()] = [$(Self::$variant),+];
+
+            /// The value of the metric's label `reason`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $label,)+ }
+            }
+
+            /// Position in [`Self::ALL`], to index an array of counters.
+            #[must_use]
+            #[inline]
+            pub const fn index(self) -> usize {
+                self as usize
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a received frame was dropped: one reason, one counter, `bcast_drops_total{reason=...}`.
+    DropReason {
+        /// Shorter than an Ethernet header, or an IPv4 ethertype with fewer than 20 bytes after it.
+        Runt = "runt",
+        /// IP version, header length, options, checksum, total length or TTL 0 (RFC 791 section 3.1).
+        IpHeader = "ip_header",
+        /// More-fragments set, or a fragment offset.
+        IpFragment = "ip_fragment",
+        /// The source is 0/8, 127/8, multicast, broadcast or one of the node's own addresses (RFC 1122 section 3.2.1.3).
+        IpSource = "ip_source",
+        /// GRE truncated, of another version, or with the routing or a reserved bit (RFC 2784, RFC 2890).
+        GreHeader = "gre_header",
+        /// GRE protocol type other than 0x6558, transparent Ethernet bridging.
+        GreProtocol = "gre_protocol",
+        /// GRE without a key, so without a VNI.
+        GreNoKey = "gre_no_key",
+        /// The source is not a registered TEP. Found by the caller.
+        TepUnknown = "tep_unknown",
+        /// There is no such domain. Found by the caller.
+        VniUnknown = "vni_unknown",
+        /// The source is not a member of that domain. Found by the caller.
+        TepNotMember = "tep_not_member",
+        /// A GRE checksum is present and wrong.
+        GreChecksum = "gre_checksum",
+        /// Inner frame shorter than an Ethernet header.
+        InnerRunt = "inner_runt",
+        /// Inner destination is unicast.
+        InnerUnicast = "inner_unicast",
+        /// Inner destination is 01:80:c2:00:00:00 to 0f, which bridges never forward (IEEE 802.1Q table 8-1).
+        InnerReserved = "inner_reserved",
+        /// Inner source MAC is multicast or zero.
+        InnerSource = "inner_source",
+        /// For the node itself, but over the punt's rate or queue. Found by the caller.
+        PuntLimited = "punt_limited",
+        /// For the node itself, but there is no TAP. Found by the caller.
+        PuntOff = "punt_off",
+    }
+}
+
+reasons! {
+    /// Why one copy of an accepted frame was not sent: `bcast_copy_drops_total{reason=...}`.
+    CopyDropReason {
+        /// The TEP's next hop has no MAC address yet.
+        TepUnresolved = "tep_unresolved",
+        /// The copy's outer IP packet is longer than the port's MTU.
+        MtuExceeded = "mtu_exceeded",
+        /// The pool of packet buffers is exhausted.
+        NoMbuf = "no_mbuf",
+        /// The transmit ring stayed full through every retry.
+        TxFull = "tx_full",
+    }
+}
+
+/// What becomes of a frame that is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Rejection {
+    /// Not an overlay frame to this node: hand it to the kernel.
+    Punt,
+    /// Free it and count the reason.
+    Drop(DropReason),
+}
+
+impl From<DropReason> for Rejection {
+    fn from(reason: DropReason) -> Self {
+        Self::Drop(reason)
+    }
+}
