@@ -1,1 +1,21 @@
-//! The control contract: protobuf messages, client, and the validated model.
+//! The control contract of a bcast node: protobuf messages ([`proto`]), the validated model ([`model`]) and the
+//! client ([`client`]).
+//!
+//! Messages are parsed once, at the border, into the model, whose types cannot hold a wrong value; everything behind
+//! the border works on the model alone. The model checks what can be known without the node's state; the rest
+//! (is that TEP registered?) is the control path's.
+#![forbid(unsafe_code)]
+
+pub mod client;
+pub mod model;
+
+pub use client::{Client, ClientError};
+
+/// The messages, the client and the server trait, as generated from `proto/bcast.proto`.
+#[allow(missing_docs, clippy::all)]
+pub mod proto {
+    tonic::include_proto!("bcast.v1");
+}
+
+/// Trailer of an answer with status `DEADLINE_EXCEEDED`: the revision that is durable but not yet confirmed.
+pub const REVISION_TRAILER: &str = "bcast-revision";

@@ -1,0 +1,273 @@
+//! The client of a node: thin methods over the generated one, and an error that says who is to blame.
+
+use std::error::Error as StdError;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use thiserror::Error;
+use tokio::net::UnixStream;
+use tonic::codegen::tokio_stream::Stream;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Status, Streaming};
+
+use crate::REVISION_TRAILER;
+use crate::model::{Batch, MAX_MESSAGE_BYTES, Revision, TepRef};
+use crate::proto::{self, bcast_client::BcastClient};
+use bcast_domain::Vni;
+
+/// A connection to the daemon; cheap to clone, and the clones share the connection.
+#[derive(Debug, Clone)]
+pub struct Client {
+    rpc: BcastClient<Channel>,
+    socket: PathBuf,
+}
+
+/// Why there is no answer, or none that was wished for.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// Nobody answers at the socket.
+    #[error("cannot reach the daemon at {socket}: {reason}", socket = .socket.display())]
+    Unreachable {
+        /// Where it was sought.
+        socket: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// The connection broke before there was an answer.
+    #[error(
+        "lost the daemon at {socket}: {reason}; if a change was under way, look whether it is there",
+        socket = .socket.display()
+    )]
+    Lost {
+        /// Where it was.
+        socket: PathBuf,
+        /// The innermost cause.
+        reason: String,
+    },
+    /// The message is longer than the daemon takes; nothing was sent.
+    #[error("a message of {0} bytes is over the limit of {MAX_MESSAGE_BYTES}; send the changes in parts")]
+    TooLarge(usize),
+    /// The daemon refused.
+    #[error("{message}")]
+    Refused {
+        /// Which kind of refusal.
+        refusal: Refusal,
+        /// The daemon's words: the value that was wrong and what to do.
+        message: String,
+    },
+}
+
+/// The kinds of refusal, by their status codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// `INVALID_ARGUMENT`: the request is wrong by itself.
+    Invalid,
+    /// `NOT_FOUND`: it names a TEP or a domain that is not there.
+    NotFound,
+    /// `ALREADY_EXISTS`: another TEP has that name.
+    NameTaken,
+    /// `FAILED_PRECONDITION`: the TEP is still a member.
+    StillMember,
+    /// `ABORTED`: the node is at another revision than expected.
+    Conflict,
+    /// `RESOURCE_EXHAUSTED`: a limit would be exceeded.
+    Limit,
+    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made.
+    Unconfirmed(Option<Revision>),
+    /// `UNAVAILABLE`: the store refuses (disk full), or the daemon is stopping.
+    Unavailable,
+    /// Any other code: a defect, or a daemon of another version.
+    Other(Code),
+}
+
+impl Refusal {
+    fn of(status: &Status) -> Self {
+        match status.code() {
+            Code::InvalidArgument => Self::Invalid,
+            Code::NotFound => Self::NotFound,
+            Code::AlreadyExists => Self::NameTaken,
+            Code::FailedPrecondition => Self::StillMember,
+            Code::Aborted => Self::Conflict,
+            // tonic itself answers OUT_OF_RANGE to a message over the limit.
+            Code::ResourceExhausted | Code::OutOfRange => Self::Limit,
+            Code::DeadlineExceeded => Self::Unconfirmed(revision_of(status)),
+            Code::Unavailable => Self::Unavailable,
+            other => Self::Other(other),
+        }
+    }
+}
+
+fn revision_of(status: &Status) -> Option<Revision> {
+    let number = status.metadata().get(REVISION_TRAILER)?.to_str().ok()?;
+    number.parse().ok().map(Revision::new)
+}
+
+impl Client {
+    /// Connects to the daemon's Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unreachable`].
+    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        let path = socket.to_owned();
+        let connector = tower::service_fn(move |_: Uri| {
+            let path = path.clone();
+            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+        });
+        // The authority is never looked up: the connector goes to the socket.
+        let channel = Endpoint::from_static("http://bcastd").connect_with_connector(connector).await;
+        let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
+            socket: socket.to_owned(),
+            reason: io_error(&error).unwrap_or_else(|| io::Error::other(error)),
+        };
+        Ok(Self { rpc: BcastClient::new(channel.map_err(unreachable)?), socket: socket.to_owned() })
+    }
+
+    /// The socket that it is connected to.
+    #[must_use]
+    pub fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// Tells a refusal from a broken connection; for the items of a stream.
+    #[must_use]
+    pub fn error(&self, status: Status) -> ClientError {
+        // Only an error that this side made has a cause; what the daemon answered has none.
+        match innermost(&status) {
+            Some(cause) => ClientError::Lost { socket: self.socket.clone(), reason: cause.to_string() },
+            None => {
+                ClientError::Refused { refusal: Refusal::of(&status), message: status.message().to_owned() }
+            }
+        }
+    }
+
+    /// Commits a batch that fits into one message; [`Client::commit_all`] takes any.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ClientError`] but `Unreachable`; nothing changed, unless it is `Lost` or
+    /// [`Refusal::Unconfirmed`].
+    pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
+        let request = proto::CommitRequest::from(batch);
+        match request.encoded_len() {
+            0..=MAX_MESSAGE_BYTES => self.answer(|mut rpc| async move { rpc.commit(request).await }).await,
+            length => Err(ClientError::TooLarge(length)),
+        }
+    }
+
+    /// Commits a batch of any size, in parts that commit once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::commit`].
+    pub async fn commit_all(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
+        self.commit_parts(tonic::codegen::tokio_stream::iter(batch.into_parts())).await
+    }
+
+    /// The same with the caller's own stream of parts, as [`Batch::into_parts`] makes them: to watch the progress.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::commit`].
+    pub async fn commit_parts(
+        &mut self,
+        parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
+    ) -> Result<proto::CommitReply, ClientError> {
+        self.answer(|mut rpc| async move { rpc.commit_stream(parts).await }).await
+    }
+
+    /// All TEPs and domains as of one revision.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::commit`]; so for all that follow. Errors of the stream's items: see [`Client::error`].
+    pub async fn snapshot(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+        self.answer(|mut rpc| async move { rpc.snapshot(proto::SnapshotRequest {}).await }).await
+    }
+
+    /// One TEP: its name, next hop, drops.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where it is not registered.
+    pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus, ClientError> {
+        let request = proto::GetTepRequest { tep: Some(tep.into()) };
+        self.answer(|mut rpc| async move { rpc.get_tep(request).await }).await
+    }
+
+    /// One domain with its members.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where there is none.
+    pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain, ClientError> {
+        let request = proto::GetDomainRequest { vni: vni.get() };
+        self.answer(|mut rpc| async move { rpc.get_domain(request).await }).await
+    }
+
+    /// Changes as they commit, from a revision on; `None`: from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn watch(
+        &mut self,
+        from: Option<Revision>,
+    ) -> Result<Streaming<proto::WatchEvent>, ClientError> {
+        let request = proto::WatchRequest { from_revision: from.map_or(0, Revision::get) };
+        self.answer(|mut rpc| async move { rpc.watch(request).await }).await
+    }
+
+    /// The node's counters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn stats(&mut self) -> Result<proto::StatsReply, ClientError> {
+        self.answer(|mut rpc| async move { rpc.stats(proto::StatsRequest {}).await }).await
+    }
+
+    /// One domain's counters.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where there is none.
+    pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply, ClientError> {
+        let request = proto::DomainStatsRequest { vni: vni.get() };
+        self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
+    }
+
+    /// The daemon's version and its DPDK's.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn version(&mut self) -> Result<proto::VersionReply, ClientError> {
+        self.answer(|mut rpc| async move { rpc.version(proto::VersionRequest {}).await }).await
+    }
+
+    async fn answer<T, F>(&self, call: impl FnOnce(BcastClient<Channel>) -> F) -> Result<T, ClientError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let reply = call(self.rpc.clone()).await;
+        reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
+    }
+}
+
+/// The innermost cause of an error, if it has any.
+fn innermost<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e (dyn StdError + 'static)> {
+    std::iter::successors(error.source(), |e| (*e).source()).last()
+}
+
+/// The kernel's error inside one of the transport's.
+fn io_error(error: &(dyn StdError + 'static)) -> Option<io::Error> {
+    let found = innermost(error)?.downcast_ref::<io::Error>()?;
+    Some(
+        found
+            .raw_os_error()
+            .map_or_else(|| io::Error::new(found.kind(), found.to_string()), io::Error::from_raw_os_error),
+    )
+}

@@ -1,0 +1,48 @@
+//! The validated model: what a message may say, in types that cannot say anything else.
+
+mod batch;
+mod change;
+mod name;
+mod rows;
+
+pub use batch::{Batch, BatchError, Parts};
+pub use change::{Change, ChangeError};
+pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError};
+pub use rows::{DomainEntry, Event, RowError, TepEntry};
+
+use std::fmt;
+
+/// Most changes in one message.
+pub const MAX_CHANGES: usize = 10_000;
+/// Most bytes of one encoded message.
+pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// The number that each committed change of the domains gets; it only grows. 0: nothing was ever committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(u64);
+
+impl Revision {
+    /// The revision with this number.
+    #[must_use]
+    pub const fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The one after it.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

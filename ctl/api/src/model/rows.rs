@@ -1,0 +1,120 @@
+//! What a node knows (TEPs and domains), and how it changed.
+
+use std::net::Ipv4Addr;
+
+use bcast_domain::{Tep, TepError, Vni};
+use thiserror::Error;
+
+use super::{Name, NameError, TepRef, TepRefError};
+use crate::proto::{self, watch_event::Kind};
+
+/// A registered TEP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TepEntry {
+    /// Its underlay address.
+    pub address: Tep,
+    /// Its name.
+    pub name: Option<Name>,
+}
+
+/// A domain with all its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainEntry {
+    /// Its VNI.
+    pub vni: Vni,
+    /// Its name.
+    pub name: Option<Name>,
+    /// Its members; ascending on the wire, in any order elsewhere, never one twice.
+    pub members: Vec<Tep>,
+}
+
+/// One thing that a revision changed, as it is since then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A TEP is registered, or has another name.
+    TepSet(TepEntry),
+    /// A TEP is gone.
+    TepRemoved(Tep),
+    /// A domain is there, or has other members or another name.
+    DomainSet(DomainEntry),
+    /// A domain is gone.
+    DomainRemoved(Vni),
+}
+
+/// Why a message is none of these: its sender is broken.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RowError {
+    /// An address that no TEP can have.
+    #[error(transparent)]
+    Tep(#[from] TepError),
+    /// Text that is no TEP's address.
+    #[error(transparent)]
+    TepRef(#[from] TepRefError),
+    /// A name where an address belongs.
+    #[error("{0} stands where a TEP's address belongs")]
+    NotAnAddress(Name),
+    /// A name that cannot be.
+    #[error(transparent)]
+    Name(#[from] NameError),
+}
+
+fn address(text: &str) -> Result<Tep, RowError> {
+    match text.parse()? {
+        TepRef::Address(tep) => Ok(tep),
+        TepRef::Name(name) => Err(RowError::NotAnAddress(name)),
+    }
+}
+
+fn name(text: &str) -> Result<Option<Name>, NameError> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn text(name: Option<Name>) -> String {
+    name.map(|n| n.to_string()).unwrap_or_default()
+}
+
+impl TryFrom<proto::Tep> for TepEntry {
+    type Error = RowError;
+
+    fn try_from(message: proto::Tep) -> Result<Self, RowError> {
+        Ok(Self { address: address(&message.address)?, name: name(&message.name)? })
+    }
+}
+
+impl From<TepEntry> for proto::Tep {
+    fn from(entry: TepEntry) -> Self {
+        Self { address: entry.address.to_string(), name: text(entry.name) }
+    }
+}
+
+impl TryFrom<proto::Domain> for DomainEntry {
+    type Error = RowError;
+
+    fn try_from(message: proto::Domain) -> Result<Self, RowError> {
+        let members = message.members.iter().map(|&bits| Tep::new(Ipv4Addr::from(bits)));
+        Ok(Self {
+            vni: Vni::from(message.vni),
+            name: name(&message.name)?,
+            members: members.collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<DomainEntry> for proto::Domain {
+    fn from(entry: DomainEntry) -> Self {
+        let mut members: Vec<u32> = entry.members.iter().map(|tep| u32::from(tep.address())).collect();
+        members.sort_unstable();
+        Self { vni: entry.vni.get(), name: text(entry.name), members }
+    }
+}
+
+impl From<Event> for Kind {
+    fn from(event: Event) -> Self {
+        match event {
+            Event::TepSet(tep) => Self::TepSet(tep.into()),
+            Event::TepRemoved(tep) => Self::TepRemoved(tep.to_string()),
+            Event::DomainSet(domain) => Self::DomainSet(domain.into()),
+            Event::DomainRemoved(vni) => Self::DomainRemoved(vni.get()),
+        }
+    }
+}
