@@ -10,7 +10,7 @@
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
     let (words, tail) = bytes.as_chunks::<4>();
-    // At most 2^62 bytes of 32-bit words fit a u64 without a carry; no slice is longer.
+    // 2^32 words, 16 GiB, fit a u64 without a carry; what is summed here is a packet.
     let mut total: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(tail) {
@@ -36,12 +36,12 @@ pub fn verifies(bytes: &[u8]) -> bool {
     sum(bytes) == 0xffff
 }
 
-/// Folds 64 bits to 16. The one's complement value is the number modulo 65,535, and each step keeps it.
+/// Folds 64 bits to 33, 32, 17, 16. The one's complement value is the number modulo 65,535, and each step keeps it.
 #[inline]
 const fn fold(total: u64) -> u16 {
     let total = (total & 0xffff_ffff) + (total >> 32);
     let total = (total & 0xffff_ffff) + (total >> 32);
     let total = (total & 0xffff) + (total >> 16);
-    let [a, b, c, ..] = ((total & 0xffff) + (total >> 16)).to_le_bytes();
-    u16::from_le_bytes([a, b]).wrapping_add(c as u16)
+    let [a, b, ..] = ((total & 0xffff) + (total >> 16)).to_le_bytes();
+    u16::from_le_bytes([a, b])
 }

@@ -10,7 +10,7 @@
 //!
 //! Checks run in the order of [`DropReason::ALL`]; the first that fails names the drop. A copy's outer header is one
 //! [`Template`] for each destination and one [`FrameHeader`] for each received frame, joined by
-//! [`FrameHeader::head`].
+//! [`FrameHeader::head`]. [`view`] reads what travels inside the overlay: VLAN tags, ARP, IP, VRRP.
 //!
 //! Nothing here does I/O, allocates or panics, whatever the bytes are. Addresses, lengths and keys in the API are
 //! numbers in the machine's byte order; only header overlays hold network byte order.
@@ -23,6 +23,7 @@ pub mod encapsulation;
 pub mod header;
 pub mod reason;
 pub mod verdict;
+pub mod view;
 
 pub use address::{MacAddr, MacAddrError, NodeAddresses, NodeAddressesError};
 pub use encapsulation::{FrameHeader, Head, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};

@@ -1,0 +1,75 @@
+//! ARP for IPv4 over Ethernet (RFC 826).
+
+use core::net::Ipv4Addr;
+
+use zerocopy::byteorder::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::address::MacAddr;
+use crate::header::ethertype;
+
+/// An ARP packet for IPv4 over Ethernet, 28 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Arp {
+    hardware: U16,
+    protocol: U16,
+    hardware_len: u8,
+    protocol_len: u8,
+    /// 1 is a request, 2 a reply.
+    pub operation: U16,
+    /// MAC of the sender, as it says.
+    pub sender_mac: MacAddr,
+    sender_address: [u8; 4],
+    /// MAC that is asked for; of no meaning in a request.
+    pub target_mac: MacAddr,
+    target_address: [u8; 4],
+}
+
+impl Arp {
+    /// [`Self::operation`] of a request.
+    pub const REQUEST: u16 = 1;
+    /// [`Self::operation`] of a reply.
+    pub const REPLY: u16 = 2;
+
+    /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware or protocols.
+    #[must_use]
+    #[inline]
+    pub fn parse(payload: &[u8]) -> Option<&Self> {
+        let (arp, _) = Self::ref_from_prefix(payload).ok()?;
+        let kind = (arp.hardware.get(), arp.protocol.get(), arp.hardware_len, arp.protocol_len);
+        (kind == (1, ethertype::IPV4, 6, 4)).then_some(arp)
+    }
+
+    /// Address of the sender; unspecified in a probe.
+    #[must_use]
+    #[inline]
+    pub fn sender(&self) -> Ipv4Addr {
+        Ipv4Addr::from(self.sender_address)
+    }
+
+    /// Address that is asked for.
+    #[must_use]
+    #[inline]
+    pub fn target(&self) -> Ipv4Addr {
+        Ipv4Addr::from(self.target_address)
+    }
+
+    /// The sender announces its own address, by request or reply (RFC 5944 section 4.6, RFC 5227 section 3).
+    #[must_use]
+    #[inline]
+    pub fn is_gratuitous(&self) -> bool {
+        self.sender_address == self.target_address
+            && !self.sender().is_unspecified()
+            && matches!(self.operation.get(), Self::REQUEST | Self::REPLY)
+    }
+
+    /// The sender asks whether an address is free before it takes it (RFC 5227 section 1.1).
+    #[must_use]
+    #[inline]
+    pub fn is_probe(&self) -> bool {
+        self.operation.get() == Self::REQUEST
+            && self.sender().is_unspecified()
+            && !self.target().is_unspecified()
+    }
+}

@@ -1,0 +1,101 @@
+//! IPv4 and IPv6 packets.
+
+use core::net::Ipv6Addr;
+
+use zerocopy::byteorder::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::checksum;
+use crate::header::Ipv4;
+
+/// An IPv4 packet (RFC 791), options allowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4Packet<'p> {
+    /// The fixed part of the header.
+    pub header: &'p Ipv4,
+    /// The options, 0 to 40 bytes.
+    pub options: &'p [u8],
+    /// What the header and its total length enclose: no Ethernet padding.
+    pub payload: &'p [u8],
+    whole_header: &'p [u8],
+}
+
+impl<'p> Ipv4Packet<'p> {
+    /// Reads a packet. `None` if the version is not 4 or the lengths in it do not fit; the checksum is not verified.
+    #[must_use]
+    #[inline]
+    pub fn parse(packet: &'p [u8]) -> Option<Self> {
+        let (header, _) = Ipv4::ref_from_prefix(packet).ok()?;
+        let header_len = usize::from(header.version_ihl & 0x0f) * 4;
+        let packet = packet.get(..usize::from(header.total_length.get()))?;
+        let (whole_header, payload) = packet.split_at_checked(header_len)?;
+        let options = whole_header.get(Ipv4::LEN..)?;
+        (header.version_ihl >> 4 == 4).then_some(Self { header, options, payload, whole_header })
+    }
+
+    /// Whether the header checksum is right, options included.
+    #[must_use]
+    #[inline]
+    pub fn checksum_verifies(&self) -> bool {
+        checksum::verifies(self.whole_header)
+    }
+
+    /// Whether this is a part of a packet, so that the payload may start anywhere and end early.
+    #[must_use]
+    #[inline]
+    pub fn is_fragment(&self) -> bool {
+        self.header.fragment.get() & Ipv4::FRAGMENT_MASK != 0
+    }
+}
+
+/// IPv6 header, 40 bytes (RFC 8200 section 3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct Ipv6Header {
+    /// Version (4 bits), traffic class (8 bits), flow label (20 bits).
+    pub version_class_flow: U32,
+    /// Bytes after this header.
+    pub payload_length: U16,
+    /// Type of what follows: a protocol or an extension header.
+    pub next_header: u8,
+    /// Hop limit.
+    pub hop_limit: u8,
+    source: [u8; 16],
+    destination: [u8; 16],
+}
+
+impl Ipv6Header {
+    /// The source address.
+    #[must_use]
+    #[inline]
+    pub fn source(&self) -> Ipv6Addr {
+        Ipv6Addr::from(self.source)
+    }
+
+    /// The destination address.
+    #[must_use]
+    #[inline]
+    pub fn destination(&self) -> Ipv6Addr {
+        Ipv6Addr::from(self.destination)
+    }
+}
+
+/// An IPv6 packet; extension headers, if any, are part of the payload.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv6Packet<'p> {
+    /// The fixed header.
+    pub header: &'p Ipv6Header,
+    /// What its payload length encloses.
+    pub payload: &'p [u8],
+}
+
+impl<'p> Ipv6Packet<'p> {
+    /// Reads a packet. `None` if the version is not 6 or the payload is not all there.
+    #[must_use]
+    #[inline]
+    pub fn parse(packet: &'p [u8]) -> Option<Self> {
+        let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
+        let payload = rest.get(..usize::from(header.payload_length.get()))?;
+        (header.version_class_flow.get() >> 28 == 6).then_some(Self { header, payload })
+    }
+}

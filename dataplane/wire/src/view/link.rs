@@ -1,0 +1,58 @@
+//! Ethernet with its VLAN tags skipped.
+
+use zerocopy::byteorder::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use crate::header::{Ethernet, ethertype};
+
+/// The most tags that are skipped: a provider's and a customer's (IEEE 802.1ad).
+pub const MAX_TAGS: usize = 2;
+
+/// One VLAN tag, 4 bytes (IEEE 802.1Q section 9.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub struct VlanTag {
+    /// 0x8100 or 0x88a8.
+    pub tpid: U16,
+    /// Priority (3 bits), drop eligible (1 bit), VLAN id (12 bits).
+    pub tci: U16,
+}
+
+impl VlanTag {
+    /// The VLAN id; 0 means that the tag carries a priority only.
+    #[must_use]
+    #[inline]
+    pub fn id(self) -> u16 {
+        self.tci.get() & 0x0fff
+    }
+}
+
+/// An Ethernet frame, its tags, and what they wrap.
+#[derive(Clone, Copy, Debug)]
+pub struct Link<'f> {
+    /// The MAC addresses. Its ethertype is the first tag's if there is one: see [`Self::ethertype`].
+    pub ethernet: &'f Ethernet,
+    /// The tags, outermost first, at most [`MAX_TAGS`].
+    pub tags: &'f [VlanTag],
+    /// Type of the payload, or its length if below 1536; still a tag's if there are more than [`MAX_TAGS`].
+    pub ethertype: u16,
+    /// What follows the last ethertype, Ethernet padding included.
+    pub payload: &'f [u8],
+}
+
+/// Reads an Ethernet frame and skips its VLAN tags. `None` if it ends before the last ethertype does.
+#[must_use]
+#[inline]
+pub fn link(frame: &[u8]) -> Option<Link<'_>> {
+    let (ethernet, after) = Ethernet::ref_from_prefix(frame).ok()?;
+    let tagged = frame.get(Ethernet::LEN - size_of::<U16>()..)?;
+    let (mut ethertype, mut payload) = (ethernet.ethertype.get(), after);
+    let mut count = 0;
+    while count < MAX_TAGS && matches!(ethertype, ethertype::VLAN | ethertype::PROVIDER_VLAN) {
+        count += 1;
+        let (inner, rest) = U16::read_from_prefix(tagged.get(count * size_of::<VlanTag>()..)?).ok()?;
+        (ethertype, payload) = (inner.get(), rest);
+    }
+    let (tags, _) = <[VlanTag]>::ref_from_prefix_with_elems(tagged, count).ok()?;
+    Some(Link { ethernet, tags, ethertype, payload })
+}
