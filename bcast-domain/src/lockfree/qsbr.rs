@@ -1,0 +1,283 @@
+//! Reclamation by quiescent states: when may what readers could see be freed?
+//!
+//! Time is counted in epochs. A publisher unlinks things, then moves the epoch on: they carry the new number. Each
+//! reader has a seat where it reports, once per burst, the epoch it sees, at a moment when it holds no reference.
+//! A thing stamped `e` may be freed when every seat shows `e` or more: each reader has since been without
+//! references, and knows of the unlinking. A reader that sleeps reports `OFFLINE`, the largest number, which
+//! holds nothing back.
+//!
+//! The races, one by one:
+//!
+//! * *A reader still holds what was unlinked.* Its seat shows an epoch before `e`, so nothing is freed. When it reports
+//!   `e` (`QuiesceReport`) and the publisher reads that (`SeenRead`), all its uses happened before the free.
+//! * *A reader reports `e`, then finds the unlinked pointer after all.* It cannot: it read `e` with `QuiesceRead`, the
+//!   publisher unlinked before `EpochFence` and wrote `e` after it, so the unlinking is visible to all its later
+//!   loads. If another publisher has moved the epoch further, the chain of read-modify-writes carries this on.
+//! * *A reader comes online while the publisher looks at the seats.* The reader writes its seat, then `OnlineFence`,
+//!   then loads pointers. The publisher unlinks, then `EpochFence`, then reads the seats. Both fences are sequentially
+//!   consistent, so one comes first: either the publisher sees the seat taken (with an epoch that may be old: then it
+//!   waits), or the reader sees the unlinking.
+//! * *A reader goes offline and comes back, and the publisher sees only the second report.* `OnlineReport` is a
+//!   release too, so the uses before the nap are ordered before the free as well.
+//! * *A reader registers or leaves.* The list of seats is behind a lock that only registration and publishers take. A new
+//!   seat starts as `OFFLINE` and comes online like any other; a seat that is removed under the lock is
+//!   not read any more, and what its reader did before is ordered by the lock.
+
+use std::{
+    cell::Cell,
+    collections::VecDeque,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use crossbeam::utils::CachePadded;
+
+use super::sync::{AtomicU64, Mutex, Ordering, Site, fence, lock, order};
+
+/// A moment in the life of a table: what was published before it was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Epoch(u64);
+
+/// What a reader reports: an epoch, or `OFFLINE`. Its own cache line, written by one reader once per burst.
+type Seat = CachePadded<AtomicU64>;
+
+const OFFLINE: u64 = u64::MAX;
+
+/// The epoch of a table and the seats of its readers.
+pub(super) struct Epochs {
+    now: CachePadded<AtomicU64>,
+    seats: Mutex<Vec<Arc<Seat>>>,
+}
+
+impl Epochs {
+    pub(super) fn new() -> Self {
+        Self { now: CachePadded::new(AtomicU64::new(1)), seats: Mutex::new(Vec::new()) }
+    }
+
+    /// Stamps what was unlinked or published so far by the caller.
+    fn advance(&self) -> Epoch {
+        // The other half of both pairs of this fence is in `Presence`: `quiesce` and `come_online`.
+        fence(Site::EpochFence);
+        // Read-modify-write, as there are two publishers. Relaxed: the fence before it is its release.
+        Epoch(self.now.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// The epoch that every online reader has seen.
+    fn oldest(&self) -> Epoch {
+        let seats = lock(&self.seats);
+        Epoch(seats.iter().map(|seat| seat.load(order(Site::SeenRead))).min().unwrap_or(OFFLINE))
+    }
+
+    fn behind(&self, epoch: Epoch) -> usize {
+        lock(&self.seats).iter().filter(|seat| seat.load(order(Site::SeenRead)) < epoch.0).count()
+    }
+
+    fn register(&self) -> Arc<Seat> {
+        let seat = Arc::new(CachePadded::new(AtomicU64::new(OFFLINE)));
+        lock(&self.seats).push(Arc::clone(&seat));
+        seat
+    }
+
+    fn unregister(&self, seat: &Arc<Seat>) {
+        lock(&self.seats).retain(|other| !Arc::ptr_eq(other, seat));
+    }
+}
+
+/// A reader's place among the readers: online, but while it says that it is not.
+pub(super) struct Presence {
+    epochs: Arc<Epochs>,
+    seat: Arc<Seat>,
+    /// Says that the seat shows `OFFLINE`. An [`Offline`] that is dropped comes back at once; one that is leaked
+    /// (`mem::forget` is safe) must not make later lookups unprotected, so they ask. One byte in their own cache line.
+    away: Cell<bool>,
+}
+
+impl Presence {
+    pub(super) fn new(epochs: &Arc<Epochs>) -> Self {
+        let presence = Self { epochs: Arc::clone(epochs), seat: epochs.register(), away: Cell::new(true) };
+        presence.come_online();
+        presence
+    }
+
+    /// Before any pointer is loaded.
+    #[inline(always)]
+    pub(super) fn assure(&self) {
+        if self.away.get() {
+            self.come_online();
+        }
+    }
+
+    /// The caller holds no reference: `&mut self` is the proof, as each borrows the reader.
+    #[inline(always)]
+    pub(super) fn quiesce(&mut self) {
+        self.assure();
+        let now = self.epochs.now.load(order(Site::QuiesceRead));
+        self.seat.store(now, order(Site::QuiesceReport));
+    }
+
+    pub(super) fn go_offline(&mut self) -> Offline<'_> {
+        self.seat.store(OFFLINE, order(Site::OfflineReport));
+        self.away.set(true);
+        Offline { presence: self }
+    }
+
+    #[cold]
+    fn come_online(&self) {
+        // Relaxed: if this is the new epoch, the fence below is the acquire that belongs to it.
+        let now = self.epochs.now.load(Ordering::Relaxed);
+        self.seat.store(now, order(Site::OnlineReport));
+        // The other half is `EpochFence` in `Epochs::advance`.
+        fence(Site::OnlineFence);
+        self.away.set(false);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.epochs.unregister(&self.seat);
+    }
+}
+
+/// While this lives the reader counts as gone, and holds nothing back. Dropping it brings the reader online again.
+#[must_use = "the reader is online again as soon as this is dropped"]
+pub struct Offline<'r> {
+    presence: &'r mut Presence,
+}
+
+impl Drop for Offline<'_> {
+    fn drop(&mut self) {
+        self.presence.come_online();
+    }
+}
+
+/// Tells whether every online reader has seen what was published before an [`Epoch`].
+#[derive(Clone)]
+pub struct Grace {
+    epochs: Arc<Epochs>,
+}
+
+/// Readers that did not report in time. They may be using what was unlinked long ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{readers} readers have not reported within {waited:?}: they still use the state from before the change"
+)]
+pub struct Laggards {
+    /// How many have not.
+    pub readers: usize,
+    /// How long they were waited for.
+    pub waited: Duration,
+}
+
+impl Grace {
+    pub(super) fn new(epochs: &Arc<Epochs>) -> Self {
+        Self { epochs: Arc::clone(epochs) }
+    }
+
+    /// True when no online reader uses, or will ever again find, what was replaced before `epoch`; each
+    /// finds what was published instead.
+    pub fn passed(&self, epoch: Epoch) -> bool {
+        self.epochs.behind(epoch) == 0
+    }
+
+    /// Blocks the calling thread until [`passed`](Self::passed), asking again after 20 us to 1 ms.
+    ///
+    /// # Errors
+    /// [`Laggards`] when some reader has not reported after `timeout`.
+    pub fn wait(&self, epoch: Epoch, timeout: Duration) -> Result<(), Laggards> {
+        let start = Instant::now();
+        let mut pause = Duration::from_micros(20);
+        loop {
+            let readers = self.epochs.behind(epoch);
+            if readers == 0 {
+                return Ok(());
+            }
+            let waited = start.elapsed();
+            let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+                return Err(Laggards { readers, waited });
+            };
+            thread::sleep(pause.min(left));
+            pause = (pause * 2).min(Duration::from_millis(1));
+        }
+    }
+}
+
+/// What one publisher has unlinked and not freed, oldest first.
+pub(super) struct Limbo<T> {
+    epochs: Arc<Epochs>,
+    unlinked: VecDeque<T>,
+    /// Stamped parts of `unlinked`, oldest first: their epoch, and how many they are.
+    stamped: VecDeque<(Epoch, usize)>,
+    /// How many at the end of `unlinked` have no stamp yet.
+    unstamped: usize,
+    last: Epoch,
+    /// Something was published since `last`.
+    changed: bool,
+}
+
+impl<T> Limbo<T> {
+    pub(super) fn new(epochs: &Arc<Epochs>) -> Self {
+        Self {
+            epochs: Arc::clone(epochs),
+            unlinked: VecDeque::new(),
+            stamped: VecDeque::new(),
+            unstamped: 0,
+            last: Epoch(0),
+            changed: false,
+        }
+    }
+
+    /// Something was published that replaced nothing.
+    pub(super) fn published(&mut self) {
+        self.changed = true;
+    }
+
+    /// No pointer that a reader may load leads to `thing` any more.
+    pub(super) fn retire(&mut self, thing: T) {
+        self.unlinked.push_back(thing);
+        self.unstamped += 1;
+        self.changed = true;
+    }
+
+    /// The epoch of all that was published so far. Costs a fence and a locked add if there is news, else nothing.
+    pub(super) fn stamp(&mut self) -> Epoch {
+        if self.changed {
+            self.last = self.epochs.advance();
+            self.changed = false;
+            if self.unstamped > 0 {
+                self.stamped.push_back((self.last, self.unstamped));
+                self.unstamped = 0;
+            }
+        }
+        self.last
+    }
+
+    /// Hands over, to be freed, what every online reader has left behind. Returns how many that were.
+    pub(super) fn reclaim(&mut self, mut free: impl FnMut(T)) -> usize {
+        if self.unlinked.is_empty() {
+            return 0;
+        }
+        self.stamp();
+        let oldest = self.epochs.oldest();
+        let mut freed = 0;
+        while let Some(&(epoch, count)) = self.stamped.front()
+            && epoch <= oldest
+        {
+            self.stamped.pop_front();
+            self.unlinked.drain(..count).for_each(&mut free);
+            freed += count;
+        }
+        freed
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.unlinked.len()
+    }
+
+    /// All that is left, for one who will keep it until the last reader is gone.
+    pub(super) fn take_rest(&mut self) -> impl Iterator<Item = T> {
+        self.stamped.clear();
+        self.unstamped = 0;
+        self.unlinked.drain(..)
+    }
+}
