@@ -1,0 +1,287 @@
+//! Attaching a device, and saying what is wrong where that fails.
+
+use crate::{DeviceSpec, Eal, Errno, log::Capture};
+use std::{
+    ffi::{CStr, CString, OsStr},
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// Why a device could not be attached: each with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is no such interface in this network namespace.
+    #[error("{device}: there is no interface {interface} in this network namespace: see `ip link`")]
+    NoInterface {
+        /// The device.
+        device: DeviceSpec,
+        /// The interface's name.
+        interface: String,
+    },
+    /// An interface of this name exists, and a new one was to be made.
+    #[error("{device}: the interface {interface} is there already: choose another name or remove it")]
+    InterfaceExists {
+        /// The device.
+        device: DeviceSpec,
+        /// The interface's name.
+        interface: String,
+    },
+    /// The kernel does not allow it.
+    #[error("{device}: not permitted: run as root, or with the capabilities {capabilities}")]
+    NotPermitted {
+        /// The device.
+        device: DeviceSpec,
+        /// What it takes.
+        capabilities: &'static str,
+    },
+    /// There is no such PCI function.
+    #[error("{device}: there is no such PCI device: see `dpdk-devbind.py --status-dev net`")]
+    NoPciDevice {
+        /// The device.
+        device: DeviceSpec,
+    },
+    /// The PCI function has a kernel driver that leaves DPDK out, or none.
+    #[error(
+        "{device}: it is bound to {driver}, which DPDK cannot use: `dpdk-devbind.py -b vfio-pci {address}` \
+         (mind that its kernel interface goes away)"
+    )]
+    PciDriver {
+        /// The device.
+        device: DeviceSpec,
+        /// Its address.
+        address: String,
+        /// The driver, or "no driver".
+        driver: String,
+    },
+    /// A file to be read is not there.
+    #[error("{device}: cannot read {}: {error}", path.display())]
+    Input {
+        /// The device.
+        device: DeviceSpec,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// A file to be written cannot be.
+    #[error("{device}: cannot write {}: {error}", path.display())]
+    Output {
+        /// The device.
+        device: DeviceSpec,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        error: std::io::Error,
+    },
+    /// The driver is not installed.
+    #[error("{device}: DPDK's driver {driver} is not installed: `apt install {package}`")]
+    NoDriver {
+        /// The device.
+        device: DeviceSpec,
+        /// The driver's name.
+        driver: String,
+        /// The Debian package that has it.
+        package: String,
+    },
+    /// DPDK's driver refused.
+    #[error("{device}: DPDK's driver refused it: {errno}{log}")]
+    Refused {
+        /// The device.
+        device: DeviceSpec,
+        /// What it returned.
+        errno: Errno,
+        /// What it logged, as `: text`.
+        log: String,
+    },
+    /// A name or an argument that C cannot take.
+    #[error("{0}: holds a NUL byte: remove it")]
+    Nul(DeviceSpec),
+}
+
+/// A device in DPDK's terms.
+struct Probe {
+    bus: &'static CStr,
+    name: String,
+    args: String,
+}
+
+/// af_packet's ring in each direction: frames of 2,048 bytes hold 1,518 with the kernel's header; 32 of them a block, 2,048
+/// in all, 4 MiB.
+const AF_PACKET_RING: &str = "framesz=2048,blocksz=65536,framecnt=2048";
+
+impl Eal {
+    /// Attaches a device with `queues` queues in each direction, where that must be said beforehand (af_packet, af_xdp):
+    /// the name under which [`crate::Port::open`] finds it.
+    pub fn attach(&self, device: &DeviceSpec, queues: u16) -> Result<String, AttachError> {
+        look(device)?;
+        let probe = self.probe(device, queues);
+        driver_installed(device, &probe)?;
+        let nul = |_| AttachError::Nul(device.clone());
+        let name = CString::new(probe.name.as_str()).map_err(nul)?;
+        let args = CString::new(probe.args.as_str()).map_err(nul)?;
+        let capture = Capture::begin();
+        // SAFETY: FFI; the EAL runs (self proves it), and all three are C strings, which are copied.
+        let code = unsafe { dpdk_sys::rte_eal_hotplug_add(probe.bus.as_ptr(), name.as_ptr(), args.as_ptr()) };
+        let log = capture.end();
+        if code != 0 {
+            return Err(refused(device, Errno::returned(code), log));
+        }
+        Ok(probe.name)
+    }
+
+    fn probe(&self, device: &DeviceSpec, queues: u16) -> Probe {
+        let vdev = |driver: &str, args: String| Probe {
+            bus: c"vdev",
+            name: format!("{driver}{}", self.next_device()),
+            args,
+        };
+        match device {
+            DeviceSpec::AfPacket(interface) => {
+                vdev("net_af_packet", format!("iface={interface},qpairs={queues},{AF_PACKET_RING}"))
+            }
+            DeviceSpec::AfXdp(interface) => {
+                vdev("net_af_xdp", format!("iface={interface},queue_count={queues}"))
+            }
+            DeviceSpec::Tap(interface) => vdev("net_tap", format!("iface={interface}")),
+            DeviceSpec::Pcap { input, output } => {
+                let input = input.iter().map(|file| format!("rx_pcap={file}"));
+                let args: Vec<String> =
+                    input.chain(output.iter().map(|file| format!("tx_pcap={file}"))).collect();
+                vdev("net_pcap", args.join(","))
+            }
+            DeviceSpec::Pci(address) => Probe { bus: c"pci", name: address.clone(), args: String::new() },
+            DeviceSpec::Vdev(text) => {
+                let (name, args) = text.split_once(',').unwrap_or((text, ""));
+                Probe { bus: c"vdev", name: name.into(), args: args.into() }
+            }
+        }
+    }
+}
+
+/// What can be seen to be wrong before DPDK is asked: it would say less.
+fn look(device: &DeviceSpec) -> Result<(), AttachError> {
+    let of = || device.clone();
+    match device {
+        DeviceSpec::AfPacket(interface) | DeviceSpec::AfXdp(interface) => {
+            if interface_exists(interface) {
+                Ok(())
+            } else {
+                Err(AttachError::NoInterface { device: of(), interface: interface.clone() })
+            }
+        }
+        DeviceSpec::Tap(interface) if interface_exists(interface) => {
+            Err(AttachError::InterfaceExists { device: of(), interface: interface.clone() })
+        }
+        DeviceSpec::Pci(address) => look_at_pci(device, address),
+        DeviceSpec::Pcap { input, output } => {
+            if let Some(path) = input {
+                let error = |error| AttachError::Input { device: of(), path: path.into(), error };
+                fs::File::open(path).map(drop).map_err(error)?;
+            }
+            if let Some(path) = output {
+                let error = |error| AttachError::Output { device: of(), path: path.into(), error };
+                fs::File::options().append(true).create(true).open(path).map(drop).map_err(error)?;
+            }
+            Ok(())
+        }
+        DeviceSpec::Tap(_) | DeviceSpec::Vdev(_) => Ok(()),
+    }
+}
+
+/// The kernel drivers that let a process have a PCI function: the generic ones, and those of NICs that are shared with
+/// the kernel.
+const PCI_DRIVERS: [&str; 6] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core", "mana"];
+
+fn look_at_pci(device: &DeviceSpec, address: &str) -> Result<(), AttachError> {
+    let folder = Path::new("/sys/bus/pci/devices").join(address);
+    if !folder.exists() {
+        return Err(AttachError::NoPciDevice { device: device.clone() });
+    }
+    let link = fs::read_link(folder.join("driver")).ok();
+    let driver = link.as_deref().and_then(Path::file_name).and_then(OsStr::to_str).unwrap_or("no driver");
+    if PCI_DRIVERS.contains(&driver) {
+        return Ok(());
+    }
+    Err(AttachError::PciDriver { device: device.clone(), address: address.into(), driver: driver.into() })
+}
+
+/// Whether this network namespace has such an interface. (sysfs may show another namespace's.)
+fn interface_exists(name: &str) -> bool {
+    let Ok(name) = CString::new(name) else {
+        return false;
+    };
+    // SAFETY: FFI; a C string, which is only read.
+    unsafe { libc::if_nametoindex(name.as_ptr()) != 0 }
+}
+
+/// Whether the plugin of a virtual device's driver is in the folder that the EAL loads them from.
+fn driver_installed(device: &DeviceSpec, probe: &Probe) -> Result<(), AttachError> {
+    if !probe.name.starts_with("net_") || probe.bus != c"vdev" {
+        return Ok(());
+    }
+    let driver = probe.name.trim_end_matches(|c: char| c.is_ascii_digit());
+    let folder = plugin_folder();
+    let file = format!("librte_{driver}.so");
+    let Ok(mut entries) = fs::read_dir(&folder) else {
+        return Ok(());
+    };
+    if entries.any(|entry| entry.is_ok_and(|entry| entry.file_name().to_string_lossy().starts_with(&file))) {
+        return Ok(());
+    }
+    Err(AttachError::NoDriver {
+        device: device.clone(),
+        driver: driver.into(),
+        package: package(driver, &folder),
+    })
+}
+
+fn plugin_folder() -> PathBuf {
+    let path = CStr::from_bytes_until_nul(dpdk_sys::RTE_EAL_PMD_PATH).unwrap_or_default();
+    PathBuf::from(path.to_string_lossy().into_owned())
+}
+
+/// Debian's name for a driver's package: the folder `pmds-23.0` belongs to librte-net-af-xdp23.
+fn package(driver: &str, folder: &Path) -> String {
+    let version = folder.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_prefix("pmds-"));
+    let version = version.and_then(|version| version.split('.').next()).unwrap_or_default();
+    format!("librte-{}{version}", driver.replace('_', "-"))
+}
+
+fn refused(device: &DeviceSpec, errno: Errno, log: String) -> AttachError {
+    let device = device.clone();
+    match &device {
+        DeviceSpec::AfPacket(_) if !may_open_packet_sockets() => {
+            AttachError::NotPermitted { device, capabilities: "CAP_NET_RAW and CAP_NET_ADMIN" }
+        }
+        DeviceSpec::AfXdp(_) if !may_open_packet_sockets() => {
+            AttachError::NotPermitted { device, capabilities: "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF" }
+        }
+        DeviceSpec::Tap(_) if matches!(errno.code(), libc::EPERM | libc::EACCES) => {
+            AttachError::NotPermitted { device, capabilities: "CAP_NET_ADMIN" }
+        }
+        _ => AttachError::Refused { device, errno, log },
+    }
+}
+
+fn may_open_packet_sockets() -> bool {
+    // SAFETY: FFI without pointers; the descriptor, if there is one, is closed at once and nobody else's.
+    unsafe {
+        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
+        if socket >= 0 {
+            libc::close(socket);
+        }
+        socket >= 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_driver_is_named_by_the_package_that_has_it() {
+        let folder = Path::new("/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0");
+        assert_eq!(package("net_af_xdp", folder), "librte-net-af-xdp23");
+        assert_eq!(package("net_tap", Path::new("/usr/lib/dpdk/pmds-25.1")), "librte-net-tap25");
+    }
+}

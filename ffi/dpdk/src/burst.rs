@@ -1,0 +1,92 @@
+//! What one look at a receive queue brings.
+
+use crate::Mbuf;
+use dpdk_sys::rte_mbuf;
+use std::{ffi::c_uint, ptr};
+
+/// Most mbufs that are received at once.
+pub const BURST: usize = 32;
+
+/// Up to [`BURST`] received mbufs, by position. What is not taken is freed by the next receive or by drop.
+pub struct Burst {
+    /// Null where it was taken. Past `len`: of no meaning.
+    slots: [*mut rte_mbuf; BURST],
+    len: usize,
+}
+
+// SAFETY: the pointers hide that the burst owns its mbufs; see Mbuf.
+unsafe impl Send for Burst {}
+
+impl Default for Burst {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Burst {
+    /// An empty one.
+    pub const fn new() -> Self {
+        Burst { slots: [ptr::null_mut(); BURST], len: 0 }
+    }
+
+    /// How many were received, those taken since included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether nothing was received.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The mbuf at a position, unless it was taken.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&Mbuf> {
+        let slot = self.slots[..self.len].get(index)?;
+        // SAFETY: reads the slot as what it is: Option<Mbuf> is a pointer that may be null, and the burst owns it.
+        unsafe { &*ptr::from_ref(slot).cast::<Option<Mbuf>>() }.as_ref()
+    }
+
+    /// Takes the mbuf at a position out. `None` where it was taken before.
+    #[inline]
+    pub fn take(&mut self, index: usize) -> Option<Mbuf> {
+        let slot = self.slots[..self.len].get_mut(index)?;
+        let mbuf = ptr::NonNull::new(std::mem::replace(slot, ptr::null_mut()))?;
+        // SAFETY: the burst owned it, and the slot is null now.
+        Some(unsafe { Mbuf::from_raw(mbuf) })
+    }
+
+    /// The mbufs that were not taken, with their positions.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &Mbuf)> {
+        (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
+    }
+
+    /// Frees what was not taken.
+    pub fn clear(&mut self) {
+        if self.len == 0 {
+            return;
+        }
+        let count = c_uint::try_from(self.len).unwrap_or_default();
+        self.len = 0;
+        // SAFETY: FFI; the slots hold mbufs that the burst owned until `len` was set to 0, or null, which is skipped.
+        unsafe { dpdk_sys::rte_pktmbuf_free_bulk(self.slots.as_mut_ptr(), count) };
+    }
+
+    /// Empties the burst, lets `receive` fill it (it gets the slots and their number, and returns how many it set),
+    /// and prefetches what came.
+    ///
+    /// # Safety
+    /// `receive` hands over an mbuf of its own in each slot that it counts.
+    pub(crate) unsafe fn refill(&mut self, receive: impl FnOnce(*mut *mut rte_mbuf, u16) -> u16) -> usize {
+        self.clear();
+        self.len = usize::from(receive(self.slots.as_mut_ptr(), BURST as u16)).min(BURST);
+        self.iter().for_each(|(_, mbuf)| mbuf.prefetch_data());
+        self.len
+    }
+}
+
+impl Drop for Burst {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

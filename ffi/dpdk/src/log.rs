@@ -1,0 +1,50 @@
+//! What DPDK logs while it fails, for the error message: it says more there than in its error numbers.
+
+use std::{
+    ffi::CStr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// The C side has one capture.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// DPDK's log goes to memory while this lives, whichever thread writes it.
+pub(crate) struct Capture {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Capture {
+    pub(crate) fn begin() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: FFI; may be called before the EAL starts, and by one thread at a time, which the lock ensures.
+        // Should it fail the log goes where it went before.
+        unsafe { dpdk_sys::shim_log_capture_begin() };
+        Capture { _turn: turn }
+    }
+
+    /// The captured lines as `: line; line`, or nothing.
+    pub(crate) fn end(self) -> String {
+        let text = take();
+        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        take();
+    }
+}
+
+fn take() -> String {
+    // SAFETY: FFI; called by the holder of the lock. It returns null or a C string that is ours to free, once.
+    unsafe {
+        let text = dpdk_sys::shim_log_capture_end();
+        if text.is_null() {
+            return String::new();
+        }
+        let copy = CStr::from_ptr(text).to_string_lossy().into_owned();
+        dpdk_sys::shim_log_capture_free(text);
+        copy
+    }
+}

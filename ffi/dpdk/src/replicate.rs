@@ -1,0 +1,358 @@
+//! The innermost loop: one frame, many copies. Written for the instruction count; read the crate's page first.
+
+use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
+use dpdk_sys::rte_mbuf;
+use std::{ffi::c_uint, mem, ptr};
+
+/// Most mbufs in a batch.
+pub const BATCH: usize = 64;
+
+/// Bytes of outer header before each copy's payload.
+pub const HEADER_LEN: u16 = 42;
+
+/// Longest payload that [`TxBatch::copies`] takes, in bytes.
+pub const MAX_BODY: usize = 256;
+
+/// Cache lines: where the payload starts, and what headers and bodies are written in.
+const LINE: usize = 64;
+
+/// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line of
+/// its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
+const BODY_OFFSET: usize = 2 * LINE;
+
+/// Where a copy's first byte is in its buffer.
+const DATA_OFFSET: u16 = BODY_OFFSET as u16 - HEADER_LEN;
+
+/// Port number of an mbuf that no port received.
+const NO_PORT: u16 = u16::MAX;
+
+/// How many mbufs ahead the lines to be written are prefetched.
+const AHEAD: usize = 4;
+
+const _: () = assert!(BODY_OFFSET + MAX_BODY <= MIN_DATA_ROOM as usize + crate::HEADROOM);
+
+/// The payload of one frame, at most [`MAX_BODY`] bytes, aligned and padded with zeros to whole lines.
+#[repr(C, align(64))]
+pub struct Body {
+    bytes: [u8; MAX_BODY],
+    len: u16,
+}
+
+impl Default for Body {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Body {
+    /// An empty one. Make it once and load it per frame.
+    pub const fn new() -> Self {
+        Body { bytes: [0; MAX_BODY], len: 0 }
+    }
+
+    /// Puts a frame's payload in. False, and nothing done, if it is longer than [`MAX_BODY`].
+    #[inline]
+    #[must_use]
+    pub fn load(&mut self, inner: &[u8]) -> bool {
+        let (Some(place), Ok(len)) = (self.bytes.get_mut(..inner.len()), u16::try_from(inner.len())) else {
+            return false;
+        };
+        place.copy_from_slice(inner);
+        let padded = inner.len().next_multiple_of(LINE);
+        self.bytes[inner.len()..padded].fill(0);
+        self.len = len;
+        true
+    }
+
+    /// Bytes of payload.
+    pub fn len(&self) -> usize {
+        usize::from(self.len)
+    }
+
+    /// Whether there is no payload.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// A vector register's worth.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Lane([u64; 2]);
+
+/// `rte_mbuf` from data_off to ol_flags: what a fresh mbuf of a pool needs set.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Rearm {
+    data_off: u16,
+    refcnt: u16,
+    nb_segs: u16,
+    port: u16,
+    ol_flags: u64,
+}
+
+/// `rte_mbuf` from packet_type to the hash's low half.
+#[derive(Clone, Copy)]
+#[repr(C, align(16))]
+struct Lengths {
+    packet_type: u32,
+    pkt_len: u32,
+    data_len: u16,
+    vlan_tci: u16,
+    hash_low: u32,
+}
+
+const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
+const LENGTHS_AT: usize = mem::offset_of!(rte_mbuf, packet_type);
+const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16);
+
+/// Mbufs to be transmitted, owned; what is left in it is freed with it.
+pub struct TxBatch {
+    mbufs: [*mut rte_mbuf; BATCH],
+    len: usize,
+    chains: bool,
+}
+
+// SAFETY: the pointers hide that the batch owns its mbufs; see Mbuf.
+unsafe impl Send for TxBatch {}
+
+impl Default for TxBatch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TxBatch {
+    /// An empty one.
+    pub const fn new() -> Self {
+        TxBatch { mbufs: [ptr::null_mut(); BATCH], len: 0, chains: false }
+    }
+
+    /// Mbufs in it.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How many more it takes.
+    #[inline]
+    pub fn room(&self) -> usize {
+        BATCH - self.len
+    }
+
+    pub(crate) fn has_chains(&self) -> bool {
+        self.chains
+    }
+
+    /// Adds an mbuf; gives it back if there is no room.
+    pub fn push(&mut self, mbuf: Mbuf) -> Result<(), Mbuf> {
+        let Some(slot) = self.mbufs.get_mut(self.len) else {
+            return Err(mbuf);
+        };
+        self.chains |= !mbuf.is_contiguous();
+        *slot = mbuf.into_raw().as_ptr();
+        self.len += 1;
+        Ok(())
+    }
+
+    /// Frees all that is in it: how many.
+    pub fn discard_all(&mut self) -> usize {
+        let count = mem::replace(&mut self.len, 0);
+        self.chains = false;
+        // SAFETY: FFI; the batch owned the first `count` mbufs until `len` was set to 0.
+        unsafe {
+            dpdk_sys::rte_pktmbuf_free_bulk(
+                self.mbufs.as_mut_ptr(),
+                c_uint::try_from(count).unwrap_or_default(),
+            )
+        };
+        count
+    }
+
+    /// Lets `transmit` take mbufs over (it gets them and their number, and returns how many of the first it took), and moves
+    /// the rest to the front.
+    ///
+    /// # Safety
+    /// `transmit` owns the mbufs that it counts, and leaves the others as they were.
+    #[inline]
+    pub(crate) unsafe fn hand_over(
+        &mut self,
+        transmit: impl FnOnce(*mut *mut rte_mbuf, u16) -> u16,
+    ) -> usize {
+        let accepted = usize::from(transmit(self.mbufs.as_mut_ptr(), self.len as u16)).min(self.len);
+        if accepted < self.len {
+            self.mbufs.copy_within(accepted..self.len, 0);
+        }
+        self.len -= accepted;
+        self.chains &= self.len > 0;
+        accepted
+    }
+
+    /// Adds `count` copies of `body`, each behind an outer header of its own. `head` gives copy `i`'s header as the 48
+    /// bytes before the payload, of which the first six are of no meaning. False, and nothing added, if the
+    /// pool has not that many mbufs left, or the batch has no room for them.
+    #[inline(always)]
+    pub fn copies(
+        &mut self,
+        pool: &Mempool,
+        count: usize,
+        body: &Body,
+        head: impl FnMut(usize) -> [u64; 6],
+    ) -> bool {
+        // One loop per number of lines, so that the body stays in registers where it fits.
+        match usize::from(body.len).div_ceil(LINE) {
+            0 | 1 => self.copy_lines::<1>(pool, count, body, head),
+            2 => self.copy_lines::<2>(pool, count, body, head),
+            3 => self.copy_lines::<3>(pool, count, body, head),
+            _ => self.copy_lines::<4>(pool, count, body, head),
+        }
+    }
+
+    #[inline(always)]
+    fn copy_lines<const LINES: usize>(
+        &mut self,
+        pool: &Mempool,
+        count: usize,
+        body: &Body,
+        mut head: impl FnMut(usize) -> [u64; 6],
+    ) -> bool {
+        let length = HEADER_LEN + body.len;
+        let lengths = Lengths::new(u32::from(length), length);
+        let rearm = Rearm::new(1);
+        self.fill(pool, count, |index, mbuf| {
+            // SAFETY: `fill` hands over a fresh mbuf of a plain pool, whose buffer holds BODY_OFFSET + MAX_BODY bytes.
+            unsafe {
+                let buffer = write_header(mbuf, rearm, lengths, head(index));
+                let from = body.bytes.as_ptr().cast::<[Lane; LINE / 16]>();
+                let to = buffer.add(BODY_OFFSET).cast::<[Lane; LINE / 16]>();
+                for line in 0..LINES {
+                    to.add(line).write(from.add(line).read());
+                }
+            }
+        })
+    }
+
+    /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and `payload`, shared by
+    /// all. False, and nothing added, if the pool has not that many mbufs left, the batch has no room for them, or
+    /// fewer references are left in `payload`.
+    #[inline(always)]
+    pub fn chains(
+        &mut self,
+        pool: &Mempool,
+        count: usize,
+        payload: &mut SharedPayload,
+        mut head: impl FnMut(usize) -> [u64; 6],
+    ) -> bool {
+        if count > payload.references() {
+            return false;
+        }
+        let lengths = Lengths::new(u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
+        let rearm = Rearm::new(2);
+        let segment = payload.as_ptr();
+        let made = self.fill(pool, count, |index, mbuf| {
+            // SAFETY: as in `copy_lines`. The chain owns the reference that is taken from `payload` below.
+            unsafe {
+                write_header(mbuf, rearm, lengths, head(index));
+                (*mbuf).next = segment;
+            }
+        });
+        if made {
+            payload.take(count);
+            self.chains |= count > 0;
+        }
+        made
+    }
+
+    /// Takes `count` mbufs from the pool, all or none, has `write` complete each, and owns them from then on.
+    #[inline(always)]
+    fn fill(&mut self, pool: &Mempool, count: usize, mut write: impl FnMut(usize, *mut rte_mbuf)) -> bool {
+        if count == 0 {
+            return true; // A pool without a cache would call taking none a failure.
+        }
+        let Some(fresh) = self.mbufs.get_mut(self.len..self.len + count) else {
+            return false;
+        };
+        // SAFETY: FFI; the slice has room for `count` pointers, and the pool is alive.
+        if unsafe { dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), count as c_uint) } != 0 {
+            return false;
+        }
+        for index in 0..count {
+            if let Some(&next) = fresh.get(index + AHEAD) {
+                prefetch_mbuf(next);
+            }
+            write(index, fresh[index]);
+        }
+        self.len += count;
+        true
+    }
+}
+
+impl Drop for TxBatch {
+    fn drop(&mut self) {
+        self.discard_all();
+    }
+}
+
+impl Rearm {
+    #[inline(always)]
+    const fn new(nb_segs: u16) -> Self {
+        Rearm { data_off: DATA_OFFSET, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 }
+    }
+}
+
+impl Lengths {
+    #[inline(always)]
+    const fn new(pkt_len: u32, data_len: u16) -> Self {
+        Lengths { packet_type: 0, pkt_len, data_len, vlan_tci: 0, hash_low: 0 }
+    }
+}
+
+/// Writes the mbuf's fields and the outer header, and returns the buffer. `next` is null in a fresh mbuf.
+///
+/// # Safety
+/// The mbuf is the caller's alone, fresh from a plain pool: its buffer follows the struct, on a cache line.
+#[inline(always)]
+unsafe fn write_header(mbuf: *mut rte_mbuf, rearm: Rearm, lengths: Lengths, head: [u64; 6]) -> *mut u8 {
+    // SAFETY: raw stores, since field by field the compiler would make six of two; both are aligned and inside the
+    // struct, as asserted above. The head's 48 bytes are inside the buffer, whose address is known without a load.
+    unsafe {
+        let fields = mbuf.cast::<u8>();
+        fields.add(REARM_AT).cast::<Rearm>().write(rearm);
+        fields.add(LENGTHS_AT).cast::<Lengths>().write(lengths);
+        let buffer = mbuf.add(1).cast::<u8>();
+        let [a, b, c, d, e, f] = head;
+        let to = buffer.add(BODY_OFFSET - 48).cast::<Lane>();
+        to.write(Lane([a, b]));
+        to.add(1).write(Lane([c, d]));
+        to.add(2).write(Lane([e, f]));
+        buffer
+    }
+}
+
+/// The lines that a copy writes: the fields, the outer header, the start of the payload.
+#[inline(always)]
+fn prefetch_mbuf(mbuf: *mut rte_mbuf) {
+    let start = mbuf.cast::<u8>();
+    prefetch(start);
+    prefetch(start.wrapping_add(size_of::<rte_mbuf>() + LINE));
+    prefetch(start.wrapping_add(size_of::<rte_mbuf>() + BODY_OFFSET));
+}
+
+/// Asks for a cache line. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch(address: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: an intrinsic, hence unsafe; it is a hint and faults on no address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

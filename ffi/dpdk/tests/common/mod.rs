@@ -1,0 +1,79 @@
+//! What the tests share: an EAL without hugepages, a pool, and pcap files read by hand.
+#![allow(dead_code, missing_docs)]
+
+use dpdk::{Body, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
+use std::{fs, path::Path};
+
+pub const POOL: u32 = 1023;
+
+/// An EAL of this process, in ordinary memory.
+pub fn eal() -> Eal {
+    Eal::init(&EalConfig { memory_mb: 64, hugepages: false, ..EalConfig::default() }).unwrap()
+}
+
+pub fn pool(eal: &Eal) -> Mempool {
+    Mempool::new(eal, "frames", POOL, 64, 2048).unwrap()
+}
+
+/// Attaches, opens and starts a device with one queue in each direction.
+pub fn start(eal: &Eal, pool: &Mempool, device: &str, config: &PortConfig) -> (Port, Queues) {
+    let name = eal.attach(&device.parse().unwrap(), 1).unwrap();
+    let port = Port::open(eal, &name).unwrap();
+    let queues = port.configure(config, std::slice::from_ref(pool)).unwrap();
+    (port, queues)
+}
+
+/// A header that tells the copies apart: the six bytes ahead of the frame, then 42 bytes of `copy`, counting up.
+pub fn head(copy: usize) -> [u64; 6] {
+    let mut bytes = [0xee_u8; 48];
+    bytes[6..].copy_from_slice(&header(copy));
+    let word = |i: usize| u64::from_ne_bytes(bytes[i * 8..][..8].try_into().unwrap());
+    std::array::from_fn(word)
+}
+
+/// The 42 bytes that [`head`] puts before a copy's payload.
+pub fn header(copy: usize) -> [u8; 42] {
+    std::array::from_fn(|i| (copy * 42 + i) as u8)
+}
+
+pub fn body(bytes: &[u8]) -> Body {
+    let mut body = Body::new();
+    assert!(body.load(bytes));
+    body
+}
+
+/// Bytes that are no run of a header, and differ by length.
+pub fn payload(len: usize) -> Vec<u8> {
+    (0..len).map(|i| (i * 7 + len) as u8 ^ 0x5a).collect()
+}
+
+/// Writes frames as a pcap file.
+pub fn write_pcap(path: &Path, frames: &[Vec<u8>]) {
+    let mut file = Vec::new();
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.extend(word.to_le_bytes());
+    }
+    for frame in frames {
+        let len = frame.len() as u32;
+        for word in [0, 0, len, len] {
+            file.extend(word.to_le_bytes());
+        }
+        file.extend(frame);
+    }
+    fs::write(path, file).unwrap();
+}
+
+/// The frames of a pcap file.
+pub fn read_pcap(path: &Path) -> Vec<Vec<u8>> {
+    let file = fs::read(path).unwrap();
+    let word = |at: usize| u32::from_le_bytes(file[at..][..4].try_into().unwrap()) as usize;
+    assert!(matches!(word(0), 0xa1b2_c3d4 | 0xa1b2_3c4d), "not a pcap file");
+    let (mut frames, mut at) = (Vec::new(), 24);
+    while at < file.len() {
+        let (captured, len) = (word(at + 8), word(at + 12));
+        assert_eq!(captured, len, "a frame was cut");
+        frames.push(file[at + 16..][..len].to_vec());
+        at += 16 + len;
+    }
+    frames
+}

@@ -1,0 +1,64 @@
+//! Copies and chains, byte by byte.
+#![allow(clippy::cast_possible_truncation)]
+
+mod common;
+use common::*;
+use dpdk::{BATCH, Mbuf, PortConfig, TxBatch};
+
+#[test]
+fn each_copy_has_its_own_header_and_the_same_payload() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.pcap");
+    let (port, mut queues) = start(&eal, &pool, &format!("pcap:,{}", file.display()), &PortConfig::default());
+    let at_rest = pool.in_use();
+    let mut batch = TxBatch::new();
+    let mut expected = Vec::new();
+    for len in [0, 1, 14, 18, 42, 60, 63, 64, 65, 127, 128, 129, 192, 193, 255, 256] {
+        for count in [0, 1, 2, 63, BATCH] {
+            assert!(batch.copies(&pool, count, &body(&payload(len)), head), "{len} bytes, {count} copies");
+            assert_eq!(queues.tx[0].transmit(&mut batch), count);
+            expected.extend((0..count).map(|copy| [&header(copy)[..], &payload(len)].concat()));
+        }
+    }
+    assert_eq!(pool.in_use(), at_rest);
+    drop((queues, port));
+    let seen = read_pcap(&file);
+    assert_eq!(seen.len(), expected.len());
+    assert!(seen == expected);
+}
+
+#[test]
+fn chains_share_one_payload_and_give_every_reference_back() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.pcap");
+    let config = PortConfig { chains: true, ..PortConfig::default() };
+    let (port, mut queues) = start(&eal, &pool, &format!("pcap:,{}", file.display()), &config);
+    let at_rest = pool.in_use();
+    let mut batch = TxBatch::new();
+    let mut expected = Vec::new();
+    // Wanted: references asked for; made: chains, in batches; the rest of the references goes unused.
+    for (len, wanted, made) in
+        [(60, 1, 1), (256, 64, 64), (1400, 200, 200), (1400, 200, 64), (1400, 3, 0), (1, 65_535, 128)]
+    {
+        let received =
+            Mbuf::from_bytes(&pool, &[&[0xaa; 42], &payload(len)[..], &[0xbb; 6]].concat()).unwrap();
+        let mut shared = received.share(42..42 + len, wanted).ok().unwrap();
+        let mut left = made;
+        while left > 0 {
+            let count = left.min(BATCH);
+            assert!(batch.chains(&pool, count, &mut shared, head));
+            assert_eq!(queues.tx[0].transmit(&mut batch), count);
+            expected.extend((0..count).map(|copy| [&header(copy)[..], &payload(len)].concat()));
+            left -= count;
+        }
+        assert_eq!(shared.references(), usize::from(wanted) - made);
+        drop(shared);
+        assert_eq!(pool.in_use(), at_rest, "{len} bytes, {wanted} wanted, {made} made");
+    }
+    drop((queues, port));
+    assert!(read_pcap(&file) == expected);
+}
