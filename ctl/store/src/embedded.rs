@@ -1,0 +1,368 @@
+//! The embedded store: one redb file, owned by this process alone.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
+use redb::{
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
+    ReadableTableMetadata, StorageError, TableDefinition, WriteTransaction,
+};
+
+use crate::codec::{self, Malformed};
+use crate::{ANSWER_KEPT, ANSWERS, Answer, Changes, Entries, Group, Snapshot, Store, StoreError, log};
+
+/// The version of the file's layout.
+pub const SCHEMA: u64 = 1;
+/// Bytes of file pages kept in memory (redb's own default is 1 GiB). The table holds what forwarding needs; this
+/// serves commits and snapshots only.
+const CACHE_BYTES: usize = 16 << 20;
+
+pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
+/// Key in [`META`]: the last revision that committed.
+pub(crate) const REVISION: &str = "revision";
+/// Key in [`META`]: the schema version.
+const SCHEMA_KEY: &str = "schema";
+/// Address -> name.
+const TEPS: TableDefinition<u32, &str> = TableDefinition::new("teps");
+/// VNI -> name and members.
+const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domains");
+/// Request id -> Unix milliseconds, revision, changed, notes (a line each).
+const ANSWER_ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
+/// The request ids by age.
+const ANSWER_AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("answer_ages");
+
+/// Opens the database anew, with the settings given.
+type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
+
+/// The embedded store.
+pub struct EmbeddedStore {
+    path: PathBuf,
+    opener: Opener,
+    /// None after a failed commit, until it could be opened again.
+    database: Mutex<Option<Arc<Database>>>,
+}
+
+/// What can happen inside a transaction.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Redb(redb::Error),
+    Malformed(Malformed),
+    /// The store is at this revision, not at the group's base.
+    At(Revision),
+    /// No more answers can be kept.
+    AnswersFull,
+}
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Redb(error.into())
+    }
+}
+
+impl From<Malformed> for Failure {
+    fn from(malformed: Malformed) -> Self {
+        Self::Malformed(malformed)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redb(error) => error.fmt(f),
+            Self::Malformed(Malformed(what)) => write!(f, "{what} was expected in a row"),
+            Self::At(revision) => write!(f, "it is at revision {revision}"),
+            Self::AnswersFull => {
+                write!(f, "{ANSWERS} request ids were used within 10 minutes; go on without ids, or later")
+            }
+        }
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens the store at `path`; makes it where there is no file.
+    ///
+    /// # Errors
+    ///
+    /// Each of [`StoreError`]'s `Open`, `InUse`, `Foreign`, `Schema` and `Damaged`.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let file = path.to_owned();
+        Self::open_with(path, Box::new(move |builder| builder.create(&file)))
+    }
+
+    /// The same through an opener of the caller's: for stores on storage that fails when it is told to.
+    #[doc(hidden)]
+    pub fn open_with(path: &Path, opener: Opener) -> Result<Self, StoreError> {
+        let store = Self { path: path.to_owned(), opener, database: Mutex::new(None) };
+        // Whatever was done to the file while nobody owned it is found now: past this, a page is trusted.
+        let database = store.open_database(true)?;
+        store.check_schema(&database)?;
+        *store.lock() = Some(Arc::new(database));
+        Ok(store)
+    }
+
+    fn open_database(&self, check_all: bool) -> Result<Database, StoreError> {
+        let mut builder = Database::builder();
+        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check_all);
+        let path = || self.path.clone();
+        (self.opener)(&builder).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::InUse(path()),
+            DatabaseError::Storage(StorageError::Io(reason)) if reason.kind() == io::ErrorKind::InvalidData => {
+                StoreError::Foreign(path())
+            }
+            DatabaseError::Storage(StorageError::Io(reason)) => StoreError::Open { path: path(), reason },
+            DatabaseError::UpgradeRequired(version) => {
+                StoreError::Damaged { path: path(), what: format!("its file format has version {version}") }
+            }
+            other => StoreError::Damaged { path: path(), what: other.to_string() },
+        })
+    }
+
+    /// Checks the schema version, and writes it into a file without any table.
+    fn check_schema(&self, database: &Database) -> Result<(), StoreError> {
+        let found = schema(database).map_err(|failure| self.damaged(&failure))?;
+        match found {
+            Found::Schema(SCHEMA) => Ok(()),
+            Found::Schema(found) => Err(StoreError::Schema { path: self.path.clone(), found }),
+            Found::Foreign => Err(StoreError::Foreign(self.path.clone())),
+            Found::Empty => make_tables(database)
+                .map_err(|failure| StoreError::Refused { path: self.path.clone(), reason: failure.to_string() }),
+        }
+    }
+
+    fn damaged(&self, failure: &Failure) -> StoreError {
+        StoreError::Damaged { path: self.path.clone(), what: failure.to_string() }
+    }
+
+    fn unreadable(&self, failure: Failure) -> StoreError {
+        match failure {
+            Failure::Malformed(_) | Failure::Redb(redb::Error::Corrupted(_)) => self.damaged(&failure),
+            other => StoreError::Read { path: self.path.clone(), reason: other.to_string() },
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
+        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database; opened again where a failed commit closed it.
+    fn database(&self) -> Result<Arc<Database>, StoreError> {
+        let mut slot = self.lock();
+        if let Some(database) = &*slot {
+            return Ok(Arc::clone(database));
+        }
+        let database = Arc::new(self.open_database(false)?);
+        *slot = Some(Arc::clone(&database));
+        Ok(database)
+    }
+
+    /// Runs `read` on one consistent state.
+    fn reading<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
+        let database = self.database()?;
+        let transaction = database.begin_read().map_err(|e| self.unreadable(e.into()))?;
+        read(&transaction).map_err(|failure| self.unreadable(failure))
+    }
+
+    /// After a failed commit: redb takes no more from a file that failed it once, so the file is opened again, and
+    /// tells whether the commit is in it.
+    fn settle(&self, base: Revision, failure: &Failure) -> StoreError {
+        *self.lock() = None;
+        let (path, reason) = (self.path.clone(), failure.to_string());
+        match self.revision() {
+            Ok(revision) if revision == base => StoreError::Refused { path, reason },
+            Ok(_) | Err(_) => StoreError::Unknown { path, reason },
+        }
+    }
+}
+
+impl fmt::Debug for EmbeddedStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Store for EmbeddedStore {
+    fn revision(&self) -> Result<Revision, StoreError> {
+        self.reading(|transaction| {
+            let meta = transaction.open_table(META)?;
+            Ok(Revision::new(meta.get(REVISION)?.map_or(0, |r| r.value())))
+        })
+    }
+
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        let path = self.path.clone();
+        let snapshot = self.reading(|transaction| {
+            let meta = transaction.open_table(META)?;
+            Ok(EmbeddedSnapshot {
+                path,
+                revision: Revision::new(meta.get(REVISION)?.map_or(0, |r| r.value())),
+                teps: transaction.open_table(TEPS)?,
+                domains: transaction.open_table(DOMAINS)?,
+            })
+        })?;
+        Ok(Box::new(snapshot))
+    }
+
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        let database = self.database()?;
+        let done = write_group(&database, group);
+        // Whoever still reads holds its own handle; the file must be closed before it is opened again.
+        drop(database);
+        done.map_err(|failure| match failure {
+            Failure::At(found) => StoreError::Diverged { expected: group.base, found },
+            Failure::AnswersFull => StoreError::Refused { path: self.path.clone(), reason: failure.to_string() },
+            failure => self.settle(group.base, &failure),
+        })
+    }
+
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
+        self.reading(|transaction| {
+            let answers = transaction.open_table(ANSWER_ROWS)?;
+            let Some(row) = answers.get(id.as_str())? else { return Ok(None) };
+            let (at, revision, changed, notes) = row.value();
+            let fresh = at > oldest_kept(unix_ms);
+            let notes = notes.lines().map(str::to_owned).collect();
+            Ok(fresh.then(|| Answer { revision: Revision::new(revision), changed, notes }))
+        })
+    }
+
+    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
+        self.reading(|transaction| log::read(transaction, from))
+    }
+}
+
+/// What a file holds.
+enum Found {
+    Empty,
+    Schema(u64),
+    Foreign,
+}
+
+fn schema(database: &Database) -> Result<Found, Failure> {
+    let transaction = database.begin_read()?;
+    if transaction.list_tables()?.next().is_none() {
+        return Ok(Found::Empty);
+    }
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(_) => return Ok(Found::Foreign),
+    };
+    Ok(meta.get(SCHEMA_KEY)?.map_or(Found::Foreign, |version| Found::Schema(version.value())))
+}
+
+fn make_tables(database: &Database) -> Result<(), Failure> {
+    let transaction = database.begin_write()?;
+    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA)?;
+    transaction.open_table(TEPS)?;
+    transaction.open_table(DOMAINS)?;
+    transaction.open_table(ANSWER_ROWS)?;
+    transaction.open_table(ANSWER_AGES)?;
+    transaction.open_table(log::LOG)?;
+    Ok(transaction.commit()?)
+}
+
+/// One transaction; its commit is durable when it returns. Dropped on any error before, it leaves no trace.
+fn write_group(database: &Database, group: &Group) -> Result<(), Failure> {
+    let transaction = database.begin_write()?;
+    let found = transaction.open_table(META)?.get(REVISION)?.map_or(0, |r| r.value());
+    if found != group.base.get() {
+        return Err(Failure::At(Revision::new(found)));
+    }
+    if let Some(last) = group.records.last() {
+        write_rows(&transaction, group)?;
+        log::append(&transaction, group)?;
+        transaction.open_table(META)?.insert(REVISION, last.revision.get())?;
+    }
+    write_answers(&transaction, group)?;
+    Ok(transaction.commit()?)
+}
+
+fn write_rows(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
+    let mut teps = transaction.open_table(TEPS)?;
+    let mut domains = transaction.open_table(DOMAINS)?;
+    let mut row = Vec::new();
+    for event in group.records.iter().flat_map(|record| &record.events) {
+        match event {
+            Event::TepSet(tep) => {
+                teps.insert(codec::tep_key(tep.address), codec::name_text(tep.name.as_ref()))?;
+            }
+            Event::TepRemoved(tep) => {
+                teps.remove(codec::tep_key(*tep))?;
+            }
+            Event::DomainSet(domain) => {
+                row.clear();
+                codec::put_domain(&mut row, domain.name.as_ref(), &domain.members);
+                domains.insert(domain.vni.get(), row.as_slice())?;
+            }
+            Event::DomainRemoved(vni) => {
+                domains.remove(vni.get())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn oldest_kept(unix_ms: u64) -> u64 {
+    unix_ms.saturating_sub(u64::try_from(ANSWER_KEPT.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Keeps the group's answers, and lets go of those that are old.
+fn write_answers(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
+    let mut answers = transaction.open_table(ANSWER_ROWS)?;
+    let mut ages = transaction.open_table(ANSWER_AGES)?;
+    for row in ages.extract_from_if(..(oldest_kept(group.unix_ms) + 1, ""), |_, ()| true)? {
+        answers.remove(row?.0.value().1)?;
+    }
+    for (id, answer) in &group.answers {
+        let (id, notes) = (id.as_str(), answer.notes.join("\n"));
+        // An id that was used before the last 10 minutes may be used anew.
+        answers.insert(id, (group.unix_ms, answer.revision.get(), answer.changed, notes.as_str()))?;
+        ages.insert((group.unix_ms, id), ())?;
+    }
+    if answers.len()? > ANSWERS { Err(Failure::AnswersFull) } else { Ok(()) }
+}
+
+/// A read transaction's tables; they keep it open.
+struct EmbeddedSnapshot {
+    path: PathBuf,
+    revision: Revision,
+    teps: ReadOnlyTable<u32, &'static str>,
+    domains: ReadOnlyTable<u32, &'static [u8]>,
+}
+
+impl EmbeddedSnapshot {
+    fn error(&self, failure: &Failure) -> StoreError {
+        let path = self.path.clone();
+        match failure {
+            Failure::Malformed(_) => StoreError::Damaged { path, what: failure.to_string() },
+            other => StoreError::Read { path, reason: other.to_string() },
+        }
+    }
+}
+
+impl Snapshot for EmbeddedSnapshot {
+    fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
+        let rows = self.teps.iter().map_err(|e| self.error(&e.into()))?;
+        let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &str>), StorageError>| {
+            let (key, name) = row?;
+            Ok(TepEntry { address: codec::tep(key.value())?, name: codec::name(name.value())? })
+        };
+        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    }
+
+    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
+        let rows = self.domains.iter().map_err(|e| self.error(&e.into()))?;
+        let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
+            let (vni, domain) = row?;
+            Ok(codec::domain(vni.value(), domain.value())?)
+        };
+        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    }
+}

@@ -1,0 +1,87 @@
+//! What can be wrong with a store.
+
+use std::io;
+use std::path::PathBuf;
+
+use ctl_api::model::Revision;
+use thiserror::Error;
+
+use crate::SCHEMA;
+
+/// Why a store cannot be opened, read or written.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// The file cannot be opened or made.
+    #[error("cannot open the store {path}: {reason}; its directory must exist and be writable", path = .path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// Another daemon has it open.
+    #[error("the store {path} is in use by another daemon; stop that one, or give this one its own file", path = .0.display())]
+    InUse(PathBuf),
+    /// The file is something else.
+    #[error("{path} is not a bcast store; move it away, or set store.path to another file", path = .0.display())]
+    Foreign(PathBuf),
+    /// A store of another version.
+    #[error(
+        "the store {path} has schema version {found}, this daemon reads {SCHEMA}; run the daemon that wrote it, \
+         `bcastctl export` there, and apply the export to a new store",
+        path = .path.display()
+    )]
+    Schema {
+        /// The file.
+        path: PathBuf,
+        /// The version that it has.
+        found: u64,
+    },
+    /// What is in the file cannot be.
+    #[error(
+        "the store {path} is damaged: {what}; move it away, start with a new one and apply your last export",
+        path = .path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        what: String,
+    },
+    /// A commit failed, and nothing changed.
+    #[error("the store {path} could not commit: {reason}; nothing was changed", path = .path.display())]
+    Refused {
+        /// The file.
+        path: PathBuf,
+        /// What failed; "no space left on device" most of the time.
+        reason: String,
+    },
+    /// A commit failed, and may have changed something after all.
+    #[error(
+        "the store {path} failed while committing: {reason}; whether the change is there is not known, look before \
+         trying again",
+        path = .path.display()
+    )]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+    /// The store is at another revision than the caller.
+    #[error("the store is at revision {found}, not at {expected}; nothing was changed, try again")]
+    Diverged {
+        /// Where the caller thinks it is.
+        expected: Revision,
+        /// Where it is.
+        found: Revision,
+    },
+    /// It cannot be read now.
+    #[error("cannot read the store {path}: {reason}", path = .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What failed.
+        reason: String,
+    },
+}
