@@ -207,8 +207,11 @@ fn what_is_not_an_overlay_frame_to_the_node_is_punted() {
     }
 }
 
+/// A reason and what it takes to break a good frame that way.
+type Fault = (DropReason, fn(&mut Frame));
+
 /// One fault for each reason, in the order of the checks; they do not undo one another.
-fn faults() -> [(DropReason, fn(&mut Frame)); 12] {
+fn faults() -> [Fault; 12] {
     [
         (Why::Runt, |f| f.cut = Some(33)),
         (Why::IpHeader, |f| f.ttl = 0),
