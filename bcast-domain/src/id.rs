@@ -17,6 +17,12 @@ use crate::limits::{LimitError, MAX_TEPS};
 pub struct Vni(u32);
 
 impl Vni {
+    /// The identifier with this number.
+    #[inline]
+    pub const fn new(key: u32) -> Self {
+        Self(key)
+    }
+
     /// The identifier as a number.
     #[inline]
     pub const fn get(self) -> u32 {

@@ -9,7 +9,8 @@
 //! The races, one by one:
 //!
 //! * *A reader still holds what was unlinked.* Its seat shows an epoch before `e`, so nothing is freed. When it reports
-//!   `e` (`QuiesceReport`) and the publisher reads that (`SeenRead`), all its uses happened before the free.
+//!   `e` (`QuiesceReport`) and the publisher reads that (`SeenRead`), all its uses happened before the free. The same for one who waits
+//!   (`GraceRead`) and then changes something of his own that readers used.
 //! * *A reader reports `e`, then finds the unlinked pointer after all.* It cannot: it read `e` with `QuiesceRead`, the
 //!   publisher unlinked before `EpochFence` and wrote `e` after it, so the unlinking is visible to all its later
 //!   loads. If another publisher has moved the epoch further, the chain of read-modify-writes carries this on.
@@ -36,7 +37,7 @@ use crossbeam::utils::CachePadded;
 use super::sync::{AtomicU64, Mutex, Ordering, Site, fence, lock, order};
 
 /// A moment in the life of a table: what was published before it was taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
 /// What a reader reports: an epoch, or `OFFLINE`. Its own cache line, written by one reader once per burst.
@@ -70,7 +71,7 @@ impl Epochs {
     }
 
     fn behind(&self, epoch: Epoch) -> usize {
-        lock(&self.seats).iter().filter(|seat| seat.load(order(Site::SeenRead)) < epoch.0).count()
+        lock(&self.seats).iter().filter(|seat| seat.load(order(Site::GraceRead)) < epoch.0).count()
     }
 
     fn register(&self) -> Arc<Seat> {

@@ -52,18 +52,19 @@ sites! {
     EpochFence = SeqCst;
     /// Reader loads the epoch at a quiescent point. Pairs with `EpochFence`.
     QuiesceRead = Acquire;
-    /// Reader reports the epoch that it has seen. Pairs with `SeenRead`: its last use comes before the free.
+    /// Reader reports the epoch that it has seen. Pairs with `SeenRead` and `GraceRead`: its last use comes before the free.
     QuiesceReport = Release;
-    /// Reader reports that it is gone. Pairs with `SeenRead`, like `QuiesceReport`.
+    /// Reader reports that it is gone. Pairs with `SeenRead` and `GraceRead`, like `QuiesceReport`.
     OfflineReport = Release;
-    /// Reader reports that it is back. Pairs with `SeenRead`: this report covers up the one of `OfflineReport`,
+    /// Reader reports that it is back. Pairs with `SeenRead` and `GraceRead`: this report covers up the one of `OfflineReport`,
     /// and who reads only the later one must learn of the uses before the earlier all the same.
     OnlineReport = Release;
     /// Reader, after it reported that it is back and before it loads a pointer. Pairs with `EpochFence`.
     OnlineFence = SeqCst;
-    /// Publisher, or who waits, looks at what a reader has reported. Pairs with `QuiesceReport`,
-    /// `OfflineReport` and `OnlineReport`.
+    /// Publisher looks at what readers have reported. Pairs with `QuiesceReport`, `OfflineReport` and `OnlineReport`.
     SeenRead = Acquire;
+    /// The same by one who waits for grace, and then changes what readers used.
+    GraceRead = Acquire;
 }
 
 /// The ordering of an access.

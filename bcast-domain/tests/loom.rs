@@ -1,0 +1,362 @@
+//! Models of the table: the real module on loom's atomics, run in every order that its threads could meet in.
+//!
+//!     RUSTFLAGS="--cfg loom" cargo test -p bcast-domain --release --test loom
+//!
+//! Loom explores interleavings and what weak memory allows each load to return. Every allocation of the table is
+//! watched: made before it is used, used before it is freed, freed once, and none left over. With one reader
+//! beside the publisher that is exhaustive; with a third thread at most two forced thread switches are explored, which
+//! keeps them all within a minute (`LOOM_MAX_PREEMPTIONS=3` explores more).
+//!
+//! `every_ordering_is_needed` runs the models again with one ordering weakened at a time.
+#![cfg(loom)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+use std::{process::Command, sync::Arc};
+
+use bcast_domain::{
+    ArrayPublisher, DomainPublisher, Reader, Readers, SITES, TepIndex, Vni, live_allocations, table,
+};
+use loom::{
+    cell::UnsafeCell,
+    model::Builder,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+};
+
+const A: Vni = Vni::new(1);
+const B: Vni = Vni::new(2);
+
+fn member(index: u16) -> [TepIndex; 1] {
+    [TepIndex::from(index)]
+}
+
+/// What a reader sees of a domain: its only member. Uses the list twice, the second time as late as it can.
+fn sight<T: Send + Sync + 'static>(reader: &Reader<T>, vni: Vni) -> Option<u32> {
+    let list = reader.lookup(vni)?;
+    let [seen] = list.members() else { panic!("{list:?}") };
+    Some(seen.get())
+}
+
+/// Explores a model with this many threads beside the publisher; afterwards nothing may be left.
+fn explore(threads: usize, model: impl Fn(usize) + Send + Sync + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = builder.preemption_bound.or((threads > 1).then_some(2));
+    builder.check(move || {
+        assert_eq!(live_allocations(), 0);
+        model(threads);
+        assert_eq!(live_allocations(), 0, "allocations that were never freed");
+    });
+}
+
+/// Runs `change` beside readers that do `read`, then frees all that is left: readers that are gone hold nothing back.
+fn beside<T: Send + Sync + 'static>(
+    readers: usize,
+    (mut domains, mut array, makes): (DomainPublisher, ArrayPublisher<T>, Readers<T>),
+    change: impl FnOnce(&mut DomainPublisher, &mut ArrayPublisher<T>),
+    read: impl Fn(Reader<T>) + Clone + Send + 'static,
+) {
+    let threads: Vec<_> = (0..readers)
+        .map(|_| {
+            let (read, reader) = (read.clone(), makes.reader());
+            thread::spawn(move || read(reader))
+        })
+        .collect();
+    change(&mut domains, &mut array);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    domains.reclaim();
+    array.reclaim();
+    assert_eq!((domains.retired(), array.retired()), (0, 0));
+}
+
+/// A reader has an old list while it is replaced; after its report it goes on with whichever it finds.
+fn replacing(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.set(A, &member(2)).unwrap();
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        let list = reader.lookup(A).unwrap();
+        let first = list.members()[0];
+        assert_eq!(list.members(), [first]);
+        reader.quiesce();
+        let second = sight(&reader, A).unwrap();
+        assert!(first.get() <= second, "time went back from {first} to {second}");
+    });
+}
+
+/// An answered removal is final: once grace has passed no reader finds the domain, asleep or awake.
+fn removing(readers: usize, nap: bool) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let grace = table.2.grace();
+    // Relaxed, so that the answer itself orders nothing.
+    let answered = Arc::new(AtomicBool::new(false));
+    let answer = Arc::clone(&answered);
+    let change = move |domains: &mut DomainPublisher, _: &mut _| {
+        domains.remove(A);
+        if grace.passed(domains.epoch()) {
+            answer.store(true, Relaxed);
+        }
+        domains.reclaim();
+    };
+    beside(readers, table, change, move |mut reader| {
+        if nap {
+            drop(reader.offline())
+        } else {
+            reader.quiesce()
+        }
+        let answered = answered.load(Relaxed);
+        let found = sight(&reader, A);
+        assert!(!(answered && found.is_some()), "found after the removal was answered");
+    });
+}
+
+/// Something of the user's own, which loom watches.
+struct Touched(UnsafeCell<()>);
+
+// SAFETY: needed since loom's cell is not `Sync`; loom fails the model if two threads touch it at a time.
+unsafe impl Sync for Touched {}
+
+impl Touched {
+    fn use_it(&self) {
+        self.0.with(|_| ());
+    }
+
+    fn change_it(&self) {
+        self.0.with_mut(|_| ());
+    }
+}
+
+/// What readers touch only while they find a domain may be changed once grace has passed.
+fn waiting(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let grace = table.2.grace();
+    let touched = Arc::new(Touched(UnsafeCell::new(())));
+    let changed = Arc::clone(&touched);
+    let change = move |domains: &mut DomainPublisher, _: &mut _| {
+        domains.remove(A);
+        if grace.passed(domains.epoch()) {
+            changed.change_it();
+        }
+    };
+    beside(readers, table, change, move |mut reader| {
+        if sight(&reader, A).is_some() {
+            touched.use_it();
+        }
+        reader.quiesce();
+        if sight(&reader, A).is_some() {
+            touched.use_it();
+        }
+    });
+}
+
+/// A key is removed and set again in the same slot; a reader sees the states in order.
+fn reusing_a_key(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.remove(A);
+        domains.reclaim();
+        domains.set(A, &member(2)).unwrap();
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        let first = sight(&reader, A);
+        reader.quiesce();
+        let second = sight(&reader, A);
+        assert!(first != Some(2) || second == Some(2), "time went back from {first:?} to {second:?}");
+    });
+}
+
+/// A number of a removed domain never stands for two domains that one reader sees in one section.
+fn reusing_a_number(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.remove(A);
+        domains.reclaim();
+        domains.set(B, &member(2)).unwrap();
+    };
+    beside(readers, table, change, |mut reader| {
+        reader.quiesce();
+        if let (Some(a), Some(b)) = (reader.lookup(A), reader.lookup(B)) {
+            assert_ne!(a.domain(), b.domain());
+        }
+    });
+}
+
+/// The slot array is rebuilt, then a list in it replaced: the reader finds the domain in either array.
+fn growing(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.set(B, &member(7)).unwrap();
+        domains.set(A, &member(2)).unwrap();
+        assert_eq!(domains.retired(), 2, "an array and a list");
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        let list = reader.lookup(A).expect("there all the time");
+        let new = sight(&reader, B);
+        assert!(new.is_none_or(|new| new == 7));
+        let first = list.members()[0];
+        reader.quiesce();
+        assert!(first.get() <= sight(&reader, A).expect("there all the time"));
+    });
+}
+
+/// A reader sleeps and wakes while a list is replaced.
+fn napping(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.set(A, &member(2)).unwrap();
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        let first = sight(&reader, A);
+        drop(reader.offline());
+        let list = reader.lookup(A).unwrap();
+        assert!(first.unwrap() <= list.members()[0].get());
+    });
+}
+
+/// The array is replaced, then a list points into its new part: the array that a reader asks for later has it.
+fn replacing_the_array(readers: usize) {
+    let mut table = table(1_u32);
+    table.0.set(A, &member(0)).unwrap();
+    let change = |domains: &mut DomainPublisher, array: &mut ArrayPublisher<u32>| {
+        array.replace(2);
+        array.reclaim();
+        domains.set(A, &member(1)).unwrap();
+    };
+    beside(readers, table, change, |mut reader| {
+        let member = sight(&reader, A).unwrap();
+        assert!(member < *reader.array(), "{member} is not in the array");
+        reader.quiesce();
+        assert!(*reader.array() <= 2);
+    });
+}
+
+/// Readers register while a list is replaced, and leave.
+fn registering(readers: usize) {
+    let (mut domains, _array, makes) = table(());
+    domains.set(A, &member(1)).unwrap();
+    let threads: Vec<_> = (0..readers)
+        .map(|_| {
+            let makes = makes.clone();
+            thread::spawn(move || {
+                let mut reader = makes.reader();
+                let first = sight(&reader, A).unwrap();
+                reader.quiesce();
+                assert!(first <= sight(&reader, A).unwrap());
+            })
+        })
+        .collect();
+    domains.set(A, &member(2)).unwrap();
+    domains.reclaim();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    domains.reclaim();
+    assert_eq!(domains.retired(), 0);
+}
+
+/// Two publishers move the same epoch; a report of the later one's covers the earlier one's.
+fn publishing_from_two_threads(_: usize) {
+    let (mut domains, mut array, makes) = table(1_u32);
+    domains.set(A, &member(1)).unwrap();
+    let mut reader = makes.reader();
+    let second = thread::spawn(move || {
+        array.replace(2);
+        array.reclaim();
+        array
+    });
+    let reading = thread::spawn(move || {
+        let list = reader.lookup(A).unwrap();
+        assert!(*reader.array() <= 2 && list.members()[0].get() <= 2);
+        reader.quiesce();
+        let list = reader.lookup(A).unwrap();
+        assert!(*reader.array() <= 2 && list.members()[0].get() <= 2);
+    });
+    domains.set(A, &member(2)).unwrap();
+    domains.reclaim();
+    reading.join().unwrap();
+    let mut array = second.join().unwrap();
+    assert!(domains.reclaim() + array.reclaim() <= 2);
+    assert_eq!((domains.retired(), array.retired()), (0, 0));
+}
+
+macro_rules! models {
+    ($($name:ident: $model:expr, $threads:literal;)*) => {
+        $(#[test] fn $name() { explore($threads, $model) })*
+        /// The names of all models, in the order in which the check below tries them.
+        const MODELS: &[&str] = &[$(stringify!($name),)*];
+    };
+}
+
+models! {
+    replacing_with_1_reader: replacing, 1;
+    napping_with_1_reader: napping, 1;
+    removing_with_1_reader: |readers| removing(readers, false), 1;
+    removing_with_1_reader_that_naps: |readers| removing(readers, true), 1;
+    waiting_with_1_reader: waiting, 1;
+    growing_with_1_reader: growing, 1;
+    replacing_the_array_with_1_reader: replacing_the_array, 1;
+    reusing_a_key_with_1_reader: reusing_a_key, 1;
+    reusing_a_number_with_1_reader: reusing_a_number, 1;
+    registering_with_1_reader: registering, 1;
+    replacing_with_2_readers: replacing, 2;
+    napping_with_2_readers: napping, 2;
+    removing_with_2_readers: |readers| removing(readers, false), 2;
+    waiting_with_2_readers: waiting, 2;
+    growing_with_2_readers: growing, 2;
+    replacing_the_array_with_2_readers: replacing_the_array, 2;
+    reusing_a_key_with_2_readers: reusing_a_key, 2;
+    reusing_a_number_with_2_readers: reusing_a_number, 2;
+    registering_with_2_readers: registering, 2;
+    publishing_from_two_threads_with_1_reader: publishing_from_two_threads, 2;
+}
+
+/// Runs one model in a process of its own with an ordering weakened; what it says if it fails.
+fn run_weakened(model: &str, weaken: &str) -> Option<String> {
+    let run = Command::new(std::env::current_exe().unwrap())
+        .args([model, "--exact", "--nocapture"])
+        .env("BCAST_WEAKEN", weaken)
+        .env("RUST_BACKTRACE", "0")
+        .output()
+        .unwrap();
+    let error = String::from_utf8_lossy(&run.stderr);
+    assert!(!error.contains("no site is named"), "{error}");
+    let stdout = String::from_utf8_lossy(&run.stdout);
+    assert!(stdout.contains("running 1 test"), "no model is named {model}: {stdout}");
+    let mut lines = error.lines().skip_while(|line| !line.contains("panicked at")).skip(1);
+    (!run.status.success())
+        .then(|| lines.find(|line| !line.trim().is_empty()).unwrap_or("died").trim().to_owned())
+}
+
+/// Weakens each ordering in turn, a sequentially consistent fence to acquire-release as well as to nothing, and
+/// demands that some model fails.
+#[test]
+fn every_ordering_is_needed() {
+    let mut uncaught = Vec::new();
+    for &(site, strength) in SITES {
+        let weaker: &[(&str, String)] = match strength {
+            "SeqCst" => &[("AcqRel", format!("{site}:AcqRel")), ("no fence", site.to_owned())],
+            _ => &[("Relaxed", site.to_owned())],
+        };
+        for (to, weaken) in weaker {
+            let caught = MODELS.iter().find_map(|model| Some((model, run_weakened(model, weaken)?)));
+            match caught {
+                Some((model, says)) => println!("{site:14} {strength:8} -> {to:9} {model}: {says}"),
+                None => uncaught.push(format!("{site} {strength} -> {to}")),
+            }
+        }
+    }
+    assert!(uncaught.is_empty(), "no model catches: {uncaught:?}");
+}
