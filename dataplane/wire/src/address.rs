@@ -96,7 +96,8 @@ impl FromStr for MacAddr {
 
 /// The node's own IPv4 addresses, one to eight of them.
 ///
-/// The unused places repeat the first address, so that [`Self::contains`] compares all eight and never branches.
+/// The unused places repeat the first address, so that [`Self::contains`] compares all eight and never
+/// branches.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NodeAddresses {
     bits: [u32; Self::MAX],

@@ -1,11 +1,11 @@
 //! The Internet checksum (RFC 1071).
 //!
-//! Sums are kept in the byte order of the bytes they were read from. One's complement addition does not care which of a
-//! word's bytes is called the high one (RFC 1071 section 2(B)), so nothing is swapped until a checksum is shown to
-//! people, and on the fast path never.
+//! Sums are kept in the byte order of the bytes they were read from. One's complement addition does not care
+//! which of a word's bytes is called the high one (RFC 1071 section 2(B)), so nothing is swapped until a
+//! checksum is shown to people, and on the fast path never.
 
-/// The one's complement sum of `bytes`, folded to 16 bits, in wire byte order: `sum(..).to_ne_bytes()` is how it stands in
-/// a packet. An odd last byte counts as if a zero followed it.
+/// The one's complement sum of `bytes`, folded to 16 bits, in wire byte order: `sum(..).to_ne_bytes()` is how
+/// it stands in a packet. An odd last byte counts as if a zero followed it.
 #[must_use]
 #[inline]
 pub fn sum(bytes: &[u8]) -> u16 {
@@ -36,7 +36,8 @@ pub fn verifies(bytes: &[u8]) -> bool {
     sum(bytes) == 0xffff
 }
 
-/// Folds 64 bits to 33, 32, 17, 16. The one's complement value is the number modulo 65,535, and each step keeps it.
+/// Folds 64 bits to 33, 32, 17, 16. The one's complement value is the number modulo 65,535, and each step
+/// keeps it.
 #[inline]
 const fn fold(total: u64) -> u16 {
     let total = (total & 0xffff_ffff) + (total >> 32);

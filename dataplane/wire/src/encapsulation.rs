@@ -1,8 +1,9 @@
 //! The outer header of a copy: one template for each TEP, one set of words for each frame, joined by OR.
 //!
-//! A template leaves the fields that depend on the frame zero, and the frame's words are zero everywhere else. The IPv4
-//! checksum is the complement of a sum, and the sum splits the same way: the template brings the part of its constant words,
-//! the frame the part of its own, so each copy costs one addition with carry (RFC 1071, RFC 1624).
+//! A template leaves the fields that depend on the frame zero, and the frame's words are zero everywhere
+//! else. The IPv4 checksum is the complement of a sum, and the sum splits the same way: the template brings
+//! the part of its constant words, the frame the part of its own, so each copy costs one addition with carry
+//! (RFC 1071, RFC 1624).
 
 use core::fmt;
 use core::net::Ipv4Addr;
@@ -26,7 +27,8 @@ pub const MAX_INNER_LEN: u16 = 65_507;
 /// Time to live of every copy.
 const TTL: u8 = 64;
 
-/// Bytes 16 to 64 of a header's cache line: the header, right-aligned, so that the inner frame starts the next line.
+/// Bytes 16 to 64 of a header's cache line: the header, right-aligned, so that the inner frame starts the
+/// next line.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Line {
@@ -62,7 +64,8 @@ pub struct Template {
 }
 
 impl Template {
-    /// Makes the template of copies to `destination`. Without a next hop it is unresolved and must not be sent.
+    /// Makes the template of copies to `destination`. Without a next hop it is unresolved and must not be
+    /// sent.
     #[must_use]
     pub fn new(port_mac: MacAddr, next_hop: Option<MacAddr>, destination: Ipv4Addr) -> Self {
         let tunnel = Tunnel {
@@ -128,9 +131,9 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Makes the words for one received frame.
     ///
-    /// `source` is the outer source address, `tos` the byte as received (DSCP and ECN), `key` the VNI, `inner_len` the bytes of the
-    /// inner frame, at most [`MAX_INNER_LEN`], which every [`Outer::inner_len`](crate::Outer::inner_len) keeps; the total
-    /// length of a longer one saturates.
+    /// `source` is the outer source address, `tos` the byte as received (DSCP and ECN), `key` the VNI,
+    /// `inner_len` the bytes of the inner frame, at most [`MAX_INNER_LEN`], which every
+    /// [`Outer::inner_len`](crate::Outer::inner_len) keeps; the total length of a longer one saturates.
     #[must_use]
     #[inline]
     pub fn new(source: Ipv4Addr, tos: u8, key: u32, inner_len: u16) -> Self {
@@ -155,7 +158,8 @@ impl FrameHeader {
     }
 }
 
-/// A finished outer header: 48 bytes in memory order, to be stored right before a 64-byte line at which the inner frame starts.
+/// A finished outer header: 48 bytes in memory order, to be stored right before a 64-byte line at which the
+/// inner frame starts.
 ///
 /// The first 6 bytes lie ahead of the frame and mean nothing (they are zero).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! Header layouts, laid over bytes as they are on the wire.
 //!
-//! Every field is unaligned and in network byte order; a reference to one of these costs a length check and no copy.
+//! Every field is unaligned and in network byte order; a reference to one of these costs a length check and
+//! no copy.
 
 use core::net::Ipv4Addr;
 
@@ -83,7 +84,8 @@ impl Ipv4 {
     pub const VERSION_IHL: u8 = 0x45;
     /// Flag "don't fragment".
     pub const DONT_FRAGMENT: u16 = 0x4000;
-    /// Flag "more fragments" and the fragment offset: all zero in a whole packet. The reserved top bit is not in it.
+    /// Flag "more fragments" and the fragment offset: all zero in a whole packet. The reserved top bit is not
+    /// in it.
     pub const FRAGMENT_MASK: u16 = 0x3fff;
 
     /// The source as an address.

@@ -45,7 +45,8 @@ reasons! {
         IpHeader = "ip_header",
         /// More-fragments set, or a fragment offset.
         IpFragment = "ip_fragment",
-        /// The source is 0/8, 127/8, multicast, broadcast or one of the node's own addresses (RFC 1122 section 3.2.1.3).
+        /// The source is 0/8, 127/8, multicast, broadcast or one of the node's own addresses (RFC 1122
+        /// section 3.2.1.3).
         IpSource = "ip_source",
         /// GRE truncated, of another version, or with the routing or a reserved bit (RFC 2784, RFC 2890).
         GreHeader = "gre_header",

@@ -11,7 +11,8 @@ use crate::checksum;
 use crate::header::{Ethernet, Gre, Ipv4, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
 
-/// Where the GRE header starts in an accepted frame: options are not accepted, so it is always the same place.
+/// Where the GRE header starts in an accepted frame: options are not accepted, so it is always the same
+/// place.
 const GRE_OFFSET: usize = Ethernet::LEN + Ipv4::LEN;
 
 /// What the outer headers of an overlay frame say.
@@ -35,14 +36,15 @@ pub struct Outer {
 
 /// Judges Ethernet, IPv4 and GRE headers, from `runt` to `gre_no_key`.
 ///
-/// `frame` starts at the destination MAC and may be padded. Whether a frame enters the checks at all is read at fixed
-/// offsets: ethertype IPv4, protocol 47, and a destination that is the node's. So a broken IP header of a frame to the
-/// node is a drop, not the kernel's business. The reserved flag of the IPv4 header is ignored.
+/// `frame` starts at the destination MAC and may be padded. Whether a frame enters the checks at all is read
+/// at fixed offsets: ethertype IPv4, protocol 47, and a destination that is the node's. So a broken IP header
+/// of a frame to the node is a drop, not the kernel's business. The reserved flag of the IPv4 header is
+/// ignored.
 ///
 /// # Errors
 ///
-/// [`Rejection::Punt`] if it is no overlay frame to this node (VLAN-tagged ones included), else the first check that
-/// failed.
+/// [`Rejection::Punt`] if it is no overlay frame to this node (VLAN-tagged ones included), else the first
+/// check that failed.
 #[inline]
 pub fn outer(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
     let Ok((ethernet, packet)) = Ethernet::ref_from_prefix(frame) else {
@@ -70,7 +72,8 @@ pub fn outer(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
     })
 }
 
-/// Checks `ip_header`, `ip_fragment` and `ip_source`; returns what the IP packet carries, without Ethernet padding.
+/// Checks `ip_header`, `ip_fragment` and `ip_source`; returns what the IP packet carries, without Ethernet
+/// padding.
 #[inline]
 fn ip_payload<'f>(ip: &Ipv4, packet: &'f [u8], node: &NodeAddresses) -> Result<&'f [u8], DropReason> {
     if ip.version_ihl != Ipv4::VERSION_IHL || ip.ttl == 0 || !checksum::verifies(ip.as_bytes()) {
@@ -92,10 +95,11 @@ const fn never_a_source(address: Ipv4Addr) -> bool {
     address.octets()[0] == 0 || address.is_loopback() || address.is_multicast() || address.is_broadcast()
 }
 
-/// Checks `gre_header`, `gre_protocol` and `gre_no_key`; returns the header's bytes, whether it has a checksum, and the key.
+/// Checks `gre_header`, `gre_protocol` and `gre_no_key`; returns the header's bytes, whether it has a
+/// checksum, and the key.
 ///
-/// The optional words stand in the order checksum and Reserved1, key, sequence number, four bytes each (RFC 2890
-/// section 2). Reserved1 and the sequence number are not looked at.
+/// The optional words stand in the order checksum and Reserved1, key, sequence number, four bytes each (RFC
+/// 2890 section 2). Reserved1 and the sequence number are not looked at.
 #[inline]
 fn gre_key(payload: &[u8]) -> Result<(u8, bool, u32), DropReason> {
     let (gre, options) = Gre::ref_from_prefix(payload).map_err(|_| DropReason::GreHeader)?;
@@ -119,11 +123,11 @@ fn gre_key(payload: &[u8]) -> Result<(u8, bool, u32), DropReason> {
 }
 
 impl Outer {
-    /// Judges the rest, from `gre_checksum` to `inner_source`, and returns the inner frame: all of it and nothing of the
-    /// padding.
+    /// Judges the rest, from `gre_checksum` to `inner_source`, and returns the inner frame: all of it and
+    /// nothing of the padding.
     ///
-    /// `frame` is the one that [`outer`] judged. With another one the answer is a drop or another frame's bytes, never a
-    /// panic.
+    /// `frame` is the one that [`outer`] judged. With another one the answer is a drop or another frame's
+    /// bytes, never a panic.
     ///
     /// # Errors
     ///

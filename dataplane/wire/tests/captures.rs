@@ -34,7 +34,8 @@ fn capture(name: &str) -> Vec<Vec<u8>> {
     frames(&std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
-/// The verdict of a node that has the address at which an IPv4 destination would be, so that all GRE is for it.
+/// The verdict of a node that has the address at which an IPv4 destination would be, so that all GRE is for
+/// it.
 fn judge(frame: &[u8]) -> Result<(), Rejection> {
     let destination = frame.get(30..34).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
     let node = NodeAddresses::new(&[destination.map_or(common::NODE, Ipv4Addr::from)]).expect("one address");
@@ -53,7 +54,8 @@ fn vrrp<'f>(link: &Link<'f>) -> Option<Vrrp<'f>> {
 
 #[test]
 fn every_capture_goes_through_every_reader() {
-    // File, frames, with VLAN tags, ARP packets that are read, VRRP advertisements, of these with a right checksum.
+    // File, frames, with VLAN tags, ARP packets that are read, VRRP advertisements, of these with a right
+    // checksum.
     let rows = [
         ("vrrp.pcap", 165, 0, 0, 165, 165),
         ("vrrp-vrrp_print-oobr.pcap", 3, 0, 0, 0, 0),

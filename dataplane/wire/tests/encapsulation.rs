@@ -102,7 +102,9 @@ fn a_copy_of_a_copy_carries_the_same_frame() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 4_096, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: 4_096, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn etherparse_reads_what_was_written(

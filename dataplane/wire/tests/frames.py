@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Frames made and read by scapy: an opinion on GRE that owes nothing to the Rust code.
 
-    frames.py make      prints one case a line: name, verdict, key, inner frame, frame; separated by tabs, bytes in hex
-    frames.py dissect   reads one frame a line in hex, prints its fields, separated by blanks
+    frames.py make      prints one case a line, tabs between: name, verdict, key, inner frame, frame (hex)
+    frames.py dissect   reads one frame a line in hex, prints its fields in two lines
 
 A verdict is "accept", "punt" or the label of a drop reason, stated here by hand from the table in the design.
 The node is 198.18.0.254 and 198.18.1.254. Needs the Debian package python3-scapy.
@@ -31,7 +31,8 @@ def case(name, verdict, frame, key=0, inner=b""):
 
 
 def outer(**fields):
-    return Ether(dst=NODE_MAC, src=TEP_MAC) / IP(**{"src": TEP, "dst": NODE, "ttl": 64, "flags": "DF", "proto": 47, **fields})
+    usual = {"src": TEP, "dst": NODE, "ttl": 64, "flags": "DF", "proto": 47}
+    return Ether(dst=NODE_MAC, src=TEP_MAC) / IP(**{**usual, **fields})
 
 
 def keyed(key=5001, **fields):
@@ -122,7 +123,8 @@ def bad_ip():
     case("TTL 0", "ip_header", outer(ttl=0) / body)
     case("more fragments", "ip_fragment", outer(flags="MF") / body)
     case("last fragment", "ip_fragment", outer(flags=0, frag=185) / body)
-    for source in ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.18", "239.255.255.255", "255.255.255.255", NODE, NODE_TOO):
+    everywhere = ("0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.18", "239.255.255.255", "255.255.255.255")
+    for source in (*everywhere, NODE, NODE_TOO):
         case(f"from {source}", "ip_source", outer(src=source) / body)
 
 
@@ -192,7 +194,8 @@ def dissect():
         checksum_right = IP(bytes(fresh)).chksum == ip.chksum
         flags = [gre.chksum_present, gre.routing_present, gre.key_present, gre.seqnum_present]
         rest = [gre.strict_route_source, gre.recursion_control, gre.flags, gre.version]
-        print(ether.dst, ether.src, ip.src, ip.dst, ip.tos, ip.len, ip.id, ip.flags, ip.frag, ip.ttl, ip.proto)
+        addresses = [ether.dst, ether.src, ip.src, ip.dst]
+        print(*addresses, ip.tos, ip.len, ip.id, ip.flags, ip.frag, ip.ttl, ip.proto)
         print(int(checksum_right), *flags, *rest, hex(gre.proto), gre.key, bytes(gre.payload).hex())
 
 

@@ -1,4 +1,5 @@
-//! Frames that scapy makes get the verdict that the script states, and scapy reads our headers as we mean them.
+//! Frames that scapy makes get the verdict that the script states, and scapy reads our headers as we mean
+//! them.
 //!
 //! Needs the Debian package python3-scapy; its absence is a failure, not a skip.
 

@@ -32,7 +32,8 @@ impl Arp {
     /// [`Self::operation`] of a reply.
     pub const REPLY: u16 = 2;
 
-    /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware or protocols.
+    /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware or
+    /// protocols.
     #[must_use]
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<&Self> {

@@ -21,7 +21,8 @@ pub struct Ipv4Packet<'p> {
 }
 
 impl<'p> Ipv4Packet<'p> {
-    /// Reads a packet. `None` if the version is not 4 or the lengths in it do not fit; the checksum is not verified.
+    /// Reads a packet. `None` if the version is not 4 or the lengths in it do not fit; the checksum is not
+    /// verified.
     #[must_use]
     #[inline]
     pub fn parse(packet: &'p [u8]) -> Option<Self> {

@@ -1,8 +1,8 @@
 //! Read-only views of what travels inside the overlay: VLAN tags, ARP, IPv4, IPv6, VRRP.
 //!
-//! A view is `Some` when the bytes have that shape and are all there. It borrows them, copies nothing, and says what
-//! they say: whether to believe it is the caller's decision. [`link`] starts from an Ethernet frame, and each
-//! other view from the payload of the one below it.
+//! A view is `Some` when the bytes have that shape and are all there. It borrows them, copies nothing, and
+//! says what they say: whether to believe it is the caller's decision. [`link`] starts from an Ethernet
+//! frame, and each other view from the payload of the one below it.
 
 mod arp;
 mod ip;

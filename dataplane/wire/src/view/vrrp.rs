@@ -39,7 +39,8 @@ enum Family {
 
 /// An advertisement: who claims which addresses, with what priority.
 ///
-/// Whether it may be believed is for the caller to say: IP TTL 255 (RFC 9568 section 7.1) and [`Self::checksum_verifies`].
+/// Whether it may be believed is for the caller to say: IP TTL 255 (RFC 9568 section 7.1) and
+/// [`Self::checksum_verifies`].
 #[derive(Clone, Copy, Debug)]
 pub struct Vrrp<'p> {
     header: &'p Header,
@@ -49,8 +50,8 @@ pub struct Vrrp<'p> {
 }
 
 impl<'p> Vrrp<'p> {
-    /// Reads what an IPv4 packet carries. `None` if it is a fragment, another protocol, another version or type, or
-    /// shorter than its address count needs.
+    /// Reads what an IPv4 packet carries. `None` if it is a fragment, another protocol, another version or
+    /// type, or shorter than its address count needs.
     #[must_use]
     pub fn from_ipv4(packet: &Ipv4Packet<'p>) -> Option<Self> {
         let header = packet.header;
@@ -61,7 +62,8 @@ impl<'p> Vrrp<'p> {
         Self::parse(packet.payload, family)
     }
 
-    /// Reads what an IPv6 packet carries right after its fixed header; else as [`Self::from_ipv4`]. There is no version 2.
+    /// Reads what an IPv6 packet carries right after its fixed header; else as [`Self::from_ipv4`]. There is
+    /// no version 2.
     #[must_use]
     pub fn from_ipv6(packet: &Ipv6Packet<'p>) -> Option<Self> {
         let header = packet.header;
@@ -124,9 +126,9 @@ impl<'p> Vrrp<'p> {
 
     /// Whether the checksum is right.
     ///
-    /// It covers the whole message; over IPv6 also a pseudo-header (RFC 8200 section 8.1). For version 3 over IPv4
-    /// both are right: RFC 9568 section 5.2.8 leaves the pseudo-header out, and Keepalived and others, who read RFC
-    /// 5798 otherwise, put it in.
+    /// It covers the whole message; over IPv6 also a pseudo-header (RFC 8200 section 8.1). For version 3 over
+    /// IPv4 both are right: RFC 9568 section 5.2.8 leaves the pseudo-header out, and Keepalived and others,
+    /// who read the older RFC 5798 otherwise, put it in.
     #[must_use]
     pub fn checksum_verifies(&self) -> bool {
         let message = checksum::sum(self.message);
