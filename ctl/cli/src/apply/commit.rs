@@ -1,0 +1,110 @@
+//! A plan to the node: all or nothing, and only at the revision that it was made for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ctl_api::Client;
+use ctl_api::ClientError;
+use ctl_api::client::Refusal;
+use ctl_api::model::{Batch, Change, MAX_CHANGES, Revision};
+use ctl_api::proto::{self, CommitReply};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::plan::{Plan, changes};
+use crate::failure::Failure;
+
+/// Bytes of changes in a part of a stream: far under the limit, so that progress shows.
+const PART_BYTES: usize = 1 << 20;
+
+/// Commits the plan, or with `dry_run` has the node check it.
+pub async fn commit(
+    client: &mut Client,
+    plan: &Arc<Plan>,
+    expected: Revision,
+    dry_run: bool,
+) -> Result<CommitReply, Failure> {
+    let reply = if plan.len() <= MAX_CHANGES {
+        let batch =
+            Batch { changes: changes(plan).collect(), expected: Some(expected), request_id: None, dry_run };
+        match client.commit(batch).await {
+            Err(ClientError::TooLarge(_)) => stream(client, plan, expected, dry_run).await,
+            reply => reply,
+        }
+    } else {
+        stream(client, plan, expected, dry_run).await
+    };
+    reply.map_err(|error| match error {
+        ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::Moved(expected),
+        error => error.into(),
+    })
+}
+
+async fn stream(
+    client: &mut Client,
+    plan: &Arc<Plan>,
+    expected: Revision,
+    dry_run: bool,
+) -> Result<CommitReply, ClientError> {
+    let bar = progress(plan.len());
+    let head =
+        proto::CommitRequest { expected_revision: Some(expected.get()), dry_run, ..Default::default() };
+    let parts = Parts { head: Some(head), changes: changes(plan), bar: bar.clone() };
+    let reply = client.commit_parts(tokio_stream::iter(parts)).await;
+    bar.finish_and_clear();
+    reply
+}
+
+/// On standard error, and only where that is a terminal.
+fn progress(changes: usize) -> ProgressBar {
+    let bar = ProgressBar::new(changes as u64);
+    // The template is ours: where it is wrong, the default bar does.
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:40} {human_pos}/{human_len} changes {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message("sending");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// The messages of a stream, made as the transport takes them.
+struct Parts<C> {
+    /// What the first part says beside its changes.
+    head: Option<proto::CommitRequest>,
+    changes: C,
+    bar: ProgressBar,
+}
+
+impl<C: Iterator<Item = Change>> Iterator for Parts<C> {
+    type Item = proto::CommitRequest;
+
+    fn next(&mut self) -> Option<proto::CommitRequest> {
+        let mut part = self.head.take().unwrap_or_default();
+        let mut bytes = 0;
+        // A single change is at most some 400 KB (16,384 members), so no part comes near the limit.
+        while part.changes.len() < MAX_CHANGES && bytes < PART_BYTES {
+            let Some(change) = self.changes.next() else { break };
+            bytes += size(&change);
+            part.changes.push(change.into());
+        }
+        self.bar.inc(part.changes.len() as u64);
+        if part.changes.is_empty() {
+            self.bar.set_message("committing");
+            return None;
+        }
+        Some(part)
+    }
+}
+
+/// No less than what a change takes in a message.
+fn size(change: &Change) -> usize {
+    /// Tags, lengths, a VNI, a name of 63 bytes.
+    const FRAME: usize = 128;
+    /// A TEP's address as text, with tags and lengths.
+    const MEMBER: usize = 24;
+    match change {
+        Change::DomainSet { members, .. } => FRAME + members.len() * MEMBER,
+        _ => FRAME,
+    }
+}

@@ -1,0 +1,377 @@
+//! The apply file: YAML or JSON text to entries, each entry checked by itself.
+//!
+//! ```yaml
+//! teps:    [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2}]
+//! domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2]}]
+//! ```
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use bcast_domain::{Tep, Vni};
+use ctl_api::model::{Name, TepRef};
+use serde::Deserialize;
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use thiserror::Error;
+
+/// An apply file as it stands: entries in the file's order, names not yet resolved.
+#[derive(Debug, Default)]
+pub struct ApplyFile {
+    /// The entries of `teps`.
+    pub teps: Vec<FileTep>,
+    /// The entries of `domains`.
+    pub domains: Vec<FileDomain>,
+    /// The members of all domains, one after another.
+    pub members: Vec<Member>,
+    /// Each name that a member is written by, once; [`Member::Name`] is an index into it.
+    pub names: Vec<Name>,
+}
+
+/// An entry of `teps`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileTep {
+    /// The TEP's underlay address.
+    #[serde(deserialize_with = "text")]
+    pub address: Tep,
+    /// Its name.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub name: Option<Name>,
+}
+
+/// An entry of `domains`; its members are the file's from `first` on, `len` of them.
+#[derive(Debug)]
+pub struct FileDomain {
+    /// The domain's VNI.
+    pub vni: Vni,
+    /// Its name.
+    pub name: Option<Name>,
+    /// Its first member's index in [`ApplyFile::members`].
+    pub first: usize,
+    /// How many members it lists; none where it has no list.
+    pub len: Option<usize>,
+}
+
+/// A member as it is written: 8 bytes, since there are millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Member {
+    /// By its address.
+    Address(Tep),
+    /// By its name: an index into [`ApplyFile::names`].
+    Name(u32),
+}
+
+/// What is wrong with the text of an apply file, and where.
+#[derive(Debug, Error)]
+pub enum SyntaxError {
+    /// Not text at all.
+    #[error("it is not UTF-8 text: byte {at} cannot be read")]
+    Encoding {
+        /// The offset of the first byte that is wrong.
+        at: usize,
+    },
+    /// Nothing in it.
+    #[error("it is empty: write `teps:` and `domains:`, or {{}} if nothing shall be")]
+    Empty,
+    /// Unreadable, or an entry is wrong.
+    #[error("line {line}, column {column}: {reason}")]
+    Text {
+        /// The line, from 1.
+        line: u64,
+        /// The column, from 1.
+        column: u64,
+        /// What is wrong there.
+        reason: String,
+    },
+}
+
+/// Reads an apply file, JSON where it starts like JSON, YAML otherwise.
+///
+/// # Errors
+/// [`SyntaxError`] for unreadable text, unknown or repeated keys, wrong types, and values that are no VNI, address or name.
+pub fn parse(bytes: &[u8]) -> Result<ApplyFile, SyntaxError> {
+    let text = str::from_utf8(bytes).map_err(|error| SyntaxError::Encoding { at: error.valid_up_to() })?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut file = ApplyFile::default();
+    let seed = FileSeed { file: &mut file, interned: HashMap::new() };
+    if is_json(text) {
+        parse_json(text, seed)?
+    } else {
+        parse_yaml(text, seed)?
+    }
+    Ok(file)
+}
+
+/// YAML may start with a brace as well, but hardly with `{"` or `{}`.
+fn is_json(text: &str) -> bool {
+    let after = text.trim_start().strip_prefix('{').map(str::trim_start);
+    after.is_some_and(|after| after.starts_with('"') || after.starts_with('}'))
+}
+
+fn parse_json(text: &str, seed: FileSeed<'_>) -> Result<(), SyntaxError> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let said = error.to_string();
+        // serde_json's own " at line L column C" would say the place twice.
+        let reason = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        SyntaxError::Text { line: line as u64, column: column as u64, reason: one_line(reason) }
+    })
+}
+
+fn parse_yaml(text: &str, seed: FileSeed<'_>) -> Result<(), SyntaxError> {
+    // A budget is for documents from strangers; the operator's own may have a member for each of 33 million memberships.
+    // What stays limited is what a small file could blow up with: nesting, aliases, merge keys.
+    const REPLAYED_EVENTS: usize = 64 << 20;
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_events: usize::MAX,
+            max_nodes: usize::MAX,
+            max_total_scalar_bytes: usize::MAX,
+            max_total_comment_bytes: usize::MAX,
+            max_aliases: 1 << 20,
+            max_anchors: 1 << 20,
+            max_depth: 16,
+            enforce_alias_anchor_ratio: false,
+        },
+        alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: REPLAYED_EVENTS },
+        merge_keys: serde_saphyr::options::MergeKeyPolicy::Error,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+        with_snippet: false,
+    };
+    if text.lines().all(|line| line.trim_start().is_empty() || line.trim_start().starts_with('#')) {
+        return Err(SyntaxError::Empty);
+    }
+    serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| seed.deserialize(yaml))
+        .map_err(|error| {
+            let place = error.location();
+            let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
+            let said = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+            let reason = said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason);
+            SyntaxError::Text { line, column, reason: in_file_words(&one_line(reason)) }
+        })
+}
+
+/// The YAML reader's words for what it expected, as someone who writes files would say them.
+fn in_file_words(reason: &str) -> String {
+    match reason {
+        "expected sequence start" => "expected a list".to_owned(),
+        "expected mapping start" => "expected keys with values".to_owned(),
+        "expected string scalar" => "expected text".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Fills an [`ApplyFile`] while the text is read, so that no second copy of the members is made.
+struct FileSeed<'f> {
+    file: &'f mut ApplyFile,
+    interned: HashMap<Name, u32>,
+}
+
+impl FileSeed<'_> {
+    fn push(&mut self, entry: DomainText) -> Result<(), TooManyNames> {
+        let first = self.file.members.len();
+        let listed = entry.members.is_some();
+        for MemberText(tep) in entry.members.into_iter().flatten() {
+            let member = match tep {
+                TepRef::Address(address) => Member::Address(address),
+                TepRef::Name(name) => Member::Name(self.intern(name)?),
+            };
+            self.file.members.push(member);
+        }
+        let len = listed.then(|| self.file.members.len() - first);
+        self.file.domains.push(FileDomain { vni: entry.vni, name: entry.name, first, len });
+        Ok(())
+    }
+
+    fn intern(&mut self, name: Name) -> Result<u32, TooManyNames> {
+        if let Some(&at) = self.interned.get(&name) {
+            return Ok(at);
+        }
+        let at = u32::try_from(self.file.names.len()).map_err(|_| TooManyNames)?;
+        self.file.names.push(name.clone());
+        self.interned.insert(name, at);
+        Ok(at)
+    }
+}
+
+/// More different names than TEPs can ever be.
+#[derive(Debug, Error)]
+#[error("more than 4,294,967,296 different names")]
+struct TooManyNames;
+
+/// A domain's entry with its members, for as long as it takes to file them.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DomainText {
+    #[serde(deserialize_with = "vni")]
+    vni: Vni,
+    #[serde(default, deserialize_with = "optional_text")]
+    name: Option<Name>,
+    #[serde(default)]
+    members: Option<Vec<MemberText>>,
+}
+
+struct MemberText(TepRef);
+
+impl<'de> DeserializeSeed<'de> for FileSeed<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for FileSeed<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("`teps` and `domains`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+        let (mut teps, mut domains) = (false, false);
+        while let Some(Key(key)) = map.next_key()? {
+            match key {
+                Section::Teps if teps => return Err(de::Error::duplicate_field("teps")),
+                Section::Domains if domains => return Err(de::Error::duplicate_field("domains")),
+                Section::Teps => {
+                    teps = true;
+                    self.file.teps = map.next_value()?;
+                }
+                Section::Domains => {
+                    domains = true;
+                    map.next_value_seed(DomainsSeed(&mut self))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+enum Section {
+    Teps,
+    Domains,
+}
+
+struct Key(Section);
+
+impl<'de> Deserialize<'de> for Key {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Keys;
+        impl Visitor<'_> for Keys {
+            type Value = Key;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`teps` or `domains`")
+            }
+
+            fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
+                match key {
+                    "teps" => Ok(Key(Section::Teps)),
+                    "domains" => Ok(Key(Section::Domains)),
+                    other => Err(E::unknown_field(other, &["teps", "domains"])),
+                }
+            }
+        }
+        deserializer.deserialize_identifier(Keys)
+    }
+}
+
+struct DomainsSeed<'s, 'f>(&'s mut FileSeed<'f>);
+
+impl<'de> DeserializeSeed<'de> for DomainsSeed<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_seq(self)
+    }
+}
+
+impl<'de> Visitor<'de> for DomainsSeed<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list of domains")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut domains: A) -> Result<(), A::Error> {
+        while let Some(entry) = domains.next_element()? {
+            self.0.push(entry).map_err(de::Error::custom)?;
+        }
+        Ok(())
+    }
+}
+
+impl<'de> Deserialize<'de> for MemberText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        text(deserializer).map(MemberText)
+    }
+}
+
+/// Reads text by the type's own rules.
+fn text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer: D) -> Result<T, D::Error> {
+    struct Text<T>(std::marker::PhantomData<T>);
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("text")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(Text(std::marker::PhantomData))
+}
+
+/// Reads text by the type's own rules; null is none.
+fn optional_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct Wrapped<T>(T);
+    impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Wrapped<T> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            text(deserializer).map(Wrapped)
+        }
+    }
+    Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|Wrapped(value)| value))
+}
+
+/// Reads a VNI: a number, or text such as "0x1389" (JSON knows no hexadecimal numbers).
+fn vni<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vni, D::Error> {
+    struct VniVisitor;
+    impl Visitor<'_> for VniVisitor {
+        type Value = Vni;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a VNI: a number from 0 to 4294967295 such as 5001, or 0x1389")
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vni, E> {
+            let small = u32::try_from(number);
+            small.map(Vni::from).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vni, E> {
+            let positive = u64::try_from(number);
+            positive
+                .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+                .and_then(|number| self.visit_u64(number))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vni, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_any(VniVisitor)
+}

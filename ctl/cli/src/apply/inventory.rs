@@ -1,0 +1,75 @@
+//! TEPs and domains as plain sorted lists: what a node has, or what it shall have.
+
+use bcast_domain::{Tep, Vni};
+use ctl_api::model::{Name, TepEntry};
+
+/// A domain; its members stand in the inventory that it is of.
+#[derive(Debug)]
+pub struct DomainRow {
+    /// Its VNI.
+    pub vni: Vni,
+    /// Its name, where it has one.
+    pub name: Option<Name>,
+    first: usize,
+    len: usize,
+}
+
+/// All TEPs by address and all domains by VNI.
+///
+/// The members of all domains share one vector: a million domains of sixteen members take some 130 MB.
+#[derive(Debug, Default)]
+pub struct Inventory {
+    teps: Vec<TepEntry>,
+    domains: Vec<DomainRow>,
+    members: Vec<Tep>,
+}
+
+impl Inventory {
+    /// Adds a TEP; in any order until [`Inventory::sort`].
+    pub fn push_tep(&mut self, address: Tep, name: Option<Name>) {
+        self.teps.push(TepEntry { address, name });
+    }
+
+    /// Adds a domain, in any order until [`Inventory::sort`], with its members in ascending order.
+    pub fn push_domain(&mut self, vni: Vni, name: Option<Name>, members: impl IntoIterator<Item = Tep>) {
+        let first = self.members.len();
+        self.members.extend(members);
+        self.domains.push(DomainRow { vni, name, first, len: self.members.len() - first });
+    }
+
+    /// Brings TEPs and domains into ascending order.
+    pub fn sort(&mut self) {
+        self.teps.sort_unstable_by_key(|tep| tep.address);
+        self.domains.sort_unstable_by_key(|domain| domain.vni);
+    }
+
+    /// The TEPs, ascending by address.
+    pub fn teps(&self) -> &[TepEntry] {
+        &self.teps
+    }
+
+    /// The domains, ascending by VNI.
+    pub fn domains(&self) -> &[DomainRow] {
+        &self.domains
+    }
+
+    /// The members of a domain of this inventory, ascending.
+    pub fn members(&self, domain: &DomainRow) -> &[Tep] {
+        &self.members[domain.first..domain.first + domain.len]
+    }
+
+    /// How many memberships all domains have together.
+    pub fn memberships(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The TEP of that address.
+    pub fn tep(&self, address: Tep) -> Option<&TepEntry> {
+        self.teps.binary_search_by_key(&address, |tep| tep.address).ok().map(|at| &self.teps[at])
+    }
+
+    /// The domain of that VNI.
+    pub fn domain(&self, vni: Vni) -> Option<&DomainRow> {
+        self.domains.binary_search_by_key(&vni, |domain| domain.vni).ok().map(|at| &self.domains[at])
+    }
+}

@@ -1,0 +1,114 @@
+//! `apply`: read the file, read the node, show what differs, commit it whole.
+
+mod commit;
+mod file;
+mod inventory;
+mod plan;
+mod render;
+mod resolve;
+pub mod snapshot;
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use ctl_api::Client;
+use ctl_api::model::Revision;
+use ctl_api::proto::CommitReply;
+
+pub use file::SyntaxError;
+pub use inventory::Inventory;
+pub use plan::Totals;
+pub use resolve::EntryError;
+
+use crate::args::ApplyArgs;
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::shapes::{Applied, Changed};
+use plan::Plan;
+
+/// Share of the memberships, one in so many, over which a removal has to be confirmed.
+const CONFIRM_OVER_ONE_IN: usize = 5;
+
+/// `apply`. The file is checked before the daemon is asked for anything.
+pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Failure> {
+    let unreadable = |reason| Failure::Unreadable { file: args.file.clone(), reason };
+    let file = {
+        let text = read(&args.file).map_err(unreadable)?;
+        file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
+    };
+    let mut client = Client::connect(socket).await?;
+    let (revision, have) = snapshot::read(&mut client).await?;
+    let want = resolve::resolve(file, &have, args.prune)
+        .map_err(|reason| Failure::Entry { file: args.file.clone(), reason })?;
+    let plan = Arc::new(Plan::new(have, want, args.prune));
+    if plan.is_empty() {
+        return nothing(out, revision, args.dry_run);
+    }
+    match show(out, &plan, args.verbose) {
+        // Nobody reads the plan (any more); that is no reason to leave the work undone.
+        Ok(()) | Err(Failure::Closed) => {}
+        Err(failure) => return Err(failure),
+    }
+    if !args.dry_run {
+        confirm(&plan, &args)?;
+    }
+    let reply = commit::commit(&mut client, &plan, revision, args.dry_run).await?;
+    report(out, &plan, &reply, args.dry_run)
+}
+
+fn read(file: &Path) -> io::Result<Vec<u8>> {
+    if file != Path::new("-") {
+        return std::fs::read(file);
+    }
+    let mut text = Vec::new();
+    io::stdin().lock().read_to_end(&mut text)?;
+    Ok(text)
+}
+
+fn show(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {
+    if !out.is_json() {
+        render::plan(out, plan, verbose)?;
+    }
+    out.flush()
+}
+
+fn nothing(out: &mut Out, revision: Revision, dry_run: bool) -> Result<(), Failure> {
+    if out.is_json() {
+        let changed = Changed { revision: revision.get(), changed: 0, notes: &[] };
+        return out.json(&Applied { changed, dry_run, plan: Totals::default() });
+    }
+    out.line(format_args!("nothing to change (revision {revision})"))
+}
+
+fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Result<(), Failure> {
+    let CommitReply { revision, changed, notes } = reply;
+    if out.is_json() {
+        let changed = Changed { revision: *revision, changed: *changed, notes };
+        return out.json(&Applied { changed, dry_run, plan: plan.totals() });
+    }
+    notes.iter().try_for_each(|note| out.line(note))?;
+    if dry_run {
+        return out.line("dry run: the node would take this; nothing was changed");
+    }
+    out.line(format_args!("applied (revision {revision})"))
+}
+
+/// Lets a plan pass that removes few memberships, or that `--yes` or someone at a terminal confirms.
+fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
+    let (removed, all) = (plan.totals().memberships.removed, plan.have().memberships());
+    if !args.prune || args.yes || removed * CONFIRM_OVER_ONE_IN <= all {
+        return Ok(());
+    }
+    let stdin = io::stdin();
+    let can_ask = args.file != Path::new("-") && stdin.is_terminal() && io::stderr().is_terminal();
+    if can_ask {
+        let mut answer = String::new();
+        let asked = write!(io::stderr(), "Remove {removed} of {all} memberships? [y/N] ");
+        if asked.is_ok() && stdin.read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+        {
+            return Ok(());
+        }
+    }
+    Err(Failure::ManyRemovals { removed, all })
+}

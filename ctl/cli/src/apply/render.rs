@@ -1,0 +1,112 @@
+//! A plan as lines to read.
+
+use std::fmt::Write;
+
+use bcast_domain::Tep;
+use ctl_api::model::{Name, TepEntry};
+
+use super::inventory::{DomainRow, Inventory};
+use super::plan::{Count, Plan, Step, joins_and_leaves};
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// A plan of more lines is shown in numbers, unless it is wanted whole.
+const LINES: usize = 20;
+/// TEPs that a line names before it counts the rest.
+const NAMED: usize = 8;
+
+/// Prints the plan: line by line where it is short or `verbose`, and always in numbers.
+pub fn plan(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {
+    let steps = plan.steps();
+    if verbose || steps.len() <= LINES {
+        let named = if verbose { usize::MAX } else { NAMED };
+        steps.iter().try_for_each(|step| out.line(line(plan, *step, named)))?;
+    } else {
+        out.line(format_args!("{} lines of plan are not shown: --verbose shows them", steps.len()))?;
+    }
+    let totals = plan.totals();
+    out.line(format_args!(
+        "plan: teps {}, domains {}, memberships {}",
+        signed(totals.teps),
+        signed(totals.domains),
+        signed(totals.memberships)
+    ))
+}
+
+fn signed(count: Count) -> String {
+    let Count { added, changed, removed } = count;
+    format!("+{added} ~{changed} -{removed}")
+}
+
+fn line(plan: &Plan, step: Step, named: usize) -> String {
+    let (have, want) = (plan.have(), plan.want());
+    match step {
+        Step::TepAdd { want: at } => format!("+ tep {}", tep(&want.teps()[at])),
+        Step::TepRemove { have: at } => format!("- tep {}", tep(&have.teps()[at])),
+        Step::TepRename { have: from, want: to } => {
+            let (from, to) = (&have.teps()[from], &want.teps()[to]);
+            format!("~ tep {}: {}", to.address, renamed(from.name.as_ref(), to.name.as_ref()))
+        }
+        Step::DomainAdd { want: at } => domain('+', want, &want.domains()[at]),
+        Step::DomainRemove { have: at } => domain('-', have, &have.domains()[at]),
+        Step::DomainChange { have: from, want: to } => {
+            changed_domain(plan, &have.domains()[from], &want.domains()[to], named)
+        }
+    }
+}
+
+fn tep(tep: &TepEntry) -> String {
+    match &tep.name {
+        Some(name) => format!("{} ({name})", tep.address),
+        None => tep.address.to_string(),
+    }
+}
+
+fn domain(sign: char, inventory: &Inventory, domain: &DomainRow) -> String {
+    let name = domain.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    let members = match inventory.members(domain).len() {
+        1 => "1 member".to_owned(),
+        count => format!("{count} members"),
+    };
+    format!("{sign} domain {}{name}: {members}", domain.vni)
+}
+
+fn changed_domain(plan: &Plan, had: &DomainRow, wanted: &DomainRow, named: usize) -> String {
+    let (have, want) = (plan.have(), plan.want());
+    let (joins, leaves) = joins_and_leaves(have.members(had), want.members(wanted));
+    let mut parts = Vec::new();
+    if had.name != wanted.name {
+        parts.push(renamed(had.name.as_ref(), wanted.name.as_ref()));
+    }
+    for (verb, teps, of) in [("join", &joins, want), ("leave", &leaves, have)] {
+        if !teps.is_empty() {
+            parts.push(members(verb, teps, of, named));
+        }
+    }
+    format!("~ domain {}: {}", wanted.vni, parts.join("; "))
+}
+
+fn members(verb: &str, teps: &[Tep], of: &Inventory, named: usize) -> String {
+    let mut line = format!("{} {verb}:", teps.len());
+    for address in teps.iter().take(named) {
+        let name = of.tep(*address).and_then(|tep| tep.name.as_ref());
+        // Writing to a String does not fail.
+        let _ = match name {
+            Some(name) => write!(line, " {name}"),
+            None => write!(line, " {address}"),
+        };
+    }
+    if teps.len() > named {
+        line.push_str(" ...");
+    }
+    line
+}
+
+fn renamed(from: Option<&Name>, to: Option<&Name>) -> String {
+    match (from, to) {
+        (Some(from), Some(to)) => format!("named {to}, was {from}"),
+        (None, Some(to)) => format!("named {to}"),
+        (Some(from), None) => format!("no longer named {from}"),
+        (None, None) => String::new(),
+    }
+}

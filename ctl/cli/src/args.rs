@@ -1,0 +1,164 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use bcast_domain::{Tep, Vni};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+use ctl_api::model::{Name, TepRef};
+
+/// Change and show the broadcast domains of a bcast node.
+#[derive(Debug, Parser)]
+#[command(name = "bcastctl", version, max_term_width = 100, after_help = EXIT_STATUS)]
+pub struct CommandLine {
+    /// The daemon's socket
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        env = "BCAST_SOCKET",
+        default_value = "/run/bcastd/api.sock"
+    )]
+    pub socket: PathBuf,
+    /// How to print: for people, or for programs
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
+    pub output: Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_STATUS: &str = "Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, \
+3 cannot reach the daemon.\nVNIs are written 5001 or 0x1389; TEPs by their underlay address or their name.";
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Plain columns and sentences
+    Table,
+    /// JSON, its shapes as in `shapes.rs`
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Tunnel endpoints: the hypervisors and gateways that may be members
+    #[command(subcommand)]
+    Tep(TepCommand),
+    /// Broadcast domains: a VNI and its members
+    #[command(subcommand)]
+    Domain(DomainCommand),
+    /// Make the node what a file says: a plan is shown, then all or nothing
+    Apply(ApplyArgs),
+    /// Print changes as they commit, one JSON object a line
+    Watch {
+        /// Start with this revision instead of the next one; one too old to be kept starts with a reset and the
+        /// whole state
+        #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
+        from: Option<u64>,
+    },
+    /// Print everything as an apply file: YAML, or JSON with -o json
+    Export,
+    /// Counters, drops by reason, port errors; with a VNI: that domain's frames, copies, bytes, drops
+    Stats {
+        /// The domain
+        vni: Option<Vni>,
+    },
+    /// The versions of bcastctl, the daemon and its DPDK
+    Version,
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// `bcastctl tep`.
+#[derive(Debug, Subcommand)]
+pub enum TepCommand {
+    /// Register a TEP; a given name replaces the one it has
+    Add {
+        /// Its underlay IPv4 address
+        address: Tep,
+        /// A name for it, unique among the TEPs
+        #[arg(long)]
+        name: Option<Name>,
+    },
+    /// Remove a TEP; refused while it is a member of a domain
+    Rm {
+        /// Its address or name
+        tep: TepRef,
+        /// Take it out of all its domains too, in the same revision
+        #[arg(long)]
+        force: bool,
+    },
+    /// All TEPs
+    List,
+    /// One TEP: next hop, MAC, since when, drops by reason
+    Show {
+        /// Its address or name
+        tep: TepRef,
+    },
+}
+
+/// `bcastctl domain`.
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Create a domain without members; a given name replaces the one it has
+    Create {
+        /// Its VNI
+        vni: Vni,
+        /// A name for it
+        #[arg(long)]
+        name: Option<Name>,
+    },
+    /// Remove a domain and its memberships
+    Rm {
+        /// Its VNI
+        vni: Vni,
+    },
+    /// All domains with the number of their members
+    List,
+    /// One domain with its members
+    Show {
+        /// Its VNI
+        vni: Vni,
+    },
+    /// Make TEPs members of a domain
+    Join {
+        /// The domain
+        vni: Vni,
+        /// Registered TEPs, by address or name
+        #[arg(required = true)]
+        teps: Vec<TepRef>,
+    },
+    /// Take TEPs out of a domain
+    Leave {
+        /// The domain
+        vni: Vni,
+        /// Its members, by address or name
+        #[arg(required = true)]
+        teps: Vec<TepRef>,
+    },
+}
+
+/// `bcastctl apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The file, YAML or JSON; `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: PathBuf,
+    /// Show the plan and have the node check it; change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Remove what the file does not say: other TEPs, other domains, names
+    #[arg(long)]
+    pub prune: bool,
+    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships
+    #[arg(long)]
+    pub yes: bool,
+    /// Show the whole plan, however long it is
+    #[arg(long, short)]
+    pub verbose: bool,
+}

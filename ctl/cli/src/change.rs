@@ -1,0 +1,101 @@
+//! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`.
+
+use ctl_api::Client;
+use ctl_api::model::{Batch, Change, Name, TepRef};
+use ctl_api::proto::CommitReply;
+
+use crate::args::{DomainCommand, TepCommand};
+use crate::failure::Failure;
+use crate::out::Out;
+use crate::shapes::Changed;
+
+/// A change, and what to say when it was made or when everything was so already.
+struct Order {
+    change: Change,
+    done: String,
+    already: String,
+}
+
+/// `tep add` and `tep rm`.
+pub async fn tep(out: &mut Out, client: &mut Client, command: TepCommand) -> Result<(), Failure> {
+    let order = match command {
+        TepCommand::Add { address, name } => {
+            let tep = with_name(format!("tep {address}"), name.as_ref());
+            Order {
+                done: format!("{tep} is registered"),
+                already: format!("{tep} is registered already"),
+                change: Change::TepAdd { address, name },
+            }
+        }
+        TepCommand::Rm { tep, force } => Order {
+            done: format!("tep {tep} is removed"),
+            already: format!("tep {tep} is not registered"),
+            change: Change::TepRemove { tep, force },
+        },
+        // They show, and change nothing: `show.rs`.
+        TepCommand::List | TepCommand::Show { .. } => return Ok(()),
+    };
+    commit(out, client, order).await
+}
+
+/// `domain create`, `rm`, `join` and `leave`.
+pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) -> Result<(), Failure> {
+    let order = match command {
+        DomainCommand::Create { vni, name } => {
+            let domain = with_name(format!("domain {vni}"), name.as_ref());
+            Order {
+                done: format!("{domain} is there"),
+                already: format!("{domain} is there already"),
+                change: Change::DomainCreate { vni, name },
+            }
+        }
+        DomainCommand::Rm { vni } => Order {
+            done: format!("domain {vni} is removed"),
+            already: format!("domain {vni} is not there"),
+            change: Change::DomainRemove { vni },
+        },
+        DomainCommand::Join { vni, teps } => {
+            let (who, are, members) = members(&teps);
+            Order {
+                done: format!("domain {vni}: {who} {are} now {members}"),
+                already: format!("domain {vni}: {who} {are} already {members}"),
+                change: Change::Join { vni, teps },
+            }
+        }
+        DomainCommand::Leave { vni, teps } => {
+            let (who, are, members) = members(&teps);
+            Order {
+                done: format!("domain {vni}: {who} {are} no longer {members}"),
+                already: format!("domain {vni}: {who} {are} not {members}"),
+                change: Change::Leave { vni, teps },
+            }
+        }
+        // They show, and change nothing: `show.rs`.
+        DomainCommand::List | DomainCommand::Show { .. } => return Ok(()),
+    };
+    commit(out, client, order).await
+}
+
+async fn commit(out: &mut Out, client: &mut Client, order: Order) -> Result<(), Failure> {
+    let Order { change, done, already } = order;
+    let reply = client.commit(Batch::new(vec![change])).await?;
+    let CommitReply { revision, changed, notes } = &reply;
+    if out.is_json() {
+        return out.json(&Changed { revision: *revision, changed: *changed, notes });
+    }
+    notes.iter().try_for_each(|note| out.line(note))?;
+    match (changed, notes.is_empty()) {
+        (0, false) => Ok(()),
+        (0, true) => out.line(already),
+        _ => out.line(format_args!("{done} (revision {revision})")),
+    }
+}
+
+fn with_name(what: String, name: Option<&Name>) -> String {
+    name.map(|name| format!("{what} ({name})")).unwrap_or(what)
+}
+
+fn members(teps: &[TepRef]) -> (String, &'static str, &'static str) {
+    let who = teps.iter().map(TepRef::to_string).collect::<Vec<_>>().join(", ");
+    if teps.len() == 1 { (who, "is", "a member") } else { (who, "are", "members") }
+}

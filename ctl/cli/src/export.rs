@@ -1,0 +1,82 @@
+//! `export`: everything as an apply file.
+
+use std::io::{self, Write};
+
+use bcast_domain::Tep;
+use ctl_api::Client;
+use ctl_api::model::{Name, Revision};
+
+use crate::apply::{Inventory, snapshot};
+use crate::failure::Failure;
+use crate::out::Out;
+
+/// Prints everything that the node has. It is read whole first: half of it would be an apply file as well, and with
+/// `--prune` a dangerous one.
+pub async fn run(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
+    let (revision, inventory) = snapshot::read(client).await?;
+    let written =
+        if out.is_json() { json(out.raw(), &inventory) } else { yaml(out.raw(), revision, &inventory) };
+    Ok(written?)
+}
+
+/// As YAML, an entry a line; members by address, which holds where names change.
+fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::Result<()> {
+    writeln!(to, "# bcast, revision {revision}")?;
+    writeln!(to, "teps:{}", if inventory.teps().is_empty() { " []" } else { "" })?;
+    for tep in inventory.teps() {
+        write!(to, "  - {{address: {}", tep.address)?;
+        yaml_name(to, tep.name.as_ref())?;
+        writeln!(to, "}}")?;
+    }
+    writeln!(to, "domains:{}", if inventory.domains().is_empty() { " []" } else { "" })?;
+    for domain in inventory.domains() {
+        write!(to, "  - {{vni: {}", domain.vni)?;
+        yaml_name(to, domain.name.as_ref())?;
+        write!(to, ", members: [")?;
+        addresses(to, inventory.members(domain), ", ", "")?;
+        writeln!(to, "]}}")?;
+    }
+    Ok(())
+}
+
+/// As JSON, an entry a line. Names and addresses have no character that JSON escapes.
+fn json(to: &mut impl Write, inventory: &Inventory) -> io::Result<()> {
+    let name = |name: Option<&Name>| name.map(|name| format!(",\"name\":\"{name}\"")).unwrap_or_default();
+    let comma = |at: usize| if at == 0 { "\n" } else { ",\n" };
+    write!(to, "{{\"teps\":[")?;
+    for (at, tep) in inventory.teps().iter().enumerate() {
+        write!(to, "{}{{\"address\":\"{}\"{}}}", comma(at), tep.address, name(tep.name.as_ref()))?;
+    }
+    write!(to, "\n],\"domains\":[")?;
+    for (at, domain) in inventory.domains().iter().enumerate() {
+        let name = name(domain.name.as_ref());
+        write!(to, "{}{{\"vni\":{}{name},\"members\":[", comma(at), domain.vni)?;
+        addresses(to, inventory.members(domain), ",", "\"")?;
+        write!(to, "]}}")?;
+    }
+    writeln!(to, "\n]}}")
+}
+
+fn addresses(to: &mut impl Write, members: &[Tep], comma: &str, quote: &str) -> io::Result<()> {
+    for (at, member) in members.iter().enumerate() {
+        let comma = if at == 0 { "" } else { comma };
+        write!(to, "{comma}{quote}{member}{quote}")?;
+    }
+    Ok(())
+}
+
+fn yaml_name(to: &mut impl Write, name: Option<&Name>) -> io::Result<()> {
+    match name {
+        Some(name) if is_plain(name.as_str()) => write!(to, ", name: {name}"),
+        Some(name) => write!(to, ", name: \"{name}\""),
+        None => Ok(()),
+    }
+}
+
+/// Whether every YAML reader takes the name for text without quotes: it starts with a letter, and is no word that
+/// YAML 1.1 or 1.2 gives a meaning.
+fn is_plain(name: &str) -> bool {
+    const WORDS: [&str; 10] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan"];
+    name.starts_with(|first: char| first.is_ascii_alphabetic())
+        && !WORDS.iter().any(|word| name.eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,142 @@
+//! Why a command ends otherwise than well: one line on standard error, and the exit status.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use ctl_api::client::Refusal;
+use ctl_api::model::{Revision, RowError};
+use ctl_api::{Client, ClientError};
+use thiserror::Error;
+use tonic::Status;
+
+use crate::apply::{EntryError, SyntaxError};
+
+/// Exit status of a refusal.
+const REFUSED: u8 = 1;
+/// Exit status where nobody answers.
+const UNREACHABLE: u8 = 3;
+
+/// Why a command was not done.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The daemon refused, or cannot be reached.
+    #[error("{}", client_words(.0))]
+    Client(#[from] ClientError),
+    /// The daemon sent what no bcastd sends.
+    #[error("the daemon's answer makes no sense: {0}; see bcastctl version whether the two belong together")]
+    Answer(#[from] RowError),
+    /// A watch ended from the other side.
+    #[error("the daemon ended the watch; go on with: bcastctl watch --from {next}")]
+    WatchEnded {
+        /// The first revision that was not seen whole.
+        next: u64,
+    },
+    /// An apply file that cannot be read.
+    #[error("cannot read {}: {reason}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// An apply file that is no apply file.
+    #[error("{}: {reason}", file.display())]
+    Syntax {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and where.
+        reason: SyntaxError,
+    },
+    /// An apply file with an entry that cannot be.
+    #[error("{}: {reason}", file.display())]
+    Entry {
+        /// The file.
+        file: PathBuf,
+        /// Which entry, and why.
+        reason: EntryError,
+    },
+    /// Too much to remove unasked.
+    #[error(
+        "this removes {removed} of {all} memberships, over 20 %: nothing was changed; run it again with --yes if it is meant"
+    )]
+    ManyRemovals {
+        /// Memberships that would go.
+        removed: usize,
+        /// Memberships that there are.
+        all: usize,
+    },
+    /// The node changed between plan and commit.
+    #[error(
+        "the node is no longer at revision {0}, which the plan was made for: nothing was changed; run the same command again"
+    )]
+    Moved(Revision),
+    /// Standard output is full or gone otherwise.
+    #[error("cannot write to standard output: {0}")]
+    Output(io::Error),
+    /// The reader of standard output has read enough: no failure at all.
+    #[error("standard output was closed")]
+    Closed,
+    /// The I/O driver could not start.
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::Output(error),
+        }
+    }
+}
+
+impl From<serde_json::Error> for Failure {
+    fn from(error: serde_json::Error) -> Self {
+        io::Error::from(error).into()
+    }
+}
+
+impl Failure {
+    /// What a stream's item failed of.
+    pub fn of_stream(client: &Client, status: Status) -> Self {
+        client.error(status).into()
+    }
+
+    /// Says why on standard error, in one line.
+    pub fn report(&self) {
+        if !matches!(self, Self::Closed) {
+            let words = self.to_string();
+            let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
+            // Where standard error is closed as well, nobody is left to tell.
+            let _ = writeln!(io::stderr(), "bcastctl: {line}");
+        }
+    }
+
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        match self {
+            Self::Closed => 0,
+            Self::Client(ClientError::Unreachable { .. } | ClientError::Lost { .. })
+            | Self::WatchEnded { .. } => UNREACHABLE,
+            _ => REFUSED,
+        }
+    }
+}
+
+fn client_words(error: &ClientError) -> String {
+    match error {
+        ClientError::Unreachable { reason, .. } => match reason.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                format!("{error}: start bcastd, or name its socket with --socket")
+            }
+            io::ErrorKind::PermissionDenied => {
+                format!("{error}: run this as root or as the user that bcastd runs as")
+            }
+            _ => error.to_string(),
+        },
+        ClientError::Refused { refusal: Refusal::Unconfirmed(Some(revision)), .. } => format!(
+            "committed as revision {revision}, but not every worker has confirmed within 1 s; see bcastctl stats"
+        ),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,86 @@
+//! `stats` and `version`.
+
+use bcast_domain::Vni;
+use ctl_api::{Client, ClientError};
+
+use crate::failure::Failure;
+use crate::out::{Column, Out};
+use crate::shapes::{Counters, DomainStats, Stats, Versions, given};
+
+/// `stats`: the node's counters.
+pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
+    let reply = client.stats().await?;
+    if out.is_json() {
+        return out.json(&Stats {
+            revision: reply.revision,
+            counters: Counters(&reply.counters),
+            drops: Counters(&reply.drops),
+            copy_drops: Counters(&reply.copy_drops),
+            port: Counters(&reply.port),
+        });
+    }
+    let groups = [
+        ("counter", &reply.counters),
+        ("drop", &reply.drops),
+        ("copy_drop", &reply.copy_drops),
+        ("port", &reply.port),
+    ];
+    let revision = ["node".to_owned(), "revision".to_owned(), reply.revision.to_string()];
+    let counters = groups.iter().flat_map(|(group, counters)| {
+        counters.iter().map(|counter| [(*group).to_owned(), counter.name.clone(), counter.value.to_string()])
+    });
+    let rows: Vec<_> = std::iter::once(revision).chain(counters).collect();
+    out.table([Column::Text("KIND"), Column::Text("NAME"), Column::Number("VALUE")], &rows)
+}
+
+/// `stats VNI`: one domain's counters.
+pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let reply = client.domain_stats(vni).await?;
+    if out.is_json() {
+        return out.json(&DomainStats {
+            vni: reply.vni,
+            name: given(&reply.name),
+            members: reply.members,
+            frames: reply.frames,
+            copies: reply.copies,
+            bytes: reply.bytes,
+            drops: reply.drops,
+        });
+    }
+    let numbers = [
+        ("members", reply.members),
+        ("frames", reply.frames),
+        ("copies", reply.copies),
+        ("bytes", reply.bytes),
+        ("drops", reply.drops),
+    ];
+    let rows = numbers.map(|(name, value)| [name.to_owned(), value.to_string()]);
+    out.line(format_args!("domain {}{}", reply.vni, in_brackets(&reply.name)))?;
+    out.table([Column::Text("NAME"), Column::Number("VALUE")], &rows)
+}
+
+/// `version`: of bcastctl in any case, of the daemon if it answers.
+pub async fn version(out: &mut Out, client: Result<Client, ClientError>) -> Result<(), Failure> {
+    let reply = match client {
+        Ok(mut client) => client.version().await,
+        Err(error) => Err(error),
+    };
+    let bcastctl = env!("CARGO_PKG_VERSION");
+    let daemon = reply.as_ref().ok();
+    if out.is_json() {
+        let bcastd = daemon.map(|reply| reply.version.as_str());
+        out.json(&Versions { bcastctl, bcastd, dpdk: daemon.map(|reply| reply.dpdk.as_str()) })?;
+    } else {
+        out.line(format_args!("bcastctl {bcastctl}"))?;
+        if let Some(reply) = daemon {
+            out.line(format_args!("bcastd {} (DPDK {})", reply.version, reply.dpdk))?;
+        }
+    }
+    out.flush()?;
+    Ok(reply.map(drop)?)
+}
+
+/// " (name)", or nothing where there is none.
+pub fn in_brackets(name: &str) -> String {
+    given(name).map(|name| format!(" ({name})")).unwrap_or_default()
+}
