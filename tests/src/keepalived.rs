@@ -1,0 +1,114 @@
+//! Keepalived on a VM.
+
+use std::{fs, net::Ipv4Addr, path::PathBuf};
+
+use crate::{
+    overlay::Vm,
+    process::{Process, run},
+};
+
+/// The virtual IP address that the VMs of a lab hand over.
+pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 100);
+/// The virtual router's number; the last byte of its virtual MAC address.
+pub const ROUTER: u8 = 51;
+/// The virtual MAC address of that router, RFC 9568 section 7.3.
+pub const VIRTUAL_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, ROUTER];
+
+/// How Keepalived shall run.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// 2 or 3.
+    pub version: u8,
+    /// Seconds between adverts.
+    pub interval: f32,
+    /// 1..=254; the highest becomes master.
+    pub priority: u8,
+    /// Keep the virtual IP after the other one is back.
+    pub nopreempt: bool,
+    /// Use the virtual MAC address.
+    pub virtual_mac: bool,
+}
+
+impl Settings {
+    /// VRRPv3 with an advert each 0.1 s; whoever is master stays it.
+    pub const FAST: Self =
+        Self { version: 3, interval: 0.1, priority: 100, nopreempt: true, virtual_mac: false };
+}
+
+/// A running Keepalived.
+#[derive(Debug)]
+pub struct Keepalived {
+    process: Process,
+}
+
+impl Keepalived {
+    /// Starts Keepalived on the VM, with [`VIP`] as its virtual address.
+    pub fn start(vm: &Vm, settings: Settings, folder: PathBuf) -> Self {
+        fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+        let file = folder.join("keepalived.conf");
+        fs::write(&file, configuration(settings)).expect("the folder is ours");
+        let at = |name: &str| folder.join(name).display().to_string();
+        let line = format!(
+            "keepalived --vrrp --dont-fork --log-console --log-detail --use-file {} --pid {} --vrrp_pid {}",
+            file.display(),
+            at("pid"),
+            at("vrrp.pid"),
+        );
+        Self { process: vm.namespace.start(&line, &folder.join("log")) }
+    }
+
+    /// Waits until it has entered a state (`MASTER`, `BACKUP`, `FAULT`) so many times since it started.
+    pub fn wait_entered(&mut self, state: &str, times: usize) {
+        self.process.wait_for_lines(&entering(state), times);
+    }
+
+    /// How often it has entered that state since it started.
+    pub fn entered(&self, state: &str) -> usize {
+        self.process.log().lines().filter(|line| line.contains(&entering(state))).count()
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Lets it run on after this value ends.
+    pub fn keep(self) {
+        self.process.keep();
+    }
+}
+
+fn entering(state: &str) -> String {
+    format!("Entering {state} STATE")
+}
+
+fn configuration(settings: Settings) -> String {
+    let Settings { version, interval, priority, nopreempt, virtual_mac } = settings;
+    let nopreempt = if nopreempt { "nopreempt" } else { "" };
+    let virtual_mac = if virtual_mac { "use_vmac vrrp\n    vmac_xmit_base" } else { "" };
+    format!(
+        "global_defs {{
+    vrrp_garp_master_delay 1
+}}
+vrrp_instance vip {{
+    version {version}
+    state BACKUP
+    interface eth0
+    virtual_router_id {ROUTER}
+    priority {priority}
+    advert_int {interval}
+    {nopreempt}
+    {virtual_mac}
+    virtual_ipaddress {{
+        {VIP}/16
+    }}
+}}
+"
+    )
+}
+
+/// Whether the VM has the virtual IP address now.
+pub fn has_vip(vm: &Vm) -> bool {
+    let addresses = run(std::process::Command::new("ip").args(["-n", vm.namespace.name(), "-4", "address"]));
+    addresses.contains(&format!("inet {VIP}/"))
+}

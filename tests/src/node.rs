@@ -1,0 +1,311 @@
+//! The node under test: `bcastd` in its namespace, `bcastctl`, and the metrics.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    os::unix::process::ExitStatusExt,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use toml::{Table, Value};
+
+use crate::{
+    lab::{Lab, NODE},
+    namespace::Namespace,
+    process::{Process, output, wait_for},
+};
+
+/// Where the daemon serves its metrics, inside the node's namespace.
+const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9117);
+
+/// A configuration file for `bcastd`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    table: Table,
+}
+
+impl Config {
+    /// What suits a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
+    pub fn new(folder: &Path) -> Self {
+        let path = |name: &str| Value::from(folder.join(name).display().to_string());
+        Self { table: Table::new() }
+            .set("port.device", "af_packet:eth0")
+            .set("underlay.addresses", vec![format!("{NODE}/16")])
+            .set("workers.cores", vec![1])
+            .set("workers.idle_sleep_us", 100)
+            .set("store.path", path("domains.redb"))
+            .set("api.socket", path("api.sock"))
+            .set("metrics.listen", METRICS.to_string())
+            .set("eal.hugepages", false)
+            .set("eal.memory_mb", 256)
+    }
+
+    /// Sets `section.key`.
+    pub fn set(mut self, path: &str, value: impl Into<Value>) -> Self {
+        let (section, key) = path.split_once('.').expect("a path is section.key");
+        let table = self.table.entry(section).or_insert_with(|| Table::new().into());
+        table.as_table_mut().expect("sections are tables").insert(key.into(), value.into());
+        self
+    }
+
+    /// The file's text.
+    pub fn text(&self) -> String {
+        self.table.to_string()
+    }
+
+    fn string(&self, section: &str, key: &str) -> String {
+        self.table[section][key].as_str().expect("it is a string").to_owned()
+    }
+}
+
+/// A `bcastd` that is killed when it is dropped.
+#[derive(Debug)]
+pub struct Node<'lab> {
+    lab: &'lab Lab,
+    config: Config,
+    process: Process,
+}
+
+/// How a `bcastctl` ended.
+#[derive(Debug)]
+pub struct Answer {
+    /// The exit status; -1 after a signal.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl<'lab> Node<'lab> {
+    /// Starts the daemon in the lab's node namespace and waits until it is ready.
+    ///
+    /// # Panics
+    /// If it ends instead; its log is shown.
+    pub fn start(lab: &'lab Lab, config: &Config) -> Self {
+        let mut node = Self { lab, config: config.clone(), process: launch(lab, config) };
+        node.wait_ready();
+        node
+    }
+
+    /// A daemon with the lab's usual configuration.
+    pub fn plain(lab: &'lab Lab) -> Self {
+        Self::start(lab, &Config::new(lab.folder()))
+    }
+
+    fn wait_ready(&mut self) {
+        wait_for("bcastd to be ready", || {
+            let ended = self.process.ended();
+            assert!(ended.is_none(), "bcastd ended, {ended:?}:\n{}", self.process.log());
+            get(&self.lab.node, "/readyz").filter(|reply| reply.starts_with("HTTP/1.1 200")).map(drop)
+        });
+    }
+
+    /// Starts it again, after [`Node::kill9`] or [`Node::stop`], with the same configuration.
+    pub fn restart(&mut self) {
+        self.process = launch(self.lab, &self.config);
+        self.wait_ready();
+    }
+
+    /// Runs `bcastctl` with these arguments.
+    pub fn ctl(&self, arguments: &[&str]) -> Answer {
+        let mut command = Command::new(binary("bcastctl"));
+        let output = output(command.arg("--socket").arg(self.socket()).args(arguments));
+        Answer {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// Runs `bcastctl <line>`, split at blanks; it must succeed. Gives its standard output.
+    pub fn must(&self, line: &str) -> String {
+        let answer = self.ctl(&line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(answer.status, 0, "bcastctl {line}: {answer:?}");
+        answer.stdout
+    }
+
+    /// Registers the addresses, makes them the members of a domain, and waits until their next hops are known.
+    pub fn serve(&self, vni: u32, teps: &[Ipv4Addr]) {
+        self.must(&format!("domain create {vni}"));
+        let words: Vec<_> = teps.iter().map(Ipv4Addr::to_string).collect();
+        words.iter().for_each(|tep| drop(self.must(&format!("tep add {tep}"))));
+        self.must(&format!("domain join {vni} {}", words.join(" ")));
+        self.wait_resolved(teps);
+    }
+
+    /// Waits until the daemon knows the next hop of each address.
+    pub fn wait_resolved(&self, teps: &[Ipv4Addr]) {
+        for tep in teps {
+            // The table and the JSON name the MAC address; nothing else in them has five colons in a row of pairs.
+            wait_for(&format!("the next hop of {tep}"), || {
+                self.must(&format!("tep show {tep}")).split_whitespace().any(has_mac).then_some(())
+            });
+        }
+    }
+
+    /// The metrics as they are now.
+    pub fn metrics(&self) -> Metrics {
+        let reply = get(&self.lab.node, "/metrics").expect("the daemon serves metrics");
+        Metrics::parse(reply.split_once("\r\n\r\n").map_or("", |(_, body)| body))
+    }
+
+    /// Waits until the metrics satisfy `enough`, and gives them.
+    pub fn wait_metrics(&self, what: &str, mut enough: impl FnMut(&Metrics) -> bool) -> Metrics {
+        wait_for(what, || Some(self.metrics()).filter(|metrics| enough(metrics)))
+    }
+
+    /// The daemon's API socket.
+    pub fn socket(&self) -> PathBuf {
+        self.config.string("api", "socket").into()
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The daemon's process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Asks the daemon to end; gives how it did.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.stop()
+    }
+
+    /// Ends the daemon without warning.
+    pub fn kill9(&mut self) {
+        let status = self.process.kill();
+        assert_eq!(status.signal(), Some(9), "bcastd had ended by itself:\n{}", self.process.log());
+    }
+
+    /// Lets the daemon run on after this value ends.
+    pub fn keep(self) {
+        self.process.keep();
+    }
+}
+
+/// Starts a daemon and does not wait for anything: for daemons that shall refuse to start.
+pub fn launch(lab: &Lab, config: &Config) -> Process {
+    let file = lab.folder().join("bcastd.toml");
+    fs::write(&file, config.text()).expect("the lab's folder is ours");
+    launch_file(lab, &file)
+}
+
+/// The same with a file that stands already, right or wrong.
+pub fn launch_file(lab: &Lab, file: &Path) -> Process {
+    let mut command = lab.node.command(binary("bcastd"));
+    Process::start(command.arg("--config").arg(file), &lab.folder().join("bcastd.log"))
+}
+
+/// The program of that name: what the variable `BCASTD` (or `BCASTCTL`) says, else the release build in the target
+/// folder that this test is in.
+pub fn binary(name: &str) -> PathBuf {
+    if let Some(path) = env::var_os(name.to_uppercase()) {
+        return path.into();
+    }
+    let own = env::current_exe().expect("a program knows its own path");
+    let built = own.ancestors().map(|folder| folder.join("release").join(name)).find(|path| path.exists());
+    built.unwrap_or_else(|| panic!("{name} is not built: cargo build --release"))
+}
+
+/// Fetches a page of the daemon's HTTP service, head and body; `None` while nobody listens.
+pub fn get(namespace: &Namespace, path: &str) -> Option<String> {
+    let mut stream = namespace.inside(|| TcpStream::connect(METRICS)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    Some(reply)
+}
+
+/// Whether the word holds a MAC address.
+fn has_mac(word: &str) -> bool {
+    let word = word.trim_matches(|letter: char| !letter.is_ascii_hexdigit());
+    let pairs: Vec<_> = word.split(':').collect();
+    pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && u8::from_str_radix(pair, 16).is_ok())
+}
+
+/// Samples by their Prometheus names, labels included, in the order of the text.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Metrics {
+    samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    fn parse(text: &str) -> Self {
+        let samples =
+            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        Self {
+            samples: samples
+                .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+                .collect(),
+        }
+    }
+
+    /// The sum of a metric over all its labels; 0 where there is none.
+    pub fn sum(&self, name: &str) -> u64 {
+        let own =
+            |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
+        count(self.samples.iter().filter(|(key, _)| own(key)).map(|(_, value)| value).sum())
+    }
+
+    /// The counter `name{reason="<reason>"}`.
+    ///
+    /// # Panics
+    /// If the daemon does not have it: counters are there from the start, at 0.
+    pub fn reason(&self, name: &str, reason: &str) -> u64 {
+        let key = format!("{name}{{reason=\"{reason}\"}}");
+        count(*self.samples.get(&key).unwrap_or_else(|| panic!("there is no {key} in {:#?}", self.samples)))
+    }
+
+    /// Frames received = accepted + dropped + punted, and copies wanted = sent + dropped: exact once all is at rest.
+    pub fn adds_up(&self) -> bool {
+        self.sum("bcast_rx_frames_total")
+            == self.sum("bcast_rx_accepted_total")
+                + self.sum("bcast_drops_total")
+                + self.sum("bcast_punted_total")
+            && self.sum("bcast_copies_wanted_total")
+                == self.sum("bcast_tx_copies_total") + self.sum("bcast_copy_drops_total")
+    }
+}
+
+/// Counters are whole numbers, and far under 2^53.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+fn count(value: f64) -> u64 {
+    assert!(value >= 0.0 && value.fract() == 0.0 && value < 9e15, "{value} is no count");
+    value as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read_and_summed_by_name() {
+        let text = "# HELP a b\na_total{worker=\"0\"} 2\na_total{worker=\"1\"} 3\na_totals 9\nd{reason=\"runt\"} 1\n";
+        let metrics = Metrics::parse(text);
+        assert_eq!(metrics.sum("a_total"), 5);
+        assert_eq!(metrics.sum("b"), 0);
+        assert_eq!(metrics.reason("d", "runt"), 1);
+    }
+
+    #[test]
+    fn a_mac_address_is_found_in_tables_and_in_json() {
+        for (word, found) in [
+            ("02:00:00:00:00:01", true),
+            ("\"02:00:00:00:00:fe\",", true),
+            ("12:30:59", false),
+            ("198.18.0.1", false),
+            ("02:00:00:00:00", false),
+        ] {
+            assert_eq!(has_mac(word), found, "{word}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! The overlay: hypervisors with their own Open vSwitch, and VMs behind it, by the rules of `docs/ovs.md`.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use crate::{
+    lab::{GATEWAY, Host, Lab, NODE, mac_text},
+    namespace::{self, Namespace},
+    openflow::{Places, rules},
+    process::{Process, run, wait_for},
+};
+
+/// What the VMs may send at once, in bytes of IP packet: leaves room for the tunnel on an underlay of 1,500.
+const VM_MTU: u16 = 1450;
+
+/// A hypervisor: a namespace with an Open vSwitch of its own, in userspace.
+#[derive(Debug)]
+pub struct Hypervisor {
+    /// Its machine; the underlay address is on the bridge `br-phy`.
+    pub host: Host,
+    folder: PathBuf,
+    database: Process,
+    switch: Process,
+}
+
+/// A virtual machine: a namespace with one interface, `eth0`.
+#[derive(Debug)]
+pub struct Vm {
+    /// Its namespace.
+    pub namespace: Namespace,
+    /// Its address in its network, 198.19.0.0/16.
+    pub address: Ipv4Addr,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The network it is in.
+    pub vni: u32,
+    /// Its port on the hypervisor: the same name on `br-int` and in the hypervisor's namespace.
+    pub port: String,
+    /// Which hypervisor it is on, from 0.
+    pub hypervisor: usize,
+}
+
+/// Hypervisors and their VMs.
+#[derive(Debug)]
+pub struct Overlay {
+    /// How hypervisors know MAC addresses.
+    pub places: Places,
+    /// By number.
+    pub hypervisors: Vec<Hypervisor>,
+    /// In the order in which they were asked for.
+    pub vms: Vec<Vm>,
+}
+
+impl Hypervisor {
+    fn new(lab: &Lab, places: Places) -> Self {
+        let host = lab.hypervisor_host();
+        let folder = lab.folder().join(host.address.to_string());
+        std::fs::create_dir(&folder).expect("the lab's folder is ours");
+        let socket = folder.join("db.sock");
+        let file = folder.join("conf.db");
+        run(Command::new("ovsdb-tool").arg("create").arg(&file));
+        let mut command = ovs(&host.namespace, &folder, "ovsdb-server");
+        command.arg(&file).arg(format!("--remote=punix:{}", socket.display()));
+        let database = Process::start(&mut command, &folder.join("ovsdb-server.out"));
+        wait_for("ovsdb-server's socket", || socket.exists().then_some(()));
+        let mut command = ovs(&host.namespace, &folder, "ovs-vswitchd");
+        command.arg(format!("unix:{}", socket.display()));
+        let switch = Process::start(&mut command, &folder.join("ovs-vswitchd.out"));
+
+        let hypervisor = Self { host, folder, database, switch };
+        hypervisor.vsctl("--no-wait init");
+        hypervisor.vsctl("add-br br-phy -- set bridge br-phy datapath_type=netdev -- add-port br-phy eth0");
+        hypervisor.vsctl(
+            "add-br br-int -- set bridge br-int datapath_type=netdev fail_mode=secure -- \
+             add-port br-int gre0 -- set interface gre0 type=gre options:remote_ip=flow options:key=flow",
+        );
+        let Host { namespace, address, mac } = &hypervisor.host;
+        // The bridge speaks for the machine: it has the port's MAC address, and the kernel, which would answer what
+        // the port receives as well, is kept from seeing it.
+        hypervisor.vsctl(&format!("set bridge br-phy other-config:hwaddr={}", mac_text(*mac)));
+        run(namespace.command("nft").arg(
+            "add table netdev shield; \
+             add chain netdev shield port { type filter hook ingress device eth0 priority 0; policy drop; }",
+        ));
+        namespace.ip("link set dev br-phy up");
+        match places {
+            Places::Told => drop(namespace.ip(&format!("address add {address}/16 dev br-phy"))),
+            Places::Learned => {
+                // docs/ovs.md: hypervisors that learn reach each other through a router.
+                namespace.ip(&format!("address add {address}/16 dev br-phy noprefixroute"));
+                namespace.ip(&format!("route add {GATEWAY} dev br-phy"));
+                namespace.ip(&format!("route add default via {GATEWAY}"));
+            }
+        }
+        hypervisor.load(&rules(places, "hypervisor", &[]));
+        hypervisor
+    }
+
+    /// `ovs-vsctl <line>`, split at blanks; returns when the switch has done it.
+    pub fn vsctl(&self, line: &str) -> String {
+        let mut command = ovs(&self.host.namespace, &self.folder, "ovs-vsctl");
+        run(command
+            .arg(format!("--db=unix:{}", self.folder.join("db.sock").display()))
+            .args(line.split_whitespace()))
+    }
+
+    /// `ovs-ofctl <line>`, split at blanks.
+    pub fn ofctl(&self, line: &str) -> String {
+        run(ovs(&self.host.namespace, &self.folder, "ovs-ofctl").args(line.split_whitespace()))
+    }
+
+    /// Loads OpenFlow rules, one a line, into `br-int`.
+    fn load(&self, rules: &str) {
+        let mut command = ovs(&self.host.namespace, &self.folder, "ovs-ofctl");
+        let mut child = command
+            .args(["add-flows", "br-int", "-"])
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let mut input = child.stdin.take().expect("it is piped");
+        input.write_all(rules.as_bytes()).expect("ovs-ofctl reads its rules");
+        drop(input);
+        assert!(child.wait().expect("a child can be waited for").success(), "refused:\n{rules}");
+    }
+
+    fn keep(self) {
+        self.database.keep();
+        self.switch.keep();
+        self.host.namespace.keep();
+    }
+}
+
+/// An Open vSwitch program with this hypervisor's folders.
+fn ovs(namespace: &Namespace, folder: &Path, program: &str) -> Command {
+    let mut command = namespace.command(program);
+    for variable in ["OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR"] {
+        command.env(variable, folder);
+    }
+    command
+}
+
+impl Overlay {
+    /// As many hypervisors as `vms` has entries; each entry lists the networks of that hypervisor's VMs.
+    pub fn new(lab: &Lab, places: Places, vms: &[&[u32]]) -> Self {
+        let hypervisors = vms.iter().map(|_| Hypervisor::new(lab, places)).collect();
+        let mut overlay = Self { places, hypervisors, vms: Vec::new() };
+        for (hypervisor, networks) in vms.iter().enumerate() {
+            for vni in *networks {
+                overlay.add_vm(lab, hypervisor, *vni);
+            }
+        }
+        overlay
+    }
+
+    /// Starts a VM on the hypervisor of that number.
+    pub fn add_vm(&mut self, lab: &Lab, hypervisor: usize, vni: u32) -> &Vm {
+        let number = lab.next_vm();
+        let vm = Vm {
+            namespace: Namespace::new(format!("{}-vm{number}", lab.name())),
+            address: Ipv4Addr::new(198, 19, 0, number),
+            mac: [2, 0, 0, 0, 1, number],
+            vni,
+            port: format!("vm{number}"),
+            hypervisor,
+        };
+        let host = &self.hypervisors[hypervisor].host;
+        namespace::join(&host.namespace, &vm.port, &vm.namespace, "eth0");
+        vm.namespace.ip(&format!("link set dev eth0 address {} mtu {VM_MTU}", mac_text(vm.mac)));
+        vm.namespace.ip(&format!("address add {}/16 dev eth0", vm.address));
+        self.hypervisors[hypervisor].vsctl(&format!("add-port br-int {}", vm.port));
+        self.vms.push(vm);
+        self.tell(self.vms.len() - 1);
+        &self.vms[self.vms.len() - 1]
+    }
+
+    /// What a controller would do when a VM starts: its own hypervisor's rules, and its place to all others.
+    fn tell(&self, vm: usize) {
+        let vm = &self.vms[vm];
+        let local = self.vms.iter().filter(|other| other.hypervisor == vm.hypervisor && other.vni == vm.vni);
+        let flood = local.map(|vm| format!("output:{}", vm.port)).collect::<Vec<_>>().join(",");
+        let (vni, mac) = (vm.vni.to_string(), mac_text(vm.mac));
+        let (node, tep) = (NODE.to_string(), self.hypervisors[vm.hypervisor].host.address.to_string());
+        let values = BTreeMap::from([
+            ("NODE", node.as_str()),
+            ("VNI", &vni),
+            ("FLOOD", &flood),
+            ("VM_PORT", &vm.port),
+            ("VM_MAC", &mac),
+            ("VM_TEP", &tep),
+        ]);
+        let values: Vec<_> = values.into_iter().collect();
+        for (number, hypervisor) in self.hypervisors.iter().enumerate() {
+            if number == vm.hypervisor {
+                hypervisor.load(&rules(self.places, "network", &values));
+                hypervisor.load(&rules(self.places, "vm", &values));
+            } else {
+                hypervisor.load(&rules(self.places, "remote-vm", &values));
+            }
+        }
+    }
+
+    /// The hypervisors' addresses: the TEPs.
+    pub fn teps(&self) -> Vec<Ipv4Addr> {
+        self.hypervisors.iter().map(|hypervisor| hypervisor.host.address).collect()
+    }
+
+    /// Cuts a VM's cable at the hypervisor, or mends it: the VM sees its carrier go or come.
+    pub fn set_connected(&self, vm: &Vm, connected: bool) {
+        let host = &self.hypervisors[vm.hypervisor].host;
+        host.namespace.ip(&format!("link set dev {} {}", vm.port, if connected { "up" } else { "down" }));
+    }
+
+    /// Lets everything run on after this value ends.
+    pub fn keep(self) {
+        self.hypervisors.into_iter().for_each(Hypervisor::keep);
+        self.vms.into_iter().for_each(|vm| vm.namespace.keep());
+    }
+}

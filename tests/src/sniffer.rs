@@ -1,0 +1,120 @@
+//! tcpdump on an interface, and what it saw.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    namespace::Namespace,
+    process::{Process, wait_for},
+};
+
+/// A frame that an interface sent or received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Since the Unix epoch, by the kernel's clock.
+    pub at: Duration,
+    /// The whole frame.
+    pub bytes: Vec<u8>,
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Sniffer {
+    tcpdump: Process,
+    file: PathBuf,
+}
+
+impl Sniffer {
+    /// Starts capturing what matches `filter` (tcpdump's language); every frame from now on is seen.
+    ///
+    /// `name` tells the files in `folder` apart.
+    pub fn start(namespace: &Namespace, interface: &str, filter: &str, folder: &Path, name: &str) -> Self {
+        let file = folder.join(format!("{name}.pcap"));
+        // -Z root: by default it drops to a user who may not write here. -B: KiB of kernel buffer.
+        let line =
+            format!("tcpdump -i {interface} -w {} -U --immediate-mode -n -Z root -B 32768", file.display());
+        let line = format!("{line} --time-stamp-precision=nano {filter}");
+        let mut tcpdump = namespace.start(&line, &folder.join(format!("{name}.tcpdump")));
+        tcpdump.wait_for_lines("listening on", 1);
+        Self { tcpdump, file }
+    }
+
+    /// What was seen so far. What was sent just now may be missing: see [`Sniffer::wait_for`].
+    pub fn seen(&self) -> Vec<Seen> {
+        parse(&fs::read(&self.file).unwrap_or_default())
+    }
+
+    /// Waits until `enough` holds of what was seen, and gives that.
+    pub fn wait_for(&self, what: &str, mut enough: impl FnMut(&[Seen]) -> bool) -> Vec<Seen> {
+        wait_for(what, || {
+            let seen = self.seen();
+            enough(&seen).then_some(seen)
+        })
+    }
+
+    /// Waits for `count` frames. That there are no more is for the caller to prove, by a later frame on the same way.
+    pub fn wait_for_count(&self, count: usize) -> Vec<Seen> {
+        self.wait_for(&format!("{count} frames in {}", self.file.display()), |seen| seen.len() >= count)
+    }
+
+    /// Ends the capture.
+    ///
+    /// # Panics
+    /// If the kernel had to drop frames for want of buffer: then absence proves nothing.
+    pub fn stop(mut self) -> Vec<Seen> {
+        self.tcpdump.signal(Signal::SIGINT);
+        self.tcpdump.wait();
+        let log = self.tcpdump.log();
+        assert!(log.contains("\n0 packets dropped by kernel"), "{log}");
+        self.seen()
+    }
+}
+
+/// Reads a capture file as this machine writes it; a record that is not wholly there yet is left out.
+///
+/// # Panics
+/// If it is not a little-endian file with nanoseconds.
+fn parse(file: &[u8]) -> Vec<Seen> {
+    const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
+    let word = |bytes: &[u8], at: usize| {
+        bytes.get(at..at + 4).and_then(|word| Some(u32::from_le_bytes(word.try_into().ok()?)))
+    };
+    let Some(magic) = word(file, 0) else { return Vec::new() };
+    assert_eq!(magic, MAGIC_NANOSECONDS, "not a capture file of ours");
+    let mut rest = file.get(24..).unwrap_or_default();
+    let mut seen = Vec::new();
+    while let (Some(seconds), Some(nanos), Some(length)) = (word(rest, 0), word(rest, 4), word(rest, 8)) {
+        let end = 16 + usize::try_from(length).expect("frames fit in memory");
+        let Some(bytes) = rest.get(16..end) else { break };
+        seen.push(Seen { at: Duration::new(seconds.into(), nanos), bytes: bytes.to_vec() });
+        rest = &rest[end..];
+    }
+    seen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_half_written_record_is_left_for_later() {
+        let mut file = vec![0x4d, 0x3c, 0xb2, 0xa1];
+        file.resize(24, 0);
+        for byte in 1..=2_u8 {
+            for word in [u32::from(byte), 5, 3, 3] {
+                file.extend(word.to_le_bytes());
+            }
+            file.extend([byte; 3]);
+        }
+        let one = Seen { at: Duration::new(1, 5), bytes: vec![1; 3] };
+        let two = Seen { at: Duration::new(2, 5), bytes: vec![2; 3] };
+        assert_eq!(parse(&file), [one.clone(), two]);
+        assert_eq!(parse(&file[..file.len() - 1]), [one]);
+        assert_eq!(parse(&file[..3]), []);
+    }
+}
