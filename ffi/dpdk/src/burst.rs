@@ -5,7 +5,10 @@ use dpdk_sys::rte_mbuf;
 use std::{ffi::c_uint, ptr};
 
 /// Most mbufs that are received at once.
-pub const BURST: usize = 32;
+pub const BURST: usize = COUNT as usize;
+
+/// The same as a driver wants it.
+const COUNT: u16 = 32;
 
 /// Up to [`BURST`] received mbufs, by position. What is not taken is freed by the next receive or by drop.
 pub struct Burst {
@@ -61,6 +64,12 @@ impl Burst {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
     }
 
+    /// Takes all mbufs out that were not taken, in order.
+    #[inline]
+    pub fn drain(&mut self) -> impl Iterator<Item = Mbuf> {
+        (0..self.len).filter_map(|index| self.take(index))
+    }
+
     /// Frees what was not taken.
     pub fn clear(&mut self) {
         if self.len == 0 {
@@ -79,7 +88,7 @@ impl Burst {
     /// `receive` hands over an mbuf of its own in each slot that it counts.
     pub(crate) unsafe fn refill(&mut self, receive: impl FnOnce(*mut *mut rte_mbuf, u16) -> u16) -> usize {
         self.clear();
-        self.len = usize::from(receive(self.slots.as_mut_ptr(), BURST as u16)).min(BURST);
+        self.len = usize::from(receive(self.slots.as_mut_ptr(), COUNT)).min(BURST);
         self.iter().for_each(|(_, mbuf)| mbuf.prefetch_data());
         self.len
     }

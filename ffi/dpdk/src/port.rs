@@ -453,12 +453,10 @@ impl OpenPort {
         let mut info: sys::shim_port_info = unsafe { std::mem::zeroed() };
         // SAFETY: FFI; the port is open and the struct a place to write to.
         self.run("read what it can do", || unsafe { sys::shim_port_info(self.number, &mut info) })?;
-        let driver = if info.driver_name.is_null() {
-            String::new()
-        } else {
-            // SAFETY: the driver's name is a C string of the plugin, which stays loaded.
-            unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned()
-        };
+        // SAFETY: the driver's name, if it has one, is a C string of its plugin, which stays loaded.
+        let driver = ptr::NonNull::new(info.driver_name.cast_mut())
+            .map(|name| unsafe { CStr::from_ptr(name.as_ptr()) });
+        let driver = driver.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         // As DPDK reckons: a driver that names no mtu has the longest frame less the Ethernet overhead.
         let by_frame = u16::try_from(info.max_rx_frame.saturating_sub(ETHERNET_OVERHEAD)).unwrap_or(u16::MAX);
         let max_mtu = if info.max_mtu == u16::MAX { by_frame } else { info.max_mtu };

@@ -2,7 +2,7 @@
 
 use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
 use dpdk_sys::rte_mbuf;
-use std::{ffi::c_uint, mem, ptr};
+use std::{array, ffi::c_uint, mem, ptr};
 
 /// Most mbufs in a batch.
 pub const BATCH: usize = 64;
@@ -16,12 +16,15 @@ pub const MAX_BODY: usize = 256;
 /// Cache lines: where the payload starts, and what headers and bodies are written in.
 const LINE: usize = 64;
 
+/// Vectors in a line.
+const LANES: usize = LINE / size_of::<Vector>();
+
 /// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line of
 /// its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
 const BODY_OFFSET: usize = 2 * LINE;
 
 /// Where a copy's first byte is in its buffer.
-const DATA_OFFSET: u16 = BODY_OFFSET as u16 - HEADER_LEN;
+const DATA_OFFSET: u16 = 128 - HEADER_LEN;
 
 /// Port number of an mbuf that no port received.
 const NO_PORT: u16 = u16::MAX;
@@ -29,6 +32,7 @@ const NO_PORT: u16 = u16::MAX;
 /// How many mbufs ahead the lines to be written are prefetched.
 const AHEAD: usize = 4;
 
+const _: () = assert!(DATA_OFFSET as usize + HEADER_LEN as usize == BODY_OFFSET);
 const _: () = assert!(BODY_OFFSET + MAX_BODY <= MIN_DATA_ROOM as usize + crate::HEADROOM);
 
 /// The payload of one frame, at most [`MAX_BODY`] bytes, aligned and padded with zeros to whole lines.
@@ -73,16 +77,26 @@ impl Body {
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
+
+    #[inline(always)]
+    fn vector(&self, line: usize, lane: usize) -> Vector {
+        // SAFETY: the vectors are the bytes, all of which any Vector may hold, and are as aligned as the body is;
+        // the index is checked.
+        unsafe {
+            mem::transmute::<&[u8; MAX_BODY], &[[Vector; LANES]; MAX_BODY / LINE]>(&self.bytes)[line][lane]
+        }
+    }
 }
 
-/// A vector register's worth.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
-struct Lane([u64; 2]);
+/// 16 bytes that are stored at once, and to an address that they divide. Plain structs would be taken apart by
+/// the compiler into a store for each field.
+#[cfg(target_arch = "x86_64")]
+type Vector = std::arch::x86_64::__m128i;
+#[cfg(not(target_arch = "x86_64"))]
+type Vector = u128;
 
 /// `rte_mbuf` from data_off to ol_flags: what a fresh mbuf of a pool needs set.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
+#[repr(C)]
 struct Rearm {
     data_off: u16,
     refcnt: u16,
@@ -92,14 +106,20 @@ struct Rearm {
 }
 
 /// `rte_mbuf` from packet_type to the hash's low half.
-#[derive(Clone, Copy)]
-#[repr(C, align(16))]
+#[repr(C)]
 struct Lengths {
     packet_type: u32,
     pkt_len: u32,
     data_len: u16,
     vlan_tci: u16,
     hash_low: u32,
+}
+
+/// What all mbufs made for one frame have in common.
+#[derive(Clone, Copy)]
+struct Fields {
+    rearm: Vector,
+    lengths: Vector,
 }
 
 const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
@@ -109,7 +129,8 @@ const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16
 /// Mbufs to be transmitted, owned; what is left in it is freed with it.
 pub struct TxBatch {
     mbufs: [*mut rte_mbuf; BATCH],
-    len: usize,
+    /// At most [`BATCH`].
+    len: u16,
     chains: bool,
 }
 
@@ -131,7 +152,7 @@ impl TxBatch {
     /// Mbufs in it.
     #[inline]
     pub fn len(&self) -> usize {
-        self.len
+        usize::from(self.len)
     }
 
     /// Whether it is empty.
@@ -143,7 +164,7 @@ impl TxBatch {
     /// How many more it takes.
     #[inline]
     pub fn room(&self) -> usize {
-        BATCH - self.len
+        BATCH - self.len()
     }
 
     pub(crate) fn has_chains(&self) -> bool {
@@ -152,7 +173,7 @@ impl TxBatch {
 
     /// Adds an mbuf; gives it back if there is no room.
     pub fn push(&mut self, mbuf: Mbuf) -> Result<(), Mbuf> {
-        let Some(slot) = self.mbufs.get_mut(self.len) else {
+        let Some(slot) = self.mbufs.get_mut(usize::from(self.len)) else {
             return Err(mbuf);
         };
         self.chains |= !mbuf.is_contiguous();
@@ -161,18 +182,21 @@ impl TxBatch {
         Ok(())
     }
 
+    /// The first segment of each mbuf in it, in order: a copy's outer header, or all of a frame.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.mbufs.iter().take(usize::from(self.len)).map(|slot| {
+            // SAFETY: the batch owns its first `len` mbufs; Mbuf is such a pointer, and the borrow is the batch's.
+            unsafe { &*ptr::from_ref(slot).cast::<Mbuf>() }.data()
+        })
+    }
+
     /// Frees all that is in it: how many.
     pub fn discard_all(&mut self) -> usize {
         let count = mem::replace(&mut self.len, 0);
         self.chains = false;
         // SAFETY: FFI; the batch owned the first `count` mbufs until `len` was set to 0.
-        unsafe {
-            dpdk_sys::rte_pktmbuf_free_bulk(
-                self.mbufs.as_mut_ptr(),
-                c_uint::try_from(count).unwrap_or_default(),
-            )
-        };
-        count
+        unsafe { dpdk_sys::rte_pktmbuf_free_bulk(self.mbufs.as_mut_ptr(), c_uint::from(count)) };
+        usize::from(count)
     }
 
     /// Lets `transmit` take mbufs over (it gets them and their number, and returns how many of the first it took), and moves
@@ -185,13 +209,13 @@ impl TxBatch {
         &mut self,
         transmit: impl FnOnce(*mut *mut rte_mbuf, u16) -> u16,
     ) -> usize {
-        let accepted = usize::from(transmit(self.mbufs.as_mut_ptr(), self.len as u16)).min(self.len);
+        let accepted = transmit(self.mbufs.as_mut_ptr(), self.len).min(self.len);
         if accepted < self.len {
-            self.mbufs.copy_within(accepted..self.len, 0);
+            self.mbufs.copy_within(usize::from(accepted)..usize::from(self.len), 0);
         }
         self.len -= accepted;
         self.chains &= self.len > 0;
-        accepted
+        usize::from(accepted)
     }
 
     /// Adds `count` copies of `body`, each behind an outer header of its own. `head` gives copy `i`'s header as the 48
@@ -223,16 +247,17 @@ impl TxBatch {
         mut head: impl FnMut(usize) -> [u64; 6],
     ) -> bool {
         let length = HEADER_LEN + body.len;
-        let lengths = Lengths::new(u32::from(length), length);
-        let rearm = Rearm::new(1);
+        let fields = Fields::new(1, u32::from(length), length);
+        // Into registers here, once: the compiler cannot know that the mbufs written to are elsewhere.
+        let lines: [[Vector; LANES]; LINES] =
+            array::from_fn(|line| array::from_fn(|lane| body.vector(line, lane)));
         self.fill(pool, count, |index, mbuf| {
             // SAFETY: `fill` hands over a fresh mbuf of a plain pool, whose buffer holds BODY_OFFSET + MAX_BODY bytes.
             unsafe {
-                let buffer = write_header(mbuf, rearm, lengths, head(index));
-                let from = body.bytes.as_ptr().cast::<[Lane; LINE / 16]>();
-                let to = buffer.add(BODY_OFFSET).cast::<[Lane; LINE / 16]>();
-                for line in 0..LINES {
-                    to.add(line).write(from.add(line).read());
+                let buffer = write_header(mbuf, fields, head(index));
+                let to = buffer.add(BODY_OFFSET).cast::<Vector>();
+                for (lane, vector) in lines.as_flattened().iter().enumerate() {
+                    to.add(lane).write(*vector);
                 }
             }
         })
@@ -249,21 +274,21 @@ impl TxBatch {
         payload: &mut SharedPayload,
         mut head: impl FnMut(usize) -> [u64; 6],
     ) -> bool {
-        if count > payload.references() {
-            return false;
-        }
-        let lengths = Lengths::new(u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
-        let rearm = Rearm::new(2);
+        let taken = match u16::try_from(count) {
+            Ok(taken) if count <= payload.references() => taken,
+            _ => return false,
+        };
+        let fields = Fields::new(2, u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
         let segment = payload.as_ptr();
         let made = self.fill(pool, count, |index, mbuf| {
             // SAFETY: as in `copy_lines`. The chain owns the reference that is taken from `payload` below.
             unsafe {
-                write_header(mbuf, rearm, lengths, head(index));
+                write_header(mbuf, fields, head(index));
                 (*mbuf).next = segment;
             }
         });
         if made {
-            payload.take(count);
+            payload.take(taken);
             self.chains |= count > 0;
         }
         made
@@ -275,20 +300,23 @@ impl TxBatch {
         if count == 0 {
             return true; // A pool without a cache would call taking none a failure.
         }
-        let Some(fresh) = self.mbufs.get_mut(self.len..self.len + count) else {
+        let fresh = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count));
+        let (Some(fresh), Ok(added)) = (fresh, u16::try_from(count)) else {
             return false;
         };
-        // SAFETY: FFI; the slice has room for `count` pointers, and the pool is alive.
-        if unsafe { dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), count as c_uint) } != 0 {
+        // SAFETY: FFI; the slice has room for as many pointers, and the pool is alive.
+        if unsafe { dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), c_uint::from(added)) }
+            != 0
+        {
             return false;
         }
-        for index in 0..count {
-            if let Some(&next) = fresh.get(index + AHEAD) {
-                prefetch_mbuf(next);
+        for (index, &mbuf) in fresh.iter().enumerate() {
+            if let Some(&later) = fresh.get(index + AHEAD) {
+                prefetch_mbuf(later);
             }
-            write(index, fresh[index]);
+            write(index, mbuf);
         }
-        self.len += count;
+        self.len += added;
         true
     }
 }
@@ -299,17 +327,18 @@ impl Drop for TxBatch {
     }
 }
 
-impl Rearm {
+impl Fields {
     #[inline(always)]
-    const fn new(nb_segs: u16) -> Self {
-        Rearm { data_off: DATA_OFFSET, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 }
-    }
-}
-
-impl Lengths {
-    #[inline(always)]
-    const fn new(pkt_len: u32, data_len: u16) -> Self {
-        Lengths { packet_type: 0, pkt_len, data_len, vlan_tci: 0, hash_low: 0 }
+    fn new(nb_segs: u16, pkt_len: u32, data_len: u16) -> Self {
+        let rearm = Rearm { data_off: DATA_OFFSET, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 };
+        let lengths = Lengths { packet_type: 0, pkt_len, data_len, vlan_tci: 0, hash_low: 0 };
+        // SAFETY: a vector is its bytes; both structs are as long and have no padding.
+        unsafe {
+            Fields {
+                rearm: mem::transmute::<Rearm, Vector>(rearm),
+                lengths: mem::transmute::<Lengths, Vector>(lengths),
+            }
+        }
     }
 }
 
@@ -318,19 +347,15 @@ impl Lengths {
 /// # Safety
 /// The mbuf is the caller's alone, fresh from a plain pool: its buffer follows the struct, on a cache line.
 #[inline(always)]
-unsafe fn write_header(mbuf: *mut rte_mbuf, rearm: Rearm, lengths: Lengths, head: [u64; 6]) -> *mut u8 {
-    // SAFETY: raw stores, since field by field the compiler would make six of two; both are aligned and inside the
-    // struct, as asserted above. The head's 48 bytes are inside the buffer, whose address is known without a load.
+unsafe fn write_header(mbuf: *mut rte_mbuf, fields: Fields, head: [u64; 6]) -> *mut u8 {
+    // SAFETY: raw stores, two for ten fields; both are aligned and inside the struct, as asserted above. The head's 48 bytes
+    // are inside the buffer, whose address is known without a load.
     unsafe {
-        let fields = mbuf.cast::<u8>();
-        fields.add(REARM_AT).cast::<Rearm>().write(rearm);
-        fields.add(LENGTHS_AT).cast::<Lengths>().write(lengths);
+        let start = mbuf.cast::<u8>();
+        start.add(REARM_AT).cast::<Vector>().write(fields.rearm);
+        start.add(LENGTHS_AT).cast::<Vector>().write(fields.lengths);
         let buffer = mbuf.add(1).cast::<u8>();
-        let [a, b, c, d, e, f] = head;
-        let to = buffer.add(BODY_OFFSET - 48).cast::<Lane>();
-        to.write(Lane([a, b]));
-        to.add(1).write(Lane([c, d]));
-        to.add(2).write(Lane([e, f]));
+        buffer.add(BODY_OFFSET - size_of_val(&head)).cast::<[u64; 6]>().write(head);
         buffer
     }
 }

@@ -62,8 +62,8 @@ impl SharedPayload {
 
     /// `count` chains have a reference each now. At most as many as are left.
     #[inline]
-    pub(crate) fn take(&mut self, count: usize) {
-        self.references = self.references.saturating_sub(count as u16);
+    pub(crate) fn take(&mut self, count: u16) {
+        self.references -= count;
     }
 
     fn counter(&self) -> &AtomicU16 {

@@ -77,3 +77,12 @@ pub fn read_pcap(path: &Path) -> Vec<Vec<u8>> {
     }
     frames
 }
+
+/// Receives until nothing comes.
+pub fn drain(queue: &mut dpdk::RxQueue) -> Vec<Vec<u8>> {
+    let (mut burst, mut frames) = (dpdk::Burst::new(), Vec::new());
+    while queue.receive(&mut burst) > 0 {
+        frames.extend(burst.iter().map(|(_, mbuf)| mbuf.data().to_vec()));
+    }
+    frames
+}
