@@ -130,6 +130,23 @@ pub struct Copy {
 }
 
 impl Copy {
+    /// What the node should make of an inner frame for `to`, with the node's address as the source.
+    pub fn expected(to: &Host, key: u32, inner: &[u8]) -> Self {
+        Self {
+            destination_mac: to.mac,
+            source_mac: NODE_MAC,
+            tos: 0,
+            id: 0,
+            dont_fragment: true,
+            ttl: 64,
+            source: NODE,
+            destination: to.address,
+            gre_flags: u16::from(KEY_PRESENT) << 8,
+            key,
+            inner: inner.to_vec(),
+        }
+    }
+
     /// Takes a frame apart; `None` if it is not GRE over IPv4.
     ///
     /// # Panics

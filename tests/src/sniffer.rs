@@ -9,6 +9,8 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
+    frame::{self, Copy},
+    lab::Host,
     namespace::Namespace,
     process::{Process, wait_for},
 };
@@ -42,6 +44,25 @@ impl Sniffer {
         let mut tcpdump = namespace.start(&line, &folder.join(format!("{name}.tcpdump")));
         tcpdump.wait_for_lines("listening on", 1);
         Self { tcpdump, file }
+    }
+
+    /// Starts capturing the overlay frames that come to the host.
+    pub fn copies_to(host: &Host, folder: &Path) -> Self {
+        let filter = format!("proto gre and dst host {}", host.address);
+        Self::start(&host.namespace, "eth0", &filter, folder, &format!("copies-to-{}", host.address))
+    }
+
+    /// Waits for the test frame ([`frame::broadcast`]) with this tag and number, and gives all copies seen so far.
+    ///
+    /// Frames do not overtake each other, so a frame sent last is a fence: what is not there then never comes.
+    pub fn copies_until(&self, tag: u32, number: u64) -> Vec<(Duration, Copy)> {
+        wait_for(&format!("frame {number} of {tag} in {}", self.file.display()), || {
+            let seen = self.seen();
+            let copies = seen.iter().filter_map(|seen| Some((seen.at, Copy::parse(&seen.bytes)?)));
+            let copies: Vec<_> = copies.collect();
+            let fence = Some((tag, number));
+            copies.iter().any(|(_, copy)| frame::tag_and_number(&copy.inner) == fence).then_some(copies)
+        })
     }
 
     /// What was seen so far. What was sent just now may be missing: see [`Sniffer::wait_for`].
