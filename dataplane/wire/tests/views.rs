@@ -161,6 +161,15 @@ fn vrrp_version_2_is_read() {
 }
 
 #[test]
+fn vrrp_version_2_has_its_interval_beside_the_authentication_type() {
+    let mut message = V2;
+    (message[4], message[5]) = (1, 255);
+    let packet = ipv4(112, &message);
+    let advert = Vrrp::from_ipv4(&Ipv4Packet::parse(&packet).expect("a packet")).expect("an advertisement");
+    assert_eq!(advert.interval(), Duration::from_secs(255));
+}
+
+#[test]
 fn vrrp_version_2_never_has_a_pseudo_header() {
     let packet = ipv4(112, &summed(&V2, &[10, 0, 0, 1, 224, 0, 0, 18, 0, 112, 0, 20]));
     let advert = Vrrp::from_ipv4(&Ipv4Packet::parse(&packet).expect("a packet")).expect("an advertisement");
