@@ -19,22 +19,29 @@ static FILE *capture;
 static char *captured;
 static size_t captured_len;
 
+/* The stream is opened once and never closed: a thread that is just logging may hold it. */
 int shim_log_capture_begin(void)
 {
-	if (capture != NULL)
+	if (capture == NULL)
+		capture = open_memstream(&captured, &captured_len);
+	if (capture == NULL)
 		return -1;
-	capture = open_memstream(&captured, &captured_len);
-	return capture == NULL ? -1 : rte_openlog_stream(capture);
+	rewind(capture);
+	return rte_openlog_stream(capture);
 }
 
 char *shim_log_capture_end(void)
 {
+	char *text;
+
 	if (capture == NULL)
 		return NULL;
 	rte_openlog_stream(NULL);
-	fclose(capture);
-	capture = NULL;
-	return captured;
+	flockfile(capture);
+	fflush(capture);
+	text = strndup(captured, captured_len);
+	funlockfile(capture);
+	return text;
 }
 
 void shim_log_capture_free(char *text)

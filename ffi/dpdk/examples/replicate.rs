@@ -1,7 +1,11 @@
 //! How fast the copy loop is: million copies per CPU-second of one thread, into net_null.
 //!
-//! `cargo run --release -p dpdk --example replicate [ROUNDS [hugepages]]`; needs root or CAP_SYS_NICE for nothing, and
-//! no hugepages unless asked. What is compared runs in turns; the thread's CPU clock leaves neighbours out.
+//! `cargo run --release -p dpdk --example replicate [ROUNDS [hugepages]]`. With hugepages (128 MiB) it is what a node does;
+//! without, the TLB is what is measured. What is compared runs in turns, and the thread's CPU clock leaves
+//! neighbours out. `ONLY=copies` leaves the others out, `FRAMES=100` makes it short (for callgrind).
+
+// Its sizes are small.
+#![allow(clippy::cast_possible_truncation)]
 
 use dpdk::{BATCH, Body, Eal, EalConfig, Mbuf, Mempool, Port, PortConfig, TxBatch, TxQueue};
 use std::{env, error::Error, hint::black_box, ptr};

@@ -27,12 +27,12 @@ pub enum AttachError {
         interface: String,
     },
     /// The kernel does not allow it.
-    #[error("{device}: not permitted: run as root, or with the capabilities {capabilities}")]
+    #[error("{device}: not permitted: run as root, or add the capabilities {missing}")]
     NotPermitted {
         /// The device.
         device: DeviceSpec,
-        /// What it takes.
-        capabilities: &'static str,
+        /// The capabilities that it takes and this process has not, by name.
+        missing: String,
     },
     /// There is no such PCI function.
     #[error("{device}: there is no such PCI device: see `dpdk-devbind.py --status-dev net`")]
@@ -126,6 +126,7 @@ impl Eal {
         if code != 0 {
             return Err(refused(device, Errno::returned(code), log));
         }
+        self.0.attached(name, probe.bus);
         Ok(probe.name)
     }
 
@@ -249,29 +250,34 @@ fn package(driver: &str, folder: &Path) -> String {
 
 fn refused(device: &DeviceSpec, errno: Errno, log: String) -> AttachError {
     let device = device.clone();
-    match &device {
-        DeviceSpec::AfPacket(_) if !may_open_packet_sockets() => {
-            AttachError::NotPermitted { device, capabilities: "CAP_NET_RAW and CAP_NET_ADMIN" }
-        }
-        DeviceSpec::AfXdp(_) if !may_open_packet_sockets() => {
-            AttachError::NotPermitted { device, capabilities: "CAP_NET_RAW, CAP_NET_ADMIN and CAP_BPF" }
-        }
-        DeviceSpec::Tap(_) if matches!(errno.code(), libc::EPERM | libc::EACCES) => {
-            AttachError::NotPermitted { device, capabilities: "CAP_NET_ADMIN" }
-        }
-        _ => AttachError::Refused { device, errno, log },
+    let missing = missing_capabilities(&device);
+    if missing.is_empty() {
+        AttachError::Refused { device, errno, log }
+    } else {
+        AttachError::NotPermitted { device, missing }
     }
 }
 
-fn may_open_packet_sockets() -> bool {
-    // SAFETY: FFI without pointers; the descriptor, if there is one, is closed at once and nobody else's.
-    unsafe {
-        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
-        if socket >= 0 {
-            libc::close(socket);
-        }
-        socket >= 0
-    }
+/// Capabilities by their bit, as in the kernel's linux/capability.h, that drivers of kernel interfaces need.
+const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
+const NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
+const BPF: (u32, &str) = (39, "CAP_BPF");
+
+/// What the device takes and this thread has not; the drivers only say that something failed.
+fn missing_capabilities(device: &DeviceSpec) -> String {
+    let needed: &[(u32, &str)] = match device {
+        DeviceSpec::AfPacket(_) => &[NET_ADMIN, NET_RAW],
+        DeviceSpec::AfXdp(_) => &[NET_ADMIN, NET_RAW, BPF],
+        DeviceSpec::Tap(_) => &[NET_ADMIN],
+        DeviceSpec::Pci(_) | DeviceSpec::Pcap { .. } | DeviceSpec::Vdev(_) => &[],
+    };
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let Some(effective) = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()) else {
+        return String::new();
+    };
+    let missing = needed.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name);
+    missing.collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use crate::{Errno, log::Capture};
 use std::{
-    collections::BTreeSet,
-    ffi::{CString, c_char, c_int},
+    collections::{BTreeMap, BTreeSet},
+    ffi::{CStr, CString, c_char, c_int},
     marker::PhantomData,
     ptr::NonNull,
     sync::{
@@ -98,6 +98,8 @@ pub struct Eal(pub(crate) Arc<Environment>);
 pub(crate) struct Environment {
     pools: Mutex<Vec<PoolPointer>>,
     open_ports: Mutex<BTreeSet<u16>>,
+    /// The bus of each attached device, by name.
+    attached: Mutex<BTreeMap<CString, &'static CStr>>,
     next_device: AtomicU32,
 }
 
@@ -129,6 +131,7 @@ impl Eal {
             Ok(Ok(())) => Ok(Eal(Arc::new(Environment {
                 pools: Mutex::default(),
                 open_ports: Mutex::default(),
+                attached: Mutex::default(),
                 next_device: AtomicU32::new(0),
             }))),
             Ok(Err((errno, log))) => Err(EalError::Init { errno, log, advice: advice(config, errno) }),
@@ -159,6 +162,20 @@ impl Eal {
 impl Environment {
     pub(crate) fn pools(&self) -> MutexGuard<'_, Vec<PoolPointer>> {
         self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Remembers a device, so that it can be detached.
+    pub(crate) fn attached(&self, name: CString, bus: &'static CStr) {
+        self.attached.lock().unwrap_or_else(PoisonError::into_inner).insert(name, bus);
+    }
+
+    /// Takes a closed port's device off its bus, if it was attached: it can be attached again then.
+    pub(crate) fn detach(&self, name: &CStr) {
+        let bus = self.attached.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        if let Some(bus) = bus {
+            // SAFETY: FFI; the EAL runs, and both are C strings.
+            unsafe { dpdk_sys::rte_eal_hotplug_remove(bus.as_ptr(), name.as_ptr()) };
+        }
     }
 
     /// Ports that are open now, by number.

@@ -25,7 +25,11 @@ impl Capture {
     /// The captured lines as `: line; line`, or nothing.
     pub(crate) fn end(self) -> String {
         let text = take();
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        // Below a driver's own words the EAL only reports that there was an error.
+        if lines.iter().any(|line| !line.starts_with("EAL: ")) {
+            lines.retain(|line| !line.starts_with("EAL: "));
+        }
         if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
     }
 }

@@ -211,8 +211,8 @@ pub struct Queues {
     pub tx: Vec<TxQueue>,
 }
 
-/// A port: for the control thread, while workers have its queues. It stops and closes when it and the last of its queues
-/// are gone.
+/// A port: for the control thread, while workers have its queues. It stops, closes and is detached when it and the last of
+/// its queues are gone. (af_xdp of DPDK 22.11 keeps some 2,000 mbufs then, those that it had given the kernel to fill.)
 pub struct Port {
     open: Arc<OpenPort>,
     capabilities: Capabilities,
@@ -222,7 +222,7 @@ pub struct Port {
 /// What the port and its queues hold together.
 pub(crate) struct OpenPort {
     pub(crate) number: u16,
-    name: String,
+    name: CString,
     eal: Eal,
 }
 
@@ -239,7 +239,7 @@ impl Port {
         if !eal.0.open_ports().insert(number) {
             return Err(PortError::Open(name.into()));
         }
-        let open = Arc::new(OpenPort { number, name: name.into(), eal: eal.clone() });
+        let open = Arc::new(OpenPort { number, name: c_name, eal: eal.clone() });
         let capabilities = open.capabilities()?;
         Ok(Port { open, capabilities, configured: AtomicBool::new(false) })
     }
@@ -250,8 +250,8 @@ impl Port {
     }
 
     /// The name under which it was opened.
-    pub fn name(&self) -> &str {
-        &self.open.name
+    pub fn name(&self) -> String {
+        self.open.name()
     }
 
     /// DPDK's number for it, which received mbufs carry.
@@ -263,7 +263,7 @@ impl Port {
     pub fn configure(&self, config: &PortConfig, pools: &[Mempool]) -> Result<Queues, PortError> {
         self.check(config, pools)?;
         if self.configured.swap(true, Ordering::Relaxed) {
-            return Err(PortError::Configured(self.open.name.clone()));
+            return Err(PortError::Configured(self.open.name()));
         }
         let number = self.open.number;
         let wanted = sys::shim_port_config {
@@ -295,7 +295,7 @@ impl Port {
     }
 
     fn check(&self, config: &PortConfig, pools: &[Mempool]) -> Result<(), PortError> {
-        let (name, driver) = (|| self.open.name.clone(), || self.capabilities.driver.clone());
+        let (name, driver) = (|| self.open.name(), || self.capabilities.driver.clone());
         for (direction, asked, max) in [
             ("receive", config.rx_queues, self.capabilities.max_rx_queues),
             ("transmit", config.tx_queues, self.capabilities.max_tx_queues),
@@ -369,7 +369,7 @@ impl Port {
     pub fn link(&self) -> Result<Link, PortError> {
         let mut link = sys::shim_link { speed_mbps: 0, up: 0 };
         // SAFETY: FFI; the port is open and the struct a place to write to.
-        self.open.run("read its link state", || unsafe { sys::shim_link(self.open.number, &mut link) })?;
+        self.open.done("read its link state", unsafe { sys::shim_link(self.open.number, &mut link) })?;
         let known = link.speed_mbps != 0 && link.speed_mbps != u32::MAX;
         Ok(Link { up: link.up != 0, speed_mbps: known.then_some(link.speed_mbps) })
     }
@@ -391,8 +391,8 @@ impl Port {
         // SAFETY: a C struct of integers, for which zeros are good; too long to be written out.
         let mut stats: sys::rte_eth_stats = unsafe { std::mem::zeroed() };
         // SAFETY: FFI; the port is open and the struct a place to write to.
-        self.open
-            .run("read its counters", || unsafe { sys::rte_eth_stats_get(self.open.number, &mut stats) })?;
+        let code = unsafe { sys::rte_eth_stats_get(self.open.number, &mut stats) };
+        self.open.done("read its counters", code)?;
         Ok(PortStats {
             rx_frames: stats.ipackets,
             tx_frames: stats.opackets,
@@ -435,6 +435,10 @@ impl Port {
 }
 
 impl OpenPort {
+    fn name(&self) -> String {
+        self.name.to_string_lossy().into_owned()
+    }
+
     /// Runs a call that returns 0 or a negative error, and gathers what is logged meanwhile.
     fn run(&self, action: &'static str, call: impl FnOnce() -> i32) -> Result<(), PortError> {
         let capture = Capture::begin();
@@ -444,8 +448,13 @@ impl OpenPort {
         }
     }
 
+    /// The same for a call that is made while the port runs, and too often to gather what is logged.
+    fn done(&self, action: &'static str, code: i32) -> Result<(), PortError> {
+        if code == 0 { Ok(()) } else { Err(self.refused(action, code, String::new())) }
+    }
+
     fn refused(&self, action: &'static str, code: i32, log: String) -> PortError {
-        PortError::Refused { name: self.name.clone(), action, errno: Errno::returned(code), log }
+        PortError::Refused { name: self.name(), action, errno: Errno::returned(code), log }
     }
 
     fn capabilities(&self) -> Result<Capabilities, PortError> {
@@ -453,10 +462,11 @@ impl OpenPort {
         let mut info: sys::shim_port_info = unsafe { std::mem::zeroed() };
         // SAFETY: FFI; the port is open and the struct a place to write to.
         self.run("read what it can do", || unsafe { sys::shim_port_info(self.number, &mut info) })?;
-        // SAFETY: the driver's name, if it has one, is a C string of its plugin, which stays loaded.
-        let driver = ptr::NonNull::new(info.driver_name.cast_mut())
-            .map(|name| unsafe { CStr::from_ptr(name.as_ptr()) });
-        let driver = driver.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let driver = match info.driver_name.is_null() {
+            true => String::new(),
+            // SAFETY: the driver's name is a C string of its plugin, which stays loaded.
+            false => unsafe { CStr::from_ptr(info.driver_name) }.to_string_lossy().into_owned(),
+        };
         // As DPDK reckons: a driver that names no mtu has the longest frame less the Ethernet overhead.
         let by_frame = u16::try_from(info.max_rx_frame.saturating_sub(ETHERNET_OVERHEAD)).unwrap_or(u16::MAX);
         let max_mtu = if info.max_mtu == u16::MAX { by_frame } else { info.max_mtu };
@@ -482,6 +492,7 @@ impl Drop for OpenPort {
             sys::rte_eth_dev_stop(self.number);
             sys::rte_eth_dev_close(self.number);
         }
+        self.eal.0.detach(&self.name);
         self.eal.0.open_ports().remove(&self.number);
     }
 }

@@ -1,5 +1,6 @@
 //! What the tests share: an EAL without hugepages, a pool, and pcap files read by hand.
-#![allow(dead_code, missing_docs)]
+// Each test binary uses some of it.
+#![allow(dead_code, missing_docs, clippy::cast_possible_truncation)]
 
 use dpdk::{Body, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
 use std::{fs, path::Path};
@@ -76,6 +77,14 @@ pub fn read_pcap(path: &Path) -> Vec<Vec<u8>> {
         at += 16 + len;
     }
     frames
+}
+
+/// Checks that every mbuf of a pool at rest is back, and back once: taken all together they are as many, and all different.
+pub fn is_whole(pool: &Mempool) {
+    assert_eq!(pool.in_use(), 0);
+    let all: Vec<dpdk::Mbuf> = std::iter::from_fn(|| dpdk::Mbuf::alloc(pool)).collect();
+    let different: std::collections::BTreeSet<_> = all.iter().map(|mbuf| mbuf.data().as_ptr()).collect();
+    assert_eq!((all.len(), different.len()), (pool.capacity() as usize, pool.capacity() as usize));
 }
 
 /// Receives until nothing comes.
