@@ -241,7 +241,7 @@ impl DomainPublisher {
 
     /// Moves to a new slot array without dead keys, twice as large if it would be over half full.
     ///
-    /// After it at least an eighth of the array is free for new keys, so a new key costs eight moved slots at worst.
+    /// It leaves an eighth of the array or more to new keys, so over time each of those pays for eight slots at most.
     fn rebuild(&mut self) {
         let old = self.slots();
         let grows = self.live + 1 > old.capacity() / 2;

@@ -62,6 +62,14 @@ impl<A: Send + Sync + 'static> Readers<A> {
 /// drop(list); // so this does not compile
 /// ```
 ///
+/// Two threads cannot share one, as a report of the one would say nothing of what the other holds:
+///
+/// ```compile_fail,E0277
+/// # let (_domains, _array, readers) = bcast_domain::table(());
+/// let reader = readers.reader();
+/// std::thread::scope(|scope| scope.spawn(|| reader.lookup(5001.into()).is_some()).join());
+/// ```
+///
 /// Dropping the reader unregisters it. One that is neither dropped, nor offline, nor reports holds everything back that
 /// is retired after its last report.
 pub struct Reader<A> {

@@ -76,7 +76,7 @@ impl Slots {
 
     /// Keys, dead ones included, beyond which the array must be rebuilt: five eighths of it.
     pub(super) fn max_used(&self) -> usize {
-        self.capacity() / 8 * 5 + self.capacity() % 8 * 5 / 8
+        self.capacity() * 5 / 8
     }
 
     /// The slot where the probe for a key starts.
