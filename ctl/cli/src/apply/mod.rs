@@ -8,6 +8,12 @@ mod render;
 mod resolve;
 pub mod snapshot;
 
+#[cfg(test)]
+#[path = "../../tests/support/model.rs"]
+mod model;
+#[cfg(test)]
+mod tests;
+
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;

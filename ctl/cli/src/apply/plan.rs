@@ -43,8 +43,17 @@ pub struct Totals {
     pub teps: Count,
     /// Domains.
     pub domains: Count,
-    /// Memberships; none of them changes.
-    pub memberships: Count,
+    /// Memberships.
+    pub memberships: Moves,
+}
+
+/// How many memberships come and go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Moves {
+    /// Joins.
+    pub added: usize,
+    /// Leaves.
+    pub removed: usize,
 }
 
 /// How many of one kind.

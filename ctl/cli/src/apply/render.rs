@@ -6,7 +6,7 @@ use bcast_domain::Tep;
 use ctl_api::model::{Name, TepEntry};
 
 use super::inventory::{DomainRow, Inventory};
-use super::plan::{Count, Plan, Step, joins_and_leaves};
+use super::plan::{Count, Moves, Plan, Step, Totals, joins_and_leaves};
 use crate::failure::Failure;
 use crate::out::Out;
 
@@ -24,13 +24,9 @@ pub fn plan(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {
     } else {
         out.line(format_args!("{} lines of plan are not shown: --verbose shows them", steps.len()))?;
     }
-    let totals = plan.totals();
-    out.line(format_args!(
-        "plan: teps {}, domains {}, memberships {}",
-        signed(totals.teps),
-        signed(totals.domains),
-        signed(totals.memberships)
-    ))
+    let Totals { teps, domains, memberships: Moves { added, removed } } = plan.totals();
+    let (teps, domains) = (signed(teps), signed(domains));
+    out.line(format_args!("plan: teps {teps}, domains {domains}, memberships +{added} -{removed}"))
 }
 
 fn signed(count: Count) -> String {

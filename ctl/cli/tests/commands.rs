@@ -1,0 +1,246 @@
+//! Every command but `apply`, as a person or a program sees it: exit status, standard output, standard error.
+
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use support::model;
+use support::node::{Node, one_event_of_each_kind, told};
+
+fn small() -> Node {
+    Node::with(model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (70000, "", &[])]))
+}
+
+#[test]
+fn changes_say_what_they_did_and_what_was_so_already() {
+    let node = small();
+    for (args, words) in [
+        ("tep add 198.18.0.3 --name hv3", "tep 198.18.0.3 (hv3) is registered (revision 2)\n"),
+        ("tep add 198.18.0.1", "tep 198.18.0.1 is registered already\n"),
+        ("tep rm 198.18.0.3", "tep 198.18.0.3 is removed (revision 3)\n"),
+        ("tep rm hv3", "tep hv3 is not registered\n"),
+        ("domain create 0x1389", "domain 5001 is there already\n"),
+        ("domain create 6 --name six", "domain 6 (six) is there (revision 4)\n"),
+        ("domain join 6 hv1 198.18.0.2", "domain 6: hv1, 198.18.0.2 are now members (revision 5)\n"),
+        ("domain join 6 hv1", "domain 6: hv1 is already a member\n"),
+        ("domain leave 6 hv1", "domain 6: hv1 is no longer a member (revision 6)\n"),
+        ("domain leave 6 hv1", "tep hv1 is not a member of domain 6\n"),
+        ("domain rm 6", "domain 6 is removed (revision 7)\n"),
+        ("domain rm 6", "domain 6 is not there\n"),
+        ("tep rm hv1 --force", "tep hv1 is removed (revision 8)\n"),
+        ("-o json domain rm 6", "{\"revision\":8,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
+        ("-o json tep add 198.18.0.9", "{\"revision\":9,\"changed\":1,\"notes\":[]}\n"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_refusal_is_one_line_and_status_1_and_changes_nothing() {
+    let node = small();
+    let before = node.model();
+    for (args, reason) in [
+        ("domain join 5001 hv9", "bcastctl: tep hv9 is not registered: add it first\n"),
+        ("domain join 1 hv1", "bcastctl: there is no domain 1: create it first\n"),
+        ("tep rm hv1", "bcastctl: tep hv1 is a member of a domain: --force takes it out\n"),
+        ("tep add 198.18.0.2 --name hv1", "bcastctl: another tep has the name hv1\n"),
+        ("tep show 198.18.0.77", "bcastctl: tep 198.18.0.77 is not registered\n"),
+        ("domain show 1", "bcastctl: there is no domain 1\n"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_eq!(node.run(&args), (1, String::new(), reason.to_owned()), "{args:?}");
+    }
+    assert_eq!(node.model(), before);
+}
+
+#[test]
+fn a_commit_that_no_worker_confirmed_says_its_revision() {
+    let node = small();
+    node.script.lock().unwrap().unconfirmed = true;
+    let reason = "bcastctl: committed as revision 2, but not every worker has confirmed within 1 s; see bcastctl stats\n";
+    assert_eq!(node.run(&["tep", "add", "198.18.0.9"]), (1, String::new(), reason.to_owned()));
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let node = small();
+    for (args, words) in [
+        ("domain show 4294967296", "out of range"),
+        ("domain show vpc-a", "is not a VNI"),
+        ("tep add hv1", "is not an IPv4 address"),
+        ("tep add fd00::1", "is an IPv6 address"),
+        ("tep add 224.0.0.1", "is a multicast address"),
+        ("domain join 5001", "required"),
+        ("domain join 5001 198.18.0.300", "reads as an address or a number"),
+        ("watch --from 0", "0 is not in 1.."),
+        ("frobnicate", "unrecognized subcommand"),
+        ("apply", "--file"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        let (status, _, said) = node.run(&args);
+        assert_eq!(status, 2, "{args:?}");
+        assert!(said.contains(words), "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn without_a_daemon_the_status_is_3_and_one_line_says_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("api.sock");
+    let path = missing.to_str().unwrap();
+    let bcastctl = |args: &[&str]| {
+        told(
+            Command::new(env!("CARGO_BIN_EXE_bcastctl"))
+                .args(["--socket", path])
+                .args(args)
+                .output()
+                .unwrap(),
+        )
+    };
+    let reason = format!(
+        "bcastctl: cannot reach the daemon at {path}: No such file or directory (os error 2): start bcastd, or name its socket with --socket\n"
+    );
+    for args in [&["tep", "list"][..], &["domain", "rm", "1"], &["export"], &["watch"], &["stats"]] {
+        assert_eq!(bcastctl(args), (3, String::new(), reason.clone()), "{args:?}");
+    }
+    let own = concat!("bcastctl ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(bcastctl(&["version"]), (3, own.to_owned(), reason.clone()));
+    // A socket that nobody listens on any more.
+    drop(std::os::unix::net::UnixListener::bind(&missing).unwrap());
+    let (status, _, said) = bcastctl(&["tep", "list"]);
+    assert!(
+        status == 3 && said.contains("Connection refused") && said.lines().count() == 1,
+        "{status}: {said}"
+    );
+}
+
+#[test]
+fn tables_are_plain_columns() {
+    let node = small();
+    for (args, words) in [
+        ("tep list", "ADDRESS     NAME\n198.18.0.1  hv1\n198.18.0.2  -\n"),
+        ("domain list", "  VNI  MEMBERS  NAME\n 5001        2  vpc-a\n70000        0  -\n"),
+        (
+            "tep show hv1",
+            "TEP\naddress   198.18.0.1\nname      hv1\ndomains   1\nnext hop  198.18.255.1\nmac       02:00:00:00:00:01\n\
+             since     2026-11-23T01:04:05.007Z\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\ntx_full             0\n",
+        ),
+        (
+            "domain show 0x1389",
+            "DOMAIN\nvni      5001\nname     vpc-a\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
+        ),
+        (
+            "stats",
+            "KIND       NAME                   VALUE\nnode       revision                   7\n\
+             counter    bcast_rx_frames_total   1000\ncounter    bcast_teps                 2\n\
+             drop       runt                       0\ndrop       vni_unknown                3\n\
+             copy_drop  tx_full                    0\nport       missed                     0\n",
+        ),
+        (
+            "stats 5001",
+            "domain 5001 (vpc-a)\nNAME     VALUE\nmembers      2\nframes      10\ncopies      20\nbytes     1200\ndrops        1\n",
+        ),
+        ("version", concat!("bcastctl ", env!("CARGO_PKG_VERSION"), "\nbcastd 0.1.0 (DPDK 22.11.11)\n")),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn json_has_the_documented_shapes() {
+    let node = small();
+    for (args, words) in [
+        (
+            "tep list",
+            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\",\"name\":null}]\n",
+        ),
+        (
+            "domain list",
+            "[{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
+             {\"vni\":70000,\"name\":null,\"members\":[]}]\n",
+        ),
+        (
+            "tep show 198.18.0.2",
+            "{\"address\":\"198.18.0.2\",\"name\":null,\"domains\":1,\"next_hop\":null,\"mac\":null,\
+             \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0}}\n",
+        ),
+        (
+            "domain show 5001",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
+        ),
+        (
+            "stats",
+            "{\"revision\":7,\"counters\":{\"bcast_rx_frames_total\":1000,\"bcast_teps\":2},\
+             \"drops\":{\"runt\":0,\"vni_unknown\":3},\"copy_drops\":{\"tx_full\":0},\"port\":{\"missed\":0}}\n",
+        ),
+        (
+            "stats 5001",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":2,\"frames\":10,\"copies\":20,\"bytes\":1200,\"drops\":1}\n",
+        ),
+        (
+            "version",
+            concat!(
+                "{\"bcastctl\":\"",
+                env!("CARGO_PKG_VERSION"),
+                "\",\"bcastd\":\"0.1.0\",\"dpdk\":\"22.11.11\"}\n"
+            ),
+        ),
+        (
+            "export",
+            "{\"teps\":[\n{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\"}\n],\"domains\":[\n\
+             {\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n{\"vni\":70000,\"members\":[]}\n]}\n",
+        ),
+    ] {
+        let args: Vec<&str> = args.split(' ').chain(["-o", "json"]).collect();
+        assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
+    }
+}
+
+#[test]
+fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
+    let node = small();
+    node.script.lock().unwrap().events = one_event_of_each_kind();
+    let first = "{\"revision\":4,\"event\":\"reset\"}\n\
+        {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\"}}\n\
+        {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\"members\":[\"198.18.0.1\"]}}\n\
+        {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
+    let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
+        {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\
+        {\"revision\":5,\"event\":\"committed\",\"unix_ms\":18}\n";
+    let ended = "bcastctl: the daemon ended the watch; go on with: bcastctl watch --from 6\n";
+    assert_eq!(node.run(&["watch"]), (3, format!("{first}{second}"), ended.to_owned()));
+    assert_eq!(node.run(&["watch", "--from", "5"]), (3, second.to_owned(), ended.to_owned()));
+}
+
+#[test]
+fn a_reader_that_stops_early_is_no_error() {
+    let members: Vec<u8> = (1..=50).collect();
+    let teps: Vec<(u8, &str)> = members.iter().map(|&last| (last, "")).collect();
+    let domains: Vec<(u32, &str, &[u8])> = (0..3000).map(|vni| (vni, "", &members[..])).collect();
+    let node = Node::with(model(&teps, &domains));
+    for args in [
+        &["export"][..],
+        &["export", "-o", "json"],
+        &["domain", "list", "-o", "json"],
+        &["completions", "bash"],
+    ] {
+        let mut child = node.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let (status, _, said) = told(child.wait_with_output().unwrap());
+        assert_eq!((status, said.as_str()), (0, ""), "{args:?}");
+        assert!(!line.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn every_shell_gets_its_completions() {
+    let node = small();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (status, script, said) = node.run(&["completions", shell]);
+        assert!(status == 0 && said.is_empty() && script.contains("bcastctl"), "{shell}");
+    }
+}

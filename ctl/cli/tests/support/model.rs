@@ -1,0 +1,130 @@
+//! What a node does with a batch, written down as plainly as can be: the strictest node that the contract allows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bcast_domain::{Tep, Vni};
+use ctl_api::model::{Batch, Change, Name, TepRef};
+
+/// A node's TEPs and domains.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Model {
+    pub revision: u64,
+    pub teps: BTreeMap<Tep, Option<Name>>,
+    pub domains: BTreeMap<Vni, (Option<Name>, BTreeSet<Tep>)>,
+}
+
+/// Why a batch is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Moved { at: u64 },
+    Unregistered(TepRef),
+    NameTaken(Name),
+    StillMember(TepRef),
+    NoDomain(Vni),
+}
+
+/// What a batch did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Done {
+    pub changed: u64,
+    pub notes: Vec<String>,
+}
+
+impl Model {
+    /// Commits all of the batch or nothing.
+    pub fn commit(&mut self, batch: Batch) -> Result<Done, Refused> {
+        if batch.expected.is_some_and(|expected| expected.get() != self.revision) {
+            return Err(Refused::Moved { at: self.revision });
+        }
+        let mut next = self.clone();
+        let mut done = Done::default();
+        // Of a large batch every change counts: to compare the whole state that often takes too long.
+        let compare = batch.changes.len() < 100;
+        for change in batch.changes {
+            let before = compare.then(|| next.clone());
+            next.change(change, &mut done.notes)?;
+            done.changed += u64::from(before.as_ref() != Some(&next));
+        }
+        if done.changed > 0 {
+            next.revision += 1;
+        }
+        if !batch.dry_run {
+            *self = next;
+        }
+        Ok(done)
+    }
+
+    fn change(&mut self, change: Change, notes: &mut Vec<String>) -> Result<(), Refused> {
+        match change {
+            Change::TepAdd { address, name } => self.add(address, name)?,
+            Change::TepRemove { tep, force } => match self.find(&tep) {
+                Some(address) => self.remove(address, tep, force)?,
+                None => notes.push(format!("tep {tep} is not registered")),
+            },
+            Change::DomainCreate { vni, name } => {
+                let domain = self.domains.entry(vni).or_default();
+                domain.0 = name.or(domain.0.take());
+            }
+            Change::DomainRemove { vni } => {
+                if self.domains.remove(&vni).is_none() {
+                    notes.push(format!("domain {vni} is not there"));
+                }
+            }
+            Change::DomainSet { vni, name, members } => {
+                let members = self.registered(members)?;
+                let domain = self.domains.entry(vni).or_default();
+                *domain = (name.or(domain.0.take()), members);
+            }
+            Change::Join { vni, teps } => {
+                let teps = self.registered(teps)?;
+                self.domains.get_mut(&vni).ok_or(Refused::NoDomain(vni))?.1.extend(teps);
+            }
+            Change::Leave { vni, teps } => {
+                for tep in teps {
+                    let address = self.find(&tep);
+                    let domain = self.domains.get_mut(&vni).ok_or(Refused::NoDomain(vni))?;
+                    if !address.is_some_and(|address| domain.1.remove(&address)) {
+                        notes.push(format!("tep {tep} is not a member of domain {vni}"));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, address: Tep, name: Option<Name>) -> Result<(), Refused> {
+        if let Some(name) = &name
+            && self.teps.iter().any(|(tep, has)| *tep != address && has.as_ref() == Some(name))
+        {
+            return Err(Refused::NameTaken(name.clone()));
+        }
+        let tep = self.teps.entry(address).or_default();
+        *tep = name.or(tep.take());
+        Ok(())
+    }
+
+    fn remove(&mut self, address: Tep, tep: TepRef, force: bool) -> Result<(), Refused> {
+        if force {
+            self.domains.values_mut().for_each(|domain| {
+                domain.1.remove(&address);
+            });
+        } else if self.domains.values().any(|domain| domain.1.contains(&address)) {
+            return Err(Refused::StillMember(tep));
+        }
+        self.teps.remove(&address);
+        Ok(())
+    }
+
+    fn find(&self, tep: &TepRef) -> Option<Tep> {
+        match tep {
+            TepRef::Address(address) => self.teps.contains_key(address).then_some(*address),
+            TepRef::Name(name) => {
+                self.teps.iter().find(|(_, has)| has.as_ref() == Some(name)).map(|(address, _)| *address)
+            }
+        }
+    }
+
+    fn registered(&self, teps: Vec<TepRef>) -> Result<BTreeSet<Tep>, Refused> {
+        teps.into_iter().map(|tep| self.find(&tep).ok_or(Refused::Unregistered(tep))).collect()
+    }
+}

@@ -1,0 +1,300 @@
+//! A node in this process: the contract on a Unix socket over a [`Model`], and `bcastctl` run against it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use ctl_api::model::{Batch, TepRef};
+use ctl_api::proto::bcast_server::{Bcast, BcastServer};
+use ctl_api::proto::{self, watch_event::Kind};
+use prost::Message;
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::model::{Model, Refused};
+
+/// What a node was asked, and how it shall answer.
+#[derive(Default)]
+pub struct Script {
+    pub model: Model,
+    /// How many changes each commit had, by call.
+    pub commits: Vec<(&'static str, usize)>,
+    /// Bytes and changes of the largest message.
+    pub largest: (usize, usize),
+    /// Another client commits right after each snapshot.
+    pub restless: bool,
+    /// No worker confirms.
+    pub unconfirmed: bool,
+    /// What a watch sends before the node ends it.
+    pub events: Vec<proto::WatchEvent>,
+}
+
+/// A running node; its socket goes with it.
+pub struct Node {
+    pub script: Arc<Mutex<Script>>,
+    folder: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Node {
+    /// A node with this state.
+    pub fn with(model: Model) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let script = Arc::new(Mutex::new(Script { model, ..Script::default() }));
+        let socket = {
+            let _in_runtime = runtime.enter();
+            UnixListener::bind(folder.path().join("api.sock")).unwrap()
+        };
+        let service = BcastServer::new(Service(Arc::clone(&script)));
+        let server = tonic::transport::Server::builder().add_service(service);
+        runtime.spawn(server.serve_with_incoming(UnixListenerStream::new(socket)));
+        Self { script, folder, _runtime: runtime }
+    }
+
+    pub fn file(&self, name: &str, text: &str) -> String {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bcastctl"));
+        command.args(args).env("BCAST_SOCKET", self.socket()).stdin(Stdio::null());
+        command
+    }
+
+    /// Runs bcastctl: exit status, standard output, standard error.
+    pub fn run(&self, args: &[&str]) -> (i32, String, String) {
+        told(self.command(args).output().unwrap())
+    }
+
+    /// The state as it is now.
+    pub fn model(&self) -> Model {
+        self.script.lock().unwrap().model.clone()
+    }
+}
+
+pub fn told(output: Output) -> (i32, String, String) {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+struct Service(Arc<Mutex<Script>>);
+
+type Items<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
+
+fn items<T>(items: Vec<Result<T, Status>>) -> Result<Response<Items<T>>, Status> {
+    Ok(Response::new(tokio_stream::iter(items)))
+}
+
+fn text<T: ToString>(name: &Option<T>) -> String {
+    name.as_ref().map(T::to_string).unwrap_or_default()
+}
+
+fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
+    names.iter().map(|(name, value)| proto::Counter { name: (*name).to_owned(), value: *value }).collect()
+}
+
+impl Script {
+    fn commit(&mut self, call: &'static str, batch: Batch) -> Result<Response<proto::CommitReply>, Status> {
+        self.commits.push((call, batch.changes.len()));
+        let done = self.model.commit(batch).map_err(|refused| match refused {
+            Refused::Moved { at } => Status::aborted(format!("the node is at revision {at}")),
+            Refused::Unregistered(tep) => {
+                Status::not_found(format!("tep {tep} is not registered: add it first"))
+            }
+            Refused::NameTaken(name) => Status::already_exists(format!("another tep has the name {name}")),
+            Refused::StillMember(tep) => Status::failed_precondition(format!(
+                "tep {tep} is a member of a domain: --force\ntakes it out"
+            )),
+            Refused::NoDomain(vni) => Status::not_found(format!("there is no domain {vni}: create it first")),
+        })?;
+        let revision = self.model.revision;
+        if self.unconfirmed {
+            let mut status = Status::new(Code::DeadlineExceeded, "worker 1 does not report");
+            status.metadata_mut().insert(ctl_api::REVISION_TRAILER, MetadataValue::from(revision));
+            return Err(status);
+        }
+        Ok(Response::new(proto::CommitReply { revision, changed: done.changed, notes: done.notes }))
+    }
+
+    fn weigh(&mut self, message: &proto::CommitRequest) {
+        let (bytes, changes) = self.largest;
+        self.largest = (bytes.max(message.encoded_len()), changes.max(message.changes.len()));
+    }
+
+    fn snapshot(&self) -> Vec<proto::SnapshotPart> {
+        let teps = self
+            .model
+            .teps
+            .iter()
+            .map(|(address, name)| proto::Tep { address: address.to_string(), name: text(name) });
+        let mut parts = vec![proto::SnapshotPart {
+            revision: Some(self.model.revision),
+            teps: teps.collect(),
+            domains: Vec::new(),
+        }];
+        let domains: Vec<_> = self
+            .model
+            .domains
+            .iter()
+            .map(|(vni, (name, members))| proto::Domain {
+                vni: vni.get(),
+                name: text(name),
+                members: members.iter().map(|tep| tep.address().to_bits()).collect(),
+            })
+            .collect();
+        parts.extend(
+            domains
+                .chunks(1000)
+                .map(|domains| proto::SnapshotPart { domains: domains.to_vec(), ..Default::default() }),
+        );
+        parts
+    }
+}
+
+fn parsed(message: proto::CommitRequest) -> Result<Batch, Status> {
+    Batch::try_from(message).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+#[tonic::async_trait]
+impl Bcast for Service {
+    type SnapshotStream = Items<proto::SnapshotPart>;
+    type WatchStream = Items<proto::WatchEvent>;
+
+    async fn commit(
+        &self,
+        request: Request<proto::CommitRequest>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let mut script = self.0.lock().unwrap();
+        let message = request.into_inner();
+        script.weigh(&message);
+        script.commit("Commit", parsed(message)?)
+    }
+
+    async fn commit_stream(
+        &self,
+        request: Request<Streaming<proto::CommitRequest>>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let mut parts = request.into_inner();
+        let mut batch: Option<Batch> = None;
+        while let Some(part) = parts.message().await? {
+            self.0.lock().unwrap().weigh(&part);
+            let part = parsed(part)?;
+            match &mut batch {
+                Some(batch) => batch.changes.extend(part.changes),
+                None => batch = Some(part),
+            }
+        }
+        self.0.lock().unwrap().commit("CommitStream", batch.unwrap())
+    }
+
+    async fn snapshot(
+        &self,
+        _: Request<proto::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let mut script = self.0.lock().unwrap();
+        let parts = script.snapshot();
+        script.model.revision += u64::from(script.restless);
+        items(parts.into_iter().map(Ok).collect())
+    }
+
+    async fn get_tep(
+        &self,
+        request: Request<proto::GetTepRequest>,
+    ) -> Result<Response<proto::TepStatus>, Status> {
+        let script = self.0.lock().unwrap();
+        let wanted: TepRef = request.into_inner().tep.unwrap().text.parse().unwrap();
+        let is = |address: &bcast_domain::Tep, name: &Option<_>| match &wanted {
+            TepRef::Address(tep) => tep == address,
+            TepRef::Name(text) => name.as_ref() == Some(text),
+        };
+        let (address, name) = script
+            .model
+            .teps
+            .iter()
+            .find(|(address, name)| is(address, name))
+            .ok_or_else(|| Status::not_found(format!("tep {wanted} is not registered")))?;
+        let resolved = name.is_some();
+        let domains = script.model.domains.values().filter(|domain| domain.1.contains(address)).count();
+        Ok(Response::new(proto::TepStatus {
+            tep: Some(proto::Tep { address: address.to_string(), name: text(name) }),
+            domains: domains as u64,
+            next_hop: if resolved { "198.18.255.1".to_owned() } else { String::new() },
+            mac: if resolved { "02:00:00:00:00:01".to_owned() } else { String::new() },
+            since_unix_ms: 1_795_395_845_007,
+            drops: counters(&[("tep_unresolved", 12), ("tx_full", 0)]),
+        }))
+    }
+
+    async fn get_domain(
+        &self,
+        request: Request<proto::GetDomainRequest>,
+    ) -> Result<Response<proto::Domain>, Status> {
+        let vni = request.into_inner().vni;
+        let parts = self.0.lock().unwrap().snapshot();
+        let domain = parts.into_iter().flat_map(|part| part.domains).find(|domain| domain.vni == vni);
+        domain.map(Response::new).ok_or_else(|| Status::not_found(format!("there is no domain {vni}")))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let from = request.into_inner().from_revision;
+        let events = self.0.lock().unwrap().events.clone();
+        items(events.into_iter().filter(|event| event.revision >= from).map(Ok).collect())
+    }
+
+    async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
+        Ok(Response::new(proto::StatsReply {
+            revision: 7,
+            counters: counters(&[("bcast_rx_frames_total", 1000), ("bcast_teps", 2)]),
+            drops: counters(&[("runt", 0), ("vni_unknown", 3)]),
+            copy_drops: counters(&[("tx_full", 0)]),
+            port: counters(&[("missed", 0)]),
+        }))
+    }
+
+    async fn domain_stats(
+        &self,
+        request: Request<proto::DomainStatsRequest>,
+    ) -> Result<Response<proto::DomainStatsReply>, Status> {
+        let vni = request.into_inner().vni;
+        let name = "vpc-a".to_owned();
+        let reply =
+            proto::DomainStatsReply { vni, name, members: 2, frames: 10, copies: 20, bytes: 1200, drops: 1 };
+        Ok(Response::new(reply))
+    }
+
+    async fn version(
+        &self,
+        _: Request<proto::VersionRequest>,
+    ) -> Result<Response<proto::VersionReply>, Status> {
+        Ok(Response::new(proto::VersionReply { version: "0.1.0".to_owned(), dpdk: "22.11.11".to_owned() }))
+    }
+}
+
+/// One event of each kind, of revisions 4 and 5.
+pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
+    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned() };
+    let domain = proto::Domain { vni: 5001, name: String::new(), members: vec![0xc612_0001] };
+    let kinds = [
+        (4, Kind::Reset(proto::Reset {})),
+        (4, Kind::TepSet(tep)),
+        (4, Kind::DomainSet(domain)),
+        (4, Kind::Committed(proto::Committed { unix_ms: 17 })),
+        (5, Kind::DomainRemoved(5001)),
+        (5, Kind::TepRemoved("198.18.0.1".to_owned())),
+        (5, Kind::Committed(proto::Committed { unix_ms: 18 })),
+    ];
+    kinds.map(|(revision, kind)| proto::WatchEvent { revision, kind: Some(kind) }).into()
+}
