@@ -263,3 +263,41 @@ fn a_body_takes_256_bytes_and_no_more() {
     assert!(!body.load(&payload(257)));
     assert_eq!(body.len(), 256, "the old one stays");
 }
+
+#[test]
+fn a_payload_that_threads_let_go_of_at_once_goes_back_once() {
+    const THREADS: usize = 4;
+    let eal = eal();
+    let pool = pool(&eal);
+    let gate = std::sync::Barrier::new(THREADS + 1);
+    std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..THREADS)
+            .map(|_| {
+                let (sender, batches) = std::sync::mpsc::channel::<TxBatch>();
+                scope.spawn(|| {
+                    let _registration = eal.register_thread().unwrap();
+                    for batch in batches {
+                        gate.wait();
+                        drop(batch);
+                        gate.wait();
+                    }
+                });
+                sender
+            })
+            .collect();
+        for round in 0..500 {
+            let mut shared = Mbuf::from_bytes(&pool, &payload(500)).unwrap().share(0..500, 100).ok().unwrap();
+            for sender in &senders {
+                let mut batch = TxBatch::new();
+                assert!(batch.chains(&pool, 1 + round % 3, &mut shared, head));
+                sender.send(batch).unwrap();
+            }
+            gate.wait();
+            drop(shared);
+            gate.wait();
+            assert_eq!(pool.in_use(), 0, "round {round}");
+        }
+        drop(senders);
+    });
+    is_whole(&pool);
+}
