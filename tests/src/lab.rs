@@ -50,9 +50,7 @@ impl Lab {
     /// A lab that is removed when it is dropped.
     #[allow(clippy::new_without_default, reason = "it changes the machine")]
     pub fn new() -> Self {
-        remove_leftovers();
-        let count = LABS.fetch_add(1, Ordering::Relaxed);
-        Self::named(format!("{PREFIX}{}-{count}", process::id()))
+        Self::named(fresh_name())
     }
 
     /// A lab of the given name.
@@ -60,6 +58,7 @@ impl Lab {
     /// # Panics
     /// If there is one already.
     pub fn named(name: String) -> Self {
+        remove_leftovers();
         let folder = folder(&name);
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let switch = quiet(Namespace::new(format!("{name}-underlay")));
@@ -138,6 +137,11 @@ impl Drop for Lab {
         // The namespaces remove themselves, but Open vSwitch may still write to its logs.
         remove(&self.name);
     }
+}
+
+/// A name that no other lab has, nor will have.
+pub fn fresh_name() -> String {
+    format!("{PREFIX}{}-{}", process::id(), LABS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Removes the lab of that name, if there is one, with all that runs in it.

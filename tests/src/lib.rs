@@ -9,6 +9,7 @@
 
 pub mod frame;
 pub mod keepalived;
+pub mod kept;
 pub mod lab;
 pub mod namespace;
 pub mod node;

@@ -209,6 +209,18 @@ impl Overlay {
         self.hypervisors.iter().map(|hypervisor| hypervisor.host.address).collect()
     }
 
+    /// Lets the hypervisors find each other on the underlay. Open vSwitch's userspace datapath knows a MAC address from
+    /// an ARP reply alone, and drops the first packet to a hypervisor that it has to ask for: a second for a VM's ping.
+    pub fn introduce(&self) {
+        for (from, to) in
+            self.hypervisors.iter().flat_map(|from| self.hypervisors.iter().map(move |to| (from, to)))
+        {
+            if from.host.address != to.host.address {
+                from.host.namespace.run(&format!("arping -q -i br-phy -C 1 -c 10 {}", to.host.address));
+            }
+        }
+    }
+
     /// Cuts a VM's cable at the hypervisor, or mends it: the VM sees its carrier go or come.
     pub fn set_connected(&self, vm: &Vm, connected: bool) {
         let host = &self.hypervisors[vm.hypervisor].host;
