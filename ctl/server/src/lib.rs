@@ -1,1 +1,35 @@
 //! The control path: request, validate, commit, publish, answer.
+//!
+//! It is read in [`commit`](crate) (`commit.rs`), top to bottom. `service.rs` parses what comes in, `stage.rs`
+//! validates, `state.rs` publishes to the table, `confirm.rs` waits for the workers and answers.
+#![forbid(unsafe_code)]
+
+mod budget;
+mod commit;
+mod confirm;
+mod feed;
+mod node;
+mod overlay;
+mod refusal;
+mod server;
+mod service;
+mod snapshot;
+mod socket;
+mod stage;
+mod state;
+mod teps;
+mod watching;
+
+pub use budget::STAGED_BYTES;
+pub use confirm::Observer;
+pub use node::{DomainCounters, NextHop, Node, NodeStats, TepRefusal};
+pub use refusal::{Problem, Refusal};
+pub use server::{Server, ServerConfig, ServerError, Versions};
+pub use socket::SocketError;
+pub use stage::NOTES;
+pub use state::Counts;
+
+/// Most requests that wait to be committed.
+pub const QUEUE: usize = 4_096;
+/// Most watches and snapshots under way.
+pub const STREAMS: usize = 128;

@@ -108,8 +108,12 @@ impl EmbeddedStore {
         builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check_all);
         let path = || self.path.clone();
         (self.opener)(&builder).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::InUse(path()),
-            DatabaseError::Storage(StorageError::Io(reason)) if reason.kind() == io::ErrorKind::InvalidData => {
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
+                StoreError::InUse(path())
+            }
+            DatabaseError::Storage(StorageError::Io(reason))
+                if reason.kind() == io::ErrorKind::InvalidData =>
+            {
                 StoreError::Foreign(path())
             }
             DatabaseError::Storage(StorageError::Io(reason)) => StoreError::Open { path: path(), reason },
@@ -127,8 +131,10 @@ impl EmbeddedStore {
             Found::Schema(SCHEMA) => Ok(()),
             Found::Schema(found) => Err(StoreError::Schema { path: self.path.clone(), found }),
             Found::Foreign => Err(StoreError::Foreign(self.path.clone())),
-            Found::Empty => make_tables(database)
-                .map_err(|failure| StoreError::Refused { path: self.path.clone(), reason: failure.to_string() }),
+            Found::Empty => make_tables(database).map_err(|failure| StoreError::Refused {
+                path: self.path.clone(),
+                reason: failure.to_string(),
+            }),
         }
     }
 
@@ -212,7 +218,9 @@ impl Store for EmbeddedStore {
         drop(database);
         done.map_err(|failure| match failure {
             Failure::At(found) => StoreError::Diverged { expected: group.base, found },
-            Failure::AnswersFull => StoreError::Refused { path: self.path.clone(), reason: failure.to_string() },
+            Failure::AnswersFull => {
+                StoreError::Refused { path: self.path.clone(), reason: failure.to_string() }
+            }
             failure => self.settle(group.base, &failure),
         })
     }
@@ -359,10 +367,11 @@ impl Snapshot for EmbeddedSnapshot {
 
     fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
         let rows = self.domains.iter().map_err(|e| self.error(&e.into()))?;
-        let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
-            let (vni, domain) = row?;
-            Ok(codec::domain(vni.value(), domain.value())?)
-        };
+        let entry =
+            |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
+                let (vni, domain) = row?;
+                Ok(codec::domain(vni.value(), domain.value())?)
+            };
         Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
     }
 }

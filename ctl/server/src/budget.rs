@@ -1,0 +1,50 @@
+//! A bound on what requests hold in memory before they are committed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use ctl_api::model::Change;
+use ctl_api::proto::CommitRequest;
+use prost::Message;
+
+use crate::refusal::Refusal;
+
+/// Most bytes that requests may hold while they are received and wait, all of them together.
+///
+/// A message counts with its length, and each change with its own size in memory: enough for one `apply` of a
+/// million domains with 16 members each.
+pub const STAGED_BYTES: usize = 512 << 20;
+
+/// What is claimed of [`STAGED_BYTES`].
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    used: AtomicUsize,
+}
+
+/// One request's part; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Claim {
+    pub fn new(budget: &Arc<Budget>) -> Self {
+        Self { budget: Arc::clone(budget), bytes: 0 }
+    }
+
+    /// Claims the bytes of one more message.
+    pub fn add(&mut self, message: &CommitRequest) -> Result<(), Refusal> {
+        let bytes = message.encoded_len() + message.changes.len() * size_of::<Change>();
+        // A counter alone: what it guards is memory, not data, so no ordering is needed.
+        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes += bytes;
+        if used > STAGED_BYTES { Err(Refusal::Staged) } else { Ok(()) }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

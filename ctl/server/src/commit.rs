@@ -1,0 +1,224 @@
+//! The control path: request -> validate -> commit to the store -> publish to the table -> confirm -> answer.
+//!
+//! One thread does it for all requests that wait (group commit: one durable transaction for all of them, while each
+//! is all or nothing by itself and gets its own revision). Confirmation is another thread's ([`crate::confirm`]), so
+//! that the next group commits meanwhile.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use ctl_api::model::{Batch, RequestId, Revision};
+use ctl_store::{Answer, Group, Record, Store, StoreError};
+use tokio::sync::{oneshot, watch};
+
+use crate::budget::Claim;
+use crate::confirm::{Published, Waiting};
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::stage::{Stage, Staged};
+use crate::state::State;
+
+/// Most requests in one group.
+const GROUP_REQUESTS: usize = 512;
+/// With this many changes a group takes no further request.
+const GROUP_CHANGES: usize = 20_000;
+/// How often replaced lists are freed while no request comes.
+const RECLAIM_EVERY: Duration = Duration::from_millis(20);
+
+/// A request that waits to be committed. Once the commit thread has taken it, it is carried out even where nobody
+/// waits for the answer any more.
+pub(crate) struct Job {
+    pub batch: Batch,
+    pub reply: Reply,
+    /// The memory that it holds, given back with it.
+    pub _claim: Claim,
+}
+
+/// What the commit thread is sent.
+pub(crate) enum Message {
+    /// Commit this.
+    Commit(Job),
+    /// Finish what was sent before, and end.
+    Stop,
+}
+
+/// Where the answer goes, and no sooner than when.
+pub(crate) type Reply = oneshot::Sender<Result<(Answer, Option<Instant>), Refusal>>;
+
+/// The commit thread's own.
+pub(crate) struct Committer {
+    pub state: Arc<Mutex<State>>,
+    pub store: Arc<dyn Store>,
+    pub node: Arc<dyn Node>,
+    pub jobs: Receiver<Message>,
+    pub stopped: bool,
+    pub confirmer: Sender<Published>,
+    /// The revision up to which watchers may read.
+    pub visible: watch::Sender<Revision>,
+}
+
+/// The accepted requests of a group, and what they change.
+struct Accepted {
+    group: Group,
+    /// Whether a copy that was made before it may go where none goes after it.
+    removes: bool,
+    waiting: Vec<Waiting>,
+}
+
+impl Committer {
+    /// Serves until the last sender of jobs is gone; what was sent by then is answered.
+    pub fn run(mut self) {
+        while let Some(jobs) = self.next_group() {
+            let accepted = self.validate(jobs);
+            match self.commit(&accepted.group) {
+                Ok(()) => self.publish(accepted),
+                Err(error) => self.refuse(accepted, error),
+            }
+        }
+    }
+
+    /// Waits for a request, and takes all others that wait by then.
+    fn next_group(&mut self) -> Option<Vec<Job>> {
+        let mut jobs = Vec::new();
+        let mut changes = 0;
+        let mut message = if self.stopped { return None } else { self.first_message() };
+        while let Some(Message::Commit(job)) = message {
+            changes += job.batch.changes.len();
+            jobs.push(job);
+            if jobs.len() == GROUP_REQUESTS || changes >= GROUP_CHANGES {
+                return Some(jobs);
+            }
+            match self.jobs.try_recv() {
+                Ok(next) => message = Some(next),
+                Err(_) => return Some(jobs),
+            }
+        }
+        self.stopped = true;
+        Some(jobs)
+    }
+
+    /// Waits for a message, and frees replaced lists meanwhile. `None`: nobody is left to send one.
+    fn first_message(&self) -> Option<Message> {
+        loop {
+            let retired = {
+                let mut state = lock(&self.state);
+                state.reclaim();
+                state.counts().retired
+            };
+            if retired == 0 {
+                return self.jobs.recv().ok();
+            }
+            match self.jobs.recv_timeout(RECLAIM_EVERY) {
+                Ok(message) => return Some(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
+    }
+
+    /// Checks each request against the state as those before it leave it. Refusals are answered at once.
+    fn validate(&self, jobs: Vec<Job>) -> Accepted {
+        let state = lock(&self.state);
+        let unix_ms = now_ms();
+        let mut group = Group { base: state.revision, unix_ms, ..Group::default() };
+        let mut stage = Stage::new(&state, self.node.as_ref());
+        let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
+        // Whoever went away before this point changes nothing.
+        for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
+            match self.validate_one(&mut stage, &job.batch, &mut group) {
+                Ok(staged) => {
+                    removes |= staged.removes;
+                    // What changed nothing may speak of what was removed just before it.
+                    let drains = staged.removes || staged.answer.changed == 0;
+                    waiting.push(Waiting { reply: job.reply, answer: staged.answer, drains });
+                }
+                Err(refusal) => drop(job.reply.send(Err(refusal))),
+            }
+        }
+        Accepted { group, removes, waiting }
+    }
+
+    fn validate_one(
+        &self,
+        stage: &mut Stage<'_>,
+        batch: &Batch,
+        group: &mut Group,
+    ) -> Result<Staged, Refusal> {
+        let id = batch.request_id.as_ref().filter(|_| !batch.dry_run);
+        if let Some(answer) = id.map(|id| self.first_answer(id, group)).transpose()?.flatten() {
+            return Ok(Staged { answer, record: None, removes: true });
+        }
+        let mut staged = stage.batch(batch, group.unix_ms)?;
+        group.records.extend(staged.record.take());
+        group.answers.extend(id.map(|id| (id.clone(), staged.answer.clone())));
+        Ok(staged)
+    }
+
+    /// The answer that a request with this id got before.
+    fn first_answer(&self, id: &RequestId, group: &Group) -> Result<Option<Answer>, StoreError> {
+        match group.answers.iter().find(|(other, _)| other == id) {
+            Some((_, answer)) => Ok(Some(answer.clone())),
+            None => self.store.answer(id, group.unix_ms),
+        }
+    }
+
+    /// Durable when it returns.
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        if group.is_empty() { Ok(()) } else { self.store.commit(group) }
+    }
+
+    /// The workers find the new lists from here on; the confirmer waits until all have.
+    fn publish(&self, accepted: Accepted) {
+        let epoch = lock(&self.state).publish(&accepted.group.records);
+        let at = Instant::now();
+        if let Some(Record { revision, .. }) = accepted.group.records.last() {
+            self.visible.send_replace(*revision);
+        }
+        let changed = !accepted.group.records.is_empty();
+        let Accepted { removes, waiting, .. } = accepted;
+        // The confirmer outlives this thread.
+        drop(self.confirmer.send(Published { epoch, at, changed, removes, waiting }));
+    }
+
+    /// Nothing of a group that the store did not take is in the table. Where the store may have taken it after all,
+    /// the table follows the store.
+    fn refuse(&self, accepted: Accepted, error: StoreError) {
+        tracing::error!(%error, requests = accepted.waiting.len(), "changes are refused");
+        let follow = matches!(error, StoreError::Unknown { .. } | StoreError::Diverged { .. });
+        let refusal = Refusal::from(error);
+        for waiting in accepted.waiting {
+            drop(waiting.reply.send(Err(refusal.clone())));
+        }
+        if follow {
+            self.follow_store();
+        }
+    }
+
+    fn follow_store(&self) {
+        let loaded = self.store.snapshot().and_then(|snapshot| {
+            let mut state = lock(&self.state);
+            state.load(snapshot.as_ref()).map(|_| state.revision)
+        });
+        match loaded {
+            Ok(revision) => drop(self.visible.send_replace(revision)),
+            // The next commit will find that the store is elsewhere, and this is tried again.
+            Err(error) => tracing::error!(%error, "the store cannot be followed yet"),
+        }
+    }
+}
+
+/// The state, also after a thread panicked while it held it: each change of it is complete by then or logged.
+pub(crate) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(crate) fn now_ms() -> u64 {
+    unix_ms(SystemTime::now())
+}

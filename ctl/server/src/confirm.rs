@@ -1,0 +1,85 @@
+//! Confirmation: a request is answered when every worker has seen what it changed, and the copies that were made
+//! from what it removed have left.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bcast_domain::{Epoch, Grace};
+use crossbeam::channel::Receiver;
+use ctl_store::Answer;
+
+use crate::commit::Reply;
+use crate::node::Node;
+use crate::refusal::Refusal;
+
+/// Told how long a change took from its publication until every worker had seen it.
+pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
+
+/// A group whose changes are in the table.
+pub(crate) struct Published {
+    pub epoch: Epoch,
+    pub at: Instant,
+    /// Whether the group changed anything.
+    pub changed: bool,
+    /// Whether a copy that was made before it may go where none goes after it.
+    pub removes: bool,
+    pub waiting: Vec<Waiting>,
+}
+
+/// A request that is durable and published.
+pub(crate) struct Waiting {
+    pub reply: Reply,
+    pub answer: Answer,
+    /// The answer says that something is gone, so it waits for the copies that are on their way.
+    pub drains: bool,
+}
+
+/// The confirming thread's own.
+pub(crate) struct Confirmer {
+    pub groups: Receiver<Published>,
+    pub grace: Grace,
+    pub node: Arc<dyn Node>,
+    /// How long a worker may take to report.
+    pub timeout: Duration,
+    pub observer: Observer,
+}
+
+impl Confirmer {
+    /// Serves until the commit thread is gone.
+    pub fn run(self) {
+        // By when the copies of all that was removed so far have left the TX rings.
+        let mut drained = Instant::now();
+        for group in &self.groups {
+            // From publication on, so that one stuck worker does not add its second for each group behind it.
+            let left = self.timeout.saturating_sub(group.at.elapsed());
+            match self.grace.wait(group.epoch, left) {
+                Ok(()) => {
+                    if group.changed {
+                        (self.observer)(group.at.elapsed());
+                    }
+                    if group.removes {
+                        drained = Instant::now() + self.node.drain_time();
+                    }
+                    confirm(group.waiting, drained);
+                }
+                Err(laggards) => {
+                    tracing::error!(%laggards, "changes are durable and published, but not confirmed");
+                    give_up(group.waiting, laggards.readers);
+                }
+            }
+        }
+    }
+}
+
+fn confirm(waiting: Vec<Waiting>, drained: Instant) {
+    for Waiting { reply, answer, drains } in waiting {
+        // Whoever asked may be gone.
+        drop(reply.send(Ok((answer, drains.then_some(drained)))));
+    }
+}
+
+fn give_up(waiting: Vec<Waiting>, workers: usize) {
+    for Waiting { reply, answer, .. } in waiting {
+        drop(reply.send(Err(Refusal::Unconfirmed { revision: answer.revision, workers })));
+    }
+}

@@ -1,0 +1,105 @@
+//! What the control path needs of the data plane.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use bcast_domain::{DomainId, Epoch, Tep, TepIndex};
+use thiserror::Error;
+
+/// The data plane, as the control path sees it.
+pub trait Node: Send + Sync + 'static {
+    /// Whether this TEP can be one of this node's.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal>;
+
+    /// Puts TEPs into the array that member lists point into, and takes others out. Returns once the new array is
+    /// published; changes may be gathered for up to 10 ms. Called by the commit thread alone.
+    fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch;
+
+    /// Where copies to a TEP go.
+    fn next_hop(&self, tep: TepIndex) -> NextHop;
+
+    /// Copies to a TEP that were dropped, by reason.
+    fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)>;
+
+    /// One domain's counters since the daemon started.
+    fn domain_counters(&self, domain: DomainId) -> DomainCounters;
+
+    /// The node's counters.
+    fn stats(&self) -> NodeStats;
+
+    /// How long copies may still sit in a TX ring after every worker has left the lists that they were made from.
+    fn drain_time(&self) -> Duration;
+}
+
+/// Why a TEP cannot be one of this node's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TepRefusal {
+    /// It is the node itself.
+    #[error("TEP {0} is this node's own address; a TEP is a hypervisor")]
+    OwnAddress(Tep),
+    /// It is the broadcast or network address of the node's own subnet.
+    #[error("TEP {tep} is no host's address in the underlay {network}/{prefix_length}")]
+    NotAHost {
+        /// The TEP.
+        tep: Tep,
+        /// The subnet's address.
+        network: Ipv4Addr,
+        /// Its prefix length in bits.
+        prefix_length: u8,
+    },
+}
+
+/// Where copies to a TEP go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHop {
+    /// The next hop's address: a gateway, or the TEP itself where it is on the link; `None`: there is no route.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its MAC; `None`: unresolved.
+    pub mac: Option<[u8; 6]>,
+    /// Since when both hold.
+    pub since: SystemTime,
+}
+
+/// A domain's counters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DomainCounters {
+    /// Accepted frames.
+    pub frames: u64,
+    /// Copies sent.
+    pub copies: u64,
+    /// Bytes of inner frames in the copies sent.
+    pub bytes: u64,
+    /// Copies dropped.
+    pub drops: u64,
+}
+
+impl DomainCounters {
+    /// What was counted since `base`.
+    #[must_use]
+    pub fn since(self, base: Self) -> Self {
+        Self {
+            frames: self.frames.saturating_sub(base.frames),
+            copies: self.copies.saturating_sub(base.copies),
+            bytes: self.bytes.saturating_sub(base.bytes),
+            drops: self.drops.saturating_sub(base.drops),
+        }
+    }
+}
+
+/// The node's counters, each list in a fixed order.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeStats {
+    /// By their Prometheus names.
+    pub counters: Vec<(String, u64)>,
+    /// Dropped frames, by reason.
+    pub drops: Vec<(&'static str, u64)>,
+    /// Dropped copies, by reason.
+    pub copy_drops: Vec<(&'static str, u64)>,
+    /// The port's own counters.
+    pub port: Vec<(String, u64)>,
+}

@@ -1,0 +1,175 @@
+//! Why a request is refused, and the status that says so.
+
+use std::sync::Arc;
+
+use bcast_domain::{Tep, Vni, limits};
+use ctl_api::REVISION_TRAILER;
+use ctl_api::model::{BatchError, Name, RequestId, Revision, TepRef, TepRefError};
+use ctl_store::StoreError;
+use thiserror::Error;
+use tonic::{Code, Status};
+
+use crate::node::TepRefusal;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Error)]
+pub enum Refusal {
+    /// The message is no batch.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// One change cannot be made.
+    #[error("change {position}: {problem}")]
+    Change {
+        /// Which one, counted from 1.
+        position: usize,
+        /// Why not.
+        problem: Problem,
+    },
+    /// Compare and set: the node is at another revision.
+    #[error(
+        "revision {expected} was expected, the node is at revision {found}; look at what changed and try again"
+    )]
+    Revision {
+        /// What the caller expected.
+        expected: Revision,
+        /// Where the node is.
+        found: Revision,
+    },
+    /// A TEP is asked for that is not there.
+    #[error("TEP {0} is not registered")]
+    NoTep(TepRef),
+    /// A text that names no TEP.
+    #[error(transparent)]
+    TepRef(#[from] TepRefError),
+    /// A domain is asked for that is not there.
+    #[error("domain {0} does not exist")]
+    NoDomain(Vni),
+    /// Too many requests wait.
+    #[error("{0} changes wait to be committed already; try again in a moment")]
+    Busy(usize),
+    /// Too many bytes are staged by streams.
+    #[error("the streams under way would stage more than {limit} bytes; apply in several parts", limit = crate::STAGED_BYTES)]
+    Staged,
+    /// Too many streams are open.
+    #[error("{0} streams of this kind are open already; close one")]
+    Streams(usize),
+    /// The client takes what is sent too slowly.
+    #[error("the client took nothing for {0} seconds; open the stream anew (a watch from where it was)")]
+    Slow(u64),
+    /// The store.
+    #[error("{0}")]
+    Store(Arc<StoreError>),
+    /// Durable, but not every worker was seen to have it.
+    #[error(
+        "revision {revision} is durable, but {workers} workers did not confirm it in time; ask again, and look at the \
+         daemon's log"
+    )]
+    Unconfirmed {
+        /// The revision that the request made, or found.
+        revision: Revision,
+        /// How many workers did not report.
+        workers: usize,
+    },
+    /// The request id was used by a request that is being made now and was refused.
+    #[error("the request with id {} that this one repeats was refused", .0.as_str())]
+    Repeated(RequestId),
+    /// The daemon is stopping.
+    #[error("the daemon is stopping; nothing was changed")]
+    Stopping,
+}
+
+/// Why a change cannot be made.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Problem {
+    /// A TEP that is not registered cannot become a member.
+    #[error("TEP {0} is not registered; add it first")]
+    Unregistered(TepRef),
+    /// There is no such domain to join.
+    #[error("domain {0} does not exist; create it first")]
+    NoDomain(Vni),
+    /// Another TEP has the name.
+    #[error("the name {name} is TEP {holder}'s; names of TEPs are unique")]
+    NameTaken {
+        /// The name.
+        name: Name,
+        /// Who has it.
+        holder: Tep,
+    },
+    /// A TEP cannot go while it is a member.
+    #[error("TEP {tep} is a member of {domains} domains; let it leave them first, or force its removal")]
+    StillMember {
+        /// The TEP.
+        tep: Tep,
+        /// Of how many domains.
+        domains: u32,
+    },
+    /// This node cannot have that TEP.
+    #[error(transparent)]
+    Tep(#[from] TepRefusal),
+    /// A domain would have too many members.
+    #[error("domain {vni} would have {members} members; at most {max}", max = limits::MAX_MEMBERS)]
+    Members {
+        /// The domain.
+        vni: Vni,
+        /// How many it would have.
+        members: usize,
+    },
+    /// There would be too many domains.
+    #[error("domain {0} would be one more than the {max} that a node holds", max = limits::MAX_DOMAINS)]
+    Domains(Vni),
+    /// There would be too many TEPs.
+    #[error(
+        "TEP {0} would be one more than the {max} that a node holds (one that was just removed counts for a moment \
+         yet)",
+        max = limits::MAX_TEPS
+    )]
+    Teps(Tep),
+    /// There would be too many memberships.
+    #[error("with domain {0} there would be more than {max} memberships in all", max = limits::MAX_MEMBERSHIPS)]
+    Memberships(Vni),
+}
+
+impl Problem {
+    fn code(&self) -> Code {
+        match self {
+            Self::Unregistered(_) | Self::NoDomain(_) => Code::NotFound,
+            Self::NameTaken { .. } => Code::AlreadyExists,
+            Self::StillMember { .. } => Code::FailedPrecondition,
+            Self::Tep(_) => Code::InvalidArgument,
+            Self::Members { .. } | Self::Domains(_) | Self::Teps(_) | Self::Memberships(_) => {
+                Code::ResourceExhausted
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
+            Self::Batch(_) | Self::TepRef(_) => Code::InvalidArgument,
+            Self::Change { problem, .. } => problem.code(),
+            Self::Revision { .. } => Code::Aborted,
+            Self::NoTep(_) | Self::NoDomain(_) => Code::NotFound,
+            Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,
+            Self::Store(_) | Self::Stopping | Self::Repeated(_) => Code::Unavailable,
+            Self::Unconfirmed { .. } => Code::DeadlineExceeded,
+        }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Arc::new(error))
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let mut status = Self::new(refusal.code(), refusal.to_string());
+        if let Refusal::Unconfirmed { revision, .. } = refusal {
+            status.metadata_mut().insert(REVISION_TRAILER, revision.get().into());
+        }
+        status
+    }
+}

@@ -1,0 +1,215 @@
+//! The server: loads the store into the table, and serves the socket.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use bcast_domain::{DomainPublisher, Grace};
+use crossbeam::channel::{Sender, bounded};
+use ctl_api::model::{MAX_MESSAGE_BYTES, Revision};
+use ctl_api::proto::bcast_server::BcastServer;
+use ctl_store::{Store, StoreError};
+use thiserror::Error;
+use tokio::net::UnixListener;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::AbortHandle;
+use tokio_stream::wrappers::UnixListenerStream;
+
+use crate::budget::Budget;
+use crate::commit::{Committer, Message, lock};
+use crate::confirm::{Confirmer, Observer};
+use crate::node::Node;
+use crate::service::{Service, Shared};
+use crate::socket::{self, SocketError, SocketFile};
+use crate::state::{Counts, State};
+use crate::{QUEUE, STREAMS};
+
+/// How long requests under way may take once the server stops.
+const STOP_WAIT: Duration = Duration::from_secs(5);
+
+/// What `bcastctl version` shows.
+#[derive(Debug, Clone)]
+pub struct Versions {
+    /// The daemon's.
+    pub daemon: String,
+    /// Its DPDK's.
+    pub dpdk: String,
+}
+
+/// How to serve.
+pub struct ServerConfig {
+    /// Where the Unix socket is made.
+    pub socket: PathBuf,
+    /// Where requests are served. The two threads of the control path are the server's own; they and the runtime's
+    /// inherit the affinity of the thread that starts them.
+    pub runtime: Handle,
+    /// What `Version` answers.
+    pub versions: Versions,
+    /// How long a worker may take to see a change before its request is answered "durable, not confirmed".
+    pub confirm_timeout: Duration,
+    /// Told how long each group of changes took to reach every worker.
+    pub observer: Observer,
+}
+
+impl ServerConfig {
+    /// A second for the workers, and nobody told.
+    #[must_use]
+    pub fn new(socket: PathBuf, runtime: Handle, versions: Versions) -> Self {
+        Self {
+            socket,
+            runtime,
+            versions,
+            confirm_timeout: Duration::from_secs(1),
+            observer: Arc::new(|_| {}),
+        }
+    }
+}
+
+/// Why the server does not start.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The socket cannot be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// No thread, or no place in the runtime.
+    #[error("cannot start the control path: {0}")]
+    Start(#[from] io::Error),
+}
+
+/// The running control path. Dropping it stops it, as [`Server::shutdown`] does.
+pub struct Server {
+    state: Arc<Mutex<State>>,
+    jobs: Sender<Message>,
+    stopping: watch::Sender<bool>,
+    /// Told when nothing is served any more.
+    served: mpsc::Receiver<()>,
+    serving: AbortHandle,
+    threads: Vec<JoinHandle<()>>,
+    _socket: SocketFile,
+}
+
+impl Server {
+    /// Loads the store into the table, then serves. Once it returns, the table is complete and requests are answered.
+    ///
+    /// # Errors
+    ///
+    /// [`ServerError`]; then nothing is served.
+    pub fn start(
+        config: ServerConfig,
+        store: impl Store,
+        publisher: DomainPublisher,
+        grace: Grace,
+        node: Arc<dyn Node>,
+    ) -> Result<Self, ServerError> {
+        let store: Arc<dyn Store> = Arc::new(store);
+        let mut state = State::new(publisher, grace.clone(), Arc::clone(&node));
+        state.load(store.snapshot()?.as_ref())?;
+        let (visible, seen) = watch::channel(state.revision);
+        let (stopping, stops) = watch::channel(false);
+        let state = Arc::new(Mutex::new(state));
+        let (jobs, queue) = bounded(QUEUE);
+        let (confirmer, groups) = bounded(QUEUE);
+
+        let (listener, socket) = socket::listen(&config.socket)?;
+        let service = Service(Arc::new(Shared {
+            state: Arc::clone(&state),
+            store: Arc::clone(&store),
+            node: Arc::clone(&node),
+            jobs: jobs.clone(),
+            visible: seen,
+            stopping: stops,
+            versions: config.versions,
+            budget: Arc::new(Budget::default()),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+        }));
+        let committer = Committer {
+            state: Arc::clone(&state),
+            store,
+            node: Arc::clone(&node),
+            jobs: queue,
+            stopped: false,
+            confirmer,
+            visible,
+        };
+        let confirmer =
+            Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };
+        let threads = vec![
+            thread::Builder::new().name("ctl-commit".to_owned()).spawn(move || committer.run())?,
+            thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
+        ];
+        let (serving, served) = serve(&config.runtime, listener, service)?;
+        Ok(Self { state, jobs, stopping, served, serving, threads, _socket: socket })
+    }
+
+    /// The last revision that is published.
+    #[must_use]
+    pub fn revision(&self) -> Revision {
+        lock(&self.state).revision
+    }
+
+    /// How many domains, TEPs, memberships and replaced lists there are.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        lock(&self.state).counts()
+    }
+
+    /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,
+    /// for 5 seconds at most beyond the store's own time; not for a thread of the runtime.
+    pub fn shutdown(mut self) {
+        self.stop();
+    }
+
+    fn stop(&mut self) {
+        self.stopping.send_replace(true);
+        if self.served.recv_timeout(STOP_WAIT).is_err() {
+            tracing::warn!("a client keeps its request open; it is cut off");
+            self.serving.abort();
+        }
+        // What was queued before this is committed and answered; the confirming thread ends with the commit thread.
+        drop(self.jobs.send(Message::Stop));
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the control path had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if !self.threads.is_empty() {
+            self.stop();
+        }
+    }
+}
+
+/// Serves until the service's `stopping` says so and the requests under way are answered.
+fn serve(
+    runtime: &Handle,
+    listener: std::os::unix::net::UnixListener,
+    service: Service,
+) -> Result<(AbortHandle, mpsc::Receiver<()>), io::Error> {
+    let _context = runtime.enter();
+    let connections = UnixListenerStream::new(UnixListener::from_std(listener)?);
+    let mut stopping = service.0.stopping.clone();
+    let stop = async move {
+        // An error says that the server is gone: then it stops as well.
+        drop(stopping.wait_for(|&stopping| stopping).await);
+    };
+    let procedures = BcastServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let router = tonic::transport::Server::builder().add_service(procedures);
+    let (done, served) = mpsc::channel();
+    let task = runtime.spawn(async move {
+        if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
+            tracing::error!(%error, "the API's socket failed");
+        }
+        drop(done);
+    });
+    Ok((task.abort_handle(), served))
+}

@@ -1,0 +1,229 @@
+//! The remote procedures: a message is parsed here, and everything behind works on the model.
+
+use std::sync::{Arc, Mutex};
+
+use bcast_domain::Vni;
+use crossbeam::channel::{Sender, TrySendError};
+use ctl_api::model::{Batch, TepEntry, TepRef};
+use ctl_api::proto::{self, bcast_server::Bcast};
+use ctl_store::{Answer, Store};
+use tokio::sync::{Semaphore, oneshot, watch};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::budget::{Budget, Claim};
+use crate::commit::{Job, Message, lock};
+use crate::feed::{Fed, feed};
+use crate::node::Node;
+use crate::refusal::Refusal;
+use crate::state::State;
+use crate::{QUEUE, STREAMS, Versions, snapshot, watching};
+use ctl_api::model::Revision;
+
+/// What the procedures share.
+pub(crate) struct Shared {
+    pub state: Arc<Mutex<State>>,
+    pub store: Arc<dyn Store>,
+    pub node: Arc<dyn Node>,
+    pub jobs: Sender<Message>,
+    /// The revision up to which watchers may read.
+    pub visible: watch::Receiver<Revision>,
+    /// True once the daemon stops.
+    pub stopping: watch::Receiver<bool>,
+    pub versions: Versions,
+    pub budget: Arc<Budget>,
+    /// One permit for each watch or snapshot.
+    pub streams: Arc<Semaphore>,
+}
+
+/// The procedures.
+#[derive(Clone)]
+pub(crate) struct Service(pub Arc<Shared>);
+
+impl Service {
+    /// Hands a batch to the commit thread and waits for its answer.
+    async fn enqueue(&self, batch: Batch, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+        let (reply, answer) = oneshot::channel();
+        let job = Message::Commit(Job { batch, reply, _claim: claim });
+        self.0.jobs.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Busy(QUEUE),
+            TrySendError::Disconnected(_) => Refusal::Stopping,
+        })?;
+        let (Answer { revision, changed, notes }, drained) =
+            answer.await.map_err(|_| Refusal::Stopping)??;
+        if let Some(drained) = drained {
+            tokio::time::sleep_until(drained.into()).await;
+        }
+        Ok(Response::new(proto::CommitReply { revision: revision.get(), changed, notes }))
+    }
+
+    /// Receives all parts of a large batch.
+    async fn gather(&self, mut parts: Streaming<proto::CommitRequest>) -> Result<(Batch, Claim), Status> {
+        let mut stopping = self.0.stopping.clone();
+        let mut claim = Claim::new(&self.0.budget);
+        let mut batch: Option<Batch> = None;
+        loop {
+            let part = tokio::select! {
+                part = parts.message() => part?,
+                _ = stopping.wait_for(|&stopping| stopping) => return Err(Refusal::Stopping.into()),
+            };
+            let Some(part) = part else { break };
+            claim.add(&part)?;
+            let before = batch.as_ref().map_or(0, |batch| batch.changes.len());
+            let part = Batch::try_from(part).map_err(|error| Refusal::Batch(error.after(before)))?;
+            match &mut batch {
+                Some(batch) => batch.changes.extend(part.changes),
+                None => batch = Some(part),
+            }
+        }
+        Ok((batch.unwrap_or_default(), claim))
+    }
+
+    fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| Refusal::Streams(STREAMS))
+    }
+}
+
+#[tonic::async_trait]
+impl Bcast for Service {
+    type SnapshotStream = Fed<proto::SnapshotPart>;
+    type WatchStream = Fed<proto::WatchEvent>;
+
+    async fn commit(
+        &self,
+        request: Request<proto::CommitRequest>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let message = request.into_inner();
+        let mut claim = Claim::new(&self.0.budget);
+        claim.add(&message)?;
+        let batch = Batch::try_from(message).map_err(Refusal::Batch)?;
+        self.enqueue(batch, claim).await
+    }
+
+    async fn commit_stream(
+        &self,
+        request: Request<Streaming<proto::CommitRequest>>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let (batch, claim) = self.gather(request.into_inner()).await?;
+        self.enqueue(batch, claim).await
+    }
+
+    async fn snapshot(
+        &self,
+        _: Request<proto::SnapshotRequest>,
+    ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let permit = self.permit()?;
+        let (sender, stream) = feed();
+        let shared = Arc::clone(&self.0);
+        tokio::task::spawn_blocking(move || {
+            snapshot::send(&shared, &sender);
+            drop(permit);
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let permit = self.permit()?;
+        let from = Some(request.into_inner().from_revision).filter(|&from| from > 0).map(Revision::new);
+        let (sender, stream) = feed();
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            watching::follow(shared, from, sender).await;
+            drop(permit);
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn get_tep(
+        &self,
+        request: Request<proto::GetTepRequest>,
+    ) -> Result<Response<proto::TepStatus>, Status> {
+        let text = request.into_inner().tep.unwrap_or_default().text;
+        let tep: TepRef = text.parse().map_err(Refusal::TepRef)?;
+        let state = lock(&self.0.state);
+        let address = match &tep {
+            TepRef::Address(address) => Some(*address),
+            TepRef::Name(name) => state.teps.named(name),
+        };
+        let found = address.and_then(|address| Some((address, state.teps.index(address)?)));
+        let (address, index) = found.ok_or(Refusal::NoTep(tep))?;
+        let name = state.teps.name(index).cloned();
+        let domains = state.teps.domains(index).into();
+        drop(state);
+        let hop = self.0.node.next_hop(index);
+        let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+        Ok(Response::new(proto::TepStatus {
+            tep: Some(TepEntry { address, name }.into()),
+            domains,
+            next_hop: hop.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+            mac: hop.mac.map(mac).unwrap_or_default(),
+            since_unix_ms: crate::commit::unix_ms(hop.since),
+            drops: counters(self.0.node.tep_drops(index)),
+        }))
+    }
+
+    async fn get_domain(
+        &self,
+        request: Request<proto::GetDomainRequest>,
+    ) -> Result<Response<proto::Domain>, Status> {
+        let vni = Vni::from(request.into_inner().vni);
+        let domain = lock(&self.0.state).domain(vni).ok_or(Refusal::NoDomain(vni))?;
+        Ok(Response::new(domain.into()))
+    }
+
+    async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
+        let stats = self.0.node.stats();
+        let (revision, counts) = {
+            let state = lock(&self.0.state);
+            (state.revision.get(), state.counts())
+        };
+        let count = |name: &str, value: usize| proto::Counter { name: name.to_owned(), value: value as u64 };
+        let mut all = counters(stats.counters);
+        all.extend([
+            count("bcast_domains", counts.domains),
+            count("bcast_teps", counts.teps),
+            count("bcast_members", counts.members),
+            count("bcast_retired_lists", counts.retired),
+        ]);
+        Ok(Response::new(proto::StatsReply {
+            revision,
+            counters: all,
+            drops: counters(stats.drops),
+            copy_drops: counters(stats.copy_drops),
+            port: counters(stats.port),
+        }))
+    }
+
+    async fn domain_stats(
+        &self,
+        request: Request<proto::DomainStatsRequest>,
+    ) -> Result<Response<proto::DomainStatsReply>, Status> {
+        let vni = Vni::from(request.into_inner().vni);
+        let state = lock(&self.0.state);
+        let list = state.list(vni).ok_or(Refusal::NoDomain(vni))?;
+        let counted = state.counters(list.domain());
+        Ok(Response::new(proto::DomainStatsReply {
+            vni: vni.get(),
+            name: state.name(vni).map(ToString::to_string).unwrap_or_default(),
+            members: list.members().len() as u64,
+            frames: counted.frames,
+            copies: counted.copies,
+            bytes: counted.bytes,
+            drops: counted.drops,
+        }))
+    }
+
+    async fn version(
+        &self,
+        _: Request<proto::VersionRequest>,
+    ) -> Result<Response<proto::VersionReply>, Status> {
+        let Versions { daemon, dpdk } = self.0.versions.clone();
+        Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
+    }
+}
+
+fn counters(pairs: Vec<(impl Into<String>, u64)>) -> Vec<proto::Counter> {
+    pairs.into_iter().map(|(name, value)| proto::Counter { name: name.into(), value }).collect()
+}

@@ -1,0 +1,135 @@
+//! The Unix socket: for its owner alone, and no daemon takes another's.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use thiserror::Error;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 128;
+
+/// Why there is no socket.
+#[derive(Debug, Error)]
+pub enum SocketError {
+    /// A daemon answers there.
+    #[error("another daemon serves {path}; stop it, or set api.socket to another path", path = .0.display())]
+    InUse(PathBuf),
+    /// Something else is there.
+    #[error("{path} is there and is no socket; it is left alone: set api.socket to another path", path = .0.display())]
+    NotASocket(PathBuf),
+    /// The kernel refuses.
+    #[error("cannot listen on {path}: {reason}; its directory must exist and be writable", path = .path.display())]
+    Listen {
+        /// Where.
+        path: PathBuf,
+        /// What it said.
+        reason: io::Error,
+    },
+}
+
+/// A listening socket's file; removed when this is dropped, unless another has taken its place.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    identity: Option<Identity>,
+}
+
+/// Listens on a fresh socket at `path` that nobody but the owner may connect to, from the first moment on: the mode
+/// is set on the socket before its file exists.
+pub(crate) fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    remove_stale(path)?;
+    let listener =
+        bind(path).map_err(|error| SocketError::Listen { path: path.to_owned(), reason: error.into() })?;
+    Ok((listener, SocketFile { path: path.to_owned(), identity: identity(path) }))
+}
+
+fn bind(path: &Path) -> Result<UnixListener, rustix::io::Errno> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Linux makes the file with the mode of the socket's inode, less the umask.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(UnixListener::from(socket))
+}
+
+/// Removes what a daemon that is gone has left.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    let failed = |reason| SocketError::Listen { path: path.to_owned(), reason };
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(error)),
+        Ok(there) if !there.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => {}
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            fs::remove_file(path).map_err(failed)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Connected, or too busy to be connected to: somebody is there.
+        Ok(_) | Err(_) => Err(SocketError::InUse(path.to_owned())),
+    }
+}
+
+/// Device, inode, and when it was made: numbers of inodes are used again at once.
+type Identity = (u64, u64, i64, i64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino(), file.ctime(), file.ctime_nsec()))
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            drop(fs::remove_file(&self.path));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn only_the_owner_may_connect_and_the_file_goes_with_the_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let (_listener, file) = listen(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_dead_daemons_socket_is_replaced_and_a_live_ones_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("api.sock");
+        let (listener, file) = listen(&path).unwrap();
+        assert!(matches!(listen(&path), Err(SocketError::InUse(_))));
+        drop(listener);
+        assert!(path.exists(), "what kill -9 leaves behind");
+        let (_second, second_file) = listen(&path).unwrap();
+        drop(file);
+        assert!(path.exists(), "the first one's end does not remove the second one's socket");
+        drop(second_file);
+    }
+
+    #[test]
+    fn what_is_no_socket_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "precious").unwrap();
+        assert!(matches!(listen(&path), Err(SocketError::NotASocket(_))));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
+        let missing = dir.path().join("missing/api.sock");
+        assert!(listen(&missing).unwrap_err().to_string().contains("No such file or directory"));
+    }
+}

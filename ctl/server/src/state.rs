@@ -1,0 +1,265 @@
+//! What the node knows: the table, which is a projection of the store, and what belongs to it.
+//!
+//! Member lists are in the table alone. Only the commit thread changes the state; the lock around it keeps readers
+//! (the queries) apart from that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bcast_domain::{DomainId, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, Vni};
+use ctl_api::model::{DomainEntry, Event, Name, Revision};
+use ctl_store::{Record, Snapshot, StoreError};
+use hashbrown::{HashMap, HashSet};
+
+use crate::node::{DomainCounters, Node};
+use crate::teps::Teps;
+
+/// How long to wait for workers to leave the numbers of removed domains, before a new one goes without.
+const NUMBER_WAIT: Duration = Duration::from_secs(5);
+
+/// What the node knows.
+pub(crate) struct State {
+    pub revision: Revision,
+    pub teps: Teps,
+    publisher: DomainPublisher,
+    grace: Grace,
+    node: Arc<dyn Node>,
+    /// Of the domains that have one.
+    names: HashMap<Vni, Name>,
+    /// What a domain's number had counted when the domain was created, unless that was nothing.
+    counted_before: HashMap<DomainId, DomainCounters>,
+}
+
+/// How many there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// Domains.
+    pub domains: usize,
+    /// Registered TEPs.
+    pub teps: usize,
+    /// Memberships in all domains.
+    pub members: usize,
+    /// Replaced lists that wait to be freed.
+    pub retired: usize,
+}
+
+impl State {
+    pub fn new(publisher: DomainPublisher, grace: Grace, node: Arc<dyn Node>) -> Self {
+        Self {
+            revision: Revision::default(),
+            teps: Teps::default(),
+            publisher,
+            grace,
+            node,
+            names: HashMap::new(),
+            counted_before: HashMap::new(),
+        }
+    }
+
+    pub fn counts(&self) -> Counts {
+        Counts {
+            domains: self.publisher.len(),
+            teps: self.teps.len(),
+            members: self.publisher.memberships(),
+            retired: self.publisher.retired(),
+        }
+    }
+
+    pub fn list(&self, vni: Vni) -> Option<&MemberList> {
+        self.publisher.get(vni)
+    }
+
+    pub fn lists(&self) -> impl Iterator<Item = (Vni, &MemberList)> {
+        self.publisher.iter()
+    }
+
+    pub fn name(&self, vni: Vni) -> Option<&Name> {
+        self.names.get(&vni)
+    }
+
+    /// A domain's members, ascending by address.
+    pub fn members(&self, vni: Vni) -> Option<Vec<Tep>> {
+        let list = self.list(vni)?;
+        let mut members: Vec<Tep> =
+            list.members().iter().filter_map(|&index| self.teps.address(index)).collect();
+        members.sort_unstable();
+        Some(members)
+    }
+
+    pub fn domain(&self, vni: Vni) -> Option<DomainEntry> {
+        Some(DomainEntry { vni, name: self.name(vni).cloned(), members: self.members(vni)? })
+    }
+
+    /// What a domain counted since it was created.
+    pub fn counters(&self, domain: DomainId) -> DomainCounters {
+        let before = self.counted_before.get(&domain).copied().unwrap_or_default();
+        self.node.domain_counters(domain).since(before)
+    }
+
+    /// Frees lists and indices that no worker can meet any more.
+    pub fn reclaim(&mut self) {
+        self.publisher.reclaim();
+        self.teps.reclaim(&self.grace);
+    }
+
+    /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
+    ///
+    /// New TEPs are in the array before a list names them, and gone ones leave it after the last list did.
+    pub fn publish(&mut self, records: &[Record]) -> Epoch {
+        let events = || records.iter().flat_map(|record| &record.events);
+        let (added, removed) = self.register(events());
+        let mut epoch = None;
+        if !added.is_empty() {
+            epoch = epoch.max(Some(self.node.set_teps(&added, &[])));
+        }
+        self.publish_domains(events());
+        if !removed.is_empty() {
+            epoch = epoch.max(Some(self.node.set_teps(&[], &removed)));
+        }
+        let epoch = self.publisher.epoch().max(epoch.unwrap_or_else(|| self.publisher.epoch()));
+        self.teps.let_go(epoch, removed);
+        self.revision = records.last().map_or(self.revision, |record| record.revision);
+        epoch
+    }
+
+    /// Follows the TEPs' events in their order; returns the new indices and those no longer used.
+    fn register<'e>(
+        &mut self,
+        events: impl Iterator<Item = &'e Event>,
+    ) -> (Vec<(TepIndex, Tep)>, Vec<TepIndex>) {
+        let (mut added, mut removed) = (Vec::new(), Vec::new());
+        for event in events {
+            match event {
+                Event::TepSet(tep) => {
+                    let new = self.teps.set(tep.address, tep.name.clone());
+                    added.extend(new.map(|index| (index, tep.address)));
+                }
+                Event::TepRemoved(tep) => removed.extend(self.teps.remove(*tep)),
+                Event::DomainSet(_) | Event::DomainRemoved(_) => {}
+            }
+        }
+        (added, removed)
+    }
+
+    /// Publishes the last event of each domain. Those that shrink or go come first, so that no limit is passed on
+    /// the way.
+    fn publish_domains<'e>(&mut self, events: impl Iterator<Item = &'e Event>) {
+        let mut last: HashMap<Vni, Option<&DomainEntry>> = HashMap::new();
+        for event in events {
+            match event {
+                Event::DomainSet(domain) => last.insert(domain.vni, Some(domain)),
+                Event::DomainRemoved(vni) => last.insert(*vni, None),
+                Event::TepSet(_) | Event::TepRemoved(_) => None,
+            };
+        }
+        let mut growing = Vec::new();
+        for (vni, domain) in last {
+            let members = self.list(vni).map(|list| list.members().len());
+            match domain {
+                None => self.remove_domain(vni),
+                Some(domain) if members.is_some_and(|n| domain.members.len() <= n) => self.set_domain(domain),
+                Some(domain) => growing.push(domain),
+            }
+        }
+        for domain in growing {
+            self.set_domain(domain);
+        }
+    }
+
+    fn remove_domain(&mut self, vni: Vni) {
+        if let Some(list) = self.publisher.get(vni) {
+            self.teps.recount(list.members(), &[]);
+            self.counted_before.remove(&list.domain());
+        }
+        self.publisher.remove(vni);
+        self.names.remove(&vni);
+    }
+
+    fn set_domain(&mut self, domain: &DomainEntry) {
+        let members: Vec<TepIndex> = domain.members.iter().filter_map(|&tep| self.teps.index(tep)).collect();
+        let old = self.publisher.get(domain.vni).map(MemberList::members);
+        let is_new = old.is_none();
+        self.teps.recount(old.unwrap_or_default(), &members);
+        match self.set_list(domain.vni, &members) {
+            Ok(id) if is_new => self.note_birth(id),
+            Ok(_) => {}
+            Err(error) => {
+                self.teps.recount(&members, &[]);
+                tracing::error!(%error, vni = %domain.vni, "a committed domain could not be published");
+            }
+        }
+        match &domain.name {
+            Some(name) => self.names.insert(domain.vni, name.clone()),
+            None => self.names.remove(&domain.vni),
+        };
+    }
+
+    /// Waits for the numbers of removed domains where all others are taken.
+    fn set_list(&mut self, vni: Vni, members: &[TepIndex]) -> Result<DomainId, LimitError> {
+        match self.publisher.set(vni, members) {
+            Err(LimitError::DomainIdsInGrace { .. }) => {
+                let epoch = self.publisher.epoch();
+                if let Err(laggards) = self.grace.wait(epoch, NUMBER_WAIT) {
+                    tracing::error!(%laggards, "workers do not leave removed domains");
+                }
+                self.publisher.reclaim();
+                self.publisher.set(vni, members)
+            }
+            other => other,
+        }
+    }
+
+    fn note_birth(&mut self, id: DomainId) {
+        let counted = self.node.domain_counters(id);
+        if counted != DomainCounters::default() {
+            self.counted_before.insert(id, counted);
+        }
+    }
+
+    /// Makes the state what the store holds: at start, and after a commit whose outcome was not known.
+    ///
+    /// Read as it goes, so that nothing is in memory twice.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read; then only a part may have been followed, and it has to be tried again.
+    pub fn load(&mut self, snapshot: &dyn Snapshot) -> Result<Epoch, StoreError> {
+        let (mut added, mut known) = (Vec::new(), HashSet::new());
+        for tep in snapshot.teps()? {
+            let tep = tep?;
+            known.insert(tep.address);
+            let new = self.teps.set(tep.address, tep.name);
+            added.extend(new.map(|index| (index, tep.address)));
+        }
+        let mut epoch = self.node.set_teps(&added, &[]);
+        self.load_domains(snapshot)?;
+        let gone: Vec<Tep> = self.teps.iter().filter(|tep| !known.contains(tep)).collect();
+        let removed: Vec<TepIndex> = gone.into_iter().filter_map(|tep| self.teps.remove(tep)).collect();
+        if !removed.is_empty() {
+            epoch = epoch.max(self.node.set_teps(&[], &removed));
+        }
+        epoch = epoch.max(self.publisher.epoch());
+        self.teps.let_go(epoch, removed);
+        self.revision = snapshot.revision();
+        Ok(epoch)
+    }
+
+    fn load_domains(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        let mut left: HashSet<Vni> = self.publisher.iter().map(|(vni, _)| vni).collect();
+        // In the rare case of a second load those that are gone make room first.
+        if !left.is_empty() {
+            for domain in snapshot.domains()? {
+                left.remove(&domain?.vni);
+            }
+            left.drain().for_each(|vni| self.remove_domain(vni));
+        }
+        for domain in snapshot.domains()? {
+            let mut domain = domain?;
+            domain.members.sort_unstable();
+            if self.domain(domain.vni).as_ref() != Some(&domain) {
+                self.set_domain(&domain);
+            }
+        }
+        Ok(())
+    }
+}

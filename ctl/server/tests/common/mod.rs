@@ -1,0 +1,251 @@
+//! A control path over a store in a temporary folder, with a data plane of one thread that only looks at the table.
+#![allow(dead_code)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use bcast_domain::{ArrayPublisher, DomainId, Epoch, Readers, Tep, TepIndex, Vni, table};
+use ctl_api::Client;
+use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::proto;
+use ctl_server::{DomainCounters, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions};
+use ctl_store::{EmbeddedStore, Store};
+use tokio::runtime::{Handle, Runtime};
+
+/// The TEP array: by index, `None` where there is no TEP.
+pub type Array = Vec<Option<Tep>>;
+
+/// The node's own address in all tests.
+pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
+
+/// A data plane that publishes the TEP array, and counts what a test tells it to.
+pub struct TestNode {
+    array: Mutex<ArrayPublisher<Array>>,
+    pub drain: Mutex<Duration>,
+    pub frames: Mutex<BTreeMap<u32, u64>>,
+}
+
+impl Node for TestNode {
+    fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal> {
+        if tep.address() == OWN { Err(TepRefusal::OwnAddress(tep)) } else { Ok(()) }
+    }
+
+    fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        let mut publisher = self.array.lock().unwrap();
+        publisher.reclaim();
+        let mut array = publisher.get().clone();
+        for &(index, tep) in added {
+            array.resize(array.len().max(index.index() + 1), None);
+            assert_eq!(array[index.index()].replace(tep), None, "an index in use is given away");
+        }
+        for index in removed {
+            assert!(array[index.index()].take().is_some(), "an index that is free is freed");
+        }
+        publisher.replace(array)
+    }
+
+    fn next_hop(&self, _: TepIndex) -> NextHop {
+        NextHop {
+            gateway: Some(Ipv4Addr::new(198, 18, 0, 254)),
+            mac: Some([2, 0, 0, 0, 0, 0xfe]),
+            since: SystemTime::UNIX_EPOCH + Duration::from_millis(1234),
+        }
+    }
+
+    fn tep_drops(&self, _: TepIndex) -> Vec<(&'static str, u64)> {
+        vec![("tep_unresolved", 3)]
+    }
+
+    fn domain_counters(&self, domain: DomainId) -> DomainCounters {
+        let frames = self.frames.lock().unwrap().get(&domain.get()).copied().unwrap_or(0);
+        DomainCounters { frames, copies: 2 * frames, bytes: 120 * frames, drops: 0 }
+    }
+
+    fn stats(&self) -> NodeStats {
+        NodeStats { counters: vec![("bcast_punted_total".to_owned(), 7)], ..NodeStats::default() }
+    }
+
+    fn drain_time(&self) -> Duration {
+        *self.drain.lock().unwrap()
+    }
+}
+
+/// A thread that reports as a worker does, unless it is stuck.
+pub struct Worker {
+    stuck: Arc<AtomicBool>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    fn start(readers: &Readers<Array>) -> Self {
+        let mut reader = readers.reader();
+        let (stuck, stop) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (is_stuck, is_stopped) = (Arc::clone(&stuck), Arc::clone(&stop));
+        let thread = std::thread::spawn(move || {
+            while !is_stopped.load(Ordering::Relaxed) {
+                if !is_stuck.load(Ordering::Relaxed) {
+                    reader.quiesce();
+                }
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        });
+        Self { stuck, stop, thread: Some(thread) }
+    }
+
+    pub fn set_stuck(&self, stuck: bool) {
+        self.stuck.store(stuck, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap();
+    }
+}
+
+/// The control path and all that it needs.
+pub struct Rig {
+    pub server: Option<Server>,
+    pub node: Arc<TestNode>,
+    pub worker: Worker,
+    pub readers: Readers<Array>,
+    pub observed: Arc<AtomicU64>,
+    pub socket: PathBuf,
+    pub runtime: Runtime,
+}
+
+impl Rig {
+    /// A fresh one in this folder, over the store that is there.
+    pub fn new(folder: &std::path::Path) -> Self {
+        Self::with_store(folder, EmbeddedStore::open(&folder.join("domains.redb")).unwrap())
+    }
+
+    pub fn with_store(folder: &std::path::Path, store: impl Store) -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let (publisher, array, readers) = table(Array::new());
+        let node = Arc::new(TestNode {
+            array: Mutex::new(array),
+            drain: Mutex::new(Duration::ZERO),
+            frames: Mutex::default(),
+        });
+        let worker = Worker::start(&readers);
+        let socket = folder.join("api.sock");
+        let observed = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&observed);
+        let mut config = config(&socket, runtime.handle().clone());
+        config.observer = Arc::new(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let control: Arc<dyn Node> = Arc::clone(&node) as Arc<dyn Node>;
+        let server = Server::start(config, store, publisher, readers.grace(), control).unwrap();
+        Self { server: Some(server), node, worker, readers, observed, socket, runtime }
+    }
+
+    pub fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    pub fn client(&self) -> Client {
+        self.run(Client::connect(&self.socket)).unwrap()
+    }
+
+    /// Commits changes that must be accepted.
+    pub fn commit(&self, changes: Vec<Change>) -> proto::CommitReply {
+        self.run(self.client().commit(Batch::new(changes))).unwrap()
+    }
+
+    /// Commits a batch; the refusal's kind and text where it is refused.
+    pub fn try_commit(&self, batch: Batch) -> Result<proto::CommitReply, (ctl_api::client::Refusal, String)> {
+        self.run(self.client().commit(batch)).map_err(refused)
+    }
+
+    /// What a worker finds.
+    pub fn members(&self, vni: u32) -> Option<BTreeSet<Ipv4Addr>> {
+        let reader = self.readers.reader();
+        let list = reader.lookup(Vni::from(vni))?;
+        let address =
+            |index: &TepIndex| reader.array()[index.index()].expect("a member is in the array").address();
+        Some(list.members().iter().map(address).collect())
+    }
+
+    pub fn server(&self) -> &Server {
+        self.server.as_ref().unwrap()
+    }
+
+    pub fn stop(&mut self) {
+        self.server.take().unwrap().shutdown();
+    }
+}
+
+pub fn config(socket: &std::path::Path, runtime: Handle) -> ServerConfig {
+    let versions = Versions { daemon: "0.1.0".to_owned(), dpdk: "none".to_owned() };
+    ServerConfig::new(socket.to_owned(), runtime, versions)
+}
+
+pub fn refused(error: ctl_api::ClientError) -> (ctl_api::client::Refusal, String) {
+    match error {
+        ctl_api::ClientError::Refused { refusal, message } => (refusal, message),
+        other => panic!("refused otherwise: {other}"),
+    }
+}
+
+pub fn address(last: u16) -> Ipv4Addr {
+    let [high, low] = last.to_be_bytes();
+    Ipv4Addr::new(198, 18, high, low)
+}
+
+pub fn tep(last: u16) -> Tep {
+    Tep::new(address(last)).unwrap()
+}
+
+pub fn by(last: u16) -> TepRef {
+    TepRef::Address(tep(last))
+}
+
+pub fn named(name: &str) -> TepRef {
+    TepRef::Name(name.parse().unwrap())
+}
+
+pub fn add(last: u16) -> Change {
+    Change::TepAdd { address: tep(last), name: None }
+}
+
+pub fn add_named(last: u16, name: &str) -> Change {
+    Change::TepAdd { address: tep(last), name: Some(name.parse().unwrap()) }
+}
+
+pub fn remove(last: u16, force: bool) -> Change {
+    Change::TepRemove { tep: by(last), force }
+}
+
+pub fn create(vni: u32) -> Change {
+    Change::DomainCreate { vni: Vni::from(vni), name: None }
+}
+
+pub fn remove_domain(vni: u32) -> Change {
+    Change::DomainRemove { vni: Vni::from(vni) }
+}
+
+pub fn set(vni: u32, teps: &[u16]) -> Change {
+    Change::DomainSet { vni: Vni::from(vni), name: None, members: teps.iter().map(|&t| by(t)).collect() }
+}
+
+pub fn join(vni: u32, teps: &[u16]) -> Change {
+    Change::Join { vni: Vni::from(vni), teps: teps.iter().map(|&t| by(t)).collect() }
+}
+
+pub fn leave(vni: u32, teps: &[u16]) -> Change {
+    Change::Leave { vni: Vni::from(vni), teps: teps.iter().map(|&t| by(t)).collect() }
+}
+
+pub fn addresses(teps: &[u16]) -> Option<BTreeSet<Ipv4Addr>> {
+    Some(teps.iter().map(|&t| address(t)).collect())
+}
