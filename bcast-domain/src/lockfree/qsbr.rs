@@ -109,10 +109,10 @@ impl Presence {
         }
     }
 
-    /// The caller holds no reference: `&mut self` is the proof, as each borrows the reader.
+    /// The caller holds no reference: `&mut self` is the proof, as each borrows the reader. If an `Offline` was leaked,
+    /// the seat shows an epoch from here on and the reader is still `away`: the next use comes online in full.
     #[inline(always)]
     pub(super) fn quiesce(&mut self) {
-        self.assure();
         let now = self.epochs.now.load(order(Site::QuiesceRead));
         self.seat.store(now, order(Site::QuiesceReport));
     }
