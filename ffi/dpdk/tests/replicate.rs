@@ -4,7 +4,7 @@
 
 mod common;
 use common::*;
-use dpdk::{BATCH, Mbuf, PortConfig, TxBatch};
+use dpdk::{BATCH, Body, Burst, Mbuf, PortConfig, TxBatch};
 
 #[test]
 fn each_copy_has_its_own_header_and_the_same_payload() {
@@ -64,4 +64,23 @@ fn chains_share_one_payload_and_give_every_reference_back() {
     drop((queues, port));
     is_whole(&pool);
     assert!(read_pcap(&file) == expected);
+}
+
+#[test]
+fn what_follows_a_short_copy_is_zeros_and_not_an_earlier_frame() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let (_port, mut queues) = start(&eal, &pool, "vdev:net_ring0", &PortConfig::default());
+    let (mut batch, mut burst, mut body) = (TxBatch::new(), Burst::new(), Body::new());
+    // A driver that pads a short frame takes what is there.
+    for (len, padding) in [(256, 0), (200, 56), (20, 44), (64, 0), (1, 63)] {
+        assert!(body.load(&vec![0xff; len]));
+        assert!(batch.copies(&pool, 1, &body, head));
+        assert_eq!(queues.tx[0].transmit(&mut batch), 1);
+        assert_eq!(queues.rx[0].receive(&mut burst), 1);
+        let mut copy = burst.take(0).unwrap();
+        assert_eq!(copy.len(), 42 + len);
+        assert!(copy.append(padding).unwrap().iter().all(|&byte| byte == 0), "{len} bytes");
+    }
+    is_whole(&pool);
 }
