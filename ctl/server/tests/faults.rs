@@ -1,0 +1,295 @@
+//! Bad input and faults: each is told, nothing changes, and the daemon goes on.
+
+mod common;
+
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use common::*;
+use ctl_api::client::Refusal;
+use ctl_api::model::{Batch, Change, MAX_CHANGES, RequestId, Revision};
+use ctl_api::{Client, ClientError, proto};
+use ctl_server::{Server, ServerError, SocketError};
+use ctl_store::{Answer, Changes, EmbeddedStore, Group, Snapshot, Store, StoreError};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// A store that refuses to commit while it is told to.
+struct Refusing {
+    store: EmbeddedStore,
+    full: Arc<AtomicBool>,
+}
+
+impl Store for Refusing {
+    fn revision(&self) -> Result<Revision, StoreError> {
+        self.store.revision()
+    }
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            let reason = "No space left on device".to_owned();
+            return Err(StoreError::Refused { path: "domains.redb".into(), reason });
+        }
+        self.store.commit(group)
+    }
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
+        self.store.answer(id, unix_ms)
+    }
+    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
+        self.store.changes(from)
+    }
+}
+
+#[test]
+fn while_the_disk_is_full_changes_are_refused_and_forwarding_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let rig = Rig::with_store(folder.path(), Refusing { store, full: Arc::clone(&full) });
+    rig.commit(vec![add(1), set(1, &[1])]);
+    full.store(true, Ordering::Relaxed);
+    let (kind, text) = rig.try_commit(Batch::new(vec![remove_domain(1)])).unwrap_err();
+    assert_eq!(kind, Refusal::Unavailable);
+    assert!(text.contains("No space left on device; nothing was changed"), "{text}");
+    assert_eq!(rig.members(1), addresses(&[1]));
+    full.store(false, Ordering::Relaxed);
+    assert_eq!(rig.commit(vec![remove_domain(1)]).revision, 2);
+}
+
+/// A store whose commits happen, though it says that it does not know.
+struct Doubtful(EmbeddedStore, Arc<AtomicBool>);
+
+impl Store for Doubtful {
+    fn revision(&self) -> Result<Revision, StoreError> {
+        self.0.revision()
+    }
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.0.snapshot()
+    }
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        self.0.commit(group)?;
+        let doubtful = self.1.load(Ordering::Relaxed);
+        let error = || StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() };
+        if doubtful { Err(error()) } else { Ok(()) }
+    }
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
+        self.0.answer(id, unix_ms)
+    }
+    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
+        self.0.changes(from)
+    }
+}
+
+#[test]
+fn after_a_commit_of_unknown_outcome_the_table_follows_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let doubt = Arc::new(AtomicBool::new(false));
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let rig = Rig::with_store(folder.path(), Doubtful(store, Arc::clone(&doubt)));
+    rig.commit(vec![add(1), add(2), set(1, &[1, 2]), set(2, &[1]), set(3, &[1, 2])]);
+    doubt.store(true, Ordering::Relaxed);
+    let changes = vec![remove_domain(2), leave(1, &[1]), add(3), join(3, &[3]), remove(2, true)];
+    let (kind, text) = rig.try_commit(Batch::new(changes)).unwrap_err();
+    assert_eq!(kind, Refusal::Unavailable);
+    assert!(text.contains("whether the change is there is not known"), "{text}");
+    doubt.store(false, Ordering::Relaxed);
+    assert_eq!(rig.commit(vec![join(1, &[3])]).revision, 3);
+    for (vni, members) in [(1, Some(&[3_u16][..])), (2, None), (3, Some(&[1, 3]))] {
+        assert_eq!(rig.members(vni), members.and_then(addresses), "domain {vni}");
+    }
+    assert_eq!(rig.server().counts().teps, 2);
+}
+
+#[test]
+fn a_worker_that_does_not_report_makes_the_answer_durable_but_not_confirmed() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), create(1)]);
+    rig.worker.set_stuck(true);
+    let (kind, text) = rig.try_commit(Batch::new(vec![join(1, &[1])])).unwrap_err();
+    assert_eq!(kind, Refusal::Unconfirmed(Some(Revision::new(2))), "{text}");
+    rig.worker.set_stuck(false);
+    let again = rig.commit(vec![join(1, &[1])]);
+    assert_eq!((again.revision, again.changed), (2, 0), "it was durable");
+    assert_eq!(rig.members(1), addresses(&[1]));
+}
+
+#[test]
+fn an_answered_removal_has_waited_for_the_copies_on_their_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), add(2), set(1, &[1, 2])]);
+    let drain = Duration::from_millis(300);
+    *rig.node.drain.lock().unwrap() = drain;
+    for (change, waits) in [(leave(1, &[1]), true), (join(1, &[1]), false), (set(1, &[2]), true)] {
+        let asked = std::time::Instant::now();
+        rig.commit(vec![change.clone()]);
+        // Not how fast: a removal's answer cannot come before the drain time is over.
+        assert!(!waits || asked.elapsed() >= drain, "{change:?}");
+    }
+}
+
+#[test]
+fn messages_over_the_limits_are_refused_and_the_connection_lives_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let many = Batch::new(vec![create(1); MAX_CHANGES + 1]);
+    let (kind, text) = rig.try_commit(many.clone()).unwrap_err();
+    assert_eq!(kind, Refusal::Limit);
+    assert!(text.contains("10001 changes in one message, at most 10000"), "{text}");
+    // The client does not send what is too long; another's message is refused by its length.
+    let long =
+        Batch::new(vec![Change::Join { vni: 1.into(), teps: vec![named(&"x".repeat(60)); 16_000] }; 5]);
+    let mut client = rig.client();
+    assert!(matches!(rig.run(client.commit(long.clone())), Err(ClientError::TooLarge(_))));
+    let whole = tokio_stream::iter([proto::CommitRequest::from(long)]);
+    let (kind, text) = refused(rig.run(client.commit_parts(whole)).unwrap_err());
+    assert_eq!(kind, Refusal::Limit);
+    assert!(text.contains("the limit is: 4194304 bytes"), "{text}");
+    // In parts, on the same connection, it fits.
+    assert_eq!(rig.run(client.commit_all(many)).unwrap().revision, 1);
+}
+
+#[test]
+fn entries_that_are_wrong_by_themselves_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let add = |address: &str, name: Option<&str>| proto::Change {
+        kind: Some(proto::change::Kind::TepAdd(proto::TepAdd {
+            address: address.to_owned(),
+            name: name.map(str::to_owned),
+        })),
+    };
+    let good = || add("198.18.0.1", None);
+    for (bad, words) in [
+        (add("224.0.0.1", None), "change 2: TEP 224.0.0.1 is a multicast address"),
+        (add("fd00::1", None), "change 2: TEP fd00::1 is an IPv6 address"),
+        (add("hv1", None), "change 2: a TEP is added by its IPv4 address, not by its name hv1"),
+        (add("198.18.0.2", Some("5001")), "change 2: name \"5001\" reads as an address or a number"),
+        (proto::Change { kind: None }, "change 2: no kind of change that this version knows"),
+    ] {
+        let message = proto::CommitRequest { changes: vec![good(), bad], ..Default::default() };
+        let parts = tokio_stream::iter([message]);
+        let (kind, text) = refused(rig.run(rig.client().commit_parts(parts)).unwrap_err());
+        assert_eq!(kind, Refusal::Invalid, "{text}");
+        assert!(text.contains(words), "{text}");
+    }
+    // In a later part the position counts from the first part's start.
+    let parts = [vec![good(), good()], vec![good(), add("0.0.0.1", None)]];
+    let parts = parts.map(|changes| proto::CommitRequest { changes, ..Default::default() });
+    let (_, text) = refused(rig.run(rig.client().commit_parts(tokio_stream::iter(parts))).unwrap_err());
+    assert!(text.contains("change 4: TEP 0.0.0.1"), "{text}");
+    assert_eq!(rig.server().counts().teps, 0);
+}
+
+#[test]
+fn a_client_that_goes_away_in_the_middle_of_its_parts_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let (parts, stream) = tokio::sync::mpsc::channel(1);
+    let mut client = rig.client();
+    let call = rig.runtime.spawn(async move { client.commit_parts(ReceiverStream::new(stream)).await });
+    rig.run(async {
+        for vni in 0..5 {
+            let part = Batch::new(vec![create(vni)]);
+            parts.send(part.into()).await.unwrap();
+        }
+    });
+    call.abort();
+    assert!(rig.run(call).unwrap_err().is_cancelled());
+    drop(parts);
+    // Garbage on the socket is no request either.
+    let mut raw = UnixStream::connect(&rig.socket).unwrap();
+    std::io::Write::write_all(&mut raw, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    raw.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(rig.commit(vec![create(9)]).revision, 1);
+    assert_eq!(rig.server().counts().domains, 1);
+}
+
+#[test]
+fn of_two_writers_in_conflict_one_wins_and_the_other_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let writer = |vni| {
+        let mut client = rig.client();
+        let batch = Batch { expected: Some(Revision::new(0)), ..Batch::new(vec![create(vni)]) };
+        rig.runtime.spawn(async move { client.commit(batch).await })
+    };
+    let (first, second) = (writer(1), writer(2));
+    let outcomes = [rig.run(first).unwrap(), rig.run(second).unwrap()];
+    let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 1));
+    let (kind, _) = refused(lost.into_iter().next().unwrap().unwrap_err());
+    assert_eq!((kind, rig.server().counts().domains), (Refusal::Conflict, 1));
+}
+
+#[test]
+fn stopping_answers_what_is_under_way_and_keeps_what_it_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(folder.path());
+    let clients: Vec<_> = (0..8_u32)
+        .map(|writer| {
+            let mut client = rig.client();
+            rig.runtime.spawn(async move {
+                let mut answered = 0;
+                while answered < 10_000
+                    && client.commit(Batch::new(vec![create(writer * 10_000 + answered)])).await.is_ok()
+                {
+                    answered += 1;
+                }
+                answered
+            })
+        })
+        .collect();
+    // Also one that never ends by itself.
+    let (parts, stream) = tokio::sync::mpsc::channel(1);
+    let mut endless = rig.client();
+    let endless = rig.runtime.spawn(async move { endless.commit_parts(ReceiverStream::new(stream)).await });
+    rig.run(parts.send(Batch::new(vec![create(999_999)]).into())).unwrap();
+    while rig.server().counts().domains < 50 {
+        std::thread::yield_now();
+    }
+    rig.stop();
+    assert!(rig.run(endless).unwrap().is_err());
+    let answered: Vec<u32> = clients.into_iter().map(|client| rig.run(client).unwrap()).collect();
+    assert!(!rig.socket.exists());
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    for (writer, answered) in (0..).zip(answered) {
+        for n in 0..answered {
+            assert!(rig.members(writer * 10_000 + n).is_some(), "writer {writer}'s domain {n} was answered");
+        }
+    }
+    assert_eq!(rig.members(999_999), None);
+}
+
+#[test]
+fn a_second_daemon_on_the_same_socket_or_store_does_not_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let store = EmbeddedStore::open(&folder.path().join("other.redb")).unwrap();
+    let (publisher, _array, readers) = bcast_domain::table(Array::new());
+    let config = config(&rig.socket, rig.runtime.handle().clone());
+    let second = Server::start(config, store, publisher, readers.grace(), Arc::clone(&rig.node) as _);
+    assert!(matches!(second.err(), Some(ServerError::Socket(SocketError::InUse(_)))));
+    assert!(EmbeddedStore::open(&folder.path().join("domains.redb")).is_err());
+    assert_eq!(rig.commit(vec![create(1)]).revision, 1, "the first one is not disturbed");
+}
+
+#[test]
+fn a_client_is_told_when_nobody_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let path = folder.path().join("api.sock");
+    let error = runtime.block_on(Client::connect(&path)).unwrap_err();
+    assert!(matches!(&error, ClientError::Unreachable { .. }));
+    let text = error.to_string();
+    assert!(
+        text.starts_with("cannot reach the daemon at /") && text.contains("No such file or directory"),
+        "{text}"
+    );
+}

@@ -1,0 +1,199 @@
+//! Random batches against a plain model, with the store opened again in between.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::*;
+use ctl_api::model::{Batch, Change, TepRef};
+use proptest::prelude::*;
+
+/// TEPs with their names, domains with their members: the plain model.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Model {
+    teps: BTreeMap<u16, Option<String>>,
+    domains: BTreeMap<u32, BTreeSet<u16>>,
+}
+
+/// A change in the model's words; names are `n0` to `n3`.
+#[derive(Debug, Clone)]
+enum Step {
+    Add(u16, Option<u8>),
+    Remove(u16, bool),
+    RemoveNamed(u8),
+    Create(u32),
+    RemoveDomain(u32),
+    Set(u32, Vec<u16>),
+    Join(u32, Vec<u16>),
+    Leave(u32, Vec<u16>),
+    JoinNamed(u32, u8),
+}
+
+fn name(n: u8) -> String {
+    format!("n{n}")
+}
+
+impl Step {
+    fn change(&self) -> Change {
+        match self {
+            Self::Add(t, None) => add(*t),
+            Self::Add(t, Some(n)) => add_named(*t, &name(*n)),
+            Self::Remove(t, force) => remove(*t, *force),
+            Self::RemoveNamed(n) => Change::TepRemove { tep: named(&name(*n)), force: true },
+            Self::Create(vni) => create(*vni),
+            Self::RemoveDomain(vni) => remove_domain(*vni),
+            Self::Set(vni, teps) => set(*vni, teps),
+            Self::Join(vni, teps) => join(*vni, teps),
+            Self::Leave(vni, teps) => leave(*vni, teps),
+            Self::JoinNamed(vni, n) => {
+                Change::Join { vni: (*vni).into(), teps: vec![TepRef::Name(name(*n).parse().unwrap())] }
+            }
+        }
+    }
+}
+
+impl Model {
+    fn named(&self, n: u8) -> Option<u16> {
+        self.teps.iter().find(|(_, held)| held.as_deref() == Some(&name(n))).map(|(&tep, _)| tep)
+    }
+
+    /// False where the step is refused.
+    fn step(&mut self, step: &Step) -> bool {
+        let registered = |teps: &[u16]| teps.iter().all(|t| self.teps.contains_key(t));
+        match step {
+            Step::Add(tep, wanted) => {
+                if wanted.and_then(|n| self.named(n)).is_some_and(|holder| holder != *tep) {
+                    return false;
+                }
+                let held = self.teps.entry(*tep).or_default();
+                *held = wanted.map(name).or(held.take());
+                true
+            }
+            Step::Remove(tep, force) => self.remove(*tep, *force),
+            Step::RemoveNamed(n) => self.named(*n).is_none_or(|tep| self.remove(tep, true)),
+            Step::Create(vni) => {
+                self.domains.entry(*vni).or_default();
+                true
+            }
+            Step::RemoveDomain(vni) => {
+                self.domains.remove(vni);
+                true
+            }
+            Step::Set(vni, teps) => {
+                registered(teps) && {
+                    self.domains.insert(*vni, teps.iter().copied().collect());
+                    true
+                }
+            }
+            Step::Join(vni, teps) => registered(teps) && self.join(*vni, teps),
+            Step::JoinNamed(vni, n) => self.named(*n).is_some_and(|tep| self.join(*vni, &[tep])),
+            Step::Leave(vni, teps) => {
+                if let Some(domain) = self.domains.get_mut(vni) {
+                    domain.retain(|tep| !teps.contains(tep));
+                }
+                true
+            }
+        }
+    }
+
+    fn join(&mut self, vni: u32, teps: &[u16]) -> bool {
+        self.domains.get_mut(&vni).is_some_and(|domain| {
+            domain.extend(teps);
+            true
+        })
+    }
+
+    fn remove(&mut self, tep: u16, force: bool) -> bool {
+        let is_member = self.domains.values().any(|domain| domain.contains(&tep));
+        if self.teps.contains_key(&tep) && is_member && !force {
+            return false;
+        }
+        if self.teps.remove(&tep).is_some() {
+            for domain in self.domains.values_mut() {
+                domain.remove(&tep);
+            }
+        }
+        true
+    }
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let (tep, vni) = (1..8_u16, 1..6_u32);
+    let teps = || prop::collection::vec(1..8_u16, 0..4);
+    prop_oneof![
+        4 => (tep.clone(), prop::option::of(0..4_u8)).prop_map(|(t, n)| Step::Add(t, n)),
+        1 => (tep, any::<bool>()).prop_map(|(t, force)| Step::Remove(t, force)),
+        1 => (0..4_u8).prop_map(Step::RemoveNamed),
+        2 => vni.clone().prop_map(Step::Create),
+        1 => vni.clone().prop_map(Step::RemoveDomain),
+        2 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Set(v, t)),
+        3 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Join(v, t)),
+        2 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Leave(v, t)),
+        1 => (vni, 0..4_u8).prop_map(|(v, n)| Step::JoinNamed(v, n)),
+    ]
+}
+
+fn check(rig: &Rig, model: &Model) {
+    let mut stream = rig.run(rig.client().snapshot()).unwrap();
+    let mut stored = Model::default();
+    while let Some(part) = rig.run(stream.message()).unwrap() {
+        let last = |bits: u32| u16::try_from(bits & 0xffff).unwrap();
+        for tep in part.teps {
+            let bits = u32::from(tep.address.parse::<std::net::Ipv4Addr>().unwrap());
+            stored.teps.insert(last(bits), Some(tep.name).filter(|name| !name.is_empty()));
+        }
+        let members =
+            |domain: &ctl_api::proto::Domain| domain.members.iter().map(|&bits| last(bits)).collect();
+        stored.domains.extend(part.domains.iter().map(|domain| (domain.vni, members(domain))));
+    }
+    assert_eq!(&stored, model, "the store");
+    for vni in 1..6 {
+        let expected = model.domains.get(&vni).map(|teps| teps.iter().map(|&t| address(t)).collect());
+        assert_eq!(rig.members(vni), expected, "the table, domain {vni}");
+    }
+    let members = model.domains.values().map(BTreeSet::len).sum::<usize>();
+    let counts = rig.server().counts();
+    assert_eq!(
+        (counts.teps, counts.domains, counts.members),
+        (model.teps.len(), model.domains.len(), members)
+    );
+    for &tep in model.teps.keys() {
+        let domains = model.domains.values().filter(|domain| domain.contains(&tep)).count() as u64;
+        assert_eq!(rig.run(rig.client().tep(by(tep))).unwrap().domains, domains, "TEP {tep}");
+    }
+}
+
+/// Commits a batch; it is accepted, and makes a revision, just where the model says so.
+fn commit(rig: &Rig, model: &mut Model, steps: &[Step]) {
+    let mut next = model.clone();
+    let accepted = steps.iter().all(|step| next.step(step));
+    let before = rig.server().revision();
+    let outcome = rig.try_commit(Batch::new(steps.iter().map(Step::change).collect()));
+    assert_eq!(outcome.is_ok(), accepted, "{steps:?} on {model:?}: {outcome:?}");
+    let changed = accepted && next != *model;
+    assert_eq!(rig.server().revision().get(), before.get() + u64::from(changed), "{steps:?}");
+    if accepted {
+        *model = next;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_batches_do_what_a_plain_model_does_and_survive_restarts(
+        lives in prop::collection::vec(prop::collection::vec(prop::collection::vec(step(), 1..12), 1..8), 1..4)
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut model = Model::default();
+        for batches in &lives {
+            let mut rig = Rig::new(folder.path());
+            check(&rig, &model);
+            for steps in batches {
+                commit(&rig, &mut model, steps);
+            }
+            check(&rig, &model);
+            rig.stop();
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! A store on storage that fails: a full disk, and one that fails at any single write.
+
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use bcast_domain::Vni;
+use ctl_api::model::{DomainEntry, Event, Revision};
+use ctl_store::{EmbeddedStore, Group, Record, Store, StoreError};
+use redb::backends::FileBackend;
+use redb::{BackendError, StorageBackend};
+
+/// Writes, growths and syncs that still succeed; below zero they fail.
+type Left = Arc<AtomicI64>;
+
+#[derive(Debug)]
+struct Faulty {
+    file: FileBackend,
+    left: Left,
+}
+
+impl Faulty {
+    fn spend(&self) -> io::Result<()> {
+        match self.left.fetch_sub(1, Ordering::Relaxed) {
+            1.. => Ok(()),
+            _ => Err(io::Error::from_raw_os_error(28)), // ENOSPC
+        }
+    }
+}
+
+impl StorageBackend for Faulty {
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read(offset, out)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.spend()?;
+        self.file.set_len(len)
+    }
+    fn sync_data(&self) -> io::Result<()> {
+        self.spend()?;
+        self.file.sync_data()
+    }
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.spend()?;
+        self.file.write(offset, data)
+    }
+    fn close(&self) -> io::Result<()> {
+        self.file.close()
+    }
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
+        self.file.unlock_range(start, end)
+    }
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
+        self.file.query_lock_range(start, end)
+    }
+}
+
+const PLENTY: i64 = i64::MAX / 2;
+
+fn faulty(path: &Path) -> (EmbeddedStore, Left) {
+    let left = Left::new(AtomicI64::new(PLENTY));
+    let (file, counter) = (PathBuf::from(path), Arc::clone(&left));
+    let store = EmbeddedStore::open_with(
+        path,
+        Box::new(move |builder| {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(&file)?;
+            builder.create_with_backend(Faulty { file: FileBackend::new(file)?, left: Arc::clone(&counter) })
+        }),
+    );
+    (store.unwrap(), left)
+}
+
+fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
+    let set = |vni| Event::DomainSet(DomainEntry { vni: Vni::from(vni), name: None, members: vec![] });
+    let events = domains.map(set).collect();
+    let record = Record { revision: Revision::new(base + 1), unix_ms: 1, events };
+    Group { base: Revision::new(base), unix_ms: 1, records: vec![record], answers: vec![] }
+}
+
+fn domains(store: &EmbeddedStore) -> usize {
+    store.snapshot().unwrap().domains().unwrap().map(Result::unwrap).count()
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_when_there_is_room_again_they_work() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, left) = faulty(&folder.path().join("domains.redb"));
+    store.commit(&group(0, 0..100)).unwrap();
+    left.store(0, Ordering::Relaxed);
+    for _ in 0..3 {
+        let error = store.commit(&group(1, 100..50_000)).unwrap_err().to_string();
+        assert!(error.contains("No space left on device") || error.contains("domains.redb"), "{error}");
+    }
+    left.store(PLENTY, Ordering::Relaxed);
+    assert_eq!((store.revision().unwrap().get(), domains(&store)), (1, 100), "nothing changed");
+    store.commit(&group(1, 100..200)).unwrap();
+    assert_eq!((store.revision().unwrap().get(), domains(&store)), (2, 200));
+}
+
+#[test]
+fn a_commit_that_fails_at_any_point_happened_wholly_or_not_at_all_and_the_error_says_which() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    let (store, left) = faulty(&path);
+    store.commit(&group(0, 0..10)).unwrap();
+    let mut base = 1;
+    let mut refused = 0;
+    for point in 0.. {
+        let next = u32::try_from(base).unwrap() * 1_000;
+        left.store(point, Ordering::Relaxed);
+        let outcome = store.commit(&group(base, next..next + 300));
+        left.store(PLENTY, Ordering::Relaxed);
+        let before = 10 + 300 * (usize::try_from(base).unwrap() - 1);
+        let found = store.revision().unwrap().get();
+        assert_eq!(
+            domains(&store),
+            before + 300 * usize::try_from(found - base).unwrap(),
+            "at point {point}"
+        );
+        match outcome {
+            Ok(()) => {
+                assert_eq!(found, base + 1);
+                break;
+            }
+            Err(StoreError::Refused { .. }) => {
+                assert_eq!(found, base, "refused at point {point}");
+                refused += 1;
+            }
+            Err(StoreError::Unknown { .. }) => base = found,
+            Err(other) => panic!("at point {point}: {other}"),
+        }
+        assert!(point < 10_000, "a commit ends");
+    }
+    assert!(refused > 0 || base > 1, "no point failed");
+    drop(store);
+    assert!(EmbeddedStore::open(&path).is_ok(), "and the file is sound");
+}
