@@ -89,6 +89,12 @@ pub enum EalError {
     Threads(Errno),
 }
 
+/// The DPDK in use, such as `DPDK 22.11.11`; known before the EAL starts.
+pub fn version() -> &'static str {
+    // SAFETY: FFI; returns a C string that DPDK writes once, the same every time, and never frees.
+    unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_str().unwrap_or("DPDK")
+}
+
 /// The running EAL. A handle: clones are the same one, and pools, ports and registrations hold one each. When the last
 /// is gone DPDK is cleaned up, unless mbufs are still out: then all its memory stays as it is until the process ends.
 #[derive(Clone)]

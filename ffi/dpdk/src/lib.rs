@@ -61,7 +61,7 @@ mod shared;
 pub use attach::AttachError;
 pub use burst::{BURST, Burst};
 pub use device::{DeviceSpec, DeviceSpecError};
-pub use eal::{Eal, EalConfig, EalError, ThreadRegistration};
+pub use eal::{Eal, EalConfig, EalError, ThreadRegistration, version};
 pub use errno::Errno;
 pub use mbuf::Mbuf;
 pub use mempool::{HEADROOM, MAX_CACHE, MIN_DATA_ROOM, Mempool, PoolError};

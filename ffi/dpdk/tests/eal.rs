@@ -11,6 +11,13 @@ use std::{fs, thread};
 const HUGEPAGES: u32 = 64;
 
 #[test]
+fn its_version_is_one_that_this_was_written_for() {
+    let version = dpdk::version();
+    let year: u32 = version.strip_prefix("DPDK ").unwrap().split('.').next().unwrap().parse().unwrap();
+    assert!((22..=25).contains(&year), "{version}");
+}
+
+#[test]
 fn it_starts_once_in_a_process() {
     let first = eal();
     let again = Eal::init(&EalConfig::default());
