@@ -1,5 +1,6 @@
 //! Measures the control path by itself, with a worker that only looks at the table:
 //! `cargo run --release -p ctl-server --example control_figures [FOLDER] [DOMAINS]`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "../tests/common/mod.rs"]
 mod common;

@@ -1,4 +1,5 @@
 //! What changes do, through the API, seen by a worker.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Random batches against a plain model, with the store opened again in between.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 

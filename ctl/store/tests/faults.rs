@@ -1,4 +1,5 @@
 //! A store on storage that fails: a full disk, and one that fails at any single write.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::File;
 use std::io;
