@@ -1,6 +1,6 @@
-//! Binds the system's libdpdk: pkg-config says where it is, bindgen reads its headers, and a small C shim wraps
-//! what is `static inline`. Both compilers get the flags of `pkg-config --cflags libdpdk` verbatim, since
-//! `-include rte_config.h` and `-march` change what the headers mean.
+//! Binds the system's libdpdk: pkg-config says where it is, bindgen reads its headers, and a small C shim
+//! wraps what is `static inline`. Both compilers get the flags of `pkg-config --cflags libdpdk` verbatim,
+//! since `-include rte_config.h` and `-march` change what the headers mean.
 
 use std::{env, error::Error, path::PathBuf, process::Command};
 
@@ -84,7 +84,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// `pkg-config --cflags libdpdk` word by word; the pkg-config crate sorts flags and drops what it does not know.
+/// `pkg-config --cflags libdpdk` word by word; the pkg-config crate sorts flags and drops what it does not
+/// know.
 fn cflags() -> Result<Vec<String>, Box<dyn Error>> {
     let program = env::var("PKG_CONFIG").unwrap_or_else(|_| "pkg-config".into());
     let output = Command::new(program).args(["--cflags", "libdpdk"]).output()?;

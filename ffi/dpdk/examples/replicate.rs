@@ -1,13 +1,16 @@
 //! How fast the copy loop is: million copies per CPU-second of one thread, into net_null.
 //!
-//! `cargo run --release -p dpdk --example replicate [ROUNDS [hugepages]]`. With hugepages (128 MiB) it is what a node does;
-//! without, the TLB is what is measured. What is compared runs in turns, and the thread's CPU clock leaves
-//! neighbours out. `ONLY=copies` leaves the others out, `FRAMES=100` makes it short (for callgrind).
+//! `cargo run --release -p dpdk --example replicate [ROUNDS [hugepages]]`. With hugepages it takes 128 MiB of
+//! them. What is compared runs in turns, and the thread's CPU clock leaves neighbours out. `ONLY=copies`
+//! leaves the others out, `FRAMES=100` makes it short (for callgrind).
 
 // Its sizes are small.
 #![allow(clippy::cast_possible_truncation)]
 
-use dpdk::{BATCH, Body, Burst, Eal, EalConfig, Mbuf, Mempool, Port, PortConfig, RxQueue, TxBatch, TxQueue};
+use dpdk::{
+    BATCH, Body, Burst, Eal, EalConfig, MIN_DATA_ROOM, Mbuf, Mempool, Port, PortConfig, RxQueue, TxBatch,
+    TxQueue,
+};
 use std::{env, error::Error, hint::black_box, ptr};
 
 const MEMBERS: usize = 128;
@@ -43,6 +46,9 @@ impl Ring {
 
 struct Bench {
     ring: Ring,
+    /// Where frames are received; chains share these.
+    rx_pool: Mempool,
+    /// What copies, and the headers of chains, are made of: small, so that few pages hold many.
     pool: Mempool,
     raw_pool: *mut dpdk_sys::rte_mempool,
     port: u16,
@@ -95,21 +101,21 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 impl Bench {
     fn new(eal: &Eal) -> Result<Bench, Box<dyn Error>> {
-        let pool = Mempool::new(eal, "frames", 8191, 512, 2048)?;
+        let rx_pool = Mempool::new(eal, "received", 2047, 512, 2048)?;
+        let pool = Mempool::new(eal, "copies", 8191, 512, MIN_DATA_ROOM)?;
         let name = eal.attach(&"vdev:net_null0,no-rx=1".parse()?, 1)?;
         let port = Port::open(eal, &name)?;
         let config = PortConfig { chains: true, ..PortConfig::default() };
-        let queue = port.configure(&config, std::slice::from_ref(&pool))?.tx.pop().ok_or("no queue")?;
+        let queue = port.configure(&config, std::slice::from_ref(&rx_pool))?.tx.pop().ok_or("no queue")?;
         let word = |member: usize, i: usize| (member as u64) << 32 | i as u64;
         let templates = (0..MEMBERS).map(|member| std::array::from_fn(|i| word(member, i))).collect();
         let members =
             (0..MEMBERS).map(|member| u32::try_from(member * 37 % MEMBERS)).collect::<Result<_, _>>()?;
         // SAFETY: FFI; the EAL runs, and the name is a C string.
-        let raw_pool =
-            unsafe { dpdk_sys::rte_pktmbuf_pool_create(c"floor".as_ptr(), 8191, 512, 0, 2176, -1) };
+        let raw_pool = unsafe { dpdk_sys::rte_pktmbuf_pool_create(c"floor".as_ptr(), 8191, 512, 0, 384, -1) };
         let port = port.number();
-        let ring = Ring::new(eal, &pool)?;
-        Ok(Bench { ring, pool, raw_pool, port, queue, batch: TxBatch::new(), templates, members })
+        let ring = Ring::new(eal, &rx_pool)?;
+        Ok(Bench { ring, rx_pool, pool, raw_pool, port, queue, batch: TxBatch::new(), templates, members })
     }
 
     /// What no loop can be faster than: DPDK's own taking and freeing, on a pool of its own.
@@ -117,8 +123,8 @@ impl Bench {
     fn floor(&mut self, _len: usize) {
         let mut mbufs = [ptr::null_mut(); BATCH];
         for _ in (0..MEMBERS).step_by(BATCH) {
-            // SAFETY: FFI; the pool and the port live as long as the EAL, the array holds BATCH pointers, and this thread
-            // is the only one that uses the queue. net_null frees whatever it gets.
+            // SAFETY: FFI; the pool and the port live as long as the EAL, the array holds BATCH pointers, and
+            // this thread is the only one that uses the queue. net_null frees whatever it gets.
             unsafe {
                 assert_eq!(dpdk_sys::shim_mbuf_get_bulk(self.raw_pool, mbufs.as_mut_ptr(), BATCH as u32), 0);
                 let sent = dpdk_sys::shim_tx_burst(self.port, 0, mbufs.as_mut_ptr(), BATCH as u16);
@@ -161,7 +167,7 @@ impl Bench {
     #[inline(never)]
     fn chains(&mut self, len: usize) {
         let inner = [0x5a_u8; 1500];
-        let received = Mbuf::from_bytes(&self.pool, black_box(&inner[..len + 42]));
+        let received = Mbuf::from_bytes(&self.rx_pool, black_box(&inner[..len + 42]));
         let shared = received.and_then(|received| received.share(42..len + 42, MEMBERS as u16).ok());
         let Some(mut shared) = shared else { return };
         let words = black_box([0x11, 0x22, 0x33, 0x44, 0x55, 0x66]);
@@ -176,7 +182,8 @@ impl Bench {
     }
 }
 
-/// About what an encapsulation does: the member's template, the frame's words, and a checksum folded from both.
+/// About what an encapsulation does: the member's template, the frame's words, and a checksum folded from
+/// both.
 #[inline(always)]
 fn head(templates: &[[u64; 6]], members: &[u32], words: [u64; 6], copy: usize) -> [u64; 6] {
     let template = &templates[members[copy] as usize];

@@ -105,13 +105,13 @@ struct Probe {
     args: String,
 }
 
-/// af_packet's ring in each direction: frames of 2,048 bytes hold 1,518 with the kernel's header; 32 of them a block, 2,048
-/// in all, 4 MiB.
+/// af_packet's ring in each direction: frames of 2,048 bytes hold 1,518 with the kernel's header; 32 of them
+/// a block, 2,048 in all, 4 MiB.
 const AF_PACKET_RING: &str = "framesz=2048,blocksz=65536,framecnt=2048";
 
 impl Eal {
-    /// Attaches a device with `queues` queues in each direction, where that must be said beforehand (af_packet, af_xdp):
-    /// the name under which [`crate::Port::open`] finds it.
+    /// Attaches a device with `queues` queues in each direction, where that must be said beforehand
+    /// (af_packet, af_xdp): the name under which [`crate::Port::open`] finds it.
     pub fn attach(&self, device: &DeviceSpec, queues: u16) -> Result<String, AttachError> {
         look(device)?;
         let probe = self.probe(device, queues);
@@ -189,8 +189,8 @@ fn look(device: &DeviceSpec) -> Result<(), AttachError> {
     }
 }
 
-/// The kernel drivers that let a process have a PCI function: the generic ones, and those of NICs that are shared with
-/// the kernel.
+/// The kernel drivers that let a process have a PCI function: the generic ones, and those of NICs that are
+/// shared with the kernel.
 const PCI_DRIVERS: [&str; 6] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core", "mana"];
 
 fn look_at_pci(device: &DeviceSpec, address: &str) -> Result<(), AttachError> {

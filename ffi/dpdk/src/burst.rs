@@ -46,7 +46,8 @@ impl Burst {
     #[inline]
     pub fn get(&self, index: usize) -> Option<&Mbuf> {
         let slot = self.slots[..self.len].get(index)?;
-        // SAFETY: reads the slot as what it is: Option<Mbuf> is a pointer that may be null, and the burst owns it.
+        // SAFETY: reads the slot as what it is: Option<Mbuf> is a pointer that may be null, and the burst
+        // owns it.
         unsafe { &*ptr::from_ref(slot).cast::<Option<Mbuf>>() }.as_ref()
     }
 
@@ -77,12 +78,13 @@ impl Burst {
         }
         let count = c_uint::try_from(self.len).unwrap_or_default();
         self.len = 0;
-        // SAFETY: FFI; the slots hold mbufs that the burst owned until `len` was set to 0, or null, which is skipped.
+        // SAFETY: FFI; the slots hold mbufs that the burst owned until `len` was set to 0, or null, which is
+        // skipped.
         unsafe { dpdk_sys::rte_pktmbuf_free_bulk(self.slots.as_mut_ptr(), count) };
     }
 
-    /// Empties the burst, lets `receive` fill it (it gets the slots and their number, and returns how many it set),
-    /// and prefetches what came.
+    /// Empties the burst, lets `receive` fill it (it gets the slots and their number, and returns how many it
+    /// set), and prefetches what came.
     ///
     /// # Safety
     /// `receive` hands over an mbuf of its own in each slot that it counts.

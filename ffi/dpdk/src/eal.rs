@@ -18,7 +18,8 @@ use std::{
 pub struct EalConfig {
     /// Memory to reserve at start, in MiB. All mbufs come out of it.
     pub memory_mb: u32,
-    /// Take the memory from hugepages; else from ordinary pages, which suits virtual devices and small pools only.
+    /// Take the memory from hugepages; else from ordinary pages, which suits virtual devices and small pools
+    /// only.
     pub hugepages: bool,
     /// The core that DPDK counts as its own main core. Nothing runs on it: workers are threads of the caller.
     pub main_core: u32,
@@ -41,8 +42,8 @@ impl Default for EalConfig {
 }
 
 impl EalConfig {
-    /// The command line that the EAL would have got. It keeps its log to errors, opens no telemetry socket, and leaves
-    /// PCI devices alone until one is attached.
+    /// The command line that the EAL would have got. It keeps its log to errors, opens no telemetry socket,
+    /// and leaves PCI devices alone until one is attached.
     fn argv(&self) -> Vec<String> {
         let mut argv: Vec<String> =
             vec!["bcast".into(), "--no-telemetry".into(), "--log-level=*:error".into()];
@@ -53,6 +54,12 @@ impl EalConfig {
             argv.push("--in-memory".into());
         } else {
             argv.extend(["--no-huge".into(), "--no-shconf".into()]);
+        }
+        // DPDK would take every PCI device that is bound to vfio-pci, also those meant for others, unless
+        // some are named. The root of the bus names none.
+        let chosen = ["-a", "--allow", "-b", "--block", "--no-pci"];
+        if !self.args.iter().any(|arg| chosen.iter().any(|option| arg.starts_with(option))) {
+            argv.push("--allow=0000:00:00.0".into());
         }
         argv.extend(self.args.iter().cloned());
         argv
@@ -95,8 +102,9 @@ pub fn version() -> &'static str {
     unsafe { CStr::from_ptr(dpdk_sys::rte_version()) }.to_str().unwrap_or("DPDK")
 }
 
-/// The running EAL. A handle: clones are the same one, and pools, ports and registrations hold one each. When the last
-/// is gone DPDK is cleaned up, unless mbufs are still out: then all its memory stays as it is until the process ends.
+/// The running EAL. A handle: clones are the same one, and pools, ports and registrations hold one each. When
+/// the last is gone DPDK is cleaned up, unless mbufs are still out: then all its memory stays as it is until
+/// the process ends.
 #[derive(Clone)]
 pub struct Eal(pub(crate) Arc<Environment>);
 
@@ -113,15 +121,15 @@ pub(crate) struct Environment {
 #[derive(Clone, Copy)]
 pub(crate) struct PoolPointer(pub(crate) NonNull<dpdk_sys::rte_mempool>);
 
-// SAFETY: the compiler cannot know that a mempool is made to be shared: its functions may be called from any thread,
-// and each thread that is registered uses a cache of its own.
+// SAFETY: the compiler cannot know that a mempool is made to be shared: its functions may be called from any
+// thread, and each thread that is registered uses a cache of its own.
 unsafe impl Send for PoolPointer {}
 // SAFETY: as above.
 unsafe impl Sync for PoolPointer {}
 
 impl Eal {
-    /// Starts DPDK. That happens on a thread made for it, since `rte_eal_init` pins its caller to a core: the calling
-    /// thread keeps its affinity.
+    /// Starts DPDK. That happens on a thread made for it, since `rte_eal_init` pins its caller to a core: the
+    /// calling thread keeps its affinity.
     pub fn init(config: &EalConfig) -> Result<Eal, EalError> {
         static STARTED: AtomicBool = AtomicBool::new(false);
         let words = config
@@ -145,8 +153,9 @@ impl Eal {
         }
     }
 
-    /// Gives the calling thread a number of DPDK's, and with it a cache in every pool: without one, each access to a
-    /// pool goes to its shared ring. Workers do this first of all. An error where the thread has one already.
+    /// Gives the calling thread a number of DPDK's, and with it a cache in every pool: without one, each
+    /// access to a pool goes to its shared ring. Workers do this first of all. An error where the thread has
+    /// one already.
     pub fn register_thread(&self) -> Result<ThreadRegistration, EalError> {
         // SAFETY: FFI; reads a thread-local variable.
         if unsafe { dpdk_sys::shim_thread_is_registered() } != 0 {
@@ -192,17 +201,17 @@ impl Environment {
 
 impl Drop for Environment {
     fn drop(&mut self) {
-        // No handle is left, so no registered thread, port or pool handle either: mbufs can still be freed, by threads
-        // without a cache, but not taken. A pool that is complete now stays complete.
+        // No handle is left, so no registered thread, port or pool handle either: mbufs can still be freed,
+        // by threads without a cache, but not taken. A pool that is complete now stays complete.
         // SAFETY: FFI; pools are never freed but by the cleanup below.
         let out = self
             .pools()
             .iter()
             .any(|pool| unsafe { dpdk_sys::rte_mempool_in_use_count(pool.0.as_ptr()) } > 0);
         if !out {
-            // SAFETY: FFI; the EAL runs, and nobody is left who could use what this unmaps. A free that is just
-            // returning has written its last: without a cache that is the tail index of the pool's ring, which is what
-            // made the pool complete.
+            // SAFETY: FFI; the EAL runs, and nobody is left who could use what this unmaps. A free that is
+            // just returning has written its last: without a cache that is the tail index of the pool's ring,
+            // which is what made the pool complete.
             unsafe { dpdk_sys::rte_eal_cleanup() };
         }
     }
@@ -248,5 +257,38 @@ fn advice(config: &EalConfig, errno: Errno) -> &'static str {
             "are enough hugepages free (/proc/sys/vm/nr_hugepages, 2 MiB each)? Without any, set hugepages = false"
         }
         (_, false) => "is memory_mb free?",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_says_what_the_configuration_does() {
+        let config =
+            EalConfig { memory_mb: 64, main_core: 1, file_prefix: "node".into(), ..EalConfig::default() };
+        let common = [
+            "bcast",
+            "--no-telemetry",
+            "--log-level=*:error",
+            "--file-prefix=node",
+            "--lcores=1",
+            "-m",
+            "64",
+        ];
+        let none = "--allow=0000:00:00.0";
+        for (hugepages, args, rest) in [
+            (true, &[][..], &["--in-memory", none][..]),
+            (false, &[], &["--no-huge", "--no-shconf", none]),
+            (true, &["--log-level=debug"], &["--in-memory", none, "--log-level=debug"]),
+            (true, &["-a", "0000:3b:00.0"], &["--in-memory", "-a", "0000:3b:00.0"]),
+            (true, &["--block=0000:3b:00.0"], &["--in-memory", "--block=0000:3b:00.0"]),
+            (false, &["--no-pci"], &["--no-huge", "--no-shconf", "--no-pci"]),
+        ] {
+            let args = args.iter().map(|&arg| arg.into()).collect();
+            let argv = EalConfig { hugepages, args, ..config.clone() }.argv();
+            assert_eq!(argv, [&common[..], rest].concat());
+        }
     }
 }

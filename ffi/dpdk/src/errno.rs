@@ -26,8 +26,8 @@ impl Errno {
 
 impl fmt::Display for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: FFI; returns a NUL-terminated string, static or of the calling thread, that stays as it is until
-        // this thread's next call: it is copied out before that.
+        // SAFETY: FFI; returns a NUL-terminated string, static or of the calling thread, that stays as it is
+        // until this thread's next call: it is copied out before that.
         let words = unsafe { CStr::from_ptr(dpdk_sys::rte_strerror(self.0)) };
         write!(f, "{} (errno {})", words.to_string_lossy(), self.0)
     }

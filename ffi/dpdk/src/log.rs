@@ -16,8 +16,8 @@ pub(crate) struct Capture {
 impl Capture {
     pub(crate) fn begin() -> Self {
         let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        // SAFETY: FFI; may be called before the EAL starts, and by one thread at a time, which the lock ensures.
-        // Should it fail the log goes where it went before.
+        // SAFETY: FFI; may be called before the EAL starts, and by one thread at a time, which the lock
+        // ensures. Should it fail the log goes where it went before.
         unsafe { dpdk_sys::shim_log_capture_begin() };
         Capture { _turn: turn }
     }
@@ -41,7 +41,8 @@ impl Drop for Capture {
 }
 
 fn take() -> String {
-    // SAFETY: FFI; called by the holder of the lock. It returns null or a C string that is ours to free, once.
+    // SAFETY: FFI; called by the holder of the lock. It returns null or a C string that is ours to free,
+    // once.
     unsafe {
         let text = dpdk_sys::shim_log_capture_end();
         if text.is_null() {

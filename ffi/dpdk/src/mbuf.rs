@@ -10,8 +10,8 @@ use std::{mem, ptr::NonNull, slice};
 #[repr(transparent)]
 pub struct Mbuf(NonNull<rte_mbuf>);
 
-// SAFETY: the pointer hides that an Mbuf is the only way to what it points to, and a pool takes mbufs back from any
-// thread.
+// SAFETY: the pointer hides that an Mbuf is the only way to what it points to, and a pool takes mbufs back
+// from any thread.
 unsafe impl Send for Mbuf {}
 // SAFETY: a shared Mbuf can only be read.
 unsafe impl Sync for Mbuf {}
@@ -46,7 +46,8 @@ impl Mbuf {
     }
 
     fn fields(&self) -> &rte_mbuf {
-        // SAFETY: the overlay's layout is checked at compile time, and no one else writes the fields of an owned mbuf.
+        // SAFETY: the overlay's layout is checked at compile time, and no one else writes the fields of an
+        // owned mbuf.
         unsafe { self.0.as_ref() }
     }
 
@@ -58,8 +59,9 @@ impl Mbuf {
     /// The bytes of the first segment.
     pub fn data(&self) -> &[u8] {
         let mbuf = self.fields();
-        // SAFETY: the fields are raw pointers and lengths of C; all functions that change them, here and in drivers,
-        // keep data_off + data_len within the buffer, which is initialised memory and the mbuf's own.
+        // SAFETY: the fields are raw pointers and lengths of C; all functions that change them, here and in
+        // drivers, keep data_off + data_len within the buffer, which is initialised memory and the mbuf's
+        // own.
         unsafe {
             let start = mbuf.buf_addr.cast::<u8>().add(usize::from(mbuf.data_off));
             slice::from_raw_parts(start, usize::from(mbuf.data_len))
@@ -117,7 +119,8 @@ impl Mbuf {
         }
     }
 
-    /// Drops `count` bytes at the end. False, and nothing done, where there are fewer or there are more segments.
+    /// Drops `count` bytes at the end. False, and nothing done, where there are fewer or there are more
+    /// segments.
     #[must_use]
     pub fn trim(&mut self, count: usize) -> bool {
         let mbuf = self.fields_mut();
@@ -131,8 +134,8 @@ impl Mbuf {
         }
     }
 
-    /// Adds `count` bytes at the end, of whatever was there before, and returns them. `None`, and nothing done, where
-    /// they do not fit or there are more segments.
+    /// Adds `count` bytes at the end, of whatever was there before, and returns them. `None`, and nothing
+    /// done, where they do not fit or there are more segments.
     pub fn append(&mut self, count: usize) -> Option<&mut [u8]> {
         let mbuf = self.fields_mut();
         let count = u16::try_from(count).ok()?;

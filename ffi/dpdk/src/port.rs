@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-/// Drivers that transmit chains correctly without saying so. Not advertised means not promised: for benchmarks and files.
+/// Drivers that transmit chains correctly without saying so. Not advertised means not promised: for
+/// benchmarks and files.
 const CHAINS_BY_NAME: [&str; 2] = ["net_null", "net_pcap"];
 
 /// Drivers whose transmit function is done with a frame when it returns: nothing waits in a ring of theirs.
@@ -70,7 +71,8 @@ pub struct Capabilities {
     pub multi_segs: bool,
     /// It is known, by its name, to transmit chains without advertising it.
     pub chains_by_name: bool,
-    /// It advertises a faster way to free mbufs of one pool with one reference. Not used: copies and chains mix.
+    /// It advertises a faster way to free mbufs of one pool with one reference. Not used: copies and chains
+    /// mix.
     pub fast_free: bool,
     /// A frame is out when it is accepted: no ring of the driver's holds it.
     pub synchronous_tx: bool,
@@ -211,8 +213,9 @@ pub struct Queues {
     pub tx: Vec<TxQueue>,
 }
 
-/// A port: for the control thread, while workers have its queues. It stops, closes and is detached when it and the last of
-/// its queues are gone. (af_xdp of DPDK 22.11 keeps some 2,000 mbufs then, those that it had given the kernel to fill.)
+/// A port: for the control thread, while workers have its queues. It stops, closes and is detached when it
+/// and the last of its queues are gone. (af_xdp of DPDK 22.11 keeps some 2,000 mbufs then, those that it had
+/// given the kernel to fill.)
 pub struct Port {
     open: Arc<OpenPort>,
     capabilities: Capabilities,
@@ -331,8 +334,8 @@ impl Port {
         // SAFETY: FFI; returns a number.
         let socket = u32::try_from(unsafe { sys::rte_eth_dev_socket_id(number) }).unwrap_or(0);
         for (queue, pool) in (0..).zip(pools) {
-            // SAFETY: FFI; the port is configured and stopped, a null config is the driver's default, and the pool
-            // stays as long as the EAL does, which the open port holds.
+            // SAFETY: FFI; the port is configured and stopped, a null config is the driver's default, and the
+            // pool stays as long as the EAL does, which the open port holds.
             self.open.run("set a receive queue up", || unsafe {
                 sys::rte_eth_rx_queue_setup(number, queue, rx_desc, socket, ptr::null(), pool.as_ptr())
             })?;
@@ -374,8 +377,8 @@ impl Port {
         Ok(Link { up: link.up != 0, speed_mbps: known.then_some(link.speed_mbps) })
     }
 
-    /// How long an accepted frame may wait in a full ring of `descriptors` until it is out: zero where the driver
-    /// is synchronous. A link that is down, or that flow control stops, holds it longer.
+    /// How long an accepted frame may wait in a full ring of `descriptors` until it is out: zero where the
+    /// driver is synchronous. A link that is down, or that flow control stops, holds it longer.
     pub fn drain_time(&self, config: &PortConfig) -> Duration {
         if self.capabilities.synchronous_tx {
             return Duration::ZERO;
@@ -486,8 +489,8 @@ impl OpenPort {
 
 impl Drop for OpenPort {
     fn drop(&mut self) {
-        // SAFETY: FFI; neither the port nor any queue of it is left to use it. Stopping a port that was not started does
-        // nothing; closing frees the mbufs in its rings.
+        // SAFETY: FFI; neither the port nor any queue of it is left to use it. Stopping a port that was not
+        // started does nothing; closing frees the mbufs in its rings.
         unsafe {
             sys::rte_eth_dev_stop(self.number);
             sys::rte_eth_dev_close(self.number);

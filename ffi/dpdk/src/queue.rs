@@ -16,8 +16,9 @@ impl RxQueue {
     #[inline]
     pub fn receive(&mut self, burst: &mut Burst) -> usize {
         let (port, queue) = (self.port.number, self.queue);
-        // SAFETY: FFI; the port is started (queues are only made by `configure`, and the port stops after the last of
-        // them is gone), `&mut self` makes this the queue's only user, and the driver hands its mbufs over.
+        // SAFETY: FFI; the port is started (queues are only made by `configure`, and the port stops after the
+        // last of them is gone), `&mut self` makes this the queue's only user, and the driver hands its mbufs
+        // over.
         unsafe { burst.refill(|slots, count| dpdk_sys::shim_rx_burst(port, queue, slots, count)) }
     }
 
@@ -37,7 +38,8 @@ pub struct TxQueue {
 }
 
 impl TxQueue {
-    /// Offers the whole batch to the driver: how many it accepted. The rest, if any, stays in the batch, in order.
+    /// Offers the whole batch to the driver: how many it accepted. The rest, if any, stays in the batch, in
+    /// order.
     ///
     /// A batch with chains is not offered to a driver that would not understand them: nothing is accepted.
     #[inline]
@@ -46,8 +48,9 @@ impl TxQueue {
             return 0;
         }
         let (port, queue) = (self.port.number, self.queue);
-        // SAFETY: FFI; the port is started and `&mut self` makes this the queue's only user, as in `receive`. The
-        // driver takes over the mbufs that it counts, which are the first ones, and leaves the others alone.
+        // SAFETY: FFI; the port is started and `&mut self` makes this the queue's only user, as in `receive`.
+        // The driver takes over the mbufs that it counts, which are the first ones, and leaves the others
+        // alone.
         unsafe { batch.hand_over(|mbufs, count| dpdk_sys::shim_tx_burst(port, queue, mbufs, count)) }
     }
 

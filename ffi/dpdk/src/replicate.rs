@@ -1,4 +1,5 @@
-//! The innermost loop: one frame, many copies. Written for the instruction count; read the crate's page first.
+//! The innermost loop: one frame, many copies. Written for the instruction count; read the crate's page
+//! first.
 
 use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
 use dpdk_sys::rte_mbuf;
@@ -19,8 +20,8 @@ const LINE: usize = 64;
 /// Vectors in a line.
 const LANES: usize = LINE / size_of::<Vector>();
 
-/// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line of
-/// its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
+/// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line
+/// of its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
 const BODY_OFFSET: usize = 2 * LINE;
 
 /// Where a copy's first byte is in its buffer.
@@ -80,16 +81,16 @@ impl Body {
 
     #[inline(always)]
     fn vector(&self, line: usize, lane: usize) -> Vector {
-        // SAFETY: the vectors are the bytes, all of which any Vector may hold, and are as aligned as the body is;
-        // the index is checked.
+        // SAFETY: the vectors are the bytes, all of which any Vector may hold, and are as aligned as the body
+        // is; the index is checked.
         unsafe {
             mem::transmute::<&[u8; MAX_BODY], &[[Vector; LANES]; MAX_BODY / LINE]>(&self.bytes)[line][lane]
         }
     }
 }
 
-/// 16 bytes that are stored at once, and to an address that they divide. Plain structs would be taken apart by
-/// the compiler into a store for each field.
+/// 16 bytes that are stored at once, and to an address that they divide. Plain structs would be taken apart
+/// by the compiler into a store for each field.
 #[cfg(target_arch = "x86_64")]
 type Vector = std::arch::x86_64::__m128i;
 #[cfg(not(target_arch = "x86_64"))]
@@ -185,7 +186,8 @@ impl TxBatch {
     /// The first segment of each mbuf in it, in order: a copy's outer header, or all of a frame.
     pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
         self.mbufs.iter().take(usize::from(self.len)).map(|slot| {
-            // SAFETY: the batch owns its first `len` mbufs; Mbuf is such a pointer, and the borrow is the batch's.
+            // SAFETY: the batch owns its first `len` mbufs; Mbuf is such a pointer, and the borrow is the
+            // batch's.
             unsafe { &*ptr::from_ref(slot).cast::<Mbuf>() }.data()
         })
     }
@@ -199,8 +201,8 @@ impl TxBatch {
         usize::from(count)
     }
 
-    /// Lets `transmit` take mbufs over (it gets them and their number, and returns how many of the first it took), and moves
-    /// the rest to the front.
+    /// Lets `transmit` take mbufs over (it gets them and their number, and returns how many of the first it
+    /// took), and moves the rest to the front.
     ///
     /// # Safety
     /// `transmit` owns the mbufs that it counts, and leaves the others as they were.
@@ -218,9 +220,9 @@ impl TxBatch {
         usize::from(accepted)
     }
 
-    /// Adds `count` copies of `body`, each behind an outer header of its own. `head` gives copy `i`'s header as the 48
-    /// bytes before the payload, of which the first six are of no meaning. False, and nothing added, if the
-    /// pool has not that many mbufs left, or the batch has no room for them.
+    /// Adds `count` copies of `body`, each behind an outer header of its own. `head` gives copy `i`'s header
+    /// as the 48 bytes before the payload, of which the first six are of no meaning. False, and nothing
+    /// added, if the pool has not that many mbufs left, or the batch has no room for them.
     #[inline(always)]
     pub fn copies(
         &mut self,
@@ -252,7 +254,8 @@ impl TxBatch {
         let lines: [[Vector; LANES]; LINES] =
             array::from_fn(|line| array::from_fn(|lane| body.vector(line, lane)));
         self.fill(pool, count, |index, mbuf| {
-            // SAFETY: `fill` hands over a fresh mbuf of a plain pool, whose buffer holds BODY_OFFSET + MAX_BODY bytes.
+            // SAFETY: `fill` hands over a fresh mbuf of a plain pool, whose buffer holds BODY_OFFSET +
+            // MAX_BODY bytes.
             unsafe {
                 let buffer = write_header(mbuf, fields, head(index));
                 let to = buffer.add(BODY_OFFSET).cast::<Vector>();
@@ -263,9 +266,9 @@ impl TxBatch {
         })
     }
 
-    /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and `payload`, shared by
-    /// all. False, and nothing added, if the pool has not that many mbufs left, the batch has no room for them, or
-    /// fewer references are left in `payload`.
+    /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and
+    /// `payload`, shared by all. False, and nothing added, if the pool has not that many mbufs left, the
+    /// batch has no room for them, or fewer references are left in `payload`.
     #[inline(always)]
     pub fn chains(
         &mut self,
@@ -348,8 +351,8 @@ impl Fields {
 /// The mbuf is the caller's alone, fresh from a plain pool: its buffer follows the struct, on a cache line.
 #[inline(always)]
 unsafe fn write_header(mbuf: *mut rte_mbuf, fields: Fields, head: [u64; 6]) -> *mut u8 {
-    // SAFETY: raw stores, two for ten fields; both are aligned and inside the struct, as asserted above. The head's 48 bytes
-    // are inside the buffer, whose address is known without a load.
+    // SAFETY: raw stores, two for ten fields; both are aligned and inside the struct, as asserted above. The
+    // head's 48 bytes are inside the buffer, whose address is known without a load.
     unsafe {
         let start = mbuf.cast::<u8>();
         start.add(REARM_AT).cast::<Vector>().write(fields.rearm);

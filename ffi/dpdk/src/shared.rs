@@ -8,8 +8,9 @@ use std::{
     sync::atomic::{AtomicU16, Ordering},
 };
 
-/// A received mbuf, stripped to its payload, with references for so many chains. From here on its bytes and its
-/// place do not change any more, whoever holds it. Dropping it gives back the references that no chain took.
+/// A received mbuf, stripped to its payload, with references for so many chains. From here on its bytes and
+/// its place do not change any more, whoever holds it. Dropping it gives back the references that no chain
+/// took.
 pub struct SharedPayload {
     segment: NonNull<rte_mbuf>,
     /// Not taken yet. While it is above zero the segment is ours to read; at zero it may be gone.
@@ -21,8 +22,9 @@ pub struct SharedPayload {
 unsafe impl Send for SharedPayload {}
 
 impl Mbuf {
-    /// Narrows the mbuf to `range` of its data and shares it among up to `references` chains. The mbuf comes back
-    /// unchanged if `references` is 0, the range is not within its data, or it has more than one segment.
+    /// Narrows the mbuf to `range` of its data and shares it among up to `references` chains. The mbuf comes
+    /// back unchanged if `references` is 0, the range is not within its data, or it has more than one
+    /// segment.
     pub fn share(mut self, range: Range<usize>, references: u16) -> Result<SharedPayload, Mbuf> {
         let inside = range.start <= range.end && range.end <= self.len();
         if !inside || !self.is_contiguous() || references == 0 {
@@ -34,7 +36,8 @@ impl Mbuf {
         let len = u16::try_from(self.len()).unwrap_or(u16::MAX);
         let segment = self.into_raw();
         let payload = SharedPayload { segment, references, len };
-        // Nobody else has the mbuf yet; handing a chain to another thread orders this before what that thread does.
+        // Nobody else has the mbuf yet; handing a chain to another thread orders this before what that thread
+        // does.
         payload.counter().store(references, Ordering::Relaxed);
         Ok(payload)
     }
@@ -67,8 +70,9 @@ impl SharedPayload {
     }
 
     fn counter(&self) -> &AtomicU16 {
-        // SAFETY: the segment lives while references are left, which both callers see to, and shared reference
-        // counts are only accessed atomically: by drivers through rte_mbuf_refcnt_update, here through this.
+        // SAFETY: the segment lives while references are left, which both callers see to, and shared
+        // reference counts are only accessed atomically: by drivers through rte_mbuf_refcnt_update, here
+        // through this.
         unsafe { AtomicU16::from_ptr(&raw mut (*self.segment.as_ptr()).refcnt) }
     }
 }
@@ -78,13 +82,14 @@ impl Drop for SharedPayload {
         if self.references == 0 {
             return;
         }
-        // Release: what was read of the payload happens before the last holder frees it. Acquire: if that is us,
-        // after what the others read.
+        // Release: what was read of the payload happens before the last holder frees it. Acquire: if that is
+        // us, after what the others read.
         if self.counter().fetch_sub(self.references, Ordering::AcqRel) != self.references {
             return;
         }
         self.counter().store(1, Ordering::Relaxed);
-        // SAFETY: all references are back, so the segment is ours alone; it is freed as one with reference count 1.
+        // SAFETY: all references are back, so the segment is ours alone; it is freed as one with reference
+        // count 1.
         unsafe { dpdk_sys::shim_mbuf_free(self.segment.as_ptr()) }
     }
 }

@@ -1,5 +1,5 @@
-//! Ports that the kernel is behind: af_packet, af_xdp and tap. Each test has a network namespace of its own, which
-//! goes with the test's process.
+//! Ports that the kernel is behind: af_packet, af_xdp and tap. Each test has a network namespace of its own,
+//! which goes with the test's process.
 // Clippy knows tests, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
@@ -13,8 +13,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Moves this thread, and what it starts from here on, to a new network namespace with two interfaces, `left` and `right`, that
-/// are each other's peer.
+/// Moves this thread, and what it starts from here on, to a new network namespace with two interfaces, `left`
+/// and `right`, that are each other's peer.
 fn veth_pair() {
     // SAFETY: FFI without pointers; it changes this thread's namespaces, which no other thread depends on.
     let code = unsafe { libc::unshare(libc::CLONE_NEWNET) };
@@ -34,7 +34,8 @@ fn ip(words: &str) {
     assert!(status.success(), "ip {words}");
 }
 
-/// Receives the frames that start with [`header`]'s first bytes until there are `count`; the kernel may send others.
+/// Receives the frames that start with [`header`]'s first bytes until there are `count`; the kernel may send
+/// others.
 fn receive_own(queue: &mut RxQueue, count: usize) -> Vec<Vec<u8>> {
     let (mut burst, mut frames) = (Burst::new(), Vec::new());
     let deadline = Instant::now() + Duration::from_secs(10);
@@ -48,7 +49,8 @@ fn receive_own(queue: &mut RxQueue, count: usize) -> Vec<Vec<u8>> {
     frames
 }
 
-/// As [`common::head`], but an Ethernet header that a kernel lets pass: to all, from a local address, of a local type.
+/// As [`common::head`], but an Ethernet header that a kernel lets pass: to all, from a local address, of a
+/// local type.
 fn ethernet_head(copy: usize) -> [u64; 6] {
     let mut bytes = [0; 48];
     bytes[6..].copy_from_slice(&ethernet_header(copy));
@@ -61,8 +63,8 @@ fn ethernet_header(copy: usize) -> [u8; 42] {
     header
 }
 
-/// Sends copies, and chains where they are taken, from one port, and sees them arrive at the other. The copies are
-/// made of `made_of`, which need not be the sending port's pool.
+/// Sends copies, and chains where they are taken, from one port, and sees them arrive at the other. The
+/// copies are made of `made_of`, which need not be the sending port's pool.
 fn frames_pass(eal: &Eal, from: (&str, &Mempool), to: (&str, &Mempool), made_of: &Mempool, chains: bool) {
     let config = PortConfig { chains, ..PortConfig::default() };
     let (_port, mut sender) = start(eal, from.1, from.0, &config);
@@ -121,7 +123,8 @@ fn eal_for_af_xdp() -> Eal {
     Eal::init(&EalConfig { memory_mb: 128, hugepages: false, ..EalConfig::default() }).unwrap()
 }
 
-/// The driver never gives back what it lent to the kernel, so each of its ports has a pool of its own in these tests.
+/// The driver never gives back what it lent to the kernel, so each of its ports has a pool of its own in
+/// these tests.
 fn big_pool(eal: &Eal, name: &str) -> Mempool {
     Mempool::new(eal, name, 8191, 64, 2048).unwrap()
 }

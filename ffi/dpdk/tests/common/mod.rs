@@ -24,7 +24,8 @@ pub fn start(eal: &Eal, pool: &Mempool, device: &str, config: &PortConfig) -> (P
     (port, queues)
 }
 
-/// A header that tells the copies apart: the six bytes ahead of the frame, then 42 bytes of `copy`, counting up.
+/// A header that tells the copies apart: the six bytes ahead of the frame, then 42 bytes of `copy`, counting
+/// up.
 pub fn head(copy: usize) -> [u64; 6] {
     let mut bytes = [0xee_u8; 48];
     bytes[6..].copy_from_slice(&header(copy));
@@ -79,7 +80,8 @@ pub fn read_pcap(path: &Path) -> Vec<Vec<u8>> {
     frames
 }
 
-/// Checks that every mbuf of a pool at rest is back, and back once: taken all together they are as many, and all different.
+/// Checks that every mbuf of a pool at rest is back, and back once: taken all together they are as many, and
+/// all different.
 pub fn is_whole(pool: &Mempool) {
     assert_eq!(pool.in_use(), 0);
     let all: Vec<dpdk::Mbuf> = std::iter::from_fn(|| dpdk::Mbuf::alloc(pool)).collect();
