@@ -48,3 +48,21 @@ impl Drop for Claim {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_staged_is_bounded_over_all_requests_and_given_back_with_each() {
+        let budget = Arc::new(Budget::default());
+        let message = CommitRequest { changes: vec![Default::default(); 10_000], ..Default::default() };
+        let mut first = Claim::new(&budget);
+        while first.add(&message).is_ok() {}
+        assert!(first.bytes > STAGED_BYTES && first.bytes < STAGED_BYTES + (1 << 20));
+        assert!(matches!(Claim::new(&budget).add(&message), Err(Refusal::Staged)));
+        drop(first);
+        assert!(Claim::new(&budget).add(&message).is_ok());
+        assert_eq!(budget.used.load(Ordering::Relaxed), 0);
+    }
+}

@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// The sending end.
 pub(crate) struct Feed<T> {
     messages: mpsc::Sender<T>,
+    patience: Duration,
     end: Arc<OnceLock<Status>>,
 }
 
@@ -31,9 +32,16 @@ pub(crate) struct Fed<T> {
 
 /// Both ends of a stream.
 pub(crate) fn feed<T>() -> (Feed<T>, Fed<T>) {
+    patient_feed(PATIENCE)
+}
+
+fn patient_feed<T>(patience: Duration) -> (Feed<T>, Fed<T>) {
     let (sender, receiver) = mpsc::channel(WAITING);
     let end = Arc::new(OnceLock::new());
-    (Feed { messages: sender, end: Arc::clone(&end) }, Fed { messages: receiver, end, ended: false })
+    (
+        Feed { messages: sender, patience, end: Arc::clone(&end) },
+        Fed { messages: receiver, end, ended: false },
+    )
 }
 
 /// The stream is over: the client is gone, or too slow.
@@ -42,11 +50,11 @@ pub(crate) struct Over;
 impl<T> Feed<T> {
     /// Sends a message, waiting for the client at most [`PATIENCE`].
     pub async fn send(&self, message: T) -> Result<(), Over> {
-        match self.messages.send_timeout(message, PATIENCE).await {
+        match self.messages.send_timeout(message, self.patience).await {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(Over),
             Err(mpsc::error::SendTimeoutError::Timeout(_)) => {
-                self.end(Refusal::Slow(PATIENCE.as_secs()));
+                self.end(Refusal::Slow(self.patience.as_secs()));
                 Err(Over)
             }
         }
@@ -74,5 +82,29 @@ impl<T> Stream for Fed<T> {
             }
             other => other.map(|message| message.map(Ok)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_dropped_and_reads_why_after_what_waited() {
+        let (feed, mut fed) = patient_feed(Duration::from_millis(1));
+        for n in 0..WAITING {
+            assert!(feed.send(n).await.is_ok());
+        }
+        assert!(feed.send(WAITING).await.is_err());
+        drop(feed);
+        for n in 0..WAITING {
+            assert_eq!(fed.next().await.unwrap().unwrap(), n);
+        }
+        let status = fed.next().await.unwrap().unwrap_err();
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+        assert!(status.message().contains("open the stream anew"), "{status}");
+        assert!(fed.next().await.is_none());
     }
 }

@@ -65,7 +65,7 @@ fn a_change_that_cannot_be_made_is_refused_by_its_position_and_changes_nothing()
             "change 2: TEP 198.18.0.1 is a member of 1 domains",
         ),
         (vec![add_named(2, "hv1")], Refusal::NameTaken, "change 1: the name hv1 is TEP 198.18.0.1's"),
-        (vec![add(3), own], Refusal::Invalid, "change 2: TEP 198.18.255.254 is this node's own address"),
+        (vec![add(3), own], Refusal::Invalid, "change 2: TEP 198.19.255.254 is this node's own address"),
     ] {
         let (kind, text) = rig.try_commit(Batch::new(changes.clone())).unwrap_err();
         assert_eq!(kind, refusal, "{changes:?}: {text}");

@@ -156,6 +156,34 @@ fn messages_over_the_limits_are_refused_and_the_connection_lives_on() {
 }
 
 #[test]
+fn members_and_teps_beyond_the_limits_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let mut client = rig.client();
+    let mut apply = |changes| rig.run(client.commit_all(Batch::new(changes))).map_err(refused);
+    // 65,536 is one more than u16 can name: the last one has an address of its own.
+    let last = bcast_domain::Tep::new([192, 0, 2, 1].into()).unwrap();
+    let last = || vec![Change::TepAdd { address: last, name: None }];
+    apply((0..=u16::MAX).map(add).collect()).unwrap();
+    let (kind, text) = apply(last()).unwrap_err();
+    assert_eq!(kind, Refusal::Limit);
+    assert!(text.contains("TEP 192.0.2.1 would be one more than the 65536 that a node holds"), "{text}");
+    let most: Vec<u16> = (0..16_384).collect();
+    apply(vec![set(1, &most)]).unwrap();
+    let (kind, text) = apply(vec![join(1, &[20_000])]).unwrap_err();
+    assert_eq!(kind, Refusal::Limit);
+    assert!(text.contains("change 1: domain 1 would have 16385 members; at most 16384"), "{text}");
+    let more: Vec<u16> = (0..16_385).collect();
+    let (_, text) = apply(vec![set(2, &more)]).unwrap_err();
+    assert!(text.contains("16385 TEPs in one change of domain 2"), "{text}");
+    assert_eq!(rig.server().counts().members, 16_384);
+    // One that is gone makes room, once no worker can meet its index.
+    apply(vec![remove(60_000, false)]).unwrap();
+    while apply(last()).is_err() {}
+    assert_eq!(rig.server().counts().teps, 65_536);
+}
+
+#[test]
 fn entries_that_are_wrong_by_themselves_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());

@@ -21,7 +21,7 @@ use tokio::runtime::{Handle, Runtime};
 pub type Array = Vec<Option<Tep>>;
 
 /// The node's own address in all tests.
-pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
+pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 
 /// A data plane that publishes the TEP array, and counts what a test tells it to.
 pub struct TestNode {
