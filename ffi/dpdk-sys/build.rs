@@ -2,7 +2,12 @@
 //! wraps what is `static inline`. Both compilers get the flags of `pkg-config --cflags libdpdk` verbatim,
 //! since `-include rte_config.h` and `-march` change what the headers mean.
 
-use std::{env, error::Error, path::PathBuf, process::Command};
+use std::{
+    env,
+    error::Error,
+    path::PathBuf,
+    process::{self, Command},
+};
 
 /// The libraries whose symbols are called. The drivers and buses are loaded by the EAL at run time, from the
 /// folder that libdpdk was built with.
@@ -34,17 +39,28 @@ const TYPES: &[&str] = &["rte_ether_addr", "rte_eth_stats", "rte_eth_xstat", "rt
 const CONSTANTS: &[&str] =
     &["SHIM_.*", "RTE_EAL_PMD_PATH", "RTE_PKTMBUF_HEADROOM", "RTE_MEMPOOL_CACHE_MAX_SIZE"];
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() {
+    if let Err(error) = build() {
+        println!("cargo::error={error}");
+        process::exit(1);
+    }
+}
+
+fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=shim");
-    let library = pkg_config::Config::new()
-        .atleast_version(OLDEST)
-        .cargo_metadata(false)
-        .probe("libdpdk")
-        .map_err(|error| {
-            format!(
-                "libdpdk {OLDEST} or newer was not found: `apt install libdpdk-dev` (Debian, Ubuntu)\n{error}"
-            )
-        })?;
+    let library =
+        pkg_config::Config::new().atleast_version(OLDEST).cargo_metadata(false).probe("libdpdk").map_err(
+            |error| {
+                eprintln!("{error}");
+                format!("libdpdk {OLDEST} or newer was not found: `apt install libdpdk-dev` (Debian, Ubuntu)")
+            },
+        )?;
+    // Another DPDK wants other bindings. (The pkg-config crate sees to its variables.)
+    for header in library.include_paths.iter().map(|path| path.join("rte_build_config.h")) {
+        if header.exists() {
+            println!("cargo::rerun-if-changed={}", header.display());
+        }
+    }
     let flags = cflags()?;
 
     let mut shim = cc::Build::new();
