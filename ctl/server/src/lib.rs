@@ -1,7 +1,10 @@
 //! The control path: request, validate, commit, publish, answer.
 //!
-//! It is read in [`commit`](crate) (`commit.rs`), top to bottom. `service.rs` parses what comes in, `stage.rs`
-//! validates, `state.rs` publishes to the table, `confirm.rs` waits for the workers and answers.
+//! Read `commit.rs`, top to bottom. `service.rs` parses what comes in, `stage.rs` validates, `state.rs` publishes to
+//! the table, `confirm.rs` waits for the workers and answers.
+//!
+//! A client that goes away before the commit thread has taken its request changes nothing; after that the request is
+//! carried out, and a request id lets the client learn its answer.
 #![forbid(unsafe_code)]
 
 mod budget;
