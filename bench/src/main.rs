@@ -1,0 +1,185 @@
+//! Measures a node: copies per CPU-second, loading, restarting, and how fast a change is answered.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use bcast_domain::{Tep, Vni};
+use bench::{Daemon, overlay_frame, quantile, spread, tep, write_pcap};
+use clap::{Parser, Subcommand};
+use ctl_api::Client;
+use ctl_api::model::{Batch, Change, TepRef};
+
+/// Measures bcastd and prints what it measured. Build all binaries first: `cargo build --release -p dataplane -p bench`.
+#[derive(Parser)]
+struct Args {
+    /// Take the packet buffers from hugepages.
+    #[arg(long)]
+    hugepages: bool,
+    #[command(subcommand)]
+    command: Measurement,
+}
+
+#[derive(Subcommand)]
+enum Measurement {
+    /// Million copies per CPU-second of one worker, net_pcap in and freed on transmit.
+    Replicate {
+        /// Members that each frame is copied to.
+        #[arg(long, default_values_t = [1, 8, 32, 128, 512])]
+        copies: Vec<u32>,
+        /// Bytes of inner frame.
+        #[arg(long, default_values_t = [60, 1400])]
+        sizes: Vec<u16>,
+        /// Rounds of each.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Seconds of each round.
+        #[arg(long, default_value_t = 1.0)]
+        seconds: f64,
+    },
+    /// Seconds to load domains through the API, and from a restart to ready with them.
+    Load {
+        #[arg(long, default_value_t = 100_000)]
+        domains: u32,
+        #[arg(long, default_value_t = 16)]
+        members: u32,
+    },
+    /// Milliseconds until a join is answered, while other changes go on.
+    Join {
+        /// Changes a second that go on meanwhile.
+        #[arg(long, default_value_t = 1000)]
+        background: u32,
+        #[arg(long, default_value_t = 2000)]
+        joins: u32,
+    },
+}
+
+type Done = Result<(), Box<dyn Error>>;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Done {
+    let args = Args::parse();
+    match args.command {
+        Measurement::Replicate { copies, sizes, rounds, seconds } => {
+            replicate(&copies, &sizes, rounds, seconds, args.hugepages).await
+        }
+        Measurement::Load { domains, members } => load(domains, members, args.hugepages).await,
+        Measurement::Join { background, joins } => join(background, joins, args.hugepages).await,
+    }
+}
+
+fn member(index: u32) -> Result<TepRef, Box<dyn Error>> {
+    Ok(TepRef::Address(Tep::new(tep(index))?))
+}
+
+/// TEPs `0..teps`, and domains from VNI 1 on of `members` TEPs each, taken in a row from them.
+fn state(teps: u32, domains: u32, members: u32) -> Result<Vec<Change>, Box<dyn Error>> {
+    let mut changes = Vec::new();
+    for index in 0..teps {
+        changes.push(Change::TepAdd { address: Tep::new(tep(index))?, name: None });
+    }
+    for domain in 0..domains {
+        let members = (0..members).map(|i| member((domain + i) % teps)).collect::<Result<_, _>>()?;
+        changes.push(Change::DomainSet { vni: Vni::from(domain + 1), name: None, members });
+    }
+    Ok(changes)
+}
+
+async fn replicate(copies: &[u32], sizes: &[u16], rounds: usize, seconds: f64, hugepages: bool) -> Done {
+    println!("{:>8} {:>8} {:>28}", "bytes", "copies", "million copies/CPU-s (min median max)");
+    for &size in sizes {
+        for &fan_out in copies {
+            // Frames differ in VNI, source and payload; few enough to stay in one receive pool.
+            let (domains, teps) = (512, (fan_out + 1).max(256));
+            let folder = tempfile::tempdir()?;
+            let pcap = folder.path().join("in.pcap");
+            let frames: Vec<_> = (0..domains)
+                .map(|d| overlay_frame(tep((d + d % (fan_out + 1)) % teps), d + 1, size, d.into()))
+                .collect();
+            write_pcap(&pcap, &frames)?;
+            let device = format!("vdev:net_pcap0,rx_pcap={},infinite_rx=1", pcap.display());
+            let daemon = Daemon::start(&device, hugepages)?;
+            let mut client = Client::connect(&daemon.socket()).await?;
+            client.commit_all(Batch::new(state(teps, domains, fan_out + 1)?)).await?;
+            let mut rates = Vec::new();
+            for _ in 0..=rounds {
+                let before = (daemon.metric("bcast_tx_copies_total")?, daemon.worker_cpu_ns()?);
+                std::thread::sleep(Duration::from_secs_f64(seconds));
+                let after = (daemon.metric("bcast_tx_copies_total")?, daemon.worker_cpu_ns()?);
+                rates.push((after.0 - before.0) * 1e3 / (after.1 - before.1) as f64);
+            }
+            let dropped = daemon.metric("bcast_copy_drops_total")?;
+            let (min, median, max) = spread(&mut rates[1..]);
+            println!("{size:>8} {fan_out:>8} {min:>9.2} {median:>9.2} {max:>9.2}");
+            if dropped > 0.0 {
+                println!("{dropped} copies were dropped");
+            }
+            daemon.stop()?;
+        }
+    }
+    Ok(())
+}
+
+async fn load(domains: u32, members: u32, hugepages: bool) -> Done {
+    let device = "vdev:net_null0,no-rx=1";
+    let daemon = Daemon::start(device, hugepages)?;
+    let before = daemon.resident_bytes()?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    let changes = state(10_000.max(members), domains, members)?;
+    let start = Instant::now();
+    client.commit_all(Batch::new(changes)).await?;
+    println!("{domains} domains x {members} through the API: {:.2} s", start.elapsed().as_secs_f64());
+    println!("resident beyond the empty daemon: {} MB", (daemon.resident_bytes()? - before) >> 20);
+    let folder = daemon.stop()?;
+    let start = Instant::now();
+    let daemon = Daemon::start_in(folder, device, hugepages)?;
+    println!("restart until ready with them: {:.2} s", start.elapsed().as_secs_f64());
+    println!("resident after it: {} MB", daemon.resident_bytes()? >> 20);
+    let loaded = daemon.metric("bcast_domains")?;
+    if loaded != f64::from(domains) {
+        return Err(format!("{loaded} domains after the restart").into());
+    }
+    daemon.stop()?;
+    Ok(())
+}
+
+async fn join(background: u32, joins: u32, hugepages: bool) -> Done {
+    let daemon = Daemon::start("vdev:net_null0,no-rx=1", hugepages)?;
+    let mut client = Client::connect(&daemon.socket()).await?;
+    client.commit_all(Batch::new(state(1000, 1000, 8)?)).await?;
+    let change = |vni: u32, tep: TepRef, joins: bool| {
+        let (vni, teps) = (Vni::from(vni), vec![tep]);
+        Batch::new(vec![if joins { Change::Join { vni, teps } } else { Change::Leave { vni, teps } }])
+    };
+    let busy = client.clone();
+    let stranger = member(999)?;
+    let load = tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(Duration::from_secs(1) / background);
+        for turn in 0_u32.. {
+            ticks.tick().await;
+            let (mut client, batch) =
+                (busy.clone(), change(turn % 500 + 1, stranger.clone(), turn / 500 % 2 == 0));
+            tokio::spawn(async move { client.commit(batch).await.map(|_| ()) });
+        }
+    });
+    let mut times = Vec::new();
+    let revision = daemon.metric("bcast_revision")?;
+    let start = Instant::now();
+    for turn in 0..joins {
+        let batch = change(turn % 400 + 501, member(998)?, turn / 400 % 2 == 0);
+        let asked = Instant::now();
+        client.commit(batch).await?;
+        times.push(asked.elapsed().as_secs_f64() * 1e3);
+    }
+    let took = start.elapsed().as_secs_f64();
+    load.abort();
+    let others = daemon.metric("bcast_revision")? - revision - f64::from(joins);
+    println!("{joins} changes one after another, {:.0} others a second meanwhile", others / took);
+    println!(
+        "answered in: median {:.2} ms, p99 {:.2} ms, max {:.2} ms",
+        quantile(&mut times, 0.5),
+        quantile(&mut times, 0.99),
+        quantile(&mut times, 1.0)
+    );
+    daemon.stop()?;
+    Ok(())
+}

@@ -1,0 +1,578 @@
+//! The configuration file: TOML in, a checked [`Config`] out, or one line that says what to mend.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use dpdk::{DeviceSpec, DeviceSpecError};
+use serde::Deserialize;
+use wire::MacAddr;
+
+/// Workers that one daemon runs at most.
+pub const MAX_WORKERS: usize = 16;
+/// Node addresses at most.
+pub const MAX_ADDRESSES: usize = wire::NodeAddresses::MAX;
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file could not be read.
+    #[error("cannot read the configuration {}: {error}; name another file with --config", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Not TOML, an unknown key, or a value of the wrong type.
+    #[error("{}: {where_}{message}", path.display())]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// `line N: `, where it is known.
+        where_: String,
+        /// What is wrong, in the parser's words.
+        message: String,
+    },
+    /// A key has a value that cannot be.
+    #[error("{}: {key}: {problem}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// The key, as in `port.device`.
+        key: &'static str,
+        /// What is wrong with its value.
+        problem: ValueError,
+    },
+}
+
+/// What is wrong with one value.
+#[derive(Debug, thiserror::Error)]
+pub enum ValueError {
+    /// A key without a default is missing.
+    #[error("missing; it has no default: set it, as in {0}")]
+    Missing(&'static str),
+    /// The device string names no device.
+    #[error(transparent)]
+    Device(#[from] DeviceSpecError),
+    /// Not an address with a prefix.
+    #[error("\"{0}\" is not an IPv4 address with a prefix length, as in \"198.18.0.254/16\"")]
+    Address(String),
+    /// Not an address that a node can have.
+    #[error("{0} cannot be a node's address: it must be a unicast IPv4 address that is not loopback")]
+    NotUnicast(Ipv4Addr),
+    /// An address twice.
+    #[error("{0} stands there twice")]
+    Twice(Ipv4Addr),
+    /// Not an IPv4 address.
+    #[error("\"{0}\" is not an IPv4 address, as in \"198.18.0.1\"")]
+    Gateway(String),
+    /// The gateway is on none of the node's links.
+    #[error("{0} is in none of the prefixes of underlay.addresses, so it cannot be reached")]
+    GatewayOffLink(Ipv4Addr),
+    /// Not a unicast MAC address.
+    #[error("\"{0}\" is not a unicast MAC address, as in \"02:00:00:00:00:01\"")]
+    Mac(String),
+    /// No TAP, and no other way to learn next hops.
+    #[error("without a TAP there is no neighbour lookup: set underlay.gateway_mac too")]
+    NoNextHops,
+    /// A name that the kernel would refuse.
+    #[error("\"{0}\" is not a network interface name: 1 to 15 bytes, without '/' and blanks")]
+    InterfaceName(String),
+    /// A number out of range.
+    #[error("{value} is out of range: {min} to {max}")]
+    Range {
+        /// The value.
+        value: u64,
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A list with too few, too many, or repeated entries.
+    #[error("{count} entries; it takes {min} to {max}, each once")]
+    Count {
+        /// How many there are.
+        count: usize,
+        /// At least.
+        min: usize,
+        /// At most.
+        max: usize,
+    },
+    /// A core that this machine does not have.
+    #[error("there is no core {0} for this process; see `taskset -p $$`")]
+    NoCore(usize),
+    /// Not an address to listen on.
+    #[error("\"{0}\" is not an address and port, as in \"127.0.0.1:9117\"")]
+    Listen(String),
+    /// Neither `node` nor `origin`.
+    #[error("\"{0}\" is neither \"node\" nor \"origin\"")]
+    OuterSource(String),
+    /// A path that is not absolute.
+    #[error("\"{}\" is not an absolute path", .0.display())]
+    Path(PathBuf),
+}
+
+/// Whose address the outer header of a copy carries as its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OuterSource {
+    /// The node address that the frame was sent to.
+    Node,
+    /// The TEP that the frame came from (RFC 9574, section 9.1).
+    Origin,
+}
+
+/// An IPv4 address with the length of its link's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterfaceAddress {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Prefix length, bits.
+    pub prefix: u8,
+}
+
+impl InterfaceAddress {
+    fn mask(&self) -> u32 {
+        u32::MAX << (32 - u32::from(self.prefix.clamp(1, 32)))
+    }
+
+    /// Whether `other` is on this address's link.
+    pub fn covers(&self, other: Ipv4Addr) -> bool {
+        (self.address.to_bits() ^ other.to_bits()) & self.mask() == 0
+    }
+
+    /// The link's network address.
+    pub fn network(&self) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.address.to_bits() & self.mask())
+    }
+
+    /// Whether `other` is the link's network or broadcast address. A link of two or one addresses has neither (RFC 3021).
+    pub fn is_no_host(&self, other: Ipv4Addr) -> bool {
+        let broadcast = self.network().to_bits() | !self.mask();
+        self.prefix < 31 && (other == self.network() || other.to_bits() == broadcast)
+    }
+}
+
+impl FromStr for InterfaceAddress {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let wrong = || ValueError::Address(text.into());
+        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
+        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
+        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
+        if !(1..=32).contains(&prefix) {
+            return Err(wrong());
+        }
+        bcast_domain::Tep::new(address).map_err(|_| ValueError::NotUnicast(address))?;
+        Ok(Self { address, prefix })
+    }
+}
+
+/// The port that carries the underlay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortConfig {
+    /// Which DPDK device.
+    pub device: DeviceSpec,
+    /// Bytes of outer IP packet.
+    pub mtu: u16,
+    /// Whether a port that the host itself is using may be taken.
+    pub takeover: bool,
+}
+
+/// The node's place in the underlay.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnderlayConfig {
+    /// At least one; the first is the node's own.
+    pub addresses: Vec<InterfaceAddress>,
+    /// The same, as the packet path compares them.
+    pub node: wire::NodeAddresses,
+    /// Where TEPs beyond the node's links are reached.
+    pub gateway: Option<Ipv4Addr>,
+    /// Every next hop, without a neighbour lookup.
+    pub gateway_mac: Option<MacAddr>,
+    /// Name of the TAP device; `None`: there is none.
+    pub tap: Option<String>,
+    /// Frames a second that are handed to the kernel at most.
+    pub punt_rate: u32,
+}
+
+/// Memory and options of DPDK's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EalSection {
+    /// MiB that DPDK takes.
+    pub memory_mb: u32,
+    /// Whether that is in hugepages.
+    pub hugepages: bool,
+    /// More arguments, verbatim.
+    pub args: Vec<String>,
+}
+
+/// What can change while the daemon runs (SIGHUP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// Bytes of inner frame from which the payload is shared instead of copied.
+    pub share_payload_from: u16,
+    /// The copies' outer source address.
+    pub outer_source: OuterSource,
+    /// Microseconds that an idle worker sleeps; 0: it polls always.
+    pub idle_sleep_us: u32,
+    /// Frames a second that are handed to the kernel at most.
+    pub punt_rate: u32,
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[port]`
+    pub port: PortConfig,
+    /// `[underlay]`
+    pub underlay: UnderlayConfig,
+    /// `[workers] cores`
+    pub cores: Vec<usize>,
+    /// What SIGHUP changes.
+    pub live: LiveConfig,
+    /// `[store] path`
+    pub store_path: PathBuf,
+    /// `[api] socket`
+    pub api_socket: PathBuf,
+    /// `[metrics] listen`
+    pub metrics_listen: SocketAddr,
+    /// `[eal]`
+    pub eal: EalSection,
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong, with the file, the key or line, and what to do.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| ConfigError::Read { path: path.into(), error })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks the text of a configuration; `path` is for the errors.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let file: file::File = toml::from_str(text).map_err(|error| ConfigError::Syntax {
+            path: path.into(),
+            where_: error.span().map_or_else(String::new, |span| {
+                let before = &text.as_bytes()[..span.start.min(text.len())];
+                format!("line {}: ", 1 + before.iter().filter(|&&byte| byte == b'\n').count())
+            }),
+            message: error.message().replace('\n', " "),
+        })?;
+        file.check().map_err(|(key, problem)| ConfigError::Value { path: path.into(), key, problem })
+    }
+
+    /// The keys in which `new` differs and which take a restart; empty where all that differs can change live.
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        let mut note = |differs: bool, key| {
+            if differs {
+                keys.push(key);
+            }
+        };
+        note(self.port.device != new.port.device, "port.device");
+        note(self.port.mtu != new.port.mtu, "port.mtu");
+        note(self.port.takeover != new.port.takeover, "port.takeover");
+        note(self.underlay.addresses != new.underlay.addresses, "underlay.addresses");
+        note(self.underlay.gateway != new.underlay.gateway, "underlay.gateway");
+        note(self.underlay.gateway_mac != new.underlay.gateway_mac, "underlay.gateway_mac");
+        note(self.underlay.tap != new.underlay.tap, "underlay.tap");
+        note(self.cores != new.cores, "workers.cores");
+        note(self.store_path != new.store_path, "store.path");
+        note(self.api_socket != new.api_socket, "api.socket");
+        note(self.metrics_listen != new.metrics_listen, "metrics.listen");
+        note(self.eal != new.eal, "eal");
+        keys
+    }
+}
+
+/// The file as it is written: every key optional, unknown keys refused.
+mod file {
+    use super::*;
+
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    pub struct File {
+        port: Port,
+        underlay: Underlay,
+        workers: Workers,
+        replication: Replication,
+        store: Store,
+        api: Api,
+        metrics: Metrics,
+        eal: Eal,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Port {
+        device: Option<String>,
+        mtu: u64,
+        takeover: bool,
+    }
+
+    impl Default for Port {
+        fn default() -> Self {
+            Self { device: None, mtu: 1500, takeover: false }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Underlay {
+        addresses: Vec<String>,
+        gateway: Option<String>,
+        gateway_mac: Option<String>,
+        tap: String,
+        punt_rate: u64,
+    }
+
+    impl Default for Underlay {
+        fn default() -> Self {
+            Self {
+                addresses: Vec::new(),
+                gateway: None,
+                gateway_mac: None,
+                tap: "bcast0".into(),
+                punt_rate: 20_000,
+            }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Workers {
+        cores: Vec<usize>,
+        idle_sleep_us: u64,
+    }
+
+    impl Default for Workers {
+        fn default() -> Self {
+            Self { cores: vec![1], idle_sleep_us: 0 }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Replication {
+        share_payload_from: u64,
+        outer_source: String,
+    }
+
+    impl Default for Replication {
+        fn default() -> Self {
+            Self { share_payload_from: 256, outer_source: "node".into() }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Store {
+        path: PathBuf,
+    }
+
+    impl Default for Store {
+        fn default() -> Self {
+            Self { path: "/var/lib/bcastd/domains.redb".into() }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Api {
+        socket: PathBuf,
+    }
+
+    impl Default for Api {
+        fn default() -> Self {
+            Self { socket: "/run/bcastd/api.sock".into() }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Metrics {
+        listen: String,
+    }
+
+    impl Default for Metrics {
+        fn default() -> Self {
+            Self { listen: "127.0.0.1:9117".into() }
+        }
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    struct Eal {
+        memory_mb: u64,
+        hugepages: bool,
+        args: Vec<String>,
+    }
+
+    impl Default for Eal {
+        fn default() -> Self {
+            Self { memory_mb: 512, hugepages: true, args: Vec::new() }
+        }
+    }
+
+    /// Of `key`: `value` as a number between `min` and `max`.
+    fn number<T: TryFrom<u64> + Into<u64>>(
+        key: &'static str,
+        value: u64,
+        min: T,
+        max: T,
+    ) -> Result<T, (&'static str, ValueError)> {
+        let (min, max) = (min.into(), max.into());
+        T::try_from(value)
+            .ok()
+            .filter(|_| (min..=max).contains(&value))
+            .ok_or((key, ValueError::Range { value, min, max }))
+    }
+
+    impl File {
+        pub fn check(self) -> Result<Config, (&'static str, ValueError)> {
+            let underlay = self.underlay.check()?;
+            let live = LiveConfig {
+                share_payload_from: number(
+                    "replication.share_payload_from",
+                    self.replication.share_payload_from,
+                    0_u16,
+                    u16::MAX,
+                )?,
+                outer_source: match self.replication.outer_source.as_str() {
+                    "node" => OuterSource::Node,
+                    "origin" => OuterSource::Origin,
+                    _ => {
+                        let problem = ValueError::OuterSource(self.replication.outer_source);
+                        return Err(("replication.outer_source", problem));
+                    }
+                },
+                idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
+                punt_rate: underlay.punt_rate,
+            };
+            Ok(Config {
+                port: self.port.check()?,
+                underlay,
+                cores: self.workers.check()?,
+                live,
+                store_path: absolute("store.path", self.store.path)?,
+                api_socket: absolute("api.socket", self.api.socket)?,
+                metrics_listen: match self.metrics.listen.parse() {
+                    Ok(address) => address,
+                    Err(_) => return Err(("metrics.listen", ValueError::Listen(self.metrics.listen))),
+                },
+                eal: EalSection {
+                    memory_mb: number("eal.memory_mb", self.eal.memory_mb, 64_u32, 65_536)?,
+                    hugepages: self.eal.hugepages,
+                    args: self.eal.args,
+                },
+            })
+        }
+    }
+
+    fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, (&'static str, ValueError)> {
+        if path.is_absolute() { Ok(path) } else { Err((key, ValueError::Path(path))) }
+    }
+
+    impl Port {
+        fn check(self) -> Result<PortConfig, (&'static str, ValueError)> {
+            let device =
+                self.device.ok_or(("port.device", ValueError::Missing("device = \"af_packet:eth0\"")))?;
+            Ok(PortConfig {
+                device: device.parse().map_err(|error| ("port.device", ValueError::Device(error)))?,
+                mtu: number("port.mtu", self.mtu, 576_u16, 9_000)?,
+                takeover: self.takeover,
+            })
+        }
+    }
+
+    impl Underlay {
+        fn check(self) -> Result<UnderlayConfig, (&'static str, ValueError)> {
+            const ADDRESSES: &str = "underlay.addresses";
+            if self.addresses.is_empty() {
+                let example = "addresses = [\"198.18.0.254/16\"]";
+                return Err((ADDRESSES, ValueError::Missing(example)));
+            }
+            let (count, max) = (self.addresses.len(), MAX_ADDRESSES);
+            if count > max {
+                return Err((ADDRESSES, ValueError::Count { count, min: 1, max }));
+            }
+            let mut addresses: Vec<InterfaceAddress> = Vec::with_capacity(count);
+            for text in &self.addresses {
+                let next: InterfaceAddress = text.parse().map_err(|error| (ADDRESSES, error))?;
+                if addresses.iter().any(|known| known.address == next.address) {
+                    return Err((ADDRESSES, ValueError::Twice(next.address)));
+                }
+                addresses.push(next);
+            }
+            let bare: Vec<Ipv4Addr> = addresses.iter().map(|link| link.address).collect();
+            let too_many = |_| (ADDRESSES, ValueError::Count { count, min: 1, max });
+            let node = wire::NodeAddresses::new(&bare).map_err(too_many)?;
+            let tap = match self.tap.as_str() {
+                "" => None,
+                name if name.len() <= 15
+                    && !name.contains(|c: char| c == '/' || c.is_whitespace())
+                    && name != "."
+                    && name != ".." =>
+                {
+                    Some(self.tap)
+                }
+                _ => return Err(("underlay.tap", ValueError::InterfaceName(self.tap))),
+            };
+            let gateway_mac = self.gateway_mac.map(unicast_mac).transpose()?;
+            if tap.is_none() && gateway_mac.is_none() {
+                return Err(("underlay.tap", ValueError::NoNextHops));
+            }
+            Ok(UnderlayConfig {
+                gateway: self.gateway.map(|text| on_link(text, &addresses)).transpose()?,
+                addresses,
+                node,
+                gateway_mac,
+                tap,
+                punt_rate: number("underlay.punt_rate", self.punt_rate, 0_u32, 10_000_000)?,
+            })
+        }
+    }
+
+    fn on_link(text: String, addresses: &[InterfaceAddress]) -> Result<Ipv4Addr, (&'static str, ValueError)> {
+        const KEY: &str = "underlay.gateway";
+        let gateway: Ipv4Addr = text.parse().map_err(|_| (KEY, ValueError::Gateway(text)))?;
+        if addresses.iter().any(|link| link.covers(gateway) && link.address != gateway) {
+            Ok(gateway)
+        } else {
+            Err((KEY, ValueError::GatewayOffLink(gateway)))
+        }
+    }
+
+    fn unicast_mac(text: String) -> Result<MacAddr, (&'static str, ValueError)> {
+        match text.parse::<MacAddr>() {
+            Ok(mac) if !mac.is_multicast() && !mac.is_zero() => Ok(mac),
+            _ => Err(("underlay.gateway_mac", ValueError::Mac(text))),
+        }
+    }
+
+    impl Workers {
+        fn check(&self) -> Result<Vec<usize>, (&'static str, ValueError)> {
+            const KEY: &str = "workers.cores";
+            let distinct: HashSet<usize> = self.cores.iter().copied().collect();
+            let count = self.cores.len();
+            if count == 0 || count > MAX_WORKERS || distinct.len() != count {
+                return Err((KEY, ValueError::Count { count, min: 1, max: MAX_WORKERS }));
+            }
+            let present: HashSet<usize> =
+                core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+            match self.cores.iter().find(|core| !present.is_empty() && !present.contains(core)) {
+                Some(&core) => Err((KEY, ValueError::NoCore(core))),
+                None => Ok(self.cores.clone()),
+            }
+        }
+    }
+}

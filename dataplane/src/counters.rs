@@ -1,0 +1,163 @@
+//! What is counted, and where: each worker writes its own cells, everybody reads the sums.
+//!
+//! A cell has one writer, so it is raised by a load and a store, without a locked instruction. The sums are exact at rest:
+//! received = accepted + drops + punted, and copies wanted = copies sent + copies dropped.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
+use bcast_domain::{DomainId, TepIndex};
+use crossbeam::utils::CachePadded;
+use wire::{CopyDropReason, DropReason};
+use zerocopy::{FromZeros, IntoBytes};
+
+/// A counter with one writer and any number of readers.
+#[derive(Default, FromZeros, IntoBytes)]
+#[repr(transparent)]
+pub struct Cell(AtomicU64);
+
+impl Cell {
+    /// Raises the counter. For its one writer.
+    #[inline(always)]
+    pub fn add(&self, by: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(by), Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// Of one domain: what a worker did for it. 32 bytes, so a frame touches one cache line of them.
+#[derive(Default, FromZeros, IntoBytes)]
+#[repr(C, align(32))]
+pub struct DomainCells {
+    /// Frames accepted.
+    pub frames: Cell,
+    /// Copies sent.
+    pub copies: Cell,
+    /// Bytes of inner frames in the copies sent.
+    pub bytes: Cell,
+    /// Copies dropped.
+    pub drops: Cell,
+}
+
+/// One worker's counters.
+#[derive(Default)]
+pub struct WorkerCounters {
+    /// Bursts polled, empty ones included: the worker's heartbeat.
+    pub polls: Cell,
+    /// Frames received.
+    pub rx_frames: Cell,
+    /// Frames accepted: replicated to as many members as there are.
+    pub rx_accepted: Cell,
+    /// Frames handed to the kernel.
+    pub punted: Cell,
+    /// Frames dropped, by [`DropReason::index`].
+    pub drops: [Cell; DropReason::ALL.len()],
+    /// Copies that accepted frames asked for.
+    pub copies_wanted: Cell,
+    /// Copies that the port has taken.
+    pub tx_copies: Cell,
+    /// Copies dropped, by [`CopyDropReason::index`].
+    pub copy_drops: [Cell; CopyDropReason::ALL.len()],
+    /// Frames of the kernel's that the port has taken.
+    pub tx_kernel: Cell,
+    /// Frames of the kernel's that the port has refused.
+    pub tx_kernel_drops: Cell,
+}
+
+/// All counters of one worker. The arrays are of the limits' size; memory is taken page by page as it is written.
+pub struct WorkerCells {
+    /// The totals.
+    pub totals: CachePadded<WorkerCounters>,
+    domains: Vec<DomainCells>,
+    tep_drops: Vec<[Cell; CopyDropReason::ALL.len()]>,
+}
+
+/// There was no memory for the counters.
+#[derive(Debug, thiserror::Error)]
+#[error("no memory for a worker's counters; free some, or run fewer workers (workers.cores)")]
+pub struct NoMemory;
+
+impl WorkerCells {
+    /// All zero.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new() -> Result<Self, NoMemory> {
+        Ok(Self {
+            totals: CachePadded::default(),
+            domains: DomainCells::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
+            tep_drops: <[Cell; _]>::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
+        })
+    }
+
+    /// The cells of a domain.
+    #[inline(always)]
+    pub fn domain(&self, id: DomainId) -> &DomainCells {
+        &self.domains[id.index()]
+    }
+
+    /// Counts copies to a TEP that were dropped.
+    #[cold]
+    pub fn drop_copies(&self, tep: TepIndex, domain: DomainId, reason: CopyDropReason, count: u64) {
+        self.tep_drops[tep.index()][reason.index()].add(count);
+        self.domain(domain).drops.add(count);
+        self.totals.copy_drops[reason.index()].add(count);
+    }
+
+    /// Copies to a TEP that were dropped, by [`CopyDropReason::index`].
+    pub fn tep_drops(&self, tep: TepIndex) -> [u64; CopyDropReason::ALL.len()] {
+        std::array::from_fn(|reason| self.tep_drops[tep.index()][reason].get())
+    }
+}
+
+/// The counters of all workers.
+pub struct Counters {
+    /// By worker.
+    pub workers: Vec<WorkerCells>,
+}
+
+impl Counters {
+    /// For so many workers.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new(workers: usize) -> Result<Self, NoMemory> {
+        Ok(Self { workers: (0..workers).map(|_| WorkerCells::new()).collect::<Result<_, _>>()? })
+    }
+
+    /// A total over all workers.
+    pub fn sum(&self, cell: impl Fn(&WorkerCounters) -> &Cell) -> u64 {
+        self.workers.iter().map(|worker| cell(&worker.totals).get()).sum()
+    }
+
+    /// A domain's total over all workers.
+    pub fn domain_sum(&self, id: DomainId, cell: impl Fn(&DomainCells) -> &Cell) -> u64 {
+        self.workers.iter().map(|worker| cell(worker.domain(id)).get()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_run_over_all_workers() {
+        let counters = Counters::new(2).unwrap();
+        let (domain, tep) = (DomainId::new(7).unwrap(), TepIndex::new(3).unwrap());
+        for (worker, count) in counters.workers.iter().zip([5, 7]) {
+            worker.totals.rx_frames.add(count);
+            worker.domain(domain).copies.add(count);
+            worker.drop_copies(tep, domain, CopyDropReason::TxFull, count);
+        }
+        assert_eq!(counters.sum(|w| &w.rx_frames), 12);
+        assert_eq!(counters.sum(|w| &w.copy_drops[CopyDropReason::TxFull.index()]), 12);
+        assert_eq!(counters.domain_sum(domain, |d| &d.copies), 12);
+        assert_eq!(counters.domain_sum(domain, |d| &d.drops), 12);
+        assert_eq!(counters.domain_sum(DomainId::new(6).unwrap(), |d| &d.drops), 0);
+        assert_eq!(counters.workers[1].tep_drops(tep)[CopyDropReason::TxFull.index()], 7);
+    }
+}

@@ -1,0 +1,159 @@
+//! Counters and gauges for Prometheus, and whether the node is healthy and ready, over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use prometheus::{
+    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use tokio::net::TcpListener;
+use wire::{CopyDropReason, DropReason};
+
+use crate::counters::{Cell, WorkerCounters};
+use crate::node::NodeView;
+
+/// Seconds that a change may take to reach every worker, as the histogram's buckets.
+const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1.0];
+
+/// The metrics could not be served.
+#[derive(Debug, thiserror::Error)]
+pub enum MetricsError {
+    /// The address is taken, or not ours.
+    #[error("metrics.listen: cannot listen on {address}: {error}; choose another address or port")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+}
+
+/// Seconds from a change's publication until every worker has seen it.
+///
+/// # Errors
+/// Never, but for a mistake in the name.
+pub fn change_histogram() -> Result<Histogram, prometheus::Error> {
+    let help = "Seconds from a change's publication until every worker has seen it.";
+    Histogram::with_opts(HistogramOpts::new("bcast_change_seconds", help).buckets(CHANGE_BUCKETS.into()))
+}
+
+/// One scrape: its metrics are made anew from what the workers count.
+struct Page(Registry);
+
+type Metric = Result<(), prometheus::Error>;
+
+impl Page {
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) -> Metric {
+        let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in values {
+            metric.with_label_values(&[value]).inc_by(count);
+        }
+        self.0.register(Box::new(metric))
+    }
+
+    fn counter(&self, name: &str, help: &str, count: u64) -> Metric {
+        let metric = prometheus::IntCounter::new(name, help)?;
+        metric.inc_by(count);
+        self.0.register(Box::new(metric))
+    }
+
+    fn gauge(&self, name: &str, help: &str, value: impl TryInto<i64>) -> Metric {
+        let metric = IntGauge::new(name, help)?;
+        metric.set(value.try_into().unwrap_or(i64::MAX));
+        self.0.register(Box::new(metric))
+    }
+}
+
+fn render(node: &NodeView) -> Result<String, prometheus::Error> {
+    let page = Page(Registry::new());
+    let by_worker = |name: &str, help: &str, cell: fn(&WorkerCounters) -> &Cell| {
+        let workers = node.counters.workers.iter().enumerate();
+        page.counters(
+            name,
+            help,
+            "worker",
+            workers.map(|(index, worker)| (index.to_string(), cell(&worker.totals).get())),
+        )
+    };
+    by_worker("bcast_rx_frames_total", "Frames received.", |w| &w.rx_frames)?;
+    by_worker("bcast_rx_accepted_total", "Frames accepted for replication.", |w| &w.rx_accepted)?;
+    by_worker("bcast_copies_wanted_total", "Copies that accepted frames asked for.", |w| &w.copies_wanted)?;
+    by_worker("bcast_tx_copies_total", "Copies that the port has taken.", |w| &w.tx_copies)?;
+    page.counter("bcast_punted_total", "Frames handed to the kernel.", node.counters.sum(|w| &w.punted))?;
+    page.counters(
+        "bcast_drops_total",
+        "Received frames that were dropped, by reason.",
+        "reason",
+        DropReason::ALL.map(|r| (r.as_str().into(), node.counters.sum(|w| &w.drops[r.index()]))),
+    )?;
+    page.counters(
+        "bcast_copy_drops_total",
+        "Copies that were dropped, by reason.",
+        "reason",
+        CopyDropReason::ALL.map(|r| (r.as_str().into(), node.counters.sum(|w| &w.copy_drops[r.index()]))),
+    )?;
+    for (name, help, cell) in NodeView::KERNEL_COUNTERS {
+        page.counter(name, help, node.counters.sum(cell))?;
+    }
+    for (name, help, count) in node.port_counters() {
+        page.counter(name, help, count)?;
+    }
+    let pools = IntGaugeVec::new(Opts::new("bcast_mbufs_in_use", "Packet buffers in use."), &["pool"])?;
+    for (pool, in_use) in node.mbufs_in_use() {
+        pools.with_label_values(&[pool]).set(i64::try_from(in_use).unwrap_or(i64::MAX));
+    }
+    page.0.register(Box::new(pools))?;
+    let (counts, revision) = node.counts();
+    page.gauge("bcast_domains", "Broadcast domains.", counts.domains)?;
+    page.gauge("bcast_teps", "Registered tunnel endpoints.", counts.teps)?;
+    page.gauge("bcast_members", "Memberships in all domains.", counts.members)?;
+    page.gauge("bcast_revision", "The last committed revision.", revision)?;
+    page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
+    page.0.register(Box::new(node.change_seconds.clone()))?;
+    TextEncoder::new().encode_to_string(&page.0.gather())
+}
+
+async fn metrics(State(node): State<Arc<NodeView>>) -> Response {
+    match render(&node) {
+        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+    }
+}
+
+async fn ready(State(node): State<Arc<NodeView>>) -> (StatusCode, String) {
+    match node.not_ready().await {
+        None => (StatusCode::OK, "ready\n".into()),
+        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    }
+}
+
+/// Listens; `serve` answers.
+///
+/// # Errors
+/// The address is taken, or not ours.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
+    TcpListener::bind(address).await.map_err(|error| MetricsError::Listen { address, error })
+}
+
+/// Answers `/metrics`, `/healthz` (the process runs) and `/readyz` (store loaded, workers polling) for ever.
+pub async fn serve(listener: TcpListener, node: Arc<NodeView>) {
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .with_state(node);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "metrics are no longer served");
+    }
+}

@@ -1,0 +1,172 @@
+//! The running node as the control path and the metrics see it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bcast_domain::{DomainId, Epoch, Tep, TepIndex};
+use ctl_server::{Counts, DomainCounters, NextHop, NodeStats, Server, TepRefusal};
+use dpdk::{Mempool, Port};
+use prometheus::Histogram;
+use wire::{CopyDropReason, DropReason};
+
+use crate::config::InterfaceAddress;
+use crate::counters::{Cell, Counters, WorkerCounters};
+use crate::nexthops::{NextHops, Stopping};
+
+/// A worker that has not polled for so long is not ready.
+const POLLING: Duration = Duration::from_secs(1);
+
+/// A counter that is not a worker's: its name, what it counts, and where.
+pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
+
+/// What can be read of a running node.
+pub struct NodeView {
+    /// The workers' counters.
+    pub counters: Arc<Counters>,
+    /// How long changes take to reach every worker.
+    pub change_seconds: Histogram,
+    /// The port.
+    pub port: Arc<Port>,
+    /// The packet buffer pools, by name.
+    pub pools: Vec<(String, Mempool)>,
+    /// The control path, from when the store is loaded until the daemon stops.
+    pub server: Mutex<Option<Server>>,
+}
+
+impl NodeView {
+    /// What the kernel sent by the port.
+    pub const KERNEL_COUNTERS: [Named; 2] = [
+        ("bcast_kernel_tx_total", "The kernel's own frames that the port has taken.", |w| &w.tx_kernel),
+        ("bcast_kernel_tx_drops_total", "The kernel's own frames that were dropped.", |w| &w.tx_kernel_drops),
+    ];
+
+    /// The port's own counters: name, help, value.
+    pub fn port_counters(&self) -> [(&'static str, &'static str, u64); 4] {
+        let stats = self.port.stats().unwrap_or_default();
+        [
+            (
+                "bcast_port_missed_total",
+                "Frames that the port dropped: the workers were behind.",
+                stats.missed,
+            ),
+            ("bcast_port_no_mbuf_total", "Frames that the port dropped: no packet buffer.", stats.no_mbuf),
+            ("bcast_port_rx_errors_total", "Frames that the port received in error.", stats.rx_errors),
+            ("bcast_port_tx_errors_total", "Frames that the port failed to send.", stats.tx_errors),
+        ]
+    }
+
+    /// Packet buffers in use, by pool.
+    pub fn mbufs_in_use(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.pools.iter().map(|(name, pool)| (name.as_str(), pool.in_use().into()))
+    }
+
+    /// The control path, or nothing.
+    pub fn server(&self) -> std::sync::MutexGuard<'_, Option<Server>> {
+        self.server.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the table holds; all zero until the store is loaded.
+    pub fn counts(&self) -> (Counts, u64) {
+        self.server().as_ref().map(|server| (server.counts(), server.revision().get())).unwrap_or_default()
+    }
+
+    /// Why the node is not ready to forward; `None`: it is. Takes up to a second where a worker has stopped.
+    pub async fn not_ready(&self) -> Option<String> {
+        if self.server().is_none() {
+            return Some("the store is not loaded yet".into());
+        }
+        let deadline = Instant::now() + POLLING;
+        for (number, worker) in self.counters.workers.iter().enumerate() {
+            let before = worker.totals.polls.get();
+            while worker.totals.polls.get() == before {
+                if Instant::now() > deadline {
+                    return Some(format!("worker {number} does not poll"));
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+        None
+    }
+}
+
+/// The data plane as the control path uses it.
+pub struct ControlledNode {
+    /// What can be read.
+    pub view: Arc<NodeView>,
+    /// Where TEPs are registered.
+    pub next_hops: NextHops,
+    /// The node's own addresses, which no TEP can have.
+    pub links: Vec<InterfaceAddress>,
+    /// How long a copy may sit in the port's transmit ring.
+    pub drain_time: Duration,
+}
+
+impl ctl_server::Node for ControlledNode {
+    fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal> {
+        if self.links.iter().any(|link| link.address == tep.address()) {
+            return Err(TepRefusal::OwnAddress(tep));
+        }
+        match self.links.iter().find(|link| link.is_no_host(tep.address())) {
+            Some(link) => {
+                Err(TepRefusal::NotAHost { tep, network: link.network(), prefix_length: link.prefix })
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        match self.next_hops.set_teps(added, removed) {
+            Ok(epoch) => epoch,
+            // The daemon is stopping: no worker will use this array any more.
+            Err(Stopping) => Epoch::default(),
+        }
+    }
+
+    fn next_hop(&self, tep: TepIndex) -> NextHop {
+        let unknown = NextHop { gateway: None, mac: None, since: SystemTime::now() };
+        self.next_hops.get(tep).unwrap_or(unknown)
+    }
+
+    fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)> {
+        let workers = &self.view.counters.workers;
+        let sum = |reason: CopyDropReason| workers.iter().map(|w| w.tep_drops(tep)[reason.index()]).sum();
+        CopyDropReason::ALL.iter().map(|&reason| (reason.as_str(), sum(reason))).collect()
+    }
+
+    fn domain_counters(&self, id: DomainId) -> DomainCounters {
+        let counters = &self.view.counters;
+        DomainCounters {
+            frames: counters.domain_sum(id, |d| &d.frames),
+            copies: counters.domain_sum(id, |d| &d.copies),
+            bytes: counters.domain_sum(id, |d| &d.bytes),
+            drops: counters.domain_sum(id, |d| &d.drops),
+        }
+    }
+
+    fn stats(&self) -> NodeStats {
+        let counters = &self.view.counters;
+        let total = |name, cell: fn(&WorkerCounters) -> &Cell| (name, counters.sum(cell));
+        NodeStats {
+            counters: [
+                total("bcast_rx_frames_total", |w| &w.rx_frames),
+                total("bcast_rx_accepted_total", |w| &w.rx_accepted),
+                total("bcast_punted_total", |w| &w.punted),
+                total("bcast_copies_wanted_total", |w| &w.copies_wanted),
+                total("bcast_tx_copies_total", |w| &w.tx_copies),
+            ]
+            .into_iter()
+            .chain(NodeView::KERNEL_COUNTERS.map(|(name, _, cell)| total(name, cell)))
+            .map(|(name, value)| (name.into(), value))
+            .collect(),
+            drops: DropReason::ALL.map(|r| (r.as_str(), counters.sum(|w| &w.drops[r.index()]))).to_vec(),
+            copy_drops: CopyDropReason::ALL
+                .map(|r| (r.as_str(), counters.sum(|w| &w.copy_drops[r.index()])))
+                .to_vec(),
+            port: self.view.port.xstats().unwrap_or_default(),
+        }
+    }
+
+    fn drain_time(&self) -> Duration {
+        self.drain_time
+    }
+}

@@ -1,0 +1,151 @@
+//! Frames for the node itself: from workers to the kernel through a TAP device, and back.
+//!
+//! Workers never make the TAP's system calls. They pass whole packet buffers through bounded queues to and from one thread of
+//! the control side, which polls the TAP.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+use dpdk::{BURST, Mbuf, Mempool};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tun_rs::SyncDevice;
+use wire::DropReason;
+
+use crate::worker::Outbox;
+
+/// Frames that wait on their way to the kernel, and on their way from it, at most.
+const QUEUE: usize = 1024;
+/// How long the TAP's thread sleeps at most before it looks for punted frames: what a ping to the node takes longer.
+const POLL: Duration = Duration::from_micros(500);
+
+/// The queues between workers and the TAP's thread.
+pub struct PuntQueues {
+    to_kernel: ArrayQueue<Mbuf>,
+    from_kernel: ArrayQueue<Mbuf>,
+}
+
+impl PuntQueues {
+    /// Both empty.
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { to_kernel: ArrayQueue::new(QUEUE), from_kernel: ArrayQueue::new(QUEUE) })
+    }
+}
+
+/// A worker's end of the punt.
+pub struct PuntPort {
+    queues: Option<Arc<PuntQueues>>,
+    /// Whether this worker sends what comes from the kernel; one worker does.
+    sends: bool,
+    /// Frames that may be punted now.
+    tokens: u32,
+    /// The share of the node's rate that is this worker's: 1 / workers.
+    workers: u32,
+    refilled: Instant,
+}
+
+impl PuntPort {
+    /// For worker number `worker` of `workers`; `None`: there is no TAP.
+    pub fn new(queues: Option<Arc<PuntQueues>>, worker: usize, workers: usize) -> Self {
+        let workers = u32::try_from(workers).unwrap_or(1).max(1);
+        Self { queues, sends: worker == 0, tokens: 0, workers, refilled: Instant::now() }
+    }
+
+    /// Passes a frame on to the kernel, unless `rate` (frames a second of the whole node) or the queue forbids.
+    ///
+    /// # Errors
+    /// Why the frame was freed.
+    pub fn offer(&mut self, mbuf: Mbuf, rate: u32) -> Result<(), DropReason> {
+        let Some(queues) = &self.queues else { return Err(DropReason::PuntOff) };
+        if self.tokens == 0 {
+            self.tokens = refill(&mut self.refilled, Instant::now(), rate / self.workers);
+        }
+        self.tokens = self.tokens.checked_sub(1).ok_or(DropReason::PuntLimited)?;
+        queues.to_kernel.push(mbuf).map_err(|_| DropReason::PuntLimited)
+    }
+
+    /// Sends up to a burst of the kernel's frames. Says whether there were any.
+    pub fn send_kernel_frames(&mut self, out: &mut Outbox) -> bool {
+        match &self.queues {
+            Some(queues) if self.sends && !queues.from_kernel.is_empty() => {
+                out.send_plain(std::iter::from_fn(|| queues.from_kernel.pop())) > 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Tokens for the time since `refilled`, at most a tenth of a second's worth (and at least one frame where any are allowed).
+fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
+    let elapsed = now.saturating_duration_since(*refilled).min(Duration::from_millis(100));
+    let tokens = elapsed.as_micros() * u128::from(rate) / 1_000_000;
+    if tokens > 0 {
+        *refilled = now;
+    }
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+/// Moves frames between the queues and the TAP until `stop` is set. For a thread of the control side.
+pub fn run(tap: &SyncDevice, queues: &PuntQueues, pool: &Mempool, max_frame: usize, stop: &AtomicBool) {
+    let mut buffer = vec![0_u8; max_frame.max(2048)];
+    while !stop.load(Relaxed) {
+        for _ in 0..BURST {
+            let Some(mbuf) = queues.to_kernel.pop() else { break };
+            // The kernel may refuse a frame (its queue is full, the device is down): as on any link, it is then lost.
+            let _lost = tap.send(mbuf.data());
+        }
+        if let Err(error) = receive(tap, queues, pool, &mut buffer)
+            && error.kind() != io::ErrorKind::WouldBlock
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            tracing::warn!(%error, "reading from the TAP failed");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if queues.to_kernel.is_empty() {
+            let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(POLL.subsec_nanos()) };
+            let _woken = poll(&mut [PollFd::new(&tap.as_fd(), PollFlags::IN)], Some(&timeout));
+        }
+    }
+}
+
+/// Reads frames of the kernel's until there are none.
+fn receive(tap: &SyncDevice, queues: &PuntQueues, pool: &Mempool, buffer: &mut [u8]) -> io::Result<()> {
+    for _ in 0..BURST {
+        let length = tap.recv(buffer)?;
+        if let Some(mut mbuf) = Mbuf::alloc(pool)
+            && let Some(place) = mbuf.append(length)
+        {
+            place.copy_from_slice(&buffer[..length]);
+            // A full queue: the frame is lost, as on any link.
+            drop(queues.from_kernel.push(mbuf));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_follow_the_rate_and_are_bounded_by_a_tenth_of_a_second() {
+        let start = Instant::now();
+        for (elapsed_ms, rate, expected) in [
+            (0, 1_000, 0),
+            (1, 1_000, 1),
+            (50, 1_000, 50),
+            (100, 1_000, 100),
+            (10_000, 1_000, 100),
+            (100, 0, 0),
+        ] {
+            let mut refilled = start;
+            let now = start + Duration::from_millis(elapsed_ms);
+            assert_eq!(refill(&mut refilled, now, rate), expected, "{elapsed_ms} ms at {rate}/s");
+            let moved = if expected > 0 { now } else { start };
+            assert_eq!(refilled, moved, "time that made no token is not lost: {elapsed_ms} ms at {rate}/s");
+        }
+    }
+}
