@@ -108,15 +108,16 @@ impl State {
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
-        let mut epoch = None;
+        let mut array = None;
         if !added.is_empty() {
-            epoch = epoch.max(Some(self.node.set_teps(&added, &[])));
+            array = Some(self.node.set_teps(&added, &[]));
         }
         self.publish_domains(events());
         if !removed.is_empty() {
-            epoch = epoch.max(Some(self.node.set_teps(&[], &removed)));
+            array = Some(self.node.set_teps(&[], &removed));
         }
-        let epoch = self.publisher.epoch().max(epoch.unwrap_or_else(|| self.publisher.epoch()));
+        let lists = self.publisher.epoch();
+        let epoch = array.map_or(lists, |array| array.max(lists));
         self.teps.let_go(epoch, removed);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
         epoch
