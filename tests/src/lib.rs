@@ -19,3 +19,4 @@ pub mod ping;
 pub mod process;
 pub mod sender;
 pub mod sniffer;
+pub mod traffic;

@@ -51,9 +51,6 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
                 ("options", options),
             ]
         }
-        DropReason::IpFragment => {
-            vec![("more fragments", patch(at::IP + 6, &[0x20])), ("an offset", patch(at::IP + 6, &[0, 1]))]
-        }
         DropReason::IpSource => vec![
             ("0/8", source([0, 1, 2, 3])),
             ("127/8", source([127, 0, 0, 1])),
@@ -95,8 +92,8 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
             ("multicast", inner(&ethernet([0xff; 6], [1, 0, 0x5e, 0, 0, 1], 0x0800, &[0; 46]))),
             ("zero", inner(&ethernet([0xff; 6], [0; 6], 0x0800, &[0; 46]))),
         ],
-        // They depend on the configuration: each has a test below.
-        DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
+        // They depend on the device or the configuration: each has a test below.
+        DropReason::IpFragment | DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
     }
 }
 
@@ -132,6 +129,25 @@ fn every_reason_counts_its_frame_and_the_next_good_one_is_forwarded() {
     }
     let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
     assert_eq!(metrics.sum("bcast_rx_accepted_total"), good);
+}
+
+/// DPDK's af_packet has the kernel reassemble fragments (PACKET_FANOUT_FLAG_DEFRAG) before it sees them, so that there
+/// what arrives is the whole packet. af_xdp sees what is on the wire.
+#[test]
+fn fragments_are_counted_and_dropped_where_the_device_shows_them() {
+    let lab = Lab::new();
+    let node = Node::start(&lab, &Config::new(lab.folder()).set("port.device", "af_xdp:eth0"));
+    let (from, to) = (lab.host(), lab.host());
+    node.serve(VNI, &[from.address, to.address]);
+    let sniffer = Sniffer::copies_to(&to, lab.folder());
+    let sender = Sender::new(&from.namespace, "eth0");
+    let good = overlay(&from, VNI, &broadcast(1, 0, 60));
+    for (count, (what, flags)) in (1..).zip([("more fragments", [0x20, 0]), ("an offset", [0, 1])]) {
+        sender.send(&patched(&good, &[(at::IP + 6, &flags)]));
+        node.wait_metrics(what, |metrics| metrics.reason(DROPS, "ip_fragment") == count);
+        sender.send(&overlay(&from, VNI, &broadcast(2, count, 60)));
+        assert_eq!(sniffer.copies_until(2, count).len() as u64, count, "{what}: it was forwarded");
+    }
 }
 
 /// Frames for the node itself that nobody answers.
