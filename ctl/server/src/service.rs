@@ -50,7 +50,8 @@ impl Service {
         })?;
         let (Answer { revision, changed, notes }, drained) =
             answer.await.map_err(|_| Refusal::Stopping)??;
-        if let Some(drained) = drained {
+        // The runtime's clock ticks in milliseconds: a moment that is over is not waited for.
+        if let Some(drained) = drained.filter(|&drained| drained > std::time::Instant::now()) {
             tokio::time::sleep_until(drained.into()).await;
         }
         Ok(Response::new(proto::CommitReply { revision: revision.get(), changed, notes }))
