@@ -142,12 +142,16 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use bcast_domain::Vni;
+
     use super::*;
 
     #[test]
     fn sums_run_over_all_workers() {
         let counters = Counters::new(2).unwrap();
-        let (domain, tep) = (DomainId::new(7).unwrap(), TepIndex::new(3).unwrap());
+        let tep = TepIndex::new(3).unwrap();
+        let (mut domains, ..) = bcast_domain::table(());
+        let [domain, other] = [1, 2].map(|vni| domains.set(Vni::from(vni), &[]).unwrap());
         for (worker, count) in counters.workers.iter().zip([5, 7]) {
             worker.totals.rx_frames.add(count);
             worker.domain(domain).copies.add(count);
@@ -157,7 +161,7 @@ mod tests {
         assert_eq!(counters.sum(|w| &w.copy_drops[CopyDropReason::TxFull.index()]), 12);
         assert_eq!(counters.domain_sum(domain, |d| &d.copies), 12);
         assert_eq!(counters.domain_sum(domain, |d| &d.drops), 12);
-        assert_eq!(counters.domain_sum(DomainId::new(6).unwrap(), |d| &d.drops), 0);
+        assert_eq!(counters.domain_sum(other, |d| &d.drops), 0);
         assert_eq!(counters.workers[1].tep_drops(tep)[CopyDropReason::TxFull.index()], 7);
     }
 }

@@ -11,7 +11,7 @@ use wire::{CopyDropReason, DropReason};
 
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
-use crate::nexthops::{NextHops, Stopping};
+use crate::nexthops::NextHops;
 
 /// A worker that has not polled for so long is not ready.
 const POLLING: Duration = Duration::from_secs(1);
@@ -115,11 +115,8 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
-        match self.next_hops.set_teps(added, removed) {
-            Ok(epoch) => epoch,
-            // The daemon is stopping: no worker will use this array any more.
-            Err(Stopping) => Epoch::default(),
-        }
+        // It fails where the daemon is stopping: no worker will use the array any more.
+        self.next_hops.set_teps(added, removed).unwrap_or_default()
     }
 
     fn next_hop(&self, tep: TepIndex) -> NextHop {
