@@ -25,7 +25,7 @@ pub fn keep(lab: &Lab, overlay: Overlay, node: Node<'_>) {
     let vni = overlay.vms[0].vni;
     let lines = [
         format!("ip netns exec {NAME}-vm1 ping {}", overlay.vms[1].address),
-        format!("ip netns exec {NAME}-node tcpdump -ni eth0 proto gre"),
+        format!("ip netns exec {NAME}-underlay tcpdump -ni node proto gre"),
         format!("{} --socket {} domain show {vni}", binary("bcastctl").display(), node.socket().display()),
     ];
     println!("The lab runs: VMs {NAME}-vm1 and on, the node {NAME}-node, network {vni}. Try\n");

@@ -30,7 +30,9 @@ pub struct Lab {
     folder: PathBuf,
     hosts: Cell<u8>,
     vms: Cell<u8>,
-    switch: Namespace,
+    /// The switch; its ports are `hv1` and on, and `node`, where all that the node receives and sends can be seen. (On
+    /// the node's own port it cannot: af_packet sends past what tcpdump taps.)
+    pub switch: Namespace,
     /// Where the node runs; its port is `eth0`, without an address.
     pub node: Namespace,
 }

@@ -5,7 +5,7 @@ use std::{
     env, fs,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::chown, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -26,13 +26,14 @@ const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 #[derive(Clone, Debug)]
 pub struct Config {
     table: Table,
+    unprivileged: bool,
 }
 
 impl Config {
     /// What suits a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
     pub fn new(folder: &Path) -> Self {
         let path = |name: &str| Value::from(folder.join(name).display().to_string());
-        Self { table: Table::new() }
+        Self { table: Table::new(), unprivileged: false }
             .set("port.device", "af_packet:eth0")
             .set("underlay.addresses", vec![format!("{NODE}/16")])
             .set("workers.cores", vec![1])
@@ -49,6 +50,12 @@ impl Config {
         let (section, key) = path.split_once('.').expect("a path is section.key");
         let table = self.table.entry(section).or_insert_with(|| Table::new().into());
         table.as_table_mut().expect("sections are tables").insert(key.into(), value.into());
+        self
+    }
+
+    /// Runs the daemon as nobody, without any privilege.
+    pub fn unprivileged(mut self) -> Self {
+        self.unprivileged = true;
         self
     }
 
@@ -195,7 +202,26 @@ impl<'lab> Node<'lab> {
 pub fn launch(lab: &Lab, config: &Config) -> Process {
     let file = lab.folder().join("bcastd.toml");
     fs::write(&file, config.text()).expect("the lab's folder is ours");
-    launch_file(lab, &file)
+    if config.unprivileged { launch_as_nobody(lab, &file) } else { launch_file(lab, &file) }
+}
+
+/// The lab's folder becomes nobody's, and the program is copied there: its own place may be closed to nobody.
+fn launch_as_nobody(lab: &Lab, file: &Path) -> Process {
+    const NOBODY: u32 = 65534;
+    let program = lab.folder().join("bcastd");
+    if !program.exists() {
+        fs::copy(binary("bcastd"), &program).expect("the lab's folder is ours");
+        chown(lab.folder(), Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+    }
+    let mut command = lab.node.command("setpriv");
+    command.args([
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        "--no-new-privs",
+        "--bounding-set=-all",
+    ]);
+    Process::start(command.arg(program).arg("--config").arg(file), &lab.folder().join("bcastd.log"))
 }
 
 /// The same with a file that stands already, right or wrong.

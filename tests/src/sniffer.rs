@@ -96,23 +96,41 @@ impl Sniffer {
     }
 }
 
+/// Writes frames into a capture file, as tcpdump would, all at time 0.
+pub fn write(file: &Path, frames: &[Vec<u8>]) {
+    let mut bytes: Vec<u8> = [0xa1b2_3c4d_u32, 0x0004_0002, 0, 0, 65_535, 1].map(u32::to_le_bytes).concat();
+    for frame in frames {
+        let length = u32::try_from(frame.len()).expect("frames are short");
+        bytes.extend([0, 0, length, length].map(u32::to_le_bytes).concat());
+        bytes.extend(frame);
+    }
+    fs::write(file, bytes).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+}
+
+/// Reads a capture file; libpcap's own files have microseconds, tcpdump's here nanoseconds.
+pub fn read(file: &Path) -> Vec<Seen> {
+    parse(&fs::read(file).unwrap_or_default())
+}
+
 /// Reads a capture file as this machine writes it; a record that is not wholly there yet is left out.
 ///
 /// # Panics
-/// If it is not a little-endian file with nanoseconds.
+/// If it is not a little-endian capture file.
 fn parse(file: &[u8]) -> Vec<Seen> {
+    const MAGIC: u32 = 0xa1b2_c3d4;
     const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;
     let word = |bytes: &[u8], at: usize| {
         bytes.get(at..at + 4).and_then(|word| Some(u32::from_le_bytes(word.try_into().ok()?)))
     };
     let Some(magic) = word(file, 0) else { return Vec::new() };
-    assert_eq!(magic, MAGIC_NANOSECONDS, "not a capture file of ours");
+    assert!([MAGIC, MAGIC_NANOSECONDS].contains(&magic), "not a capture file of ours");
+    let scale = if magic == MAGIC { 1000 } else { 1 };
     let mut rest = file.get(24..).unwrap_or_default();
     let mut seen = Vec::new();
     while let (Some(seconds), Some(nanos), Some(length)) = (word(rest, 0), word(rest, 4), word(rest, 8)) {
         let end = 16 + usize::try_from(length).expect("frames fit in memory");
         let Some(bytes) = rest.get(16..end) else { break };
-        seen.push(Seen { at: Duration::new(seconds.into(), nanos), bytes: bytes.to_vec() });
+        seen.push(Seen { at: Duration::new(seconds.into(), nanos * scale), bytes: bytes.to_vec() });
         rest = &rest[end..];
     }
     seen

@@ -30,8 +30,10 @@ fn the_overlay_works_over_af_xdp() {
 #[test]
 fn the_overlay_works_over_a_tap_device_of_dpdk() {
     vms_ping_through("vdev:net_tap0,iface=dtap0", |node| {
-        // The TAP's other end is the node's kernel: a bridge there joins it to the cable.
+        // The TAP's other end is the node's kernel: a bridge there joins it to the cable. The port's MAC address is
+        // not the bridge's business: frames to it must go on to the port.
         node.ip("link add br0 type bridge mcast_snooping 0");
+        node.ip("link set dev dtap0 address 02:00:00:00:08:08");
         for line in
             ["set dev eth0 master br0", "set dev dtap0 master br0", "set dev dtap0 up", "set dev br0 up"]
         {

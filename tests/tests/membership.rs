@@ -45,9 +45,9 @@ fn after_the_answer_to_a_leave_not_one_copy_goes_there_and_the_others_lose_nothi
     node.serve(FENCE, &teps);
     node.serve(VNI, &teps);
     let stays = Sniffer::copies_to(&hosts[1], lab.folder());
-    // At the node's own port: what is seen there was handed to the kernel just then, however late it arrives.
+    // At the node's cable: the kernel stamps what the node sends as it is sent, however late it arrives.
     let filter = format!("proto gre and dst host {}", teps[2]);
-    let leaves = Sniffer::start(&lab.node, "eth0", &filter, lab.folder(), "leaves");
+    let leaves = Sniffer::start(&lab.switch, "node", &filter, lab.folder(), "leaves");
 
     let base = node.metrics().sum(ACCEPTED);
     let traffic = Traffic::start(&hosts[0], VNI);

@@ -89,9 +89,9 @@ fn broadcast_begins(lab: &Lab, overlay: &Overlay, node: &Node) {
     node.wait_resolved(&overlay.teps());
 
     headline("   The same question again: one frame reaches the node, a copy goes to every other hypervisor");
-    let mut wire = listen(&lab.node, lab, "wire", "proto gre");
+    let mut wire = listen(&lab.switch, "node", lab, "wire", "proto gre");
     shell(one, &format!("ping -n -c 3 -i 0.2 {}", two.address));
-    excerpt("node", "tcpdump -i eth0 proto gre", &mut wire, "Request who-has", 3);
+    excerpt("underlay", "tcpdump -i node proto gre", &mut wire, "Request who-has", 3);
 }
 
 /// Act 2: the master is cut off, the other VM takes over, and a third VM hardly notices.
@@ -106,7 +106,8 @@ fn failover(lab: &Lab, overlay: &Overlay, [one, two, three]: [&Vm; 3]) -> (Keepa
     let mut second = start(two);
     second.wait_entered("BACKUP", 1);
     say("vm1 is master. vm3 pings the virtual IP a hundred times a second.");
-    let mut capture = listen(&three.namespace, lab, "failover", "arp or vrrp");
+    let announced = format!("arp and ether src {}", lab::mac_text(two.mac));
+    let mut capture = listen(&three.namespace, "eth0", lab, "failover", &announced);
     let ping = Ping::start(&three.namespace, VIP, &lab.folder().join("ping"));
     wait_for("a second of answers", || (ping.answers().len() > 100).then_some(()));
 
@@ -120,7 +121,7 @@ fn failover(lab: &Lab, overlay: &Overlay, [one, two, three]: [&Vm; 3]) -> (Keepa
     prompt("vm2", "keepalived");
     let taking_over = log.lines().skip_while(|line| !line.contains("advertisement timeout"));
     taking_over.filter(|line| line.contains("(vip)")).take(4).for_each(reply);
-    excerpt("vm3", "tcpdump arp or vrrp", &mut capture, &format!("who-has {VIP} "), 2);
+    excerpt("vm3", &format!("tcpdump -i eth0 {announced}"), &mut capture, &format!("who-has {VIP} "), 1);
     result(&format!("vm3 had no answer from {VIP} for {} ms", outage.as_millis()));
     overlay.set_connected(one, true);
     first.wait_entered("BACKUP", 2);
@@ -133,7 +134,7 @@ fn a_leave_is_final(lab: &Lab, overlay: &Overlay, node: &Node) {
         "3. Domains change while traffic flows: hypervisor 3 leaves, and when the answer is there it is final",
     );
     let three = &overlay.vms[2];
-    let mut capture = listen(&three.namespace, lab, "leave", "vrrp");
+    let mut capture = listen(&three.namespace, "eth0", lab, "leave", "vrrp");
     capture.wait_for_lines("VRRPv3", 10);
     say("vm3 hears ten VRRP adverts a second.");
     let tep = overlay.teps()[2].to_string();
@@ -151,8 +152,8 @@ fn a_leave_is_final(lab: &Lab, overlay: &Overlay, node: &Node) {
 }
 
 /// tcpdump in a namespace, one line a frame.
-fn listen(namespace: &Namespace, lab: &Lab, name: &str, filter: &str) -> Process {
-    let line = format!("tcpdump -l -n -t --immediate-mode -i eth0 {filter}");
+fn listen(namespace: &Namespace, interface: &str, lab: &Lab, name: &str, filter: &str) -> Process {
+    let line = format!("tcpdump -l -n -t --immediate-mode -i {interface} {filter}");
     let mut capture = namespace.start(&line, &lab.folder().join(name));
     capture.wait_for_lines("listening on", 1);
     capture
