@@ -87,7 +87,7 @@ pub struct Server {
     state: Arc<Mutex<State>>,
     jobs: Sender<Message>,
     stopping: watch::Sender<bool>,
-    /// Told when nothing is served any more.
+    /// Disconnected when nothing is served any more.
     served: mpsc::Receiver<()>,
     serving: AbortHandle,
     threads: Vec<JoinHandle<()>>,
@@ -167,7 +167,7 @@ impl Server {
 
     fn stop(&mut self) {
         self.stopping.send_replace(true);
-        if self.served.recv_timeout(STOP_WAIT).is_err() {
+        if self.served.recv_timeout(STOP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             tracing::warn!("a client keeps its request open; it is cut off");
             self.serving.abort();
         }
