@@ -324,7 +324,10 @@ impl Daemon {
         if let Some(netlink) = &self.netlink {
             self.runtime.block_on(netlink.remove_rules());
         }
-        let pools: Vec<Mempool> = self.view.pools.iter().map(|(_, pool)| pool.clone()).collect();
+        // af_xdp's driver keeps what it lent to the kernel for receiving, even when it is closed (DPDK 22.11).
+        let kept = if self.view.port.capabilities().driver == "net_af_xdp" { "rx" } else { "none" };
+        let pools = self.view.pools.iter().filter(|(name, _)| !name.starts_with(kept));
+        let pools: Vec<Mempool> = pools.map(|(_, pool)| pool.clone()).collect();
         self.runtime.shutdown_timeout(LAST_ANSWERS);
         // The port closes with its last handle, and returns what is in its rings.
         drop(self.view);

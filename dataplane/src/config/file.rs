@@ -1,0 +1,291 @@
+//! The file as it is written: every key optional, unknown keys refused; and the checks that make a [`Config`] of it.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use wire::MacAddr;
+
+use super::{
+    Config, EalSection, InterfaceAddress, LiveConfig, MAX_ADDRESSES, MAX_WORKERS, OuterSource, PortConfig,
+    UnderlayConfig, ValueError,
+};
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct File {
+    port: Port,
+    underlay: Underlay,
+    workers: Workers,
+    replication: Replication,
+    store: Store,
+    api: Api,
+    metrics: Metrics,
+    eal: Eal,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Port {
+    device: Option<String>,
+    mtu: u64,
+    takeover: bool,
+}
+
+impl Default for Port {
+    fn default() -> Self {
+        Self { device: None, mtu: 1500, takeover: false }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Underlay {
+    addresses: Vec<String>,
+    gateway: Option<String>,
+    gateway_mac: Option<String>,
+    tap: String,
+    punt_rate: u64,
+}
+
+impl Default for Underlay {
+    fn default() -> Self {
+        Self {
+            addresses: Vec::new(),
+            gateway: None,
+            gateway_mac: None,
+            tap: "bcast0".into(),
+            punt_rate: 20_000,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Workers {
+    cores: Vec<usize>,
+    idle_sleep_us: u64,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self { cores: vec![1], idle_sleep_us: 0 }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Replication {
+    share_payload_from: u64,
+    outer_source: String,
+}
+
+impl Default for Replication {
+    fn default() -> Self {
+        Self { share_payload_from: 256, outer_source: "node".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Store {
+    path: PathBuf,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: "/var/lib/bcastd/domains.redb".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Api {
+    socket: PathBuf,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { socket: "/run/bcastd/api.sock".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Metrics {
+    listen: String,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:9117".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Eal {
+    memory_mb: u64,
+    hugepages: bool,
+    args: Vec<String>,
+}
+
+impl Default for Eal {
+    fn default() -> Self {
+        Self { memory_mb: 512, hugepages: true, args: Vec::new() }
+    }
+}
+
+/// Of `key`: `value` as a number between `min` and `max`.
+fn number<T: TryFrom<u64> + Into<u64>>(
+    key: &'static str,
+    value: u64,
+    min: T,
+    max: T,
+) -> Result<T, (&'static str, ValueError)> {
+    let (min, max) = (min.into(), max.into());
+    T::try_from(value)
+        .ok()
+        .filter(|_| (min..=max).contains(&value))
+        .ok_or((key, ValueError::Range { value, min, max }))
+}
+
+impl File {
+    pub fn check(self) -> Result<Config, (&'static str, ValueError)> {
+        let underlay = self.underlay.check()?;
+        let live = LiveConfig {
+            share_payload_from: number(
+                "replication.share_payload_from",
+                self.replication.share_payload_from,
+                0_u16,
+                u16::MAX,
+            )?,
+            outer_source: match self.replication.outer_source.as_str() {
+                "node" => OuterSource::Node,
+                "origin" => OuterSource::Origin,
+                _ => {
+                    let problem = ValueError::OuterSource(self.replication.outer_source);
+                    return Err(("replication.outer_source", problem));
+                }
+            },
+            idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
+            punt_rate: underlay.punt_rate,
+        };
+        Ok(Config {
+            port: self.port.check()?,
+            underlay,
+            cores: self.workers.check()?,
+            live,
+            store_path: absolute("store.path", self.store.path)?,
+            api_socket: absolute("api.socket", self.api.socket)?,
+            metrics_listen: match self.metrics.listen.parse() {
+                Ok(address) => address,
+                Err(_) => return Err(("metrics.listen", ValueError::Listen(self.metrics.listen))),
+            },
+            eal: EalSection {
+                memory_mb: number("eal.memory_mb", self.eal.memory_mb, 64_u32, 65_536)?,
+                hugepages: self.eal.hugepages,
+                args: self.eal.args,
+            },
+        })
+    }
+}
+
+fn absolute(key: &'static str, path: PathBuf) -> Result<PathBuf, (&'static str, ValueError)> {
+    if path.is_absolute() { Ok(path) } else { Err((key, ValueError::Path(path))) }
+}
+
+impl Port {
+    fn check(self) -> Result<PortConfig, (&'static str, ValueError)> {
+        let device =
+            self.device.ok_or(("port.device", ValueError::Missing("device = \"af_packet:eth0\"")))?;
+        Ok(PortConfig {
+            device: device.parse().map_err(|error| ("port.device", ValueError::Device(error)))?,
+            mtu: number("port.mtu", self.mtu, 576_u16, 9_000)?,
+            takeover: self.takeover,
+        })
+    }
+}
+
+impl Underlay {
+    fn check(self) -> Result<UnderlayConfig, (&'static str, ValueError)> {
+        const ADDRESSES: &str = "underlay.addresses";
+        if self.addresses.is_empty() {
+            let example = "addresses = [\"198.18.0.254/16\"]";
+            return Err((ADDRESSES, ValueError::Missing(example)));
+        }
+        let (count, max) = (self.addresses.len(), MAX_ADDRESSES);
+        if count > max {
+            return Err((ADDRESSES, ValueError::Count { count, min: 1, max }));
+        }
+        let mut addresses: Vec<InterfaceAddress> = Vec::with_capacity(count);
+        for text in &self.addresses {
+            let next: InterfaceAddress = text.parse().map_err(|error| (ADDRESSES, error))?;
+            if addresses.iter().any(|known| known.address == next.address) {
+                return Err((ADDRESSES, ValueError::Twice(next.address)));
+            }
+            addresses.push(next);
+        }
+        let bare: Vec<Ipv4Addr> = addresses.iter().map(|link| link.address).collect();
+        let too_many = |_| (ADDRESSES, ValueError::Count { count, min: 1, max });
+        let node = wire::NodeAddresses::new(&bare).map_err(too_many)?;
+        let tap = match self.tap.as_str() {
+            "" => None,
+            name if name.len() <= 15
+                && !name.contains(|c: char| c == '/' || c.is_whitespace())
+                && name != "."
+                && name != ".." =>
+            {
+                Some(self.tap)
+            }
+            _ => return Err(("underlay.tap", ValueError::InterfaceName(self.tap))),
+        };
+        let gateway_mac = self.gateway_mac.map(unicast_mac).transpose()?;
+        if tap.is_none() && gateway_mac.is_none() {
+            return Err(("underlay.tap", ValueError::NoNextHops));
+        }
+        Ok(UnderlayConfig {
+            gateway: self.gateway.map(|text| on_link(text, &addresses)).transpose()?,
+            addresses,
+            node,
+            gateway_mac,
+            tap,
+            punt_rate: number("underlay.punt_rate", self.punt_rate, 0_u32, 10_000_000)?,
+        })
+    }
+}
+
+fn on_link(text: String, addresses: &[InterfaceAddress]) -> Result<Ipv4Addr, (&'static str, ValueError)> {
+    const KEY: &str = "underlay.gateway";
+    let gateway: Ipv4Addr = text.parse().map_err(|_| (KEY, ValueError::Gateway(text)))?;
+    if addresses.iter().any(|link| link.covers(gateway) && link.address != gateway) {
+        Ok(gateway)
+    } else {
+        Err((KEY, ValueError::GatewayOffLink(gateway)))
+    }
+}
+
+fn unicast_mac(text: String) -> Result<MacAddr, (&'static str, ValueError)> {
+    match text.parse::<MacAddr>() {
+        Ok(mac) if !mac.is_multicast() && !mac.is_zero() => Ok(mac),
+        _ => Err(("underlay.gateway_mac", ValueError::Mac(text))),
+    }
+}
+
+impl Workers {
+    fn check(&self) -> Result<Vec<usize>, (&'static str, ValueError)> {
+        const KEY: &str = "workers.cores";
+        let distinct: HashSet<usize> = self.cores.iter().copied().collect();
+        let count = self.cores.len();
+        if count == 0 || count > MAX_WORKERS || distinct.len() != count {
+            return Err((KEY, ValueError::Count { count, min: 1, max: MAX_WORKERS }));
+        }
+        let present: HashSet<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        match self.cores.iter().find(|core| !present.is_empty() && !present.contains(core)) {
+            Some(&core) => Err((KEY, ValueError::NoCore(core))),
+            None => Ok(self.cores.clone()),
+        }
+    }
+}

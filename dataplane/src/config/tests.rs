@@ -1,0 +1,130 @@
+use std::path::Path;
+
+use super::*;
+
+const LEAST: &str = "[port]\ndevice = \"af_packet:eth0\"\n[underlay]\naddresses = [\"198.18.0.254/16\"]\n[workers]\ncores = [0]\n";
+
+fn parse(text: &str) -> Result<Config, String> {
+    Config::parse(text, Path::new("b.toml")).map_err(|error| error.to_string())
+}
+
+/// [`LEAST`] with `section.key = value`.
+fn with(section: &str, line: &str) -> String {
+    let header = format!("[{section}]\n");
+    let text = if LEAST.contains(&header) { LEAST.to_owned() } else { format!("{LEAST}{header}") };
+    let key = line.split('=').next().unwrap();
+    let without: String =
+        text.lines().filter(|old| !old.starts_with(key)).map(|old| format!("{old}\n")).collect();
+    without.replace(&header, &format!("{header}{line}\n"))
+}
+
+#[test]
+fn every_key_but_device_and_addresses_has_its_default() {
+    let config = parse(LEAST).unwrap();
+    assert_eq!(config.port.mtu, 1500);
+    assert!(!config.port.takeover);
+    assert_eq!(config.underlay.tap.as_deref(), Some("bcast0"));
+    assert_eq!((config.underlay.gateway, config.underlay.gateway_mac), (None, None));
+    let live = LiveConfig {
+        share_payload_from: 256,
+        outer_source: OuterSource::Node,
+        idle_sleep_us: 0,
+        punt_rate: 20_000,
+    };
+    assert_eq!(config.live, live);
+    assert_eq!(config.store_path, Path::new("/var/lib/bcastd/domains.redb"));
+    assert_eq!(config.api_socket, Path::new("/run/bcastd/api.sock"));
+    assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9117");
+    assert_eq!(config.eal, EalSection { memory_mb: 512, hugepages: true, args: Vec::new() });
+}
+
+#[test]
+fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
+    for (section, line, error) in [
+        ("port", "device = \"\"", "b.toml: port.device: \"\" names no kind of device"),
+        ("port", "device = 7", "b.toml: line 2: invalid type: integer `7`, expected a string"),
+        ("port", "mtu = 575", "b.toml: port.mtu: 575 is out of range: 576 to 9000"),
+        ("port", "mtu = -1", "b.toml: line 2: invalid value: integer `-1`, expected u64"),
+        (
+            "port",
+            "mtux = 1",
+            "b.toml: line 2: unknown field `mtux`, expected one of `device`, `mtu`, `takeover`",
+        ),
+        ("underlay", "addresses = []", "b.toml: underlay.addresses: missing; it has no default"),
+        (
+            "underlay",
+            "addresses = [\"198.18.0.254\"]",
+            "\"198.18.0.254\" is not an IPv4 address with a prefix length",
+        ),
+        ("underlay", "addresses = [\"198.18.0.254/33\"]", "\"198.18.0.254/33\" is not an IPv4 address"),
+        ("underlay", "addresses = [\"fd00::1/64\"]", "\"fd00::1/64\" is not an IPv4 address"),
+        ("underlay", "addresses = [\"224.0.0.1/24\"]", "224.0.0.1 cannot be a node's address"),
+        ("underlay", "addresses = [\"198.18.0.1/16\", \"198.18.0.1/16\"]", "198.18.0.1 stands there twice"),
+        ("underlay", "gateway = \"198.19.0.1\"", "underlay.gateway: 198.19.0.1 is in none of the prefixes"),
+        ("underlay", "gateway = \"nowhere\"", "underlay.gateway: \"nowhere\" is not an IPv4 address"),
+        ("underlay", "gateway_mac = \"01:00:5e:00:00:01\"", "is not a unicast MAC address"),
+        ("underlay", "tap = \"\"", "underlay.tap: without a TAP there is no neighbour lookup"),
+        ("underlay", "tap = \"a-name-of-16-byte\"", "is not a network interface name"),
+        ("workers", "cores = []", "workers.cores: 0 entries; it takes 1 to 16, each once"),
+        ("workers", "cores = [0, 0]", "workers.cores: 2 entries; it takes 1 to 16, each once"),
+        ("workers", "cores = [4095]", "workers.cores: there is no core 4095"),
+        ("workers", "idle_sleep_us = 100001", "workers.idle_sleep_us: 100001 is out of range: 0 to 100000"),
+        (
+            "replication",
+            "share_payload_from = 65536",
+            "replication.share_payload_from: 65536 is out of range",
+        ),
+        ("replication", "outer_source = \"me\"", "\"me\" is neither \"node\" nor \"origin\""),
+        ("store", "path = \"domains.redb\"", "store.path: \"domains.redb\" is not an absolute path"),
+        ("metrics", "listen = \"9117\"", "metrics.listen: \"9117\" is not an address and port"),
+        ("eal", "memory_mb = 1", "eal.memory_mb: 1 is out of range: 64 to 65536"),
+        ("nothing", "at = 1", "unknown field `nothing`"),
+    ] {
+        let text = with(section, line);
+        let refused = parse(&text).expect_err(&text);
+        assert!(refused.contains(error), "{line}: {refused}");
+        assert_eq!(refused.lines().count(), 1, "{refused}");
+    }
+    let missing = parse("[underlay]\naddresses = [\"198.18.0.254/16\"]\n[workers]\ncores = [0]\n");
+    assert!(missing.unwrap_err().contains("port.device: missing"));
+}
+
+#[test]
+fn what_differs_is_told_apart_by_whether_it_takes_a_restart() {
+    let old = parse(LEAST).unwrap();
+    for (section, line, restart) in [
+        ("replication", "share_payload_from = 300", None),
+        ("replication", "outer_source = \"origin\"", None),
+        ("workers", "idle_sleep_us = 50", None),
+        ("underlay", "punt_rate = 5", None),
+        ("port", "mtu = 1400", Some("port.mtu")),
+        ("port", "device = \"af_packet:eth1\"", Some("port.device")),
+        ("underlay", "addresses = [\"198.18.0.253/16\"]", Some("underlay.addresses")),
+        ("underlay", "gateway = \"198.18.0.1\"", Some("underlay.gateway")),
+        ("underlay", "tap = \"tap1\"", Some("underlay.tap")),
+        ("store", "path = \"/tmp/other\"", Some("store.path")),
+        ("eal", "hugepages = false", Some("eal")),
+    ] {
+        let new = parse(&with(section, line)).unwrap();
+        assert_ne!(old, new, "{line}");
+        assert_eq!(old.needs_restart(&new), restart.into_iter().collect::<Vec<_>>(), "{line}");
+    }
+}
+
+#[test]
+fn a_link_knows_who_is_on_it_and_which_of_its_addresses_are_no_hosts() {
+    for (link, other, on_link, no_host) in [
+        ("198.18.0.254/16", "198.18.255.254", true, false),
+        ("198.18.0.254/16", "198.19.0.1", false, false),
+        ("198.18.0.254/16", "198.18.0.0", true, true),
+        ("198.18.0.254/16", "198.18.255.255", true, true),
+        ("198.18.0.2/31", "198.18.0.3", true, false),
+        ("198.18.0.2/32", "198.18.0.2", true, false),
+        ("198.18.0.2/1", "203.0.113.1", true, false),
+    ] {
+        let link: InterfaceAddress = link.parse().unwrap();
+        let other: Ipv4Addr = other.parse().unwrap();
+        assert_eq!(link.covers(other), on_link, "{link:?} {other}");
+        assert_eq!(link.is_no_host(other), no_host, "{link:?} {other}");
+    }
+}
