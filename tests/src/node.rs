@@ -19,6 +19,8 @@ use crate::{
     process::{Process, output, wait_for},
 };
 
+/// The small disk, in the lab's folder.
+const DISK: &str = "disk";
 /// Where the daemon serves its metrics, inside the node's namespace.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9117);
 
@@ -26,14 +28,22 @@ const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCAL
 #[derive(Clone, Debug)]
 pub struct Config {
     table: Table,
-    unprivileged: bool,
+    place: Place,
+}
+
+/// What the daemon runs on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Root,
+    Nobody,
+    SmallDisk,
 }
 
 impl Config {
     /// What suits a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
     pub fn new(folder: &Path) -> Self {
         let path = |name: &str| Value::from(folder.join(name).display().to_string());
-        Self { table: Table::new(), unprivileged: false }
+        Self { table: Table::new(), place: Place::Root }
             .set("port.device", "af_packet:eth0")
             .set("underlay.addresses", vec![format!("{NODE}/16")])
             .set("workers.cores", vec![1])
@@ -55,8 +65,16 @@ impl Config {
 
     /// Runs the daemon as nobody, without any privilege.
     pub fn unprivileged(mut self) -> Self {
-        self.unprivileged = true;
+        self.place = Place::Nobody;
         self
+    }
+
+    /// Runs the daemon with the store on a disk of 4 MiB, which goes with the daemon: see [`Node::fill_disk`].
+    pub fn small_disk(mut self, lab: &Lab) -> Self {
+        self.place = Place::SmallDisk;
+        let disk = lab.folder().join(DISK);
+        fs::create_dir(&disk).expect("the lab's folder is ours");
+        self.set("store.path", disk.join("domains.redb").display().to_string())
     }
 
     /// The file's text.
@@ -171,6 +189,16 @@ impl<'lab> Node<'lab> {
         self.config.string("api", "socket").into()
     }
 
+    /// Fills what is left of the small disk, and gives the file that does.
+    pub fn fill_disk(&self) -> PathBuf {
+        let own = format!("/proc/{}/root{}", self.process.id(), self.lab.folder().join(DISK).display());
+        let filling = PathBuf::from(own).join("filling");
+        let mut file =
+            fs::File::create(&filling).unwrap_or_else(|error| panic!("{}: {error}", filling.display()));
+        while file.write_all(&[0; 4096]).is_ok() {}
+        filling
+    }
+
     /// What the daemon has logged.
     pub fn log(&self) -> String {
         self.process.log()
@@ -202,7 +230,19 @@ impl<'lab> Node<'lab> {
 pub fn launch(lab: &Lab, config: &Config) -> Process {
     let file = lab.folder().join("bcastd.toml");
     fs::write(&file, config.text()).expect("the lab's folder is ours");
-    if config.unprivileged { launch_as_nobody(lab, &file) } else { launch_file(lab, &file) }
+    match config.place {
+        Place::Root => launch_file(lab, &file),
+        Place::Nobody => launch_as_nobody(lab, &file),
+        Place::SmallDisk => launch_on_small_disk(lab, &file),
+    }
+}
+
+/// `ip netns exec` gives its command a mount namespace of its own: nobody else sees that disk.
+fn launch_on_small_disk(lab: &Lab, file: &Path) -> Process {
+    let mut command = lab.node.command("sh");
+    command.args(["-c", "mount -t tmpfs -o size=4m disk \"$0\" && exec \"$1\" --config \"$2\""]);
+    command.arg(lab.folder().join(DISK)).arg(binary("bcastd")).arg(file);
+    Process::start(&mut command, &lab.folder().join("bcastd.log"))
 }
 
 /// The lab's folder becomes nobody's, and the program is copied there: its own place may be closed to nobody.

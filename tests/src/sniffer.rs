@@ -37,10 +37,10 @@ impl Sniffer {
     /// `name` tells the files in `folder` apart.
     pub fn start(namespace: &Namespace, interface: &str, filter: &str, folder: &Path, name: &str) -> Self {
         let file = folder.join(format!("{name}.pcap"));
-        // -Z root: by default it drops to a user who may not write here. -B: KiB of kernel buffer.
-        let line =
-            format!("tcpdump -i {interface} -w {} -U --immediate-mode -n -Z root -B 32768", file.display());
-        let line = format!("{line} --time-stamp-precision=nano {filter}");
+        // -Z root: by default it drops to a user who may not write here. -B: KiB of kernel buffer, in slots of the
+        // longest frame that -s admits.
+        let line = format!("tcpdump -i {interface} -w {} -U --immediate-mode -n -Z root", file.display());
+        let line = format!("{line} -B 65536 -s 2048 --time-stamp-precision=nano {filter}");
         let mut tcpdump = namespace.start(&line, &folder.join(format!("{name}.tcpdump")));
         tcpdump.wait_for_lines("listening on", 1);
         Self { tcpdump, file }
