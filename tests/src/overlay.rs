@@ -120,12 +120,14 @@ impl Hypervisor {
         let mut child = command
             .args(["add-flows", "br-int", "-"])
             .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let mut input = child.stdin.take().expect("it is piped");
         input.write_all(rules.as_bytes()).expect("ovs-ofctl reads its rules");
         drop(input);
-        assert!(child.wait().expect("a child can be waited for").success(), "refused:\n{rules}");
+        let output = child.wait_with_output().expect("a child can be waited for");
+        assert!(output.status.success(), "{}\nrefused:\n{rules}", String::from_utf8_lossy(&output.stderr));
     }
 
     fn keep(self) {

@@ -218,8 +218,9 @@ fn clean_up_when_interrupted() {
         let Some(signal) = signals.forever().next() else { return };
         // What the main thread meanwhile says of commands that fail under its hands is of no interest.
         std::panic::set_hook(Box::new(|_| ()));
-        println!("\nInterrupted; removing the lab.");
-        let _ = stdout().flush();
+        // Nor what it goes on to show: it waits for this lock.
+        let mut out = stdout().lock();
+        let _ = writeln!(out, "\nInterrupted; removing the lab.");
         if let Some(name) = LAB.get() {
             lab::remove(name);
         }
