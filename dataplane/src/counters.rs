@@ -100,12 +100,14 @@ impl WorkerCells {
         &self.domains[id.index()]
     }
 
-    /// Counts copies to a TEP that were dropped.
+    /// Counts a copy that was dropped; `None`: its TEP is not known any more.
     #[cold]
-    pub fn drop_copies(&self, tep: TepIndex, domain: DomainId, reason: CopyDropReason, count: u64) {
-        self.tep_drops[tep.index()][reason.index()].add(count);
-        self.domain(domain).drops.add(count);
-        self.totals.copy_drops[reason.index()].add(count);
+    pub fn drop_copy(&self, tep: Option<TepIndex>, domain: DomainId, reason: CopyDropReason) {
+        if let Some(tep) = tep {
+            self.tep_drops[tep.index()][reason.index()].add(1);
+        }
+        self.domain(domain).drops.add(1);
+        self.totals.copy_drops[reason.index()].add(1);
     }
 
     /// Copies to a TEP that were dropped, by [`CopyDropReason::index`].
@@ -155,7 +157,9 @@ mod tests {
         for (worker, count) in counters.workers.iter().zip([5, 7]) {
             worker.totals.rx_frames.add(count);
             worker.domain(domain).copies.add(count);
-            worker.drop_copies(tep, domain, CopyDropReason::TxFull, count);
+            for _ in 0..count {
+                worker.drop_copy(Some(tep), domain, CopyDropReason::TxFull);
+            }
         }
         assert_eq!(counters.sum(|w| &w.rx_frames), 12);
         assert_eq!(counters.sum(|w| &w.copy_drops[CopyDropReason::TxFull.index()]), 12);

@@ -61,7 +61,7 @@ impl PuntPort {
     pub fn offer(&mut self, mbuf: Mbuf, rate: u32) -> Result<(), DropReason> {
         let Some(queues) = &self.queues else { return Err(DropReason::PuntOff) };
         if self.tokens == 0 {
-            self.tokens = refill(&mut self.refilled, Instant::now(), rate / self.workers);
+            self.tokens = refill(&mut self.refilled, Instant::now(), rate.div_ceil(self.workers));
         }
         self.tokens = self.tokens.checked_sub(1).ok_or(DropReason::PuntLimited)?;
         queues.to_kernel.push(mbuf).map_err(|_| DropReason::PuntLimited)

@@ -253,7 +253,7 @@ impl Outbox {
         let Some(length) = u16::try_from(inner_len).ok().filter(|_| inner_len <= self.limits.max_inner)
         else {
             for &tep in before.iter().chain(after) {
-                self.cells().drop_copies(tep, id, CopyDropReason::MtuExceeded, 1);
+                self.cells().drop_copy(Some(tep), id, CopyDropReason::MtuExceeded);
             }
             return;
         };
@@ -326,7 +326,7 @@ impl Outbox {
             self.runs.push(Run { domain, copies: to.len(), inner_len });
         } else {
             for tep in members.iter().filter(|&&tep| teps.is_resolved(tep)) {
-                self.cells().drop_copies(*tep, domain, CopyDropReason::NoMbuf, 1);
+                self.cells().drop_copy(Some(*tep), domain, CopyDropReason::NoMbuf);
             }
         }
     }
@@ -334,7 +334,7 @@ impl Outbox {
     #[cold]
     fn drop_unresolved(&self, members: &[TepIndex], domain: DomainId, teps: &TepArray) {
         for tep in members.iter().filter(|&&tep| !teps.is_resolved(tep)) {
-            self.cells().drop_copies(*tep, domain, CopyDropReason::TepUnresolved, 1);
+            self.cells().drop_copy(Some(*tep), domain, CopyDropReason::TepUnresolved);
         }
     }
 
@@ -371,12 +371,9 @@ impl Outbox {
             let skipped = run.copies.min(sent);
             sent -= skipped;
             for copy in refused.by_ref().take(run.copies - skipped) {
-                // Copies go to registered TEPs of this very array.
-                if let Some(tep) =
-                    Tunnel::ref_from_prefix(copy).ok().and_then(|(t, _)| teps.find(t.ipv4.destination()))
-                {
-                    self.cells().drop_copies(tep, run.domain, CopyDropReason::TxFull, 1);
-                }
+                let header = Tunnel::ref_from_prefix(copy).ok();
+                let tep = header.and_then(|(header, _)| teps.find(header.ipv4.destination()));
+                self.cells().drop_copy(tep, run.domain, CopyDropReason::TxFull);
             }
         }
         drop(refused);
