@@ -2,12 +2,12 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bcast_domain::limits::MAX_DOMAINS;
-use bcast_domain::{ArrayPublisher, DomainPublisher, Readers};
+use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{Server, ServerConfig, ServerError, Versions};
 use ctl_store::{EmbeddedStore, StoreError};
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
@@ -20,8 +20,8 @@ use wire::{IP_OVERHEAD, MacAddr};
 use crate::config::{Config, ConfigError, LiveConfig};
 use crate::counters::{Counters, NoMemory};
 use crate::metrics::{self, MetricsError};
-use crate::netlink::{HostUse, Netlink, NetlinkError};
-use crate::nexthops::{NextHops, Source};
+use crate::netlink::{Events, HostUse, Netlink, NetlinkError};
+use crate::nexthops::{Fatal, NextHops, Setup};
 use crate::node::{ControlledNode, NodeView};
 use crate::punt::{self, PuntPort, PuntQueues};
 use crate::shield::{Shield, ShieldError};
@@ -108,6 +108,14 @@ pub enum StartError {
         /// Why.
         error: std::io::Error,
     },
+    /// The TAP's name is taken.
+    #[error(
+        "underlay.tap: there is a network interface {0} already; choose another name, or remove it (`ip link del {0}`)"
+    )]
+    TapTaken(String),
+    /// It ran, and could not go on.
+    #[error(transparent)]
+    Fatal(Fatal),
     /// Threads, signals.
     #[error("the system refuses: {0}")]
     System(#[from] std::io::Error),
@@ -132,7 +140,8 @@ pub fn run(path: &Path) -> Result<(), StartError> {
     // The runtime's threads are made before DPDK, and the store is opened before the port is touched.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let store = EmbeddedStore::open(&config.store_path)?;
-    let daemon = Daemon::start(&config, runtime, store)?;
+    let ended = Arc::new(OnceLock::new());
+    let daemon = Daemon::start(&config, runtime, store, &ended)?;
     tracing::info!(device = %config.port.device, workers = config.cores.len(), "forwarding");
     for signal in signals.forever() {
         if signal != SIGHUP {
@@ -141,7 +150,8 @@ pub fn run(path: &Path) -> Result<(), StartError> {
         config = reload(path, config, &daemon.live);
     }
     tracing::info!("stopping");
-    daemon.stop()
+    let stopped = daemon.stop();
+    ended.get().map_or(stopped, |&fatal| Err(StartError::Fatal(fatal)))
 }
 
 /// Reads the file again: what can change live does; a broken file changes nothing. Returns what is in force.
@@ -173,8 +183,9 @@ struct Daemon {
     runtime: Runtime,
     view: Arc<NodeView>,
     live: Arc<Live>,
-    netlink: Option<Netlink>,
+    next_hops: NextHops,
     stop: Arc<AtomicBool>,
+    /// The workers, the punt, and the task that follows next hops.
     threads: Vec<JoinHandle<()>>,
     /// Keeps the kernel off the port.
     _shield: Option<Shield>,
@@ -193,39 +204,74 @@ struct Ready {
 }
 
 impl Daemon {
-    fn start(config: &Config, runtime: Runtime, store: EmbeddedStore) -> Result<Self, StartError> {
+    fn start(
+        config: &Config,
+        runtime: Runtime,
+        store: EmbeddedStore,
+        ended: &Arc<OnceLock<Fatal>>,
+    ) -> Result<Self, StartError> {
         let listener = runtime.block_on(metrics::listen(config.metrics_listen))?;
-        let shield = runtime.block_on(prepare_interface(config))?;
+        // Next hops have a runtime of their own: the control path waits for them.
+        let netlink_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let shield = netlink_runtime.block_on(prepare_interface(config))?;
         let eal = Eal::init(&eal_config(config))?;
         let mut ready = open_port(config, &eal)?;
-        let (tap, netlink, source) = runtime.block_on(kernel_side(config, ready.mac))?;
-
-        let (domains, array, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
-        let counters = Arc::new(Counters::new(config.cores.len())?);
-        let pool_names = ["rx", "copies", "large"];
-        let worker_pools = ready.pools.iter().enumerate().flat_map(|(worker, pools)| {
-            pool_names.iter().zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
-        });
-        let view = Arc::new(NodeView {
-            counters: counters.clone(),
-            change_seconds: metrics::change_histogram()?,
-            port: ready.port.clone(),
-            pools: worker_pools.chain([("kernel".into(), ready.kernel_pool.clone())]).collect(),
-            server: Mutex::new(None),
-        });
+        let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
+        let view = Arc::new(node_view(config, &ready)?);
         let live = Arc::new(Live::new(config.live));
-        let mut daemon =
-            Self { runtime, view, live, netlink, stop: Arc::default(), threads: Vec::new(), _shield: shield };
-        let server = daemon.start_control(config, store, &ready, source, (domains, array, &readers))?;
-        let punt = tap.is_some().then(PuntQueues::new);
-        daemon.start_workers(config, &eal, &mut ready, &readers, punt.as_ref())?;
-        if let (Some(tap), Some(queues)) = (tap, punt) {
-            daemon.start_punt(tap, queues, &ready, config)?;
+        let (mut tap, kernel, port_index) = netlink_runtime.block_on(kernel_side(config, ready.mac))?;
+        let (next_hops, task) = NextHops::new(Setup {
+            kernel,
+            fixed: config.underlay.gateway_mac,
+            port_index,
+            port_mac: ready.mac,
+            publisher,
+            live: live.clone(),
+            fatal: end_by(ended.clone()),
+        });
+        let follow = std::thread::Builder::new().name("next-hops".into());
+        let follow = follow.spawn(move || netlink_runtime.block_on(task))?;
+        runtime.spawn(metrics::serve(listener, view.clone()));
+        let mut daemon = Self {
+            runtime,
+            view,
+            live,
+            next_hops,
+            stop: Arc::default(),
+            threads: vec![follow],
+            _shield: shield,
+        };
+        // From here on there is something to take down.
+        match daemon.bring_up(config, store, &eal, &mut ready, (domains, &readers), &mut tap) {
+            Ok(()) => Ok(daemon),
+            Err(error) => {
+                drop((ready, readers));
+                if let Err(unclean) = daemon.stop() {
+                    tracing::error!(%unclean, "the start failed");
+                }
+                Err(error)
+            }
         }
-        // From here on the node is ready.
-        *daemon.view.server() = Some(server);
-        daemon.runtime.spawn(metrics::serve(listener, daemon.view.clone()));
-        Ok(daemon)
+    }
+
+    /// Loads the store, serves the API, and starts to forward.
+    fn bring_up(
+        &mut self,
+        config: &Config,
+        store: EmbeddedStore,
+        eal: &Eal,
+        ready: &mut Ready,
+        (domains, readers): (DomainPublisher, &Readers<TepArray>),
+        tap: &mut Option<SyncDevice>,
+    ) -> Result<(), StartError> {
+        let server = self.start_control(config, store, ready, (domains, readers))?;
+        let punt = tap.is_some().then(PuntQueues::new);
+        self.start_workers(config, eal, ready, readers, punt.as_ref())?;
+        if let (Some(tap), Some(queues)) = (tap.take(), punt) {
+            self.start_punt(tap, queues, ready, config)?;
+        }
+        *self.view.server() = Some(server);
+        Ok(())
     }
 
     /// Loads the store into the table and serves the API.
@@ -234,15 +280,14 @@ impl Daemon {
         config: &Config,
         store: EmbeddedStore,
         ready: &Ready,
-        source: Source,
-        (domains, array, readers): (DomainPublisher, ArrayPublisher<TepArray>, &Readers<TepArray>),
+        (domains, readers): (DomainPublisher, &Readers<TepArray>),
     ) -> Result<Server, StartError> {
-        let _in_runtime = self.runtime.enter();
         let node = ControlledNode {
             view: self.view.clone(),
-            next_hops: NextHops::start(source, ready.mac, array),
+            next_hops: self.next_hops.clone(),
             links: config.underlay.addresses.clone(),
             drain_time: ready.drain_time,
+            earlier_drops: Mutex::default(),
         };
         let versions = Versions {
             daemon: env!("CARGO_PKG_VERSION").into(),
@@ -269,7 +314,15 @@ impl Daemon {
             let [_, small, large] = ready.pools[number].clone();
             let worker = Worker {
                 rx,
-                out: Outbox::new(tx, small, large, ready.limits, self.view.counters.clone(), number),
+                out: Outbox::new(
+                    tx,
+                    small,
+                    large,
+                    ready.limits,
+                    self.live.clone(),
+                    self.view.counters.clone(),
+                    number,
+                ),
                 reader: readers.reader(),
                 punt: PuntPort::new(punt.cloned(), number, workers),
                 node: config.underlay.node,
@@ -315,14 +368,13 @@ impl Daemon {
         if let Some(server) = server {
             server.shutdown();
         }
+        // First, or the TAP's end would be news to it.
+        self.next_hops.stop();
         self.stop.store(true, Relaxed);
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread panicked");
             }
-        }
-        if let Some(netlink) = &self.netlink {
-            self.runtime.block_on(netlink.remove_rules());
         }
         // af_xdp's driver keeps what it lent to the kernel for receiving, even when it is closed (DPDK 22.11).
         let kept = if self.view.port.capabilities().driver == "net_af_xdp" { "rx" } else { "none" };
@@ -410,27 +462,59 @@ fn open_port(config: &Config, eal: &Eal) -> Result<Ready, StartError> {
     })
 }
 
-/// Makes the TAP the node's interface in the kernel, and says how next hops are found.
+/// Makes the TAP the node's interface in the kernel. Gives the TAP, the kernel's side where there is something to follow, and
+/// the index of the interface behind the port.
 async fn kernel_side(
     config: &Config,
     mac: MacAddr,
-) -> Result<(Option<SyncDevice>, Option<Netlink>, Source), StartError> {
-    let fixed = config.underlay.gateway_mac.map(Source::Fixed);
-    let Some(name) = &config.underlay.tap else {
-        // The configuration has a gateway_mac wherever it has no TAP.
-        return Ok((None, None, fixed.unwrap_or(Source::Fixed(MacAddr::BROADCAST))));
-    };
-    let refused = |error| StartError::Tap { name: name.clone(), error };
-    let tap = DeviceBuilder::new()
-        .name(name.clone())
-        .layer(Layer::L2)
-        .inherit_enable_state()
-        .build_sync()
-        .map_err(refused)?;
-    tap.set_nonblocking(true).map_err(refused)?;
+) -> Result<(Option<SyncDevice>, Option<(Netlink, Events)>, Option<u32>), StartError> {
+    let interface = config.port.device.interface();
+    if interface.is_none() && config.underlay.tap.is_none() {
+        return Ok((None, None, None));
+    }
     let (mut netlink, events) = Netlink::open()?;
+    let port_index = match interface {
+        Some(interface) => Some(netlink.index(interface).await?),
+        None => None,
+    };
+    let Some(name) = &config.underlay.tap else { return Ok((None, Some((netlink, events)), port_index)) };
+    if netlink.index(name).await.is_ok() {
+        return Err(StartError::TapTaken(name.clone()));
+    }
+    let refused = |error| StartError::Tap { name: name.clone(), error };
+    let tap = DeviceBuilder::new().name(name.clone()).layer(Layer::L2).inherit_enable_state();
+    let tap = tap.build_sync().map_err(refused)?;
+    tap.set_nonblocking(true).map_err(refused)?;
     let (addresses, gateway) = (&config.underlay.addresses, config.underlay.gateway);
-    netlink.configure_tap(name, mac, config.port.mtu, addresses, gateway).await?;
-    let source = fixed.unwrap_or_else(|| Source::Kernel(netlink.clone(), events));
-    Ok((Some(tap), Some(netlink), source))
+    if let Err(error) = netlink.configure_tap(name, mac, config.port.mtu, addresses, gateway).await {
+        netlink.remove_rules().await;
+        return Err(error.into());
+    }
+    Ok((Some(tap), Some((netlink, events)), port_index))
+}
+
+/// Ends the daemon as SIGTERM does, and leaves word why.
+fn end_by(ended: Arc<OnceLock<Fatal>>) -> Box<dyn FnOnce(Fatal) + Send> {
+    Box::new(move |fatal| {
+        tracing::error!(%fatal, "the daemon cannot go on");
+        ended.get_or_init(|| fatal);
+        if let Err(error) = signal_hook::low_level::raise(SIGTERM) {
+            tracing::error!(%error, "the daemon cannot end itself");
+        }
+    })
+}
+
+/// What can be read of the node, before it forwards.
+fn node_view(config: &Config, ready: &Ready) -> Result<NodeView, StartError> {
+    let workers = ready.pools.iter().enumerate().flat_map(|(worker, pools)| {
+        let names = ["rx", "copies", "large"].into_iter();
+        names.zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
+    });
+    Ok(NodeView {
+        counters: Arc::new(Counters::new(config.cores.len())?),
+        change_seconds: metrics::change_histogram()?,
+        port: ready.port.clone(),
+        pools: workers.chain([("kernel".into(), ready.kernel_pool.clone())]).collect(),
+        server: Mutex::new(None),
+    })
 }

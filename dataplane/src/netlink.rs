@@ -8,7 +8,7 @@ use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressScope};
-use netlink_packet_route::link::{LinkAttribute, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -20,25 +20,32 @@ use rtnetlink::{Handle, IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuild
 use wire::MacAddr;
 
 use crate::config::InterfaceAddress;
-use crate::nexthops::usable_mac;
 
-/// Notifications of changed neighbours and routes.
+/// Notifications of changed links, neighbours and routes.
 pub type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, SocketAddr)>;
 
-/// The routing table that holds the way to `underlay.gateway`.
-pub const TABLE: u32 = 9117;
+/// The number of the routing table that holds the way to `underlay.gateway` is this and the TAP's index.
+const FIRST_TABLE: u32 = 9_117_000;
+/// The kernel's main routing table.
+const MAIN_TABLE: u32 = 254;
 /// Priorities of the two rules for what comes from the node's addresses: first the main table without its default route, then
-/// [`TABLE`].
+/// the daemon's own table.
 const RULES: [u32; 2] = [9116, 9117];
 
 /// The TAP does not forward, and finds out within about ten seconds that a next hop has another MAC address without having
-/// announced it: a neighbour is in doubt after at most 1.5 x 5 s, and asked again 1 s later at the latest.
-const TAP_SYSCTLS: [(&str, &str); 4] = [
+/// announced it: a neighbour is in doubt after at most 1.5 x 3 s, tried a second later, asked thrice at its old address, a
+/// second each, and then by broadcast, without having been unresolved.
+const TAP_SYSCTLS: [(&str, &str); 6] = [
     ("ipv4/conf/TAP/forwarding", "0"),
     ("ipv6/conf/TAP/forwarding", "0"),
-    ("ipv4/neigh/TAP/base_reachable_time_ms", "5000"),
+    ("ipv4/neigh/TAP/base_reachable_time_ms", "3000"),
     ("ipv4/neigh/TAP/interval_probe_time_ms", "1000"),
+    ("ipv4/neigh/TAP/delay_first_probe_time", "1"),
+    ("ipv4/neigh/TAP/mcast_resolicit", "3"),
 ];
+
+/// The kernel's error number for what is there already, EEXIST.
+const EXISTS: i32 = -17;
 
 /// What the kernel refused.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +79,10 @@ pub enum HostUse {
     Address(IpAddr),
     /// The default route leaves by it.
     DefaultRoute,
+    /// It belongs to a bridge, a bond or the like.
+    Member,
+    /// Another interface (a VLAN, a macvlan) stands on it.
+    Carries(String),
 }
 
 impl fmt::Display for HostUse {
@@ -80,6 +91,8 @@ impl fmt::Display for HostUse {
             HostUse::Free => f.write_str("not at all"),
             HostUse::Address(address) => write!(f, "it has the address {address}"),
             HostUse::DefaultRoute => f.write_str("its default route leaves there"),
+            HostUse::Member => f.write_str("it belongs to a bridge or bond"),
+            HostUse::Carries(other) => write!(f, "{other} stands on it"),
         }
     }
 }
@@ -90,8 +103,9 @@ pub struct Netlink {
     handle: Handle,
     /// Index of the TAP; 0: there is none yet.
     tap_index: u32,
-    /// The node's own address, by which its packets are routed.
-    source: Ipv4Addr,
+    /// The node's addresses; packets are routed by the first.
+    addresses: Vec<InterfaceAddress>,
+    gateway: Option<Ipv4Addr>,
 }
 
 impl Netlink {
@@ -100,11 +114,11 @@ impl Netlink {
     /// # Errors
     /// There is no netlink socket to be had.
     pub fn open() -> Result<(Self, Events), NetlinkError> {
-        let groups = [MulticastGroup::Neigh, MulticastGroup::Ipv4Route];
+        let groups = [MulticastGroup::Link, MulticastGroup::Neigh, MulticastGroup::Ipv4Route];
         let (connection, handle, events) =
             rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Socket)?;
         tokio::spawn(connection);
-        Ok((Self { handle, tap_index: 0, source: Ipv4Addr::UNSPECIFIED }, events))
+        Ok((Self { handle, tap_index: 0, addresses: Vec::new(), gateway: None }, events))
     }
 
     /// Index of the TAP.
@@ -122,11 +136,18 @@ impl Netlink {
     /// # Errors
     /// There is no such interface, or the kernel does not say.
     pub async fn host_use(&self, interface: &str) -> Result<HostUse, NetlinkError> {
-        let index = self.link(interface).await?.header.index;
+        let link = self.link(interface).await?;
+        let index = link.header.index;
+        if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
+            return Ok(HostUse::Member);
+        }
+        if let Some(name) = self.stands_on(index).await? {
+            return Ok(HostUse::Carries(name));
+        }
         let mut addresses = self.handle.address().get().set_link_index_filter(index).execute();
         while let Some(address) = addresses.try_next().await.map_err(failed("reading addresses"))? {
             // An IPv6 link-local address comes by itself and is nobody's service.
-            if address.header.scope == AddressScope::Link {
+            if address.header.scope == AddressScope::Link && address.header.family == AddressFamily::Inet6 {
                 continue;
             }
             for attribute in &address.attributes {
@@ -150,6 +171,36 @@ impl Netlink {
             }
         }
         Ok(HostUse::Free)
+    }
+
+    /// The name of a VLAN, macvlan or the like that stands on an interface.
+    async fn stands_on(&self, index: u32) -> Result<Option<String>, NetlinkError> {
+        let mut links = self.handle.link().get().execute();
+        while let Some(link) = links.try_next().await.map_err(failed("reading interfaces"))? {
+            // A veth's other end looks alike, but is none of these kinds.
+            let stacked = link.attributes.iter().any(|attribute| match attribute {
+                LinkAttribute::LinkInfo(infos) => infos.iter().any(|info| {
+                    use InfoKind::{IpVlan, IpVtap, MacVlan, MacVtap, Vlan};
+                    matches!(info, LinkInfo::Kind(Vlan | MacVlan | MacVtap | IpVlan | IpVtap))
+                }),
+                _ => false,
+            });
+            if stacked && link.attributes.contains(&LinkAttribute::Link(index)) {
+                return Ok(link.attributes.into_iter().find_map(|attribute| match attribute {
+                    LinkAttribute::IfName(name) => Some(name),
+                    _ => None,
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The index of an interface.
+    ///
+    /// # Errors
+    /// There is no such interface.
+    pub async fn index(&self, interface: &str) -> Result<u32, NetlinkError> {
+        Ok(self.link(interface).await?.header.index)
     }
 
     /// The MTU of an interface: bytes of IP packet.
@@ -188,7 +239,7 @@ impl Netlink {
         gateway: Option<Ipv4Addr>,
     ) -> Result<(), NetlinkError> {
         self.tap_index = self.link(tap).await?.header.index;
-        self.source = addresses.first().map_or(Ipv4Addr::UNSPECIFIED, |link| link.address);
+        (self.addresses, self.gateway) = (addresses.to_vec(), gateway);
         let link = LinkUnspec::new_with_index(self.tap_index).address(mac.0.to_vec()).mtu(mtu.into());
         let request = self.handle.link().set(link.build());
         request.execute().await.map_err(failed("setting the TAP's MAC address and MTU"))?;
@@ -205,27 +256,38 @@ impl Netlink {
         let up = LinkUnspec::new_with_index(self.tap_index).up().build();
         self.handle.link().set(up).execute().await.map_err(failed("setting the TAP up"))?;
         self.remove_rules().await;
-        if let Some(gateway) = gateway {
-            self.add_gateway(gateway, addresses).await?;
+        if gateway.is_some() {
+            self.route_to_gateway().await.map_err(failed("adding the route to underlay.gateway"))?;
+            self.add_rules().await?;
         }
         Ok(())
     }
 
-    /// What comes from the node's addresses goes by the main table's routes but its default route, and else to `gateway`.
-    async fn add_gateway(
-        &self,
-        gateway: Ipv4Addr,
-        addresses: &[InterfaceAddress],
-    ) -> Result<(), NetlinkError> {
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(self.tap_index)
-            .table_id(TABLE)
-            .build();
-        let added = self.handle.route().add(route).replace().execute().await;
-        added.map_err(failed("adding the route to underlay.gateway"))?;
-        for link in addresses {
-            for (priority, table) in RULES.into_iter().zip([254, TABLE]) {
+    fn table(&self) -> u32 {
+        FIRST_TABLE.wrapping_add(self.tap_index)
+    }
+
+    /// Puts the route to `underlay.gateway` where it is missing: the kernel removes it when the TAP goes down.
+    pub async fn restore_gateway(&self) {
+        if let Err(error) = self.route_to_gateway().await {
+            tracing::debug!(%error, "the route to underlay.gateway cannot be there now");
+        }
+    }
+
+    async fn route_to_gateway(&self) -> Result<(), rtnetlink::Error> {
+        let Some(gateway) = self.gateway else { return Ok(()) };
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(self.tap_index);
+        let route = route.table_id(self.table()).build();
+        match self.handle.route().add(route).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == EXISTS => Ok(()),
+            done => done,
+        }
+    }
+
+    /// What comes from the node's addresses goes by the main table's routes but its default route, and else to the gateway.
+    async fn add_rules(&self) -> Result<(), NetlinkError> {
+        for link in &self.addresses {
+            for (priority, table) in RULES.into_iter().zip([MAIN_TABLE, self.table()]) {
                 let mut rule = self
                     .handle
                     .rule()
@@ -235,7 +297,7 @@ impl Netlink {
                     .table_id(table)
                     .priority(priority)
                     .action(RuleAction::ToTable);
-                if table != TABLE {
+                if table == MAIN_TABLE {
                     rule.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
                 }
                 let added = rule.replace().execute().await;
@@ -245,13 +307,19 @@ impl Netlink {
         Ok(())
     }
 
-    /// Removes the daemon's routing rules, also those of one that was killed. Routes go with the TAP.
+    /// Removes the routing rules for the node's addresses, also those of a daemon that was killed. Routes go with the TAP.
     pub async fn remove_rules(&self) {
         let mut rules = self.handle.rule().get(IpVersion::V4).execute();
         let mut ours: Vec<RuleMessage> = Vec::new();
         while let Ok(Some(rule)) = rules.try_next().await {
-            let is_ours = |a: &RuleAttribute| matches!(a, RuleAttribute::Priority(p) if RULES.contains(p));
-            if rule.attributes.iter().any(is_ours) {
+            let priority = |a: &RuleAttribute| matches!(a, RuleAttribute::Priority(p) if RULES.contains(p));
+            let source = |a: &RuleAttribute| match a {
+                RuleAttribute::Source(IpAddr::V4(from)) => {
+                    self.addresses.iter().any(|link| link.address == *from)
+                }
+                _ => false,
+            };
+            if rule.attributes.iter().any(priority) && rule.attributes.iter().any(source) {
                 ours.push(rule);
             }
         }
@@ -266,10 +334,14 @@ impl Netlink {
     pub async fn next_hop(&self, address: Ipv4Addr) -> Option<Ipv4Addr> {
         let query = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(address, 32)
-            .source_prefix(self.source, 32)
+            .source_prefix(self.addresses.first()?.address, 32)
             .build();
         let route = self.handle.route().get(query).execute().try_next().await.ok()??;
-        if !route.attributes.contains(&RouteAttribute::Oif(self.tap_index)) {
+        // By another interface, or by way of an IPv6 gateway: there is no such next hop here.
+        let foreign = |attribute: &RouteAttribute| matches!(attribute, RouteAttribute::Via(_));
+        if !route.attributes.contains(&RouteAttribute::Oif(self.tap_index))
+            || route.attributes.iter().any(foreign)
+        {
             return None;
         }
         let gateway = route.attributes.iter().find_map(|attribute| match attribute {
@@ -307,8 +379,8 @@ impl Netlink {
         }
     }
 
-    /// The MAC address of one neighbour, if it is usable.
-    pub async fn neighbour(&self, hop: Ipv4Addr) -> Option<MacAddr> {
+    /// One neighbour.
+    pub async fn neighbour(&self, hop: Ipv4Addr) -> Option<NeighbourMessage> {
         let mut message = NeighbourMessage::default();
         message.header.family = AddressFamily::Inet;
         message.header.ifindex = self.tap_index;
@@ -318,7 +390,7 @@ impl Netlink {
         let mut answers = self.handle.clone().request(request).ok()?;
         while let Some(answer) = answers.next().await {
             if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found)) = answer.payload {
-                return usable_mac(&found);
+                return Some(found);
             }
         }
         None
@@ -329,5 +401,26 @@ impl Netlink {
         let request = self.handle.neighbours().get().set_address_family(AddressFamily::Inet);
         let all: Vec<NeighbourMessage> = request.execute().try_collect().await.unwrap_or_default();
         all.into_iter().filter(|message| message.header.ifindex == self.tap_index).collect()
+    }
+}
+
+/// Whether an entry is the operator's, which the kernel never asks about.
+pub fn is_static(message: &NeighbourMessage) -> bool {
+    matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp)
+}
+
+/// The MAC address of a neighbour in a state in which it may be used; STALE ones may.
+pub fn usable_mac(message: &NeighbourMessage) -> Option<MacAddr> {
+    match message.header.state {
+        NeighbourState::Reachable
+        | NeighbourState::Stale
+        | NeighbourState::Delay
+        | NeighbourState::Probe
+        | NeighbourState::Permanent
+        | NeighbourState::Noarp => message.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(bytes) => Some(MacAddr(bytes.as_slice().try_into().ok()?)),
+            _ => None,
+        }),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! The running node as the control path and the metrics see it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{DomainId, Epoch, Tep, TepIndex};
@@ -61,7 +62,7 @@ impl NodeView {
     }
 
     /// The control path, or nothing.
-    pub fn server(&self) -> std::sync::MutexGuard<'_, Option<Server>> {
+    pub fn server(&self) -> MutexGuard<'_, Option<Server>> {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -99,6 +100,24 @@ pub struct ControlledNode {
     pub links: Vec<InterfaceAddress>,
     /// How long a copy may sit in the port's transmit ring.
     pub drain_time: Duration,
+    /// What an index's drops were when its TEP was registered, where another TEP had had it.
+    pub earlier_drops: Mutex<HashMap<TepIndex, TepDrops>>,
+}
+
+type TepDrops = [u64; CopyDropReason::ALL.len()];
+
+impl ControlledNode {
+    /// An index's drops since the daemon started, over all workers.
+    fn drops_by_index(&self, tep: TepIndex) -> TepDrops {
+        self.view.counters.workers.iter().fold(TepDrops::default(), |mut sum, worker| {
+            sum.iter_mut().zip(worker.tep_drops(tep)).for_each(|(sum, drops)| *sum += drops);
+            sum
+        })
+    }
+
+    fn earlier_drops(&self) -> MutexGuard<'_, HashMap<TepIndex, TepDrops>> {
+        self.earlier_drops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ctl_server::Node for ControlledNode {
@@ -115,6 +134,14 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        let mut earlier = self.earlier_drops();
+        for &(index, _) in added {
+            match self.drops_by_index(index) {
+                drops if drops == TepDrops::default() => earlier.remove(&index),
+                drops => earlier.insert(index, drops),
+            };
+        }
+        drop(earlier);
         // It fails where the daemon is stopping: no worker will use the array any more.
         self.next_hops.set_teps(added, removed).unwrap_or_default()
     }
@@ -125,9 +152,10 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)> {
-        let workers = &self.view.counters.workers;
-        let sum = |reason: CopyDropReason| workers.iter().map(|w| w.tep_drops(tep)[reason.index()]).sum();
-        CopyDropReason::ALL.iter().map(|&reason| (reason.as_str(), sum(reason))).collect()
+        let earlier = self.earlier_drops().get(&tep).copied().unwrap_or_default();
+        let drops = self.drops_by_index(tep);
+        let since = |reason: CopyDropReason| drops[reason.index()].saturating_sub(earlier[reason.index()]);
+        CopyDropReason::ALL.iter().map(|&reason| (reason.as_str(), since(reason))).collect()
     }
 
     fn domain_counters(&self, id: DomainId) -> DomainCounters {

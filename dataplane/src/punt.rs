@@ -80,10 +80,15 @@ impl PuntPort {
 
 /// Tokens for the time since `refilled`, at most a tenth of a second's worth (and at least one frame where any are allowed).
 fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
-    let elapsed = now.saturating_duration_since(*refilled).min(Duration::from_millis(100));
-    let tokens = elapsed.as_micros() * u128::from(rate) / 1_000_000;
-    if tokens > 0 {
+    const MOST: Duration = Duration::from_millis(100);
+    let elapsed = now.saturating_duration_since(*refilled);
+    let tokens = elapsed.min(MOST).as_micros() * u128::from(rate) / 1_000_000;
+    if elapsed >= MOST {
         *refilled = now;
+    } else if tokens > 0 {
+        // What has passed since the last whole token counts for the next one.
+        *refilled +=
+            Duration::from_nanos(u64::try_from(tokens * 1_000_000_000 / u128::from(rate)).unwrap_or(0));
     }
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
@@ -91,18 +96,22 @@ fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
 /// Moves frames between the queues and the TAP until `stop` is set. For a thread of the control side.
 pub fn run(tap: &SyncDevice, queues: &PuntQueues, pool: &Mempool, max_frame: usize, stop: &AtomicBool) {
     let mut buffer = vec![0_u8; max_frame.max(2048)];
+    let mut failing = false;
     while !stop.load(Relaxed) {
         for _ in 0..BURST {
             let Some(mbuf) = queues.to_kernel.pop() else { break };
             // The kernel may refuse a frame (its queue is full, the device is down): as on any link, it is then lost.
             let _lost = tap.send(mbuf.data());
         }
-        if let Err(error) = receive(tap, queues, pool, &mut buffer)
-            && error.kind() != io::ErrorKind::WouldBlock
-            && error.kind() != io::ErrorKind::Interrupted
-        {
-            tracing::warn!(%error, "reading from the TAP failed");
-            std::thread::sleep(Duration::from_millis(100));
+        match receive(tap, queues, pool, &mut buffer).map_err(|error| (error.kind(), error)) {
+            Ok(()) | Err((io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted, _)) => failing = false,
+            Err((_, error)) => {
+                if !failing {
+                    tracing::warn!(%error, "reading from the TAP failed");
+                }
+                failing = true;
+                std::thread::sleep(Duration::from_millis(100));
+            }
         }
         if queues.to_kernel.is_empty() {
             let timeout = Timespec { tv_sec: 0, tv_nsec: i64::from(POLL.subsec_nanos()) };
@@ -133,19 +142,22 @@ mod tests {
     #[test]
     fn tokens_follow_the_rate_and_are_bounded_by_a_tenth_of_a_second() {
         let start = Instant::now();
-        for (elapsed_ms, rate, expected) in [
-            (0, 1_000, 0),
-            (1, 1_000, 1),
-            (50, 1_000, 50),
-            (100, 1_000, 100),
-            (10_000, 1_000, 100),
-            (100, 0, 0),
+        for (elapsed_us, rate, expected, used_us) in [
+            (0, 1_000, 0, 0),
+            (999, 1_000, 0, 0),
+            (1_999, 1_000, 1, 1_000),
+            (50_000, 1_000, 50, 50_000),
+            (100_000, 1_000, 100, 100_000),
+            (10_000_000, 1_000, 100, 10_000_000),
+            (40, 20_000, 0, 0),
+            (90, 20_000, 1, 50),
+            (50_000, 0, 0, 0),
         ] {
             let mut refilled = start;
-            let now = start + Duration::from_millis(elapsed_ms);
-            assert_eq!(refill(&mut refilled, now, rate), expected, "{elapsed_ms} ms at {rate}/s");
-            let moved = if expected > 0 { now } else { start };
-            assert_eq!(refilled, moved, "time that made no token is not lost: {elapsed_ms} ms at {rate}/s");
+            let now = start + Duration::from_micros(elapsed_us);
+            assert_eq!(refill(&mut refilled, now, rate), expected, "{elapsed_us} us at {rate}/s");
+            let used = refilled.duration_since(start);
+            assert_eq!(used, Duration::from_micros(used_us), "{elapsed_us} us at {rate}/s: no time is lost");
         }
     }
 }

@@ -31,6 +31,8 @@ pub struct Live {
     origin: AtomicBool,
     idle_sleep_us: AtomicU32,
     punt_rate: AtomicU32,
+    /// Whether the port's link is up, where the kernel tells.
+    link_up: AtomicBool,
 }
 
 impl Live {
@@ -41,9 +43,16 @@ impl Live {
             origin: AtomicBool::default(),
             idle_sleep_us: AtomicU32::default(),
             punt_rate: AtomicU32::default(),
+            link_up: AtomicBool::new(true),
         };
         live.set(config);
         live
+    }
+
+    /// While the link is down nothing is handed to the port: a driver on a kernel interface would keep it, and send it when
+    /// the link is back, when it may be wrong. Returns what was so before.
+    pub fn set_link_up(&self, up: bool) -> bool {
+        self.link_up.swap(up, Relaxed)
     }
 
     /// Takes effect at each worker's next burst.
@@ -208,6 +217,7 @@ pub struct Outbox {
     /// The inner frame at hand, aligned for copying.
     body: Body,
     limits: PortLimits,
+    live: Arc<Live>,
     counters: Arc<Counters>,
     worker: usize,
 }
@@ -219,11 +229,12 @@ impl Outbox {
         small: Mempool,
         large: Mempool,
         limits: PortLimits,
+        live: Arc<Live>,
         counters: Arc<Counters>,
         worker: usize,
     ) -> Self {
         let (batch, body) = (TxBatch::new(), Body::new());
-        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, counters, worker }
+        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, live, counters, worker }
     }
 
     fn cells(&self) -> &WorkerCells {
@@ -308,6 +319,10 @@ impl Outbox {
         }
         if to.len() < members.len() {
             self.drop_unresolved(members, domain, teps);
+            if to.is_empty() {
+                // A run of no copies takes no room in the batch, so nothing would bound the runs.
+                return;
+            }
         }
         if self.batch.room() < to.len() {
             self.flush(teps);
@@ -341,7 +356,8 @@ impl Outbox {
     /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed.
     fn flush(&mut self, teps: &TepArray) {
         let mut sent = 0;
-        for _ in 0..TX_ATTEMPTS {
+        let attempts = if self.live.link_up.load(Relaxed) { TX_ATTEMPTS } else { 0 };
+        for _ in 0..attempts {
             sent += self.tx.transmit(&mut self.batch);
             if self.batch.is_empty() {
                 break;
@@ -390,7 +406,8 @@ impl Outbox {
             count += 1;
         }
         if count > 0 {
-            let sent = self.tx.transmit(&mut self.batch);
+            let up = self.live.link_up.load(Relaxed);
+            let sent = if up { self.tx.transmit(&mut self.batch) } else { 0 };
             self.counters().tx_kernel.add(sent as u64);
             let refused = self.batch.discard_all();
             self.counters().tx_kernel_drops.add(refused as u64);

@@ -74,6 +74,41 @@ fn a_port_that_the_host_uses_is_refused_unless_it_is_meant() {
 }
 
 #[test]
+fn a_port_that_is_part_of_something_or_carries_something_is_in_use_too() {
+    for (make, word) in [
+        ("link add br9 type bridge", "belongs to a bridge"),
+        ("link add link eth0 name v9 type macvlan", "v9 stands on it"),
+    ] {
+        let lab = Lab::new();
+        lab.node.ip(make);
+        if make.contains("bridge") {
+            lab.node.ip("link set dev eth0 master br9");
+        }
+        refuses_to_start(launch(&lab, &Config::new(lab.folder())), make, word);
+    }
+}
+
+#[test]
+fn a_tap_whose_name_is_taken_is_refused_and_nothing_is_left_behind() {
+    let lab = Lab::new();
+    lab.node.run("ip tuntap add dev bcast0 mode tap");
+    let config = || Config::new(lab.folder()).set("underlay.gateway", "198.18.0.1");
+    refuses_to_start(
+        launch(&lab, &config()),
+        "a TAP of somebody else's",
+        "there is a network interface bcast0",
+    );
+    lab.node.ip("link delete dev bcast0");
+    refuses_to_start(
+        launch(&lab, &config().set("api.socket", "/nonexistent/deeper/api.sock")),
+        "no folder",
+        "api.sock",
+    );
+    assert!(!lab.node.ip("rule").contains("911"), "{}", lab.node.ip("rule"));
+    assert!(!lab.node.succeeds("ip link show dev bcast0"));
+}
+
+#[test]
 fn a_store_that_is_damaged_or_in_use_is_refused_and_left_as_it_is() {
     let lab = Lab::new();
     let mut node = Node::plain(&lab);
