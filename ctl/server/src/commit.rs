@@ -17,7 +17,7 @@ use crate::confirm::{Published, Waiting};
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, Staged};
-use crate::state::State;
+use crate::state::{Figures, State};
 
 /// Most requests in one group.
 const GROUP_REQUESTS: usize = 512;
@@ -56,6 +56,8 @@ pub(crate) struct Committer {
     pub confirmer: Sender<Published>,
     /// The revision up to which watchers may read.
     pub visible: watch::Sender<Revision>,
+    /// What is published, for whoever must not wait for the state.
+    pub figures: watch::Sender<Figures>,
 }
 
 /// The accepted requests of a group, and what they change.
@@ -104,6 +106,7 @@ impl Committer {
             let retired = {
                 let mut state = lock(&self.state);
                 state.reclaim();
+                self.tell(&state);
                 state.counts().retired
             };
             if retired == 0 {
@@ -170,7 +173,12 @@ impl Committer {
 
     /// The workers find the new lists from here on; the confirmer waits until all have.
     fn publish(&self, accepted: Accepted) {
-        let epoch = lock(&self.state).publish(&accepted.group.records);
+        let epoch = {
+            let mut state = lock(&self.state);
+            let epoch = state.publish(&accepted.group.records);
+            self.tell(&state);
+            epoch
+        };
         let at = Instant::now();
         if let Some(Record { revision, .. }) = accepted.group.records.last() {
             self.visible.send_replace(*revision);
@@ -179,6 +187,10 @@ impl Committer {
         let Accepted { removes, waiting, .. } = accepted;
         // The confirmer outlives this thread.
         drop(self.confirmer.send(Published { epoch, at, changed, removes, waiting }));
+    }
+
+    fn tell(&self, state: &State) {
+        self.figures.send_replace(state.figures());
     }
 
     /// Nothing of a group that the store did not take is in the table. Where the store may have taken it after all,
@@ -198,7 +210,9 @@ impl Committer {
     fn follow_store(&self) {
         let loaded = self.store.snapshot().and_then(|snapshot| {
             let mut state = lock(&self.state);
-            state.load(snapshot.as_ref()).map(|_| state.revision)
+            let loaded = state.load(snapshot.as_ref());
+            self.tell(&state);
+            loaded.map(|_| state.revision)
         });
         match loaded {
             Ok(revision) => drop(self.visible.send_replace(revision)),

@@ -19,12 +19,12 @@ use tokio::task::AbortHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::budget::Budget;
-use crate::commit::{Committer, Message, lock};
+use crate::commit::{Committer, Message};
 use crate::confirm::{Confirmer, Observer};
 use crate::node::Node;
 use crate::service::{Service, Shared};
 use crate::socket::{self, SocketError, SocketFile};
-use crate::state::{Counts, State};
+use crate::state::{Counts, Figures, State};
 use crate::{QUEUE, STREAMS};
 
 /// How long requests under way may take once the server stops.
@@ -84,7 +84,7 @@ pub enum ServerError {
 
 /// The running control path. Dropping it stops it, as [`Server::shutdown`] does.
 pub struct Server {
-    state: Arc<Mutex<State>>,
+    figures: watch::Receiver<Figures>,
     jobs: Sender<Message>,
     stopping: watch::Sender<bool>,
     /// Disconnected when nothing is served any more.
@@ -111,6 +111,7 @@ impl Server {
         let mut state = State::new(publisher, grace.clone(), Arc::clone(&node));
         state.load(store.snapshot()?.as_ref())?;
         let (visible, seen) = watch::channel(state.revision);
+        let (tell, figures) = watch::channel(state.figures());
         let (stopping, stops) = watch::channel(false);
         let state = Arc::new(Mutex::new(state));
         let (jobs, queue) = bounded(QUEUE);
@@ -123,19 +124,21 @@ impl Server {
             node: Arc::clone(&node),
             jobs: jobs.clone(),
             visible: seen,
+            figures: figures.clone(),
             stopping: stops,
             versions: config.versions,
             budget: Arc::new(Budget::default()),
             streams: Arc::new(Semaphore::new(STREAMS)),
         }));
         let committer = Committer {
-            state: Arc::clone(&state),
+            state,
             store,
             node: Arc::clone(&node),
             jobs: queue,
             stopped: false,
             confirmer,
             visible,
+            figures: tell,
         };
         let confirmer =
             Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };
@@ -144,19 +147,19 @@ impl Server {
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
         ];
         let (serving, served) = serve(&config.runtime, listener, service)?;
-        Ok(Self { state, jobs, stopping, served, serving, threads, _socket: socket })
+        Ok(Self { figures, jobs, stopping, served, serving, threads, _socket: socket })
     }
 
-    /// The last revision that is published.
+    /// The last revision that is published; never waits for a commit.
     #[must_use]
     pub fn revision(&self) -> Revision {
-        lock(&self.state).revision
+        self.figures.borrow().0
     }
 
-    /// How many domains, TEPs, memberships and replaced lists there are.
+    /// How many domains, TEPs, memberships and replaced lists there are; never waits for a commit.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        lock(&self.state).counts()
+        self.figures.borrow().1
     }
 
     /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,

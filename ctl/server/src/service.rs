@@ -15,7 +15,7 @@ use crate::commit::{Job, Message, lock};
 use crate::feed::{Fed, feed};
 use crate::node::Node;
 use crate::refusal::Refusal;
-use crate::state::State;
+use crate::state::{Figures, State};
 use crate::{QUEUE, STREAMS, Versions, snapshot, watching};
 use ctl_api::model::Revision;
 
@@ -27,6 +27,8 @@ pub(crate) struct Shared {
     pub jobs: Sender<Message>,
     /// The revision up to which watchers may read.
     pub visible: watch::Receiver<Revision>,
+    /// What is published, read without the state's lock.
+    pub figures: watch::Receiver<Figures>,
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
     pub versions: Versions,
@@ -77,6 +79,16 @@ impl Service {
             }
         }
         Ok((batch.unwrap_or_default(), claim))
+    }
+
+    /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let shared = Arc::clone(&self.0);
+        let read = tokio::task::spawn_blocking(move || read(&shared));
+        Ok(Response::new(read.await.map_err(|_| Refusal::Stopping)??))
     }
 
     fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
@@ -143,26 +155,7 @@ impl Bcast for Service {
     ) -> Result<Response<proto::TepStatus>, Status> {
         let text = request.into_inner().tep.unwrap_or_default().text;
         let tep: TepRef = text.parse().map_err(Refusal::TepRef)?;
-        let state = lock(&self.0.state);
-        let address = match &tep {
-            TepRef::Address(address) => Some(*address),
-            TepRef::Name(name) => state.teps.named(name),
-        };
-        let found = address.and_then(|address| Some((address, state.teps.index(address)?)));
-        let (address, index) = found.ok_or(Refusal::NoTep(tep))?;
-        let name = state.teps.name(index).cloned();
-        let domains = state.teps.domains(index).into();
-        drop(state);
-        let hop = self.0.node.next_hop(index);
-        let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-        Ok(Response::new(proto::TepStatus {
-            tep: Some(TepEntry { address, name }.into()),
-            domains,
-            next_hop: hop.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-            mac: hop.mac.map(mac).unwrap_or_default(),
-            since_unix_ms: crate::commit::unix_ms(hop.since),
-            drops: counters(self.0.node.tep_drops(index)),
-        }))
+        self.read(move |shared| tep_status(shared, tep)).await
     }
 
     async fn get_domain(
@@ -170,16 +163,16 @@ impl Bcast for Service {
         request: Request<proto::GetDomainRequest>,
     ) -> Result<Response<proto::Domain>, Status> {
         let vni = Vni::from(request.into_inner().vni);
-        let domain = lock(&self.0.state).domain(vni).ok_or(Refusal::NoDomain(vni))?;
-        Ok(Response::new(domain.into()))
+        self.read(move |shared| {
+            let domain = lock(&shared.state).domain(vni).ok_or(Refusal::NoDomain(vni))?;
+            Ok(domain.into())
+        })
+        .await
     }
 
     async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
         let stats = self.0.node.stats();
-        let (revision, counts) = {
-            let state = lock(&self.0.state);
-            (state.revision.get(), state.counts())
-        };
+        let (revision, counts) = *self.0.figures.borrow();
         let count = |name: &str, value: usize| proto::Counter { name: name.to_owned(), value: value as u64 };
         let mut all = counters(stats.counters);
         all.extend([
@@ -189,7 +182,7 @@ impl Bcast for Service {
             count("bcast_retired_lists", counts.retired),
         ]);
         Ok(Response::new(proto::StatsReply {
-            revision,
+            revision: revision.get(),
             counters: all,
             drops: counters(stats.drops),
             copy_drops: counters(stats.copy_drops),
@@ -202,18 +195,7 @@ impl Bcast for Service {
         request: Request<proto::DomainStatsRequest>,
     ) -> Result<Response<proto::DomainStatsReply>, Status> {
         let vni = Vni::from(request.into_inner().vni);
-        let state = lock(&self.0.state);
-        let list = state.list(vni).ok_or(Refusal::NoDomain(vni))?;
-        let counted = state.counters(list.domain());
-        Ok(Response::new(proto::DomainStatsReply {
-            vni: vni.get(),
-            name: state.name(vni).map(ToString::to_string).unwrap_or_default(),
-            members: list.members().len() as u64,
-            frames: counted.frames,
-            copies: counted.copies,
-            bytes: counted.bytes,
-            drops: counted.drops,
-        }))
+        self.read(move |shared| domain_stats(&lock(&shared.state), vni)).await
     }
 
     async fn version(
@@ -223,6 +205,43 @@ impl Bcast for Service {
         let Versions { daemon, dpdk } = self.0.versions.clone();
         Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
     }
+}
+
+fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal> {
+    let state = lock(&shared.state);
+    let address = match &tep {
+        TepRef::Address(address) => Some(*address),
+        TepRef::Name(name) => state.teps.named(name),
+    };
+    let found = address.and_then(|address| Some((address, state.teps.index(address)?)));
+    let (address, index) = found.ok_or(Refusal::NoTep(tep))?;
+    let name = state.teps.name(index).cloned();
+    let domains = state.teps.domains(index).into();
+    drop(state);
+    let hop = shared.node.next_hop(index);
+    let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+    Ok(proto::TepStatus {
+        tep: Some(TepEntry { address, name }.into()),
+        domains,
+        next_hop: hop.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        mac: hop.mac.map(mac).unwrap_or_default(),
+        since_unix_ms: crate::commit::unix_ms(hop.since),
+        drops: counters(shared.node.tep_drops(index)),
+    })
+}
+
+fn domain_stats(state: &State, vni: Vni) -> Result<proto::DomainStatsReply, Refusal> {
+    let list = state.list(vni).ok_or(Refusal::NoDomain(vni))?;
+    let counted = state.counters(list.domain());
+    Ok(proto::DomainStatsReply {
+        vni: vni.get(),
+        name: state.name(vni).map(ToString::to_string).unwrap_or_default(),
+        members: list.members().len() as u64,
+        frames: counted.frames,
+        copies: counted.copies,
+        bytes: counted.bytes,
+        drops: counted.drops,
+    })
 }
 
 fn counters(pairs: Vec<(impl Into<String>, u64)>) -> Vec<proto::Counter> {

@@ -30,6 +30,9 @@ pub(crate) struct State {
     counted_before: HashMap<DomainId, DomainCounters>,
 }
 
+/// The last published revision, and how many there are at it.
+pub(crate) type Figures = (Revision, Counts);
+
 /// How many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -63,6 +66,10 @@ impl State {
             members: self.publisher.memberships(),
             retired: self.publisher.retired(),
         }
+    }
+
+    pub fn figures(&self) -> Figures {
+        (self.revision, self.counts())
     }
 
     pub fn list(&self, vni: Vni) -> Option<&MemberList> {
