@@ -50,6 +50,10 @@ pub enum Command {
     #[command(subcommand)]
     Domain(DomainCommand),
     /// Make the node what a file says: a plan is shown, then all or nothing
+    ///
+    /// Without --prune, others may change the node at the same time: what the file does not name stays as it is, and
+    /// the plan shown may be out of date by what they did in between. With --prune the plan is committed only on the
+    /// node that it was made for; where that has changed, a new plan is made, up to 5 times in all.
     Apply(ApplyArgs),
     /// Print changes as they commit, one JSON object a line
     Watch {

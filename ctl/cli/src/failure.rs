@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use ctl_api::client::Refusal;
-use ctl_api::model::{Revision, RowError};
+use ctl_api::model::RowError;
 use ctl_api::{Client, ClientError};
 use thiserror::Error;
 use tonic::Status;
@@ -65,11 +65,11 @@ pub enum Failure {
         /// Memberships that there are.
         all: usize,
     },
-    /// The node changed between plan and commit.
+    /// The node changed between plan and commit, and again after each new plan.
     #[error(
-        "the node is no longer at revision {0}, which the plan was made for: nothing was changed; run the same command again"
+        "the node changed each time between plan and commit: nothing was changed; a --prune needs a node that nobody else is changing just now"
     )]
-    Moved(Revision),
+    Moved,
     /// Standard output is full or gone otherwise.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),

@@ -2,10 +2,11 @@
 
 mod support;
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::process::Stdio;
 
-use ctl_api::model::{MAX_CHANGES, MAX_MESSAGE_BYTES};
+use ctl_api::model::{Batch, Change, MAX_CHANGES, MAX_MESSAGE_BYTES, TepRef};
 use support::model;
 use support::node::{Node, told};
 
@@ -61,15 +62,69 @@ fn a_prune_that_removes_over_a_fifth_wants_yes_where_nobody_can_be_asked() {
     assert_eq!(node.model().teps.len(), 2);
 }
 
+/// Batches of another client: each registers TEP 198.18.0.9 or gives it another name.
+fn others(count: usize) -> VecDeque<Batch> {
+    let add =
+        |n| Change::TepAdd { address: support::tep(9), name: Some(format!("other-{n}").parse().unwrap()) };
+    (0..count).map(|n| Batch::new(vec![add(n)])).collect()
+}
+
 #[test]
-fn a_node_that_moved_on_refuses_the_plan() {
+fn without_prune_a_node_in_service_takes_the_file_beside_what_others_change() {
     let node = Node::with(model(&[], &[]));
-    node.script.lock().unwrap().restless = true;
+    node.script.lock().unwrap().others = others(1);
     let file = node.file("domains.yaml", FILE);
-    let (status, _, said) = node.run(&["apply", "-f", &file]);
-    let reason = "bcastctl: the node is no longer at revision 1, which the plan was made for: nothing was changed; run the same command again\n";
-    assert_eq!((status, said.as_str()), (1, reason));
-    assert!(node.model().teps.is_empty());
+    let (status, said, _) = node.run(&["apply", "-f", &file]);
+    assert_eq!((status, said.lines().last()), (0, Some("applied (revision 3)")));
+    let mut want = model(&[(1, "hv1"), (2, ""), (9, "other-0")], &[(5001, "vpc-a", &[1, 2])]);
+    want.revision = 3;
+    assert_eq!(node.model(), want);
+}
+
+#[test]
+fn a_prune_is_planned_again_where_the_node_has_moved_on_and_given_up_after_five_plans() {
+    for (changes, status, said) in [
+        (4, 0, ""),
+        (
+            5,
+            1,
+            "bcastctl: the node changed each time between plan and commit: nothing was changed; \
+             a --prune needs a node that nobody else is changing just now\n",
+        ),
+    ] {
+        let node = Node::with(model(&[], &[]));
+        node.script.lock().unwrap().others = others(changes);
+        let file = node.file("domains.yaml", FILE);
+        let (got, words, why) = node.run(&["apply", "-f", &file, "--prune"]);
+        assert_eq!((got, why.as_str()), (status, said), "{changes}");
+        assert_eq!(words.matches("the plan anew:\n").count(), 4, "{words}");
+        assert!(words.contains("- tep 198.18.0.9 (other-"), "{words}");
+        let teps = if status == 0 { 2 } else { 1 };
+        assert_eq!(
+            (node.model().teps.len(), node.script.lock().unwrap().commits.len()),
+            (teps, 5),
+            "{words}"
+        );
+    }
+}
+
+#[test]
+fn a_plan_made_anew_wants_yes_again_only_where_it_removes_more() {
+    let five: &[u8] = &[1, 2, 3, 4, 5];
+    let teps: Vec<(u8, &str)> = (1..=5).map(|last| (last, "")).collect();
+    let vni = 6.into();
+    let join = |last| Change::Join { vni, teps: vec![TepRef::Address(support::tep(last))] };
+    for (other, status) in [(Change::TepAdd { address: support::tep(9), name: None }, 0), (join(5), 1)] {
+        let node = Node::with(model(&teps, &[(5001, "", five), (6, "", &[1])]));
+        node.script.lock().unwrap().others = [Batch::new(vec![other])].into();
+        // One of six memberships goes unasked, two of seven do not.
+        let text = "teps: [{address: 198.18.0.1}, {address: 198.18.0.2}, {address: 198.18.0.3}, {address: 198.18.0.4}, \
+                    {address: 198.18.0.5}]\n\
+                    domains: [{vni: 5001, members: [198.18.0.1, 198.18.0.2, 198.18.0.3, 198.18.0.4, 198.18.0.5]}]";
+        let file = node.file("domains.yaml", text);
+        let (got, _, said) = node.run(&["apply", "-f", &file, "--prune"]);
+        assert_eq!((got, said.contains("this removes 2 of 7 memberships")), (status, status == 1), "{said}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A plan to the node: all or nothing, and only at the revision that it was made for.
+//! A plan to the node: all or nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +16,18 @@ use crate::failure::Failure;
 /// Bytes of changes in a part of a stream: far under the limit, so that progress shows.
 const PART_BYTES: usize = 1 << 20;
 
-/// Commits the plan, or with `dry_run` has the node check it.
+/// Commits the plan, or with `dry_run` has the node check it; with `expected` only at that revision.
+///
+/// # Errors
+/// [`Failure::Moved`] where the node is at another revision than `expected`, and whatever else the client says.
 pub async fn commit(
     client: &mut Client,
     plan: &Arc<Plan>,
-    expected: Revision,
+    expected: Option<Revision>,
     dry_run: bool,
 ) -> Result<CommitReply, Failure> {
     let reply = if plan.len() <= MAX_CHANGES {
-        let batch =
-            Batch { changes: changes(plan).collect(), expected: Some(expected), request_id: None, dry_run };
+        let batch = Batch { changes: changes(plan).collect(), expected, request_id: None, dry_run };
         match client.commit(batch).await {
             Err(ClientError::TooLarge(_)) => stream(client, plan, expected, dry_run).await,
             reply => reply,
@@ -34,7 +36,7 @@ pub async fn commit(
         stream(client, plan, expected, dry_run).await
     };
     reply.map_err(|error| match error {
-        ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::Moved(expected),
+        ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::Moved,
         error => error.into(),
     })
 }
@@ -42,12 +44,12 @@ pub async fn commit(
 async fn stream(
     client: &mut Client,
     plan: &Arc<Plan>,
-    expected: Revision,
+    expected: Option<Revision>,
     dry_run: bool,
 ) -> Result<CommitReply, ClientError> {
     let bar = progress(plan.len());
-    let head =
-        proto::CommitRequest { expected_revision: Some(expected.get()), dry_run, ..Default::default() };
+    let expected_revision = expected.map(Revision::get);
+    let head = proto::CommitRequest { expected_revision, dry_run, ..Default::default() };
     let parts = Parts { head: Some(head), changes: changes(plan), bar: bar.clone() };
     let reply = client.commit_parts(tokio_stream::iter(parts)).await;
     bar.finish_and_clear();

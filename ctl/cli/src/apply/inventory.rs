@@ -10,6 +10,8 @@ pub struct DomainRow {
     pub vni: Vni,
     /// Its name, where it has one.
     pub name: Option<Name>,
+    /// Whether its members stand here to be compared only: they are whatever the node has.
+    pub members_stay: bool,
     first: usize,
     len: usize,
 }
@@ -34,7 +36,14 @@ impl Inventory {
     pub fn push_domain(&mut self, vni: Vni, name: Option<Name>, members: impl IntoIterator<Item = Tep>) {
         let first = self.members.len();
         self.members.extend(members);
-        self.domains.push(DomainRow { vni, name, first, len: self.members.len() - first });
+        let len = self.members.len() - first;
+        self.domains.push(DomainRow { vni, name, members_stay: false, first, len });
+    }
+
+    /// Adds a domain that shall keep whatever members it has, `members` as far as is known.
+    pub fn push_domain_as_it_is(&mut self, vni: Vni, name: Option<Name>, members: &[Tep]) {
+        self.push_domain(vni, name, members.iter().copied());
+        self.domains.last_mut().into_iter().for_each(|domain| domain.members_stay = true);
     }
 
     /// Brings TEPs and domains into ascending order.

@@ -31,12 +31,19 @@ use crate::args::ApplyArgs;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::shapes::{Applied, Changed};
+use file::ApplyFile;
 use plan::Plan;
 
 /// Share of the memberships, one in so many, over which a removal has to be confirmed.
 const CONFIRM_OVER_ONE_IN: usize = 5;
 
+/// How often a plan is made for a node that moves on under it.
+const PLANS: usize = 5;
+
 /// `apply`. The file is checked before the daemon is asked for anything.
+///
+/// Without `--prune` the changes hold on whatever the node has by then: what the file does not name stays. What is to
+/// be removed is only known for one revision, so with it the plan is committed at that one or made anew.
 pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Failure> {
     let unreadable = |reason| Failure::Unreadable { file: args.file.clone(), reason };
     let file = {
@@ -44,23 +51,50 @@ pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Fa
         file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
     };
     let mut client = Client::connect(socket).await?;
-    let (revision, have) = snapshot::read(&mut client).await?;
+    let (mut plans, mut confirmed) = (1, 0);
+    loop {
+        match attempt(out, &mut client, &file, &args, &mut confirmed).await {
+            Err(Failure::Moved) if plans < PLANS => plans += 1,
+            done => return done,
+        }
+        if !out.is_json() {
+            heard(out.line("the node has changed meanwhile; the plan anew:"))?;
+        }
+    }
+}
+
+/// One plan and its commit; `confirmed` counts the removals that may be without asking again.
+async fn attempt(
+    out: &mut Out,
+    client: &mut Client,
+    file: &ApplyFile,
+    args: &ApplyArgs,
+    confirmed: &mut usize,
+) -> Result<(), Failure> {
+    let (revision, have) = snapshot::read(client).await?;
     let want = resolve::resolve(file, &have, args.prune)
         .map_err(|reason| Failure::Entry { file: args.file.clone(), reason })?;
     let plan = Arc::new(Plan::new(have, want, args.prune));
     if plan.is_empty() {
         return nothing(out, revision, args.dry_run);
     }
-    match show(out, &plan, args.verbose) {
-        // Nobody reads the plan (any more); that is no reason to leave the work undone.
-        Ok(()) | Err(Failure::Closed) => {}
-        Err(failure) => return Err(failure),
+    heard(show(out, &plan, args.verbose))?;
+    let removed = plan.totals().memberships.removed;
+    if !args.dry_run && removed > *confirmed {
+        confirm(&plan, args)?;
+        *confirmed = removed;
     }
-    if !args.dry_run {
-        confirm(&plan, &args)?;
-    }
-    let reply = commit::commit(&mut client, &plan, revision, args.dry_run).await?;
+    let expected = args.prune.then_some(revision);
+    let reply = commit::commit(client, &plan, expected, args.dry_run).await?;
     report(out, &plan, &reply, args.dry_run)
+}
+
+/// Where nobody reads the plan (any more), that is no reason to leave the work undone.
+fn heard(shown: Result<(), Failure>) -> Result<(), Failure> {
+    match shown {
+        Err(Failure::Closed) => Ok(()),
+        shown => shown,
+    }
 }
 
 fn read(file: &Path) -> io::Result<Vec<u8>> {

@@ -201,8 +201,14 @@ impl Plan {
             Order::DomainRemove { have } => Change::DomainRemove { vni: self.have.domains()[have].vni },
             Order::DomainSet { want } => {
                 let domain = &self.want.domains()[want];
+                // Only a name that changes is sent: one that stays may be another one by now.
+                let had = self.have.domain(domain.vni).and_then(|had| had.name.as_ref());
+                let name = domain.name.clone().filter(|name| had != Some(name));
+                if domain.members_stay {
+                    return Change::DomainCreate { vni: domain.vni, name };
+                }
                 let members = self.want.members(domain).iter().copied().map(by_address).collect();
-                Change::DomainSet { vni: domain.vni, name: domain.name.clone(), members }
+                Change::DomainSet { vni: domain.vni, name, members }
             }
             Order::TepRemove { have } => {
                 Change::TepRemove { tep: by_address(self.have.teps()[have].address), force: false }

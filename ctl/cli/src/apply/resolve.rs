@@ -108,30 +108,31 @@ pub enum EntryError {
 ///
 /// # Errors
 /// [`EntryError`] for the first entry that contradicts another one or the node.
-pub fn resolve(file: ApplyFile, have: &Inventory, prune: bool) -> Result<Inventory, EntryError> {
+pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Inventory, EntryError> {
     let ApplyFile { teps, domains, members, names } = file;
     let mut want = Inventory::default();
     let known = resolve_teps(teps, have, prune, &mut want)?;
     let by_index: Vec<Option<Tep>> = names.iter().map(|name| known.names.get(name).copied()).collect();
-    let resolver = Resolver { have, prune, names: &names, by_index, listed: known.listed };
+    let resolver = Resolver { have, prune, names, by_index, listed: known.listed };
     let mut seen: HashMap<Vni, usize> = HashMap::with_capacity(domains.len());
     let mut list = Vec::new();
-    for (entry, domain) in domains.into_iter().enumerate() {
+    for (entry, domain) in domains.iter().enumerate() {
         if let Some(earlier) = seen.insert(domain.vni, entry) {
             return Err(EntryError::DomainTwice { entry, earlier, vni: domain.vni });
         }
         let had = if prune { None } else { have.domain(domain.vni) };
+        let name = domain.name.clone().or_else(|| had.and_then(|had| had.name.clone()));
         match domain.len {
             Some(len) => {
-                resolver.members(entry, &domain, &members[domain.first..domain.first + len], &mut list)?;
+                resolver.members(entry, domain, &members[domain.first..domain.first + len], &mut list)?;
+                want.push_domain(domain.vni, name, list.iter().copied());
             }
+            None if prune => want.push_domain(domain.vni, name, []),
             None => {
-                list.clear();
-                list.extend_from_slice(had.map_or(&[][..], |had| have.members(had)));
+                let members = had.map_or(&[][..], |had| have.members(had));
+                want.push_domain_as_it_is(domain.vni, name, members);
             }
         }
-        let name = domain.name.or_else(|| had.and_then(|had| had.name.clone()));
-        want.push_domain(domain.vni, name, list.iter().copied());
     }
     want.sort();
     Ok(want)
@@ -144,7 +145,7 @@ struct Known {
 }
 
 fn resolve_teps(
-    teps: Vec<FileTep>,
+    teps: &[FileTep],
     have: &Inventory,
     prune: bool,
     want: &mut Inventory,
@@ -176,7 +177,7 @@ fn resolve_teps(
     }
     for tep in teps {
         let kept = || if prune { None } else { have.tep(tep.address).and_then(|had| had.name.clone()) };
-        want.push_tep(tep.address, tep.name.or_else(kept));
+        want.push_tep(tep.address, tep.name.clone().or_else(kept));
     }
     Ok(Known { listed, names })
 }

@@ -50,7 +50,7 @@ fn applied(node: &Model, text: &str, prune: bool) -> Result<Model, String> {
 }
 
 fn apply(node: &Model, file: ApplyFile, prune: bool) -> Result<Model, String> {
-    let want = resolve(file, &inventory(node), prune).map_err(|error| error.to_string())?;
+    let want = resolve(&file, &inventory(node), prune).map_err(|error| error.to_string())?;
     let plan = Arc::new(Plan::new(inventory(node), want, prune));
     let mut node = node.clone();
     let batch = Batch::new(changes(&plan).collect());
@@ -251,6 +251,30 @@ fn without_prune_what_the_file_leaves_out_stays_and_with_it_goes() {
     let mut pruned = model(&[(1, None), (2, name("hv2"))], &[(1, None, &[1]), (2, None, &[])]);
     pruned.revision = 2;
     assert_eq!(applied(&node, text, true), Ok(pruned));
+}
+
+#[test]
+fn without_prune_what_others_did_after_the_plan_stays_unless_the_file_names_it() {
+    let planned =
+        model(&[(1, name("hv1")), (2, None)], &[(1, None, &[1]), (2, name("b"), &[1]), (3, None, &[])]);
+    // Others gave members, names and a TEP meanwhile.
+    let now = model(
+        &[(1, name("other")), (2, None), (3, None)],
+        &[(1, name("x"), &[1, 2, 3]), (2, name("y"), &[3]), (3, name("z"), &[3]), (4, None, &[3])],
+    );
+    let text = "teps: [{address: 198.18.0.1}, {address: 198.18.0.2, name: hv2}]\n\
+                domains: [{vni: 1, name: a}, {vni: 2, members: [198.18.0.2]}, {vni: 3}, {vni: 4}]";
+    let file = file::parse(text.as_bytes()).unwrap();
+    let want = resolve(&file, &inventory(&planned), false).unwrap();
+    let plan = Arc::new(Plan::new(inventory(&planned), want, false));
+    let mut node = now;
+    node.commit(Batch::new(changes(&plan).collect())).unwrap();
+    let mut both = model(
+        &[(1, name("other")), (2, name("hv2")), (3, None)],
+        &[(1, name("a"), &[1, 2, 3]), (2, name("y"), &[2]), (3, name("z"), &[3]), (4, None, &[3])],
+    );
+    both.revision = node.revision;
+    assert_eq!(node, both);
 }
 
 #[test]

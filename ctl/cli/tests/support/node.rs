@@ -1,5 +1,6 @@
 //! A node in this process: the contract on a Unix socket over a [`Model`], and `bcastctl` run against it.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -23,8 +24,8 @@ pub struct Script {
     pub commits: Vec<(&'static str, usize)>,
     /// Bytes and changes of the largest message.
     pub largest: (usize, usize),
-    /// Another client commits right after each snapshot.
-    pub restless: bool,
+    /// What another client commits, one batch after each snapshot.
+    pub others: VecDeque<Batch>,
     /// No worker confirms.
     pub unconfirmed: bool,
     /// What a watch sends before the node ends it.
@@ -203,7 +204,9 @@ impl Bcast for Service {
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let mut script = self.0.lock().unwrap();
         let parts = script.snapshot();
-        script.model.revision += u64::from(script.restless);
+        if let Some(batch) = script.others.pop_front() {
+            script.model.commit(batch).unwrap();
+        }
         items(parts.into_iter().map(Ok).collect())
     }
 
