@@ -78,6 +78,9 @@ impl Service {
                 None => batch = Some(part),
             }
         }
+        // A stream that the client cancelled ends here like one that is whole. Cancelled, this future is polled no
+        // more once it has waited, so that a part of a batch is never committed.
+        tokio::task::yield_now().await;
         Ok((batch.unwrap_or_default(), claim))
     }
 
