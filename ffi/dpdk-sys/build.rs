@@ -17,7 +17,7 @@ const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"
 const OLDEST: &str = "22.11";
 
 const FUNCTIONS: &[&str] = &[
-    "rte_eal_(init|cleanup|hotplug_add|hotplug_remove)",
+    "rte_eal_(init|cleanup|get_runtime_dir|hotplug_add|hotplug_remove)",
     "rte_version",
     "rte_strerror",
     "rte_thread_(register|unregister)",

@@ -3,8 +3,10 @@
 use crate::{Errno, log::Capture};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::{CStr, CString, c_char, c_int},
+    ffi::{CStr, CString, OsStr, c_char, c_int},
     marker::PhantomData,
+    os::unix::ffi::OsStrExt,
+    path::PathBuf,
     ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -209,10 +211,15 @@ impl Drop for Environment {
             .iter()
             .any(|pool| unsafe { dpdk_sys::rte_mempool_in_use_count(pool.0.as_ptr()) } > 0);
         if !out {
+            // SAFETY: FFI; the EAL runs, and the string is its own, of which a copy is made.
+            let folder = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
+            let folder = PathBuf::from(OsStr::from_bytes(folder.to_bytes()));
             // SAFETY: FFI; the EAL runs, and nobody is left who could use what this unmaps. A free that is
             // just returning has written its last: without a cache that is the tail index of the pool's ring,
             // which is what made the pool complete.
             unsafe { dpdk_sys::rte_eal_cleanup() };
+            // DPDK makes a folder for each process and leaves it behind. It is empty, or somebody else's business.
+            drop(std::fs::remove_dir(folder));
         }
     }
 }

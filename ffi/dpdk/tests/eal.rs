@@ -152,3 +152,19 @@ fn reserve_hugepages() {
     }
     assert!(hugepages("HugePages_Free") >= HUGEPAGES, "the machine has no memory for hugepages");
 }
+
+#[test]
+fn its_folder_goes_with_it() {
+    let file_prefix = format!("bcast-folder-{}", std::process::id());
+    let config = EalConfig {
+        memory_mb: 64,
+        hugepages: false,
+        file_prefix: file_prefix.clone(),
+        ..EalConfig::default()
+    };
+    let eal = Eal::init(&config).unwrap();
+    let folder = std::path::Path::new("/var/run/dpdk").join(file_prefix);
+    assert!(folder.is_dir(), "{}", folder.display());
+    drop(eal);
+    assert!(!folder.exists(), "{}", folder.display());
+}
