@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::REVISION_TRAILER;
-use ctl_api::model::{BatchError, Name, RequestId, Revision, TepRef, TepRefError};
+use ctl_api::model::{BatchError, Name, Revision, TepRef, TepRefError};
 use ctl_store::StoreError;
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -70,9 +70,6 @@ pub enum Refusal {
         /// How many workers did not report.
         workers: usize,
     },
-    /// The request id was used by a request that is being made now and was refused.
-    #[error("the request with id {} that this one repeats was refused", .0.as_str())]
-    Repeated(RequestId),
     /// The daemon is stopping.
     #[error("the daemon is stopping; nothing was changed")]
     Stopping,
@@ -96,7 +93,7 @@ pub enum Problem {
         holder: Tep,
     },
     /// A TEP cannot go while it is a member.
-    #[error("TEP {tep} is a member of {domains} domains; let it leave them first, or force its removal")]
+    #[error("TEP {tep} is a member of {domains} domain{s}; let it leave first, or remove it with --force", s = if *.domains == 1 { "" } else { "s" })]
     StillMember {
         /// The TEP.
         tep: Tep,
@@ -152,7 +149,7 @@ impl Refusal {
             Self::Revision { .. } => Code::Aborted,
             Self::NoTep(_) | Self::NoDomain(_) => Code::NotFound,
             Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,
-            Self::Store(_) | Self::Stopping | Self::Repeated(_) => Code::Unavailable,
+            Self::Store(_) | Self::Stopping => Code::Unavailable,
             Self::Unconfirmed { .. } => Code::DeadlineExceeded,
         }
     }

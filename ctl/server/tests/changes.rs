@@ -62,7 +62,7 @@ fn a_change_that_cannot_be_made_is_refused_by_its_position_and_changes_nothing()
         (
             vec![add(3), remove(1, false)],
             Refusal::StillMember,
-            "change 2: TEP 198.18.0.1 is a member of 1 domains",
+            "change 2: TEP 198.18.0.1 is a member of 1 domain; let it leave first, or remove it with --force",
         ),
         (vec![add_named(2, "hv1")], Refusal::NameTaken, "change 1: the name hv1 is TEP 198.18.0.1's"),
         (vec![add(3), own], Refusal::Invalid, "change 2: TEP 198.19.255.254 is this node's own address"),
