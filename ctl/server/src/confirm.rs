@@ -49,6 +49,8 @@ impl Confirmer {
     pub fn run(self) {
         // By when the copies of all that was removed so far have left the TX rings.
         let mut drained = Instant::now();
+        // Something was removed, and from when on no worker makes copies to it is not known yet.
+        let mut undrained = false;
         for group in &self.groups {
             // From publication on, so that one stuck worker does not add its second for each group behind it.
             let left = self.timeout.saturating_sub(group.at.elapsed());
@@ -57,12 +59,14 @@ impl Confirmer {
                     if group.changed {
                         (self.observer)(group.at.elapsed());
                     }
-                    if group.removes {
+                    if group.removes || undrained {
+                        undrained = false;
                         drained = Instant::now() + self.node.drain_time();
                     }
                     confirm(group.waiting, drained);
                 }
                 Err(laggards) => {
+                    undrained |= group.removes;
                     tracing::error!(%laggards, "changes are durable and published, but not confirmed");
                     give_up(group.waiting, laggards.readers);
                 }

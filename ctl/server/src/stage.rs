@@ -1,7 +1,7 @@
 //! Validation: what a batch would change, over the state and what was staged before it. Nothing here touches the
 //! state; a batch with one bad entry is taken back as a whole.
 
-use bcast_domain::{Tep, Vni, limits};
+use bcast_domain::{Tep, TepIndex, Vni, limits};
 use ctl_api::model::{Batch, Change, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
 use ctl_store::{Answer, Record};
 use hashbrown::{HashMap, HashSet};
@@ -28,6 +28,8 @@ pub(crate) struct Stage<'s> {
     memberships: Overlay<Tep, u32>,
     totals: Totals,
     revision: Revision,
+    /// TEPs that the batch under way took out; one that it adds again keeps its index.
+    taken_out: HashSet<Tep>,
     /// In which of the state's domains a TEP is that is to be removed by force.
     holders: HashMap<Tep, Vec<Vni>>,
 }
@@ -89,6 +91,7 @@ impl<'s> Stage<'s> {
             memberships: Overlay::default(),
             totals: Totals { domains: counts.domains, members: counts.members, teps: state.teps.taken() },
             revision: state.revision,
+            taken_out: HashSet::new(),
             holders: HashMap::new(),
         }
     }
@@ -103,6 +106,7 @@ impl<'s> Stage<'s> {
             return Err(Refusal::Revision { expected, found: self.revision });
         }
         let totals = self.totals;
+        self.taken_out.clear();
         match self.changes(&batch.changes) {
             Ok(answer) if !batch.dry_run => Ok(self.keep(answer, unix_ms)),
             outcome => {
@@ -155,10 +159,11 @@ impl<'s> Stage<'s> {
         }
         match self.registered(tep) {
             None => {
-                if self.totals.teps >= limits::MAX_TEPS {
+                let is_new = !self.taken_out.remove(&tep);
+                if is_new && self.totals.teps >= limits::MAX_TEPS {
                     return Err(Problem::Teps(tep));
                 }
-                self.totals.teps += 1;
+                self.totals.teps += usize::from(is_new);
                 self.set_tep(tep, Some(name.cloned()));
                 Ok(Effect::CHANGED)
             }
@@ -180,6 +185,7 @@ impl<'s> Stage<'s> {
             _ => self.leave_all(address, batch),
         }
         self.set_tep(address, None);
+        self.taken_out.insert(address);
         Ok(Effect::CHANGED)
     }
 
@@ -417,12 +423,19 @@ impl Stage<'_> {
         });
         let sought: HashSet<Tep> =
             forced.chain([tep]).filter(|tep| !self.holders.contains_key(tep)).collect();
-        let indices: HashMap<_, _> =
-            sought.iter().filter_map(|&tep| Some((self.state.teps.index(tep)?, tep))).collect();
+        // Asked for each membership there is: an array answers that at once.
+        let mut is_sought = vec![false; limits::MAX_TEPS];
+        for index in sought.iter().filter_map(|&tep| self.state.teps.index(tep)) {
+            if let Some(is_sought) = is_sought.get_mut(index.index()) {
+                *is_sought = true;
+            }
+        }
         let mut found: HashMap<Tep, Vec<Vni>> = sought.into_iter().map(|tep| (tep, Vec::new())).collect();
         for (vni, list) in self.state.lists() {
-            for index in list.members() {
-                if let Some(vnis) = indices.get(index).and_then(|tep| found.get_mut(tep)) {
+            let sought = |index: &&TepIndex| is_sought.get(index.index()).is_some_and(|&is_sought| is_sought);
+            for &index in list.members().iter().filter(sought) {
+                let tep = self.state.teps.address(index);
+                if let Some(vnis) = tep.and_then(|tep| found.get_mut(&tep)) {
                     vnis.push(vni);
                 }
             }

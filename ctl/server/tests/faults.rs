@@ -135,6 +135,23 @@ fn an_answered_removal_has_waited_for_the_copies_on_their_way() {
 }
 
 #[test]
+fn a_removal_asked_for_again_after_it_was_not_confirmed_waits_for_the_copies_on_their_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), set(1, &[1])]);
+    let drain = Duration::from_millis(300);
+    *rig.node.drain.lock().unwrap() = drain;
+    rig.worker.set_stuck(true);
+    let (kind, text) = rig.try_commit(Batch::new(vec![leave(1, &[1])])).unwrap_err();
+    assert_eq!(kind, Refusal::Unconfirmed(Some(Revision::new(2))), "{text}");
+    rig.worker.set_stuck(false);
+    let asked = std::time::Instant::now();
+    assert_eq!(rig.commit(vec![leave(1, &[1])]).changed, 0);
+    // Not how fast: it cannot come before the drain time is over.
+    assert!(asked.elapsed() >= drain);
+}
+
+#[test]
 fn messages_over_the_limits_are_refused_and_the_connection_lives_on() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
@@ -177,6 +194,9 @@ fn members_and_teps_beyond_the_limits_are_refused() {
     let (_, text) = apply(vec![set(2, &more)]).unwrap_err();
     assert!(text.contains("16385 TEPs in one change of domain 2"), "{text}");
     assert_eq!(rig.server().counts().members, 16_384);
+    // One that comes back within its batch keeps its place.
+    apply(vec![remove(60_000, false), add(60_000)]).unwrap();
+    assert!(apply(vec![remove(60_001, false), add(60_001), last().remove(0)]).is_err());
     // One that is gone makes room, once no worker can meet its index.
     apply(vec![remove(60_000, false)]).unwrap();
     while apply(last()).is_err() {}
