@@ -34,5 +34,7 @@ pub use state::Counts;
 
 /// Most requests that wait to be committed.
 pub const QUEUE: usize = 4_096;
-/// Most watches and snapshots under way.
-pub const STREAMS: usize = 128;
+/// Most watches under way.
+pub const WATCHES: usize = 128;
+/// Most snapshots under way.
+pub const SNAPSHOTS: usize = 16;

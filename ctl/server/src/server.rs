@@ -14,21 +14,21 @@ use ctl_store::{Store, StoreError};
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_stream::wrappers::UnixListenerStream;
 
+use crate::QUEUE;
 use crate::budget::Budget;
 use crate::commit::{Committer, Message};
 use crate::confirm::{Confirmer, Observer};
 use crate::node::Node;
-use crate::service::{Service, Shared};
+use crate::service::{Service, Shared, Streams};
 use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{Counts, Figures, State};
-use crate::{QUEUE, STREAMS};
 
-/// How long requests under way may take once the server stops.
-const STOP_WAIT: Duration = Duration::from_secs(5);
+/// How long connections may stay open once every request has its answer.
+const STOP_WAIT: Duration = Duration::from_millis(500);
 
 /// What `bcastctl version` shows.
 #[derive(Debug, Clone)]
@@ -90,6 +90,7 @@ pub struct Server {
     /// Disconnected when nothing is served any more.
     served: mpsc::Receiver<()>,
     serving: AbortHandle,
+    streams: Streams,
     threads: Vec<JoinHandle<()>>,
     _socket: SocketFile,
 }
@@ -117,6 +118,7 @@ impl Server {
         let (jobs, queue) = bounded(QUEUE);
         let (confirmer, groups) = bounded(QUEUE);
 
+        let streams = Streams::default();
         let (listener, socket) = socket::listen(&config.socket)?;
         let service = Service(Arc::new(Shared {
             state: Arc::clone(&state),
@@ -128,7 +130,7 @@ impl Server {
             stopping: stops,
             versions: config.versions,
             budget: Arc::new(Budget::default()),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            streams: streams.clone(),
         }));
         let committer = Committer {
             state,
@@ -147,7 +149,7 @@ impl Server {
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
         ];
         let (serving, served) = serve(&config.runtime, listener, service)?;
-        Ok(Self { figures, jobs, stopping, served, serving, threads, _socket: socket })
+        Ok(Self { figures, jobs, stopping, served, serving, streams, threads, _socket: socket })
     }
 
     /// The last revision that is published; never waits for a commit.
@@ -163,23 +165,27 @@ impl Server {
     }
 
     /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,
-    /// for 5 seconds at most beyond the store's own time; not for a thread of the runtime.
+    /// for half a second at most beyond the time of the store and the workers; not for a thread of the runtime.
     pub fn shutdown(mut self) {
         self.stop();
     }
 
     fn stop(&mut self) {
         self.stopping.send_replace(true);
-        if self.served.recv_timeout(STOP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
-            tracing::warn!("a client keeps its request open; it is cut off");
-            self.serving.abort();
-        }
         // What was queued before this is committed and answered; the confirming thread ends with the commit thread.
         drop(self.jobs.send(Message::Stop));
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the control path had panicked");
             }
+        }
+        // Each request has its answer by now. A connection that says nothing is nothing to wait for.
+        if self.served.recv_timeout(STOP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            let open = self.streams.open();
+            if open > 0 {
+                tracing::warn!(open, "clients do not take the end of their streams; they are cut off");
+            }
+            self.serving.abort();
         }
     }
 }

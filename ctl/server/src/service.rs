@@ -7,7 +7,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use ctl_api::model::{Batch, TepEntry, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
-use tokio::sync::{Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::budget::{Budget, Claim};
@@ -16,7 +16,7 @@ use crate::feed::{Fed, feed};
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::state::{Figures, State};
-use crate::{QUEUE, STREAMS, Versions, snapshot, watching};
+use crate::{QUEUE, SNAPSHOTS, Versions, WATCHES, snapshot, watching};
 use ctl_api::model::Revision;
 
 /// What the procedures share.
@@ -33,8 +33,28 @@ pub(crate) struct Shared {
     pub stopping: watch::Receiver<bool>,
     pub versions: Versions,
     pub budget: Arc<Budget>,
-    /// One permit for each watch or snapshot.
-    pub streams: Arc<Semaphore>,
+    pub streams: Streams,
+}
+
+/// One permit for each stream, kind by kind, so that watchers do not lock out those who export.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    watches: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
+}
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self { watches: Arc::new(Semaphore::new(WATCHES)), snapshots: Arc::new(Semaphore::new(SNAPSHOTS)) }
+    }
+}
+
+impl Streams {
+    /// How many are under way.
+    pub fn open(&self) -> usize {
+        let free = self.watches.available_permits() + self.snapshots.available_permits();
+        (WATCHES + SNAPSHOTS).saturating_sub(free)
+    }
 }
 
 /// The procedures.
@@ -93,10 +113,10 @@ impl Service {
         let read = tokio::task::spawn_blocking(move || read(&shared));
         Ok(Response::new(read.await.map_err(|_| Refusal::Stopping)??))
     }
+}
 
-    fn permit(&self) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
-        Arc::clone(&self.0.streams).try_acquire_owned().map_err(|_| Refusal::Streams(STREAMS))
-    }
+fn permit(streams: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(streams).try_acquire_owned().map_err(|_| Refusal::Streams(most))
 }
 
 #[tonic::async_trait]
@@ -127,7 +147,7 @@ impl Bcast for Service {
         &self,
         _: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let permit = self.permit()?;
+        let permit = permit(&self.0.streams.snapshots, SNAPSHOTS)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
@@ -141,7 +161,7 @@ impl Bcast for Service {
         &self,
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let permit = self.permit()?;
+        let permit = permit(&self.0.streams.watches, WATCHES)?;
         let from = Some(request.into_inner().from_revision).filter(|&from| from > 0).map(Revision::new);
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);

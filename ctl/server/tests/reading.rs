@@ -73,6 +73,19 @@ fn a_watch_ends_with_a_status_when_the_daemon_stops() {
 }
 
 #[test]
+fn watchers_up_to_their_limit_do_not_lock_out_a_snapshot() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let mut client = rig.client();
+    let _watches: Vec<_> = (0..ctl_server::WATCHES).map(|_| rig.run(client.watch(None)).unwrap()).collect();
+    let (kind, text) = refused(rig.run(client.watch(None)).unwrap_err());
+    assert_eq!(kind, Refusal::Limit);
+    assert!(text.contains("128 streams of this kind are open already"), "{text}");
+    let mut snapshot = rig.run(client.snapshot()).unwrap();
+    assert!(rig.run(snapshot.message()).unwrap().is_some());
+}
+
+#[test]
 fn a_snapshot_is_all_of_one_revision_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
