@@ -26,8 +26,10 @@ pub enum Failure {
     #[error("the daemon's answer makes no sense: {0}; see bcastctl version whether the two belong together")]
     Answer(#[from] RowError),
     /// A watch ended from the other side.
-    #[error("the daemon ended the watch; go on with: bcastctl watch --from {next}")]
+    #[error("{why}; go on with --from {next}")]
     WatchEnded {
+        /// Who ended it, and why.
+        why: String,
         /// The first revision that was not seen whole.
         next: u64,
     },

@@ -1,22 +1,26 @@
 //! `watch`: changes as they commit, one JSON object a line.
 
-use ctl_api::Client;
 use ctl_api::model::Revision;
 use ctl_api::proto::watch_event::Kind;
+use ctl_api::{Client, ClientError};
 
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::shapes::{Event, EventKind};
 
-/// Prints events until the daemon or the reader ends it.
+/// Prints events until the daemon, the connection or the reader ends it.
 pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Result<(), Failure> {
+    let mut next = match from {
+        Some(from) => from,
+        // The next revision, should the watch end before it comes.
+        None => client.stats().await?.revision + 1,
+    };
     let mut events = client.watch(from.map(Revision::new)).await?;
-    let mut next = from;
-    let ended = loop {
+    let why = loop {
         let event = match events.message().await {
             Ok(Some(event)) => event,
-            Ok(None) => break None,
-            Err(status) => break Some(Failure::of_stream(client, status)),
+            Ok(None) => break "the daemon ended the watch".to_owned(),
+            Err(status) => break why(&client.error(status)),
         };
         let revision = event.revision;
         let Some(kind) = &event.kind else { continue };
@@ -33,13 +37,15 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
         if whole {
             // A revision's lines go out together.
             out.flush()?;
-            next = Some(revision + 1);
+            next = revision + 1;
         }
     };
     out.flush()?;
-    match (ended, next) {
-        (None, Some(next)) => Err(Failure::WatchEnded { next }),
-        (Some(failure), _) => Err(failure),
-        (None, None) => Ok(()),
-    }
+    Err(Failure::WatchEnded { why, next })
+}
+
+/// What happened, without what the error says to do about it: that is for changes, or said here anew.
+fn why(error: &ClientError) -> String {
+    let words = error.to_string();
+    words.split_once("; ").map_or(words.as_str(), |(why, _)| why).to_owned()
 }

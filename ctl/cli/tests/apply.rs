@@ -64,9 +64,9 @@ fn a_prune_that_removes_over_a_fifth_wants_yes_where_nobody_can_be_asked() {
 
 /// Batches of another client: each registers TEP 198.18.0.9 or gives it another name.
 fn others(count: usize) -> VecDeque<Batch> {
-    let add =
-        |n| Change::TepAdd { address: support::tep(9), name: Some(format!("other-{n}").parse().unwrap()) };
-    (0..count).map(|n| Batch::new(vec![add(n)])).collect()
+    let names = model(&[(1, "other-0"), (2, "other-1"), (3, "other-2"), (4, "other-3"), (5, "other-4")], &[]);
+    let add = |name| Batch::new(vec![Change::TepAdd { address: support::tep(9), name }]);
+    names.teps.into_values().take(count).map(add).collect()
 }
 
 #[test]

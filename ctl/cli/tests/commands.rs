@@ -210,9 +210,56 @@ fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
     let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
         {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\
         {\"revision\":5,\"event\":\"committed\",\"unix_ms\":18}\n";
-    let ended = "bcastctl: the daemon ended the watch; go on with: bcastctl watch --from 6\n";
+    let ended = "bcastctl: the daemon ended the watch; go on with --from 6\n";
     assert_eq!(node.run(&["watch"]), (3, format!("{first}{second}"), ended.to_owned()));
     assert_eq!(node.run(&["watch", "--from", "5"]), (3, second.to_owned(), ended.to_owned()));
+}
+
+#[test]
+fn a_watch_that_ends_says_why_and_where_to_go_on() {
+    let node = small();
+    let stopping = "the daemon is stopping; nothing was changed";
+    let slow = "the client took nothing for 10 seconds; open the stream anew (a watch from where it was)";
+    for (args, events, words, said) in [
+        ("watch", 0, None, "the daemon ended the watch; go on with --from 8"),
+        ("watch", 0, Some(stopping), "the daemon is stopping; go on with --from 8"),
+        ("watch --from 3", 0, Some(stopping), "the daemon is stopping; go on with --from 3"),
+        ("watch --from 3", 3, Some(stopping), "the daemon is stopping; go on with --from 3"),
+        ("watch --from 3", 6, Some(slow), "the client took nothing for 10 seconds; go on with --from 5"),
+    ] {
+        {
+            let mut script = node.script.lock().unwrap();
+            (script.events, script.last_words) = (one_event_of_each_kind(), words);
+            script.events.truncate(events);
+        }
+        let args: Vec<&str> = args.split(' ').collect();
+        let (status, printed, why) = node.run(&args);
+        let said = format!("bcastctl: {said}\n");
+        assert_eq!((status, printed.lines().count(), why), (3, events, said), "{args:?}");
+    }
+}
+
+#[test]
+fn a_watch_of_a_daemon_that_dies_says_where_to_go_on() {
+    let node = small();
+    {
+        let mut script = node.script.lock().unwrap();
+        (script.events, script.stays_open) = (one_event_of_each_kind(), true);
+    }
+    let start = format!("bcastctl: lost the daemon at {}: ", node.socket().display());
+    let mut watch = node.command(&["watch", "--from", "3"]);
+    let mut child = watch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let printed = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    // The node dies in a watch that would have stayed open.
+    let mut node = Some(node);
+    for line in printed {
+        if line.contains("\"revision\":5,\"event\":\"committed\"") {
+            node.take();
+        }
+    }
+    let (status, _, said) = told(child.wait_with_output().unwrap());
+    let end = "; go on with --from 6\n";
+    assert!(status == 3 && said.starts_with(&start) && said.ends_with(end), "{status}: {said}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +12,7 @@ use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
 
@@ -30,6 +32,10 @@ pub struct Script {
     pub unconfirmed: bool,
     /// What a watch sends before the node ends it.
     pub events: Vec<proto::WatchEvent>,
+    /// The words that it ends it with, if any.
+    pub last_words: Option<&'static str>,
+    /// It does not end it.
+    pub stays_open: bool,
 }
 
 /// A running node; its socket goes with it.
@@ -169,7 +175,7 @@ fn parsed(message: proto::CommitRequest) -> Result<Batch, Status> {
 #[tonic::async_trait]
 impl Bcast for Service {
     type SnapshotStream = Items<proto::SnapshotPart>;
-    type WatchStream = Items<proto::WatchEvent>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchEvent, Status>> + Send>>;
 
     async fn commit(
         &self,
@@ -253,8 +259,12 @@ impl Bcast for Service {
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let from = request.into_inner().from_revision;
-        let events = self.0.lock().unwrap().events.clone();
-        items(events.into_iter().filter(|event| event.revision >= from).map(Ok).collect())
+        let script = self.0.lock().unwrap();
+        let events = script.events.iter().filter(|event| event.revision >= from).cloned().map(Ok);
+        let last_words = script.last_words.map(|words| Err(Status::unavailable(words)));
+        let events = tokio_stream::iter(events.chain(last_words).collect::<Vec<_>>());
+        let open = tokio_stream::pending();
+        Ok(Response::new(if script.stays_open { Box::pin(events.chain(open)) } else { Box::pin(events) }))
     }
 
     async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
