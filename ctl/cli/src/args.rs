@@ -9,7 +9,7 @@ use ctl_api::model::{Name, TepRef};
 
 /// Change and show the broadcast domains of a bcast node.
 #[derive(Debug, Parser)]
-#[command(name = "bcastctl", version, max_term_width = 100, after_help = EXIT_STATUS)]
+#[command(name = "bcastctl", version, max_term_width = 100, after_help = EXIT_STATUS, after_long_help = LONG_HELP)]
 pub struct CommandLine {
     /// The daemon's socket
     #[arg(
@@ -28,15 +28,47 @@ pub struct CommandLine {
     pub command: Command,
 }
 
-const EXIT_STATUS: &str = "Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, \
-3 cannot reach the daemon.\nVNIs are written 5001 or 0x1389; TEPs by their underlay address or their name.";
+macro_rules! exit_status {
+    () => {
+        "\
+Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, 3 cannot reach the daemon,
+or a watch ended. VNIs are written 5001 or 0x1389; TEPs by their underlay address or their name."
+    };
+}
+
+const EXIT_STATUS: &str = exit_status!();
+
+/// What the long help adds: `shapes.rs` in short.
+const LONG_HELP: &str = concat!(
+    exit_status!(),
+    "\n
+What -o json prints (? marks what may be null; counters are objects of name and number):
+  changes         {revision, changed, notes: [text]}
+  apply           {revision, changed, notes, dry_run, plan: {teps: {added, changed, removed},
+                  domains: {added, changed, removed}, memberships: {added, removed}}}
+  tep list        [{address, name?}]
+  tep show        {address, name?, domains, next_hop?, mac?, since_unix_ms, drops}
+  domain list     [{vni, name?, members: [address]}]
+  domain show     {vni, name?, members: [address]}
+  watch           a line for each event (always JSON): {revision, event: reset},
+                  {revision, event: tep_set, tep: {address, name?}},
+                  {revision, event: tep_removed, address},
+                  {revision, event: domain_set, domain: {vni, name?, members}},
+                  {revision, event: domain_removed, vni},
+                  {revision, event: committed, unix_ms}: all of this revision was printed
+  export          {revision, teps: [{address, name}], domains: [{vni, name, members}]}: an apply
+                  file; what has no name has no such field, and apply reads over the revision
+  stats           {revision, counters, drops, copy_drops, port}
+  stats VNI       {vni, name?, members, frames, copies, bytes, drops}
+  version         {bcastctl, bcastd?, dpdk?}"
+);
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     /// Plain columns and sentences
     Table,
-    /// JSON, its shapes as in `shapes.rs`
+    /// JSON; bcastctl --help says its shapes
     Json,
 }
 

@@ -14,8 +14,11 @@ use crate::out::Out;
 /// `--prune` a dangerous one.
 pub async fn run(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let (revision, inventory) = snapshot::read(client).await?;
-    let written =
-        if out.is_json() { json(out.raw(), &inventory) } else { yaml(out.raw(), revision, &inventory) };
+    let written = if out.is_json() {
+        json(out.raw(), revision, &inventory)
+    } else {
+        yaml(out.raw(), revision, &inventory)
+    };
     Ok(written?)
 }
 
@@ -40,10 +43,10 @@ fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
 }
 
 /// As JSON, an entry a line. Names and addresses have no character that JSON escapes.
-fn json(to: &mut impl Write, inventory: &Inventory) -> io::Result<()> {
+fn json(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::Result<()> {
     let name = |name: Option<&Name>| name.map(|name| format!(",\"name\":\"{name}\"")).unwrap_or_default();
     let comma = |at: usize| if at == 0 { "\n" } else { ",\n" };
-    write!(to, "{{\"teps\":[")?;
+    write!(to, "{{\"revision\":{revision},\"teps\":[")?;
     for (at, tep) in inventory.teps().iter().enumerate() {
         write!(to, "{}{{\"address\":\"{}\"{}}}", comma(at), tep.address, name(tep.name.as_ref()))?;
     }

@@ -7,7 +7,7 @@
 //! | `tep show`, `domain show` | [`TepStatus`], [`Domain`] |
 //! | `apply` | [`Applied`] |
 //! | `watch` | [`Event`], one a line |
-//! | `export` | an apply file: `{"teps":[...],"domains":[...]}` |
+//! | `export` | an apply file: `{"revision":N,"teps":[...],"domains":[...]}`; `apply` reads over the revision |
 //! | `stats`, `stats VNI` | [`Stats`], [`DomainStats`] |
 //! | `version` | [`Versions`] |
 

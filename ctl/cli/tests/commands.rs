@@ -190,13 +190,28 @@ fn json_has_the_documented_shapes() {
         ),
         (
             "export",
-            "{\"teps\":[\n{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\"}\n],\"domains\":[\n\
+            "{\"revision\":1,\"teps\":[\n{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\"}\n],\"domains\":[\n\
              {\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n{\"vni\":70000,\"members\":[]}\n]}\n",
         ),
     ] {
         let args: Vec<&str> = args.split(' ').chain(["-o", "json"]).collect();
         assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
     }
+}
+
+#[test]
+fn help_says_the_json_of_each_command_and_names_no_source_file() {
+    let node = small();
+    let (_, short, _) = node.run(&["-h"]);
+    let (status, long, _) = node.run(&["--help"]);
+    assert_eq!(status, 0);
+    let (_, shapes) = long.split_once("What -o json prints").unwrap();
+    for words in
+        ["changes ", "apply ", "tep list ", "domain show ", "watch ", "export ", "stats VNI ", "version "]
+    {
+        assert!(shapes.contains(&format!("\n  {words}")), "{words}: {long}");
+    }
+    assert!(!(short + &long).contains(".rs"), "{long}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! teps:    [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2}]
 //! domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2]}]
 //! ```
+//!
+//! An export may also say the `revision` that it is of: that is read over.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -236,11 +238,16 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let (mut teps, mut domains) = (false, false);
+        let (mut teps, mut domains, mut revision) = (false, false, false);
         while let Some(Key(key)) = map.next_key()? {
             match key {
                 Section::Teps if teps => return Err(de::Error::duplicate_field("teps")),
                 Section::Domains if domains => return Err(de::Error::duplicate_field("domains")),
+                Section::Revision if revision => return Err(de::Error::duplicate_field("revision")),
+                Section::Revision => {
+                    revision = true;
+                    let _: u64 = map.next_value()?;
+                }
                 Section::Teps => {
                     teps = true;
                     self.file.teps = map.next_value()?;
@@ -258,6 +265,7 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
 enum Section {
     Teps,
     Domains,
+    Revision,
 }
 
 struct Key(Section);
@@ -276,6 +284,7 @@ impl<'de> Deserialize<'de> for Key {
                 match key {
                     "teps" => Ok(Key(Section::Teps)),
                     "domains" => Ok(Key(Section::Domains)),
+                    "revision" => Ok(Key(Section::Revision)),
                     other => Err(E::unknown_field(other, &["teps", "domains"])),
                 }
             }

@@ -80,8 +80,8 @@ fn a_good_file_is_read_as_yaml_and_as_json() {
             &two,
         ),
         (
-            "YAML that starts with a brace",
-            "{teps: [{address: 198.18.0.1}], domains: [{vni: 5001}, {vni: 5002, members: [198.18.0.1]}]}",
+            "YAML that starts with a brace, with a revision at the end",
+            "{teps: [{address: 198.18.0.1}], domains: [{vni: 5001}, {vni: 5002, members: [198.18.0.1]}], revision: 7}",
             &bare,
         ),
         (
@@ -97,8 +97,8 @@ fn a_good_file_is_read_as_yaml_and_as_json() {
             &two,
         ),
         (
-            "JSON with the VNI as a number",
-            "{\"domains\":[{\"vni\":5001,\"members\":[]},{\"vni\":5002,\"members\":[\"198.18.0.1\"]}],\"teps\":[{\"address\":\"198.18.0.1\"}]}",
+            "JSON with the VNI as a number, and the revision of an export",
+            "{\"revision\":7,\"domains\":[{\"vni\":5001,\"members\":[]},{\"vni\":5002,\"members\":[\"198.18.0.1\"]}],\"teps\":[{\"address\":\"198.18.0.1\"}]}",
             &bare,
         ),
     ];
@@ -125,6 +125,7 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ("{\"tep\":[]}", "line 1, column 6: unknown field `tep`, expected `teps` or `domains`"),
         ("teps: []\nteps: []\n", "line 2, column 1: duplicate mapping key `teps` is not allowed here"),
         ("{\"teps\":[],\"teps\":[]}", "line 1, column 17: duplicate field `teps`"),
+        ("{\"revision\":1,\"revision\":1}", "line 1, column 24: duplicate field `revision`"),
         (
             "teps: []\n---\nteps: []\n",
             "line 3, column 1: only single YAML document expected but multiple found",
