@@ -1,11 +1,14 @@
 //! The embedded store: one redb file, owned by this process alone.
 
 use std::fmt;
+use std::fs::{DirBuilder, File};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
+use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
     ReadableTableMetadata, StorageError, TableDefinition, WriteTransaction,
@@ -82,14 +85,20 @@ impl fmt::Display for Failure {
 }
 
 impl EmbeddedStore {
-    /// Opens the store at `path`; makes it where there is no file.
+    /// Opens the store at `path`; makes it, for its owner alone, where there is no file, and also its folder.
     ///
     /// # Errors
     ///
-    /// Each of [`StoreError`]'s `Open`, `InUse`, `Foreign`, `Schema` and `Damaged`.
+    /// Each of [`StoreError`]'s `Open`, `Folder`, `IsFolder`, `InUse`, `Foreign`, `Schema` and `Damaged`.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        make_folder(path)?;
         let file = path.to_owned();
-        Self::open_with(path, Box::new(move |builder| builder.create(&file)))
+        let open = move |builder: &Builder| {
+            let mut options = File::options();
+            let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&file)?;
+            builder.create_with_backend(FileBackend::new(file)?)
+        };
+        Self::open_with(path, Box::new(open))
     }
 
     /// The same through an opener of the caller's: for stores on storage that fails when it is told to.
@@ -144,6 +153,7 @@ impl EmbeddedStore {
 
     fn unreadable(&self, failure: Failure) -> StoreError {
         match failure {
+            Failure::Redb(error) if is_closed(&error) => StoreError::CutShort(self.path.clone()),
             Failure::Malformed(_) | Failure::Redb(redb::Error::Corrupted(_)) => self.damaged(&failure),
             other => StoreError::Read { path: self.path.clone(), reason: other.to_string() },
         }
@@ -239,6 +249,25 @@ impl Store for EmbeddedStore {
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.reading(|transaction| log::read(transaction, from))
     }
+}
+
+/// Makes the folder of a store's file, where only that is missing.
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Err(StoreError::IsFolder(path.to_owned()));
+    }
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => DirBuilder::new()
+            .mode(0o700)
+            .create(folder)
+            .map_err(|reason| StoreError::Folder { folder: folder.to_owned(), reason }),
+        _ => Ok(()),
+    }
+}
+
+/// What a reader finds once a failed commit had the file closed, or is about to.
+fn is_closed(error: &redb::Error) -> bool {
+    matches!(error, redb::Error::DatabaseClosed | redb::Error::PreviousIo)
 }
 
 /// What a file holds.
@@ -345,6 +374,7 @@ impl EmbeddedSnapshot {
     fn error(&self, failure: &Failure) -> StoreError {
         let path = self.path.clone();
         match failure {
+            Failure::Redb(error) if is_closed(error) => StoreError::CutShort(path),
             Failure::Malformed(_) => StoreError::Damaged { path, what: failure.to_string() },
             other => StoreError::Read { path, reason: other.to_string() },
         }

@@ -12,13 +12,24 @@ use crate::SCHEMA;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The file cannot be opened or made.
-    #[error("cannot open the store {path}: {reason}; its directory must exist and be writable", path = .path.display())]
+    #[error("cannot open the store {path}: {reason}; file and folder must be readable and writable", path = .path.display())]
     Open {
         /// The file.
         path: PathBuf,
         /// What the kernel said.
         reason: io::Error,
     },
+    /// There is no folder for the file.
+    #[error("cannot make the folder {folder} for the store: {reason}; the folder above it must exist and be writable", folder = .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
+    /// A folder is where the file should be.
+    #[error("{path} is a folder; set store.path to a file in it, {path}/domains.redb for one", path = .0.display())]
+    IsFolder(PathBuf),
     /// Another daemon has it open.
     #[error("the store {path} is in use by another daemon; stop that one, or give this one its own file", path = .0.display())]
     InUse(PathBuf),
@@ -76,6 +87,9 @@ pub enum StoreError {
         /// Where it is.
         found: Revision,
     },
+    /// A reader was under way when a commit failed, and the file was closed.
+    #[error("the store {path}: a failed commit cut this short; ask again", path = .0.display())]
+    CutShort(PathBuf),
     /// It cannot be read now.
     #[error("cannot read the store {path}: {reason}", path = .path.display())]
     Read {

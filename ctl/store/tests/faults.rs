@@ -108,6 +108,25 @@ fn a_full_disk_refuses_changes_and_when_there_is_room_again_they_work() {
 }
 
 #[test]
+fn a_snapshot_that_a_failed_commit_cuts_short_says_so_and_the_next_one_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, left) = faulty(&folder.path().join("domains.redb"));
+    store.commit(&group(0, 0..50_000)).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    left.store(0, Ordering::Relaxed);
+    store.commit(&group(1, 50_000..60_000)).unwrap_err();
+    left.store(PLENTY, Ordering::Relaxed);
+    assert_eq!(store.revision().unwrap().get(), 1, "it is open again");
+    let cut = match snapshot.domains() {
+        Ok(mut domains) => domains.find_map(Result::err),
+        Err(error) => Some(error),
+    };
+    let text = cut.expect("pages that were not in memory cannot be read").to_string();
+    assert!(text.ends_with("a failed commit cut this short; ask again"), "{text}");
+    assert_eq!(domains(&store), 50_000);
+}
+
+#[test]
 fn a_commit_that_fails_at_any_point_happened_wholly_or_not_at_all_and_the_error_says_which() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("domains.redb");

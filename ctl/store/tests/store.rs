@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bcast_domain::{Tep, Vni};
@@ -43,6 +44,15 @@ fn everything(store: &EmbeddedStore) -> (u64, Vec<TepEntry>, Vec<DomainEntry>) {
     let teps = snapshot.teps().unwrap().map(Result::unwrap).collect();
     let domains = snapshot.domains().unwrap().map(Result::unwrap).collect();
     (snapshot.revision().get(), teps, domains)
+}
+
+#[test]
+fn a_new_store_and_its_folder_are_for_their_owner_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/domains.redb");
+    drop(EmbeddedStore::open(&path).unwrap());
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&path), mode(path.parent().unwrap())), (0o600, 0o700));
 }
 
 #[test]
@@ -178,11 +188,13 @@ fn files_that_are_no_store_of_this_version_are_refused_and_left_as_they_are() {
         ("text", "is not a bcast store; move it away"),
         ("foreign", "is not a bcast store; move it away"),
         ("newer", "has schema version 2, this daemon reads 1"),
-        ("missing/domains.redb", "No such file or directory"),
+        ("", "is a folder; set store.path to a file in it"),
     ] {
         let error = EmbeddedStore::open(&file(name)).unwrap_err().to_string();
         assert!(error.contains(words) && error.contains(name), "{name}: {error}");
     }
+    let error = EmbeddedStore::open(&file("missing/deeper/domains.redb")).unwrap_err().to_string();
+    assert!(error.contains("missing/deeper for the store: No such file or directory"), "{error}");
     assert!(std::fs::read_to_string(file("text")).unwrap().starts_with("precious"));
 }
 
