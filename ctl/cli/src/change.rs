@@ -1,8 +1,8 @@
 //! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`.
 
-use ctl_api::Client;
 use ctl_api::model::{Batch, Change, Name, TepRef};
 use ctl_api::proto::CommitReply;
+use ctl_api::{Client, ClientError};
 
 use crate::args::{DomainCommand, TepCommand};
 use crate::failure::Failure;
@@ -78,7 +78,8 @@ pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) 
 
 async fn commit(out: &mut Out, client: &mut Client, order: Order) -> Result<(), Failure> {
     let Order { change, done, already } = order;
-    let reply = client.commit(Batch::new(vec![change])).await?;
+    let mut reply = client.commit(Batch::new(vec![change])).await.map_err(alone)?;
+    reply.notes.iter_mut().for_each(|note| *note = of_it(note).to_owned());
     let CommitReply { revision, changed, notes } = &reply;
     if out.is_json() {
         return out.json(&Changed { revision: *revision, changed: *changed, notes });
@@ -89,6 +90,21 @@ async fn commit(out: &mut Out, client: &mut Client, order: Order) -> Result<(), 
         (0, true) => out.line(already),
         _ => out.line(format_args!("{done} (revision {revision})")),
     }
+}
+
+/// A refusal in words for a change that is the only one.
+fn alone(error: ClientError) -> ClientError {
+    match error {
+        ClientError::Refused { refusal, message } => {
+            ClientError::Refused { refusal, message: of_it(&message).to_owned() }
+        }
+        other => other,
+    }
+}
+
+/// What is said of the only change, without its number.
+fn of_it(words: &str) -> &str {
+    words.strip_prefix("change 1: ").unwrap_or(words)
 }
 
 fn with_name(what: String, name: Option<&Name>) -> String {

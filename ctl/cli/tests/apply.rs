@@ -82,6 +82,17 @@ fn without_prune_a_node_in_service_takes_the_file_beside_what_others_change() {
 }
 
 #[test]
+fn a_refused_entry_is_named_by_what_it_is_for() {
+    let node = Node::with(model(&[(1, "hv1"), (2, "")], &[(7, "", &[])]));
+    let gone = Change::TepRemove { tep: TepRef::Address(support::tep(1)), force: true };
+    node.script.lock().unwrap().others = [Batch::new(vec![gone])].into();
+    let file = node.file("domains.yaml", "domains: [{vni: 6}, {vni: 7, members: [hv1]}]");
+    let (status, _, said) = node.run(&["apply", "-f", &file]);
+    let reason = "bcastctl: domain 7: tep 198.18.0.1 is not registered: add it first\n";
+    assert_eq!((status, said.as_str()), (1, reason));
+}
+
+#[test]
 fn a_prune_is_planned_again_where_the_node_has_moved_on_and_given_up_after_five_plans() {
     for (changes, status, said) in [
         (4, 0, ""),

@@ -37,8 +37,19 @@ pub async fn commit(
     };
     reply.map_err(|error| match error {
         ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::Moved,
+        ClientError::Refused { refusal, message } => {
+            let message = by_entry(plan, &message).unwrap_or(message);
+            ClientError::Refused { refusal, message }.into()
+        }
         error => error.into(),
     })
+}
+
+/// A refusal of "change 7: ..." in words of what that change is for; the plan's numbers are shown nowhere.
+fn by_entry(plan: &Plan, message: &str) -> Option<String> {
+    let (position, words) = message.strip_prefix("change ")?.split_once(": ")?;
+    let at = position.parse::<usize>().ok()?.checked_sub(1)?;
+    Some(format!("{}: {words}", plan.subject(at)?))
 }
 
 async fn stream(

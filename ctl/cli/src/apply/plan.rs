@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bcast_domain::Tep;
-use ctl_api::model::{Change, Name, TepRef};
+use ctl_api::model::{Change, Name, TepEntry, TepRef};
 
-use super::inventory::Inventory;
+use super::inventory::{DomainRow, Inventory};
 
 /// The difference between two inventories, as steps to show and as changes to send.
 #[derive(Debug)]
@@ -182,6 +182,20 @@ impl Plan {
     /// Whether nothing has to change.
     pub fn is_empty(&self) -> bool {
         self.orders.is_empty()
+    }
+
+    /// Which TEP or domain the change at `at` (from 0) is for.
+    pub fn subject(&self, at: usize) -> Option<String> {
+        let tep = |tep: &TepEntry| format!("tep {}", tep.address);
+        let domain = |domain: &DomainRow| format!("domain {}", domain.vni);
+        Some(match *self.orders.get(at)? {
+            Order::Park { have } | Order::Forget { have } | Order::TepRemove { have } => {
+                tep(&self.have.teps()[have])
+            }
+            Order::TepAdd { want } => tep(&self.want.teps()[want]),
+            Order::DomainRemove { have } => domain(&self.have.domains()[have]),
+            Order::DomainSet { want } => domain(&self.want.domains()[want]),
+        })
     }
 
     fn change(&self, order: Order) -> Change {

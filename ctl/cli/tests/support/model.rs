@@ -31,18 +31,20 @@ pub struct Done {
 }
 
 impl Model {
-    /// Commits all of the batch or nothing.
-    pub fn commit(&mut self, batch: Batch) -> Result<Done, Refused> {
+    /// Commits all of the batch or nothing; what is refused comes with its position, from 1.
+    pub fn commit(&mut self, batch: Batch) -> Result<Done, (usize, Refused)> {
         if batch.expected.is_some_and(|expected| expected.get() != self.revision) {
-            return Err(Refused::Moved { at: self.revision });
+            return Err((0, Refused::Moved { at: self.revision }));
         }
         let mut next = self.clone();
         let mut done = Done::default();
         // Of a large batch every change counts: to compare the whole state that often takes too long.
         let compare = batch.changes.len() < 100;
-        for change in batch.changes {
+        for (position, change) in (1..).zip(batch.changes) {
             let before = compare.then(|| next.clone());
-            next.change(change, &mut done.notes)?;
+            let mut notes = Vec::new();
+            next.change(change, &mut notes).map_err(|refused| (position, refused))?;
+            done.notes.extend(notes.into_iter().map(|note| format!("change {position}: {note}")));
             done.changed += u64::from(before.as_ref() != Some(&next));
         }
         if done.changed > 0 {

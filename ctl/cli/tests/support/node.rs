@@ -113,16 +113,20 @@ fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
 impl Script {
     fn commit(&mut self, call: &'static str, batch: Batch) -> Result<Response<proto::CommitReply>, Status> {
         self.commits.push((call, batch.changes.len()));
-        let done = self.model.commit(batch).map_err(|refused| match refused {
+        let done = self.model.commit(batch).map_err(|(position, refused)| match refused {
             Refused::Moved { at } => Status::aborted(format!("the node is at revision {at}")),
             Refused::Unregistered(tep) => {
-                Status::not_found(format!("tep {tep} is not registered: add it first"))
+                Status::not_found(format!("change {position}: tep {tep} is not registered: add it first"))
             }
-            Refused::NameTaken(name) => Status::already_exists(format!("another tep has the name {name}")),
+            Refused::NameTaken(name) => {
+                Status::already_exists(format!("change {position}: another tep has the name {name}"))
+            }
             Refused::StillMember(tep) => Status::failed_precondition(format!(
-                "tep {tep} is a member of a domain: --force\ntakes it out"
+                "change {position}: tep {tep} is a member of a domain: --force\ntakes it out"
             )),
-            Refused::NoDomain(vni) => Status::not_found(format!("there is no domain {vni}: create it first")),
+            Refused::NoDomain(vni) => {
+                Status::not_found(format!("change {position}: there is no domain {vni}: create it first"))
+            }
         })?;
         let revision = self.model.revision;
         if self.unconfirmed {
