@@ -1,8 +1,8 @@
 //! The Unix socket: for its owner alone, and no daemon takes another's.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,8 @@ use thiserror::Error;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 128;
+/// Most bytes of a socket's path on Linux (`unix(7)`): 108 with the zero at its end.
+const PATH_BYTES: usize = 107;
 
 /// Why there is no socket.
 #[derive(Debug, Error)]
@@ -20,10 +22,29 @@ pub enum SocketError {
     #[error("another daemon serves {path}; stop it, or set api.socket to another path", path = .0.display())]
     InUse(PathBuf),
     /// Something else is there.
-    #[error("{path} is there and is no socket; it is left alone: set api.socket to another path", path = .0.display())]
+    #[error("{path} is a file and no socket; it is left alone: set api.socket to another path", path = .0.display())]
     NotASocket(PathBuf),
+    /// A folder is there.
+    #[error("{path} is a folder; set api.socket to a path in it, {path}/api.sock for one", path = .0.display())]
+    IsFolder(PathBuf),
+    /// A socket's address has no room for the path.
+    #[error("{path} has {bytes} bytes, and the path of a socket at most {PATH_BYTES}; set api.socket to a shorter one", path = .path.display())]
+    TooLong {
+        /// The path.
+        path: PathBuf,
+        /// How long it is.
+        bytes: usize,
+    },
+    /// There is no folder for it.
+    #[error("cannot make the folder {folder} for the socket: {reason}; the folder above it must exist and be writable", folder = .folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
     /// The kernel refuses.
-    #[error("cannot listen on {path}: {reason}; its directory must exist and be writable", path = .path.display())]
+    #[error("cannot listen on {path}: {reason}; its folder must be writable", path = .path.display())]
     Listen {
         /// Where.
         path: PathBuf,
@@ -42,10 +63,26 @@ pub(crate) struct SocketFile {
 /// Listens on a fresh socket at `path` that nobody but the owner may connect to, from the first moment on: the mode
 /// is set on the socket before its file exists.
 pub(crate) fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketError> {
+    let bytes = path.as_os_str().len();
+    if bytes > PATH_BYTES {
+        return Err(SocketError::TooLong { path: path.to_owned(), bytes });
+    }
+    make_folder(path)?;
     remove_stale(path)?;
     let listener =
         bind(path).map_err(|error| SocketError::Listen { path: path.to_owned(), reason: error.into() })?;
     Ok((listener, SocketFile { path: path.to_owned(), identity: identity(path) }))
+}
+
+/// Makes the folder of the socket, where only that is missing. All may look into it: the socket has a mode of its own.
+fn make_folder(path: &Path) -> Result<(), SocketError> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => DirBuilder::new()
+            .mode(0o755)
+            .create(folder)
+            .map_err(|reason| SocketError::Folder { folder: folder.to_owned(), reason }),
+        _ => Ok(()),
+    }
 }
 
 fn bind(path: &Path) -> Result<UnixListener, rustix::io::Errno> {
@@ -64,6 +101,7 @@ fn remove_stale(path: &Path) -> Result<(), SocketError> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed(error)),
+        Ok(there) if there.is_dir() => return Err(SocketError::IsFolder(path.to_owned())),
         Ok(there) if !there.file_type().is_socket() => return Err(SocketError::NotASocket(path.to_owned())),
         Ok(_) => {}
     }
@@ -129,7 +167,21 @@ mod tests {
         fs::write(&path, "precious").unwrap();
         assert!(matches!(listen(&path), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
-        let missing = dir.path().join("missing/api.sock");
-        assert!(listen(&missing).unwrap_err().to_string().contains("No such file or directory"));
+    }
+
+    #[test]
+    fn its_folder_is_made_and_a_path_that_cannot_be_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("missing/api.sock");
+        drop(listen(&path).unwrap());
+        assert_eq!(fs::metadata(path.parent().unwrap()).unwrap().permissions().mode() & 0o777, 0o755);
+        for (path, words) in [
+            ("absent/deeper/api.sock", "absent/deeper for the socket: No such file or directory"),
+            ("missing", "missing is a folder; set api.socket to a path in it"),
+            (&"x".repeat(107), "the path of a socket at most 107"),
+        ] {
+            let text = listen(&dir.path().join(path)).unwrap_err().to_string();
+            assert!(text.contains(words), "{text}");
+        }
     }
 }
