@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use ctl_api::model::{Event, Revision};
 use ctl_api::proto::{self, watch_event::Kind};
-use ctl_store::{Changes, Record};
+use ctl_store::{Changes, Record, StoreError};
 use tokio::runtime::Handle;
 
 use crate::feed::Feed;
@@ -50,7 +50,11 @@ async fn follow_from(shared: &Arc<Shared>, from: Option<Revision>, feed: &Arc<Ev
 
 async fn read(shared: &Arc<Shared>, from: Revision) -> Result<Changes, Stop> {
     let shared = Arc::clone(shared);
-    let read = tokio::task::spawn_blocking(move || shared.store.changes(from));
+    let read = tokio::task::spawn_blocking(move || match shared.store.changes(from) {
+        // By now the store is opened anew, or else the client is told to ask again.
+        Err(StoreError::CutShort(_)) => shared.store.changes(from),
+        read => read,
+    });
     Ok(read.await.map_err(|_| Refusal::Stopping)??)
 }
 
