@@ -222,6 +222,15 @@ impl<'s> Stage<'s> {
         wanted.sort_unstable();
         wanted.dedup();
         let old = self.domain(vni);
+        let was_member =
+            |tep: &Tep| old.as_ref().is_some_and(|domain| domain.members.binary_search(tep).is_ok());
+        for &tep in &wanted {
+            if let Err(problem) = self.may_join(tep)
+                && !was_member(&tep)
+            {
+                return Err(problem);
+            }
+        }
         let name = name.cloned().or_else(|| old.as_ref().and_then(|domain| domain.name.clone()));
         let domain = Domain { name, members: wanted };
         if old.as_ref() == Some(&domain) {
@@ -249,8 +258,9 @@ impl<'s> Stage<'s> {
         if self.totals.members > limits::MAX_MEMBERSHIPS {
             return Err(Problem::Memberships(vni));
         }
-        for tep in &joined {
-            self.count(*tep, true);
+        for &tep in &joined {
+            self.may_join(tep)?;
+            self.count(tep, true);
         }
         Ok(Effect::changed(!joined.is_empty()))
     }
@@ -305,6 +315,11 @@ impl Stage<'_> {
 
     fn member(&self, tep: &TepRef) -> Result<Tep, Problem> {
         self.resolve(tep).ok_or_else(|| Problem::Unregistered(tep.clone()))
+    }
+
+    /// A TEP that was registered before the node got other addresses may be one that it cannot send to now.
+    fn may_join(&self, tep: Tep) -> Result<(), Problem> {
+        if self.state.refused.contains(&tep) { Ok(self.node.tep_allowed(tep)?) } else { Ok(()) }
     }
 
     fn domain_is_there(&self, vni: Vni) -> bool {

@@ -21,6 +21,8 @@ const NUMBER_WAIT: Duration = Duration::from_secs(5);
 pub(crate) struct State {
     pub revision: Revision,
     pub teps: Teps,
+    /// Stored TEPs that the node refuses since it has other addresses; they join no domain any more.
+    pub refused: HashSet<Tep>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -51,6 +53,7 @@ impl State {
         Self {
             revision: Revision::default(),
             teps: Teps::default(),
+            refused: HashSet::new(),
             publisher,
             grace,
             node,
@@ -236,6 +239,11 @@ impl State {
         for tep in snapshot.teps()? {
             let tep = tep?;
             known.insert(tep.address);
+            if let Err(refusal) = self.node.tep_allowed(tep.address)
+                && self.refused.insert(tep.address)
+            {
+                tracing::warn!(%refusal, "a stored TEP cannot be one of this node's any more; remove it");
+            }
             let new = self.teps.set(tep.address, tep.name);
             added.extend(new.map(|index| (index, tep.address)));
         }

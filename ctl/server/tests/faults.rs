@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use common::*;
 use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, MAX_CHANGES, RequestId, Revision};
+use ctl_api::model::{Batch, Change, DomainEntry, Event, MAX_CHANGES, RequestId, Revision, TepEntry, TepRef};
 use ctl_api::{Client, ClientError, proto};
 use ctl_server::{Server, ServerError, SocketError};
-use ctl_store::{Answer, Changes, EmbeddedStore, Group, Snapshot, Store, StoreError};
+use ctl_store::{Answer, Changes, EmbeddedStore, Group, Record, Snapshot, Store, StoreError};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A store that refuses to commit while it is told to.
@@ -149,6 +149,33 @@ fn a_removal_asked_for_again_after_it_was_not_confirmed_waits_for_the_copies_on_
     assert_eq!(rig.commit(vec![leave(1, &[1])]).changed, 0);
     // Not how fast: it cannot come before the drain time is over.
     assert!(asked.elapsed() >= drain);
+}
+
+#[test]
+fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = bcast_domain::Tep::new(OWN).unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let events = vec![
+        Event::TepSet(TepEntry { address: own, name: None }),
+        Event::DomainSet(DomainEntry { vni: 1.into(), name: None, members: vec![own] }),
+    ];
+    let record = Record { revision: Revision::new(1), unix_ms: 1, events };
+    store.commit(&Group { unix_ms: 1, records: vec![record], ..Group::default() }).unwrap();
+    let rig = Rig::with_store(folder.path(), store);
+    rig.commit(vec![add(1), create(2)]);
+    let own = || vec![TepRef::Address(own)];
+    let set = |vni: u32, members| Change::DomainSet { vni: vni.into(), name: None, members };
+    for change in [Change::Join { vni: 2.into(), teps: own() }, set(2, own())] {
+        let (kind, text) = rig.try_commit(Batch::new(vec![change])).unwrap_err();
+        assert_eq!(kind, Refusal::Invalid);
+        assert!(text.contains("is this node's own address"), "{text}");
+    }
+    rig.commit(vec![set(1, [own(), vec![by(1)]].concat())]);
+    assert_eq!(rig.members(1), Some([OWN, address(1)].into()));
+    rig.commit(vec![Change::TepRemove { tep: TepRef::Address(tep(1)), force: true }]);
+    rig.commit(vec![Change::Leave { vni: 1.into(), teps: own() }]);
+    assert_eq!(rig.members(1), addresses(&[]));
 }
 
 #[test]
