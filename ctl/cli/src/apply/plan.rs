@@ -17,6 +17,8 @@ pub struct Plan {
     steps: Vec<Step>,
     orders: Vec<Order>,
     totals: Totals,
+    /// See [`free_prefix`].
+    passing: String,
 }
 
 /// One line of a plan. Numbers are indices into the inventory of that name.
@@ -95,7 +97,10 @@ enum Order {
 impl Plan {
     /// What turns `have` into `want`; what `want` does not have stays, or goes with `prune`.
     pub fn new(have: Inventory, want: Inventory, prune: bool) -> Self {
-        let mut plan = Self { have, want, steps: Vec::new(), orders: Vec::new(), totals: Totals::default() };
+        let passing = free_prefix(&have, &want);
+        let (steps, unordered) = (Vec::new(), Vec::new());
+        let totals = Totals::default();
+        let mut plan = Self { have, want, steps, orders: unordered, totals, passing };
         plan.plan_teps(prune);
         plan.plan_domains(prune);
         plan.orders = orders(&plan.have, &plan.want, &plan.steps);
@@ -203,7 +208,8 @@ impl Plan {
         match order {
             Order::Park { have } => {
                 let address = self.have.teps()[have].address;
-                Change::TepAdd { address, name: self.passing_name(address) }
+                // An address after a short word is always a name.
+                Change::TepAdd { address, name: format!("{}{address}", self.passing).parse().ok() }
             }
             Order::Forget { have } => {
                 Change::TepRemove { tep: by_address(self.have.teps()[have].address), force: true }
@@ -229,16 +235,16 @@ impl Plan {
             }
         }
     }
+}
 
-    /// A name that nobody has or shall have.
-    fn passing_name(&self, address: Tep) -> Option<Name> {
-        let taken = |name: &Name| {
-            let mut all = self.have.teps().iter().chain(self.want.teps());
-            all.any(|tep| tep.name.as_ref() == Some(name))
-        };
-        let name = |n: u32| format!("passing-{address}-{n}").parse::<Name>().ok();
-        (0..).find_map(|n| name(n).filter(|name| !taken(name)))
-    }
+/// What passing names start with, such that nobody has or shall have a name that does: looked for once, since every
+/// TEP may need one.
+fn free_prefix(have: &Inventory, want: &Inventory) -> String {
+    let names = have.teps().iter().chain(want.teps()).filter_map(|tep| tep.name.as_ref());
+    let number = |name: &Name| name.as_str().strip_prefix("passing-")?.split_once('-')?.0.parse().ok();
+    let taken: HashSet<u32> = names.filter_map(number).collect();
+    let free = (0..u32::MAX).find(|number| !taken.contains(number)).unwrap_or_default();
+    format!("passing-{free}-")
 }
 
 /// The changes of a plan, made as they are asked for: all at once they would take more memory than both inventories.

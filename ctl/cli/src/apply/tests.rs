@@ -285,6 +285,12 @@ fn names_may_change_hands_in_a_ring() {
     let after = applied(&node, text, false).unwrap();
     assert_eq!(after.teps.values().cloned().collect::<Vec<_>>(), [name("b"), name("c"), name("a")]);
     assert_eq!(after.domains, node.domains);
+    // The names that they pass through are nobody's, whoever has a name like them.
+    let (p0, p1) = ("passing-0-198.18.0.2", "passing-1-198.18.0.1");
+    let node = model(&[(1, name(p0)), (2, name(p1)), (3, name("passing-x"))], &[]);
+    let text = format!("teps: [{{address: 198.18.0.1, name: {p1}}}, {{address: 198.18.0.2, name: {p0}}}]");
+    let after = applied(&node, &text, false).unwrap();
+    assert_eq!(after.teps.values().cloned().collect::<Vec<_>>(), [name(p1), name(p0), name("passing-x")]);
 }
 
 /// A file that says exactly what `model` is, members by name where the TEP has one.
