@@ -219,7 +219,8 @@ impl Daemon {
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
         let view = Arc::new(node_view(config, &ready)?);
         let live = Arc::new(Live::new(config.live));
-        let (mut tap, kernel, port_index) = netlink_runtime.block_on(kernel_side(config, ready.mac))?;
+        let (mut tap, kernel, port_index) =
+            netlink_runtime.block_on(kernel_side(config, ready.mac, &live))?;
         let (next_hops, task) = NextHops::new(Setup {
             kernel,
             fixed: config.underlay.gateway_mac,
@@ -467,16 +468,19 @@ fn open_port(config: &Config, eal: &Eal) -> Result<Ready, StartError> {
 async fn kernel_side(
     config: &Config,
     mac: MacAddr,
+    live: &Live,
 ) -> Result<(Option<SyncDevice>, Option<(Netlink, Events)>, Option<u32>), StartError> {
     let interface = config.port.device.interface();
     if interface.is_none() && config.underlay.tap.is_none() {
         return Ok((None, None, None));
     }
     let (mut netlink, events) = Netlink::open()?;
-    let port_index = match interface {
-        Some(interface) => Some(netlink.index(interface).await?),
-        None => None,
-    };
+    let mut port_index = None;
+    if let Some(interface) = interface {
+        let (index, up) = netlink.index(interface).await?;
+        port_index = Some(index);
+        live.set_link_up(up);
+    }
     let Some(name) = &config.underlay.tap else { return Ok((None, Some((netlink, events)), port_index)) };
     if netlink.index(name).await.is_ok() {
         return Err(StartError::TapTaken(name.clone()));

@@ -8,7 +8,7 @@ use futures::channel::mpsc::UnboundedReceiver;
 use futures::{StreamExt, TryStreamExt};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressScope};
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -195,12 +195,13 @@ impl Netlink {
         Ok(None)
     }
 
-    /// The index of an interface.
+    /// The index of an interface, and whether its link is up.
     ///
     /// # Errors
     /// There is no such interface.
-    pub async fn index(&self, interface: &str) -> Result<u32, NetlinkError> {
-        Ok(self.link(interface).await?.header.index)
+    pub async fn index(&self, interface: &str) -> Result<(u32, bool), NetlinkError> {
+        let link = self.link(interface).await?;
+        Ok((link.header.index, link_is_up(&link)))
     }
 
     /// The MTU of an interface: bytes of IP packet.
@@ -402,6 +403,11 @@ impl Netlink {
         let all: Vec<NeighbourMessage> = request.execute().try_collect().await.unwrap_or_default();
         all.into_iter().filter(|message| message.header.ifindex == self.tap_index).collect()
     }
+}
+
+/// Whether an interface is up and has a carrier.
+pub fn link_is_up(link: &LinkMessage) -> bool {
+    link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
 }
 
 /// Whether an entry is the operator's, which the kernel never asks about.

@@ -15,13 +15,13 @@ use ctl_server::NextHop;
 use futures::StreamExt;
 use netlink_packet_core::NetlinkPayload;
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::MacAddr;
 
-use crate::netlink::{Events, Netlink, is_static, usable_mac};
+use crate::netlink::{Events, Netlink, is_static, link_is_up, usable_mac};
 use crate::teps::TepArray;
 use crate::worker::Live;
 
@@ -232,7 +232,7 @@ impl Task {
                 fatal(if is_tap { Fatal::Tap } else { Fatal::Port });
             }
         } else if is_port {
-            let up = link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp);
+            let up = link_is_up(link);
             if self.live.set_link_up(up) != up {
                 tracing::warn!(up, "the port's link changed");
             }

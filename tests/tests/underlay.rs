@@ -171,3 +171,17 @@ fn two_workers_share_the_port_and_their_counters_add_up() {
     let seen = sniffer.wait_for_count(usize::try_from(2 * FRAMES).expect("few"));
     assert_eq!(seen.len() as u64, 2 * FRAMES);
 }
+
+#[test]
+fn a_node_that_starts_without_a_carrier_forwards_once_it_has_one() {
+    let lab = Lab::new();
+    lab.switch.ip("link set dev node down");
+    let node = Node::plain(&lab);
+    lab.switch.ip("link set dev node up");
+    let (from, to) = (lab.host(), lab.host());
+    node.serve(VNI, &[from.address, to.address]);
+    assert!(node.log().contains("up=true"), "it has seen the carrier come: {}", node.log());
+    let sniffer = Sniffer::copies_to(&to, lab.folder());
+    Sender::new(&from.namespace, "eth0").send(&overlay(&from, VNI, &broadcast(1, 1, 60)));
+    assert_eq!(sniffer.copies_until(1, 1).len(), 1);
+}
