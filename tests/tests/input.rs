@@ -102,7 +102,7 @@ fn a_tap_whose_name_is_taken_is_refused_and_nothing_is_left_behind() {
     refuses_to_start(
         launch(&lab, &config().set("api.socket", "/nonexistent/deeper/api.sock")),
         "no folder",
-        "api.sock",
+        "/nonexistent/deeper",
     );
     assert!(!lab.node.ip("rule").contains("911"), "{}", lab.node.ip("rule"));
     assert!(!lab.node.succeeds("ip link show dev bcast0"));
