@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
-use ctl_server::{Server, ServerConfig, ServerError, Versions};
-use ctl_store::{EmbeddedStore, StoreError};
+use ctl_server::{Server, ServerConfig, Versions};
+use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -17,14 +17,15 @@ use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use wire::{IP_OVERHEAD, MacAddr};
 
-use crate::config::{Config, ConfigError, LiveConfig};
-use crate::counters::{Counters, NoMemory};
-use crate::metrics::{self, MetricsError};
-use crate::netlink::{Events, HostUse, Netlink, NetlinkError};
+use crate::config::{Config, LiveConfig};
+use crate::counters::Counters;
+use crate::error::StartError;
+use crate::metrics;
+use crate::netlink::{Events, HostUse, Netlink};
 use crate::nexthops::{Fatal, NextHops, Setup};
 use crate::node::{ControlledNode, NodeView};
 use crate::punt::{self, PuntPort, PuntQueues};
-use crate::shield::{Shield, ShieldError};
+use crate::shield::Shield;
 use crate::teps::TepArray;
 use crate::worker::{Live, Outbox, PortLimits, Worker};
 
@@ -36,99 +37,6 @@ const POOL_CACHE: u32 = 512;
 const KERNEL_POOL: u32 = 2047;
 /// How long the last requests may take to be answered when the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
-
-/// Why the daemon did not start, or did not stop cleanly. One line, with what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration.
-    #[error(transparent)]
-    Config(#[from] ConfigError),
-    /// The store.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The control path.
-    #[error(transparent)]
-    Server(#[from] ServerError),
-    /// The metrics' address.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// A metric's name.
-    #[error(transparent)]
-    Prometheus(#[from] prometheus::Error),
-    /// DPDK itself.
-    #[error(transparent)]
-    Eal(#[from] dpdk::EalError),
-    /// The port's device.
-    #[error("port.device: {0}")]
-    Attach(#[from] dpdk::AttachError),
-    /// The port.
-    #[error("port: {0}")]
-    Port(#[from] dpdk::PortError),
-    /// The packet buffers.
-    #[error(transparent)]
-    Pool(#[from] dpdk::PoolError),
-    /// The kernel's network stack.
-    #[error(transparent)]
-    Netlink(#[from] NetlinkError),
-    /// The shield.
-    #[error(transparent)]
-    Shield(#[from] ShieldError),
-    /// The counters.
-    #[error(transparent)]
-    Counters(#[from] NoMemory),
-    /// The host itself uses the port.
-    #[error(
-        "port.device: the host itself is using {interface} ({used}), and bcastd would cut it off; give bcastd a port of its own, or set port.takeover = true"
-    )]
-    PortInUse {
-        /// The interface.
-        interface: String,
-        /// For what.
-        used: String,
-    },
-    /// The interface carries less than `port.mtu`.
-    #[error(
-        "port.mtu: {wanted} is more than the MTU of {interface}, {mtu}; set port.mtu = {mtu}, or raise the interface's (`ip link set {interface} mtu {wanted}`)"
-    )]
-    InterfaceMtu {
-        /// The interface.
-        interface: String,
-        /// Its MTU, bytes.
-        mtu: u32,
-        /// `port.mtu`, bytes.
-        wanted: u16,
-    },
-    /// The TAP.
-    #[error(
-        "underlay.tap: cannot make the TAP device {name}: {error}; it takes /dev/net/tun and the capability CAP_NET_ADMIN, and a name that is free"
-    )]
-    Tap {
-        /// Its name.
-        name: String,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// The TAP's name is taken.
-    #[error(
-        "underlay.tap: there is a network interface {0} already; choose another name, or remove it (`ip link del {0}`)"
-    )]
-    TapTaken(String),
-    /// It ran, and could not go on.
-    #[error(transparent)]
-    Fatal(Fatal),
-    /// Threads, signals.
-    #[error("the system refuses: {0}")]
-    System(#[from] std::io::Error),
-    /// A worker could not take its core.
-    #[error("workers.cores: cannot pin a worker to core {0}; see `taskset -p $$`")]
-    Pin(usize),
-    /// A worker ended while it started.
-    #[error("a worker ended before it polled")]
-    Worker,
-    /// Not all packet buffers came back.
-    #[error("stopped, but {0} packet buffers did not come back")]
-    Leak(u64),
-}
 
 /// Runs the daemon until SIGTERM or SIGINT.
 ///

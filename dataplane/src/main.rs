@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 mod config;
 mod counters;
 mod daemon;
+mod error;
 mod metrics;
 mod netlink;
 mod nexthops;
@@ -46,7 +47,7 @@ fn main() -> ExitCode {
         .with_target(false)
         .init();
     let done = if args.check {
-        config::Config::load(&args.config).map(|_| ()).map_err(daemon::StartError::from)
+        config::Config::load(&args.config).map(|_| ()).map_err(error::StartError::from)
     } else {
         daemon::run(&args.config)
     };

@@ -1,0 +1,104 @@
+//! Why the daemon does not run.
+
+use ctl_server::ServerError;
+use ctl_store::StoreError;
+
+use crate::config::ConfigError;
+use crate::counters::NoMemory;
+use crate::metrics::MetricsError;
+use crate::netlink::NetlinkError;
+use crate::nexthops::Fatal;
+use crate::shield::ShieldError;
+
+/// Why the daemon did not start, or did not stop cleanly. One line, with what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The control path.
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    /// The metrics' address.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// A metric's name.
+    #[error(transparent)]
+    Prometheus(#[from] prometheus::Error),
+    /// DPDK itself.
+    #[error(transparent)]
+    Eal(#[from] dpdk::EalError),
+    /// The port's device.
+    #[error("port.device: {0}")]
+    Attach(#[from] dpdk::AttachError),
+    /// The port.
+    #[error("port: {0}")]
+    Port(#[from] dpdk::PortError),
+    /// The packet buffers.
+    #[error(transparent)]
+    Pool(#[from] dpdk::PoolError),
+    /// The kernel's network stack.
+    #[error(transparent)]
+    Netlink(#[from] NetlinkError),
+    /// The shield.
+    #[error(transparent)]
+    Shield(#[from] ShieldError),
+    /// The counters.
+    #[error(transparent)]
+    Counters(#[from] NoMemory),
+    /// The host itself uses the port.
+    #[error(
+        "port.device: the host itself is using {interface} ({used}), and bcastd would cut it off; give bcastd a port of its own, or set port.takeover = true"
+    )]
+    PortInUse {
+        /// The interface.
+        interface: String,
+        /// For what.
+        used: String,
+    },
+    /// The interface carries less than `port.mtu`.
+    #[error(
+        "port.mtu: {wanted} is more than the MTU of {interface}, {mtu}; set port.mtu = {mtu}, or raise the interface's (`ip link set {interface} mtu {wanted}`)"
+    )]
+    InterfaceMtu {
+        /// The interface.
+        interface: String,
+        /// Its MTU, bytes.
+        mtu: u32,
+        /// `port.mtu`, bytes.
+        wanted: u16,
+    },
+    /// The TAP.
+    #[error(
+        "underlay.tap: cannot make the TAP device {name}: {error}; it takes /dev/net/tun and the capability CAP_NET_ADMIN, and a name that is free"
+    )]
+    Tap {
+        /// Its name.
+        name: String,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The TAP's name is taken.
+    #[error(
+        "underlay.tap: there is a network interface {0} already; choose another name, or remove it (`ip link del {0}`)"
+    )]
+    TapTaken(String),
+    /// It ran, and could not go on.
+    #[error(transparent)]
+    Fatal(Fatal),
+    /// Threads, signals.
+    #[error("the system refuses: {0}")]
+    System(#[from] std::io::Error),
+    /// A worker could not take its core.
+    #[error("workers.cores: cannot pin a worker to core {0}; see `taskset -p $$`")]
+    Pin(usize),
+    /// A worker ended while it started.
+    #[error("a worker ended before it polled")]
+    Worker,
+    /// Not all packet buffers came back.
+    #[error("stopped, but {0} packet buffers did not come back")]
+    Leak(u64),
+}
