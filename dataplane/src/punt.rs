@@ -80,17 +80,16 @@ impl PuntPort {
 
 /// Tokens for the time since `refilled`, at most a tenth of a second's worth (and at least one frame where any are allowed).
 fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
-    const MOST: Duration = Duration::from_millis(100);
     let elapsed = now.saturating_duration_since(*refilled);
-    let tokens = elapsed.min(MOST).as_micros() * u128::from(rate) / 1_000_000;
-    if elapsed >= MOST {
+    let tokens = u32::try_from(elapsed.as_micros() * u128::from(rate) / 1_000_000).unwrap_or(u32::MAX);
+    let most = (rate / 10).max(1);
+    if tokens > most {
         *refilled = now;
     } else if tokens > 0 {
         // What has passed since the last whole token counts for the next one.
-        *refilled +=
-            Duration::from_nanos(u64::try_from(tokens * 1_000_000_000 / u128::from(rate)).unwrap_or(0));
+        *refilled += Duration::from_nanos(u64::from(tokens) * 1_000_000_000 / u64::from(rate));
     }
-    u32::try_from(tokens).unwrap_or(u32::MAX)
+    tokens.min(most)
 }
 
 /// Moves frames between the queues and the TAP until `stop` is set. For a thread of the control side.
@@ -152,6 +151,10 @@ mod tests {
             (40, 20_000, 0, 0),
             (90, 20_000, 1, 50),
             (50_000, 0, 0, 0),
+            (10_000_000, 0, 0, 0),
+            (199_999, 5, 0, 0),
+            (250_000, 5, 1, 200_000),
+            (10_000_000, 5, 1, 10_000_000),
         ] {
             let mut refilled = start;
             let now = start + Duration::from_micros(elapsed_us);
