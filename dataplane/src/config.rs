@@ -196,8 +196,6 @@ pub struct UnderlayConfig {
     pub gateway_mac: Option<MacAddr>,
     /// Name of the TAP device; `None`: there is none.
     pub tap: Option<String>,
-    /// Frames a second that are handed to the kernel at most.
-    pub punt_rate: u32,
 }
 
 /// Memory and options of DPDK's environment.

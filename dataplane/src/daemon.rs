@@ -81,9 +81,7 @@ fn reload(path: &Path, old: Config, live: &Live) -> Config {
     live.set(new.live);
     let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate } = new.live;
     tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, "reloaded");
-    let mut underlay = old.underlay;
-    underlay.punt_rate = punt_rate;
-    Config { live: new.live, underlay, ..old }
+    Config { live: new.live, ..old }
 }
 
 /// A running daemon.
@@ -235,7 +233,6 @@ impl Daemon {
                 reader: readers.reader(),
                 punt: PuntPort::new(punt.cloned(), number, workers),
                 node: config.underlay.node,
-                live: self.live.clone(),
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
             let (started, wait) = mpsc::channel();
@@ -286,8 +283,8 @@ impl Daemon {
             }
         }
         // af_xdp's driver keeps what it lent to the kernel for receiving, even when it is closed (DPDK 22.11).
-        let kept = if self.view.port.capabilities().driver == "net_af_xdp" { "rx" } else { "none" };
-        let pools = self.view.pools.iter().filter(|(name, _)| !name.starts_with(kept));
+        let keeps_rx = self.view.port.capabilities().driver == "net_af_xdp";
+        let pools = self.view.pools.iter().filter(|(name, _)| !(keeps_rx && name.starts_with("rx")));
         let pools: Vec<Mempool> = pools.map(|(_, pool)| pool.clone()).collect();
         self.runtime.shutdown_timeout(LAST_ANSWERS);
         // The port closes with its last handle, and returns what is in its rings.

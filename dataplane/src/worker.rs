@@ -85,8 +85,6 @@ pub struct Worker {
     pub punt: PuntPort,
     /// The node's addresses.
     pub node: NodeAddresses,
-    /// What may change while it runs.
-    pub live: Arc<Live>,
 }
 
 /// A frame that passed all checks of its outer headers.
@@ -110,7 +108,7 @@ impl Worker {
             }
             std::hint::spin_loop();
             empty_polls = empty_polls.saturating_add(1);
-            let sleep_us = self.live.idle_sleep_us.load(Relaxed);
+            let sleep_us = self.out.live.idle_sleep_us.load(Relaxed);
             if sleep_us > 0 && empty_polls >= IDLE_POLLS {
                 let _offline = self.reader.offline();
                 std::thread::sleep(Duration::from_micros(sleep_us.into()));
@@ -142,7 +140,7 @@ impl Worker {
                     None => self.out.drop_frame(DropReason::TepUnknown),
                 },
                 Err(Rejection::Drop(reason)) => self.out.drop_frame(reason),
-                Err(Rejection::Punt) => match self.punt.offer(mbuf, self.live.punt_rate.load(Relaxed)) {
+                Err(Rejection::Punt) => match self.punt.offer(mbuf, self.out.live.punt_rate.load(Relaxed)) {
                     Ok(()) => self.out.counters().punted.add(1),
                     Err(reason) => self.out.drop_frame(reason),
                 },
@@ -157,8 +155,8 @@ impl Worker {
         // has all their members, and an index keeps its TEP until every worker has passed a quiescent point.
         let teps = self.reader.array();
         let settings = Settings {
-            share_payload_from: self.live.share_payload_from.load(Relaxed) as usize,
-            origin: self.live.origin.load(Relaxed),
+            share_payload_from: self.out.live.share_payload_from.load(Relaxed) as usize,
+            origin: self.out.live.origin.load(Relaxed),
         };
         for (candidate, domain) in candidates.into_iter().zip(domains) {
             match Accepted::check(candidate, domain) {
@@ -217,6 +215,7 @@ pub struct Outbox {
     /// The inner frame at hand, aligned for copying.
     body: Body,
     limits: PortLimits,
+    /// What may change while the worker runs.
     live: Arc<Live>,
     counters: Arc<Counters>,
     worker: usize,

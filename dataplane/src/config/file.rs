@@ -153,7 +153,6 @@ fn number<T: TryFrom<u64> + Into<u64>>(
 
 impl File {
     pub fn check(self) -> Result<Config, (&'static str, ValueError)> {
-        let underlay = self.underlay.check()?;
         let live = LiveConfig {
             share_payload_from: number(
                 "replication.share_payload_from",
@@ -170,11 +169,11 @@ impl File {
                 }
             },
             idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
-            punt_rate: underlay.punt_rate,
+            punt_rate: number("underlay.punt_rate", self.underlay.punt_rate, 0_u32, 10_000_000)?,
         };
         Ok(Config {
             port: self.port.check()?,
-            underlay,
+            underlay: self.underlay.check()?,
             cores: self.workers.check()?,
             live,
             store_path: absolute("store.path", self.store.path)?,
@@ -251,7 +250,6 @@ impl Underlay {
             node,
             gateway_mac,
             tap,
-            punt_rate: number("underlay.punt_rate", self.punt_rate, 0_u32, 10_000_000)?,
         })
     }
 }
