@@ -78,6 +78,7 @@
 mod id;
 pub mod limits;
 mod lockfree;
+mod rate;
 
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
@@ -88,3 +89,4 @@ pub use lockfree::{
 #[cfg(loom)]
 #[doc(hidden)]
 pub use lockfree::{SITES, live_allocations};
+pub use rate::{DomainLimit, Rate, RateError, TepLimit};
