@@ -12,8 +12,13 @@ use std::{fmt, num::NonZeroU64, str::FromStr};
 pub struct Rate(NonZeroU64);
 
 impl Rate {
-    /// A million million a second, which is beyond what any node can do: no limit.
+    /// A million million a second, which is beyond what any node can do.
     pub const MAX: u64 = 1_000_000_000_000;
+    /// No limit.
+    pub const UNLIMITED: Self = match NonZeroU64::new(Self::MAX) {
+        Some(rate) => Self(rate),
+        None => Self(NonZeroU64::MIN),
+    };
 
     /// So many a second.
     ///

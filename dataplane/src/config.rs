@@ -7,6 +7,8 @@ use std::str::FromStr;
 use dpdk::{DeviceSpec, DeviceSpecError};
 use wire::MacAddr;
 
+use crate::limits::LimitsConfig;
+
 mod file;
 #[cfg(test)]
 mod tests;
@@ -220,6 +222,8 @@ pub struct LiveConfig {
     pub idle_sleep_us: u32,
     /// Frames a second that are handed to the kernel at most.
     pub punt_rate: u32,
+    /// What domains and TEPs may send.
+    pub limits: LimitsConfig,
 }
 
 /// The whole configuration, checked.

@@ -24,14 +24,27 @@ impl Cell {
     }
 
     /// The count.
+    #[inline(always)]
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
+
+    /// Makes it this. For its one writer.
+    #[inline(always)]
+    pub fn set(&self, to: u64) {
+        self.0.store(to, Relaxed);
+    }
+
+    /// Lowers it. For its one writer, who knows that it is no less.
+    #[inline(always)]
+    pub fn spend(&self, by: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(by), Relaxed);
+    }
 }
 
-/// Of one domain: what a worker did for it. 32 bytes, so a frame touches one cache line of them.
+/// Of one domain: what a worker did for it, and what else the worker keeps by domain: a frame touches this one cache line.
 #[derive(Default, FromZeros, IntoBytes)]
-#[repr(C, align(32))]
+#[repr(C, align(64))]
 pub struct DomainCells {
     /// Frames accepted.
     pub frames: Cell,
@@ -41,6 +54,14 @@ pub struct DomainCells {
     pub bytes: Cell,
     /// Copies dropped.
     pub drops: Cell,
+    /// Copies that the worker may still make of what it took from the domain's bucket; see [`crate::limits`].
+    pub copies_left: Cell,
+    /// The same in bits.
+    pub bits_left: Cell,
+    /// The same in copies of control frames.
+    pub control_left: Cell,
+    /// Frames of the domain that wait in the worker's queue; see [`crate::jobs`].
+    pub waiting: Cell,
 }
 
 /// One worker's counters.

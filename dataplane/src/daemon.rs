@@ -10,7 +10,7 @@ use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
-use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
+use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tokio::runtime::Runtime;
@@ -20,6 +20,7 @@ use wire::{IP_OVERHEAD, MacAddr};
 use crate::config::{Config, LiveConfig};
 use crate::counters::Counters;
 use crate::error::StartError;
+use crate::limits::Lots;
 use crate::metrics;
 use crate::netlink::{Events, HostUse, Netlink};
 use crate::nexthops::{Fatal, NextHops, Setup};
@@ -79,7 +80,7 @@ fn reload(path: &Path, old: Config, live: &Live) -> Config {
         );
     }
     live.set(new.live);
-    let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate } = new.live;
+    let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits: _ } = new.live;
     tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, "reloaded");
     Config { live: new.live, ..old }
 }
@@ -124,7 +125,7 @@ impl Daemon {
         let mut ready = open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
         let view = Arc::new(node_view(config, &ready)?);
-        let live = Arc::new(Live::new(config.live));
+        let live = Arc::new(Live::new(config.live)?);
         let (mut tap, kernel, port_index) =
             netlink_runtime.block_on(kernel_side(config, ready.mac, &live))?;
         let (next_hops, task) = NextHops::new(Setup {
@@ -233,6 +234,9 @@ impl Daemon {
                 reader: readers.reader(),
                 punt: PuntPort::new(punt.cloned(), number, workers),
                 node: config.underlay.node,
+                live: self.live.clone(),
+                lots: Lots::new()?,
+                tsc: Tsc::new(eal),
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
             let (started, wait) = mpsc::channel();

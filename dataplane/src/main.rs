@@ -12,6 +12,7 @@ mod config;
 mod counters;
 mod daemon;
 mod error;
+mod limits;
 mod metrics;
 mod netlink;
 mod nexthops;

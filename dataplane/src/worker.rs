@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
-use dpdk::{BATCH, BURST, Body, Burst, Mbuf, Mempool, RxQueue, SharedPayload, TxBatch, TxQueue};
+use dpdk::{BATCH, BURST, Body, Burst, Mbuf, Mempool, RxQueue, SharedPayload, Tsc, TxBatch, TxQueue};
 use wire::header::Tunnel;
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, OVERHEAD, Outer, Rejection, Template};
 use zerocopy::FromBytes;
 
 use crate::config::{LiveConfig, OuterSource};
-use crate::counters::{Counters, WorkerCells};
+use crate::counters::{Counters, NoMemory, WorkerCells};
+use crate::limits::{Ask, Clock, Limits, Lots};
 use crate::punt::PuntPort;
 use crate::teps::TepArray;
 
@@ -33,20 +34,26 @@ pub struct Live {
     punt_rate: AtomicU32,
     /// Whether the port's link is up, where the kernel tells.
     link_up: AtomicBool,
+    /// What domains and TEPs may send.
+    pub limits: Limits,
 }
 
 impl Live {
     /// As configured.
-    pub fn new(config: LiveConfig) -> Self {
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub fn new(config: LiveConfig) -> Result<Self, NoMemory> {
         let live = Self {
             share_payload_from: AtomicU32::default(),
             origin: AtomicBool::default(),
             idle_sleep_us: AtomicU32::default(),
             punt_rate: AtomicU32::default(),
             link_up: AtomicBool::new(true),
+            limits: Limits::new(config.limits)?,
         };
         live.set(config);
-        live
+        Ok(live)
     }
 
     /// While the link is down nothing is handed to the port: a driver on a kernel interface would keep it, and send it when
@@ -61,6 +68,7 @@ impl Live {
         self.origin.store(config.outer_source == OuterSource::Origin, Relaxed);
         self.idle_sleep_us.store(config.idle_sleep_us, Relaxed);
         self.punt_rate.store(config.punt_rate, Relaxed);
+        self.limits.set(config.limits);
     }
 }
 
@@ -85,6 +93,12 @@ pub struct Worker {
     pub punt: PuntPort,
     /// The node's addresses.
     pub node: NodeAddresses,
+    /// What may change while it runs.
+    pub live: Arc<Live>,
+    /// What this worker has taken of the limits.
+    pub lots: Lots,
+    /// What time it is.
+    pub tsc: Tsc,
 }
 
 /// A frame that passed all checks of its outer headers.
@@ -158,8 +172,15 @@ impl Worker {
             share_payload_from: self.out.live.share_payload_from.load(Relaxed) as usize,
             origin: self.out.live.origin.load(Relaxed),
         };
+        let clock = Clock { now: self.tsc.now(), per_second: self.tsc.per_second() };
+        let limits = Some(&self.live.limits).filter(|limits| limits.enabled());
         for (candidate, domain) in candidates.into_iter().zip(domains) {
-            match Accepted::check(candidate, domain) {
+            let accepted = Accepted::check(candidate, domain).and_then(|frame| {
+                let cells = self.out.cells().domain(frame.domain.domain());
+                limits.map_or(Ok(()), |limits| limits.admit(frame.ask(), &self.lots, cells, clock))?;
+                Ok(frame)
+            });
+            match accepted {
                 Ok(frame) => self.out.replicate(frame, teps, settings),
                 Err(reason) => self.out.drop_frame(reason),
             }
@@ -184,14 +205,28 @@ struct Accepted<'d> {
     position: usize,
     /// Bytes of the inner frame.
     inner_len: usize,
+    /// It goes before others: see [`wire::is_control`].
+    control: bool,
 }
 
 impl<'d> Accepted<'d> {
     fn check(candidate: Candidate, domain: Option<&'d MemberList>) -> Result<Self, DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(candidate.source).ok_or(DropReason::TepNotMember)?;
-        let inner_len = candidate.outer.inner(candidate.mbuf.data())?.len();
-        Ok(Self { candidate, domain, position, inner_len })
+        let inner = candidate.outer.inner(candidate.mbuf.data())?;
+        let (inner_len, control) = (inner.len(), wire::is_control(inner));
+        Ok(Self { candidate, domain, position, inner_len, control })
+    }
+
+    /// What it asks of the limits.
+    fn ask(&self) -> Ask {
+        Ask {
+            tep: self.candidate.source,
+            domain: self.domain.domain(),
+            copies: self.domain.members().len() as u64 - 1,
+            inner_len: self.inner_len as u64,
+            control: self.control,
+        }
     }
 }
 
@@ -251,7 +286,7 @@ impl Outbox {
 
     /// Makes a copy for every member but the source (split horizon).
     fn replicate(&mut self, frame: Accepted, teps: &TepArray, settings: Settings) {
-        let Accepted { candidate: Candidate { mbuf, outer, .. }, domain, position, inner_len } = frame;
+        let Accepted { candidate: Candidate { mbuf, outer, .. }, domain, position, inner_len, .. } = frame;
         let members = domain.members();
         let (before, after) = (&members[..position], &members[position + 1..]);
         let id = domain.domain();

@@ -94,6 +94,12 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
         ],
         // They depend on the device or the configuration: each has a test below.
         DropReason::IpFragment | DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
+        // They take more than one frame: see tests/limits.rs and tests/fairness.rs.
+        DropReason::TepRate
+        | DropReason::DomainRate
+        | DropReason::NodeRate
+        | DropReason::ControlRate
+        | DropReason::JobFull => Vec::new(),
     }
 }
 

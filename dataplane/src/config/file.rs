@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use wire::MacAddr;
 
+use crate::limits::LimitsConfig;
+
 use super::{
     Config, EalSection, InterfaceAddress, LiveConfig, MAX_ADDRESSES, MAX_WORKERS, OuterSource, PortConfig,
     UnderlayConfig, ValueError,
@@ -170,6 +172,7 @@ impl File {
             },
             idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
             punt_rate: number("underlay.punt_rate", self.underlay.punt_rate, 0_u32, 10_000_000)?,
+            limits: LimitsConfig::default(),
         };
         Ok(Config {
             port: self.port.check()?,

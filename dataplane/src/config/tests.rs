@@ -30,6 +30,7 @@ fn every_key_but_device_and_addresses_has_its_default() {
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 20_000,
+        limits: LimitsConfig::default(),
     };
     assert_eq!(config.live, live);
     assert_eq!(config.store_path, Path::new("/var/lib/bcastd/domains.redb"));

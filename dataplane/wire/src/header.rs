@@ -30,6 +30,8 @@ pub mod ethertype {
 pub mod protocol {
     /// GRE (RFC 2784).
     pub const GRE: u8 = 47;
+    /// ICMPv6 (RFC 4443).
+    pub const ICMPV6: u8 = 58;
     /// VRRP (RFC 3768, RFC 9568).
     pub const VRRP: u8 = 112;
 }

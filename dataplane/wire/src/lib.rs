@@ -52,6 +52,7 @@
 
 pub mod address;
 pub mod checksum;
+pub mod class;
 pub mod encapsulation;
 pub mod header;
 pub mod reason;
@@ -59,6 +60,7 @@ pub mod verdict;
 pub mod view;
 
 pub use address::{MacAddr, MacAddrError, NodeAddresses, NodeAddressesError};
+pub use class::is_control;
 pub use encapsulation::{FrameHeader, Head, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};
 pub use verdict::{Outer, outer};

@@ -70,6 +70,16 @@ reasons! {
         InnerReserved = "inner_reserved",
         /// Inner source MAC is multicast or zero.
         InnerSource = "inner_source",
+        /// The source sends more frames than its limit. Found by the caller, as are the four below.
+        TepRate = "tep_rate",
+        /// The domain's copies, or their bits, would be more than its limit.
+        DomainRate = "domain_rate",
+        /// The copies of all domains would be more than the node's limit.
+        NodeRate = "node_rate",
+        /// The domain's copies of ARP, neighbour advertisements and VRRP would be more than their limit.
+        ControlRate = "control_rate",
+        /// The worker's queue of large fan-outs is full, or the domain's share of it.
+        JobFull = "job_full",
         /// For the node itself, but over the punt's rate or queue. Found by the caller.
         PuntLimited = "punt_limited",
         /// For the node itself, but there is no TAP. Found by the caller.
@@ -88,6 +98,8 @@ reasons! {
         NoMbuf = "no_mbuf",
         /// The transmit ring stayed full through every retry.
         TxFull = "tx_full",
+        /// Its frame's fan-out was cut: it had waited for 2 ms.
+        JobExpired = "job_expired",
     }
 }
 

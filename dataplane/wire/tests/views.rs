@@ -12,7 +12,7 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacketSlice, Ipv4Header, Ipv6Header, SlicedPacket};
 use proptest::prelude::*;
 use wire::view::{Arp, Ipv4Packet, Ipv6Packet, Vrrp, link};
-use wire::{MacAddr, header::ethertype};
+use wire::{MacAddr, header::ethertype, is_control};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
@@ -318,5 +318,62 @@ proptest! {
         let ours = Ipv6Packet::parse(&bytes);
         let ours = ours.map(|ip| (ip.header.source(), ip.header.destination(), ip.payload));
         prop_assert_eq!(ours, theirs);
+    }
+}
+
+/// An Ethernet frame of this type, with these VLAN tags, around a payload.
+fn tagged(tags: &[(u16, u16)], ethertype: u16, payload: &[u8]) -> Vec<u8> {
+    let tags = tags.iter().flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()]).flatten();
+    let addresses = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 1];
+    addresses.into_iter().chain(tags).chain(ethertype.to_be_bytes()).chain(payload.iter().copied()).collect()
+}
+
+#[test]
+fn arp_neighbour_advertisements_and_vrrp_are_control_and_nothing_else_is() {
+    let v4 = |protocol: u8, payload: &[u8]| {
+        let length = u16::try_from(payload.len()).expect("short");
+        let mut header =
+            Ipv4Header::new(length, 255, protocol.into(), [10, 0, 0, 1], [224, 0, 0, 18]).expect("fine");
+        header.header_checksum = header.calc_header_checksum();
+        [header.to_bytes().to_vec(), payload.to_vec()].concat()
+    };
+    let v6 = |next: u8, payload: &[u8]| {
+        let header = Ipv6Header {
+            payload_length: u16::try_from(payload.len()).expect("short"),
+            next_header: next.into(),
+            hop_limit: 255,
+            ..Ipv6Header::default()
+        };
+        [header.to_bytes().to_vec(), payload.to_vec()].concat()
+    };
+    let (request, fragment) = (arp(1, Ipv4Addr::new(10, 0, 0, 1), VIP), {
+        let mut packet = v4(112, &[0x31, 51, 100, 1, 0, 10, 0, 0, 10, 0, 0, 100]);
+        packet[7] = 1;
+        packet
+    });
+    let vrrp = [0x31, 51, 100, 1, 0, 10, 0, 0, 10, 0, 0, 100];
+    let (customer, provider) = ((0x8100, 7), (0x88a8, 9));
+    let rows = [
+        ("an ARP request", true, tagged(&[], 0x0806, &request)),
+        ("gratuitous ARP", true, tagged(&[], 0x0806, &arp(2, VIP, VIP))),
+        ("ARP with a tag", true, tagged(&[customer], 0x0806, &request)),
+        ("ARP with two tags", true, tagged(&[provider, customer], 0x0806, &request)),
+        ("ARP with three tags", false, tagged(&[provider, customer, customer], 0x0806, &request)),
+        ("VRRP over IPv4", true, tagged(&[], 0x0800, &v4(112, &vrrp))),
+        ("VRRP with a tag", true, tagged(&[customer], 0x0800, &v4(112, &vrrp))),
+        ("VRRP over IPv6", true, tagged(&[], 0x86dd, &v6(112, &vrrp))),
+        ("a neighbour advertisement", true, tagged(&[], 0x86dd, &v6(58, &[136, 0, 0, 0]))),
+        ("a neighbour solicitation", false, tagged(&[], 0x86dd, &v6(58, &[135, 0, 0, 0]))),
+        ("ICMPv6 without a type", false, tagged(&[], 0x86dd, &v6(58, &[]))),
+        ("a fragment of VRRP", false, tagged(&[], 0x0800, &fragment)),
+        ("UDP", false, tagged(&[], 0x0800, &v4(17, &[0; 8]))),
+        ("an IPv4 header cut short", false, tagged(&[], 0x0800, &v4(112, &vrrp)[..19])),
+        ("an IPv6 header cut short", false, tagged(&[], 0x86dd, &v6(112, &vrrp)[..39])),
+        ("another ethertype", false, tagged(&[], 0x88b5, &request)),
+        ("a frame cut short", false, vec![0xff; 13]),
+        ("nothing", false, Vec::new()),
+    ];
+    for (what, expected, frame) in rows {
+        assert_eq!(is_control(&frame), expected, "{what}");
     }
 }

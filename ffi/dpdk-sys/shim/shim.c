@@ -10,6 +10,16 @@ int shim_errno(void)
 	return rte_errno;
 }
 
+uint64_t shim_cycles(void)
+{
+	return rte_get_tsc_cycles();
+}
+
+uint64_t shim_cycles_per_second(void)
+{
+	return rte_get_tsc_hz();
+}
+
 int shim_thread_is_registered(void)
 {
 	return rte_lcore_id() != LCORE_ID_ANY;

@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -67,6 +68,9 @@ struct shim_link {
 };
 
 int shim_errno(void);
+/* The time stamp counter, and how many a second. */
+uint64_t shim_cycles(void);
+uint64_t shim_cycles_per_second(void);
 /* Whether the calling thread has an lcore id, hence a cache in every mempool. */
 int shim_thread_is_registered(void);
 

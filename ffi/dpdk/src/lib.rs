@@ -60,6 +60,7 @@ mod port;
 mod queue;
 mod replicate;
 mod shared;
+mod tsc;
 
 pub use attach::AttachError;
 pub use burst::{BURST, Burst};
@@ -72,3 +73,4 @@ pub use port::{Capabilities, Link, Port, PortConfig, PortError, PortStats, Queue
 pub use queue::{RxQueue, TxQueue};
 pub use replicate::{BATCH, Body, HEADER_LEN, MAX_BODY, TxBatch};
 pub use shared::SharedPayload;
+pub use tsc::Tsc;

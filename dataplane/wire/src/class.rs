@@ -1,0 +1,29 @@
+//! Which frames failover hangs on.
+
+use crate::header::{ethertype, protocol};
+use crate::view::{Ipv4Packet, Ipv6Header, link};
+use zerocopy::FromBytes;
+
+/// ICMPv6 type of a neighbour advertisement (RFC 4861 section 4.4).
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+/// Whether an inner frame is ARP of any kind, a neighbour advertisement or VRRP, behind up to two VLAN tags: what elections
+/// and moved addresses are told by, so it goes before all else and has limits of its own.
+///
+/// It is a matter of the type alone: nothing is verified. Fragments and IPv6 extension headers are not followed (RFC 6980
+/// forbids fragmented neighbour discovery).
+#[must_use]
+#[inline]
+pub fn is_control(inner: &[u8]) -> bool {
+    let Some(link) = link(inner) else { return false };
+    match link.ethertype {
+        ethertype::ARP => true,
+        ethertype::IPV4 => Ipv4Packet::parse(link.payload)
+            .is_some_and(|packet| packet.header.protocol == protocol::VRRP && !packet.is_fragment()),
+        ethertype::IPV6 => Ipv6Header::read_from_prefix(link.payload).is_ok_and(|(header, payload)| {
+            header.next_header == protocol::VRRP
+                || header.next_header == protocol::ICMPV6 && payload.first() == Some(&NEIGHBOUR_ADVERTISEMENT)
+        }),
+        _ => false,
+    }
+}
