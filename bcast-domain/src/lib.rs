@@ -83,8 +83,8 @@ mod rate;
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
 pub use lockfree::{
-    ArrayPublisher, DomainPublisher, Epoch, Grace, Laggards, MemberList, Offline, Reader, Readers, table,
-    table_with_capacity,
+    ArrayPublisher, DomainPublisher, Epoch, Grace, HeldList, Laggards, MemberList, Offline, Reader, Readers,
+    table, table_with_capacity,
 };
 #[cfg(loom)]
 #[doc(hidden)]

@@ -210,6 +210,51 @@ fn growing(readers: usize) {
     });
 }
 
+/// A reader holds a list over its reports while the list is replaced, and drops it before a last report.
+fn holding(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.set(A, &member(2)).unwrap();
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        let held = reader.hold(A).unwrap();
+        let first = held.members()[0];
+        reader.quiesce();
+        assert!(first.get() <= sight(&reader, A).unwrap());
+        reader.quiesce();
+        assert_eq!(held.members(), [first]);
+        drop(held);
+        reader.quiesce();
+    });
+}
+
+/// Another thread uses what was held, and drops it, while the reader reports or sleeps.
+fn handing_over(nap: bool) {
+    let (mut domains, _array, makes) = table(());
+    domains.set(A, &member(1)).unwrap();
+    let mut reader = makes.reader();
+    let held = reader.hold(A).unwrap();
+    let other = thread::spawn(move || {
+        assert_eq!(held.members(), member(1));
+    });
+    let reading = thread::spawn(move || {
+        if nap {
+            drop(reader.offline());
+        } else {
+            reader.quiesce();
+        }
+        reader
+    });
+    domains.set(A, &member(2)).unwrap();
+    domains.reclaim();
+    other.join().unwrap();
+    drop(reading.join().unwrap());
+    domains.reclaim();
+    assert_eq!(domains.retired(), 0);
+}
+
 /// A reader sleeps and wakes while a list is replaced.
 fn napping(readers: usize) {
     let mut table = table(());
@@ -311,6 +356,9 @@ models! {
     reusing_a_key_with_1_reader: reusing_a_key, 1;
     reusing_a_number_with_1_reader: reusing_a_number, 1;
     registering_with_1_reader: registering, 1;
+    holding_with_1_reader: holding, 1;
+    handing_what_is_held_over: |_| handing_over(false), 2;
+    handing_what_is_held_over_and_sleeping: |_| handing_over(true), 2;
     replacing_with_2_readers: replacing, 2;
     napping_with_2_readers: napping, 2;
     removing_with_2_readers: |readers| removing(readers, false), 2;
@@ -320,6 +368,7 @@ models! {
     reusing_a_key_with_2_readers: reusing_a_key, 2;
     reusing_a_number_with_2_readers: reusing_a_number, 2;
     registering_with_2_readers: registering, 2;
+    holding_with_2_readers: holding, 2;
     publishing_from_two_threads_with_1_reader: publishing_from_two_threads, 2;
 }
 

@@ -244,3 +244,77 @@ fn readers_outlive_the_publishers_and_keep_what_they_hold() {
     assert_eq!(reader.lookup(1.into()).map(indices), Some(vec![2]));
     assert_eq!(reader.array(), "new");
 }
+
+#[test]
+fn what_is_held_outlives_reports_and_holds_back_removals_but_not_news() {
+    let (mut domains, _array, readers) = table(());
+    let (grace, mut reader) = (readers.grace(), readers.reader());
+    domains.set(1.into(), &members(&[1])).unwrap();
+    assert!(reader.hold(2.into()).is_none());
+    let held = reader.hold(1.into()).unwrap();
+    domains.epoch();
+    assert!(held.is_outdated(), "the domain was made after the reader last reported");
+    reader.quiesce();
+    let second = reader.hold(1.into()).unwrap();
+    assert!(!second.is_outdated());
+    domains.remove(1.into());
+    let removed = domains.epoch();
+    assert!(second.is_outdated());
+    for _ in 0..3 {
+        reader.quiesce();
+        assert_eq!(grace.wait_seen(removed, Duration::ZERO), Ok(()), "it does not find the domain any more");
+        assert!(!grace.passed(removed), "but it uses what it holds");
+        assert_eq!(domains.reclaim(), 0);
+    }
+    assert!(reader.hold(1.into()).is_none());
+    assert_eq!((indices(&held), indices(&second)), (vec![1], vec![1]));
+    drop(held);
+    reader.quiesce();
+    assert!(!grace.passed(removed));
+    drop(second);
+    assert!(!grace.passed(removed), "nobody has looked");
+    reader.quiesce();
+    assert!(grace.passed(removed));
+    assert_eq!(domains.reclaim(), 1);
+}
+
+#[test]
+fn one_hold_after_another_does_not_hold_a_removal_back_for_ever() {
+    let (mut domains, _array, readers) = table(());
+    let (grace, mut reader) = (readers.grace(), readers.reader());
+    for vni in [1, 2] {
+        domains.set(vni.into(), &members(&[1])).unwrap();
+    }
+    reader.quiesce();
+    let mut held = vec![reader.hold(1.into()).unwrap()];
+    domains.remove(1.into());
+    let removed = domains.epoch();
+    // There is always a hold, each of them lasts for three sections.
+    let sections = (1..20).find(|_| {
+        held.push(reader.hold(2.into()).unwrap());
+        reader.quiesce();
+        if held.len() > 3 {
+            held.remove(0);
+        }
+        grace.passed(removed)
+    });
+    assert!(sections.is_some_and(|sections| sections <= 8), "{sections:?}");
+}
+
+#[test]
+fn what_is_held_outlives_its_reader_the_publishers_and_a_sleep() {
+    let (mut domains, array, readers) = table(());
+    let mut reader = readers.reader();
+    for vni in [1, 2] {
+        domains.set(vni.into(), &members(&[vni])).unwrap();
+    }
+    let (first, second) = (reader.hold(1.into()).unwrap(), reader.hold(2.into()).unwrap());
+    domains.remove(1.into());
+    let away = reader.offline();
+    assert_eq!(domains.reclaim(), 0, "asleep, but it holds the list");
+    drop(away);
+    drop(reader);
+    assert_eq!(domains.reclaim(), 0, "gone, but the list is held");
+    drop((domains, array, readers));
+    assert_eq!((indices(&first), indices(&second)), (vec![1], vec![2]));
+}

@@ -16,7 +16,7 @@ pub use array::ArrayPublisher;
 pub use list::MemberList;
 pub use publisher::DomainPublisher;
 pub use qsbr::{Epoch, Grace, Laggards, Offline};
-pub use reader::{Reader, Readers};
+pub use reader::{HeldList, Reader, Readers};
 #[cfg(loom)]
 pub use sync::{SITES, live_allocations};
 

@@ -6,6 +6,12 @@
 //! references, and knows of the unlinking. A reader that sleeps reports `OFFLINE`, the largest number, which
 //! holds nothing back.
 //!
+//! Some references must outlive a burst: a reader *holds* a list. Then its seat shows two numbers. `seen` is the epoch that
+//! it sees: what it finds from now on is no older. `left` is the one that counts for freeing, and stays behind while an
+//! older list is held. Holds are counted in two groups, a young one that grows and an old one that only shrinks; when the
+//! old one is empty, the young one takes its place. So `left` is two numbers and not a list of them, and it is behind the oldest
+//! hold by at most the time that holds last.
+//!
 //! The races, one by one:
 //!
 //! * *A reader still holds what was unlinked.* Its seat shows an epoch before `e`, so nothing is freed. When it reports
@@ -40,15 +46,22 @@ use super::sync::{AtomicU64, Mutex, Ordering, Site, fence, lock, order};
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
-/// What a reader reports: an epoch, or `OFFLINE`. Its own cache line, written by one reader once per burst.
-type Seat = CachePadded<AtomicU64>;
+/// What a reader reports: epochs, or `OFFLINE`. Its own cache line, written by one reader once per burst.
+struct Seat {
+    /// It finds what was published before this epoch. Relaxed: nothing is freed or changed by it.
+    seen: AtomicU64,
+    /// It does not use what was unlinked before this epoch.
+    left: AtomicU64,
+    /// Holds of either group.
+    held: [AtomicU64; 2],
+}
 
 const OFFLINE: u64 = u64::MAX;
 
 /// The epoch of a table and the seats of its readers.
 pub(super) struct Epochs {
     now: CachePadded<AtomicU64>,
-    seats: Mutex<Vec<Arc<Seat>>>,
+    seats: Mutex<Vec<Arc<CachePadded<Seat>>>>,
 }
 
 impl Epochs {
@@ -67,28 +80,77 @@ impl Epochs {
     /// The epoch that every online reader has seen.
     fn oldest(&self) -> Epoch {
         let seats = lock(&self.seats);
-        Epoch(seats.iter().map(|seat| seat.load(order(Site::SeenRead))).min().unwrap_or(OFFLINE))
+        Epoch(seats.iter().map(|seat| seat.left.load(order(Site::SeenRead))).min().unwrap_or(OFFLINE))
     }
 
+    /// Readers that may use what was unlinked before `epoch`.
     fn behind(&self, epoch: Epoch) -> usize {
-        lock(&self.seats).iter().filter(|seat| seat.load(order(Site::GraceRead)) < epoch.0).count()
+        lock(&self.seats).iter().filter(|seat| seat.left.load(order(Site::GraceRead)) < epoch.0).count()
     }
 
-    fn register(&self) -> Arc<Seat> {
-        let seat = Arc::new(CachePadded::new(AtomicU64::new(OFFLINE)));
-        lock(&self.seats).push(Arc::clone(&seat));
-        seat
+    /// Readers that may not find yet what was published before `epoch`.
+    fn unaware(&self, epoch: Epoch) -> usize {
+        lock(&self.seats).iter().filter(|seat| seat.seen.load(Ordering::Relaxed) < epoch.0).count()
+    }
+}
+
+/// A seat that is looked at. It is given up when the reader and all that it holds are gone.
+struct Seated {
+    epochs: Arc<Epochs>,
+    seat: Arc<CachePadded<Seat>>,
+}
+
+impl Seated {
+    fn new(epochs: &Arc<Epochs>) -> Self {
+        let offline = || AtomicU64::new(OFFLINE);
+        let held = [AtomicU64::new(0), AtomicU64::new(0)];
+        let seat = Arc::new(CachePadded::new(Seat { seen: offline(), left: offline(), held }));
+        lock(&epochs.seats).push(Arc::clone(&seat));
+        Self { epochs: Arc::clone(epochs), seat }
     }
 
-    fn unregister(&self, seat: &Arc<Seat>) {
-        lock(&self.seats).retain(|other| !Arc::ptr_eq(other, seat));
+    fn held(&self, group: usize) -> u64 {
+        self.seat.held[group].load(order(Site::HeldRead))
+    }
+}
+
+impl Drop for Seated {
+    fn drop(&mut self) {
+        lock(&self.epochs.seats).retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+    }
+}
+
+/// Keeps what its reader found in one section from being freed, until it is dropped, by any thread.
+pub(super) struct Hold {
+    seated: Arc<Seated>,
+    group: usize,
+    /// The epoch of that section.
+    epoch: u64,
+}
+
+impl Hold {
+    /// Whether something was published since: then somebody may wait for the end of this.
+    #[inline]
+    pub(super) fn is_outdated(&self) -> bool {
+        self.seated.epochs.now.load(Ordering::Relaxed) != self.epoch
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.seated.seat.held[self.group].fetch_sub(1, order(Site::HoldEnd));
     }
 }
 
 /// A reader's place among the readers: online, but while it says that it is not.
 pub(super) struct Presence {
-    epochs: Arc<Epochs>,
-    seat: Arc<Seat>,
+    seated: Arc<Seated>,
+    /// The epoch of this section.
+    now: Cell<u64>,
+    /// The group that new holds join, and epochs that no hold of it, and none of the other, is older than.
+    young: Cell<usize>,
+    young_since: Cell<u64>,
+    old_since: Cell<u64>,
     /// Says that the seat shows `OFFLINE`. An [`Offline`] that is dropped comes back at once; one that is leaked
     /// (`mem::forget` is safe) must not make later lookups unprotected, so they ask. One byte in their own cache line.
     away: Cell<bool>,
@@ -96,7 +158,14 @@ pub(super) struct Presence {
 
 impl Presence {
     pub(super) fn new(epochs: &Arc<Epochs>) -> Self {
-        let presence = Self { epochs: Arc::clone(epochs), seat: epochs.register(), away: Cell::new(true) };
+        let presence = Self {
+            seated: Arc::new(Seated::new(epochs)),
+            now: Cell::new(0),
+            young: Cell::new(0),
+            young_since: Cell::new(0),
+            old_since: Cell::new(0),
+            away: Cell::new(true),
+        };
         presence.come_online();
         presence
     }
@@ -109,16 +178,48 @@ impl Presence {
         }
     }
 
-    /// The caller holds no reference: `&mut self` is the proof, as each borrows the reader. If an `Offline` was leaked,
-    /// the seat shows an epoch from here on and the reader is still `away`: the next use comes online in full.
+    /// The caller holds no reference but by a [`Hold`]: `&mut self` is the proof, as each other borrows the reader. If an
+    /// `Offline` was leaked, the seat shows an epoch from here on and the reader is still `away`: the next use comes online in
+    /// full.
     #[inline(always)]
     pub(super) fn quiesce(&mut self) {
-        let now = self.epochs.now.load(order(Site::QuiesceRead));
-        self.seat.store(now, order(Site::QuiesceReport));
+        let now = self.seated.epochs.now.load(order(Site::QuiesceRead));
+        let left = self.begin(now).unwrap_or(now);
+        self.seated.seat.seen.store(now, Ordering::Relaxed);
+        self.seated.seat.left.store(left, order(Site::QuiesceReport));
+    }
+
+    /// Begins a section at epoch `now`, and returns an epoch that nothing held is older than, if anything is held.
+    #[inline(always)]
+    fn begin(&self, now: u64) -> Option<u64> {
+        self.now.set(now);
+        let young = self.young.get();
+        if self.seated.held(1 - young) > 0 {
+            return Some(self.old_since.get());
+        }
+        let since = self.young_since.replace(now);
+        if self.seated.held(young) == 0 {
+            return None;
+        }
+        // The young become the old. Those that follow begin with this section.
+        self.young.set(1 - young);
+        self.old_since.set(since);
+        Some(since)
+    }
+
+    /// Keeps what this section finds. The caller is online.
+    pub(super) fn hold(&self) -> Hold {
+        let group = self.young.get();
+        // Relaxed: this thread itself reads it before it reports.
+        self.seated.seat.held[group].fetch_add(1, Ordering::Relaxed);
+        Hold { seated: Arc::clone(&self.seated), group, epoch: self.now.get() }
     }
 
     pub(super) fn go_offline(&mut self) -> Offline<'_> {
-        self.seat.store(OFFLINE, order(Site::OfflineReport));
+        // What is held stays so. If a hold ends meanwhile, that is noticed when the reader is back.
+        let left = self.begin(self.now.get()).unwrap_or(OFFLINE);
+        self.seated.seat.seen.store(OFFLINE, Ordering::Relaxed);
+        self.seated.seat.left.store(left, order(Site::OfflineReport));
         self.away.set(true);
         Offline { presence: self }
     }
@@ -126,17 +227,13 @@ impl Presence {
     #[cold]
     fn come_online(&self) {
         // Relaxed: if this is the new epoch, the fence below is the acquire that belongs to it.
-        let now = self.epochs.now.load(Ordering::Relaxed);
-        self.seat.store(now, order(Site::OnlineReport));
+        let now = self.seated.epochs.now.load(Ordering::Relaxed);
+        let left = self.begin(now).unwrap_or(now);
+        self.seated.seat.seen.store(now, Ordering::Relaxed);
+        self.seated.seat.left.store(left, order(Site::OnlineReport));
         // The other half is `EpochFence` in `Epochs::advance`.
         fence(Site::OnlineFence);
         self.away.set(false);
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        self.epochs.unregister(&self.seat);
     }
 }
 
@@ -175,7 +272,7 @@ impl Grace {
         Self { epochs: Arc::clone(epochs) }
     }
 
-    /// True when no online reader uses, or will ever again find, what was replaced before `epoch`; each
+    /// True when no online reader uses, holds, or will ever again find, what was replaced before `epoch`; each
     /// finds what was published instead.
     pub fn passed(&self, epoch: Epoch) -> bool {
         self.epochs.behind(epoch) == 0
@@ -186,20 +283,33 @@ impl Grace {
     /// # Errors
     /// [`Laggards`] when some reader has not reported after `timeout`.
     pub fn wait(&self, epoch: Epoch, timeout: Duration) -> Result<(), Laggards> {
-        let start = Instant::now();
-        let mut pause = Duration::from_micros(20);
-        loop {
-            let readers = self.epochs.behind(epoch);
-            if readers == 0 {
-                return Ok(());
-            }
-            let waited = start.elapsed();
-            let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
-                return Err(Laggards { readers, waited });
-            };
-            thread::sleep(pause.min(left));
-            pause = (pause * 2).min(Duration::from_millis(1));
+        wait_for(|| self.epochs.behind(epoch), timeout)
+    }
+
+    /// Blocks the calling thread until every online reader finds what was published before `epoch`. Some may still use, by
+    /// what they hold, what it replaced.
+    ///
+    /// # Errors
+    /// As for [`wait`](Self::wait).
+    pub fn wait_seen(&self, epoch: Epoch, timeout: Duration) -> Result<(), Laggards> {
+        wait_for(|| self.epochs.unaware(epoch), timeout)
+    }
+}
+
+fn wait_for(laggards: impl Fn() -> usize, timeout: Duration) -> Result<(), Laggards> {
+    let start = Instant::now();
+    let mut pause = Duration::from_micros(20);
+    loop {
+        let readers = laggards();
+        if readers == 0 {
+            return Ok(());
         }
+        let waited = start.elapsed();
+        let Some(left) = timeout.checked_sub(waited).filter(|left| !left.is_zero()) else {
+            return Err(Laggards { readers, waited });
+        };
+        thread::sleep(pause.min(left));
+        pause = (pause * 2).min(Duration::from_millis(1));
     }
 }
 

@@ -1,12 +1,18 @@
 //! The readers: workers that look domains up, once per burst for the whole burst.
 
-use std::{iter::zip, ptr, sync::Arc};
+use std::{
+    fmt,
+    iter::zip,
+    ops::Deref,
+    ptr::{self, NonNull},
+    sync::Arc,
+};
 
 use super::{
     array::Array,
     list::{self, Header, MemberList},
     publisher::Domains,
-    qsbr::{Epochs, Grace, Offline, Presence},
+    qsbr::{Epochs, Grace, Hold, Offline, Presence},
     slots,
 };
 use crate::Vni;
@@ -128,14 +134,64 @@ impl<A: Send + Sync + 'static> Reader<A> {
         }
     }
 
+    /// The members of a domain, to be kept beyond this section. Costs two reference counts.
+    ///
+    /// What is held is not freed, and [`Grace::passed`] of what replaced it waits for the end of it, or longer: hold briefly.
+    pub fn hold(&self, vni: Vni) -> Option<HeldList> {
+        self.lookup(vni).map(|list| HeldList {
+            list: NonNull::from(list),
+            hold: self.presence.hold(),
+            _domains: Arc::clone(&self.domains),
+        })
+    }
+
     /// Reports a quiescent point: what was found so far is not in use any more. One load and one store; once per burst.
     #[inline]
     pub fn quiesce(&mut self) {
         self.presence.quiesce();
     }
 
-    /// Leaves, for a sleep: while the guard lives the reader holds nothing back and need not report.
+    /// Leaves, for a sleep: while the guard lives the reader holds nothing back, but for [`HeldList`]s, and need not report.
     pub fn offline(&mut self) -> Offline<'_> {
         self.presence.go_offline()
+    }
+}
+
+/// A member list that outlives the section in which it was found: [`Reader::hold`].
+pub struct HeldList {
+    list: NonNull<MemberList>,
+    hold: Hold,
+    /// Lists that were never replaced go with the table.
+    _domains: Arc<Domains>,
+}
+
+// SAFETY: needed since `NonNull` is neither. The list is plain numbers that nobody writes, and the hold is atomic counts.
+unsafe impl Send for HeldList {}
+// SAFETY: as above.
+unsafe impl Sync for HeldList {}
+
+impl HeldList {
+    /// Whether there is a later [`Epoch`](crate::Epoch) than that of the section in which it was found, for a change of this
+    /// domain or of another: then somebody may wait for this list to go.
+    #[inline]
+    pub fn is_outdated(&self) -> bool {
+        self.hold.is_outdated()
+    }
+}
+
+impl Deref for HeldList {
+    type Target = MemberList;
+
+    #[inline]
+    fn deref(&self) -> &MemberList {
+        // SAFETY: found by an online reader in the section that `hold` was made in. If it was unlinked, then after that
+        // section began; the reader's seat shows no later epoch as left while the hold lives. If it was not, the table lives.
+        unsafe { self.list.as_ref() }
+    }
+}
+
+impl fmt::Debug for HeldList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }

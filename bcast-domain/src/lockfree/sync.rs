@@ -61,6 +61,11 @@ sites! {
     OnlineReport = Release;
     /// Reader, after it reported that it is back and before it loads a pointer. Pairs with `EpochFence`.
     OnlineFence = SeqCst;
+    /// A hold ends, on whichever thread. Pairs with `HeldRead`: the uses of what was held come before the reader's report, and
+    /// that before the free.
+    HoldEnd = Release;
+    /// Reader looks, before it reports, whether anything is held. Pairs with `HoldEnd`.
+    HeldRead = Acquire;
     /// Publisher looks at what readers have reported. Pairs with `QuiesceReport`, `OfflineReport` and `OnlineReport`.
     SeenRead = Acquire;
     /// The same by one who waits for grace, and then changes what readers used.
