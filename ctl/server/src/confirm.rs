@@ -54,12 +54,18 @@ impl Confirmer {
         for group in &self.groups {
             // From publication on, so that one stuck worker does not add its second for each group behind it.
             let left = self.timeout.saturating_sub(group.at.elapsed());
-            match self.grace.wait(group.epoch, left) {
+            // What is removed must not be in anyone's hands any more; what is new must only be found.
+            let gone = group.removes || undrained;
+            let confirmed = match gone {
+                true => self.grace.wait(group.epoch, left),
+                false => self.grace.wait_seen(group.epoch, left),
+            };
+            match confirmed {
                 Ok(()) => {
                     if group.changed {
                         (self.observer)(group.at.elapsed());
                     }
-                    if group.removes || undrained {
+                    if gone {
                         undrained = false;
                         drained = Instant::now() + self.node.drain_time();
                     }
