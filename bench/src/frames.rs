@@ -1,0 +1,49 @@
+//! Frames as hypervisors send them, and files of them.
+
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::path::Path;
+
+use wire::{FrameHeader, MacAddr, Template};
+
+/// The node's address in all measurements.
+pub const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 254);
+
+/// The address of TEP number `index`.
+pub fn tep(index: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(198, 19, 0, 1)) + index)
+}
+
+/// One received frame: broadcast, from a TEP, for a VNI, with so many bytes of inner frame that all differ by `seed`.
+pub fn overlay_frame(source: Ipv4Addr, vni: u32, inner_len: u16, seed: u64) -> Vec<u8> {
+    let template = Template::new(MacAddr([2, 0, 0, 0, 0, 1]), Some(MacAddr([2, 0, 0, 0, 0, 2])), NODE);
+    let mut frame = FrameHeader::new(source, 0, vni, inner_len).head(&template).to_bytes().to_vec();
+    frame.extend([0xff; 6]);
+    frame.extend([0x52, 0x54, 0, 0, 0, 1]);
+    frame.extend([0x08, 0x06]);
+    let mut state = seed | 1;
+    frame.extend((14..inner_len).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state.to_be_bytes()[0]
+    }));
+    frame
+}
+
+/// Writes frames as a capture file (libpcap 2.4, Ethernet).
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> std::io::Result<()> {
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
+        file.write_all(&word.to_ne_bytes())?;
+    }
+    for frame in frames {
+        let length = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+        for word in [0, 0, length, length] {
+            file.write_all(&word.to_ne_bytes())?;
+        }
+        file.write_all(frame)?;
+    }
+    file.flush()
+}

@@ -1,0 +1,243 @@
+//! Plots as SVG. No fonts are needed to draw them: whoever shows the file has some.
+
+use std::ops::Range;
+use std::path::Path;
+
+use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint, Ranged};
+use plotters::coord::types::RangedCoordf64;
+use plotters::prelude::*;
+
+/// Something went wrong while drawing: the file cannot be written, or a plot has no points.
+pub type PlotError = Box<dyn std::error::Error>;
+
+const SIZE: (u32, u32) = (900, 520);
+/// Told apart by eyes that do not see all colours (Okabe and Ito).
+const COLORS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(110, 110, 110),
+    RGBColor(0, 0, 0),
+];
+
+/// A named curve: points in the order of their x.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    /// For the legend.
+    pub name: String,
+    /// (x, y).
+    pub points: Vec<(f64, f64)>,
+}
+
+impl Curve {
+    /// A curve through these points.
+    pub fn new(name: impl Into<String>, points: Vec<(f64, f64)>) -> Self {
+        Self { name: name.into(), points }
+    }
+}
+
+/// An axis: what it shows, with its unit, and its scale.
+#[derive(Clone, Debug)]
+pub struct Axis<'a> {
+    label: &'a str,
+    log: bool,
+    /// Where it is labelled; empty: at round numbers.
+    ticks: Vec<f64>,
+    text: fn(&f64) -> String,
+}
+
+impl<'a> Axis<'a> {
+    /// From 0 on.
+    pub fn linear(label: &'a str) -> Self {
+        Self { label, log: false, ticks: Vec::new(), text: tidy }
+    }
+
+    /// Logarithmic: all values must be above 0.
+    pub fn log(label: &'a str) -> Self {
+        Self { log: true, ..Self::linear(label) }
+    }
+
+    /// Labelled at these values.
+    #[must_use]
+    pub fn with_ticks(self, ticks: impl IntoIterator<Item = f64>) -> Self {
+        Self { ticks: ticks.into_iter().collect(), ..self }
+    }
+
+    /// The scale for these values, with some room above.
+    fn scale(&self, values: impl Iterator<Item = f64> + Clone) -> Result<Scale, PlotError> {
+        let least = values.clone().fold(f64::INFINITY, f64::min);
+        let most = values.clone().fold(f64::NEG_INFINITY, f64::max);
+        let label = self.label;
+        if values.clone().any(f64::is_nan) || !(least.is_finite() && most.is_finite()) {
+            return Err(format!("the axis \"{label}\" has no values, or one that is no number").into());
+        }
+        if self.log && least <= 0.0 {
+            return Err(format!("{least} has no place on the logarithmic axis \"{label}\"").into());
+        }
+        let range =
+            if self.log { least / 1.15..most * 1.15 } else { least.min(0.0)..(most * 1.05).max(1e-9) };
+        Ok(Scale { range, log: self.log, ticks: self.ticks.clone() })
+    }
+}
+
+/// An axis once its values are known.
+struct Scale {
+    range: Range<f64>,
+    log: bool,
+    ticks: Vec<f64>,
+}
+
+impl Ranged for Scale {
+    type FormatOption = DefaultFormatting;
+    type ValueType = f64;
+
+    fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
+        let Range { start, end } = self.range;
+        let (range, value) = match self.log {
+            true => (start.ln()..end.ln(), value.ln()),
+            false => (start..end, *value),
+        };
+        RangedCoordf64::from(range).map(&value, limit)
+    }
+
+    fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {
+        if !self.log && self.ticks.is_empty() {
+            return RangedCoordf64::from(self.range.clone()).key_points(hint);
+        }
+        let decades = (-9_i32..12).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10_f64.powi(power)));
+        let ticks = if self.ticks.is_empty() { decades.collect() } else { self.ticks.clone() };
+        ticks.into_iter().filter(|tick| (self.range.start..=self.range.end).contains(tick)).collect()
+    }
+
+    fn range(&self) -> Range<f64> {
+        self.range.clone()
+    }
+}
+
+/// Draws curves with their points marked.
+///
+/// # Errors
+/// There is no point, a value has no place on a logarithmic axis, or the file cannot be written.
+pub fn curves(path: &Path, title: &str, x: Axis, y: Axis, curves: &[Curve]) -> Result<(), PlotError> {
+    let points = curves.iter().flat_map(|curve| &curve.points);
+    let xs = x.scale(points.clone().map(|point| point.0))?;
+    let ys = y.scale(points.map(|point| point.1))?;
+    let area = SVGBackend::new(path, SIZE).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(title, ("sans-serif", 22))
+        .margin(16)
+        .x_label_area_size(48)
+        .y_label_area_size(72)
+        .build_cartesian_2d(xs, ys)?;
+    chart
+        .configure_mesh()
+        .light_line_style(WHITE)
+        .x_desc(x.label)
+        .y_desc(y.label)
+        .x_label_formatter(&x.text)
+        .y_label_formatter(&y.text)
+        .label_style(("sans-serif", 17))
+        .draw()?;
+    for (curve, color) in curves.iter().zip(COLORS.iter().cycle()) {
+        let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2)).point_size(3);
+        chart
+            .draw_series(line)?
+            .label(curve.name.as_str())
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(3)));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .label_font(("sans-serif", 17))
+        .background_style(WHITE.mix(0.8))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+/// Draws latency by quantile: each curve's points are (share of the values that are not above, latency), shares in
+/// 0 to 1. Each further nine gets the same width on the x axis, as HDR histograms are shown.
+///
+/// # Errors
+/// As [`curves()`].
+pub fn quantiles(path: &Path, title: &str, y: Axis, of: &[Curve]) -> Result<(), PlotError> {
+    // The axis counts the nines: 0.9 is 1, 0.99 is 2. The last value, at 1.0, would be infinitely far away.
+    let nines = |share: f64| -(1.0 - share).log10();
+    let seen: Vec<Curve> = of
+        .iter()
+        .map(|curve| {
+            let points = curve.points.iter().filter(|point| point.0 < 1.0);
+            Curve::new(curve.name.clone(), points.map(|&(share, value)| (nines(share), value)).collect())
+        })
+        .collect();
+    let percent = |nines: &f64| tidy(&(100.0 * (1.0 - 10_f64.powf(-nines))));
+    let x = Axis { text: percent, ..Axis::linear("percentile").with_ticks((0..=9_u8).map(f64::from)) };
+    curves(path, title, x, y, &seen)
+}
+
+/// As few digits as tell the value.
+fn tidy(value: &f64) -> String {
+    let text = format!("{value:.5}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drawn(draw: impl Fn(&Path) -> Result<(), PlotError>) -> Vec<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plot.svg");
+        draw(&path).unwrap();
+        std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    fn assert_shows(svg: &[String], texts: &[&str]) {
+        for text in texts {
+            assert!(svg.iter().any(|line| line == text), "{text:?} is missing in {svg:#?}");
+        }
+    }
+
+    #[test]
+    fn a_plot_shows_its_curves_by_name_on_any_axes() {
+        let some =
+            [Curve::new("fast", vec![(1.0, 20.0), (512.0, 60.0)]), Curve::new("slow", vec![(1.0, 3.0)])];
+        let texts = ["Copies", "members", "million/s", "fast", "slow"];
+        for make in [Axis::linear, Axis::log] {
+            for other in [Axis::linear, Axis::log] {
+                assert_shows(
+                    &drawn(|path| curves(path, "Copies", make("members"), other("million/s"), &some)),
+                    &texts,
+                );
+            }
+        }
+        let members = || Axis::log("members").with_ticks([1.0, 8.0, 512.0]);
+        let svg = drawn(|path| curves(path, "Copies", members(), Axis::log("million/s"), &some));
+        assert_shows(&svg, &["1", "8", "512", "20", "50"]);
+    }
+
+    #[test]
+    fn a_latency_plot_names_percentiles() {
+        let points = vec![(0.0, 2.0), (0.5, 3.0), (0.9, 4.0), (0.99, 9.0), (0.999, 30.0), (1.0, 31.0)];
+        let idle = [Curve::new("idle", points)];
+        let svg = drawn(|path| quantiles(path, "Latency", Axis::log("us"), &idle));
+        assert_shows(&svg, &["percentile", "0", "90", "99", "99.9", "us", "idle"]);
+    }
+
+    #[test]
+    fn what_has_no_place_on_the_plot_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let (linear, log) = (Axis::linear("x"), Axis::log("x"));
+        let cases =
+            [(&linear, vec![]), (&log, vec![(0.0, 1.0)]), (&linear, vec![(1.0, 1.0), (f64::NAN, 1.0)])];
+        for (axis, points) in cases {
+            let curve = [Curve::new("none", points)];
+            assert!(curves(&folder.path().join("p.svg"), "", axis.clone(), linear.clone(), &curve).is_err());
+        }
+    }
+}
