@@ -1,0 +1,197 @@
+//! Lookup in bulk under changes: all contenders in turns.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    check::{self, Disagreement},
+    clock,
+    contenders::{Contender, Read, Write},
+    results::LookupRow,
+    work::{self, BURST, Work},
+};
+
+/// How long one turn lasts, and how many there are.
+#[derive(Clone, Copy, Debug)]
+pub struct Turns {
+    /// Rounds in which each contender has one turn.
+    pub rounds: usize,
+    /// CPU time of the reader in each turn; as much again goes before it to warm the caches.
+    pub turn: Duration,
+}
+
+/// The longest that a turn may take by the wall's clock, where the publisher is slow.
+const MAX_TURN: Duration = Duration::from_secs(5);
+
+/// A contender's table, loaded, and what was measured of it.
+struct Player {
+    contender: Contender,
+    writer: Box<dyn Write>,
+    reader: Box<dyn Read>,
+    /// Bursts looked up, and changes made, so far.
+    bursts: usize,
+    changes: u64,
+    /// Of the rate at hand: a burst's CPU time in nanoseconds, and what was published in how many seconds.
+    times: Histogram<u64>,
+    published: (u64, f64),
+}
+
+impl Player {
+    fn new(contender: &Contender, work: &Work) -> Result<Self, hdrhistogram::CreationError> {
+        let (mut writer, reader) = (contender.make)(work.domains);
+        work.vnis().for_each(|vni| writer.set(vni, &work::list(vni, 0)));
+        writer.publish();
+        let contender = *contender;
+        Ok(Self {
+            contender,
+            writer,
+            reader,
+            bursts: 0,
+            changes: 0,
+            times: histogram()?,
+            published: (0, 0.0),
+        })
+    }
+
+    fn row(&self, domains: u32, wanted: u32) -> LookupRow {
+        let at = |quantile| self.times.value_at_quantile(quantile);
+        LookupRow {
+            contender: self.contender.name.to_owned(),
+            domains,
+            changes_wanted_per_s: wanted,
+            changes_per_s: if wanted == 0 { 0.0 } else { self.published.0 as f64 / self.published.1 },
+            ns_per_lookup: at(0.5) as f64 / BURST as f64,
+            burst_p50_ns: at(0.5),
+            burst_p99_ns: at(0.99),
+            burst_p999_ns: at(0.999),
+            burst_max_ns: self.times.max(),
+            bursts: self.times.len(),
+        }
+    }
+}
+
+/// Nanoseconds up to 10 s, three digits.
+fn histogram() -> Result<Histogram<u64>, hdrhistogram::CreationError> {
+    Histogram::new_with_bounds(1, 10_000_000_000, 3)
+}
+
+/// A measurement that came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum LookupError {
+    /// A wrong answer.
+    #[error(transparent)]
+    Disagreement(#[from] Disagreement),
+    /// The histogram's bounds are wrong.
+    #[error("no histogram: {0}")]
+    Histogram(#[from] hdrhistogram::CreationError),
+}
+
+/// Measures all contenders on so many domains, at each rate of changes a second.
+///
+/// # Errors
+/// A contender gives a wrong answer.
+pub fn measure(
+    contenders: &[Contender],
+    domains: u32,
+    rates: &[u32],
+    turns: Turns,
+) -> Result<Vec<LookupRow>, LookupError> {
+    let work = Work::new(domains);
+    let mut players =
+        contenders.iter().map(|contender| Player::new(contender, &work)).collect::<Result<Vec<_>, _>>()?;
+    let overhead = clock::overhead_ns();
+    let mut rows = Vec::new();
+    for &rate in rates {
+        for player in &mut players {
+            player.times.reset();
+            player.published = (0, 0.0);
+        }
+        for round in 0..turns.rounds {
+            let count = players.len();
+            for turn in 0..count {
+                take_turn(&mut players[(round + turn) % count], &work, rate, turns.turn, overhead)?;
+            }
+        }
+        rows.extend(players.iter().map(|player| player.row(domains, rate)));
+    }
+    Ok(rows)
+}
+
+fn take_turn(
+    player: &mut Player,
+    work: &Work,
+    rate: u32,
+    turn: Duration,
+    overhead: u64,
+) -> Result<(), LookupError> {
+    let Player { contender, writer, reader, bursts, changes, times, published } = player;
+    let (stop, lots) = (AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        let publisher = (rate > 0)
+            .then(|| scope.spawn(|| publish_at(rate, writer.as_mut(), work, changes, &stop, &lots)));
+        let began = Instant::now();
+        // A slow publisher shall have published at least once while it is measured.
+        let enough = |lots_before: u64| rate == 0 || lots.load(Ordering::Relaxed) > lots_before;
+        let mut read = |times: &mut Option<&mut Histogram<u64>>| {
+            let (start, lots_before) = (clock::cpu_ns(), lots.load(Ordering::Relaxed));
+            let mut found = [None; BURST];
+            loop {
+                let vnis = work.burst(*bursts);
+                *bursts += 1;
+                let before = clock::cpu_ns();
+                reader.burst(vnis, &mut found);
+                let after = clock::cpu_ns();
+                check::verify(contender.name, vnis, &found)?;
+                if let Some(times) = times {
+                    times.saturating_record((after - before).saturating_sub(overhead).max(1));
+                }
+                let over = Duration::from_nanos(after - start) >= turn && enough(lots_before);
+                if over || began.elapsed() > MAX_TURN {
+                    return Ok::<_, Disagreement>(());
+                }
+            }
+        };
+        let result = read(&mut None).and_then(|()| read(&mut Some(times)));
+        stop.store(true, Ordering::Relaxed);
+        if let Some((count, seconds)) = publisher.and_then(|publisher| publisher.join().ok()) {
+            published.0 += count;
+            published.1 += seconds;
+        }
+        Ok(result?)
+    })
+}
+
+/// Between lots. The system makes some 100 us of it; what has become due meanwhile is one lot.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Makes changes at a rate, until it is stopped. Returns how many, and in how many seconds.
+fn publish_at(
+    rate: u32,
+    writer: &mut dyn Write,
+    work: &Work,
+    number: &mut u64,
+    stop: &AtomicBool,
+    lots: &AtomicU64,
+) -> (u64, f64) {
+    let (start, first) = (Instant::now(), *number);
+    while !stop.load(Ordering::Relaxed) {
+        let due = start.elapsed().as_nanos() * u128::from(rate) / 1_000_000_000;
+        let due = first + u64::try_from(due).unwrap_or(u64::MAX);
+        if *number < due {
+            while *number < due {
+                let (vni, list) = work.change(*number);
+                writer.set(vni, &list);
+                *number += 1;
+            }
+            writer.publish();
+            lots.fetch_add(1, Ordering::Relaxed);
+        }
+        thread::sleep(PAUSE);
+    }
+    (*number - first, start.elapsed().as_secs_f64())
+}

@@ -1,0 +1,227 @@
+//! What was measured: rows for the JSON, and tables to read.
+
+use std::fmt::{self, Display};
+
+use bench::report::Figure;
+use serde::Serialize;
+
+use crate::contenders::OURS;
+
+/// One row of `bench/results/micro.json`.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "measured", rename_all = "snake_case")]
+pub enum Row {
+    /// Parse and verdict.
+    Verdict(VerdictRow),
+    /// Lookup in bulk under changes.
+    Lookup(LookupRow),
+    /// Changes by one publisher.
+    Publish(PublishRow),
+    /// Replication.
+    Replicate(ReplicateRow),
+}
+
+/// Least, median and most of several rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The middle one.
+    pub median: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of these values, in any order.
+    pub fn of(values: &mut [f64]) -> Self {
+        let (min, median, max) = bench::spread(values);
+        Self { min, median, max }
+    }
+}
+
+/// Parse and verdict of accepted frames: `wire::outer` and `Outer::inner`.
+#[derive(Clone, Debug, Serialize)]
+pub struct VerdictRow {
+    /// Bytes of inner frame.
+    pub inner_bytes: u16,
+    /// CPU time of one frame, in nanoseconds.
+    pub ns_per_frame: Spread,
+}
+
+/// A contender's bursts of 32 lookups on so many domains, at one rate of changes. Times are CPU time of the reading thread.
+#[derive(Clone, Debug, Serialize)]
+pub struct LookupRow {
+    /// Whose.
+    pub contender: String,
+    /// How many domains there are.
+    pub domains: u32,
+    /// The rate that was asked for.
+    pub changes_wanted_per_s: u32,
+    /// The rate that the publisher attained.
+    pub changes_per_s: f64,
+    /// The median burst's, by 32.
+    pub ns_per_lookup: f64,
+    /// The median burst.
+    pub burst_p50_ns: u64,
+    /// One in a hundred takes longer.
+    pub burst_p99_ns: u64,
+    /// One in a thousand takes longer.
+    pub burst_p999_ns: u64,
+    /// The longest.
+    pub burst_max_ns: u64,
+    /// How many bursts were timed.
+    pub bursts: u64,
+}
+
+/// Changes by one publisher that does nothing else, what it replaced freed.
+#[derive(Clone, Debug, Serialize)]
+pub struct PublishRow {
+    /// Whose.
+    pub contender: String,
+    /// How many domains there are.
+    pub domains: u32,
+    /// How many changes become visible, and what they replaced free, together.
+    pub changes_per_lot: u64,
+    /// Changes in a second of the publisher's CPU time.
+    pub changes_per_cpu_s: Spread,
+}
+
+/// Copies of frames into net_null, which frees them.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplicateRow {
+    /// Copies of each frame.
+    pub copies: usize,
+    /// Bytes of inner frame.
+    pub inner_bytes: u16,
+    /// Copies in a second of CPU time, in millions.
+    pub million_copies_per_cpu_s: Spread,
+}
+
+/// What is asked of the table of domains, as far as these rows show it.
+pub fn figures(rows: &[Row]) -> Vec<Figure> {
+    let lookups = |name: &str| {
+        rows.iter().find_map(|row| match row {
+            Row::Lookup(row)
+                if row.contender == name
+                    && row.domains >= 1_000_000
+                    && row.changes_wanted_per_s == 100_000 =>
+            {
+                Some(row)
+            }
+            _ => None,
+        })
+    };
+    let mut figures = Vec::new();
+    let what = "bulk lookup, 1M domains x 16, 100k changes/s";
+    if let Some(ours) = lookups(OURS) {
+        figures.push(Figure::at_most(format!("{what}: one lookup, median"), ours.ns_per_lookup, 75.0, " ns"));
+        if let Some(epoch) = lookups("crossbeam-epoch") {
+            let share = ours.ns_per_lookup / epoch.ns_per_lookup;
+            figures.push(Figure::at_most(
+                format!("{what}: share of crossbeam-epoch's"),
+                share,
+                1.0 / 3.0,
+                "",
+            ));
+        }
+        let tail = ours.burst_p999_ns as f64 / 1e3;
+        figures.push(Figure::at_most(format!("{what}: 32 lookups, 99.9th percentile"), tail, 10.0, " us"));
+    }
+    let publish = rows.iter().find_map(|row| match row {
+        Row::Publish(row) if row.contender == OURS => Some(row),
+        _ => None,
+    });
+    if let Some(row) = publish {
+        let million = row.changes_per_cpu_s.median / 1e6;
+        let what = format!("changes published by one publisher, {}k domains", row.domains / 1000);
+        figures.push(Figure::at_least(what, million, 1.0, " million/s"));
+    }
+    figures
+}
+
+/// The rows as tables, one for each kind.
+pub struct Tables<'r>(pub &'r [Row]);
+
+impl Display for Tables<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut last = None;
+        for row in self.0 {
+            let kind = std::mem::discriminant(row);
+            if last.replace(kind) != Some(kind) {
+                writeln!(f, "\n{}", heading(row))?;
+            }
+            writeln!(f, "{row}")?;
+        }
+        Ok(())
+    }
+}
+
+fn heading(row: &Row) -> String {
+    match row {
+        Row::Verdict(_) => {
+            format!("{:<32} {:>9} {:>9} {:>9}", "parse and verdict, CPU ns a frame", "min", "median", "max")
+        }
+        Row::Lookup(_) => format!(
+            "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
+            "lookup of 32, CPU time",
+            "domains",
+            "changes/s",
+            "ns each",
+            "p50 us",
+            "p99 us",
+            "p99.9 us",
+            "max us"
+        ),
+        Row::Publish(_) => format!(
+            "{:<32} {:>9} {:>9} {:>9} {:>9}",
+            "million changes per CPU-second", "domains", "min", "median", "max"
+        ),
+        Row::Replicate(_) => {
+            format!("{:<32} {:>9} {:>9} {:>9}", "million copies per CPU-second", "min", "median", "max")
+        }
+    }
+}
+
+/// One line of a table.
+impl Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let us = |ns: u64| ns as f64 / 1e3;
+        match self {
+            Self::Verdict(VerdictRow { inner_bytes, ns_per_frame }) => {
+                write!(f, "{:<33} {ns_per_frame}", format!("{inner_bytes} B inner frame"))
+            }
+            Self::Lookup(row) => write!(
+                f,
+                "{:<32} {:>9} {:>9.0} {:>9.1} {:>9.2} {:>9.2} {:>9.2} {:>10.1}",
+                row.contender,
+                row.domains,
+                row.changes_per_s,
+                row.ns_per_lookup,
+                us(row.burst_p50_ns),
+                us(row.burst_p99_ns),
+                us(row.burst_p999_ns),
+                us(row.burst_max_ns)
+            ),
+            Self::Publish(PublishRow { contender, domains, changes_per_cpu_s, .. }) => {
+                write!(f, "{contender:<32} {domains:>9} {}", changes_per_cpu_s.scaled(1e-6))
+            }
+            Self::Replicate(ReplicateRow { copies, inner_bytes, million_copies_per_cpu_s }) => {
+                let what = format!("{inner_bytes} B inner frame, {copies} copies");
+                write!(f, "{what:<32} {million_copies_per_cpu_s}")
+            }
+        }
+    }
+}
+
+impl Spread {
+    fn scaled(self, by: f64) -> Self {
+        Self { min: self.min * by, median: self.median * by, max: self.max * by }
+    }
+}
+
+impl Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>9.3} {:>9.3} {:>9.3}", self.min, self.median, self.max)
+    }
+}
