@@ -1,9 +1,11 @@
 //! The configuration file: TOML in, a checked [`Config`] out, or one line that says what to mend.
 
+use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bcast_domain::RateError;
 use dpdk::{DeviceSpec, DeviceSpecError};
 use wire::MacAddr;
 
@@ -113,6 +115,9 @@ pub enum ValueError {
     /// Neither `node` nor `origin`.
     #[error("\"{0}\" is neither \"node\" nor \"origin\"")]
     OuterSource(String),
+    /// Not a rate, or out of range.
+    #[error(transparent)]
+    Rate(#[from] RateError),
     /// A path that is not absolute.
     #[error("\"{}\" is not an absolute path", .0.display())]
     Path(PathBuf),
@@ -224,6 +229,17 @@ pub struct LiveConfig {
     pub punt_rate: u32,
     /// What domains and TEPs may send.
     pub limits: LimitsConfig,
+}
+
+impl fmt::Display for LimitsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } = self;
+        if !enabled {
+            return f.write_str("off");
+        }
+        write!(f, "domain_copies {domain_copies}, domain_bits {domain_bits}, tep_frames {tep_frames}, ")?;
+        write!(f, "node_copies {node_copies}, control_copies {control_copies}")
+    }
 }
 
 /// The whole configuration, checked.

@@ -1,10 +1,13 @@
 //! The file as it is written: every key optional, unknown keys refused; and the checks that make a [`Config`] of it.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use bcast_domain::Rate;
 use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
 use wire::MacAddr;
 
 use crate::limits::LimitsConfig;
@@ -21,6 +24,7 @@ pub struct File {
     underlay: Underlay,
     workers: Workers,
     replication: Replication,
+    limits: Limits,
     store: Store,
     api: Api,
     metrics: Metrics,
@@ -86,6 +90,62 @@ struct Replication {
 impl Default for Replication {
     fn default() -> Self {
         Self { share_payload_from: 256, outer_source: "node".into() }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Limits {
+    enabled: bool,
+    domain_copies: RateText,
+    domain_bits: RateText,
+    tep_frames: RateText,
+    node_copies: RateText,
+    control_copies: RateText,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let LimitsConfig { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } =
+            LimitsConfig::default();
+        let number = |rate: Rate| RateText::Number(rate.per_second());
+        Self {
+            enabled,
+            domain_copies: number(domain_copies),
+            domain_bits: number(domain_bits),
+            tep_frames: number(tep_frames),
+            node_copies: number(node_copies),
+            control_copies: number(control_copies),
+        }
+    }
+}
+
+/// A rate as it is written: 250000 or "250k".
+enum RateText {
+    Number(u64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for RateText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl Visitor<'_> for Either {
+            type Value = RateText;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a rate a second, as in 250000 or \"250k\"")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<RateText, E> {
+                let positive = u64::try_from(number).map(RateText::Number);
+                positive.map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RateText, E> {
+                Ok(RateText::Text(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_any(Either)
     }
 }
 
@@ -172,7 +232,7 @@ impl File {
             },
             idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
             punt_rate: number("underlay.punt_rate", self.underlay.punt_rate, 0_u32, 10_000_000)?,
-            limits: LimitsConfig::default(),
+            limits: self.limits.check()?,
         };
         Ok(Config {
             port: self.port.check()?,
@@ -190,6 +250,26 @@ impl File {
                 hugepages: self.eal.hugepages,
                 args: self.eal.args,
             },
+        })
+    }
+}
+
+impl Limits {
+    fn check(self) -> Result<LimitsConfig, (&'static str, ValueError)> {
+        let rate = |key, text| {
+            let rate = match text {
+                RateText::Number(per_second) => Rate::new(per_second),
+                RateText::Text(text) => text.parse(),
+            };
+            rate.map_err(|error| (key, ValueError::Rate(error)))
+        };
+        Ok(LimitsConfig {
+            enabled: self.enabled,
+            domain_copies: rate("limits.domain_copies", self.domain_copies)?,
+            domain_bits: rate("limits.domain_bits", self.domain_bits)?,
+            tep_frames: rate("limits.tep_frames", self.tep_frames)?,
+            node_copies: rate("limits.node_copies", self.node_copies)?,
+            control_copies: rate("limits.control_copies", self.control_copies)?,
         })
     }
 }

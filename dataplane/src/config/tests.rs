@@ -76,6 +76,29 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
             "replication.share_payload_from: 65536 is out of range",
         ),
         ("replication", "outer_source = \"me\"", "\"me\" is neither \"node\" nor \"origin\""),
+        (
+            "limits",
+            "domain_copies = 0",
+            "b.toml: limits.domain_copies: a rate of 0 a second is out of range: 1 to 1000000000000",
+        ),
+        (
+            "limits",
+            "tep_frames = \"2T\"",
+            "b.toml: limits.tep_frames: a rate of 2000000000000 a second is out",
+        ),
+        (
+            "limits",
+            "domain_bits = \"1.5G\"",
+            "b.toml: limits.domain_bits: \"1.5G\" is not a rate: write a whole",
+        ),
+        (
+            "limits",
+            "node_copies = -1",
+            "line 8: invalid value: integer `-1`, expected a rate a second, as in 250000 or \"250k\"",
+        ),
+        ("limits", "control_copies = true", "line 8: invalid type: boolean `true`, expected a rate a second"),
+        ("limits", "enabled = 1", "line 8: invalid type: integer `1`, expected a boolean"),
+        ("limits", "domains = 1", "unknown field `domains`, expected one of `enabled`, `domain_copies`"),
         ("store", "path = \"domains.redb\"", "store.path: \"domains.redb\" is not an absolute path"),
         ("metrics", "listen = \"9117\"", "metrics.listen: \"9117\" is not an address and port"),
         ("eal", "memory_mb = 1", "eal.memory_mb: 1 is out of range: 64 to 65536"),
@@ -91,6 +114,34 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
 }
 
 #[test]
+fn limits_are_written_as_numbers_or_with_a_suffix() {
+    let rate = |per_second| bcast_domain::Rate::new(per_second).unwrap();
+    let lines = [
+        "enabled = false",
+        "domain_copies = 250_000",
+        "domain_bits = \"3M\"",
+        "tep_frames = \"7\"",
+        "node_copies = \"1T\"",
+        "control_copies = 1",
+    ];
+    let config = parse(&with("limits", &lines.join("\n"))).unwrap();
+    let limits = LimitsConfig {
+        enabled: false,
+        domain_copies: rate(250_000),
+        domain_bits: rate(3_000_000),
+        tep_frames: rate(7),
+        node_copies: rate(1_000_000_000_000),
+        control_copies: rate(1),
+    };
+    assert_eq!(config.live.limits, limits);
+    assert_eq!(limits.to_string(), "off");
+    assert_eq!(
+        LimitsConfig { enabled: true, ..limits }.to_string(),
+        "domain_copies 250000, domain_bits 3000000, tep_frames 7, node_copies 1000000000000, control_copies 1"
+    );
+}
+
+#[test]
 fn what_differs_is_told_apart_by_whether_it_takes_a_restart() {
     let old = parse(LEAST).unwrap();
     for (section, line, restart) in [
@@ -98,6 +149,8 @@ fn what_differs_is_told_apart_by_whether_it_takes_a_restart() {
         ("replication", "outer_source = \"origin\"", None),
         ("workers", "idle_sleep_us = 50", None),
         ("underlay", "punt_rate = 5", None),
+        ("limits", "enabled = false", None),
+        ("limits", "domain_copies = \"250k\"", None),
         ("port", "mtu = 1400", Some("port.mtu")),
         ("port", "device = \"af_packet:eth1\"", Some("port.device")),
         ("underlay", "addresses = [\"198.18.0.253/16\"]", Some("underlay.addresses")),
