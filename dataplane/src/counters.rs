@@ -11,6 +11,8 @@ use crossbeam::utils::CachePadded;
 use wire::{CopyDropReason, DropReason};
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::jobs::Class;
+
 /// A counter with one writer and any number of readers.
 #[derive(Default, FromZeros, IntoBytes)]
 #[repr(transparent)]
@@ -60,8 +62,74 @@ pub struct DomainCells {
     pub bits_left: Cell,
     /// The same in copies of control frames.
     pub control_left: Cell,
-    /// Frames of the domain that wait in the worker's queue; see [`crate::jobs`].
-    pub waiting: Cell,
+    /// Frames of the domain that wait in the worker's lines: those of data in the low half, of control in the high one.
+    waiting: Cell,
+}
+
+impl DomainCells {
+    const fn shift(class: Class) -> u32 {
+        match class {
+            Class::Data => 0,
+            Class::Control => 32,
+        }
+    }
+
+    /// Jobs of the domain that wait; see [`crate::jobs`].
+    #[inline(always)]
+    pub fn waiting(&self, class: Class) -> u64 {
+        self.waiting.get() >> Self::shift(class) & u64::from(u32::MAX)
+    }
+
+    /// One more job waits, or one less.
+    pub fn wait(&self, class: Class, more: bool) {
+        let one = 1 << Self::shift(class);
+        if more { self.waiting.add(one) } else { self.waiting.spend(one) }
+    }
+}
+
+/// Bounds of [`Residence::time`]'s buckets, nanoseconds; the last bucket has none.
+pub const RESIDENCE_NS: [u64; 16] = [
+    500,
+    1_000,
+    2_000,
+    5_000,
+    10_000,
+    20_000,
+    50_000,
+    100_000,
+    150_000,
+    200_000,
+    500_000,
+    1_000_000,
+    2_000_000,
+    5_000_000,
+    20_000_000,
+    100_000_000,
+];
+/// Bounds of [`Residence::quanta`]'s buckets; the last bucket has none.
+pub const RESIDENCE_QUANTA: [u64; 8] = [0, 1, 2, 4, 8, 16, 64, 256];
+
+/// How long frames stayed with a worker: from the return of the receive call until their last copy was handed to the port.
+#[derive(Default)]
+pub struct Residence {
+    /// Frames by time, see [`RESIDENCE_NS`].
+    pub time: [Cell; RESIDENCE_NS.len() + 1],
+    /// The sum of their times, nanoseconds.
+    pub time_ns: Cell,
+    /// Frames by the quanta of others' large fan-outs that they waited for, see [`RESIDENCE_QUANTA`].
+    pub quanta: [Cell; RESIDENCE_QUANTA.len() + 1],
+    /// The sum of those.
+    pub quanta_sum: Cell,
+}
+
+impl Residence {
+    /// Counts so many frames that stayed so long.
+    pub fn add(&self, frames: u64, ns: u64, quanta: u64) {
+        self.time[RESIDENCE_NS.partition_point(|&bound| bound < ns)].add(frames);
+        self.time_ns.add(frames * ns);
+        self.quanta[RESIDENCE_QUANTA.partition_point(|&bound| bound < quanta)].add(frames);
+        self.quanta_sum.add(frames * quanta);
+    }
 }
 
 /// One worker's counters.
@@ -83,6 +151,8 @@ pub struct WorkerCounters {
     pub tx_copies: Cell,
     /// Copies dropped, by [`CopyDropReason::index`].
     pub copy_drops: [Cell; CopyDropReason::ALL.len()],
+    /// How long frames stayed, by [`Class`].
+    pub residence: [Residence; Class::ALL.len()],
     /// Frames of the kernel's that the port has taken.
     pub tx_kernel: Cell,
     /// Frames of the kernel's that the port has refused.

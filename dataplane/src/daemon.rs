@@ -20,15 +20,18 @@ use wire::{IP_OVERHEAD, MacAddr};
 use crate::config::{Config, LiveConfig};
 use crate::counters::Counters;
 use crate::error::StartError;
+use crate::jobs::Jobs;
 use crate::limits::Lots;
+use crate::live::Live;
 use crate::metrics;
 use crate::netlink::{Events, HostUse, Netlink};
 use crate::nexthops::{Fatal, NextHops, Setup};
 use crate::node::{ControlledNode, NodeView};
+use crate::outbox::{Outbox, PortLimits};
 use crate::punt::{self, PuntPort, PuntQueues};
 use crate::shield::Shield;
 use crate::teps::TepArray;
-use crate::worker::{Live, Outbox, PortLimits, Worker};
+use crate::worker::Worker;
 
 /// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
 const POOL_SIZES: [u32; 3] = [8191, 8191, 4095];
@@ -231,6 +234,7 @@ impl Daemon {
                     self.view.counters.clone(),
                     number,
                 ),
+                jobs: Jobs::new(),
                 reader: readers.reader(),
                 punt: PuntPort::new(punt.cloned(), number, workers),
                 node: config.underlay.node,

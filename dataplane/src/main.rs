@@ -12,13 +12,17 @@ mod config;
 mod counters;
 mod daemon;
 mod error;
+mod jobs;
 mod limits;
+mod live;
 mod metrics;
 mod netlink;
 mod nexthops;
 mod node;
+mod outbox;
 mod punt;
 mod shield;
+mod targets;
 mod teps;
 mod worker;
 

@@ -8,13 +8,15 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use tokio::net::TcpListener;
 use wire::{CopyDropReason, DropReason};
 
-use crate::counters::{Cell, WorkerCounters};
+use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
+use crate::jobs::Class;
 use crate::node::NodeView;
 
 /// Seconds that a change may take to reach every worker, as the histogram's buckets.
@@ -40,6 +42,80 @@ pub enum MetricsError {
 pub fn change_histogram() -> Result<Histogram, prometheus::Error> {
     let help = "Seconds from a change's publication until every worker has seen it.";
     Histogram::with_opts(HistogramOpts::new("bcast_change_seconds", help).buckets(CHANGE_BUCKETS.into()))
+}
+
+/// A histogram by class that the workers have counted already: bounds, and the counts of its buckets, the last without bound.
+struct Counted {
+    name: &'static str,
+    help: &'static str,
+    bounds: Vec<f64>,
+    classes: Vec<(Class, Vec<u64>, f64)>,
+}
+
+impl Counted {
+    /// As the client library has no histograms of known counts, in its data model.
+    fn family(&self) -> MetricFamily {
+        let metrics = self.classes.iter().map(|(class, counts, sum)| {
+            let mut total = 0;
+            let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
+            let buckets = bounds.zip(counts).map(|(bound, count)| {
+                total += count;
+                let mut bucket = Bucket::default();
+                bucket.set_upper_bound(bound);
+                bucket.set_cumulative_count(total);
+                bucket
+            });
+            let mut histogram = proto::Histogram::default();
+            histogram.set_bucket(buckets.collect());
+            histogram.set_sample_count(counts.iter().sum());
+            histogram.set_sample_sum(*sum);
+            let mut label = LabelPair::default();
+            label.set_name("class".into());
+            label.set_value(class.as_str().into());
+            let mut metric = proto::Metric::from_label(vec![label]);
+            metric.set_histogram(histogram);
+            metric
+        });
+        let mut family = MetricFamily::default();
+        family.set_name(self.name.into());
+        family.set_help(self.help.into());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(metrics.collect());
+        family
+    }
+}
+
+/// How long frames stayed with their workers, and for how many quanta of others they waited.
+fn residence(counters: &Counters) -> [Counted; 2] {
+    let sum = |class: Class, cell: &dyn Fn(&Residence) -> &Cell| {
+        counters
+            .workers
+            .iter()
+            .map(|worker| cell(&worker.totals.residence[class as usize]).get())
+            .sum::<u64>()
+    };
+    let times = |class| {
+        let counts = (0..=RESIDENCE_NS.len()).map(|bucket| sum(class, &|r| &r.time[bucket])).collect();
+        (class, counts, sum(class, &|r| &r.time_ns) as f64 / 1e9)
+    };
+    let quanta = |class| {
+        let counts = (0..=RESIDENCE_QUANTA.len()).map(|bucket| sum(class, &|r| &r.quanta[bucket])).collect();
+        (class, counts, sum(class, &|r| &r.quanta_sum) as f64)
+    };
+    [
+        Counted {
+            name: "bcast_residence_seconds",
+            help: "Seconds from the return of the receive call until a frame's last copy was handed to the port.",
+            bounds: RESIDENCE_NS.map(|ns| ns as f64 / 1e9).to_vec(),
+            classes: Class::ALL.map(times).to_vec(),
+        },
+        Counted {
+            name: "bcast_residence_quanta",
+            help: "Quanta of other frames' large fan-outs that a frame waited for.",
+            bounds: RESIDENCE_QUANTA.map(|quanta| quanta as f64).to_vec(),
+            classes: Class::ALL.map(quanta).to_vec(),
+        },
+    ]
 }
 
 /// One scrape: its metrics are made anew from what the workers count.
@@ -121,7 +197,9 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
-    TextEncoder::new().encode_to_string(&page.0.gather())
+    let mut families = page.0.gather();
+    families.extend(residence(&node.counters).iter().map(Counted::family));
+    TextEncoder::new().encode_to_string(&families)
 }
 
 async fn metrics(State(node): State<Arc<NodeView>>) -> Response {

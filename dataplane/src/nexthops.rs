@@ -21,9 +21,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use wire::MacAddr;
 
+use crate::live::Live;
 use crate::netlink::{Events, Netlink, is_static, link_is_up, usable_mac};
 use crate::teps::TepArray;
-use crate::worker::Live;
 
 /// The TEP array is republished no more often than this.
 const PUBLISH_EVERY: Duration = Duration::from_millis(10);

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tun_rs::SyncDevice;
 use wire::DropReason;
 
-use crate::worker::Outbox;
+use crate::outbox::Outbox;
 
 /// Frames that wait on their way to the kernel, and on their way from it, at most.
 const QUEUE: usize = 1024;

@@ -11,6 +11,8 @@ pub struct TepArray {
     templates: Box<[Template]>,
     /// Open-addressed, at most half full, by source address; index `EMPTY`: nobody.
     by_address: Box<[(u32, u32)]>,
+    /// Every index has a TEP, and every TEP a next hop.
+    all_resolved: bool,
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -25,7 +27,7 @@ fn bucket(address: u32, mask: usize) -> usize {
 impl TepArray {
     /// No TEP at all.
     pub fn empty() -> Self {
-        Self { templates: Box::default(), by_address: Box::from([(0, EMPTY); 1]) }
+        Self { templates: Box::default(), by_address: Box::from([(0, EMPTY); 1]), all_resolved: true }
     }
 
     /// From each index's TEP and next hop; `teps[i]` is index `i`.
@@ -46,13 +48,20 @@ impl TepArray {
             }
             by_address[at] = (address, index);
         }
-        Self { templates, by_address }
+        let all_resolved = templates.iter().all(Template::is_resolved);
+        Self { templates, by_address, all_resolved }
     }
 
     /// The header template of each TEP, by index.
     #[inline(always)]
     pub fn templates(&self) -> &[Template] {
         &self.templates
+    }
+
+    /// Whether copies can be sent to every index that there is: then none needs to be asked.
+    #[inline(always)]
+    pub fn all_resolved(&self) -> bool {
+        self.all_resolved
     }
 
     /// Whether the TEP's next hop is known.

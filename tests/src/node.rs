@@ -327,7 +327,15 @@ impl Metrics {
     /// # Panics
     /// If the daemon does not have it: counters are there from the start, at 0.
     pub fn reason(&self, name: &str, reason: &str) -> u64 {
-        let key = format!("{name}{{reason=\"{reason}\"}}");
+        self.labelled(name, "reason", reason)
+    }
+
+    /// The counter `name{label="<value>"}`.
+    ///
+    /// # Panics
+    /// If the daemon does not have it.
+    pub fn labelled(&self, name: &str, label: &str, value: &str) -> u64 {
+        let key = format!("{name}{{{label}=\"{value}\"}}");
         count(*self.samples.get(&key).unwrap_or_else(|| panic!("there is no {key} in {:#?}", self.samples)))
     }
 

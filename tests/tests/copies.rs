@@ -67,7 +67,12 @@ fn every_other_member_gets_one_copy(outer_source: &str) {
         if outer_source == "origin" {
             expected.iter_mut().for_each(|copy| copy.source = hosts[0].address);
         }
-        assert_eq!(received[member], expected);
+        // ARP may overtake the others; among themselves all frames stay in order.
+        let arp = |copy: &Copy| wire::is_control(&copy.inner);
+        expected.sort_by_key(|copy| !arp(copy));
+        let mut copies = received[member].clone();
+        copies.sort_by_key(|copy| !arp(copy));
+        assert_eq!(copies, expected);
     }
     assert_eq!(received[0], [], "none goes back to the source");
     assert_eq!(received[3], [], "none goes to a TEP that is no member");

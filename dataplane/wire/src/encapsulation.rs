@@ -39,14 +39,24 @@ struct Line {
 /// [`Line`] as the words it is worked on in; the bytes are the same.
 type Words = [u64; 6];
 
+/// The word that holds TOS and total length, in its last three bytes.
+const LENGTH_WORD: usize = 2;
 /// The word that holds the IPv4 checksum, in its last two bytes.
 const CHECKSUM_WORD: usize = 3;
+/// The word that holds the source address, in its first four bytes.
+const SOURCE_WORD: usize = 4;
+/// The word that holds the key, in its last four bytes.
+const KEY_WORD: usize = 5;
 
 const _: () = {
     assert!(size_of::<Template>() == 64 && size_of::<Line>() == 48);
     assert!(core::mem::offset_of!(Template, words) == 16);
-    let checksum = 6 + Ethernet::LEN + core::mem::offset_of!(Ipv4, checksum);
-    assert!(checksum == 8 * CHECKSUM_WORD + 6);
+    let ipv4 = 6 + Ethernet::LEN;
+    assert!(ipv4 + core::mem::offset_of!(Ipv4, tos) == 8 * LENGTH_WORD + 5);
+    assert!(ipv4 + core::mem::offset_of!(Ipv4, total_length) == 8 * LENGTH_WORD + 6);
+    assert!(ipv4 + core::mem::offset_of!(Ipv4, checksum) == 8 * CHECKSUM_WORD + 6);
+    assert!(ipv4 + core::mem::offset_of!(Ipv4, source) == 8 * SOURCE_WORD);
+    assert!(6 + core::mem::offset_of!(Tunnel, key) == 8 * KEY_WORD + 4);
     assert!(MAX_INNER_LEN as usize == u16::MAX as usize - IP_OVERHEAD);
 };
 
@@ -119,11 +129,16 @@ impl fmt::Debug for Template {
     }
 }
 
-/// All of the outer header that depends only on the received frame.
+/// All of the outer header that depends only on the received frame. Only three words of a header do, and the checksum: they
+/// stay in registers from copy to copy.
 #[derive(Clone, Copy)]
-#[repr(C, align(16))]
 pub struct FrameHeader {
-    words: Words,
+    /// TOS and total length, word [`LENGTH_WORD`].
+    length: u64,
+    /// The outer source address, word [`SOURCE_WORD`].
+    source: u64,
+    /// The key, word [`KEY_WORD`].
+    key: u64,
     /// Folded sum of this frame's IPv4 words, in wire order.
     sum: u16,
 }
@@ -135,13 +150,17 @@ impl FrameHeader {
     /// `inner_len` the bytes of the inner frame, at most [`MAX_INNER_LEN`], which every
     /// [`Outer::inner_len`](crate::Outer::inner_len) keeps; the total length of a longer one saturates.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn new(source: Ipv4Addr, tos: u8, key: u32, inner_len: u16) -> Self {
-        let total_length = U16::new(inner_len.saturating_add(u16::MAX - MAX_INNER_LEN));
-        let ipv4 = Ipv4 { tos, total_length, source: source.octets(), ..Ipv4::new_zeroed() };
-        let sum = checksum::sum(ipv4.as_bytes());
-        let tunnel = Tunnel { ipv4, key: U32::new(key), ..Tunnel::new_zeroed() };
-        Self { words: words(tunnel), sum }
+        let [high, low] = inner_len.saturating_add(u16::MAX - MAX_INNER_LEN).to_be_bytes();
+        let ([a, b, c, d], [e, f, g, h]) = (source.octets(), key.to_be_bytes());
+        let words = [[0, tos], [high, low], [a, b], [c, d]].map(u16::from_ne_bytes);
+        Self {
+            length: u64::from_ne_bytes([0, 0, 0, 0, 0, tos, high, low]),
+            source: u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]),
+            key: u64::from_ne_bytes([0, 0, 0, 0, e, f, g, h]),
+            sum: words.into_iter().fold(0, checksum::add),
+        }
     }
 
     /// The outer header of this frame's copy to `template`'s TEP.
@@ -150,10 +169,10 @@ impl FrameHeader {
     pub fn head(&self, template: &Template) -> Head {
         let [a, b] = (!checksum::add(self.sum, template.sum)).to_ne_bytes();
         let mut words = template.words;
-        for (word, own) in words.iter_mut().zip(self.words) {
-            *word |= own;
-        }
+        words[LENGTH_WORD] |= self.length;
         words[CHECKSUM_WORD] |= u64::from_ne_bytes([0, 0, 0, 0, 0, 0, a, b]);
+        words[SOURCE_WORD] |= self.source;
+        words[KEY_WORD] |= self.key;
         Head(words)
     }
 }

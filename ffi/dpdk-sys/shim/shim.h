@@ -43,6 +43,8 @@ enum shim_layout {
 /* RTE_BIT64 macros, which bindgen cannot evaluate. */
 static const uint64_t SHIM_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 static const uint64_t SHIM_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
+/* ol_flags of an mbuf whose bytes are elsewhere than in its own buffer. */
+static const uint64_t SHIM_MBUF_BYTES_ELSEWHERE = RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
 
 /* The part of rte_eth_dev_info that is used. */
 struct shim_port_info {

@@ -2,7 +2,7 @@
 
 use crate::Mempool;
 use dpdk_sys::rte_mbuf;
-use std::{mem, ptr::NonNull, slice};
+use std::{mem, ops::Range, ptr::NonNull, slice};
 
 /// A packet, with one owner: not `Clone`, given back to its pool when dropped.
 ///
@@ -148,6 +148,22 @@ impl Mbuf {
         mbuf.data_len += count;
         mbuf.pkt_len += u32::from(count);
         self.data_mut().get_mut(old..)
+    }
+
+    /// Whether it is one segment, whose bytes are in its own buffer and nobody else's: what [`crate::TxBatch::in_place`] takes.
+    #[inline]
+    pub fn is_plain(&self) -> bool {
+        let mbuf = self.fields();
+        mbuf.nb_segs == 1 && mbuf.refcnt == 1 && mbuf.ol_flags & dpdk_sys::SHIM_MBUF_BYTES_ELSEWHERE == 0
+    }
+
+    /// Where a range of the data is in the buffer, and how long it is; `None` if it is not within the data.
+    #[inline]
+    pub(crate) fn place(&self, range: Range<usize>) -> Option<(u16, u16)> {
+        let mbuf = self.fields();
+        let inside = range.start <= range.end && range.end <= usize::from(mbuf.data_len);
+        let start = u16::try_from(range.start).ok()?.checked_add(mbuf.data_off)?;
+        inside.then_some((start, u16::try_from(range.end - range.start).ok()?))
     }
 
     /// Asks for the first bytes to be brought near.

@@ -3,7 +3,7 @@
 
 use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
 use dpdk_sys::rte_mbuf;
-use std::{array, ffi::c_uint, mem, ptr};
+use std::{array, ffi::c_uint, mem, ops::Range, ptr};
 
 /// Most mbufs in a batch.
 pub const BATCH: usize = 64;
@@ -297,6 +297,38 @@ impl TxBatch {
         made
     }
 
+    /// Adds a received mbuf itself, its payload left where it is (`payload` is its place in the data) behind a new outer header,
+    /// as in [`TxBatch::copies`]. What is before and behind goes. False, and the mbuf freed, if it is not
+    /// [plain](Mbuf::is_plain), the payload is not within the data, or there is no room: in the batch, or for 48 bytes before the
+    /// payload.
+    #[inline(always)]
+    pub fn in_place(&mut self, mbuf: Mbuf, payload: Range<usize>, head: [u64; 6]) -> bool {
+        let Some(slot) = self.mbufs.get_mut(usize::from(self.len)) else { return false };
+        let Some((start, length)) = mbuf.place(payload).filter(|_| mbuf.is_plain()) else { return false };
+        let (Some(place), Some(length)) = (start.checked_sub(HEADER_LEN), length.checked_add(HEADER_LEN))
+        else {
+            return false;
+        };
+        if usize::from(start) < size_of_val(&head) {
+            return false;
+        }
+        let raw = mbuf.into_raw().as_ptr();
+        let mut fields = Fields::new(1, u32::from(length), length);
+        fields.rearm = Fields::rearm(1, place);
+        // SAFETY: the mbuf is ours alone and of one segment, so both vectors may be written (see `write_header`; `next` is null).
+        // The head's 48 bytes end where the payload starts, which is that far inside the buffer.
+        unsafe {
+            let mbuf = raw.cast::<u8>();
+            mbuf.add(REARM_AT).cast::<Vector>().write(fields.rearm);
+            mbuf.add(LENGTHS_AT).cast::<Vector>().write(fields.lengths);
+            let payload = (*raw).buf_addr.cast::<u8>().add(usize::from(start));
+            payload.sub(size_of_val(&head)).cast::<[u64; 6]>().write_unaligned(head);
+        }
+        *slot = raw;
+        self.len += 1;
+        true
+    }
+
     /// Takes `count` mbufs from the pool, all or none, has `write` complete each, and owns them from then on.
     #[inline(always)]
     fn fill(&mut self, pool: &Mempool, count: usize, mut write: impl FnMut(usize, *mut rte_mbuf)) -> bool {
@@ -333,15 +365,17 @@ impl Drop for TxBatch {
 impl Fields {
     #[inline(always)]
     fn new(nb_segs: u16, pkt_len: u32, data_len: u16) -> Self {
-        let rearm = Rearm { data_off: DATA_OFFSET, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 };
         let lengths = Lengths { packet_type: 0, pkt_len, data_len, vlan_tci: 0, hash_low: 0 };
-        // SAFETY: a vector is its bytes; both structs are as long and have no padding.
-        unsafe {
-            Fields {
-                rearm: mem::transmute::<Rearm, Vector>(rearm),
-                lengths: mem::transmute::<Lengths, Vector>(lengths),
-            }
-        }
+        // SAFETY: a vector is its bytes; the struct is as long and has no padding.
+        let lengths = unsafe { mem::transmute::<Lengths, Vector>(lengths) };
+        Fields { rearm: Self::rearm(nb_segs, DATA_OFFSET), lengths }
+    }
+
+    #[inline(always)]
+    fn rearm(nb_segs: u16, data_off: u16) -> Vector {
+        let rearm = Rearm { data_off, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 };
+        // SAFETY: a vector is its bytes; the struct is as long and has no padding.
+        unsafe { mem::transmute::<Rearm, Vector>(rearm) }
     }
 }
 

@@ -22,6 +22,13 @@ impl Tsc {
         unsafe { dpdk_sys::shim_cycles() }
     }
 
+    /// So many ticks in nanoseconds.
+    #[inline]
+    pub fn nanoseconds(self, ticks: u64) -> u64 {
+        u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(self.per_second.max(1)))
+            .unwrap_or(u64::MAX)
+    }
+
     /// Ticks in a second.
     pub fn per_second(self) -> u64 {
         self.per_second

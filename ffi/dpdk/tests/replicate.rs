@@ -84,3 +84,39 @@ fn what_follows_a_short_copy_is_zeros_and_not_an_earlier_frame() {
     }
     is_whole(&pool);
 }
+
+#[test]
+fn a_received_frame_is_sent_again_with_another_header_and_its_payload_untouched() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.pcap");
+    let (port, mut queues) = start(&eal, &pool, &format!("pcap:,{}", file.display()), &PortConfig::default());
+    let at_rest = pool.in_use();
+    let mut batch = TxBatch::new();
+    let mut expected = Vec::new();
+    // What is before the payload, how long that is, and what is behind it.
+    for (before, len, behind) in
+        [(42, 60, 0), (42, 0, 0), (42, 1400, 6), (50, 300, 18), (0, 60, 0), (7, 1, 1)]
+    {
+        let bytes = [&vec![0xaa; before][..], &payload(len), &vec![0xbb; behind]].concat();
+        let received = Mbuf::from_bytes(&pool, &bytes).unwrap();
+        assert!(batch.in_place(received, before..before + len, head(len)), "{before} {len} {behind}");
+        assert_eq!(queues.tx[0].transmit(&mut batch), 1);
+        expected.push([&header(len)[..], &payload(len)].concat());
+    }
+    let bytes = || Mbuf::from_bytes(&pool, &[0xaa; 100]).unwrap();
+    #[allow(clippy::reversed_empty_ranges, reason = "it is refused")]
+    for wrong in [42..101, 101..101, 50..42, 0..usize::MAX] {
+        assert!(!batch.in_place(bytes(), wrong.clone(), head(0)), "{wrong:?}");
+    }
+    for _ in 0..BATCH {
+        assert!(batch.in_place(bytes(), 42..100, head(0)));
+    }
+    assert!(!batch.in_place(bytes(), 42..80, head(0)), "the batch is full");
+    assert_eq!(batch.discard_all(), BATCH);
+    assert_eq!(pool.in_use(), at_rest, "what is refused is freed");
+    drop((queues, port));
+    is_whole(&pool);
+    assert!(read_pcap(&file) == expected);
+}

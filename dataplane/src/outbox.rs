@@ -1,0 +1,351 @@
+//! From a frame and its targets to packets in the transmit queue; and what becomes of each is counted.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use bcast_domain::{DomainId, TepIndex};
+use dpdk::{BATCH, BURST, Body, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
+use wire::header::Tunnel;
+use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer};
+use zerocopy::FromBytes;
+
+use crate::counters::{Counters, WorkerCells, WorkerCounters};
+use crate::live::{Live, Settings};
+use crate::targets::Targets;
+use crate::teps::TepArray;
+
+/// How often a full transmit ring is tried again before the rest of a batch is counted and freed.
+const TX_ATTEMPTS: usize = 64;
+
+/// What a port can carry, as workers need to know it.
+#[derive(Clone, Copy, Debug)]
+pub struct PortLimits {
+    /// Bytes of the longest inner frame whose copy fits.
+    pub max_inner: usize,
+    /// Whether one payload may be shared by many copies (chained buffers).
+    pub can_share: bool,
+}
+
+/// A frame on its way to its targets.
+pub struct Fanout {
+    domain: DomainId,
+    header: FrameHeader,
+    inner_len: usize,
+    payload: Payload,
+}
+
+/// How the inner frame gets into the copies.
+enum Payload {
+    /// Byte for byte, from where it is in the received frame.
+    Copied(Mbuf, Range<usize>),
+    /// By reference, behind a header buffer each.
+    Shared(SharedPayload),
+}
+
+impl Fanout {
+    /// Bytes of packet buffer that it holds.
+    pub fn bytes(&self) -> usize {
+        self.inner_len + OVERHEAD
+    }
+}
+
+/// Copies of one frame that stand in the batch one after another.
+struct Run {
+    domain: DomainId,
+    copies: usize,
+    inner_len: usize,
+}
+
+/// A transmit queue with the batch that fills up for it.
+pub struct Outbox {
+    tx: TxQueue,
+    batch: TxBatch,
+    /// Whose the copies in the batch are, in order.
+    runs: ArrayVec<Run, BATCH>,
+    /// Fresh buffers for headers and for short copies.
+    small: Mempool,
+    /// Fresh buffers for copies of any length, where the payload cannot be shared.
+    large: Mempool,
+    /// The short inner frame at hand, aligned for copying.
+    body: Body,
+    limits: PortLimits,
+    live: Arc<Live>,
+    counters: Arc<Counters>,
+    worker: usize,
+}
+
+impl Outbox {
+    /// For worker number `worker`, with an empty batch.
+    pub fn new(
+        tx: TxQueue,
+        small: Mempool,
+        large: Mempool,
+        limits: PortLimits,
+        live: Arc<Live>,
+        counters: Arc<Counters>,
+        worker: usize,
+    ) -> Self {
+        let (batch, body) = (TxBatch::new(), Body::new());
+        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, live, counters, worker }
+    }
+
+    /// All that this worker counts.
+    #[inline(always)]
+    pub fn cells(&self) -> &WorkerCells {
+        &self.counters.workers[self.worker]
+    }
+
+    /// This worker's totals.
+    #[inline(always)]
+    pub fn counters(&self) -> &WorkerCounters {
+        &self.cells().totals
+    }
+
+    /// Counts a received frame that goes no further.
+    #[inline]
+    pub fn drop_frame(&self, reason: DropReason) {
+        self.counters().drops[reason.index()].add(1);
+    }
+
+    /// Counts a frame that is accepted, and the copies that it asks for.
+    #[inline(always)]
+    pub fn accept(&self, domain: DomainId, copies: usize) {
+        self.counters().rx_accepted.add(1);
+        self.counters().copies_wanted.add(copies as u64);
+        self.cells().domain(domain).frames.add(1);
+    }
+
+    /// Whether a copy of so many bytes of inner frame fits the port.
+    #[inline(always)]
+    pub fn carries(&self, inner_len: u16) -> bool {
+        usize::from(inner_len) <= self.limits.max_inner
+    }
+
+    /// Makes a frame ready to be copied so often.
+    #[inline(always)]
+    pub fn fanout(
+        &self,
+        mbuf: Mbuf,
+        outer: &Outer,
+        domain: DomainId,
+        copies: usize,
+        settings: Settings,
+    ) -> Fanout {
+        let source = if settings.origin { outer.source } else { outer.destination };
+        let header = FrameHeader::new(source, outer.tos, outer.key, outer.inner_len());
+        let (range, inner_len) = (outer.inner_range(), usize::from(outer.inner_len()));
+        let share = self.limits.can_share && inner_len >= settings.share_payload_from;
+        let payload = match u16::try_from(copies) {
+            Ok(copies) if share => match mbuf.share(range.clone(), copies) {
+                Ok(shared) => Payload::Shared(shared),
+                Err(mbuf) => Payload::Copied(mbuf, range),
+            },
+            _ => Payload::Copied(mbuf, range),
+        };
+        Fanout { domain, header, inner_len, payload }
+    }
+
+    /// Copies a frame to all its targets, and no further: the last copy is made of the received buffer itself.
+    #[inline(always)]
+    pub fn finish(&mut self, mut fanout: Fanout, targets: Targets, teps: &TepArray) {
+        match (&fanout.payload, targets.last()) {
+            (Payload::Copied(mbuf, _), Some(last)) if mbuf.is_plain() => {
+                let (others, _) = targets.split_at(targets.len() - 1);
+                if !others.is_empty() {
+                    self.copy(&mut fanout, others, teps);
+                }
+                self.copy_in_place(fanout, last, teps);
+            }
+            _ => self.copy(&mut fanout, targets, teps),
+        }
+    }
+
+    /// Copies a frame to some of its targets.
+    #[inline(always)]
+    pub fn copy(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
+        // The last target has the largest index.
+        let known = targets.last().is_none_or(|last| last.index() < teps.templates().len());
+        if teps.all_resolved() && known {
+            self.copy_resolved(fanout, targets, teps);
+        } else {
+            self.copy_some(fanout, targets, teps);
+        }
+    }
+
+    /// Copies a frame to those of its targets that can be reached now; the others are counted.
+    #[cold]
+    fn copy_some(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
+        let mut rest = targets;
+        while !rest.is_empty() {
+            let (targets, after) = rest.split_at(BATCH);
+            rest = after;
+            let mut resolved = ArrayVec::<TepIndex, BATCH>::new();
+            for tep in targets.iter() {
+                if teps.is_resolved(tep) {
+                    resolved.push(tep);
+                } else {
+                    self.cells().drop_copy(Some(tep), fanout.domain, CopyDropReason::TepUnresolved);
+                }
+            }
+            self.copy_resolved(fanout, Targets::all(&resolved, usize::MAX), teps);
+        }
+    }
+
+    #[inline(always)]
+    fn copy_resolved(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
+        let (templates, header) = (teps.templates(), fanout.header);
+        if let Payload::Copied(mbuf, range) = &fanout.payload
+            && !mbuf.data().get(range.clone()).is_some_and(|inner| self.body.load(inner))
+        {
+            return self.copy_long(fanout, targets, teps);
+        }
+        let mut rest = targets;
+        while !rest.is_empty() {
+            let (targets, after) = rest.split_at(BATCH);
+            rest = after;
+            if self.batch.room() < targets.len() {
+                self.flush(teps);
+            }
+            let head = |copy: usize| header.head(&templates[targets.get(copy).index()]).0;
+            let made = match &mut fanout.payload {
+                Payload::Copied(..) => self.batch.copies(&self.small, targets.len(), &self.body, head),
+                Payload::Shared(shared) => self.batch.chains(&self.small, targets.len(), shared, head),
+            };
+            self.account(fanout.domain, fanout.inner_len, targets, made);
+        }
+    }
+
+    /// Copies of a frame that is too long for `body`, on a port that cannot share it.
+    #[cold]
+    fn copy_long(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
+        let mut rest = targets;
+        while !rest.is_empty() {
+            let (targets, after) = rest.split_at(BURST);
+            rest = after;
+            if self.batch.room() < targets.len() {
+                self.flush(teps);
+            }
+            let Payload::Copied(mbuf, range) = &fanout.payload else { return };
+            let inner = mbuf.data().get(range.clone()).unwrap_or_default();
+            let head = |tep: TepIndex| fanout.header.head(&teps.templates()[tep.index()]).to_bytes();
+            let made = long_copies(&mut self.batch, &self.large, targets.iter().map(head), inner);
+            self.account(fanout.domain, fanout.inner_len, targets, made);
+        }
+    }
+
+    /// Makes the last copy of the received buffer: the outer header is overwritten, the inner frame stays where it is.
+    #[inline(always)]
+    fn copy_in_place(&mut self, fanout: Fanout, target: TepIndex, teps: &TepArray) {
+        let Fanout { domain, header, inner_len, payload } = fanout;
+        let Payload::Copied(mbuf, range) = payload else { return };
+        let template = match teps.templates().get(target.index()) {
+            Some(template) if template.is_resolved() => template,
+            _ => return self.cells().drop_copy(Some(target), domain, CopyDropReason::TepUnresolved),
+        };
+        if self.batch.room() == 0 {
+            self.flush(teps);
+        }
+        let made = self.batch.in_place(mbuf, range, header.head(template).0);
+        self.account(domain, inner_len, Targets::all(&[target], usize::MAX), made);
+    }
+
+    /// Counts copies that were put into the batch, as sent until the port refuses them; or for which there was no buffer.
+    #[inline(always)]
+    fn account(&mut self, domain: DomainId, inner_len: usize, targets: Targets, made: bool) {
+        if made {
+            let copies = targets.len();
+            let cells = self.cells().domain(domain);
+            cells.copies.add(copies as u64);
+            cells.bytes.add((copies * inner_len) as u64);
+            self.runs.push(Run { domain, copies, inner_len });
+        } else {
+            self.drop_copies(targets, domain, CopyDropReason::NoMbuf);
+        }
+    }
+
+    /// Counts copies that are not made.
+    #[cold]
+    pub fn drop_copies(&self, targets: Targets, domain: DomainId, reason: CopyDropReason) {
+        for tep in targets.iter() {
+            self.cells().drop_copy(Some(tep), domain, reason);
+        }
+    }
+
+    /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed.
+    #[inline(always)]
+    pub fn flush(&mut self, teps: &TepArray) {
+        let mut sent = 0;
+        let attempts = if self.live.link_up() { TX_ATTEMPTS } else { 0 };
+        for _ in 0..attempts {
+            sent += self.tx.transmit(&mut self.batch);
+            if self.batch.is_empty() {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.counters().tx_copies.add(sent as u64);
+        if !self.batch.is_empty() {
+            self.drop_refused(sent, teps);
+        }
+        self.runs.clear();
+    }
+
+    /// Counts and frees what the port did not take: all of the batch's runs beyond the first `sent` copies.
+    #[cold]
+    fn drop_refused(&mut self, mut sent: usize, teps: &TepArray) {
+        let mut refused = self.batch.frames();
+        for run in &self.runs {
+            let skipped = run.copies.min(sent);
+            sent -= skipped;
+            let dropped = run.copies - skipped;
+            let cells = self.cells().domain(run.domain);
+            cells.copies.spend(dropped as u64);
+            cells.bytes.spend((dropped * run.inner_len) as u64);
+            for copy in refused.by_ref().take(dropped) {
+                let header = Tunnel::ref_from_prefix(copy).ok();
+                let tep = header.and_then(|(header, _)| teps.find(header.ipv4.destination()));
+                self.cells().drop_copy(tep, run.domain, CopyDropReason::TxFull);
+            }
+        }
+        drop(refused);
+        self.batch.discard_all();
+    }
+
+    /// Sends the kernel's own frames, which belong to no domain. What the port refuses is counted and freed.
+    pub fn send_plain(&mut self, frames: impl Iterator<Item = Mbuf>) -> usize {
+        let mut count = 0;
+        for mbuf in frames.take(BURST) {
+            if self.batch.push(mbuf).is_err() {
+                break;
+            }
+            count += 1;
+        }
+        if count > 0 {
+            let sent = if self.live.link_up() { self.tx.transmit(&mut self.batch) } else { 0 };
+            self.counters().tx_kernel.add(sent as u64);
+            let refused = self.batch.discard_all();
+            self.counters().tx_kernel_drops.add(refused as u64);
+        }
+        count
+    }
+}
+
+/// Long copies, all or none.
+fn long_copies(
+    batch: &mut TxBatch,
+    pool: &Mempool,
+    headers: impl Iterator<Item = [u8; OVERHEAD]>,
+    inner: &[u8],
+) -> bool {
+    let mut copies = ArrayVec::<Mbuf, BURST>::new();
+    for header in headers {
+        let Some(mut copy) = Mbuf::alloc(pool) else { return false };
+        let Some(frame) = copy.append(OVERHEAD + inner.len()) else { return false };
+        let (head, body) = frame.split_at_mut(OVERHEAD);
+        head.copy_from_slice(&header);
+        body.copy_from_slice(inner);
+        copies.push(copy);
+    }
+    copies.into_iter().all(|copy| batch.push(copy).is_ok())
+}
