@@ -162,8 +162,11 @@ impl Mbuf {
     pub(crate) fn place(&self, range: Range<usize>) -> Option<(u16, u16)> {
         let mbuf = self.fields();
         let inside = range.start <= range.end && range.end <= usize::from(mbuf.data_len);
+        if !inside {
+            return None;
+        }
         let start = u16::try_from(range.start).ok()?.checked_add(mbuf.data_off)?;
-        inside.then_some((start, u16::try_from(range.end - range.start).ok()?))
+        Some((start, u16::try_from(range.end - range.start).ok()?))
     }
 
     /// Asks for the first bytes to be brought near.
