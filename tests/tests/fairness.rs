@@ -1,0 +1,190 @@
+//! Large fan-outs: whole and in order, cut where they must be, and in nobody's way.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    net::Ipv4Addr,
+    thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use e2e::{
+    frame::{Copy, broadcast, ethernet, overlay, tag_and_number},
+    lab::{Host, Lab, mac_text},
+    node::{Config, Metrics, Node},
+    sender::Sender,
+    sniffer::Sniffer,
+};
+
+const LARGE: u32 = 5001;
+const SMALL: u32 = 5002;
+const DROPS: &str = "bcast_drops_total";
+const COPY_DROPS: &str = "bcast_copy_drops_total";
+
+/// So many addresses of TEPs that are all behind one host.
+fn behind(count: u16) -> Vec<Ipv4Addr> {
+    (1..=count)
+        .map(|number| Ipv4Addr::from([198, 18, 100 + number.to_be_bytes()[0], number.to_be_bytes()[1]]))
+        .collect()
+}
+
+/// A node without limits that sends all copies to one host, and that host.
+fn node(lab: &Lab) -> (Node<'_>, Host) {
+    let host = lab.host();
+    let config = Config::new(lab.folder())
+        .set("underlay.tap", "")
+        .set("underlay.gateway_mac", mac_text(host.mac))
+        .set("limits.enabled", false);
+    (Node::start(lab, &config), host)
+}
+
+/// Makes domains of TEPs, all at once.
+fn apply(lab: &Lab, node: &Node, host: &Host, domains: &[(u32, &[Ipv4Addr])]) {
+    let mut file = format!("teps:\n- {{address: {}}}\n", host.address);
+    for (_, teps) in domains {
+        teps.iter().for_each(|tep| writeln!(file, "- {{address: {tep}}}").expect("memory"));
+    }
+    file += "domains:\n";
+    for (vni, teps) in domains {
+        let members: Vec<_> = teps.iter().map(Ipv4Addr::to_string).collect();
+        writeln!(file, "- {{vni: {vni}, members: [{}, {}]}}", host.address, members.join(", "))
+            .expect("memory");
+    }
+    let path = lab.folder().join("domains.yaml");
+    fs::write(&path, file).expect("the lab's folder can be written");
+    node.must(&format!("apply -f {}", path.display()));
+}
+
+/// The numbers that each address got of a network's frames, in order.
+fn numbers(sniffer: &Sniffer, vni: u32) -> BTreeMap<Ipv4Addr, Vec<u64>> {
+    let mut numbers = BTreeMap::<_, Vec<_>>::new();
+    for copy in sniffer.seen().iter().filter_map(|seen| Copy::parse(&seen.bytes)) {
+        if let Some((tag, number)) = tag_and_number(&copy.inner).filter(|(tag, _)| *tag == vni) {
+            assert_eq!(copy.key, tag, "misdelivered");
+            numbers.entry(copy.destination).or_default().push(number);
+        }
+    }
+    numbers
+}
+
+fn copies_to(lab: &Lab, host: &Host) -> Sniffer {
+    let filter = format!("proto gre and not src host {}", host.address);
+    Sniffer::start(&host.namespace, "eth0", &filter, lab.folder(), "copies")
+}
+
+#[test]
+fn frames_to_more_members_than_a_quantum_reach_each_once_and_in_order() {
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let teps = behind(600);
+    apply(&lab, &node, &host, &[(LARGE, &teps)]);
+    let sniffer = copies_to(&lab, &host);
+    let sender = Sender::new(&host.namespace, "eth0");
+    for number in 1..=20 {
+        let length = if number % 2 == 0 { 60 } else { 1400 };
+        sender.send(&overlay(&host, LARGE, &broadcast(LARGE, number, length)));
+    }
+    sniffer.wait_for_count(20 * teps.len());
+    let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
+    assert_eq!(metrics.sum("bcast_tx_copies_total"), 20 * 600);
+    let numbers = numbers(&sniffer, LARGE);
+    assert_eq!(numbers.keys().copied().collect::<Vec<_>>(), teps, "all but the source");
+    for (tep, numbers) in numbers {
+        assert_eq!(numbers, (1..=20).collect::<Vec<_>>(), "{tep}");
+    }
+    node.wait_metrics("all buffers", |metrics| metrics.sum("bcast_mbufs_in_use") == 0);
+}
+
+#[test]
+fn a_flood_to_a_large_domain_is_dropped_by_name_and_another_domain_loses_nothing() {
+    const FRAMES: u64 = 300;
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let (large, small) = (behind(2000), [Ipv4Addr::new(198, 18, 200, 1), Ipv4Addr::new(198, 18, 200, 2)]);
+    apply(&lab, &node, &host, &[(LARGE, &large), (SMALL, &small)]);
+    let sniffer = copies_to(&lab, &host);
+    let sender = Sender::new(&host.namespace, "eth0");
+    let arp = ethernet([0xff; 6], [2, 0, 0, 0, 9, 9], 0x0806, &[0; 46]);
+    for number in 1..=FRAMES {
+        for _ in 0..5 {
+            sender.send(&overlay(&host, LARGE, &broadcast(LARGE, number, 1400)));
+        }
+        sender.send(&overlay(&host, SMALL, &broadcast(SMALL, number, 60)));
+        sender.send(&overlay(&host, SMALL, &arp));
+        thread::sleep(Duration::from_millis(2));
+    }
+    let metrics = node.wait_metrics("all frames", |metrics| {
+        metrics.sum("bcast_rx_frames_total") >= 7 * FRAMES && metrics.adds_up()
+    });
+    assert!(metrics.reason(DROPS, "job_full") > 0, "{metrics:#?}");
+    let own = metrics.reason(DROPS, "punt_off");
+    assert_eq!(metrics.sum(DROPS), metrics.reason(DROPS, "job_full") + own, "and for no other reason");
+    assert_eq!(metrics.sum(COPY_DROPS), 0, "what was begun was finished: nobody waited for its end");
+    let count =
+        |class: &str, name: &str| metrics.labelled(&format!("bcast_residence_{name}_count"), "class", class);
+    assert_eq!(count("control", "seconds"), FRAMES);
+    assert_eq!(count("data", "seconds"), metrics.sum("bcast_rx_accepted_total") - FRAMES);
+    assert_eq!(count("data", "quanta"), count("data", "seconds"));
+    let waited = |class: &str| metrics.labelled("bcast_residence_quanta_sum", "class", class);
+    assert_eq!(waited("control"), 0, "ARP went before all other frames");
+    let expected = metrics.sum("bcast_tx_copies_total");
+    sniffer.wait_for_count(usize::try_from(expected).expect("they fit in memory"));
+    for (tep, numbers) in numbers(&sniffer, SMALL) {
+        assert_eq!(numbers, (1..=FRAMES).collect::<Vec<_>>(), "{tep} lost frames, or their order");
+    }
+    for (tep, numbers) in numbers(&sniffer, LARGE) {
+        assert!(numbers.is_sorted(), "{tep}: out of order: {numbers:?}");
+    }
+}
+
+#[test]
+fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let large = behind(2000);
+    apply(&lab, &node, &host, &[(LARGE, &large)]);
+    let gone = large[1999];
+    let filter = format!("proto gre and dst host {gone}");
+    let leaves = Sniffer::start(&lab.switch, "node", &filter, lab.folder(), "leaves");
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
+    let (mut away, mut expired) = (Vec::new(), 0);
+    thread::scope(|scope| {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let sender = Sender::new(&host.namespace, "eth0");
+        let frame = overlay(&host, LARGE, &broadcast(LARGE, 1, 1400));
+        scope.spawn(move || {
+            while stopped.recv_timeout(Duration::from_micros(500))
+                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
+                sender.send(&frame);
+            }
+        });
+        for _ in 0..5 {
+            let reached = node.metrics().sum("bcast_tx_copies_total") + 20_000;
+            node.wait_metrics("traffic", |metrics| metrics.sum("bcast_tx_copies_total") >= reached);
+            node.must(&format!("domain leave {LARGE} {gone}"));
+            let left = now();
+            let reached = node.metrics().sum("bcast_tx_copies_total") + 20_000;
+            let metrics =
+                node.wait_metrics("more traffic", |metrics| metrics.sum("bcast_tx_copies_total") >= reached);
+            expired = metrics.reason(COPY_DROPS, "job_expired");
+            away.push((left, now()));
+            node.must(&format!("domain join {LARGE} {gone}"));
+        }
+        drop(stop);
+    });
+    assert!(expired > 0, "what was on its way was cut");
+    let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
+    assert_eq!(
+        metrics.sum(COPY_DROPS),
+        metrics.reason(COPY_DROPS, "job_expired"),
+        "and nothing else was lost"
+    );
+    let copies = leaves.seen();
+    assert!(!copies.is_empty(), "it got copies while it was a member");
+    for (left, back) in away {
+        let late = copies.iter().filter(|copy| (left..back).contains(&copy.at)).count();
+        assert_eq!(late, 0, "copies after the leave was answered");
+    }
+}
