@@ -83,8 +83,8 @@ fn reload(path: &Path, old: Config, live: &Live) -> Config {
         );
     }
     live.set(new.live);
-    let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits: _ } = new.live;
-    tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, "reloaded");
+    let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits } = new.live;
+    tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, %limits, "reloaded");
     Config { live: new.live, ..old }
 }
 
@@ -195,6 +195,7 @@ impl Daemon {
     ) -> Result<Server, StartError> {
         let node = ControlledNode {
             view: self.view.clone(),
+            live: self.live.clone(),
             next_hops: self.next_hops.clone(),
             links: config.underlay.addresses.clone(),
             drain_time: ready.drain_time,

@@ -203,7 +203,6 @@ impl Limits {
     }
 
     /// Gives a domain rates of its own, or the node's. Call it too when a number goes to another domain.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the control path will call it"))]
     pub fn set_domain(&self, domain: DomainId, limit: DomainLimit) {
         let buckets = &self.domains[domain.index()];
         buckets.copies.set(limit.copies);
@@ -212,7 +211,6 @@ impl Limits {
     }
 
     /// Gives a TEP a rate of its own, or the node's. Call it too when an index goes to another TEP.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the control path will call it"))]
     pub fn set_tep(&self, tep: TepIndex, limit: TepLimit) {
         self.teps[tep.index()].set(limit.frames);
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bcast_domain::{DomainId, Epoch, Tep, TepIndex};
+use bcast_domain::{DomainId, DomainLimit, Epoch, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, NextHop, NodeStats, Server, TepRefusal};
 use dpdk::{Mempool, Port};
 use prometheus::Histogram;
@@ -12,6 +12,7 @@ use wire::{CopyDropReason, DropReason};
 
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
+use crate::live::Live;
 use crate::nexthops::NextHops;
 
 /// A worker that has not polled for so long is not ready.
@@ -94,6 +95,8 @@ impl NodeView {
 pub struct ControlledNode {
     /// What can be read.
     pub view: Arc<NodeView>,
+    /// What the workers go by.
+    pub live: Arc<Live>,
     /// Where TEPs are registered.
     pub next_hops: NextHops,
     /// The node's own addresses, which no TEP can have.
@@ -144,6 +147,14 @@ impl ctl_server::Node for ControlledNode {
         drop(earlier);
         // It fails where the daemon is stopping: no worker will use the array any more.
         self.next_hops.set_teps(added, removed).unwrap_or_default()
+    }
+
+    fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit) {
+        self.live.limits.set_domain(domain, limit);
+    }
+
+    fn set_tep_limit(&self, tep: TepIndex, limit: TepLimit) {
+        self.live.limits.set_tep(tep, limit);
     }
 
     fn next_hop(&self, tep: TepIndex) -> NextHop {

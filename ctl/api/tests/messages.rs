@@ -1,7 +1,7 @@
 //! Messages and the model: there and back, and a large batch in parts.
 #![allow(clippy::unwrap_used)]
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{
     Batch, BatchError, Change, DomainEntry, Event, MAX_CHANGES, MAX_MESSAGE_BYTES, Name, Revision, TepEntry,
     TepRef,
@@ -17,6 +17,14 @@ fn name(text: &str) -> Option<Name> {
     Some(text.parse().unwrap())
 }
 
+fn rate(per_second: u64) -> Option<Rate> {
+    Some(Rate::new(per_second).unwrap())
+}
+
+fn some_rates() -> DomainLimit {
+    DomainLimit { copies: rate(250_000), bits: None, control: rate(Rate::MAX) }
+}
+
 fn each_change() -> Vec<Change> {
     let vni = Vni::from(5001);
     let teps = || vec![TepRef::Address(tep(1)), TepRef::Name("hv2".parse().unwrap())];
@@ -29,6 +37,9 @@ fn each_change() -> Vec<Change> {
         Change::DomainSet { vni, name: None, members: teps() },
         Change::Join { vni, teps: teps() },
         Change::Leave { vni: Vni::from(0), teps: vec![] },
+        Change::DomainLimit { vni, limit: DomainLimit::default(), reset: true },
+        Change::DomainLimit { vni, limit: some_rates(), reset: false },
+        Change::TepLimit { tep: teps().remove(1), limit: TepLimit { frames: rate(1) }, reset: true },
     ]
 }
 
@@ -47,11 +58,14 @@ fn every_change_comes_back_from_its_message_as_it_was() {
 
 #[test]
 fn rows_come_back_from_their_messages_with_members_ascending() {
-    let entry = TepEntry { address: tep(1), name: name("hv1") };
-    assert_eq!(TepEntry::try_from(proto::Tep::from(entry.clone())), Ok(entry));
+    for limit in [TepLimit::default(), TepLimit { frames: rate(7) }] {
+        let entry = TepEntry { address: tep(1), name: name("hv1"), limit };
+        assert_eq!(TepEntry::try_from(proto::Tep::from(entry.clone())), Ok(entry));
+    }
     let domain = |members: &[u8]| DomainEntry {
         vni: Vni::from(5),
         name: None,
+        limit: some_rates(),
         members: members.iter().map(|&last| tep(last)).collect(),
     };
     let Kind::DomainSet(message) = Event::DomainSet(domain(&[3, 1, 2])).into() else {
@@ -59,8 +73,22 @@ fn rows_come_back_from_their_messages_with_members_ascending() {
     };
     assert_eq!(message.members, [0xc612_0001, 0xc612_0002, 0xc612_0003]);
     assert_eq!(DomainEntry::try_from(message.clone()), Ok(domain(&[1, 2, 3])));
-    let wrong = proto::Domain { members: vec![0xe000_0001], ..message };
+    let wrong = proto::Domain { members: vec![0xe000_0001], ..message.clone() };
     assert!(DomainEntry::try_from(wrong).is_err(), "224.0.0.1 is no TEP");
+    let rates = Some(proto::DomainRates { bits: Some(0), ..Default::default() });
+    assert!(DomainEntry::try_from(proto::Domain { limit: rates, ..message }).is_err(), "a rate of 0");
+}
+
+#[test]
+fn a_rate_that_cannot_be_is_refused_with_its_range() {
+    for per_second in [0, Rate::MAX + 1, u64::MAX] {
+        let rates = Some(proto::TepRates { frames: Some(per_second) });
+        let tep = Some(proto::TepRef { text: "hv1".to_owned() });
+        let kind = proto::change::Kind::TepLimit(proto::TepLimit { tep, rates, reset: false });
+        let refused = Change::try_from(proto::Change { kind: Some(kind) }).unwrap_err().to_string();
+        let words = format!("a rate of {per_second} a second is out of range: 1 to 1000000000000");
+        assert_eq!(refused, words);
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ctl_api::model::{Name, TepRef};
@@ -32,7 +32,8 @@ macro_rules! exit_status {
     () => {
         "\
 Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, 3 cannot reach the daemon,
-or a watch ended. VNIs are written 5001 or 0x1389; TEPs by their underlay address or their name."
+or a watch ended. VNIs are written 5001 or 0x1389; TEPs by their underlay address or their name;
+rates are a second, written 250000 or 250k (k, M, G, T)."
     };
 }
 
@@ -46,18 +47,21 @@ What -o json prints (? marks what may be null; counters are objects of name and 
   changes         {revision, changed, notes: [text]}
   apply           {revision, changed, notes, dry_run, plan: {teps: {added, changed, removed},
                   domains: {added, changed, removed}, memberships: {added, removed}}}
-  tep list        [{address, name?}]
-  tep show        {address, name?, domains, next_hop?, mac?, since_unix_ms, drops}
-  domain list     [{vni, name?, members: [address]}]
-  domain show     {vni, name?, members: [address]}
+  tep list        [{address, name?, limit: {frames?}}]; null is the node's default
+  tep show        {address, name?, limit, domains, next_hop?, mac?, since_unix_ms, drops}
+  tep limit       {address, limit}, where it shows one
+  domain list     [{vni, name?, limit: {copies?, bits?, control?}, members: [address]}]
+  domain show     {vni, name?, limit, members: [address]}
+  domain limit    {vni, limit}, where it shows one
   watch           a line for each event (always JSON): {revision, event: reset},
-                  {revision, event: tep_set, tep: {address, name?}},
+                  {revision, event: tep_set, tep: {address, name?, limit}},
                   {revision, event: tep_removed, address},
-                  {revision, event: domain_set, domain: {vni, name?, members}},
+                  {revision, event: domain_set, domain: {vni, name?, limit, members}},
                   {revision, event: domain_removed, vni},
                   {revision, event: committed, unix_ms}: all of this revision was printed
-  export          {revision, teps: [{address, name}], domains: [{vni, name, members}]}: an apply
-                  file; what has no name has no such field, and apply reads over the revision
+  export          {revision, teps: [{address, name, limit}], domains: [{vni, name, limit, members}]}:
+                  an apply file; what has no name or rate of its own has no such field, and apply
+                  reads over the revision
   stats           {revision, counters, drops, copy_drops, port}
   stats VNI       {vni, name?, members, frames, copies, bytes, drops}
   version         {bcastctl, bcastd?, dpdk?}"
@@ -131,11 +135,42 @@ pub enum TepCommand {
     },
     /// All TEPs
     List,
-    /// One TEP: next hop, MAC, since when, drops by reason
+    /// One TEP: next hop, MAC, since when, limit, drops by reason
     Show {
         /// Its address or name
         tep: TepRef,
     },
+    /// Change what a TEP may send to the node, or without options show it
+    Limit {
+        /// Its address or name
+        tep: TepRef,
+        /// What it may send.
+        #[command(flatten)]
+        rates: TepRates,
+    },
+}
+
+/// Rates of a TEP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct TepRates {
+    /// Frames a second
+    #[arg(long, value_name = "RATE")]
+    frames: Option<Rate>,
+    /// The node's default again
+    #[arg(long, conflicts_with = "frames")]
+    default: bool,
+}
+
+impl TepRates {
+    /// Nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_none() && !self.default
+    }
+
+    /// The rate that is given.
+    pub fn limit(&self) -> TepLimit {
+        TepLimit { frames: self.frames }
+    }
 }
 
 /// `bcastctl domain`.
@@ -156,7 +191,7 @@ pub enum DomainCommand {
     },
     /// All domains with the number of their members
     List,
-    /// One domain with its members
+    /// One domain with its limit and its members
     Show {
         /// Its VNI
         vni: Vni,
@@ -177,6 +212,43 @@ pub enum DomainCommand {
         #[arg(required = true)]
         teps: Vec<TepRef>,
     },
+    /// Change what a domain may send, or without options show it
+    Limit {
+        /// Its VNI
+        vni: Vni,
+        /// What it may send.
+        #[command(flatten)]
+        rates: DomainRates,
+    },
+}
+
+/// Rates of a domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Args)]
+pub struct DomainRates {
+    /// Copies a second, but for those of ARP, neighbour advertisements and VRRP
+    #[arg(long, value_name = "RATE")]
+    copies: Option<Rate>,
+    /// Bits a second: of the inner frames in those copies
+    #[arg(long, value_name = "RATE")]
+    bits: Option<Rate>,
+    /// Copies a second of ARP, neighbour advertisements and VRRP
+    #[arg(long, value_name = "RATE")]
+    control: Option<Rate>,
+    /// The rates that are not given are the node's default again; without it they stay
+    #[arg(long)]
+    pub default: bool,
+}
+
+impl DomainRates {
+    /// Nothing is to be changed.
+    pub fn is_empty(&self) -> bool {
+        self.limit() == DomainLimit::default() && !self.default
+    }
+
+    /// The rates that are given.
+    pub fn limit(&self) -> DomainLimit {
+        DomainLimit { copies: self.copies, bits: self.bits, control: self.control }
+    }
 }
 
 /// `bcastctl apply`.
@@ -188,7 +260,7 @@ pub struct ApplyArgs {
     /// Show the plan and have the node check it; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove what the file does not say: other TEPs, other domains, names
+    /// Remove what the file does not say: other TEPs, other domains, names, limits
     #[arg(long)]
     pub prune: bool,
     /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships

@@ -1,4 +1,4 @@
-//! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`.
+//! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`, and `limit` of both.
 
 use ctl_api::model::{Batch, Change, Name, TepRef};
 use ctl_api::proto::CommitReply;
@@ -6,6 +6,7 @@ use ctl_api::{Client, ClientError};
 
 use crate::args::{DomainCommand, TepCommand};
 use crate::failure::Failure;
+use crate::limit;
 use crate::out::Out;
 use crate::shapes::Changed;
 
@@ -16,7 +17,7 @@ struct Order {
     already: String,
 }
 
-/// `tep add` and `tep rm`.
+/// `tep add`, `tep rm` and `tep limit`.
 pub async fn tep(out: &mut Out, client: &mut Client, command: TepCommand) -> Result<(), Failure> {
     let order = match command {
         TepCommand::Add { address, name } => {
@@ -32,13 +33,21 @@ pub async fn tep(out: &mut Out, client: &mut Client, command: TepCommand) -> Res
             already: format!("tep {tep} is not registered"),
             change: Change::TepRemove { tep, force },
         },
+        TepCommand::Limit { tep, rates } => {
+            let limit = limited(&limit::of_tep(rates.limit()), false);
+            Order {
+                done: format!("tep {tep}: the limit is now {limit}"),
+                already: format!("tep {tep}: the limit is already {limit}"),
+                change: limit::tep_change(tep, rates.limit()),
+            }
+        }
         // They show, and change nothing: `show.rs`.
         TepCommand::List | TepCommand::Show { .. } => return Ok(()),
     };
     commit(out, client, order).await
 }
 
-/// `domain create`, `rm`, `join` and `leave`.
+/// `domain create`, `rm`, `join`, `leave` and `limit`.
 pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) -> Result<(), Failure> {
     let order = match command {
         DomainCommand::Create { vni, name } => {
@@ -68,6 +77,14 @@ pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) 
                 done: format!("domain {vni}: {who} {are} no longer {members}"),
                 already: format!("domain {vni}: {who} {are} not {members}"),
                 change: Change::Leave { vni, teps },
+            }
+        }
+        DomainCommand::Limit { vni, rates } => {
+            let limit = limited(&limit::of_domain(rates.limit()), rates.default);
+            Order {
+                done: format!("domain {vni}: the limit is now {limit}"),
+                already: format!("domain {vni}: the limit is already {limit}"),
+                change: Change::DomainLimit { vni, limit: rates.limit(), reset: rates.default },
             }
         }
         // They show, and change nothing: `show.rs`.
@@ -105,6 +122,13 @@ fn alone(error: ClientError) -> ClientError {
 /// What is said of the only change, without its number.
 fn of_it(words: &str) -> &str {
     words.strip_prefix("change 1: ").unwrap_or(words)
+}
+
+/// The rates that were given, and what becomes of the others.
+fn limited(rates: &[limit::Named], others_default: bool) -> String {
+    let given: Vec<limit::Named> = rates.iter().copied().filter(|(_, rate)| rate.is_some()).collect();
+    let words = limit::words(&given);
+    if others_default && !given.is_empty() { format!("{words}, else default") } else { words }
 }
 
 fn with_name(what: String, name: Option<&Name>) -> String {

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use bcast_domain::Tep;
+use bcast_domain::{Rate, Tep};
 use ctl_api::Client;
 use ctl_api::model::{Name, Revision};
 
 use crate::apply::{Inventory, snapshot};
 use crate::failure::Failure;
+use crate::limit;
 use crate::out::Out;
 
 /// Prints everything that the node has. It is read whole first: half of it would be an apply file as well, and with
@@ -29,12 +30,14 @@ fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
     for tep in inventory.teps() {
         write!(to, "  - {{address: {}", tep.address)?;
         yaml_name(to, tep.name.as_ref())?;
+        yaml_limit(to, &limit::of_tep(tep.limit))?;
         writeln!(to, "}}")?;
     }
     writeln!(to, "domains:{}", if inventory.domains().is_empty() { " []" } else { "" })?;
     for domain in inventory.domains() {
         write!(to, "  - {{vni: {}", domain.vni)?;
         yaml_name(to, domain.name.as_ref())?;
+        yaml_limit(to, &limit::of_domain(domain.limit))?;
         write!(to, ", members: [")?;
         addresses(to, inventory.members(domain), ", ", "")?;
         writeln!(to, "]}}")?;
@@ -48,12 +51,13 @@ fn json(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
     let comma = |at: usize| if at == 0 { "\n" } else { ",\n" };
     write!(to, "{{\"revision\":{revision},\"teps\":[")?;
     for (at, tep) in inventory.teps().iter().enumerate() {
-        write!(to, "{}{{\"address\":\"{}\"{}}}", comma(at), tep.address, name(tep.name.as_ref()))?;
+        let (name, limit) = (name(tep.name.as_ref()), json_limit(&limit::of_tep(tep.limit)));
+        write!(to, "{}{{\"address\":\"{}\"{name}{limit}}}", comma(at), tep.address)?;
     }
     write!(to, "\n],\"domains\":[")?;
     for (at, domain) in inventory.domains().iter().enumerate() {
-        let name = name(domain.name.as_ref());
-        write!(to, "{}{{\"vni\":{}{name},\"members\":[", comma(at), domain.vni)?;
+        let (name, limit) = (name(domain.name.as_ref()), json_limit(&limit::of_domain(domain.limit)));
+        write!(to, "{}{{\"vni\":{}{name}{limit},\"members\":[", comma(at), domain.vni)?;
         addresses(to, inventory.members(domain), ",", "\"")?;
         write!(to, "]}}")?;
     }
@@ -66,6 +70,25 @@ fn addresses(to: &mut impl Write, members: &[Tep], comma: &str, quote: &str) -> 
         write!(to, "{comma}{quote}{member}{quote}")?;
     }
     Ok(())
+}
+
+/// The rates of its own; a rate with its suffix is text that no YAML reader takes for a number, nor the other way round.
+fn yaml_limit(to: &mut impl Write, rates: &[limit::Named]) -> io::Result<()> {
+    match own(rates, |name, rate| format!("{name}: {}", limit::rate(rate))) {
+        Some(rates) => write!(to, ", limit: {{{}}}", rates.join(", ")),
+        None => Ok(()),
+    }
+}
+
+fn json_limit(rates: &[limit::Named]) -> String {
+    let rates = own(rates, |name, rate| format!("\"{name}\":{rate}"));
+    rates.map(|rates| format!(",\"limit\":{{{}}}", rates.join(","))).unwrap_or_default()
+}
+
+/// The rates of its own as they are written; `None` where it has none.
+fn own(rates: &[limit::Named], write: impl Fn(&str, Rate) -> String) -> Option<Vec<String>> {
+    let own: Vec<_> = rates.iter().filter_map(|(name, rate)| Some(write(name, (*rate)?))).collect();
+    Some(own).filter(|own| !own.is_empty())
 }
 
 fn yaml_name(to: &mut impl Write, name: Option<&Name>) -> io::Result<()> {

@@ -6,6 +6,7 @@ mod args;
 mod change;
 mod export;
 mod failure;
+mod limit;
 mod out;
 mod shapes;
 mod show;
@@ -46,9 +47,15 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
     match line.command {
         Command::Tep(TepCommand::List) => show::teps(out, &mut connect.await?).await,
         Command::Tep(TepCommand::Show { tep }) => show::tep(out, &mut connect.await?, tep).await,
+        Command::Tep(TepCommand::Limit { tep, rates }) if rates.is_empty() => {
+            limit::show_tep(out, &mut connect.await?, tep).await
+        }
         Command::Tep(change) => change::tep(out, &mut connect.await?, change).await,
         Command::Domain(DomainCommand::List) => show::domains(out, &mut connect.await?).await,
         Command::Domain(DomainCommand::Show { vni }) => show::domain(out, &mut connect.await?, vni).await,
+        Command::Domain(DomainCommand::Limit { vni, rates }) if rates.is_empty() => {
+            limit::show_domain(out, &mut connect.await?, vni).await
+        }
         Command::Domain(change) => change::domain(out, &mut connect.await?, change).await,
         Command::Apply(args) => apply::run(out, &line.socket, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,

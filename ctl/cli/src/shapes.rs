@@ -2,9 +2,10 @@
 //!
 //! | command | prints |
 //! | --- | --- |
-//! | `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave` | [`Changed`] |
+//! | `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`, `limit` with a rate | [`Changed`] |
 //! | `tep list`, `domain list` | an array of [`Tep`], of [`Domain`] |
 //! | `tep show`, `domain show` | [`TepStatus`], [`Domain`] |
+//! | `tep limit`, `domain limit` | [`TepLimit`], [`DomainLimit`] |
 //! | `apply` | [`Applied`] |
 //! | `watch` | [`Event`], one a line |
 //! | `export` | an apply file: `{"revision":N,"teps":[...],"domains":[...]}`; `apply` reads over the revision |
@@ -13,6 +14,7 @@
 
 use std::net::Ipv4Addr;
 
+use bcast_domain::Rate;
 use ctl_api::proto;
 use serde::ser::{Serialize, Serializer};
 
@@ -41,6 +43,42 @@ pub struct Applied<'a> {
     pub plan: Totals,
 }
 
+/// A TEP's rates, each a second; null where it is the node's default.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct TepRates {
+    /// Frames.
+    pub frames: Option<u64>,
+}
+
+/// A domain's rates, each a second; null where it is the node's default.
+#[derive(Debug, Default, serde::Serialize)]
+pub struct DomainRates {
+    /// Copies.
+    pub copies: Option<u64>,
+    /// Bits of the inner frames in all copies.
+    pub bits: Option<u64>,
+    /// Copies of ARP, neighbour advertisements and VRRP.
+    pub control: Option<u64>,
+}
+
+/// The limit of a TEP.
+#[derive(Debug, serde::Serialize)]
+pub struct TepLimit<'a> {
+    /// Its underlay address.
+    pub address: &'a str,
+    /// Its rates.
+    pub limit: TepRates,
+}
+
+/// The limit of a domain.
+#[derive(Debug, serde::Serialize)]
+pub struct DomainLimit {
+    /// Its VNI.
+    pub vni: u32,
+    /// Its rates.
+    pub limit: DomainRates,
+}
+
 /// A TEP.
 #[derive(Debug, serde::Serialize)]
 pub struct Tep<'a> {
@@ -48,6 +86,8 @@ pub struct Tep<'a> {
     pub address: &'a str,
     /// Its name; null where it has none.
     pub name: Option<&'a str>,
+    /// What it may send to the node.
+    pub limit: TepRates,
 }
 
 /// A domain.
@@ -57,6 +97,8 @@ pub struct Domain<'a> {
     pub vni: u32,
     /// Its name; null where it has none.
     pub name: Option<&'a str>,
+    /// What it may send.
+    pub limit: DomainRates,
     /// The addresses of its members, ascending.
     pub members: Vec<Ipv4Addr>,
 }
@@ -64,7 +106,7 @@ pub struct Domain<'a> {
 /// A TEP and how it is doing.
 #[derive(Debug, serde::Serialize)]
 pub struct TepStatus<'a> {
-    /// Address and name.
+    /// Address, name and limit.
     #[serde(flatten)]
     pub tep: Tep<'a>,
     /// How many domains it is a member of.
@@ -95,7 +137,7 @@ pub struct Event<'a> {
 pub enum EventKind<'a> {
     /// The whole state follows; all that was known is void.
     Reset,
-    /// A TEP is registered, or has another name.
+    /// A TEP is registered, or has another name or limit.
     TepSet {
         /// The TEP.
         tep: Tep<'a>,
@@ -105,7 +147,7 @@ pub enum EventKind<'a> {
         /// Its address.
         address: &'a str,
     },
-    /// A domain is there, or has other members or another name.
+    /// A domain is there, or has other members, another name or limit.
     DomainSet {
         /// The domain.
         domain: Domain<'a>,
@@ -184,13 +226,29 @@ pub fn given(text: &str) -> Option<&str> {
 
 impl<'a> From<&'a proto::Tep> for Tep<'a> {
     fn from(tep: &'a proto::Tep) -> Self {
-        Self { address: &tep.address, name: given(&tep.name) }
+        let limit = TepRates { frames: tep.limit.unwrap_or_default().frames };
+        Self { address: &tep.address, name: given(&tep.name), limit }
     }
 }
 
 impl<'a> From<&'a proto::Domain> for Domain<'a> {
     fn from(domain: &'a proto::Domain) -> Self {
         let members = domain.members.iter().copied().map(Ipv4Addr::from).collect();
-        Self { vni: domain.vni, name: given(&domain.name), members }
+        let proto::DomainRates { copies, bits, control } = domain.limit.unwrap_or_default();
+        let limit = DomainRates { copies, bits, control };
+        Self { vni: domain.vni, name: given(&domain.name), limit, members }
+    }
+}
+
+impl From<bcast_domain::DomainLimit> for DomainRates {
+    fn from(limit: bcast_domain::DomainLimit) -> Self {
+        let number = |rate: Option<Rate>| rate.map(Rate::per_second);
+        Self { copies: number(limit.copies), bits: number(limit.bits), control: number(limit.control) }
+    }
+}
+
+impl From<bcast_domain::TepLimit> for TepRates {
+    fn from(limit: bcast_domain::TepLimit) -> Self {
+        Self { frames: limit.frames.map(Rate::per_second) }
     }
 }

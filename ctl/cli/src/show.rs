@@ -5,11 +5,12 @@ use std::net::Ipv4Addr;
 
 use bcast_domain::Vni;
 use ctl_api::Client;
-use ctl_api::model::TepRef;
+use ctl_api::model::{DomainEntry, TepEntry, TepRef};
 use ctl_api::proto;
 
 use crate::apply::snapshot;
 use crate::failure::Failure;
+use crate::limit;
 use crate::out::{Column, Out};
 use crate::shapes::{Counters, Domain, Tep, TepStatus, given};
 
@@ -53,9 +54,11 @@ pub async fn tep(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), 
             drops: Counters(&status.drops),
         });
     }
+    let entry = TepEntry::try_from(tep.clone())?;
     let rows = [
         ["address".to_owned(), tep.address],
         ["name".to_owned(), or_none(&tep.name)],
+        ["limit".to_owned(), limit::words(&limit::of_tep(entry.limit))],
         ["domains".to_owned(), status.domains.to_string()],
         ["next hop".to_owned(), or_word(&status.next_hop, "no route")],
         ["mac".to_owned(), or_word(&status.mac, "unresolved")],
@@ -75,6 +78,7 @@ pub async fn domains(out: &mut Out, client: &mut Client) -> Result<(), Failure> 
         return out.array(inventory.domains().iter().map(|domain| Domain {
             vni: domain.vni.get(),
             name: domain.name.as_ref().map(ctl_api::model::Name::as_str),
+            limit: domain.limit.into(),
             members: inventory.members(domain).iter().map(|tep| tep.address()).collect(),
         }));
     }
@@ -95,11 +99,13 @@ pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), 
     if out.is_json() {
         return out.json(&Domain::from(&domain));
     }
+    let entry = DomainEntry::try_from(domain.clone())?;
     let names: HashMap<String, String> =
         all_teps(client).await?.into_iter().map(|tep| (tep.address, tep.name)).collect();
     let rows = [
         ["vni".to_owned(), domain.vni.to_string()],
         ["name".to_owned(), or_none(&domain.name)],
+        ["limit".to_owned(), limit::words(&limit::of_domain(entry.limit))],
         ["members".to_owned(), domain.members.len().to_string()],
     ];
     out.table([Column::Text("DOMAIN"), Column::Text("")], &rows)?;

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::process::Stdio;
 
+use bcast_domain::{DomainLimit, Rate, TepLimit};
 use ctl_api::model::{Batch, Change, MAX_CHANGES, MAX_MESSAGE_BYTES, TepRef};
 use support::model;
 use support::node::{Node, told};
@@ -35,6 +36,36 @@ fn a_file_is_applied_in_one_revision_and_then_there_is_nothing_to_change() {
     assert_eq!(node.model(), want);
     // The dry run went to the node as well.
     assert_eq!(node.script.lock().unwrap().commits, [("Commit", 3), ("Commit", 3)]);
+}
+
+#[test]
+fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
+    let mut had = model(&[(1, "hv1"), (2, "")], &[(6, "", &[1]), (7, "seven", &[1]), (8, "", &[])]);
+    let rate = |per_second| Rate::new(per_second).ok();
+    had.tep_limits.insert(support::tep(1), TepLimit { frames: rate(1_500) });
+    let limit = DomainLimit { copies: rate(250_000), bits: rate(1_000_000_000), control: None };
+    had.domain_limits = [6, 7, 8].map(|vni| (vni.into(), limit)).into();
+    let node = Node::with(had);
+    let text = "teps: [{address: 198.18.0.1, name: hv}, {address: 198.18.0.2, limit: {frames: 1000}}, \
+                {address: 198.18.0.3, limit: {frames: 2M}}]\n\
+                domains: [{vni: 5, limit: {bits: 1G}}, {vni: 6, members: [198.18.0.1]}, \
+                {vni: 7, members: [], limit: {copies: 250000, bits: 7}}]";
+    let file = node.file("domains.yaml", text);
+    let plan = "~ tep 198.18.0.1: named hv, was hv1\n~ tep 198.18.0.2: limit frames 1k, was default\n\
+                + tep 198.18.0.3; limit frames 2M\n\
+                + domain 5: 0 members; limit copies default, bits 1G, control default\n\
+                ~ domain 7: 1 leave: hv1; limit bits 7, was 1G\n\
+                plan: teps +1 ~2 -0, domains +1 ~1 -0, memberships +0 -1\n";
+    assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
+    assert_eq!(node.script.lock().unwrap().commits, [("Commit", 8)]);
+    let plan = "~ tep 198.18.0.1: limit frames default, was 1500\n\
+                ~ domain 6: limit copies default, was 250k; limit bits default, was 1G\n\
+                ~ domain 7: no longer named seven\n- domain 8: 0 members\n\
+                plan: teps +0 ~1 -0, domains +0 ~2 -1, memberships +0 -0\n";
+    let done = ok(&format!("{plan}applied (revision 3)\n"));
+    assert_eq!(node.run(&["apply", "-f", &file, "--prune"]), done);
+    let text = node.run(&["export"]).1;
+    assert!(text.contains("{vni: 7, limit: {copies: 250k, bits: 7}, members: []}"), "{text}");
 }
 
 #[test]
@@ -198,9 +229,17 @@ fn few_changes_of_many_bytes_stream_as_well() {
 fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
     let names = ["hv1", "", "true", "no", "1e5", "9lives", "a.b-c_d", "null"];
     let teps: Vec<(u8, &str)> = (1..).zip(names).collect();
-    let from = Node::with(model(&teps, &[(0, "null", &[]), (5001, "yes", &[1, 2, 8]), (u32::MAX, "", &[3])]));
+    let mut full = model(&teps, &[(0, "null", &[]), (5001, "yes", &[1, 2, 8]), (u32::MAX, "", &[3])]);
+    let rate = |per_second| Rate::new(per_second).ok();
+    let limit = |copies, bits, control| DomainLimit { copies, bits, control };
+    full.tep_limits = [(1, 1_000), (3, 1_234)]
+        .map(|(last, own)| (support::tep(last), TepLimit { frames: rate(own) }))
+        .into();
+    full.domain_limits.insert(5001.into(), limit(rate(250_000), rate(1_000_000_000), rate(Rate::MAX)));
+    full.domain_limits.insert(u32::MAX.into(), limit(None, rate(1), None));
+    let from = Node::with(full);
     for format in ["table", "json"] {
-        let to = Node::with(model(
+        let mut stale = model(
             &[(1, "true"), (2, "stale"), (3, "hv1"), (9, "no")],
             &[
                 (0, "other", &[9]),
@@ -208,7 +247,11 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
                 (77, "gone", &[1, 2, 3]),
                 (u32::MAX, "named", &[2, 3]),
             ],
-        ));
+        );
+        stale.tep_limits = [2, 3].map(|last| (support::tep(last), TepLimit { frames: rate(9) })).into();
+        let limits = [0, 5001, u32::MAX].map(|vni| (vni.into(), limit(rate(250_000), rate(2), None)));
+        stale.domain_limits = limits.into();
+        let to = Node::with(stale);
         let (status, text, _) = from.run(&["export", "-o", format]);
         assert_eq!(status, 0);
         let mut apply = to

@@ -5,11 +5,17 @@ mod support;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
+use bcast_domain::{DomainLimit, Rate, TepLimit};
 use support::model;
 use support::node::{Node, one_event_of_each_kind, told};
 
 fn small() -> Node {
-    Node::with(model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (70000, "", &[])]))
+    let mut model = model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (70000, "", &[])]);
+    let rate = |per_second| Rate::new(per_second).ok();
+    model.tep_limits.insert(support::tep(1), TepLimit { frames: rate(1_500) });
+    let limit = DomainLimit { copies: rate(250_000), bits: None, control: rate(7) };
+    model.domain_limits.insert(5001.into(), limit);
+    Node::with(model)
 }
 
 #[test]
@@ -26,11 +32,29 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("domain join 6 hv1", "domain 6: hv1 is already a member\n"),
         ("domain leave 6 hv1", "domain 6: hv1 is no longer a member (revision 6)\n"),
         ("domain leave 6 hv1", "tep hv1 is not a member of domain 6\n"),
-        ("domain rm 6", "domain 6 is removed (revision 7)\n"),
+        ("domain limit 6 --copies 250k", "domain 6: the limit is now copies 250k (revision 7)\n"),
+        ("domain limit 6 --copies 250000", "domain 6: the limit is already copies 250k\n"),
+        (
+            "domain limit 6 --bits 1G --control 5 --default",
+            "domain 6: the limit is now bits 1G, control 5, else default (revision 8)\n",
+        ),
+        (
+            "domain limit 6",
+            "LIMIT    PER SECOND\ncopies      default\nbits             1G\ncontrol           5\n",
+        ),
+        ("domain limit 6 --default", "domain 6: the limit is now default (revision 9)\n"),
+        ("domain limit 6 --default", "domain 6: the limit is already default\n"),
+        (
+            "tep limit 198.18.0.2 --frames 1001",
+            "tep 198.18.0.2: the limit is now frames 1001 (revision 10)\n",
+        ),
+        ("tep limit 198.18.0.2 --frames 1001", "tep 198.18.0.2: the limit is already frames 1001\n"),
+        ("tep limit 198.18.0.2 --default", "tep 198.18.0.2: the limit is now default (revision 11)\n"),
+        ("domain rm 6", "domain 6 is removed (revision 12)\n"),
         ("domain rm 6", "domain 6 is not there\n"),
-        ("tep rm hv1 --force", "tep hv1 is removed (revision 8)\n"),
-        ("-o json domain rm 6", "{\"revision\":8,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
-        ("-o json tep add 198.18.0.9", "{\"revision\":9,\"changed\":1,\"notes\":[]}\n"),
+        ("tep rm hv1 --force", "tep hv1 is removed (revision 13)\n"),
+        ("-o json domain rm 6", "{\"revision\":13,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
+        ("-o json tep add 198.18.0.9", "{\"revision\":14,\"changed\":1,\"notes\":[]}\n"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
@@ -48,6 +72,10 @@ fn a_refusal_is_one_line_and_status_1_and_changes_nothing() {
         ("tep add 198.18.0.2 --name hv1", "bcastctl: another tep has the name hv1\n"),
         ("tep show 198.18.0.77", "bcastctl: tep 198.18.0.77 is not registered\n"),
         ("domain show 1", "bcastctl: there is no domain 1\n"),
+        ("domain limit 1", "bcastctl: there is no domain 1\n"),
+        ("domain limit 1 --default", "bcastctl: there is no domain 1: create it first\n"),
+        ("tep limit hv9", "bcastctl: tep hv9 is not registered\n"),
+        ("tep limit hv9 --frames 1", "bcastctl: tep hv9 is not registered: add it first\n"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         assert_eq!(node.run(&args), (1, String::new(), reason.to_owned()), "{args:?}");
@@ -74,6 +102,15 @@ fn wrong_usage_is_status_2() {
         ("tep add 224.0.0.1", "is a multicast address"),
         ("domain join 5001", "required"),
         ("domain join 5001 198.18.0.300", "reads as an address or a number"),
+        ("domain limit 5001 --copies 0", "a rate of 0 a second is out of range: 1 to 1000000000000"),
+        (
+            "domain limit 5001 --bits 1.5G",
+            "is not a rate: write a whole number a second, as in 250000 or 250k",
+        ),
+        ("domain limit 5001 --control -1", "unexpected argument"),
+        ("domain limit 5001 --frames 1", "unexpected argument"),
+        ("tep limit hv1 --frames", "a value is required"),
+        ("tep limit hv1 --frames 1 --default", "cannot be used with"),
         ("watch --from 0", "0 is not in 1.."),
         ("frobnicate", "unrecognized subcommand"),
         ("apply", "--file"),
@@ -124,13 +161,18 @@ fn tables_are_plain_columns() {
         ("domain list", "  VNI  MEMBERS  NAME\n 5001        2  vpc-a\n70000        0  -\n"),
         (
             "tep show hv1",
-            "TEP\naddress   198.18.0.1\nname      hv1\ndomains   1\nnext hop  198.18.255.1\nmac       02:00:00:00:00:01\n\
+            "TEP\naddress   198.18.0.1\nname      hv1\nlimit     frames 1500\ndomains   1\nnext hop  198.18.255.1\nmac       02:00:00:00:00:01\n\
              since     2026-11-23T01:04:05.007Z\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\ntx_full             0\n",
         ),
         (
             "domain show 0x1389",
-            "DOMAIN\nvni      5001\nname     vpc-a\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
+            "DOMAIN\nvni      5001\nname     vpc-a\nlimit    copies 250k, bits default, control 7\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
         ),
+        (
+            "domain limit 5001",
+            "LIMIT    PER SECOND\ncopies         250k\nbits        default\ncontrol           7\n",
+        ),
+        ("tep limit 198.18.0.2", "LIMIT   PER SECOND\nframes     default\n"),
         (
             "stats",
             "KIND       NAME                   VALUE\nnode       revision                   7\n\
@@ -155,22 +197,30 @@ fn json_has_the_documented_shapes() {
     for (args, words) in [
         (
             "tep list",
-            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\",\"name\":null}]\n",
+            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500}},\n\
+             {\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null}}]\n",
         ),
         (
             "domain list",
-            "[{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
-             {\"vni\":70000,\"name\":null,\"members\":[]}]\n",
+            "[{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\
+             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
+             {\"vni\":70000,\"name\":null,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"members\":[]}]\n",
         ),
         (
             "tep show 198.18.0.2",
-            "{\"address\":\"198.18.0.2\",\"name\":null,\"domains\":1,\"next_hop\":null,\"mac\":null,\
+            "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
              \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0}}\n",
         ),
         (
             "domain show 5001",
-            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\
+             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
         ),
+        (
+            "domain limit 70000",
+            "{\"vni\":70000,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null}}\n",
+        ),
+        ("tep limit hv1", "{\"address\":\"198.18.0.1\",\"limit\":{\"frames\":1500}}\n"),
         (
             "stats",
             "{\"revision\":7,\"counters\":{\"bcast_rx_frames_total\":1000,\"bcast_teps\":2},\
@@ -190,8 +240,9 @@ fn json_has_the_documented_shapes() {
         ),
         (
             "export",
-            "{\"revision\":1,\"teps\":[\n{\"address\":\"198.18.0.1\",\"name\":\"hv1\"},\n{\"address\":\"198.18.0.2\"}\n],\"domains\":[\n\
-             {\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n{\"vni\":70000,\"members\":[]}\n]}\n",
+            "{\"revision\":1,\"teps\":[\n{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500}},\n\
+             {\"address\":\"198.18.0.2\"}\n],\"domains\":[\n\
+             {\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"control\":7},\"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n{\"vni\":70000,\"members\":[]}\n]}\n",
         ),
     ] {
         let args: Vec<&str> = args.split(' ').chain(["-o", "json"]).collect();
@@ -219,8 +270,9 @@ fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
     let node = small();
     node.script.lock().unwrap().events = one_event_of_each_kind();
     let first = "{\"revision\":4,\"event\":\"reset\"}\n\
-        {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\"}}\n\
-        {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\"members\":[\"198.18.0.1\"]}}\n\
+        {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null}}}\n\
+        {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\
+        \"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"members\":[\"198.18.0.1\"]}}\n\
         {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
     let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
         {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\

@@ -11,6 +11,7 @@ mod budget;
 mod commit;
 mod confirm;
 mod feed;
+mod limits;
 mod node;
 mod overlay;
 mod refusal;

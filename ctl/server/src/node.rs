@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{DomainId, Epoch, Tep, TepIndex};
+use bcast_domain::{DomainId, DomainLimit, Epoch, Tep, TepIndex, TepLimit};
 use thiserror::Error;
 
 /// The data plane, as the control path sees it.
@@ -18,6 +18,13 @@ pub trait Node: Send + Sync + 'static {
     /// Puts TEPs into the array that member lists point into, and takes others out. Returns once the new array is
     /// published; changes may be gathered for up to 10 ms. Called by the commit thread alone.
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch;
+
+    /// Gives a domain's number these rates, at once for what workers receive from now on. Until it is called, a number has
+    /// the node's own rates; it keeps what it was given when it goes to another domain. Called by the commit thread alone.
+    fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit);
+
+    /// The same for a TEP's index.
+    fn set_tep_limit(&self, tep: TepIndex, limit: TepLimit);
 
     /// Where copies to a TEP go.
     fn next_hop(&self, tep: TepIndex) -> NextHop;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bcast_domain::Vni;
 use crossbeam::channel::{Sender, TrySendError};
-use ctl_api::model::{Batch, TepEntry, TepRef};
+use ctl_api::model::{Batch, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -236,15 +236,14 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
         TepRef::Address(address) => Some(*address),
         TepRef::Name(name) => state.teps.named(name),
     };
-    let found = address.and_then(|address| Some((address, state.teps.index(address)?)));
-    let (address, index) = found.ok_or(Refusal::NoTep(tep))?;
-    let name = state.teps.name(index).cloned();
+    let found = address.and_then(|address| Some((state.tep(address)?, state.teps.index(address)?)));
+    let (entry, index) = found.ok_or(Refusal::NoTep(tep))?;
     let domains = state.teps.domains(index).into();
     drop(state);
     let hop = shared.node.next_hop(index);
     let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
     Ok(proto::TepStatus {
-        tep: Some(TepEntry { address, name }.into()),
+        tep: Some(entry.into()),
         domains,
         next_hop: hop.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
         mac: hop.mac.map(mac).unwrap_or_default(),

@@ -1,8 +1,8 @@
 //! Validation: what a batch would change, over the state and what was staged before it. Nothing here touches the
 //! state; a batch with one bad entry is taken back as a whole.
 
-use bcast_domain::{Tep, TepIndex, Vni, limits};
-use ctl_api::model::{Batch, Change, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
+use bcast_domain::{DomainLimit, Tep, TepIndex, TepLimit, Vni, limits};
+use ctl_api::model::{Batch, Change, Name, Revision, TepRef};
 use ctl_store::{Answer, Record};
 use hashbrown::{HashMap, HashSet};
 
@@ -11,6 +11,9 @@ use crate::overlay::Overlay;
 use crate::refusal::{Problem, Refusal};
 use crate::state::State;
 
+mod end;
+mod limit;
+
 /// Most notes in an answer; a last one says how many more there would be.
 pub const NOTES: usize = 1_000;
 
@@ -18,8 +21,8 @@ pub const NOTES: usize = 1_000;
 pub(crate) struct Stage<'s> {
     state: &'s State,
     node: &'s dyn Node,
-    /// Registered TEPs and their names; `None`: not registered.
-    teps: Overlay<Tep, Option<Option<Name>>>,
+    /// Registered TEPs; `None`: not registered.
+    teps: Overlay<Tep, Option<Registered>>,
     /// Whose a TEP's name is.
     names: Overlay<Name, Option<Tep>>,
     /// Domains; `None`: not there.
@@ -34,9 +37,16 @@ pub(crate) struct Stage<'s> {
     holders: HashMap<Tep, Vec<Vni>>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Registered {
+    name: Option<Name>,
+    limit: TepLimit,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Domain {
     name: Option<Name>,
+    limit: DomainLimit,
     /// Ascending.
     members: Vec<Tep>,
 }
@@ -147,6 +157,8 @@ impl<'s> Stage<'s> {
             Change::DomainSet { vni, name, members } => self.domain_set(*vni, name.as_ref(), members),
             Change::Join { vni, teps } => self.join(*vni, teps),
             Change::Leave { vni, teps } => Ok(self.leave(*vni, teps)),
+            Change::DomainLimit { vni, limit, reset } => self.domain_limit(*vni, *limit, *reset),
+            Change::TepLimit { tep, limit, reset } => self.tep_limit(tep, *limit, *reset),
         }
     }
 
@@ -164,11 +176,11 @@ impl<'s> Stage<'s> {
                     return Err(Problem::Teps(tep));
                 }
                 self.totals.teps += usize::from(is_new);
-                self.set_tep(tep, Some(name.cloned()));
+                self.set_tep(tep, Some(Registered { name: name.cloned(), ..Registered::default() }));
                 Ok(Effect::CHANGED)
             }
-            Some(old) if name.is_some() && old.as_ref() != name => {
-                self.set_tep(tep, Some(name.cloned()));
+            Some(old) if name.is_some() && old.name.as_ref() != name => {
+                self.set_tep(tep, Some(Registered { name: name.cloned(), ..old }));
                 Ok(Effect::CHANGED)
             }
             Some(_) => Ok(Effect::NOTHING),
@@ -192,7 +204,7 @@ impl<'s> Stage<'s> {
     fn domain_create(&mut self, vni: Vni, name: Option<&Name>) -> Result<Effect, Problem> {
         match self.domain(vni) {
             None => self
-                .set_domain(vni, Domain { name: name.cloned(), members: Vec::new() })
+                .set_domain(vni, Domain { name: name.cloned(), ..Domain::default() })
                 .map(|()| Effect::CHANGED),
             Some(domain) => {
                 let renamed = name.is_some() && domain.name.as_ref() != name;
@@ -232,7 +244,8 @@ impl<'s> Stage<'s> {
             }
         }
         let name = name.cloned().or_else(|| old.as_ref().and_then(|domain| domain.name.clone()));
-        let domain = Domain { name, members: wanted };
+        let limit = old.as_ref().map(|domain| domain.limit).unwrap_or_default();
+        let domain = Domain { name, limit, members: wanted };
         if old.as_ref() == Some(&domain) {
             return Ok(Effect::NOTHING);
         }
@@ -289,12 +302,9 @@ impl<'s> Stage<'s> {
 
 /// What is there: staged, or else in the state.
 impl Stage<'_> {
-    /// The name of a registered TEP; `None`: it is not registered.
-    fn registered(&self, tep: Tep) -> Option<Option<Name>> {
-        self.teps.get(&tep).cloned().unwrap_or_else(|| {
-            let index = self.state.teps.index(tep)?;
-            Some(self.state.teps.name(index).cloned())
-        })
+    /// `None`: it is not registered.
+    fn registered(&self, tep: Tep) -> Option<Registered> {
+        self.teps.get(&tep).cloned().unwrap_or_else(|| base_tep(self.state, tep))
     }
 
     fn is_registered(&self, tep: Tep) -> bool {
@@ -335,8 +345,13 @@ impl Stage<'_> {
     }
 }
 
+fn base_tep(state: &State, tep: Tep) -> Option<Registered> {
+    state.tep(tep).map(|tep| Registered { name: tep.name, limit: tep.limit })
+}
+
 fn base_domain(state: &State, vni: Vni) -> Option<Domain> {
-    state.domain(vni).map(|domain| Domain { name: domain.name, members: domain.members })
+    let domain = state.domain(vni)?;
+    Some(Domain { name: domain.name, limit: domain.limit, members: domain.members })
 }
 
 fn base_count(state: &State, tep: Tep) -> u32 {
@@ -345,14 +360,14 @@ fn base_count(state: &State, tep: Tep) -> u32 {
 
 /// Staging proper.
 impl Stage<'_> {
-    /// Registers a TEP with this name, or takes it out.
-    fn set_tep(&mut self, tep: Tep, entry: Option<Option<Name>>) {
+    /// Registers a TEP, changes it, or takes it out.
+    fn set_tep(&mut self, tep: Tep, entry: Option<Registered>) {
         let state = self.state;
-        if let Some(Some(old)) = self.registered(tep) {
+        if let Some(old) = self.registered(tep).and_then(|old| old.name) {
             *self.names.edit(old.clone(), || state.teps.named(&old)) = None;
         }
-        if let Some(Some(name)) = &entry {
-            *self.names.edit(name.clone(), || state.teps.named(name)) = Some(tep);
+        if let Some(name) = entry.as_ref().and_then(|entry| entry.name.clone()) {
+            *self.names.edit(name.clone(), || state.teps.named(&name)) = Some(tep);
         }
         *self.teps.edit(tep, || None) = entry;
     }
@@ -456,69 +471,5 @@ impl Stage<'_> {
             }
         }
         self.holders.extend(found);
-    }
-}
-
-/// The end of a batch.
-impl Stage<'_> {
-    fn keep(&mut self, mut answer: Answer, unix_ms: u64) -> Staged {
-        let (events, removes) = self.events();
-        let record = (!events.is_empty()).then(|| {
-            self.revision = self.revision.next();
-            Record { revision: self.revision, unix_ms, events }
-        });
-        answer.revision = self.revision;
-        self.teps.keep();
-        self.names.keep();
-        self.domains.keep();
-        self.memberships.keep();
-        Staged { answer, record, removes }
-    }
-
-    fn take_back(&mut self, totals: Totals) {
-        self.totals = totals;
-        self.teps.take_back();
-        self.names.take_back();
-        self.domains.take_back();
-        self.memberships.take_back();
-    }
-
-    /// What is other than before the batch: TEPs, then domains, then TEPs that are gone; and whether a domain lost
-    /// a member.
-    fn events(&self) -> (Vec<Event>, bool) {
-        let (mut events, gone) = self.tep_events();
-        let mut removes = false;
-        for (&vni, before, now) in self.domains.touched() {
-            let before = before.cloned().unwrap_or_else(|| base_domain(self.state, vni));
-            if before == *now {
-                continue;
-            }
-            let stays =
-                |tep: &Tep| now.as_ref().is_some_and(|domain| domain.members.binary_search(tep).is_ok());
-            removes |= !before.iter().flat_map(|domain| &domain.members).all(stays);
-            events.push(match now.clone() {
-                Some(Domain { name, members }) => Event::DomainSet(DomainEntry { vni, name, members }),
-                None => Event::DomainRemoved(vni),
-            });
-        }
-        events.extend(gone);
-        (events, removes)
-    }
-
-    /// TEPs that are new or have another name, and TEPs that are gone.
-    fn tep_events(&self) -> (Vec<Event>, Vec<Event>) {
-        let (mut set, mut gone) = (Vec::new(), Vec::new());
-        for (&tep, before, now) in self.teps.touched() {
-            let before = before.cloned().unwrap_or_else(|| {
-                let index = self.state.teps.index(tep)?;
-                Some(self.state.teps.name(index).cloned())
-            });
-            match now {
-                _ if before == *now => {}
-                Some(name) => set.push(Event::TepSet(TepEntry { address: tep, name: name.clone() })),
-                None => gone.push(Event::TepRemoved(tep)),
-            }
-        }
-        (set, gone)
     }
 }

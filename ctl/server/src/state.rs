@@ -6,11 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bcast_domain::{DomainId, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, Vni};
-use ctl_api::model::{DomainEntry, Event, Name, Revision};
+use bcast_domain::{
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, TepLimit,
+    Vni,
+};
+use ctl_api::model::{DomainEntry, Event, Name, Revision, TepEntry};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
+use crate::limits::Limits;
 use crate::node::{DomainCounters, Node};
 use crate::teps::Teps;
 
@@ -26,6 +30,7 @@ pub(crate) struct State {
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
+    limits: Limits,
     /// Of the domains that have one.
     names: HashMap<Vni, Name>,
     /// What a domain's number had counted when the domain was created, unless that was nothing.
@@ -56,6 +61,7 @@ impl State {
             refused: HashSet::new(),
             publisher,
             grace,
+            limits: Limits::new(Arc::clone(&node)),
             node,
             names: HashMap::new(),
             counted_before: HashMap::new(),
@@ -97,7 +103,24 @@ impl State {
     }
 
     pub fn domain(&self, vni: Vni) -> Option<DomainEntry> {
-        Some(DomainEntry { vni, name: self.name(vni).cloned(), members: self.members(vni)? })
+        let limit = self.limit(vni);
+        Some(DomainEntry { vni, name: self.name(vni).cloned(), limit, members: self.members(vni)? })
+    }
+
+    /// The rates of a domain's own.
+    pub fn limit(&self, vni: Vni) -> DomainLimit {
+        self.list(vni).map(|list| self.limits.domain(list.domain())).unwrap_or_default()
+    }
+
+    /// The rate of a TEP's own.
+    pub fn tep_limit(&self, tep: TepIndex) -> TepLimit {
+        self.limits.tep(tep)
+    }
+
+    /// A registered TEP.
+    pub fn tep(&self, tep: Tep) -> Option<TepEntry> {
+        let index = self.teps.index(tep)?;
+        Some(TepEntry { address: tep, name: self.teps.name(index).cloned(), limit: self.tep_limit(index) })
     }
 
     /// What a domain counted since it was created.
@@ -141,15 +164,21 @@ impl State {
         let (mut added, mut removed) = (Vec::new(), Vec::new());
         for event in events {
             match event {
-                Event::TepSet(tep) => {
-                    let new = self.teps.set(tep.address, tep.name.clone());
-                    added.extend(new.map(|index| (index, tep.address)));
-                }
+                Event::TepSet(tep) => added.extend(self.set_tep(tep)),
                 Event::TepRemoved(tep) => removed.extend(self.teps.remove(*tep)),
                 Event::DomainSet(_) | Event::DomainRemoved(_) => {}
             }
         }
         (added, removed)
+    }
+
+    /// Returns it with its index where it is new.
+    fn set_tep(&mut self, tep: &TepEntry) -> Option<(TepIndex, Tep)> {
+        let new = self.teps.set(tep.address, tep.name.clone());
+        if let Some(index) = self.teps.index(tep.address) {
+            self.limits.set_tep(index, tep.limit);
+        }
+        new.map(|index| (index, tep.address))
     }
 
     /// Publishes the last event of each domain. Those that shrink or go come first, so that no limit is passed on
@@ -192,8 +221,14 @@ impl State {
         let is_new = old.is_none();
         self.teps.recount(old.unwrap_or_default(), &members);
         match self.set_list(domain.vni, &members) {
-            Ok(id) if is_new => self.note_birth(id),
-            Ok(_) => {}
+            Ok(id) => {
+                if is_new {
+                    self.note_birth(id);
+                }
+                // The list was published anew in any case: whoever waits for that knows that no worker still goes by the
+                // rates of before.
+                self.limits.set_domain(id, domain.limit);
+            }
             Err(error) => {
                 self.teps.recount(&members, &[]);
                 tracing::error!(%error, vni = %domain.vni, "a committed domain could not be published");
@@ -244,8 +279,7 @@ impl State {
             {
                 tracing::warn!(%refusal, "a stored TEP cannot be one of this node's any more; remove it");
             }
-            let new = self.teps.set(tep.address, tep.name);
-            added.extend(new.map(|index| (index, tep.address)));
+            added.extend(self.set_tep(&tep));
         }
         let mut epoch = self.node.set_teps(&added, &[]);
         self.load_domains(snapshot)?;

@@ -1,4 +1,5 @@
-//! The registered TEPs: their indices, names, and of how many domains each is a member.
+//! The registered TEPs: their indices, names, and of how many domains each is a member. Their limits stand in
+//! [`crate::limits`].
 
 use std::collections::VecDeque;
 

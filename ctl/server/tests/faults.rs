@@ -157,8 +157,13 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
     let own = bcast_domain::Tep::new(OWN).unwrap();
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
     let events = vec![
-        Event::TepSet(TepEntry { address: own, name: None }),
-        Event::DomainSet(DomainEntry { vni: 1.into(), name: None, members: vec![own] }),
+        Event::TepSet(TepEntry { address: own, name: None, limit: Default::default() }),
+        Event::DomainSet(DomainEntry {
+            vni: 1.into(),
+            name: None,
+            limit: Default::default(),
+            members: vec![own],
+        }),
     ];
     let record = Record { revision: Revision::new(1), unix_ms: 1, events };
     store.commit(&Group { unix_ms: 1, records: vec![record], ..Group::default() }).unwrap();

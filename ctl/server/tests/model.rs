@@ -9,11 +9,13 @@ use common::*;
 use ctl_api::model::{Batch, Change, TepRef};
 use proptest::prelude::*;
 
-/// TEPs with their names, domains with their members: the plain model.
+/// TEPs with their names, domains with their members, and the limits of those that have one: the plain model.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     teps: BTreeMap<u16, Option<String>>,
     domains: BTreeMap<u32, BTreeSet<u16>>,
+    tep_limits: BTreeMap<u16, u64>,
+    domain_limits: BTreeMap<u32, u64>,
 }
 
 /// A change in the model's words; names are `n0` to `n3`.
@@ -28,6 +30,9 @@ enum Step {
     Join(u32, Vec<u16>),
     Leave(u32, Vec<u16>),
     JoinNamed(u32, u8),
+    /// A limit, or the default again.
+    Limit(u32, Option<u64>),
+    LimitTep(u16, Option<u64>),
 }
 
 fn name(n: u8) -> String {
@@ -48,6 +53,14 @@ impl Step {
             Self::Leave(vni, teps) => leave(*vni, teps),
             Self::JoinNamed(vni, n) => {
                 Change::Join { vni: (*vni).into(), teps: vec![TepRef::Name(name(*n).parse().unwrap())] }
+            }
+            Self::Limit(vni, own) => Change::DomainLimit {
+                vni: (*vni).into(),
+                limit: own.map(copies).unwrap_or_default(),
+                reset: true,
+            },
+            Self::LimitTep(tep, own) => {
+                Change::TepLimit { tep: by(*tep), limit: own.map(frames).unwrap_or_default(), reset: true }
             }
         }
     }
@@ -78,6 +91,7 @@ impl Model {
             }
             Step::RemoveDomain(vni) => {
                 self.domains.remove(vni);
+                self.domain_limits.remove(vni);
                 true
             }
             Step::Set(vni, teps) => {
@@ -88,6 +102,16 @@ impl Model {
             }
             Step::Join(vni, teps) => registered(teps) && self.join(*vni, teps),
             Step::JoinNamed(vni, n) => self.named(*n).is_some_and(|tep| self.join(*vni, &[tep])),
+            Step::Limit(vni, own) => {
+                self.domain_limits.remove(vni);
+                self.domain_limits.extend(own.map(|rate| (*vni, rate)));
+                self.domains.contains_key(vni)
+            }
+            Step::LimitTep(tep, own) => {
+                self.tep_limits.remove(tep);
+                self.tep_limits.extend(own.map(|rate| (*tep, rate)));
+                self.teps.contains_key(tep)
+            }
             Step::Leave(vni, teps) => {
                 if let Some(domain) = self.domains.get_mut(vni) {
                     domain.retain(|tep| !teps.contains(tep));
@@ -109,6 +133,7 @@ impl Model {
         if self.teps.contains_key(&tep) && is_member && !force {
             return false;
         }
+        self.tep_limits.remove(&tep);
         if self.teps.remove(&tep).is_some() {
             for domain in self.domains.values_mut() {
                 domain.remove(&tep);
@@ -123,14 +148,16 @@ fn step() -> impl Strategy<Value = Step> {
     let teps = || prop::collection::vec(1..8_u16, 0..4);
     prop_oneof![
         4 => (tep.clone(), prop::option::of(0..4_u8)).prop_map(|(t, n)| Step::Add(t, n)),
-        1 => (tep, any::<bool>()).prop_map(|(t, force)| Step::Remove(t, force)),
+        1 => (tep.clone(), any::<bool>()).prop_map(|(t, force)| Step::Remove(t, force)),
         1 => (0..4_u8).prop_map(Step::RemoveNamed),
         2 => vni.clone().prop_map(Step::Create),
         1 => vni.clone().prop_map(Step::RemoveDomain),
         2 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Set(v, t)),
         3 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Join(v, t)),
         2 => (vni.clone(), teps()).prop_map(|(v, t)| Step::Leave(v, t)),
-        1 => (vni, 0..4_u8).prop_map(|(v, n)| Step::JoinNamed(v, n)),
+        1 => (vni.clone(), 0..4_u8).prop_map(|(v, n)| Step::JoinNamed(v, n)),
+        2 => (vni, prop::option::of(1..3_u64)).prop_map(|(v, own)| Step::Limit(v, own)),
+        2 => (tep, prop::option::of(1..3_u64)).prop_map(|(t, own)| Step::LimitTep(t, own)),
     ]
 }
 
@@ -142,15 +169,21 @@ fn check(rig: &Rig, model: &Model) {
         for tep in part.teps {
             let bits = u32::from(tep.address.parse::<std::net::Ipv4Addr>().unwrap());
             stored.teps.insert(last(bits), Some(tep.name).filter(|name| !name.is_empty()));
+            stored.tep_limits.extend(tep.limit.map(|limit| (last(bits), limit.frames.unwrap())));
         }
         let members =
             |domain: &ctl_api::proto::Domain| domain.members.iter().map(|&bits| last(bits)).collect();
+        let limits =
+            part.domains.iter().filter_map(|domain| Some((domain.vni, domain.limit?.copies.unwrap())));
+        stored.domain_limits.extend(limits);
         stored.domains.extend(part.domains.iter().map(|domain| (domain.vni, members(domain))));
     }
     assert_eq!(&stored, model, "the store");
     for vni in 1..6 {
         let expected = model.domains.get(&vni).map(|teps| teps.iter().map(|&t| address(t)).collect());
         assert_eq!(rig.members(vni), expected, "the table, domain {vni}");
+        let limit = model.domain_limits.get(&vni).map(|&own| copies(own)).unwrap_or_default();
+        assert_eq!(rig.domain_limit(vni), expected.map(|_| limit), "the limit of domain {vni}");
     }
     let members = model.domains.values().map(BTreeSet::len).sum::<usize>();
     let counts = rig.server().counts();
@@ -160,6 +193,8 @@ fn check(rig: &Rig, model: &Model) {
     );
     for &tep in model.teps.keys() {
         let domains = model.domains.values().filter(|domain| domain.contains(&tep)).count() as u64;
+        let limit = model.tep_limits.get(&tep).map(|&own| frames(own)).unwrap_or_default();
+        assert_eq!(rig.tep_limit(tep), Some(limit), "the limit of TEP {tep}");
         assert_eq!(rig.run(rig.client().tep(by(tep))).unwrap().domains, domains, "TEP {tep}");
     }
 }

@@ -7,18 +7,21 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bcast_domain::{DomainLimit, TepLimit};
 use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
 use redb::backends::FileBackend;
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageError, TableDefinition, WriteTransaction,
+    ReadableTableMetadata, StorageError, TableDefinition, TableError, WriteTransaction,
 };
 
 use crate::codec::{self, Malformed};
 use crate::{ANSWER_KEPT, ANSWERS, Answer, Changes, Entries, Group, Snapshot, Store, StoreError, log};
 
-/// The version of the file's layout.
-pub const SCHEMA: u64 = 1;
+/// The newest version of the file's layout.
+pub const SCHEMA: u64 = 2;
+/// What a new file has, until a limit is stored: a daemon that knows none still reads it.
+const SCHEMA_WITHOUT_LIMITS: u64 = 1;
 /// Bytes of file pages kept in memory (redb's own default is 1 GiB). The table holds what forwarding needs; this
 /// serves commits and snapshots only.
 const CACHE_BYTES: usize = 16 << 20;
@@ -30,7 +33,9 @@ pub(crate) const REVISION: &str = "revision";
 const SCHEMA_KEY: &str = "schema";
 /// Address -> name.
 const TEPS: TableDefinition<u32, &str> = TableDefinition::new("teps");
-/// VNI -> name and members.
+/// Address -> frames a second, of the TEPs that have a limit of their own.
+const TEP_LIMITS: TableDefinition<u32, u64> = TableDefinition::new("tep_limits");
+/// VNI -> name, rates and members.
 const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domains");
 /// Request id -> Unix milliseconds, revision, changed, notes (a line each).
 const ANSWER_ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
@@ -137,7 +142,7 @@ impl EmbeddedStore {
     fn check_schema(&self, database: &Database) -> Result<(), StoreError> {
         let found = schema(database).map_err(|failure| self.damaged(&failure))?;
         match found {
-            Found::Schema(SCHEMA) => Ok(()),
+            Found::Schema(SCHEMA_WITHOUT_LIMITS..=SCHEMA) => Ok(()),
             Found::Schema(found) => Err(StoreError::Schema { path: self.path.clone(), found }),
             Found::Foreign => Err(StoreError::Foreign(self.path.clone())),
             Found::Empty => make_tables(database).map_err(|failure| StoreError::Refused {
@@ -215,6 +220,7 @@ impl Store for EmbeddedStore {
                 path,
                 revision: Revision::new(meta.get(REVISION)?.map_or(0, |r| r.value())),
                 teps: transaction.open_table(TEPS)?,
+                tep_limits: tep_limits(transaction)?,
                 domains: transaction.open_table(DOMAINS)?,
             })
         })?;
@@ -284,7 +290,7 @@ fn schema(database: &Database) -> Result<Found, Failure> {
     }
     let meta = match transaction.open_table(META) {
         Ok(meta) => meta,
-        Err(redb::TableError::Storage(error)) => return Err(error.into()),
+        Err(TableError::Storage(error)) => return Err(error.into()),
         Err(_) => return Ok(Found::Foreign),
     };
     Ok(meta.get(SCHEMA_KEY)?.map_or(Found::Foreign, |version| Found::Schema(version.value())))
@@ -292,7 +298,7 @@ fn schema(database: &Database) -> Result<Found, Failure> {
 
 fn make_tables(database: &Database) -> Result<(), Failure> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA)?;
+    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS)?;
     transaction.open_table(TEPS)?;
     transaction.open_table(DOMAINS)?;
     transaction.open_table(ANSWER_ROWS)?;
@@ -311,27 +317,45 @@ fn write_group(database: &Database, group: &Group) -> Result<(), Failure> {
     if let Some(last) = group.records.last() {
         write_rows(&transaction, group)?;
         log::append(&transaction, group)?;
-        transaction.open_table(META)?.insert(REVISION, last.revision.get())?;
+        let mut meta = transaction.open_table(META)?;
+        meta.insert(REVISION, last.revision.get())?;
+        if group.records.iter().flat_map(|record| &record.events).any(has_limit) {
+            meta.insert(SCHEMA_KEY, SCHEMA)?;
+        }
     }
     write_answers(&transaction, group)?;
     Ok(transaction.commit()?)
 }
 
+fn has_limit(event: &Event) -> bool {
+    match event {
+        Event::TepSet(tep) => tep.limit != TepLimit::default(),
+        Event::DomainSet(domain) => domain.limit != DomainLimit::default(),
+        Event::TepRemoved(_) | Event::DomainRemoved(_) => false,
+    }
+}
+
 fn write_rows(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
     let mut teps = transaction.open_table(TEPS)?;
+    let mut tep_limits = transaction.open_table(TEP_LIMITS)?;
     let mut domains = transaction.open_table(DOMAINS)?;
     let mut row = Vec::new();
     for event in group.records.iter().flat_map(|record| &record.events) {
         match event {
             Event::TepSet(tep) => {
                 teps.insert(codec::tep_key(tep.address), codec::name_text(tep.name.as_ref()))?;
+                match tep.limit.frames {
+                    Some(frames) => tep_limits.insert(codec::tep_key(tep.address), frames.per_second())?,
+                    None => tep_limits.remove(codec::tep_key(tep.address))?,
+                };
             }
             Event::TepRemoved(tep) => {
                 teps.remove(codec::tep_key(*tep))?;
+                tep_limits.remove(codec::tep_key(*tep))?;
             }
             Event::DomainSet(domain) => {
                 row.clear();
-                codec::put_domain(&mut row, domain.name.as_ref(), &domain.members);
+                codec::put_domain(&mut row, domain);
                 domains.insert(domain.vni.get(), row.as_slice())?;
             }
             Event::DomainRemoved(vni) => {
@@ -362,11 +386,21 @@ fn write_answers(transaction: &WriteTransaction, group: &Group) -> Result<(), Fa
     if answers.len()? > ANSWERS { Err(Failure::AnswersFull) } else { Ok(()) }
 }
 
+/// The limits of TEPs; a file that was last written before there were any has none.
+fn tep_limits(transaction: &ReadTransaction) -> Result<Option<ReadOnlyTable<u32, u64>>, Failure> {
+    match transaction.open_table(TEP_LIMITS) {
+        Ok(table) => Ok(Some(table)),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// A read transaction's tables; they keep it open.
 struct EmbeddedSnapshot {
     path: PathBuf,
     revision: Revision,
     teps: ReadOnlyTable<u32, &'static str>,
+    tep_limits: Option<ReadOnlyTable<u32, u64>>,
     domains: ReadOnlyTable<u32, &'static [u8]>,
 }
 
@@ -390,7 +424,13 @@ impl Snapshot for EmbeddedSnapshot {
         let rows = self.teps.iter().map_err(|e| self.error(&e.into()))?;
         let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &str>), StorageError>| {
             let (key, name) = row?;
-            Ok(TepEntry { address: codec::tep(key.value())?, name: codec::name(name.value())? })
+            let frames =
+                self.tep_limits.as_ref().map(|limits| limits.get(key.value())).transpose()?.flatten();
+            Ok(TepEntry {
+                address: codec::tep(key.value())?,
+                name: codec::name(name.value())?,
+                limit: TepLimit { frames: frames.map(|frames| codec::rate(frames.value())).transpose()? },
+            })
         };
         Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
     }

@@ -1,7 +1,8 @@
 //! Where the broadcast domains live: the store's trait and the embedded store.
 //!
-//! A store holds the TEPs, the domains, the answers to requests that carried an id, and a bounded log of what each
-//! revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere else.
+//! A store holds the TEPs and domains with their limits, the answers to requests that carried an id, and a bounded log
+//! of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
+//! else.
 #![forbid(unsafe_code)]
 
 mod codec;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use bcast_domain::Vni;
+use bcast_domain::{DomainLimit, Vni};
 use ctl_api::model::{DomainEntry, Event, Revision};
 use ctl_store::{EmbeddedStore, Group, Record, Store, StoreError};
 use redb::backends::FileBackend;
@@ -81,7 +81,14 @@ fn faulty(path: &Path) -> (EmbeddedStore, Left) {
 }
 
 fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
-    let set = |vni| Event::DomainSet(DomainEntry { vni: Vni::from(vni), name: None, members: vec![] });
+    let set = |vni| {
+        Event::DomainSet(DomainEntry {
+            vni: Vni::from(vni),
+            name: None,
+            limit: DomainLimit::default(),
+            members: vec![],
+        })
+    };
     let events = domains.map(set).collect();
     let record = Record { revision: Revision::new(base + 1), unix_ms: 1, events };
     Group { base: Revision::new(base), unix_ms: 1, records: vec![record], answers: vec![] }

@@ -5,13 +5,13 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
 use ctl_store::{
     ANSWER_KEPT, Answer, Changes, EmbeddedStore, Group, LOG_RECORD_BYTES, LOG_REVISIONS, Record, Store,
     StoreError,
 };
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase, TableDefinition};
 
 fn tep(last: u16) -> Tep {
     let [high, low] = last.to_be_bytes();
@@ -19,12 +19,16 @@ fn tep(last: u16) -> Tep {
 }
 
 fn tep_set(last: u16, name: Option<&str>) -> Event {
-    Event::TepSet(TepEntry { address: tep(last), name: name.map(|n| n.parse().unwrap()) })
+    Event::TepSet(TepEntry {
+        address: tep(last),
+        name: name.map(|n| n.parse().unwrap()),
+        limit: TepLimit::default(),
+    })
 }
 
 fn domain_set(vni: u32, members: &[u16]) -> Event {
     let members = members.iter().map(|&m| tep(m)).collect();
-    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name: None, members })
+    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name: None, limit: DomainLimit::default(), members })
 }
 
 fn record(revision: u64, events: Vec<Event>) -> Record {
@@ -75,6 +79,116 @@ fn what_was_committed_is_there_after_the_store_was_opened_again() {
     assert_eq!(teps.iter().map(|t| t.address).collect::<Vec<_>>(), [tep(1), tep(2)], "by address");
     assert_eq!(domains.iter().map(|d| d.vni.get()).collect::<Vec<_>>(), [7, 9], "by VNI");
     assert_eq!(domains[0].members, [tep(2), tep(1)]);
+}
+
+fn rate(per_second: u64) -> Option<Rate> {
+    Some(Rate::new(per_second).unwrap())
+}
+
+fn limited_tep(last: u16, frames: u64) -> Event {
+    let limit = TepLimit { frames: rate(frames) };
+    Event::TepSet(TepEntry { address: tep(last), name: Some("hv".parse().unwrap()), limit })
+}
+
+fn limited_domain(vni: u32, members: &[u16], limit: DomainLimit) -> Event {
+    let (name, members) = (Some("x".repeat(63).parse().unwrap()), members.iter().map(|&m| tep(m)).collect());
+    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name, limit, members })
+}
+
+/// Each rate given and not.
+fn limits() -> impl Iterator<Item = DomainLimit> {
+    let given = |bits: u32, bit: u32, number| rate(number).filter(|_| bits >> bit & 1 == 1);
+    (0..8).map(move |bits| DomainLimit {
+        copies: given(bits, 0, 1),
+        bits: given(bits, 1, Rate::MAX),
+        control: given(bits, 2, 250_000),
+    })
+}
+
+#[test]
+fn limits_are_kept_and_logged_with_their_domain_and_tep_and_go_with_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let domains = (0..).zip(limits()).map(|(vni, limit)| limited_domain(vni, &[1, 2], limit));
+    let events: Vec<Event> = [limited_tep(1, 7), tep_set(2, None)].into_iter().chain(domains).collect();
+    let first = record(1, events);
+    store.commit(&group(0, vec![first.clone()])).unwrap();
+    drop(store);
+    let store = open(folder.path());
+    let (_, teps, domains) = everything(&store);
+    assert_eq!(teps.iter().map(|tep| tep.limit.frames).collect::<Vec<_>>(), [rate(7), None]);
+    assert_eq!(domains.iter().map(|domain| domain.limit).collect::<Vec<_>>(), limits().collect::<Vec<_>>());
+    assert!(domains.iter().all(|domain| domain.members == [tep(1), tep(2)]));
+    assert_eq!(store.changes(Revision::new(1)).unwrap(), Changes::Records(vec![first]));
+    let gone = vec![Event::DomainRemoved(1.into()), Event::TepRemoved(tep(1))];
+    store.commit(&group(1, vec![record(2, gone)])).unwrap();
+    store.commit(&group(2, vec![record(3, vec![tep_set(1, None), domain_set(1, &[1])])])).unwrap();
+    let (_, teps, domains) = everything(&store);
+    assert_eq!((teps[0].limit, domains[1].limit), (TepLimit::default(), DomainLimit::default()));
+}
+
+/// The tables as they were written before there were limits, byte for byte.
+fn old_file(path: &Path) {
+    let database = Database::create(path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    {
+        let mut meta = transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap();
+        for (key, value) in [("schema", 1), ("revision", 1), ("log_bytes", 36), ("log_start", 1)] {
+            meta.insert(key, value).unwrap();
+        }
+        let mut teps = transaction.open_table(TableDefinition::<u32, &str>::new("teps")).unwrap();
+        teps.insert(0xc612_0001, "hv1").unwrap();
+        let mut domains = transaction.open_table(TableDefinition::<u32, &[u8]>::new("domains")).unwrap();
+        domains.insert(5001, &b"\x05vpc-a\x01\x00\x12\xc6"[..]).unwrap();
+        let mut log = transaction.open_table(TableDefinition::<u64, &[u8]>::new("log")).unwrap();
+        let set_tep = b"\x01\x01\x00\x12\xc6\x03hv1";
+        let set_domain = b"\x03\x89\x13\x00\x00\x01\x00\x00\x00\x05vpc-a\x01\x00\x12\xc6";
+        let time = 1_001_u64.to_le_bytes();
+        log.insert(1, [&time[..], set_tep, set_domain].concat().as_slice()).unwrap();
+        let answers = TableDefinition::<&str, (u64, u64, u64, &str)>::new("answers");
+        transaction.open_table(answers).unwrap().insert("id", (5_000, 1, 2, "")).unwrap();
+        let ages = TableDefinition::<(u64, &str), ()>::new("answer_ages");
+        transaction.open_table(ages).unwrap().insert((5_000, "id"), ()).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+#[test]
+fn a_file_from_before_limits_is_taken_and_stays_one_until_a_limit_is_stored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    old_file(&path);
+    let schema = || {
+        let database = Database::open(&path).unwrap();
+        let transaction = database.begin_read().unwrap();
+        let meta = transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap();
+        meta.get("schema").unwrap().unwrap().value()
+    };
+    let mut named = domain_set(5001, &[1]);
+    if let Event::DomainSet(domain) = &mut named {
+        domain.name = Some("vpc-a".parse().unwrap());
+    }
+    let first = record(1, vec![tep_set(1, Some("hv1")), named]);
+    let store = open(folder.path());
+    let (revision, teps, domains) = everything(&store);
+    assert_eq!((revision, Event::TepSet(teps[0].clone())), (1, first.events[0].clone()));
+    assert_eq!(Event::DomainSet(domains[0].clone()), first.events[1]);
+    assert_eq!(store.changes(Revision::new(1)).unwrap(), Changes::Records(vec![first]));
+    assert_eq!(store.answer(&"id".parse().unwrap(), 5_001).unwrap().map(|answer| answer.changed), Some(2));
+    store.commit(&group(1, vec![record(2, vec![tep_set(2, None), domain_set(7, &[1, 2])])])).unwrap();
+    drop(store);
+    assert_eq!(schema(), 1, "the daemon before this one would take it");
+    let store = open(folder.path());
+    store.commit(&group(2, vec![record(3, vec![limited_tep(1, 9)])])).unwrap();
+    let expected = everything(&store);
+    assert_eq!(expected.1[0].limit.frames, rate(9));
+    drop(store);
+    assert_eq!(schema(), 2);
+    let store = open(folder.path());
+    assert_eq!(everything(&store), expected);
+    store.commit(&group(3, vec![record(4, vec![tep_set(1, None)])])).unwrap();
+    drop(store);
+    assert_eq!(schema(), 2, "a watcher may still be told of it");
 }
 
 #[test]
@@ -181,13 +295,13 @@ fn files_that_are_no_store_of_this_version_are_refused_and_left_as_they_are() {
     drop(EmbeddedStore::open(&file("newer")).unwrap());
     let newer = Database::open(file("newer")).unwrap();
     let transaction = newer.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 2).unwrap();
+    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 3).unwrap();
     transaction.commit().unwrap();
     drop(newer);
     for (name, words) in [
         ("text", "is not a bcast store; move it away"),
         ("foreign", "is not a bcast store; move it away"),
-        ("newer", "has schema version 2, this daemon reads 1"),
+        ("newer", "has schema version 3, this daemon reads 1 to 2"),
         ("", "is a folder; set store.path to a file in it"),
     ] {
         let error = EmbeddedStore::open(&file(name)).unwrap_err().to_string();

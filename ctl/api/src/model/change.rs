@@ -1,8 +1,9 @@
 //! One change of the domains, from its message and back.
 
-use bcast_domain::{Tep, Vni, limits};
+use bcast_domain::{DomainLimit, RateError, Tep, TepLimit, Vni, limits};
 use thiserror::Error;
 
+use super::limit::{domain_limit, domain_rates, tep_limit, tep_rates};
 use super::{Name, NameError, TepRef, TepRefError};
 use crate::proto::{self, change::Kind};
 
@@ -58,6 +59,24 @@ pub enum Change {
         /// The TEPs.
         teps: Vec<TepRef>,
     },
+    /// A domain gets other rates.
+    DomainLimit {
+        /// The domain.
+        vni: Vni,
+        /// The rates that are given.
+        limit: DomainLimit,
+        /// Those that are not given are the node's default again; else they stay.
+        reset: bool,
+    },
+    /// A TEP gets another rate.
+    TepLimit {
+        /// A registered TEP.
+        tep: TepRef,
+        /// The rate that is given.
+        limit: TepLimit,
+        /// One that is not given is the node's default again; else it stays.
+        reset: bool,
+    },
 }
 
 /// Why a message is not a [`Change`].
@@ -66,8 +85,8 @@ pub enum ChangeError {
     /// The message says nothing that this version knows.
     #[error("no kind of change that this version knows; is the client newer than the daemon?")]
     Kind,
-    /// A removal that does not say of what.
-    #[error("the TEP to remove is missing")]
+    /// A removal or a limit that does not say of what.
+    #[error("the TEP that is meant is missing")]
     NoTep,
     /// A TEP that cannot be.
     #[error(transparent)]
@@ -78,6 +97,9 @@ pub enum ChangeError {
     /// A name that cannot be.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A rate that cannot be.
+    #[error(transparent)]
+    Rate(#[from] RateError),
     /// More TEPs than a domain can have.
     #[error("{count} TEPs in one change of domain {vni}; a domain has at most {max} members", max = limits::MAX_MEMBERS)]
     TooManyTeps {
@@ -112,6 +134,13 @@ impl TryFrom<proto::Change> for Change {
             Kind::Leave(m) => {
                 let vni = Vni::from(m.vni);
                 Self::Leave { vni, teps: teps(vni, &m.teps)? }
+            }
+            Kind::DomainLimit(m) => {
+                Self::DomainLimit { vni: Vni::from(m.vni), limit: domain_limit(m.rates)?, reset: m.reset }
+            }
+            Kind::TepLimit(m) => {
+                let tep = m.tep.ok_or(ChangeError::NoTep)?.text.parse()?;
+                Self::TepLimit { tep, limit: tep_limit(m.rates)?, reset: m.reset }
             }
         })
     }
@@ -161,6 +190,12 @@ impl From<Change> for proto::Change {
             }
             Change::Join { vni, teps } => Kind::Join(proto::Join { vni: vni.get(), teps: all(teps) }),
             Change::Leave { vni, teps } => Kind::Leave(proto::Leave { vni: vni.get(), teps: all(teps) }),
+            Change::DomainLimit { vni, limit, reset } => {
+                Kind::DomainLimit(proto::DomainLimit { vni: vni.get(), rates: domain_rates(limit), reset })
+            }
+            Change::TepLimit { tep, limit, reset } => {
+                Kind::TepLimit(proto::TepLimit { tep: Some(tep.into()), rates: tep_rates(limit), reset })
+            }
         };
         Self { kind: Some(kind) }
     }

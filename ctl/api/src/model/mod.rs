@@ -2,6 +2,7 @@
 
 mod batch;
 mod change;
+mod limit;
 mod name;
 mod rows;
 

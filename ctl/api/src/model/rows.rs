@@ -2,9 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use bcast_domain::{Tep, TepError, Vni};
+use bcast_domain::{DomainLimit, RateError, Tep, TepError, TepLimit, Vni};
 use thiserror::Error;
 
+use super::limit::{domain_limit, domain_rates, tep_limit, tep_rates};
 use super::{Name, NameError, TepRef, TepRefError};
 use crate::proto::{self, watch_event::Kind};
 
@@ -15,6 +16,8 @@ pub struct TepEntry {
     pub address: Tep,
     /// Its name.
     pub name: Option<Name>,
+    /// The rate of its own.
+    pub limit: TepLimit,
 }
 
 /// A domain with all its members.
@@ -24,6 +27,8 @@ pub struct DomainEntry {
     pub vni: Vni,
     /// Its name.
     pub name: Option<Name>,
+    /// The rates of its own.
+    pub limit: DomainLimit,
     /// Its members; ascending on the wire, in any order elsewhere, never one twice.
     pub members: Vec<Tep>,
 }
@@ -31,11 +36,11 @@ pub struct DomainEntry {
 /// One thing that a revision changed, as it is since then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A TEP is registered, or has another name.
+    /// A TEP is registered, or has another name or limit.
     TepSet(TepEntry),
     /// A TEP is gone.
     TepRemoved(Tep),
-    /// A domain is there, or has other members or another name.
+    /// A domain is there, or has other members, another name or limit.
     DomainSet(DomainEntry),
     /// A domain is gone.
     DomainRemoved(Vni),
@@ -56,6 +61,9 @@ pub enum RowError {
     /// A name that cannot be.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A rate that cannot be.
+    #[error(transparent)]
+    Rate(#[from] RateError),
 }
 
 fn address(text: &str) -> Result<Tep, RowError> {
@@ -77,13 +85,17 @@ impl TryFrom<proto::Tep> for TepEntry {
     type Error = RowError;
 
     fn try_from(message: proto::Tep) -> Result<Self, RowError> {
-        Ok(Self { address: address(&message.address)?, name: name(&message.name)? })
+        Ok(Self {
+            address: address(&message.address)?,
+            name: name(&message.name)?,
+            limit: tep_limit(message.limit)?,
+        })
     }
 }
 
 impl From<TepEntry> for proto::Tep {
     fn from(entry: TepEntry) -> Self {
-        Self { address: entry.address.to_string(), name: text(entry.name) }
+        Self { address: entry.address.to_string(), name: text(entry.name), limit: tep_rates(entry.limit) }
     }
 }
 
@@ -95,6 +107,7 @@ impl TryFrom<proto::Domain> for DomainEntry {
         Ok(Self {
             vni: Vni::from(message.vni),
             name: name(&message.name)?,
+            limit: domain_limit(message.limit)?,
             members: members.collect::<Result<_, _>>()?,
         })
     }
@@ -104,7 +117,7 @@ impl From<DomainEntry> for proto::Domain {
     fn from(entry: DomainEntry) -> Self {
         let mut members: Vec<u32> = entry.members.iter().map(|tep| u32::from(tep.address())).collect();
         members.sort_unstable();
-        Self { vni: entry.vni.get(), name: text(entry.name), members }
+        Self { vni: entry.vni.get(), name: text(entry.name), limit: domain_rates(entry.limit), members }
     }
 }
 

@@ -1,8 +1,8 @@
 //! The apply file: YAML or JSON text to entries, each entry checked by itself.
 //!
 //! ```yaml
-//! teps:    [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2}]
-//! domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2]}]
+//! teps:    [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2, limit: {frames: 1000}}]
+//! domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2], limit: {copies: 250k, bits: 1G, control: 10k}}]
 //! ```
 //!
 //! An export may also say the `revision` that it is of: that is read over.
@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{Name, TepRef};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -40,6 +40,9 @@ pub struct FileTep {
     /// Its name.
     #[serde(default, deserialize_with = "optional_text")]
     pub name: Option<Name>,
+    /// The rates that it says.
+    #[serde(default, deserialize_with = "tep_limit")]
+    pub limit: TepLimit,
 }
 
 /// An entry of `domains`; its members are the file's from `first` on, `len` of them.
@@ -49,6 +52,8 @@ pub struct FileDomain {
     pub vni: Vni,
     /// Its name.
     pub name: Option<Name>,
+    /// The rates that it says.
+    pub limit: DomainLimit,
     /// Its first member's index in [`ApplyFile::members`].
     pub first: usize,
     /// How many members it lists; none where it has no list.
@@ -188,7 +193,13 @@ impl FileSeed<'_> {
             self.file.members.push(member);
         }
         let len = listed.then(|| self.file.members.len() - first);
-        self.file.domains.push(FileDomain { vni: entry.vni, name: entry.name, first, len });
+        self.file.domains.push(FileDomain {
+            vni: entry.vni,
+            name: entry.name,
+            limit: entry.limit,
+            first,
+            len,
+        });
         Ok(())
     }
 
@@ -216,6 +227,8 @@ struct DomainText {
     vni: Vni,
     #[serde(default, deserialize_with = "optional_text")]
     name: Option<Name>,
+    #[serde(default, deserialize_with = "domain_limit")]
+    limit: DomainLimit,
     #[serde(default)]
     members: Option<Vec<MemberText>>,
 }
@@ -354,6 +367,64 @@ where
         }
     }
     Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|Wrapped(value)| value))
+}
+
+fn domain_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DomainLimit, D::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Rates {
+        #[serde(deserialize_with = "rate")]
+        copies: Option<Rate>,
+        #[serde(deserialize_with = "rate")]
+        bits: Option<Rate>,
+        #[serde(deserialize_with = "rate")]
+        control: Option<Rate>,
+    }
+    let Rates { copies, bits, control } = Option::deserialize(deserializer)?.unwrap_or_default();
+    Ok(DomainLimit { copies, bits, control })
+}
+
+fn tep_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TepLimit, D::Error> {
+    #[derive(Deserialize, Default)]
+    #[serde(deny_unknown_fields, default)]
+    struct Rates {
+        #[serde(deserialize_with = "rate")]
+        frames: Option<Rate>,
+    }
+    let Rates { frames } = Option::deserialize(deserializer)?.unwrap_or_default();
+    Ok(TepLimit { frames })
+}
+
+/// Reads a rate: a number, or text such as 250k; null is none.
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
+    struct RateVisitor;
+    impl Visitor<'_> for RateVisitor {
+        type Value = Option<Rate>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a rate a second: a whole number such as 250000, or 250k")
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<Rate>, E> {
+            Rate::new(number).map(Some).map_err(E::custom)
+        }
+
+        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<Rate>, E> {
+            let positive = u64::try_from(number);
+            positive
+                .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+                .and_then(|number| self.visit_u64(number))
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<Rate>, E> {
+            text.parse().map(Some).map_err(E::custom)
+        }
+
+        fn visit_unit<E: de::Error>(self) -> Result<Option<Rate>, E> {
+            Ok(None)
+        }
+    }
+    deserializer.deserialize_any(RateVisitor)
 }
 
 /// Reads a VNI: a number, or text such as "0x1389" (JSON knows no hexadecimal numbers).

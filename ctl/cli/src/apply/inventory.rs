@@ -1,6 +1,6 @@
 //! TEPs and domains as plain sorted lists: what a node has, or what it shall have.
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Tep, Vni};
 use ctl_api::model::{Name, TepEntry};
 
 /// A domain; its members stand in the inventory that it is of.
@@ -10,6 +10,8 @@ pub struct DomainRow {
     pub vni: Vni,
     /// Its name, where it has one.
     pub name: Option<Name>,
+    /// The rates of its own.
+    pub limit: DomainLimit,
     /// Whether its members stand here to be compared only: they are whatever the node has.
     pub members_stay: bool,
     first: usize,
@@ -18,7 +20,7 @@ pub struct DomainRow {
 
 /// All TEPs by address and all domains by VNI.
 ///
-/// The members of all domains share one vector: a million domains of sixteen members take some 130 MB.
+/// The members of all domains share one vector: a million domains of sixteen members take some 155 MB.
 #[derive(Debug, Default)]
 pub struct Inventory {
     teps: Vec<TepEntry>,
@@ -28,21 +30,33 @@ pub struct Inventory {
 
 impl Inventory {
     /// Adds a TEP; in any order until [`Inventory::sort`].
-    pub fn push_tep(&mut self, address: Tep, name: Option<Name>) {
-        self.teps.push(TepEntry { address, name });
+    pub fn push_tep(&mut self, tep: TepEntry) {
+        self.teps.push(tep);
     }
 
     /// Adds a domain, in any order until [`Inventory::sort`], with its members in ascending order.
-    pub fn push_domain(&mut self, vni: Vni, name: Option<Name>, members: impl IntoIterator<Item = Tep>) {
+    pub fn push_domain(
+        &mut self,
+        vni: Vni,
+        name: Option<Name>,
+        limit: DomainLimit,
+        members: impl IntoIterator<Item = Tep>,
+    ) {
         let first = self.members.len();
         self.members.extend(members);
         let len = self.members.len() - first;
-        self.domains.push(DomainRow { vni, name, members_stay: false, first, len });
+        self.domains.push(DomainRow { vni, name, limit, members_stay: false, first, len });
     }
 
     /// Adds a domain that shall keep whatever members it has, `members` as far as is known.
-    pub fn push_domain_as_it_is(&mut self, vni: Vni, name: Option<Name>, members: &[Tep]) {
-        self.push_domain(vni, name, members.iter().copied());
+    pub fn push_domain_as_it_is(
+        &mut self,
+        vni: Vni,
+        name: Option<Name>,
+        limit: DomainLimit,
+        members: &[Tep],
+    ) {
+        self.push_domain(vni, name, limit, members.iter().copied());
         self.domains.last_mut().into_iter().for_each(|domain| domain.members_stay = true);
     }
 

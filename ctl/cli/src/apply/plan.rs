@@ -4,10 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bcast_domain::Tep;
+use bcast_domain::{DomainLimit, Tep, TepLimit};
 use ctl_api::model::{Change, Name, TepEntry, TepRef};
 
 use super::inventory::{DomainRow, Inventory};
+use crate::limit;
 
 /// The difference between two inventories, as steps to show and as changes to send.
 #[derive(Debug)]
@@ -26,13 +27,13 @@ pub struct Plan {
 pub enum Step {
     /// A TEP is registered.
     TepAdd { want: usize },
-    /// A TEP gets another name, or loses it.
-    TepRename { have: usize, want: usize },
+    /// A TEP gets another name or limit, or loses it.
+    TepChange { have: usize, want: usize },
     /// A TEP goes.
     TepRemove { have: usize },
     /// A domain is created with its members.
     DomainAdd { want: usize },
-    /// A domain gets other members, or another name.
+    /// A domain gets other members, another name or limit.
     DomainChange { have: usize, want: usize },
     /// A domain goes.
     DomainRemove { have: usize },
@@ -89,6 +90,12 @@ enum Order {
     DomainSet {
         want: usize,
     },
+    TepLimit {
+        want: usize,
+    },
+    DomainLimit {
+        want: usize,
+    },
     TepRemove {
         have: usize,
     },
@@ -115,9 +122,9 @@ impl Plan {
                     count.added += 1;
                     Step::TepAdd { want }
                 }
-                Pair::Both(have, want) if self.have.teps()[have].name != self.want.teps()[want].name => {
+                Pair::Both(have, want) if self.have.teps()[have] != self.want.teps()[want] => {
                     count.changed += 1;
-                    Step::TepRename { have, want }
+                    Step::TepChange { have, want }
                 }
                 Pair::Have(have) if prune => {
                     count.removed += 1;
@@ -140,7 +147,7 @@ impl Plan {
                 Pair::Both(have, want) => {
                     let (had, wanted) = (&self.have.domains()[have], &self.want.domains()[want]);
                     let (members, goal) = (self.have.members(had), self.want.members(wanted));
-                    if members == goal && had.name == wanted.name {
+                    if members == goal && had.name == wanted.name && had.limit == wanted.limit {
                         continue;
                     }
                     let (joins, leaves) = joins_and_leaves(members, goal);
@@ -197,9 +204,9 @@ impl Plan {
             Order::Park { have } | Order::Forget { have } | Order::TepRemove { have } => {
                 tep(&self.have.teps()[have])
             }
-            Order::TepAdd { want } => tep(&self.want.teps()[want]),
+            Order::TepAdd { want } | Order::TepLimit { want } => tep(&self.want.teps()[want]),
             Order::DomainRemove { have } => domain(&self.have.domains()[have]),
-            Order::DomainSet { want } => domain(&self.want.domains()[want]),
+            Order::DomainSet { want } | Order::DomainLimit { want } => domain(&self.want.domains()[want]),
         })
     }
 
@@ -229,6 +236,14 @@ impl Plan {
                 }
                 let members = self.want.members(domain).iter().copied().map(by_address).collect();
                 Change::DomainSet { vni: domain.vni, name, members }
+            }
+            Order::TepLimit { want } => {
+                let TepEntry { address, limit, .. } = self.want.teps()[want];
+                limit::tep_change(by_address(address), limit)
+            }
+            Order::DomainLimit { want } => {
+                let domain = &self.want.domains()[want];
+                limit::domain_change(domain.vni, had_limit(&self.have, domain), domain.limit)
             }
             Order::TepRemove { have } => {
                 Change::TepRemove { tep: by_address(self.have.teps()[have].address), force: false }
@@ -261,49 +276,93 @@ fn orders(have: &Inventory, want: &Inventory, steps: &[Step]) -> Vec<Order> {
     let mut orders = Vec::new();
     let mut forgotten = HashSet::new();
     for step in steps {
-        if let Step::TepRename { have: had, want: wanted } = *step
-            && want.teps()[wanted].name.is_none()
+        if let Step::TepChange { have: had, want: wanted } = *step
+            && loses_name(&have.teps()[had].name, &want.teps()[wanted].name)
         {
             forgotten.insert(have.teps()[had].address);
             orders.push(Order::Forget { have: had });
         }
     }
-    let taken = steps.iter().filter_map(|step| match *step {
-        Step::TepAdd { want: at } | Step::TepRename { want: at, .. } => want.teps()[at].name.as_ref(),
-        _ => None,
-    });
-    let owners_of_taken = taken.filter_map(|name| owners.get(name).copied());
+    // TEPs to register, or to register anew by another name.
+    let added = || {
+        steps.iter().filter_map(|step| match *step {
+            Step::TepAdd { want } => Some(want),
+            Step::TepChange { have: had, want: wanted } => {
+                (have.teps()[had].name != want.teps()[wanted].name).then_some(wanted)
+            }
+            _ => None,
+        })
+    };
+    let owners_of_taken = added().filter_map(|at| owners.get(want.teps()[at].name.as_ref()?).copied());
     orders.extend(
         owners_of_taken
             .filter(|&at| !forgotten.contains(&have.teps()[at].address))
             .map(|have| Order::Park { have }),
     );
-    orders.extend(steps.iter().filter_map(|step| match *step {
-        Step::TepAdd { want } | Step::TepRename { want, .. } => Some(Order::TepAdd { want }),
-        _ => None,
-    }));
+    orders.extend(added().map(|want| Order::TepAdd { want }));
     orders.extend(steps.iter().filter_map(|step| match *step {
         Step::DomainRemove { have } => Some(Order::DomainRemove { have }),
         // The contract has no other way to take a domain's name from it.
         Step::DomainChange { have: had, want: wanted }
-            if have.domains()[had].name.is_some() && want.domains()[wanted].name.is_none() =>
+            if loses_name(&have.domains()[had].name, &want.domains()[wanted].name) =>
         {
             Some(Order::DomainRemove { have: had })
         }
         _ => None,
     }));
     orders.extend(steps.iter().filter_map(|step| match *step {
-        Step::DomainAdd { want } | Step::DomainChange { want, .. } => Some(Order::DomainSet { want }),
+        Step::DomainAdd { want } => Some(Order::DomainSet { want }),
+        Step::DomainChange { have: had, want: wanted } => {
+            let (old, new) = (&have.domains()[had], &want.domains()[wanted]);
+            let only_limit = old.name == new.name && have.members(old) == want.members(new);
+            (!only_limit).then_some(Order::DomainSet { want: wanted })
+        }
         _ => None,
     }));
     if !forgotten.is_empty() {
         orders.extend(rejoined(have, want, &forgotten).map(|want| Order::DomainSet { want }));
     }
+    orders.extend(limited(have, want, steps));
     orders.extend(steps.iter().filter_map(|step| match *step {
         Step::TepRemove { have } => Some(Order::TepRemove { have }),
         _ => None,
     }));
     orders
+}
+
+/// Whoever loses a name is taken away and made anew.
+fn loses_name(had: &Option<Name>, want: &Option<Name>) -> bool {
+    had.is_some() && want.is_none()
+}
+
+/// The limits to set, now that all that shall be is there.
+fn limited<'i>(
+    have: &'i Inventory,
+    want: &'i Inventory,
+    steps: &'i [Step],
+) -> impl Iterator<Item = Order> + 'i {
+    steps.iter().filter_map(|step| match *step {
+        Step::TepAdd { want: at } | Step::TepChange { want: at, .. } => {
+            let tep = &want.teps()[at];
+            (had_tep_limit(have, tep) != tep.limit).then_some(Order::TepLimit { want: at })
+        }
+        Step::DomainAdd { want: at } | Step::DomainChange { want: at, .. } => {
+            let domain = &want.domains()[at];
+            (had_limit(have, domain) != domain.limit).then_some(Order::DomainLimit { want: at })
+        }
+        _ => None,
+    })
+}
+
+/// The limit that a domain has before it is set: one that is made anew has none.
+fn had_limit(have: &Inventory, want: &DomainRow) -> DomainLimit {
+    let had = have.domain(want.vni).filter(|had| !loses_name(&had.name, &want.name));
+    had.map(|had| had.limit).unwrap_or_default()
+}
+
+fn had_tep_limit(have: &Inventory, want: &TepEntry) -> TepLimit {
+    let had = have.tep(want.address).filter(|had| !loses_name(&had.name, &want.name));
+    had.map(|had| had.limit).unwrap_or_default()
 }
 
 /// The domains that stay as they are, but that a forgotten TEP has to join again.

@@ -8,6 +8,7 @@ use ctl_api::model::{Name, TepEntry};
 use super::inventory::{DomainRow, Inventory};
 use super::plan::{Count, Moves, Plan, Step, Totals, joins_and_leaves};
 use crate::failure::Failure;
+use crate::limit;
 use crate::out::Out;
 
 /// A plan of more lines is shown in numbers, unless it is wanted whole.
@@ -37,12 +38,9 @@ fn signed(count: Count) -> String {
 fn line(plan: &Plan, step: Step, named: usize) -> String {
     let (have, want) = (plan.have(), plan.want());
     match step {
-        Step::TepAdd { want: at } => format!("+ tep {}", tep(&want.teps()[at])),
-        Step::TepRemove { have: at } => format!("- tep {}", tep(&have.teps()[at])),
-        Step::TepRename { have: from, want: to } => {
-            let (from, to) = (&have.teps()[from], &want.teps()[to]);
-            format!("~ tep {}: {}", to.address, renamed(from.name.as_ref(), to.name.as_ref()))
-        }
+        Step::TepAdd { want: at } => tep('+', &want.teps()[at]),
+        Step::TepRemove { have: at } => tep('-', &have.teps()[at]),
+        Step::TepChange { have: from, want: to } => changed_tep(&have.teps()[from], &want.teps()[to]),
         Step::DomainAdd { want: at } => domain('+', want, &want.domains()[at]),
         Step::DomainRemove { have: at } => domain('-', have, &have.domains()[at]),
         Step::DomainChange { have: from, want: to } => {
@@ -51,11 +49,26 @@ fn line(plan: &Plan, step: Step, named: usize) -> String {
     }
 }
 
-fn tep(tep: &TepEntry) -> String {
-    match &tep.name {
-        Some(name) => format!("{} ({name})", tep.address),
-        None => tep.address.to_string(),
+fn tep(sign: char, tep: &TepEntry) -> String {
+    let name = tep.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+    format!("{sign} tep {}{name}{}", tep.address, limited(sign, &limit::of_tep(tep.limit)))
+}
+
+/// "; limit ..." of what is new, or nothing where there is none of its own.
+fn limited(sign: char, rates: &[limit::Named]) -> String {
+    if sign == '+' && rates.iter().any(|(_, own)| own.is_some()) {
+        format!("; limit {}", limit::words(rates))
+    } else {
+        String::new()
     }
+}
+
+fn changed_tep(had: &TepEntry, wanted: &TepEntry) -> String {
+    let name = (had.name != wanted.name).then(|| renamed(had.name.as_ref(), wanted.name.as_ref()));
+    let limit =
+        limit::differences(&limit::of_tep(had.limit), &limit::of_tep(wanted.limit)).collect::<Vec<_>>();
+    let parts: Vec<String> = name.into_iter().chain(limit).collect();
+    format!("~ tep {}: {}", wanted.address, parts.join("; "))
 }
 
 fn domain(sign: char, inventory: &Inventory, domain: &DomainRow) -> String {
@@ -64,7 +77,8 @@ fn domain(sign: char, inventory: &Inventory, domain: &DomainRow) -> String {
         1 => "1 member".to_owned(),
         count => format!("{count} members"),
     };
-    format!("{sign} domain {}{name}: {members}", domain.vni)
+    let limit = limited(sign, &limit::of_domain(domain.limit));
+    format!("{sign} domain {}{name}: {members}{limit}", domain.vni)
 }
 
 fn changed_domain(plan: &Plan, had: &DomainRow, wanted: &DomainRow, named: usize) -> String {
@@ -79,6 +93,7 @@ fn changed_domain(plan: &Plan, had: &DomainRow, wanted: &DomainRow, named: usize
             parts.push(members(verb, teps, of, named));
         }
     }
+    parts.extend(limit::differences(&limit::of_domain(had.limit), &limit::of_domain(wanted.limit)));
     format!("~ domain {}: {}", wanted.vni, parts.join("; "))
 }
 

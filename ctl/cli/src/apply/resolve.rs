@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use bcast_domain::{Tep, Vni, limits};
+use bcast_domain::{Tep, TepLimit, Vni, limits};
 use ctl_api::model::{Name, TepEntry};
 use thiserror::Error;
 
 use super::file::{ApplyFile, FileDomain, FileTep, Member};
 use super::inventory::Inventory;
+use crate::limit::domain_or;
 
 /// An entry that contradicts another one, or the node.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -104,7 +105,7 @@ pub enum EntryError {
 
 /// What shall be by `file` on a node that has `have`: the file's TEPs and domains, and no others.
 ///
-/// A list of members is the whole list. What an entry leaves out (a name, the list) stays as it is; with `prune` it goes.
+/// A list of members is the whole list. What an entry leaves out (a name, a rate, the list) stays as it is; with `prune` it goes.
 ///
 /// # Errors
 /// [`EntryError`] for the first entry that contradicts another one or the node.
@@ -122,15 +123,16 @@ pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Invent
         }
         let had = if prune { None } else { have.domain(domain.vni) };
         let name = domain.name.clone().or_else(|| had.and_then(|had| had.name.clone()));
+        let limit = domain_or(domain.limit, had.map(|had| had.limit).unwrap_or_default());
         match domain.len {
             Some(len) => {
                 resolver.members(entry, domain, &members[domain.first..domain.first + len], &mut list)?;
-                want.push_domain(domain.vni, name, list.iter().copied());
+                want.push_domain(domain.vni, name, limit, list.iter().copied());
             }
-            None if prune => want.push_domain(domain.vni, name, []),
+            None if prune => want.push_domain(domain.vni, name, limit, []),
             None => {
                 let members = had.map_or(&[][..], |had| have.members(had));
-                want.push_domain_as_it_is(domain.vni, name, members);
+                want.push_domain_as_it_is(domain.vni, name, limit, members);
             }
         }
     }
@@ -176,8 +178,13 @@ fn resolve_teps(
         }
     }
     for tep in teps {
-        let kept = || if prune { None } else { have.tep(tep.address).and_then(|had| had.name.clone()) };
-        want.push_tep(tep.address, tep.name.clone().or_else(kept));
+        let had = if prune { None } else { have.tep(tep.address) };
+        let frames = tep.limit.frames.or(had.and_then(|had| had.limit.frames));
+        want.push_tep(TepEntry {
+            address: tep.address,
+            name: tep.name.clone().or_else(|| had.and_then(|had| had.name.clone())),
+            limit: TepLimit { frames },
+        });
     }
     Ok(Known { listed, names })
 }

@@ -1,9 +1,7 @@
 //! Everything that a node has, as of one revision.
 
-use bcast_domain::{Tep, Vni};
 use ctl_api::Client;
-use ctl_api::model::{Name, Revision, RowError, TepEntry};
-use ctl_api::proto;
+use ctl_api::model::{DomainEntry, Revision};
 
 use super::inventory::Inventory;
 use crate::failure::Failure;
@@ -18,23 +16,15 @@ pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure>
             revision = Revision::new(number);
         }
         for tep in part.teps {
-            let TepEntry { address, name } = tep.try_into()?;
-            inventory.push_tep(address, name);
+            inventory.push_tep(tep.try_into()?);
         }
         for domain in part.domains {
-            add(&mut inventory, &domain)?;
+            let DomainEntry { vni, name, limit, mut members } = domain.try_into()?;
+            members.sort_unstable();
+            inventory.push_domain(vni, name, limit, members);
         }
     }
     // The contract says that they come sorted; a diff of lists that are not would be wrong, not slow.
     inventory.sort();
     Ok((revision, inventory))
-}
-
-fn add(inventory: &mut Inventory, domain: &proto::Domain) -> Result<(), RowError> {
-    let name: Option<Name> = if domain.name.is_empty() { None } else { Some(domain.name.parse()?) };
-    let mut members =
-        domain.members.iter().map(|&bits| Tep::new(bits.into())).collect::<Result<Vec<_>, _>>()?;
-    members.sort_unstable();
-    inventory.push_domain(Vni::from(domain.vni), name, members);
-    Ok(())
 }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use bcast_domain::{Tep, Vni};
-use ctl_api::model::{Batch, Name};
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
+use ctl_api::model::{Batch, Name, TepEntry};
 use proptest::prelude::*;
 
 use super::file::{self, ApplyFile};
@@ -12,6 +12,7 @@ use super::inventory::Inventory;
 use super::model::Model;
 use super::plan::{Plan, changes};
 use super::resolve::resolve;
+use crate::limit::domain_or;
 
 fn tep(last: u8) -> Tep {
     Tep::new([198, 18, 0, last].into()).unwrap()
@@ -31,14 +32,23 @@ fn model(teps: &[(u8, Option<Name>)], domains: &[(u32, Option<Name>, &[u8])]) ->
                 (Vni::from(*vni), (name.clone(), members.iter().map(|&m| tep(m)).collect()))
             })
             .collect(),
+        ..Model::default()
     }
+}
+
+fn rate(per_second: u64) -> Option<Rate> {
+    Some(Rate::new(per_second).unwrap())
 }
 
 fn inventory(model: &Model) -> Inventory {
     let mut inventory = Inventory::default();
-    model.teps.iter().for_each(|(address, name)| inventory.push_tep(*address, name.clone()));
+    for (&address, name) in &model.teps {
+        let limit = model.tep_limits.get(&address).copied().unwrap_or_default();
+        inventory.push_tep(TepEntry { address, name: name.clone(), limit });
+    }
     for (vni, (name, members)) in &model.domains {
-        inventory.push_domain(*vni, name.clone(), members.iter().copied());
+        let limit = model.domain_limits.get(vni).copied().unwrap_or_default();
+        inventory.push_domain(*vni, name.clone(), limit, members.iter().copied());
     }
     inventory
 }
@@ -132,7 +142,7 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "teps:\n  - {address: 198.18.0.1, nam: x}",
-            "line 2, column 27: unknown field `nam`, expected one of address, name",
+            "line 2, column 27: unknown field `nam`, expected one of address, name, limit",
         ),
         (
             "teps:\n  - address: 198.18.0.1\n    address: 198.18.0.2",
@@ -164,6 +174,27 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         (
             "domains: [{vni: 1.5}]",
             "line 1, column 12: invalid type: floating point `1.5`, expected a VNI: a number from 0 to 4294967295 such as 5001, or 0x1389",
+        ),
+        (
+            "domains: [{vni: 1, limit: {copies: 0}}]",
+            "line 1, column 36: a rate of 0 a second is out of range: 1 to 1000000000000",
+        ),
+        (
+            "domains: [{vni: 1, limit: {bits: 1.5G}}]",
+            "line 1, column 34: \"1.5G\" is not a rate: write a whole number a second, as in 250000 or 250k",
+        ),
+        (
+            "domains: [{vni: 1, limit: {copys: 1}}]",
+            "line 1, column 28: unknown field `copys`, expected one of copies, bits, control",
+        ),
+        ("domains: [{vni: 1, limit: 5}]", "line 1, column 27: expected keys with values"),
+        (
+            "teps: [{address: 198.18.0.1, limit: {frames: -1}}]",
+            "line 1, column 38: invalid value: integer `-1`, expected a rate a second: a whole number such as 250000, or 250k",
+        ),
+        (
+            "{\"teps\":[{\"address\":\"198.18.0.1\",\"limit\":{\"frames\":\"2T\"}}]}",
+            "line 1, column 55: a rate of 2000000000000 a second is out of range: 1 to 1000000000000",
         ),
         (
             "domains:\n  - vni: 4294967296",
@@ -256,15 +287,18 @@ fn without_prune_what_the_file_leaves_out_stays_and_with_it_goes() {
 
 #[test]
 fn without_prune_what_others_did_after_the_plan_stays_unless_the_file_names_it() {
-    let planned =
+    let mut planned =
         model(&[(1, name("hv1")), (2, None)], &[(1, None, &[1]), (2, name("b"), &[1]), (3, None, &[])]);
     // Others gave members, names and a TEP meanwhile.
-    let now = model(
+    let mut now = model(
         &[(1, name("other")), (2, None), (3, None)],
         &[(1, name("x"), &[1, 2, 3]), (2, name("y"), &[3]), (3, name("z"), &[3]), (4, None, &[3])],
     );
+    let limit = |copies, bits| DomainLimit { copies: rate(copies), bits: rate(bits), control: None };
+    planned.domain_limits.insert(2.into(), limit(1, 1));
+    now.domain_limits.insert(2.into(), limit(5, 5));
     let text = "teps: [{address: 198.18.0.1}, {address: 198.18.0.2, name: hv2}]\n\
-                domains: [{vni: 1, name: a}, {vni: 2, members: [198.18.0.2]}, {vni: 3}, {vni: 4}]";
+                domains: [{vni: 1, name: a}, {vni: 2, members: [198.18.0.2], limit: {copies: 1, bits: 2}}, {vni: 3}, {vni: 4}]";
     let file = file::parse(text.as_bytes()).unwrap();
     let want = resolve(&file, &inventory(&planned), false).unwrap();
     let plan = Arc::new(Plan::new(inventory(&planned), want, false));
@@ -274,8 +308,28 @@ fn without_prune_what_others_did_after_the_plan_stays_unless_the_file_names_it()
         &[(1, name("other")), (2, name("hv2")), (3, None)],
         &[(1, name("a"), &[1, 2, 3]), (2, name("y"), &[2]), (3, name("z"), &[3]), (4, None, &[3])],
     );
+    both.domain_limits.insert(2.into(), limit(5, 2));
     both.revision = node.revision;
     assert_eq!(node, both);
+}
+
+#[test]
+fn rates_that_the_file_does_not_say_stay_and_with_prune_are_the_default() {
+    let all = |copies, bits, control| DomainLimit { copies, bits, control };
+    let mut node = model(&[(1, name("hv1")), (2, None)], &[(1, None, &[1]), (2, None, &[]), (3, None, &[])]);
+    node.tep_limits = [1, 2].map(|last| (tep(last), TepLimit { frames: rate(7) })).into();
+    node.domain_limits = [1, 2, 3].map(|vni| (vni.into(), all(rate(7), rate(8), None))).into();
+    // TEP 2 and domain 3 are not in the file, TEP 1 and domain 2 are without a limit.
+    let text = "teps: [{address: 198.18.0.1}]\n\
+                domains: [{vni: 1, limit: {copies: 250k, control: \"1M\"}}, {vni: 2, limit: {bits: ~}}]";
+    let mut kept = node.clone();
+    kept.revision = 2;
+    kept.domain_limits.insert(1.into(), all(rate(250_000), rate(8), rate(1_000_000)));
+    assert_eq!(applied(&node, text, false), Ok(kept));
+    let mut pruned = model(&[(1, None)], &[(1, None, &[]), (2, None, &[])]);
+    pruned.revision = 2;
+    pruned.domain_limits.insert(1.into(), all(rate(250_000), None, rate(1_000_000)));
+    assert_eq!(applied(&node, text, true), Ok(pruned));
 }
 
 #[test]
@@ -297,12 +351,23 @@ fn names_may_change_hands_in_a_ring() {
 fn file_of(model: &Model) -> String {
     let named =
         |name: &Option<Name>| name.as_ref().map(|name| format!(", name: \"{name}\"")).unwrap_or_default();
-    let teps: Vec<String> =
-        model.teps.iter().map(|(tep, name)| format!("{{address: {tep}{}}}", named(name))).collect();
+    let rates = |rates: &[(&str, Option<Rate>)]| {
+        let own = rates.iter().filter_map(|(name, rate)| Some(format!("{name}: {}", (*rate)?)));
+        let own: Vec<String> = own.collect();
+        if own.is_empty() { String::new() } else { format!(", limit: {{{}}}", own.join(", ")) }
+    };
+    let limited = |tep| rates(&crate::limit::of_tep(model.tep_limits.get(tep).copied().unwrap_or_default()));
+    let teps: Vec<String> = model
+        .teps
+        .iter()
+        .map(|(tep, name)| format!("{{address: {tep}{}{}}}", named(name), limited(tep)))
+        .collect();
     let member = |tep: &Tep| model.teps[tep].as_ref().map_or(tep.to_string(), |name| format!("\"{name}\""));
     let domain = |(vni, (name, members)): (&Vni, &(Option<Name>, BTreeSet<Tep>))| {
         let members: Vec<String> = members.iter().map(member).collect();
-        format!("{{vni: {vni}{}, members: [{}]}}", named(name), members.join(", "))
+        let limit = model.domain_limits.get(vni).copied().unwrap_or_default();
+        let limit = rates(&crate::limit::of_domain(limit));
+        format!("{{vni: {vni}{}{limit}, members: [{}]}}", named(name), members.join(", "))
     };
     let domains: Vec<String> = model.domains.iter().map(domain).collect();
     format!("teps: [{}]\ndomains: [{}]\n", teps.join(", "), domains.join(", "))
@@ -311,22 +376,31 @@ fn file_of(model: &Model) -> String {
 /// Nodes of up to 8 TEPs and 6 domains, names from so few that they often change hands.
 fn nodes() -> impl Strategy<Value = Model> {
     let a_name = || proptest::option::of(prop::sample::select(vec!["a", "b", "c", "d", "e", "true"]));
-    let teps = prop::collection::btree_map(1..9u8, a_name(), 0..8);
-    let domains = prop::collection::btree_map(0..6u32, (a_name(), any::<u8>()), 0..6);
+    let a_rate = || proptest::option::of((1..3u64).prop_map(|number| Rate::new(number).unwrap()));
+    let limit = (a_rate(), a_rate(), a_rate());
+    let limit = limit.prop_map(|(copies, bits, control)| DomainLimit { copies, bits, control });
+    let teps = prop::collection::btree_map(1..9u8, (a_name(), a_rate()), 0..8);
+    let domains = prop::collection::btree_map(0..6u32, (a_name(), any::<u8>(), limit), 0..6);
     (teps, domains).prop_map(|(teps, domains)| {
         let mut taken = BTreeSet::new();
+        let own = teps
+            .iter()
+            .filter_map(|(&last, (_, rate))| rate.map(|_| (tep(last), TepLimit { frames: *rate })));
+        let tep_limits = own.collect();
+        let own = domains.iter().map(|(&vni, (_, _, limit))| (Vni::from(vni), *limit));
+        let domain_limits = own.filter(|(_, limit)| *limit != DomainLimit::default()).collect();
         let teps: BTreeMap<Tep, Option<Name>> = teps
             .into_iter()
-            .map(|(last, text)| (tep(last), text.filter(|text| taken.insert(*text)).and_then(name)))
+            .map(|(last, (text, _))| (tep(last), text.filter(|text| taken.insert(*text)).and_then(name)))
             .collect();
         let members = |mask: u8| {
             teps.keys().copied().enumerate().filter(move |(at, _)| mask >> at & 1 == 1).map(|(_, tep)| tep)
         };
         let domains = domains
             .into_iter()
-            .map(|(vni, (text, mask))| (Vni::from(vni), (text.and_then(name), members(mask).collect())))
+            .map(|(vni, (text, mask, _))| (Vni::from(vni), (text.and_then(name), members(mask).collect())))
             .collect();
-        Model { revision: 1, teps: teps.clone(), domains }
+        Model { revision: 1, teps: teps.clone(), domains, tep_limits, domain_limits }
     })
 }
 
@@ -345,6 +419,14 @@ proptest! {
                 for (tep, name) in &node.teps {
                     let want = goal.teps.get(tep).cloned().flatten().or(name.clone());
                     prop_assert_eq!(&after.teps[tep], &want);
+                }
+                for tep in node.teps.keys().chain(goal.teps.keys()) {
+                    let want = goal.tep_limits.get(tep).or(node.tep_limits.get(tep));
+                    prop_assert_eq!(after.tep_limits.get(tep), want);
+                }
+                for vni in node.domains.keys().chain(goal.domains.keys()) {
+                    let of = |model: &Model| model.domain_limits.get(vni).copied().unwrap_or_default();
+                    prop_assert_eq!(of(&after), domain_or(of(&goal), of(&node)));
                 }
                 for (vni, domain) in &node.domains {
                     let want = goal.domains.get(vni).map(|(name, members)| (name.clone().or(domain.0.clone()), members.clone()));

@@ -21,5 +21,6 @@ pub fn model(teps: &[(u8, &str)], domains: &[(u32, &str, &[u8])]) -> Model {
         revision: 1,
         teps: teps.iter().map(|&(last, text)| (tep(last), name(text))).collect(),
         domains: domains.iter().map(domain).collect(),
+        ..Model::default()
     }
 }

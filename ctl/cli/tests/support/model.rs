@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{DomainLimit, Tep, TepLimit, Vni};
 use ctl_api::model::{Batch, Change, Name, TepRef};
 
 /// A node's TEPs and domains.
@@ -11,6 +11,10 @@ pub struct Model {
     pub revision: u64,
     pub teps: BTreeMap<Tep, Option<Name>>,
     pub domains: BTreeMap<Vni, (Option<Name>, BTreeSet<Tep>)>,
+    /// Of those that have one of their own.
+    pub tep_limits: BTreeMap<Tep, TepLimit>,
+    /// The same.
+    pub domain_limits: BTreeMap<Vni, DomainLimit>,
 }
 
 /// Why a batch is refused.
@@ -68,6 +72,7 @@ impl Model {
                 domain.0 = name.or(domain.0.take());
             }
             Change::DomainRemove { vni } => {
+                self.domain_limits.remove(&vni);
                 if self.domains.remove(&vni).is_none() {
                     notes.push(format!("domain {vni} is not there"));
                 }
@@ -89,6 +94,22 @@ impl Model {
                         notes.push(format!("tep {tep} is not a member of domain {vni}"));
                     }
                 }
+            }
+            Change::DomainLimit { vni, limit, reset } => {
+                self.domains.get(&vni).ok_or(Refused::NoDomain(vni))?;
+                let had = self.domain_limits.remove(&vni).filter(|_| !reset).unwrap_or_default();
+                let limit = DomainLimit {
+                    copies: limit.copies.or(had.copies),
+                    bits: limit.bits.or(had.bits),
+                    control: limit.control.or(had.control),
+                };
+                self.domain_limits.extend((limit != DomainLimit::default()).then_some((vni, limit)));
+            }
+            Change::TepLimit { tep, limit, reset } => {
+                let address = self.find(&tep).ok_or(Refused::Unregistered(tep))?;
+                let had = self.tep_limits.remove(&address).filter(|_| !reset);
+                let frames = limit.frames.or(had.and_then(|had| had.frames));
+                self.tep_limits.extend(frames.map(|_| (address, TepLimit { frames })));
             }
         }
         Ok(())
@@ -114,6 +135,7 @@ impl Model {
             return Err(Refused::StillMember(tep));
         }
         self.teps.remove(&address);
+        self.tep_limits.remove(&address);
         Ok(())
     }
 

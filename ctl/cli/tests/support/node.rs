@@ -6,7 +6,8 @@ use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use ctl_api::model::{Batch, TepRef};
+use bcast_domain::Tep;
+use ctl_api::model::{Batch, DomainEntry, Name, TepEntry, TepRef};
 use ctl_api::proto::bcast_server::{Bcast, BcastServer};
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -102,10 +103,6 @@ fn items<T>(items: Vec<Result<T, Status>>) -> Result<Response<Items<T>>, Status>
     Ok(Response::new(tokio_stream::iter(items)))
 }
 
-fn text<T: ToString>(name: &Option<T>) -> String {
-    name.as_ref().map(T::to_string).unwrap_or_default()
-}
-
 fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
     names.iter().map(|(name, value)| proto::Counter { name: (*name).to_owned(), value: *value }).collect()
 }
@@ -142,12 +139,13 @@ impl Script {
         self.largest = (bytes.max(message.encoded_len()), changes.max(message.changes.len()));
     }
 
+    fn tep(&self, address: Tep, name: &Option<Name>) -> TepEntry {
+        let limit = self.model.tep_limits.get(&address).copied().unwrap_or_default();
+        TepEntry { address, name: name.clone(), limit }
+    }
+
     fn snapshot(&self) -> Vec<proto::SnapshotPart> {
-        let teps = self
-            .model
-            .teps
-            .iter()
-            .map(|(address, name)| proto::Tep { address: address.to_string(), name: text(name) });
+        let teps = self.model.teps.iter().map(|(address, name)| self.tep(*address, name).into());
         let mut parts = vec![proto::SnapshotPart {
             revision: Some(self.model.revision),
             teps: teps.collect(),
@@ -157,11 +155,13 @@ impl Script {
             .model
             .domains
             .iter()
-            .map(|(vni, (name, members))| proto::Domain {
-                vni: vni.get(),
-                name: text(name),
-                members: members.iter().map(|tep| tep.address().to_bits()).collect(),
+            .map(|(&vni, (name, members))| DomainEntry {
+                vni,
+                name: name.clone(),
+                limit: self.model.domain_limits.get(&vni).copied().unwrap_or_default(),
+                members: members.iter().copied().collect(),
             })
+            .map(proto::Domain::from)
             .collect();
         parts.extend(
             domains
@@ -226,7 +226,7 @@ impl Bcast for Service {
     ) -> Result<Response<proto::TepStatus>, Status> {
         let script = self.0.lock().unwrap();
         let wanted: TepRef = request.into_inner().tep.unwrap().text.parse().unwrap();
-        let is = |address: &bcast_domain::Tep, name: &Option<_>| match &wanted {
+        let is = |address: &Tep, name: &Option<_>| match &wanted {
             TepRef::Address(tep) => tep == address,
             TepRef::Name(text) => name.as_ref() == Some(text),
         };
@@ -239,7 +239,7 @@ impl Bcast for Service {
         let resolved = name.is_some();
         let domains = script.model.domains.values().filter(|domain| domain.1.contains(address)).count();
         Ok(Response::new(proto::TepStatus {
-            tep: Some(proto::Tep { address: address.to_string(), name: text(name) }),
+            tep: Some(script.tep(*address, name).into()),
             domains: domains as u64,
             next_hop: if resolved { "198.18.255.1".to_owned() } else { String::new() },
             mac: if resolved { "02:00:00:00:00:01".to_owned() } else { String::new() },
@@ -302,8 +302,9 @@ impl Bcast for Service {
 
 /// One event of each kind, of revisions 4 and 5.
 pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
-    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned() };
-    let domain = proto::Domain { vni: 5001, name: String::new(), members: vec![0xc612_0001] };
+    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned(), limit: None };
+    let limit = Some(proto::DomainRates { copies: Some(250_000), ..Default::default() });
+    let domain = proto::Domain { vni: 5001, name: String::new(), members: vec![0xc612_0001], limit };
     let kinds = [
         (4, Kind::Reset(proto::Reset {})),
         (4, Kind::TepSet(tep)),

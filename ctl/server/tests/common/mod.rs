@@ -9,7 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{ArrayPublisher, DomainId, Epoch, Readers, Tep, TepIndex, Vni, table};
+use bcast_domain::{
+    ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Tep, TepIndex, TepLimit, Vni, table,
+};
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
 use ctl_api::proto;
@@ -28,6 +30,19 @@ pub struct TestNode {
     array: Mutex<ArrayPublisher<Array>>,
     pub drain: Mutex<Duration>,
     pub frames: Mutex<BTreeMap<u32, u64>>,
+    /// What each number and index was given that is not the default.
+    pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
+    pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
+}
+
+/// Notes what a place was given, which must be something new.
+fn give<K: Ord, V: Default + PartialEq>(limits: &Mutex<BTreeMap<K, V>>, at: K, limit: V) {
+    let mut limits = limits.lock().unwrap();
+    let before = limits.remove(&at).unwrap_or_default();
+    assert!(before != limit, "a limit is given twice");
+    if limit != V::default() {
+        limits.insert(at, limit);
+    }
 }
 
 impl Node for TestNode {
@@ -47,6 +62,14 @@ impl Node for TestNode {
             assert!(array[index.index()].take().is_some(), "an index that is free is freed");
         }
         publisher.replace(array)
+    }
+
+    fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit) {
+        give(&self.domain_limits, domain.get(), limit);
+    }
+
+    fn set_tep_limit(&self, tep: TepIndex, limit: TepLimit) {
+        give(&self.tep_limits, tep.index(), limit);
     }
 
     fn next_hop(&self, _: TepIndex) -> NextHop {
@@ -135,6 +158,8 @@ impl Rig {
             array: Mutex::new(array),
             drain: Mutex::new(Duration::ZERO),
             frames: Mutex::default(),
+            domain_limits: Mutex::default(),
+            tep_limits: Mutex::default(),
         });
         let worker = Worker::start(&readers);
         let socket = folder.join("api.sock");
@@ -174,6 +199,18 @@ impl Rig {
         let address =
             |index: &TepIndex| reader.array()[index.index()].expect("a member is in the array").address();
         Some(list.members().iter().map(address).collect())
+    }
+
+    /// The limit that the data plane has for a domain.
+    pub fn domain_limit(&self, vni: u32) -> Option<DomainLimit> {
+        let number = self.readers.reader().lookup(Vni::from(vni))?.domain().get();
+        Some(self.node.domain_limits.lock().unwrap().get(&number).copied().unwrap_or_default())
+    }
+
+    /// The limit that the data plane has for a TEP.
+    pub fn tep_limit(&self, last: u16) -> Option<TepLimit> {
+        let index = self.readers.reader().array().iter().position(|at| *at == Some(tep(last)))?;
+        Some(self.node.tep_limits.lock().unwrap().get(&index).copied().unwrap_or_default())
     }
 
     pub fn server(&self) -> &Server {
@@ -244,6 +281,26 @@ pub fn join(vni: u32, teps: &[u16]) -> Change {
 
 pub fn leave(vni: u32, teps: &[u16]) -> Change {
     Change::Leave { vni: Vni::from(vni), teps: teps.iter().map(|&t| by(t)).collect() }
+}
+
+pub fn rate(per_second: u64) -> Option<Rate> {
+    Some(Rate::new(per_second).unwrap())
+}
+
+pub fn copies(per_second: u64) -> DomainLimit {
+    DomainLimit { copies: rate(per_second), ..DomainLimit::default() }
+}
+
+pub fn frames(per_second: u64) -> TepLimit {
+    TepLimit { frames: rate(per_second) }
+}
+
+pub fn limit(vni: u32, limit: DomainLimit) -> Change {
+    Change::DomainLimit { vni: Vni::from(vni), limit, reset: false }
+}
+
+pub fn limit_tep(last: u16, limit: TepLimit) -> Change {
+    Change::TepLimit { tep: by(last), limit, reset: false }
 }
 
 pub fn addresses(teps: &[u16]) -> Option<BTreeSet<Ipv4Addr>> {
