@@ -12,7 +12,7 @@ use crate::{
     check::{self, Disagreement},
     clock,
     contenders::{Contender, Read, Write},
-    results::LookupRow,
+    results::{LookupRow, Spread},
     work::{self, BURST, Work},
 };
 
@@ -28,6 +28,9 @@ pub struct Turns {
 /// The longest that a turn may take by the wall's clock, where the publisher is slow.
 const MAX_TURN: Duration = Duration::from_secs(5);
 
+/// The quantiles that are reported.
+const QUANTILES: [f64; 4] = [0.5, 0.99, 0.999, 1.0];
+
 /// A contender's table, loaded, and what was measured of it.
 struct Player {
     contender: Contender,
@@ -36,8 +39,11 @@ struct Player {
     /// Bursts looked up, and changes made, so far.
     bursts: usize,
     changes: u64,
-    /// Of the rate at hand: a burst's CPU time in nanoseconds, and what was published in how many seconds.
+    /// Of the turn at hand: a burst's CPU time in nanoseconds.
     times: Histogram<u64>,
+    /// Of the rate at hand: the quantiles of each turn, the bursts of all, and what was published in how many seconds.
+    quantiles: [Vec<f64>; QUANTILES.len()],
+    timed: u64,
     published: (u64, f64),
 }
 
@@ -46,31 +52,45 @@ impl Player {
         let (mut writer, reader) = (contender.make)(work.domains);
         work.vnis().for_each(|vni| writer.set(vni, &work::list(vni, 0)));
         writer.publish();
-        let contender = *contender;
         Ok(Self {
-            contender,
+            contender: *contender,
             writer,
             reader,
             bursts: 0,
             changes: 0,
             times: histogram()?,
+            quantiles: Default::default(),
+            timed: 0,
             published: (0, 0.0),
         })
     }
 
-    fn row(&self, domains: u32, wanted: u32) -> LookupRow {
-        let at = |quantile| self.times.value_at_quantile(quantile);
+    fn next_rate(&mut self) {
+        self.quantiles = Default::default();
+        (self.timed, self.published) = (0, (0, 0.0));
+    }
+
+    fn end_turn(&mut self) {
+        for (of_turns, quantile) in self.quantiles.iter_mut().zip(QUANTILES) {
+            of_turns.push(self.times.value_at_quantile(quantile) as f64);
+        }
+        self.timed += self.times.len();
+        self.times.reset();
+    }
+
+    fn row(&mut self, domains: u32, wanted: u32) -> LookupRow {
+        let [p50, p99, p999, max] = self.quantiles.each_mut().map(|of_turns| Spread::of(of_turns));
         LookupRow {
             contender: self.contender.name.to_owned(),
             domains,
             changes_wanted_per_s: wanted,
             changes_per_s: if wanted == 0 { 0.0 } else { self.published.0 as f64 / self.published.1 },
-            ns_per_lookup: at(0.5) as f64 / BURST as f64,
-            burst_p50_ns: at(0.5),
-            burst_p99_ns: at(0.99),
-            burst_p999_ns: at(0.999),
-            burst_max_ns: self.times.max(),
-            bursts: self.times.len(),
+            ns_per_lookup: p50.scaled(1.0 / BURST as f64),
+            burst_p50_ns: p50,
+            burst_p99_ns: p99,
+            burst_p999_ns: p999,
+            burst_max_ns: max,
+            bursts: self.timed,
         }
     }
 }
@@ -107,17 +127,16 @@ pub fn measure(
     let overhead = clock::overhead_ns();
     let mut rows = Vec::new();
     for &rate in rates {
-        for player in &mut players {
-            player.times.reset();
-            player.published = (0, 0.0);
-        }
+        players.iter_mut().for_each(Player::next_rate);
         for round in 0..turns.rounds {
             let count = players.len();
             for turn in 0..count {
-                take_turn(&mut players[(round + turn) % count], &work, rate, turns.turn, overhead)?;
+                let player = &mut players[(round + turn) % count];
+                take_turn(player, &work, rate, turns.turn, overhead)?;
+                player.end_turn();
             }
         }
-        rows.extend(players.iter().map(|player| player.row(domains, rate)));
+        rows.extend(players.iter_mut().map(|player| player.row(domains, rate)));
     }
     Ok(rows)
 }
@@ -129,7 +148,7 @@ fn take_turn(
     turn: Duration,
     overhead: u64,
 ) -> Result<(), LookupError> {
-    let Player { contender, writer, reader, bursts, changes, times, published } = player;
+    let Player { contender, writer, reader, bursts, changes, times, published, .. } = player;
     let (stop, lots) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let publisher = (rate > 0)

@@ -24,7 +24,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = Part::ALL)]
     only: Vec<Part>,
     /// Only contenders whose name begins like this.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, global = true, value_delimiter = ',')]
     contender: Vec<String>,
     /// Domains that lookups are measured on.
     #[arg(long, value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
@@ -126,8 +126,9 @@ fn measure(args: &Args) -> Outcome {
         verdicts(args.turns(), &mut rows)?;
     }
     if args.only.contains(&Part::Lookup) {
+        let with_floor = [contenders.as_slice(), &[contenders::FLOOR]].concat();
         for &domains in &args.domains {
-            let measured = lookup::measure(&contenders, domains, &args.changes, args.turns())?;
+            let measured = lookup::measure(&with_floor, domains, &args.changes, args.turns())?;
             rows.extend(measured.into_iter().map(Row::Lookup));
         }
     }
@@ -139,17 +140,16 @@ fn measure(args: &Args) -> Outcome {
         replicate(args.turns(), args.hugepages, &mut rows)?;
     }
     println!("{}", Tables(&rows));
-    let figures = results::figures(&rows);
-    for figure in &figures {
-        let met = if figure.met == Some(true) { "met" } else { "MISSED" };
-        println!(
-            "{:<64} {:>16} {:>18} {met}",
-            figure.what,
-            figure.measured,
-            figure.target.as_deref().unwrap_or("")
-        );
+    let mut report = Report::new("micro", "micro", results::figures(&rows), rows);
+    report.void = results::void(&report.rows);
+    for figure in &report.figures {
+        let met = figure.met.map_or("", |met| if met { "met" } else { "MISSED" });
+        let target = figure.target.as_deref().unwrap_or("");
+        println!("{:<87} {:>14} {target:>22} {met}", figure.what, figure.measured);
     }
-    let report = Report::new("micro", "micro", figures, rows);
+    if let Some(void) = &report.void {
+        println!("void: {void}");
+    }
     println!("\n{}", report.machine);
     let path = report.write(&args.out.clone().unwrap_or_else(report::folder))?;
     println!("written: {}", path.display());

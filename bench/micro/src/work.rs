@@ -35,9 +35,10 @@ pub fn random(state: &mut u64) -> u64 {
 }
 
 /// What the first member of a domain's list is, but for the lowest 3 bits, which are the version's.
-fn first_member(vni: u32) -> u16 {
-    let [low, high, ..] = vni.wrapping_mul(0x9e37_79b1).to_be_bytes();
-    u16::from_be_bytes([low, high]) >> 4 << 3
+#[inline]
+pub fn first_member(vni: u32) -> u16 {
+    let [high, low, ..] = vni.wrapping_mul(0x9e37_79b1).to_be_bytes();
+    u16::from_be_bytes([high, low]) >> 4 << 3
 }
 
 /// The members of a domain in a version: which versions these are, modulo 8, is told by the first member.

@@ -30,8 +30,10 @@ enum Fault {
     KeepsTheRemoved,
     /// It keeps the list that a domain had first.
     KeepsTheReplaced,
-    /// It gives another domain's list, after a while.
+    /// It gives another domain's list.
     MixesDomains,
+    /// The same after a while, when nothing is removed any more.
+    MixesDomainsLater,
     /// It is one lot behind.
     PublishesLate,
 }
@@ -81,14 +83,19 @@ impl Read for Faulty {
         self.asked += 1;
         let map = self.published.lock().unwrap();
         *found = vnis.map(|vni| map.get(&vni).copied());
-        if self.fault == Fault::MixesDomains && self.asked > 1000 {
+        let mixed = match self.fault {
+            Fault::MixesDomains => true,
+            Fault::MixesDomainsLater => self.asked > 1000,
+            _ => false,
+        };
+        if mixed {
             found.rotate_left(1);
         }
     }
 }
 
 /// A contender with each fault, and what the check is to find wrong about it.
-const FAULTY: [(Fault, Contender, Option<&str>); 5] = [
+const FAULTY: [(Fault, Contender, Option<&str>); 6] = [
     (Fault::Nothing, Contender { name: "good", make: |_| faulty(Fault::Nothing) }, None),
     (
         Fault::KeepsTheRemoved,
@@ -103,6 +110,11 @@ const FAULTY: [(Fault, Contender, Option<&str>); 5] = [
     (
         Fault::MixesDomains,
         Contender { name: "mixes domains", make: |_| faulty(Fault::MixesDomains) },
+        Some("exactly"),
+    ),
+    (
+        Fault::MixesDomainsLater,
+        Contender { name: "mixes domains later", make: |_| faulty(Fault::MixesDomainsLater) },
         Some("any version"),
     ),
     (

@@ -5,6 +5,7 @@
 
 mod bcast;
 mod epoch;
+mod floor;
 mod maps;
 
 use crate::work::{BURST, List};
@@ -51,11 +52,14 @@ pub struct Contender {
 /// The name of the first, which the others are compared with.
 pub const OURS: &str = "bcast-domain";
 
+/// The name of the one whose way of reclaiming is nearest to ours.
+pub const EPOCH: &str = "crossbeam-epoch";
+
 /// All of them.
 pub const ALL: [Contender; 9] = [
     Contender { name: OURS, make: bcast::in_bulk },
     Contender { name: "bcast-domain, one by one", make: bcast::one_by_one },
-    Contender { name: "crossbeam-epoch", make: epoch::one_by_one },
+    Contender { name: EPOCH, make: epoch::one_by_one },
     Contender { name: "crossbeam-epoch, prefetching", make: epoch::prefetching },
     Contender { name: "papaya", make: maps::papaya },
     Contender { name: "DashMap", make: maps::dashmap },
@@ -63,3 +67,7 @@ pub const ALL: [Contender; 9] = [
     Contender { name: "hashbrown, rebuilt and swapped", make: maps::swapped },
     Contender { name: "left-right", make: maps::left_right },
 ];
+
+/// What all of them have to do at least, measured in the same turns: two random cache lines of as much memory for each lookup,
+/// none waiting for another, and nothing else. No contender: it knows no domains.
+pub const FLOOR: Contender = Contender { name: "floor: two random cache lines", make: floor::two_lines };
