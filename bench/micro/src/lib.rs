@@ -18,6 +18,7 @@
 pub mod check;
 pub mod clock;
 pub mod contenders;
+pub mod cores;
 pub mod lookup;
 pub mod publish;
 pub mod replicate;

@@ -12,6 +12,7 @@ use crate::{
     check::{self, Disagreement},
     clock,
     contenders::{Contender, Read, Write},
+    cores::Cores,
     results::{LookupRow, Spread},
     work::{self, BURST, Work},
 };
@@ -23,6 +24,8 @@ pub struct Turns {
     pub rounds: usize,
     /// CPU time of the reader in each turn; as much again goes before it to warm the caches.
     pub turn: Duration,
+    /// Where the threads run.
+    pub cores: Cores,
 }
 
 /// The longest that a turn may take by the wall's clock, where the publisher is slow.
@@ -121,6 +124,7 @@ pub fn measure(
     rates: &[u32],
     turns: Turns,
 ) -> Result<Vec<LookupRow>, LookupError> {
+    turns.cores.enter_measured();
     let work = Work::new(domains);
     let mut players =
         contenders.iter().map(|contender| Player::new(contender, &work)).collect::<Result<Vec<_>, _>>()?;
@@ -132,7 +136,7 @@ pub fn measure(
             let count = players.len();
             for turn in 0..count {
                 let player = &mut players[(round + turn) % count];
-                take_turn(player, &work, rate, turns.turn, overhead)?;
+                take_turn(player, &work, rate, turns, overhead)?;
                 player.end_turn();
             }
         }
@@ -145,7 +149,7 @@ fn take_turn(
     player: &mut Player,
     work: &Work,
     rate: u32,
-    turn: Duration,
+    turns: Turns,
     overhead: u64,
 ) -> Result<(), LookupError> {
     let Player { contender, writer, reader, bursts, changes, times, published, .. } = player;
@@ -169,7 +173,7 @@ fn take_turn(
                 if let Some(times) = times {
                     times.saturating_record((after - before).saturating_sub(overhead).max(1));
                 }
-                let over = Duration::from_nanos(after - start) >= turn && enough(lots_before);
+                let over = Duration::from_nanos(after - start) >= turns.turn && enough(lots_before);
                 if over || began.elapsed() > MAX_TURN {
                     return Ok::<_, Disagreement>(());
                 }

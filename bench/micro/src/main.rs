@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use micro::{
     check, clock,
     contenders::{self, Contender},
+    cores::{Cores, NoSuchCore},
     lookup::{self, Turns},
     publish,
     replicate::Replicator,
@@ -38,6 +39,9 @@ struct Args {
     /// Milliseconds of CPU time of each turn in a round.
     #[arg(long, default_value_t = 100)]
     turn_ms: u64,
+    /// Core of the thread that is measured; the one beside it gets another [default: the last].
+    #[arg(long)]
+    core: Option<usize>,
     /// Take the packet buffers from hugepages.
     #[arg(long)]
     hugepages: bool,
@@ -100,8 +104,9 @@ impl Args {
         contenders::ALL.into_iter().filter(|contender| wanted(contender.name)).collect()
     }
 
-    fn turns(&self) -> Turns {
-        Turns { rounds: self.rounds, turn: Duration::from_millis(self.turn_ms) }
+    fn turns(&self) -> Result<Turns, NoSuchCore> {
+        let cores = Cores::choose(self.core)?;
+        Ok(Turns { rounds: self.rounds, turn: Duration::from_millis(self.turn_ms), cores })
     }
 }
 
@@ -121,23 +126,25 @@ fn measure(args: &Args) -> Outcome {
     for contender in &contenders {
         check::agrees(contender)?;
     }
+    let turns = args.turns()?;
+    turns.cores.enter_measured();
     let mut rows = Vec::new();
     if args.only.contains(&Part::Verdict) {
-        verdicts(args.turns(), &mut rows)?;
+        verdicts(turns, &mut rows)?;
     }
     if args.only.contains(&Part::Lookup) {
         let with_floor = [contenders.as_slice(), &[contenders::FLOOR]].concat();
         for &domains in &args.domains {
-            let measured = lookup::measure(&with_floor, domains, &args.changes, args.turns())?;
+            let measured = lookup::measure(&with_floor, domains, &args.changes, turns)?;
             rows.extend(measured.into_iter().map(Row::Lookup));
         }
     }
     if args.only.contains(&Part::Publish) {
-        let measured = publish::measure(&contenders, PUBLISH_DOMAINS, args.turns())?;
+        let measured = publish::measure(&contenders, PUBLISH_DOMAINS, turns)?;
         rows.extend(measured.into_iter().map(Row::Publish));
     }
     if args.only.contains(&Part::Replicate) {
-        replicate(args.turns(), args.hugepages, &mut rows)?;
+        replicate(turns, args.hugepages, &mut rows)?;
     }
     println!("{}", Tables(&rows));
     let mut report = Report::new("micro", "micro", results::figures(&rows), rows);

@@ -27,6 +27,7 @@ pub fn measure(
     domains: u32,
     turns: Turns,
 ) -> Result<Vec<PublishRow>, Disagreement> {
+    turns.cores.enter_measured();
     let work = Work::new(domains);
     let mut tables: Vec<_> = contenders.iter().map(|contender| (contender.make)(domains)).collect();
     for (writer, _) in &mut tables {
@@ -38,7 +39,7 @@ pub fn measure(
         for turn in 0..contenders.len() {
             let who = (round + turn) % contenders.len();
             let (writer, reader) = &mut tables[who];
-            let rate = take_turn(contenders[who].name, writer.as_mut(), reader.as_mut(), &work, turns.turn)?;
+            let rate = take_turn(contenders[who].name, writer.as_mut(), reader.as_mut(), &work, turns)?;
             rates[who].push(rate);
         }
     }
@@ -56,11 +57,12 @@ fn take_turn(
     writer: &mut dyn Write,
     reader: &mut dyn Read,
     work: &Work,
-    turn: Duration,
+    turns: Turns,
 ) -> Result<f64, Disagreement> {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         let reading = scope.spawn(|| {
+            turns.cores.enter_beside();
             let mut found = [None; BURST];
             for number in 0.. {
                 let vnis = work.burst(number);
@@ -81,7 +83,7 @@ fn take_turn(
             }
             writer.publish();
             let spent = Duration::from_nanos(clock::cpu_ns() - start);
-            if spent >= turn {
+            if spent >= turns.turn {
                 break spent;
             }
         };

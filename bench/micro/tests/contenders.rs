@@ -10,6 +10,7 @@ use std::{
 use micro::{
     check::{Expected, agrees},
     contenders::{ALL, Contender, Found, Read, Sides, Write},
+    cores::Cores,
     lookup::{self, LookupError, Turns},
     publish,
     work::{BURST, List},
@@ -137,7 +138,7 @@ fn a_contender_that_answers_wrongly_is_found_out() {
 
 #[test]
 fn no_figure_is_reported_of_a_contender_that_answers_wrongly() {
-    let turns = Turns { rounds: 1, turn: Duration::from_millis(5) };
+    let turns = Turns { rounds: 1, turn: Duration::from_millis(5), cores: Cores::default() };
     for (fault, contender, _) in FAULTY {
         let lookups = lookup::measure(&[contender], 100, &[1000], turns);
         let changes = publish::measure(&[contender], 100, turns);
