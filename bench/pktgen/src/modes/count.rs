@@ -1,0 +1,45 @@
+//! Sends at one rate, and accounts for every copy, by member.
+
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::flow::Rate;
+use crate::modes::{Session, Verdict};
+use crate::report::{self, Row};
+
+/// TEPs up to which each one's latency is kept, and shown.
+const MOST_MEMBERS: u32 = 512;
+
+/// See the module.
+pub fn run(session: &mut Session) -> Result<Verdict, Error> {
+    let settings = session.settings.clone();
+    let mut rows = Vec::new();
+    let mut passed = true;
+    for size in session.sizes() {
+        for fan_out in session.fan_outs(&[8]) {
+            let domains = settings.domains.unwrap_or(16);
+            let teps = fan_out + 1 + domains.min(16);
+            let mut plan = session.plan(teps);
+            let inner = settings.kind.inner(size, settings.longest_inner())?;
+            let rate = settings.rate.unwrap_or(Rate(1000));
+            plan.add("count", inner, rate, session.domains(domains, fan_out, teps)).frames = settings.frames;
+            session.node.arrange(&plan)?;
+            let length = settings.frames.map(|frames| Duration::from_secs(60 + frames / rate.0));
+            let length = length.unwrap_or(settings.seconds);
+            let what = format!("{size} B to {fan_out}");
+            let trial = session.trial(&plan, teps <= MOST_MEMBERS, length, &what)?;
+            session.check_silence(&trial.outcome)?;
+            passed &= trial.outcome.passes(settings.loss);
+            rows.push(Row::new(size, fan_out, domains, rate, &trial));
+            if teps <= MOST_MEMBERS {
+                println!("{}", report::members(&trial.outcome));
+            }
+            if trial.outcome.foreign > 0 {
+                println!("frames of others: {}", trial.outcome.foreign);
+            }
+        }
+    }
+    println!("{}", report::table(&rows));
+    session.write("count", Vec::new(), rows)?;
+    Ok(passed.into())
+}
