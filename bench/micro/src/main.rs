@@ -15,6 +15,7 @@ use micro::{
     results::{self, ReplicateRow, Row, Spread, Tables, VerdictRow},
     verdict::Verdicts,
 };
+use wire::Rejection;
 
 /// Measures what a verdict, a lookup, a change and a copy cost, in CPU time. Takes about four minutes and 2 GB.
 #[derive(Parser)]
@@ -177,22 +178,25 @@ fn rate(turn: Duration, mut step: impl FnMut() -> Outcome) -> Result<f64, Box<dy
 }
 
 fn verdicts(turns: Turns, rows: &mut Vec<Row>) -> Outcome {
-    let sizes = [60, 1400];
-    let judges = sizes.map(Verdicts::new);
-    let mut times = sizes.map(|_| Vec::new());
-    for _ in 0..turns.rounds {
-        for (judge, times) in judges.iter().zip(&mut times) {
-            let judge = judge.as_ref().map_err(Clone::clone)?;
-            let rate = rate(turns.turn, || {
-                judge.judge().map_err(|rejection| format!("a good frame was refused: {rejection:?}"))?;
-                Ok(())
-            })?;
-            times.push(1e9 / rate / judge.frames() as f64);
+    type Judge = fn(&Verdicts) -> Result<usize, Rejection>;
+    let kinds: [(bool, Judge); 2] = [(true, Verdicts::judge), (false, Verdicts::judge_outer)];
+    for inner_bytes in [60, 1400] {
+        let verdicts = Verdicts::new(inner_bytes)?;
+        let mut times = [Vec::new(), Vec::new()];
+        for _ in 0..turns.rounds {
+            for ((_, judge), times) in kinds.iter().zip(&mut times) {
+                let rate = rate(turns.turn, || {
+                    judge(&verdicts)
+                        .map_err(|rejection| format!("a good frame was refused: {rejection:?}"))?;
+                    Ok(())
+                })?;
+                times.push(1e9 / rate / verdicts.frames() as f64);
+            }
         }
+        rows.extend(kinds.iter().zip(times).map(|(&(inner_too, _), mut times)| {
+            Row::Verdict(VerdictRow { inner_too, inner_bytes, ns_per_frame: Spread::of(&mut times) })
+        }));
     }
-    rows.extend(sizes.into_iter().zip(times).map(|(inner_bytes, mut times)| {
-        Row::Verdict(VerdictRow { inner_bytes, ns_per_frame: Spread::of(&mut times) })
-    }));
     Ok(())
 }
 

@@ -40,9 +40,11 @@ impl Spread {
     }
 }
 
-/// Parse and verdict of accepted frames: `wire::outer` and `Outer::inner`.
+/// Parse and verdict of frames that are in the processor's second cache.
 #[derive(Clone, Debug, Serialize)]
 pub struct VerdictRow {
+    /// Whether the inner frame is judged too, as that of a member: `wire::outer` and `Outer::inner`. A stranger's is not.
+    pub inner_too: bool,
     /// Bytes of inner frame.
     pub inner_bytes: u16,
     /// CPU time of one frame, in nanoseconds.
@@ -198,8 +200,9 @@ impl Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let us = |ns: Spread| ns.median / 1e3;
         match self {
-            Self::Verdict(VerdictRow { inner_bytes, ns_per_frame }) => {
-                write!(f, "{:<33} {ns_per_frame}", format!("{inner_bytes} B inner frame"))
+            Self::Verdict(VerdictRow { inner_too, inner_bytes, ns_per_frame }) => {
+                let what = if *inner_too { "all" } else { "outer headers alone" };
+                write!(f, "{:<33} {ns_per_frame}", format!("{inner_bytes} B inner, {what}"))
             }
             Self::Lookup(row) => write!(
                 f,
