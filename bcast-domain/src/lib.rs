@@ -71,7 +71,8 @@
 //! A lookup in bulk waits for memory twice per burst, not twice per lookup: all slots are prefetched, then all lists.
 //! A report is a load and a store. A change is an allocation, a store, and an entry in a queue; an epoch is
 //! one fence for any number of changes. A million domains of 16 members take 118 MB; an empty table that is made for as
-//! many with [`table_with_capacity`] takes two pages. One reader that neither reports nor sleeps holds back all memory that is
+//! many with [`table_with_capacity`] takes two pages, and with some tens of domains all of its 32 MiB of slots: they lie in
+//! pages of 2 MB, where the system has those. One reader that neither reports nor sleeps holds back all memory that is
 //! retired from then on: watch [`DomainPublisher::retired`].
 #![deny(unsafe_code)]
 

@@ -27,7 +27,8 @@ pub fn table<A: Send + Sync + 'static>(array: A) -> (DomainPublisher, ArrayPubli
 
 /// An empty table with slots for this many domains (at most [`MAX_DOMAINS`]), so that it need not grow to hold them.
 ///
-/// A slot costs 32 bytes a domain, of which the operating system provides what is touched, when it is touched.
+/// A slot costs 32 bytes a domain, of which the operating system provides what is touched, when it is touched, in pages
+/// of 2 MB if it can.
 ///
 /// [`MAX_DOMAINS`]: crate::limits::MAX_DOMAINS
 pub fn table_with_capacity<A: Send + Sync + 'static>(
