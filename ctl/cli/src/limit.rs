@@ -110,6 +110,26 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_rates_that_differ_are_given_unless_one_becomes_the_default() {
+        let limit = |[copies, bits, control]: [u64; 3]| {
+            let [copies, bits, control] = [copies, bits, control].map(|number| Rate::new(number).ok());
+            DomainLimit { copies, bits, control }
+        };
+        let table = [
+            ([1, 1, 1], [2, 1, 1], [2, 0, 0], false),
+            ([1, 1, 1], [1, 2, 1], [0, 2, 0], false),
+            ([1, 1, 1], [1, 1, 2], [0, 0, 2], false),
+            ([0, 0, 1], [3, 3, 1], [3, 3, 0], false),
+            ([1, 1, 1], [1, 0, 2], [1, 0, 2], true),
+            ([0, 0, 1], [0, 0, 0], [0, 0, 0], true),
+        ];
+        for (had, want, given, reset) in table {
+            let expected = Change::DomainLimit { vni: 7.into(), limit: limit(given), reset };
+            assert_eq!(domain_change(7.into(), limit(had), limit(want)), expected, "{had:?} to {want:?}");
+        }
+    }
+
+    #[test]
     fn a_rate_is_written_as_short_as_it_can_be_read_back() {
         for (per_second, text) in [
             (1, "1"),

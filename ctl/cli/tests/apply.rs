@@ -48,16 +48,16 @@ fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
     let node = Node::with(had);
     let text = "teps: [{address: 198.18.0.1, name: hv}, {address: 198.18.0.2, limit: {frames: 1000}}, \
                 {address: 198.18.0.3, limit: {frames: 2M}}]\n\
-                domains: [{vni: 5, limit: {bits: 1G}}, {vni: 6, members: [198.18.0.1]}, \
+                domains: [{vni: 5, limit: {bits: 1G}}, {vni: 6, members: [198.18.0.1], limit: {control: 5}}, \
                 {vni: 7, members: [], limit: {copies: 250000, bits: 7}}]";
     let file = node.file("domains.yaml", text);
     let plan = "~ tep 198.18.0.1: named hv, was hv1\n~ tep 198.18.0.2: limit frames 1k, was default\n\
                 + tep 198.18.0.3; limit frames 2M\n\
                 + domain 5: 0 members; limit copies default, bits 1G, control default\n\
-                ~ domain 7: 1 leave: hv1; limit bits 7, was 1G\n\
-                plan: teps +1 ~2 -0, domains +1 ~1 -0, memberships +0 -1\n";
+                ~ domain 6: limit control 5, was default\n~ domain 7: 1 leave: hv1; limit bits 7, was 1G\n\
+                plan: teps +1 ~2 -0, domains +1 ~2 -0, memberships +0 -1\n";
     assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
-    assert_eq!(node.script.lock().unwrap().commits, [("Commit", 8)]);
+    assert_eq!(node.script.lock().unwrap().commits, [("Commit", 9)], "no list of members for domain 6");
     let plan = "~ tep 198.18.0.1: limit frames default, was 1500\n\
                 ~ domain 6: limit copies default, was 250k; limit bits default, was 1G\n\
                 ~ domain 7: no longer named seven\n- domain 8: 0 members\n\

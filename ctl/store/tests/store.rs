@@ -187,6 +187,7 @@ fn a_file_from_before_limits_is_taken_and_stays_one_until_a_limit_is_stored() {
     let store = open(folder.path());
     assert_eq!(everything(&store), expected);
     store.commit(&group(3, vec![record(4, vec![tep_set(1, None)])])).unwrap();
+    assert_eq!(everything(&store).1[0].limit, TepLimit::default());
     drop(store);
     assert_eq!(schema(), 2, "a watcher may still be told of it");
 }
