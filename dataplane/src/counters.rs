@@ -3,6 +3,7 @@
 //! A cell has one writer, so it is raised by a load and a store, without a locked instruction. The sums are exact at rest:
 //! received = accepted + drops + punted, and copies wanted = copies sent + copies dropped.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
@@ -209,8 +210,8 @@ impl WorkerCells {
 
 /// The counters of all workers.
 pub struct Counters {
-    /// By worker.
-    pub workers: Vec<WorkerCells>,
+    /// By worker, who has its own at hand.
+    pub workers: Vec<Arc<WorkerCells>>,
 }
 
 impl Counters {
@@ -219,7 +220,9 @@ impl Counters {
     /// # Errors
     /// There is no memory.
     pub fn new(workers: usize) -> Result<Self, NoMemory> {
-        Ok(Self { workers: (0..workers).map(|_| WorkerCells::new()).collect::<Result<_, _>>()? })
+        Ok(Self {
+            workers: (0..workers).map(|_| WorkerCells::new().map(Arc::new)).collect::<Result<_, _>>()?,
+        })
     }
 
     /// A total over all workers.

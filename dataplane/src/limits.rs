@@ -227,30 +227,32 @@ impl Limits {
     /// The limit that it is over.
     #[inline(always)]
     pub fn admit(&self, ask: Ask, lots: &Lots, cells: &DomainCells, clock: Clock) -> Result<(), DropReason> {
-        let domain = &self.domains[ask.domain.index()];
-        let copies = ask.copies;
-        let covers = |lot, need, bucket, default, depth| covers(lot, need, bucket, default, depth, clock);
+        let (domain, tep, copies) = (ask.domain.index(), ask.tep.index(), ask.copies);
         if ask.control {
-            if !covers(&cells.control_left, copies, &domain.control, &self.control_copies, CONTROL) {
+            let bucket = || (&self.domains[domain].control, &self.control_copies);
+            if !covers(&cells.control_left, copies, bucket, CONTROL, clock) {
                 return Err(DropReason::ControlRate);
             }
             cells.control_left.spend(copies);
             return Ok(());
         }
         // First all lots are made to suffice, then all are spent: what a later limit refuses costs nothing with an earlier.
-        let (tep, bits) = (ask.tep.index(), copies * ask.inner_len * 8);
-        if !covers(&lots.teps[tep], 1, &self.teps[tep], &self.tep_frames, DATA) {
+        let bits = copies * ask.inner_len * 8;
+        let of_tep = &lots.teps[tep];
+        if !covers(of_tep, 1, || (&self.teps[tep], &self.tep_frames), DATA, clock) {
             return Err(DropReason::TepRate);
         }
-        if !covers(&cells.copies_left, copies, &domain.copies, &self.domain_copies, DATA)
-            || !covers(&cells.bits_left, bits, &domain.bits, &self.domain_bits, BITS)
+        let copies_bucket = || (&self.domains[domain].copies, &self.domain_copies);
+        let bits_bucket = || (&self.domains[domain].bits, &self.domain_bits);
+        if !covers(&cells.copies_left, copies, copies_bucket, DATA, clock)
+            || !covers(&cells.bits_left, bits, bits_bucket, BITS, clock)
         {
             return Err(DropReason::DomainRate);
         }
-        if !covers(&lots.node, copies, &self.node, &self.node_copies, DATA) {
+        if !covers(&lots.node, copies, || (&*self.node, &self.node_copies), DATA, clock) {
             return Err(DropReason::NodeRate);
         }
-        lots.teps[tep].spend(1);
+        of_tep.spend(1);
         lots.node.spend(copies);
         cells.copies_left.spend(copies);
         cells.bits_left.spend(bits);
@@ -258,14 +260,26 @@ impl Limits {
     }
 }
 
-/// Whether a worker's lot holds `need` tokens, once it has taken another from the bucket if it must.
+/// Whether a worker's lot holds `need` tokens, once it has taken another from the bucket (given with its default rate) if it must.
 #[inline(always)]
-fn covers(lot: &Cell, need: u64, bucket: &Bucket, default: &AtomicU64, depth: Depth, clock: Clock) -> bool {
-    lot.get() >= need || refill(lot, need, bucket, default, depth, clock)
+fn covers<'b>(
+    lot: &Cell,
+    need: u64,
+    bucket: impl FnOnce() -> (&'b Bucket, &'b AtomicU64),
+    depth: Depth,
+    clock: Clock,
+) -> bool {
+    lot.get() >= need || refill(lot, need, bucket(), depth, clock)
 }
 
 #[cold]
-fn refill(lot: &Cell, need: u64, bucket: &Bucket, default: &AtomicU64, depth: Depth, clock: Clock) -> bool {
+fn refill(
+    lot: &Cell,
+    need: u64,
+    (bucket, default): (&Bucket, &AtomicU64),
+    depth: Depth,
+    clock: Clock,
+) -> bool {
     let rate = bucket.rate_or(default);
     // No more than a millisecond's worth, or slow buckets would be emptied by one lot.
     let full = need + depth.lot.min(rate / 1000);

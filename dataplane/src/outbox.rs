@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, TepIndex};
-use dpdk::{BATCH, BURST, Body, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
+use dpdk::{BATCH, BURST, Body, Heads, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
 use wire::header::Tunnel;
-use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer};
+use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
 use zerocopy::FromBytes;
 
-use crate::counters::{Counters, WorkerCells, WorkerCounters};
+use crate::counters::{WorkerCells, WorkerCounters};
 use crate::live::{Live, Settings};
 use crate::targets::Targets;
 use crate::teps::TepArray;
@@ -50,6 +50,20 @@ impl Fanout {
     }
 }
 
+/// The outer headers of a frame's copies to some targets.
+struct CopyHeads<'t> {
+    header: FrameHeader,
+    templates: &'t [Template],
+    targets: Targets<'t>,
+}
+
+impl Heads for CopyHeads<'_> {
+    #[inline(always)]
+    fn head(&self, copy: usize) -> [u64; 6] {
+        self.header.head(&self.templates[self.targets.get(copy).index()]).0
+    }
+}
+
 /// Copies of one frame that stand in the batch one after another.
 struct Run {
     domain: DomainId,
@@ -71,29 +85,27 @@ pub struct Outbox {
     body: Body,
     limits: PortLimits,
     live: Arc<Live>,
-    counters: Arc<Counters>,
-    worker: usize,
+    cells: Arc<WorkerCells>,
 }
 
 impl Outbox {
-    /// For worker number `worker`, with an empty batch.
+    /// For the worker that counts in `cells`, with an empty batch.
     pub fn new(
         tx: TxQueue,
         small: Mempool,
         large: Mempool,
         limits: PortLimits,
         live: Arc<Live>,
-        counters: Arc<Counters>,
-        worker: usize,
+        cells: Arc<WorkerCells>,
     ) -> Self {
         let (batch, body) = (TxBatch::new(), Body::new());
-        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, live, counters, worker }
+        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, live, cells }
     }
 
     /// All that this worker counts.
     #[inline(always)]
     pub fn cells(&self) -> &WorkerCells {
-        &self.counters.workers[self.worker]
+        &self.cells
     }
 
     /// This worker's totals.
@@ -106,14 +118,6 @@ impl Outbox {
     #[inline]
     pub fn drop_frame(&self, reason: DropReason) {
         self.counters().drops[reason.index()].add(1);
-    }
-
-    /// Counts a frame that is accepted, and the copies that it asks for.
-    #[inline(always)]
-    pub fn accept(&self, domain: DomainId, copies: usize) {
-        self.counters().rx_accepted.add(1);
-        self.counters().copies_wanted.add(copies as u64);
-        self.cells().domain(domain).frames.add(1);
     }
 
     /// Whether a copy of so many bytes of inner frame fits the port.
@@ -132,10 +136,9 @@ impl Outbox {
         copies: usize,
         settings: Settings,
     ) -> Fanout {
-        let source = if settings.origin { outer.source } else { outer.destination };
-        let header = FrameHeader::new(source, outer.tos, outer.key, outer.inner_len());
+        let header = header(outer, settings);
         let (range, inner_len) = (outer.inner_range(), usize::from(outer.inner_len()));
-        let share = self.limits.can_share && inner_len >= settings.share_payload_from;
+        let share = self.shares(inner_len, settings);
         let payload = match u16::try_from(copies) {
             Ok(copies) if share => match mbuf.share(range.clone(), copies) {
                 Ok(shared) => Payload::Shared(shared),
@@ -146,23 +149,70 @@ impl Outbox {
         Fanout { domain, header, inner_len, payload }
     }
 
-    /// Copies a frame to all its targets, and no further: the last copy is made of the received buffer itself.
     #[inline(always)]
-    pub fn finish(&mut self, mut fanout: Fanout, targets: Targets, teps: &TepArray) {
-        match (&fanout.payload, targets.last()) {
-            (Payload::Copied(mbuf, _), Some(last)) if mbuf.is_plain() => {
-                let (others, _) = targets.split_at(targets.len() - 1);
-                if !others.is_empty() {
-                    self.copy(&mut fanout, others, teps);
-                }
-                self.copy_in_place(fanout, last, teps);
-            }
-            _ => self.copy(&mut fanout, targets, teps),
+    fn shares(&self, inner_len: usize, settings: Settings) -> bool {
+        self.limits.can_share && inner_len >= settings.share_payload_from
+    }
+
+    /// Copies a frame to all its targets, all at once. Where the payload is not shared, the last copy is made of the received
+    /// buffer itself: the outer header is overwritten, the inner frame stays where it is.
+    #[inline(always)]
+    pub fn copy_all(
+        &mut self,
+        mut mbuf: Mbuf,
+        outer: &Outer,
+        domain: DomainId,
+        targets: Targets,
+        settings: Settings,
+        teps: &TepArray,
+    ) {
+        let Some(last) = targets.last() else { return };
+        let inner_len = usize::from(outer.inner_len());
+        if self.shares(inner_len, settings) || !mbuf.is_plain() {
+            let mut fanout = self.fanout(mbuf, outer, domain, targets.len(), settings);
+            return self.copy(&mut fanout, targets, teps);
+        }
+        let (others, _) = targets.split_at(targets.len() - 1);
+        if !others.is_empty() {
+            mbuf = match self.copy_others(mbuf, outer, domain, others, settings, teps) {
+                Some(mbuf) => mbuf,
+                None => return,
+            };
+        }
+        let template = match teps.templates().get(last.index()) {
+            Some(template) if template.is_resolved() => template,
+            _ => return self.cells().drop_copy(Some(last), domain, CopyDropReason::TepUnresolved),
+        };
+        if self.batch.room() == 0 {
+            self.flush(teps);
+        }
+        let made = self.batch.in_place(mbuf, outer.inner_range(), header(outer, settings).head(template).0);
+        self.account(domain, inner_len, targets.split_at(targets.len() - 1).1, made);
+    }
+
+    /// Copies a frame to some of its targets, and gives the received buffer back.
+    #[inline(never)]
+    fn copy_others(
+        &mut self,
+        mbuf: Mbuf,
+        outer: &Outer,
+        domain: DomainId,
+        targets: Targets,
+        settings: Settings,
+        teps: &TepArray,
+    ) -> Option<Mbuf> {
+        let payload = Payload::Copied(mbuf, outer.inner_range());
+        let inner_len = usize::from(outer.inner_len());
+        let mut fanout = Fanout { domain, header: header(outer, settings), inner_len, payload };
+        self.copy(&mut fanout, targets, teps);
+        match fanout.payload {
+            Payload::Copied(mbuf, _) => Some(mbuf),
+            Payload::Shared(_) => None,
         }
     }
 
     /// Copies a frame to some of its targets.
-    #[inline(always)]
+    #[inline]
     pub fn copy(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
         // The last target has the largest index.
         let known = targets.last().is_none_or(|last| last.index() < teps.templates().len());
@@ -192,7 +242,7 @@ impl Outbox {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn copy_resolved(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
         let (templates, header) = (teps.templates(), fanout.header);
         if let Payload::Copied(mbuf, range) = &fanout.payload
@@ -207,10 +257,10 @@ impl Outbox {
             if self.batch.room() < targets.len() {
                 self.flush(teps);
             }
-            let head = |copy: usize| header.head(&templates[targets.get(copy).index()]).0;
+            let heads = CopyHeads { header, templates, targets };
             let made = match &mut fanout.payload {
-                Payload::Copied(..) => self.batch.copies(&self.small, targets.len(), &self.body, head),
-                Payload::Shared(shared) => self.batch.chains(&self.small, targets.len(), shared, head),
+                Payload::Copied(..) => self.batch.copies(&self.small, targets.len(), &self.body, heads),
+                Payload::Shared(shared) => self.batch.chains(&self.small, targets.len(), shared, heads),
             };
             self.account(fanout.domain, fanout.inner_len, targets, made);
         }
@@ -232,22 +282,6 @@ impl Outbox {
             let made = long_copies(&mut self.batch, &self.large, targets.iter().map(head), inner);
             self.account(fanout.domain, fanout.inner_len, targets, made);
         }
-    }
-
-    /// Makes the last copy of the received buffer: the outer header is overwritten, the inner frame stays where it is.
-    #[inline(always)]
-    fn copy_in_place(&mut self, fanout: Fanout, target: TepIndex, teps: &TepArray) {
-        let Fanout { domain, header, inner_len, payload } = fanout;
-        let Payload::Copied(mbuf, range) = payload else { return };
-        let template = match teps.templates().get(target.index()) {
-            Some(template) if template.is_resolved() => template,
-            _ => return self.cells().drop_copy(Some(target), domain, CopyDropReason::TepUnresolved),
-        };
-        if self.batch.room() == 0 {
-            self.flush(teps);
-        }
-        let made = self.batch.in_place(mbuf, range, header.head(template).0);
-        self.account(domain, inner_len, Targets::all(&[target], usize::MAX), made);
     }
 
     /// Counts copies that were put into the batch, as sent until the port refuses them; or for which there was no buffer.
@@ -329,6 +363,13 @@ impl Outbox {
         }
         count
     }
+}
+
+/// What a frame's copies have in common.
+#[inline(always)]
+fn header(outer: &Outer, settings: Settings) -> FrameHeader {
+    let source = if settings.origin { outer.source } else { outer.destination };
+    FrameHeader::new(source, outer.tos, outer.key, outer.inner_len())
 }
 
 /// Long copies, all or none.

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bcast_domain::{MemberList, Reader, TepIndex, Vni};
+use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
 use wire::{CopyDropReason, DropReason, NodeAddresses, Outer, Rejection};
 
@@ -139,6 +139,8 @@ impl Worker {
             teps: self.reader.array(),
             settings: self.live.settings(),
             received,
+            accepted: 0,
+            wanted: 0,
         };
         for (class, frames) in Class::ALL.into_iter().zip(accepted) {
             let mut sent = 0;
@@ -158,6 +160,8 @@ impl Worker {
                 serve(copying.jobs, class, until, copying.out, copying.teps, self.tsc);
             }
         }
+        copying.out.counters().rx_accepted.add(copying.accepted);
+        copying.out.counters().copies_wanted.add(copying.wanted);
         // What is left in it was dropped.
         burst.clear();
     }
@@ -169,9 +173,9 @@ impl Worker {
         let teps = self.reader.array();
         let mut candidates = ArrayVec::new();
         let mut vnis = ArrayVec::new();
+        let mut punted = ArrayVec::<usize, BURST>::new();
         self.out.counters().rx_frames.add(burst.len() as u64);
-        for place in 0..burst.len() {
-            let Some(mbuf) = burst.get(place) else { continue };
+        for (place, mbuf) in burst.iter() {
             match wire::outer(mbuf.data(), &self.node) {
                 Ok(outer) => match teps.find(outer.source) {
                     Some(source) => {
@@ -181,13 +185,13 @@ impl Worker {
                     None => self.out.drop_frame(DropReason::TepUnknown),
                 },
                 Err(Rejection::Drop(reason)) => self.out.drop_frame(reason),
-                Err(Rejection::Punt) => {
-                    let Some(mbuf) = burst.take(place) else { continue };
-                    match self.punt.offer(mbuf, self.live.punt_rate()) {
-                        Ok(()) => self.out.counters().punted.add(1),
-                        Err(reason) => self.out.drop_frame(reason),
-                    }
-                }
+                Err(Rejection::Punt) => punted.push(place),
+            }
+        }
+        for mbuf in punted.into_iter().filter_map(|place| burst.take(place)) {
+            match self.punt.offer(mbuf, self.live.punt_rate()) {
+                Ok(()) => self.out.counters().punted.add(1),
+                Err(reason) => self.out.drop_frame(reason),
             }
         }
         (candidates, vnis)
@@ -231,6 +235,9 @@ struct Copying<'w> {
     settings: Settings,
     /// When the burst was received: ticks.
     received: u64,
+    /// Frames that were accepted, and copies that they asked for.
+    accepted: u64,
+    wanted: u64,
 }
 
 impl Copying<'_> {
@@ -250,14 +257,20 @@ impl Copying<'_> {
             self.enqueue(frame, class, mbuf);
             return false;
         }
-        self.out.accept(id, targets.len());
+        self.accept(id, targets.len());
         if self.out.carries(frame.outer.inner_len()) {
-            let fanout = self.out.fanout(mbuf, &frame.outer, id, targets.len(), self.settings);
-            self.out.finish(fanout, targets, self.teps);
+            self.out.copy_all(mbuf, &frame.outer, id, targets, self.settings, self.teps);
         } else {
             self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
         }
         true
+    }
+
+    #[inline(always)]
+    fn accept(&mut self, domain: DomainId, copies: usize) {
+        self.accepted += 1;
+        self.wanted += copies as u64;
+        self.out.cells().domain(domain).frames.add(1);
     }
 
     /// Makes a frame a job, if there is room for it. It goes to the members as they are now.
@@ -275,7 +288,7 @@ impl Copying<'_> {
         if !self.jobs.fits(class, self.out.cells().domain(id), copies, mbuf.len()) {
             return self.out.drop_frame(DropReason::JobFull);
         }
-        self.out.accept(id, copies);
+        self.accept(id, copies);
         if !self.out.carries(outer.inner_len()) {
             return self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
         }

@@ -1,6 +1,6 @@
 //! Which frames failover hangs on.
 
-use crate::header::{ethertype, protocol};
+use crate::header::{Ethernet, ethertype, protocol};
 use crate::view::{Ipv4Packet, Ipv6Header, link};
 use zerocopy::FromBytes;
 
@@ -13,8 +13,22 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// It is a matter of the type alone: nothing is verified. Fragments and IPv6 extension headers are not followed (RFC 6980
 /// forbids fragmented neighbour discovery).
 #[must_use]
-#[inline]
+#[inline(always)]
 pub fn is_control(inner: &[u8]) -> bool {
+    match Ethernet::ref_from_prefix(inner) {
+        Ok((ethernet, _)) => match ethernet.ethertype.get() {
+            ethertype::ARP => true,
+            ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => {
+                is_control_inside(inner)
+            }
+            _ => false,
+        },
+        Err(_) => false,
+    }
+}
+
+/// The same where the ethertype alone does not decide it.
+fn is_control_inside(inner: &[u8]) -> bool {
     let Some(link) = link(inner) else { return false };
     match link.ethertype {
         ethertype::ARP => true,

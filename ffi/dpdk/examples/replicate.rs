@@ -8,8 +8,8 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use dpdk::{
-    BATCH, Body, Burst, Eal, EalConfig, MIN_DATA_ROOM, Mbuf, Mempool, Port, PortConfig, RxQueue, TxBatch,
-    TxQueue,
+    BATCH, Body, Burst, Eal, EalConfig, Heads, MIN_DATA_ROOM, Mbuf, Mempool, Port, PortConfig, RxQueue,
+    TxBatch, TxQueue,
 };
 use std::{env, error::Error, hint::black_box, ptr};
 
@@ -142,7 +142,7 @@ impl Bench {
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
             let made =
-                self.batch.copies(&self.pool, members.len(), &body, |i| head(templates, members, words, i));
+                self.batch.copies(&self.pool, members.len(), &body, BenchHeads { templates, members, words });
             assert!(made);
             assert_eq!(self.queue.transmit(&mut self.batch), members.len());
         }
@@ -158,7 +158,7 @@ impl Bench {
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
             let made =
-                self.batch.copies(&self.pool, members.len(), &body, |i| head(templates, members, words, i));
+                self.batch.copies(&self.pool, members.len(), &body, BenchHeads { templates, members, words });
             assert!(made);
             self.ring.pass(&mut self.batch);
         }
@@ -173,9 +173,12 @@ impl Bench {
         let words = black_box([0x11, 0x22, 0x33, 0x44, 0x55, 0x66]);
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
-            let made = self
-                .batch
-                .chains(&self.pool, members.len(), &mut shared, |i| head(templates, members, words, i));
+            let made = self.batch.chains(
+                &self.pool,
+                members.len(),
+                &mut shared,
+                BenchHeads { templates, members, words },
+            );
             assert!(made);
             assert_eq!(self.queue.transmit(&mut self.batch), members.len());
         }
@@ -184,14 +187,24 @@ impl Bench {
 
 /// About what an encapsulation does: the member's template, the frame's words, and a checksum folded from
 /// both.
-#[inline(always)]
-fn head(templates: &[[u64; 6]], members: &[u32], words: [u64; 6], copy: usize) -> [u64; 6] {
-    let template = &templates[members[copy] as usize];
-    let mut head: [u64; 6] = std::array::from_fn(|i| template[i] | words[i]);
-    let sum = (template[0] as u32).wrapping_add(words[0] as u32);
-    let sum = (sum >> 16) + (sum & 0xffff);
-    head[3] |= u64::from(!(sum + (sum >> 16)) as u16);
-    head
+struct BenchHeads<'b> {
+    templates: &'b [[u64; 6]],
+    members: &'b [u32],
+    words: [u64; 6],
+}
+
+impl Heads for BenchHeads<'_> {
+    #[inline(always)]
+    fn head(&self, copy: usize) -> [u64; 6] {
+        let mut head = self.templates[self.members[copy] as usize];
+        let sum = (head[0] as u32).wrapping_add(self.words[0] as u32);
+        let sum = (sum >> 16) + (sum & 0xffff);
+        head[2] |= self.words[2];
+        head[3] |= u64::from(!(sum + (sum >> 16)) as u16);
+        head[4] |= self.words[4];
+        head[5] |= self.words[5];
+        head
+    }
 }
 
 fn million(count: usize) -> f64 {

@@ -71,6 +71,6 @@ pub use mbuf::Mbuf;
 pub use mempool::{HEADROOM, MAX_CACHE, MIN_DATA_ROOM, Mempool, PoolError};
 pub use port::{Capabilities, Link, Port, PortConfig, PortError, PortStats, Queues};
 pub use queue::{RxQueue, TxQueue};
-pub use replicate::{BATCH, Body, HEADER_LEN, MAX_BODY, TxBatch};
+pub use replicate::{BATCH, Body, HEADER_LEN, Heads, MAX_BODY, TxBatch};
 pub use shared::SharedPayload;
 pub use tsc::Tsc;

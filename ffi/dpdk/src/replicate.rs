@@ -3,7 +3,7 @@
 
 use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
 use dpdk_sys::rte_mbuf;
-use std::{array, ffi::c_uint, mem, ops::Range, ptr};
+use std::{ffi::c_uint, mem, ops::Range, ptr};
 
 /// Most mbufs in a batch.
 pub const BATCH: usize = 64;
@@ -16,9 +16,6 @@ pub const MAX_BODY: usize = 256;
 
 /// Cache lines: where the payload starts, and what headers and bodies are written in.
 const LINE: usize = 64;
-
-/// Vectors in a line.
-const LANES: usize = LINE / size_of::<Vector>();
 
 /// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line
 /// of its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
@@ -79,15 +76,30 @@ impl Body {
         self.len == 0
     }
 
+    /// A line of it, in vectors.
     #[inline(always)]
-    fn vector(&self, line: usize, lane: usize) -> Vector {
-        // SAFETY: the vectors are the bytes, all of which any Vector may hold, and are as aligned as the body
-        // is; the index is checked.
-        unsafe {
-            mem::transmute::<&[u8; MAX_BODY], &[[Vector; LANES]; MAX_BODY / LINE]>(&self.bytes)[line][lane]
-        }
+    fn line<V: Vectors>(&self, line: usize) -> V {
+        // SAFETY: `V` is a line of bytes, any of which it may hold, and no more aligned than the body is; the index is
+        // checked.
+        unsafe { *ptr::from_ref(&self.bytes.as_chunks::<LINE>().0[line]).cast::<V>() }
     }
 }
+
+/// A cache line as the vectors that are stored one by one: the wider they are, the fewer stores a copy takes, and stores are
+/// what it is made of. Plain arrays of bytes would be copied by whatever means the compiler likes.
+///
+/// # Safety
+/// [`LINE`] bytes without padding, of which any may have any value, aligned to [`LINE`] at most.
+unsafe trait Vectors: Copy {}
+
+// SAFETY: four vectors of 16 bytes.
+unsafe impl Vectors for [Vector; 4] {}
+#[cfg(target_arch = "x86_64")]
+// SAFETY: two vectors of 32 bytes.
+unsafe impl Vectors for [std::arch::x86_64::__m256i; 2] {}
+#[cfg(target_arch = "x86_64")]
+// SAFETY: one vector of 64 bytes.
+unsafe impl Vectors for [std::arch::x86_64::__m512i; 1] {}
 
 /// 16 bytes that are stored at once, and to an address that they divide. Plain structs would be taken apart
 /// by the compiler into a store for each field.
@@ -126,6 +138,20 @@ struct Fields {
 const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
 const LENGTHS_AT: usize = mem::offset_of!(rte_mbuf, packet_type);
 const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16);
+
+/// Where the outer headers of copies come from. A trait, so that an implementation can be `#[inline(always)]`: the loops are
+/// compiled for wider vectors than the code around them, and the compiler would not inline a closure into those.
+pub trait Heads {
+    /// Copy `copy`'s outer header, as the 48 bytes before the payload, of which the first six are of no meaning.
+    fn head(&self, copy: usize) -> [u64; 6];
+}
+
+impl<F: Fn(usize) -> [u64; 6]> Heads for F {
+    #[inline(always)]
+    fn head(&self, copy: usize) -> [u64; 6] {
+        self(copy)
+    }
+}
 
 /// Mbufs to be transmitted, owned; what is left in it is freed with it.
 pub struct TxBatch {
@@ -220,50 +246,84 @@ impl TxBatch {
         usize::from(accepted)
     }
 
-    /// Adds `count` copies of `body`, each behind an outer header of its own. `head` gives copy `i`'s header
-    /// as the 48 bytes before the payload, of which the first six are of no meaning. False, and nothing
-    /// added, if the pool has not that many mbufs left, or the batch has no room for them.
+    /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if the pool has not that many mbufs left, or the batch has no room for them.
     #[inline(always)]
-    pub fn copies(
+    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+                // SAFETY: the processor has what the function needs.
+                return unsafe { self.copies_512(pool, count, body, heads) };
+            }
+            if is_x86_feature_detected!("avx2") {
+                // SAFETY: as above.
+                return unsafe { self.copies_256(pool, count, body, heads) };
+            }
+        }
+        self.copies_by::<[Vector; 4]>(pool, count, body, heads)
+    }
+
+    /// [`TxBatch::copies`] in vectors of 64 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx2,bmi1,bmi2")]
+    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+        self.copies_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, body, heads)
+    }
+
+    /// [`TxBatch::copies`] in vectors of 32 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx2,bmi1,bmi2")]
+    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+        self.copies_by::<[std::arch::x86_64::__m256i; 2]>(pool, count, body, heads)
+    }
+
+    #[inline(always)]
+    fn copies_by<V: Vectors>(
         &mut self,
         pool: &Mempool,
         count: usize,
         body: &Body,
-        head: impl FnMut(usize) -> [u64; 6],
+        heads: impl Heads,
     ) -> bool {
         // One loop per number of lines, so that the body stays in registers where it fits.
         match usize::from(body.len).div_ceil(LINE) {
-            0 | 1 => self.copy_lines::<1>(pool, count, body, head),
-            2 => self.copy_lines::<2>(pool, count, body, head),
-            3 => self.copy_lines::<3>(pool, count, body, head),
-            _ => self.copy_lines::<4>(pool, count, body, head),
+            0 | 1 => self.copy_lines::<V, 1>(pool, count, body, heads),
+            2 => self.copy_lines::<V, 2>(pool, count, body, heads),
+            3 => self.copy_lines::<V, 3>(pool, count, body, heads),
+            _ => self.copy_lines::<V, 4>(pool, count, body, heads),
         }
     }
 
     #[inline(always)]
-    fn copy_lines<const LINES: usize>(
+    fn copy_lines<V: Vectors, const LINES: usize>(
         &mut self,
         pool: &Mempool,
         count: usize,
         body: &Body,
-        mut head: impl FnMut(usize) -> [u64; 6],
+        heads: impl Heads,
     ) -> bool {
         let length = HEADER_LEN + body.len;
         let fields = Fields::new(1, u32::from(length), length);
         // Into registers here, once: the compiler cannot know that the mbufs written to are elsewhere.
-        let lines: [[Vector; LANES]; LINES] =
-            array::from_fn(|line| array::from_fn(|lane| body.vector(line, lane)));
-        self.fill(pool, count, |index, mbuf| {
-            // SAFETY: `fill` hands over a fresh mbuf of a plain pool, whose buffer holds BODY_OFFSET +
-            // MAX_BODY bytes.
+        let mut lines = [body.line::<V>(0); LINES];
+        for (number, line) in lines.iter_mut().enumerate() {
+            *line = body.line(number);
+        }
+        let Some(fresh) = self.fresh(pool, count) else { return false };
+        for (index, &mbuf) in fresh.iter().enumerate() {
+            if let Some(&later) = fresh.get(index + AHEAD) {
+                prefetch_mbuf(later);
+            }
+            // SAFETY: `fresh` hands over mbufs of a plain pool, whose buffers hold BODY_OFFSET + MAX_BODY bytes.
             unsafe {
-                let buffer = write_header(mbuf, fields, head(index));
-                let to = buffer.add(BODY_OFFSET).cast::<Vector>();
-                for (lane, vector) in lines.as_flattened().iter().enumerate() {
-                    to.add(lane).write(*vector);
+                let buffer = write_header(mbuf, fields, heads.head(index));
+                let to = buffer.add(BODY_OFFSET).cast::<V>();
+                for (number, line) in lines.iter().enumerate() {
+                    to.add(number).write(*line);
                 }
             }
-        })
+        }
+        true
     }
 
     /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and
@@ -275,7 +335,7 @@ impl TxBatch {
         pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
-        mut head: impl FnMut(usize) -> [u64; 6],
+        heads: impl Heads,
     ) -> bool {
         let taken = match u16::try_from(count) {
             Ok(taken) if count <= payload.references() => taken,
@@ -283,18 +343,20 @@ impl TxBatch {
         };
         let fields = Fields::new(2, u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
         let segment = payload.as_ptr();
-        let made = self.fill(pool, count, |index, mbuf| {
+        let Some(fresh) = self.fresh(pool, count) else { return false };
+        for (index, &mbuf) in fresh.iter().enumerate() {
+            if let Some(&later) = fresh.get(index + AHEAD) {
+                prefetch_mbuf(later);
+            }
             // SAFETY: as in `copy_lines`. The chain owns the reference that is taken from `payload` below.
             unsafe {
-                write_header(mbuf, fields, head(index));
+                write_header(mbuf, fields, heads.head(index));
                 (*mbuf).next = segment;
             }
-        });
-        if made {
-            payload.take(taken);
-            self.chains |= count > 0;
         }
-        made
+        payload.take(taken);
+        self.chains |= count > 0;
+        true
     }
 
     /// Adds a received mbuf itself, its payload left where it is (`payload` is its place in the data) behind a new outer header,
@@ -329,30 +391,22 @@ impl TxBatch {
         true
     }
 
-    /// Takes `count` mbufs from the pool, all or none, has `write` complete each, and owns them from then on.
+    /// Takes `count` mbufs from the pool, all or none, and owns them from here on. They are to be written before anything else
+    /// is done with the batch.
     #[inline(always)]
-    fn fill(&mut self, pool: &Mempool, count: usize, mut write: impl FnMut(usize, *mut rte_mbuf)) -> bool {
-        if count == 0 {
-            return true; // A pool without a cache would call taking none a failure.
-        }
-        let fresh = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count));
-        let (Some(fresh), Ok(added)) = (fresh, u16::try_from(count)) else {
-            return false;
-        };
+    fn fresh(&mut self, pool: &Mempool, count: usize) -> Option<&[*mut rte_mbuf]> {
+        let fresh = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count))?;
+        let added = u16::try_from(count).ok()?;
         // SAFETY: FFI; the slice has room for as many pointers, and the pool is alive.
-        if unsafe { dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), c_uint::from(added)) }
-            != 0
-        {
-            return false;
-        }
-        for (index, &mbuf) in fresh.iter().enumerate() {
-            if let Some(&later) = fresh.get(index + AHEAD) {
-                prefetch_mbuf(later);
-            }
-            write(index, mbuf);
+        let short = added > 0
+            && unsafe {
+                dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), c_uint::from(added))
+            } != 0;
+        if short {
+            return None;
         }
         self.len += added;
-        true
+        Some(fresh)
     }
 }
 
