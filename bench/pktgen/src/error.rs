@@ -27,6 +27,9 @@ pub enum Error {
     /// The node's API.
     #[error("the node: {0}")]
     Node(#[from] ctl_api::ClientError),
+    /// A domain that is somebody else's.
+    #[error("domain {0} is there already: choose --first-vni, or --register false to use what there is")]
+    Taken(u32),
     /// An address that no TEP can have.
     #[error("TEP {0}; see --first-tep")]
     Tep(#[from] bcast_domain::TepError),

@@ -47,7 +47,16 @@ struct CommandLine {
 }
 
 fn main() -> ExitCode {
-    match run(CommandLine::parse()) {
+    let line = match CommandLine::try_parse() {
+        Ok(line) => line,
+        // Help and version are no errors.
+        Err(words) if !words.use_stderr() => words.exit(),
+        Err(error) => {
+            eprintln!("pktgen: {}", in_one_line(&error.to_string()));
+            return ExitCode::from(2);
+        }
+    };
+    match run(line) {
         Ok(Verdict::Passed) => ExitCode::SUCCESS,
         Ok(Verdict::Failed) => ExitCode::from(1),
         Err(error) => {
@@ -55,6 +64,12 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Its first paragraph: what is wrong, and what may be said instead.
+fn in_one_line(error: &str) -> String {
+    let first = error.split("\n\n").next().unwrap_or(error).trim_start_matches("error: ");
+    first.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn run(line: CommandLine) -> Result<Verdict, Error> {

@@ -1,6 +1,6 @@
 //! The node under test: its API, by which TEPs and domains are made, and its metrics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::ops::Range;
@@ -26,6 +26,15 @@ pub struct Node {
     /// VNIs that were made here, with their members.
     made: BTreeMap<u32, Range<u32>>,
     teps: Option<Teps>,
+    /// What was there before, and is not this program's to touch.
+    others: Others,
+}
+
+/// What a node has of its own.
+#[derive(Debug, Default)]
+struct Others {
+    vnis: HashSet<u32>,
+    teps: HashSet<String>,
 }
 
 impl Node {
@@ -47,8 +56,16 @@ impl Node {
                 }
             }
         });
-        let client = client.transpose()?;
-        Ok(Self { runtime, client, metrics: settings.metrics, made: BTreeMap::new(), teps: None })
+        let mut client = client.transpose()?;
+        let others = client.as_mut().map(|client| runtime.block_on(inventory(client))).transpose()?;
+        Ok(Self {
+            others: others.unwrap_or_default(),
+            runtime,
+            client,
+            metrics: settings.metrics,
+            made: BTreeMap::new(),
+            teps: None,
+        })
     }
 
     /// Commits changes, and waits until every worker has seen them.
@@ -78,6 +95,9 @@ impl Node {
             self.teps = Some(plan.teps);
         }
         for flow in plan.registered() {
+            if self.others.vnis.contains(&flow.vni) {
+                return Err(Error::Taken(flow.vni));
+            }
             let places = flow.teps.start..flow.watched_from;
             if self.made.get(&flow.vni) == Some(&places) {
                 continue;
@@ -98,8 +118,10 @@ impl Node {
         let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni) });
         self.commit(domains.collect())?;
         let Some(teps) = self.teps.take() else { return Ok(()) };
+        let own = |place: &u32| !self.others.teps.contains(&teps.address(*place).to_string());
         let remove = |place| Ok(Change::TepRemove { tep: tep(teps, place)?, force: false });
-        self.commit((0..teps.count()).map(remove).collect::<Result<_, Error>>()?)
+        let changes = (0..teps.count()).filter(own).map(remove).collect::<Result<_, Error>>()?;
+        self.commit(changes)
     }
 
     /// Its metrics as they are now.
@@ -111,6 +133,16 @@ impl Node {
         let page = get(self.metrics).map_err(failed)?;
         Ok(Metrics::parse(page.split_once("\r\n\r\n").map_or("", |(_, body)| body)))
     }
+}
+
+async fn inventory(client: &mut Client) -> Result<Others, ClientError> {
+    let mut others = Others::default();
+    let mut parts = client.snapshot().await?;
+    while let Some(part) = parts.message().await.map_err(|status| client.error(status))? {
+        others.teps.extend(part.teps.into_iter().map(|tep| tep.address));
+        others.vnis.extend(part.domains.iter().map(|domain| domain.vni));
+    }
+    Ok(others)
 }
 
 /// A TEP by its address.

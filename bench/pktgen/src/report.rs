@@ -111,9 +111,15 @@ pub fn plain_table(header: &[&str]) -> Table {
     table
 }
 
-/// Trials, one a line, and below it where those that lost something lost it.
+/// Trials, one a line, and below what the sender did not keep up with, and where those that lost something lost it.
 pub fn table(rows: &[Row]) -> String {
     let mut text = trials(rows).to_string();
+    for row in rows.iter().filter(|row| row.skipped > 0) {
+        text += &format!(
+            "\n{} {} B to {}: the sender was held up and skipped {} frames",
+            row.stream, row.size, row.fan_out, row.skipped
+        );
+    }
     for row in rows.iter().filter(|row| row.lost > 0) {
         let Some(at) = row.losses else { continue };
         text += &format!(

@@ -19,12 +19,12 @@ use crate::receive::Watch;
 use crate::report;
 
 /// TEPs that join, or leave.
-const CHANGES: u32 = 100;
+const CHANGES: u32 = 50;
 /// From one answer to the next request; and before the first and after the last.
 const PAUSE: Duration = Duration::from_millis(5);
 const LEAD: Duration = Duration::from_millis(200);
-/// Frames per second, so that a copy tells the time to a tenth of a millisecond.
-const RATE: Rate = Rate(10_000);
+/// Frames per second, so that a copy tells the time to a fifth of a millisecond.
+const RATE: Rate = Rate(5_000);
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +189,7 @@ fn gaps(watch: &Watch) -> u64 {
 
 /// (share, milliseconds)
 fn curve(milliseconds: &[f64]) -> Result<Vec<(f64, f64)>, Error> {
-    let mut histogram = Histogram::<u64>::new(3)?;
+    let mut histogram = Histogram::<u64>::new_with_bounds(100, 60_000_000_000, 3)?;
     for &value in milliseconds {
         let time = Duration::try_from_secs_f64(value / 1e3).unwrap_or_default();
         histogram.saturating_record(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));

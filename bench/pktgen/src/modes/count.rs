@@ -2,18 +2,29 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::error::Error;
 use crate::flow::Rate;
 use crate::modes::{Session, Verdict};
+use crate::outcome::MemberOutcome;
 use crate::report::{self, Row};
 
 /// TEPs up to which each one's latency is kept, and shown.
 const MOST_MEMBERS: u32 = 512;
 
+/// A trial with its members.
+#[derive(Serialize)]
+struct Account {
+    #[serde(flatten)]
+    row: Row,
+    members: Vec<MemberOutcome>,
+}
+
 /// See the module.
 pub fn run(session: &mut Session) -> Result<Verdict, Error> {
     let settings = session.settings.clone();
-    let mut rows = Vec::new();
+    let (mut rows, mut accounts) = (Vec::new(), Vec::new());
     let mut passed = true;
     for size in session.sizes() {
         for fan_out in session.fan_outs(&[8]) {
@@ -30,16 +41,18 @@ pub fn run(session: &mut Session) -> Result<Verdict, Error> {
             let trial = session.trial(&plan, teps <= MOST_MEMBERS, length, &what)?;
             session.check_silence(&trial.outcome)?;
             passed &= trial.outcome.passes(settings.loss);
-            rows.push(Row::new(size, fan_out, domains, rate, &trial));
+            let row = Row::new(size, fan_out, domains, rate, &trial);
+            rows.push(row.clone());
             if teps <= MOST_MEMBERS {
                 println!("{}", report::members(&trial.outcome));
             }
             if trial.outcome.foreign > 0 {
                 println!("frames of others: {}", trial.outcome.foreign);
             }
+            accounts.push(Account { row, members: trial.outcome.members });
         }
     }
     println!("{}", report::table(&rows));
-    session.write("count", Vec::new(), rows)?;
+    session.write("count", Vec::new(), accounts)?;
     Ok(passed.into())
 }
