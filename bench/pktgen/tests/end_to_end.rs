@@ -110,5 +110,8 @@ fn a_domain_that_is_somebody_elses_is_left_alone() {
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!((output.status.code(), rows.len()), (Some(2), 0), "{output:?}");
     assert!(error.contains("domain 2 is there already: choose --first-vni"), "{error}");
-    assert!(String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim_start().starts_with('2')), "{output:?}");
+    assert!(
+        String::from_utf8_lossy(&output.stdout).lines().any(|line| line.trim_start().starts_with('2')),
+        "{output:?}"
+    );
 }
