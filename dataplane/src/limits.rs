@@ -10,10 +10,10 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
+use bcast_domain::limits::{MAX_DOMAINS, MAX_MEMBERS, MAX_TEPS};
 use bcast_domain::{DomainId, DomainLimit, Rate, TepIndex, TepLimit};
 use crossbeam::utils::CachePadded;
-use wire::DropReason;
+use wire::{DropReason, MAX_INNER_LEN};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::counters::{Cell, DomainCells, NoMemory};
@@ -56,14 +56,20 @@ struct Depth {
     of_second: u64,
     /// Most tokens in a lot, beyond what a frame needs. So much is left to a worker when a rate is lowered.
     lot: u64,
+    /// Most tokens that one frame needs: no debt is more than that and a lot at the rate of the day, so that what was borrowed at
+    /// a low rate does not outlast it.
+    frame: u64,
 }
 
+/// Copies of a frame at most.
+const MAX_COPIES: u64 = MAX_MEMBERS as u64;
+
 /// 20 ms: less than the twentieth by which a second may exceed its rate.
-const DATA: Depth = Depth { of_second: 50, lot: 256 };
+const DATA: Depth = Depth { of_second: 50, lot: 256, frame: MAX_COPIES };
 /// As much for bits, at some 1,500 bytes a copy.
-const BITS: Depth = Depth { of_second: 50, lot: 256 * 12_000 };
+const BITS: Depth = Depth { of_second: 50, lot: 256 * 12_000, frame: MAX_COPIES * MAX_INNER_LEN as u64 * 8 };
 /// A whole second: a node full of virtual IPs announces them all at once.
-const CONTROL: Depth = Depth { of_second: 1, lot: 256 };
+const CONTROL: Depth = Depth { of_second: 1, lot: 256, frame: MAX_COPIES };
 
 /// What all workers take from.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -79,13 +85,19 @@ impl Bucket {
     /// Takes `tokens` if there is no debt.
     fn take(&self, tokens: u64, rate: u64, depth: Depth, clock: Clock) -> bool {
         let full = clock.now.saturating_sub(clock.per_second / depth.of_second);
-        let cost = u128::from(tokens) * u128::from(clock.per_second) / u128::from(rate.max(1));
-        let cost = u64::try_from(cost).unwrap_or(u64::MAX);
-        let spend = |until: u64| {
-            let from = until.max(full);
-            (from <= clock.now).then(|| from.saturating_add(cost))
+        let cost = |tokens: u64| {
+            let ticks = u128::from(tokens) * u128::from(clock.per_second) / u128::from(rate.max(1));
+            u64::try_from(ticks).unwrap_or(u64::MAX)
         };
-        self.spent_until.fetch_update(Relaxed, Relaxed, spend).is_ok()
+        let (most, cost) = (clock.now.saturating_add(cost(depth.frame + depth.lot)), cost(tokens));
+        let mut granted = false;
+        let spend = |until: u64| {
+            let from = until.clamp(full, most);
+            granted = from <= clock.now;
+            if granted { Some(from.saturating_add(cost)) } else { (until > most).then_some(most) }
+        };
+        let _unchanged = self.spent_until.fetch_update(Relaxed, Relaxed, spend);
+        granted
     }
 
     fn set(&self, rate: Option<Rate>) {
@@ -410,6 +422,18 @@ mod tests {
             (16 * MILLION..17 * MILLION).contains(&waited),
             "{waited} us for 16,384 copies at 1,000 a second"
         );
+    }
+
+    #[test]
+    fn debt_at_a_low_rate_does_not_outlast_it() {
+        let slow = LimitsConfig { domain_copies: rate(1000), ..config() };
+        let bench = Bench::new(slow, 1);
+        let ask = bench.ask(0, 16_384);
+        assert_eq!(bench.admit(0, ask, 10 * MILLION), Ok(()));
+        assert_eq!(bench.admit(0, ask, 11 * MILLION), Err(DropReason::DomainRate));
+        bench.limits.set(LimitsConfig { domain_copies: rate(1_000_000), ..slow });
+        assert_eq!(bench.admit(0, ask, 11 * MILLION), Err(DropReason::DomainRate), "17 ms are still owed");
+        assert_eq!(bench.admit(0, ask, 11 * MILLION + 20_000), Ok(()));
     }
 
     #[test]
