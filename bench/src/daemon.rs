@@ -2,13 +2,72 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use wire::MacAddr;
+
 use crate::frames::NODE;
 
-/// A `bcastd` without a network: its port reads a capture file for ever and frees what it is given to send.
+/// What is asked of the daemon's limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// Not in force.
+    Off,
+    /// In force, and so high that nothing reaches them: what they cost is there, and what they drop is not.
+    High,
+}
+
+/// How a daemon is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `port.device`.
+    pub device: String,
+    /// Whether its packet buffers come from hugepages.
+    pub hugepages: bool,
+    /// One worker each.
+    pub cores: Vec<u32>,
+    /// Per domain and per source.
+    pub limits: Limits,
+}
+
+impl Options {
+    /// One worker on core 1, without limits.
+    pub fn new(device: impl Into<String>, hugepages: bool) -> Self {
+        Self { device: device.into(), hugepages, cores: vec![1], limits: Limits::Off }
+    }
+
+    fn config(&self, folder: &Path, metrics: u16) -> String {
+        let Self { device, hugepages, cores, limits } = self;
+        let path = folder.display();
+        let limits = match limits {
+            Limits::Off => "enabled = false\n".to_owned(),
+            Limits::High => ["domain_copies", "domain_bits", "tep_frames", "node_copies", "control_copies"]
+                .map(|limit| format!("{limit} = {HIGH}\n"))
+                .concat(),
+        };
+        format!(
+            "[port]\ndevice = \"{device}\"\n\
+             [underlay]\naddresses = [\"{NODE}/15\"]\ngateway_mac = \"{NEXT_HOP}\"\ntap = \"\"\n\
+             [workers]\ncores = {cores:?}\n\
+             [store]\npath = \"{path}/domains.redb\"\n[api]\nsocket = \"{path}/api.sock\"\n\
+             [metrics]\nlisten = \"127.0.0.1:{metrics}\"\n\
+             [eal]\nmemory_mb = 256\nhugepages = {hugepages}\n\
+             [limits]\n{limits}"
+        )
+    }
+}
+
+/// A limit that nothing reaches (a second), and yet a limit: the greatest one stands for none.
+const HIGH: u64 = 999_000_000_000;
+
+/// The MAC address of every next hop.
+pub const NEXT_HOP: MacAddr = MacAddr([2, 0, 0, 0, 0, 3]);
+
+/// A `bcastd` without a network: its port reads a capture file for ever and frees what it is given to send. It dies with its
+/// owner.
 pub struct Daemon {
     child: Child,
     /// Where its files are; removed with it.
@@ -30,20 +89,27 @@ impl Daemon {
     /// # Errors
     /// It does not start.
     pub fn start_in(folder: tempfile::TempDir, device: &str, hugepages: bool) -> std::io::Result<Self> {
+        Self::start_with(folder, &Options::new(device, hugepages))
+    }
+
+    /// Starts the release build with these options, on the files that are in `folder`, and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_with(folder: tempfile::TempDir, options: &Options) -> std::io::Result<Self> {
         let metrics = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-        let path = folder.path().display();
-        let config = format!(
-            "[port]\ndevice = \"{device}\"\n\
-             [underlay]\naddresses = [\"{NODE}/15\"]\ngateway_mac = \"02:00:00:00:00:03\"\ntap = \"\"\n\
-             [workers]\ncores = [1]\n\
-             [store]\npath = \"{path}/domains.redb\"\n[api]\nsocket = \"{path}/api.sock\"\n\
-             [metrics]\nlisten = \"127.0.0.1:{metrics}\"\n\
-             [eal]\nmemory_mb = 256\nhugepages = {hugepages}\n"
-        );
         let file = folder.path().join("bcastd.toml");
-        std::fs::write(&file, config)?;
-        let child = Command::new(release_binary("bcastd")).arg("--config").arg(file).spawn()?;
-        let mut daemon = Self { child, folder, metrics };
+        std::fs::write(&file, options.config(folder.path(), metrics))?;
+        let program = release_binary("bcastd");
+        if !program.exists() {
+            let what = format!("{} is not there: cargo build --release", program.display());
+            return Err(std::io::Error::other(what));
+        }
+        let log = std::env::var("BCASTD_LOG").unwrap_or_else(|_| "warn".to_owned());
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(program).arg("--config").arg(file).env("BCASTD_LOG", log);
+        // Of its own group: an interrupt at the terminal reaches its owner alone, who then stops it.
+        let mut daemon = Self { child: command.process_group(0).spawn()?, folder, metrics };
         daemon.wait_ready()?;
         Ok(daemon)
     }
@@ -80,12 +146,20 @@ impl Daemon {
     /// # Errors
     /// The daemon does not answer.
     pub fn metric(&self, name: &str) -> std::io::Result<f64> {
-        let page = self.http("/metrics")?;
-        let values = page.lines().filter_map(|line| {
-            let (metric, value) = line.rsplit_once(' ')?;
-            (metric.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
-        });
-        Ok(values.sum())
+        Ok(self.metrics()?.sum(name))
+    }
+
+    /// All metrics, of one moment.
+    ///
+    /// # Errors
+    /// The daemon does not answer.
+    pub fn metrics(&self) -> std::io::Result<Metrics> {
+        self.http("/metrics").map(Metrics)
+    }
+
+    /// The process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// CPU time that the first worker has used: nanoseconds, by the scheduler.
@@ -93,16 +167,7 @@ impl Daemon {
     /// # Errors
     /// The daemon is gone.
     pub fn worker_cpu_ns(&self) -> std::io::Result<u64> {
-        for task in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
-            let task = task?.path();
-            if std::fs::read_to_string(task.join("comm"))?.trim() == "worker-0" {
-                let times = std::fs::read_to_string(task.join("schedstat"))?;
-                return times.split(' ').next().and_then(|ns| ns.parse().ok()).ok_or_else(|| {
-                    std::io::Error::other("this kernel keeps no scheduler statistics for threads")
-                });
-            }
-        }
-        Err(std::io::Error::other("bcastd has no worker"))
+        Thread::find(self.id(), "worker-0")?.cpu_ns()
     }
 
     /// Memory that is resident: bytes.
@@ -133,6 +198,62 @@ impl Daemon {
     }
 }
 
+/// What the daemon counts, at one moment.
+#[derive(Clone, Debug)]
+pub struct Metrics(String);
+
+impl Metrics {
+    /// The sum of a metric over its labels.
+    pub fn sum(&self, name: &str) -> f64 {
+        self.of(name, "")
+    }
+
+    /// The sum over what has a label, such as `worker="0"`.
+    pub fn of(&self, name: &str, label: &str) -> f64 {
+        self.each(name).filter(|(labels, _)| labels.contains(label)).map(|(_, value)| value).sum()
+    }
+
+    /// A metric's values by their labels, such as `{worker="0"}`.
+    pub fn each(&self, name: &str) -> impl Iterator<Item = (&str, f64)> {
+        self.0.lines().filter_map(move |line| {
+            let (metric, value) = line.rsplit_once(' ')?;
+            let labels = metric.strip_prefix(name)?;
+            let whole = labels.is_empty() || labels.starts_with('{');
+            Some((labels, value.parse().ok()?)).filter(|_| whole)
+        })
+    }
+}
+
+/// A thread of some process.
+#[derive(Clone, Debug)]
+pub struct Thread(PathBuf);
+
+impl Thread {
+    /// The thread whose name begins so.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn find(process: u32, name: &str) -> std::io::Result<Self> {
+        for task in std::fs::read_dir(format!("/proc/{process}/task"))? {
+            let task = task?.path();
+            if std::fs::read_to_string(task.join("comm"))?.starts_with(name) {
+                return Ok(Self(task));
+            }
+        }
+        Err(std::io::Error::other(format!("process {process} has no thread {name}")))
+    }
+
+    /// CPU time that it has used: nanoseconds, by the scheduler. That of a running thread lags by up to a tick.
+    ///
+    /// # Errors
+    /// It has ended, or the kernel keeps no such times.
+    pub fn cpu_ns(&self) -> std::io::Result<u64> {
+        let times = std::fs::read_to_string(self.0.join("schedstat"))?;
+        let first = times.split(' ').next().and_then(|ns| ns.parse().ok());
+        first.ok_or_else(|| std::io::Error::other("this kernel keeps no scheduler statistics for threads"))
+    }
+}
+
 impl Drop for Daemon {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
@@ -142,8 +263,10 @@ impl Drop for Daemon {
     }
 }
 
-/// A binary beside the running one: `cargo run --release` puts them all into one folder.
+/// A binary of the release build: beside the running one, where `cargo run --release` puts them all, or in `release` of
+/// the target folder, seen from a test.
 pub fn release_binary(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap_or_default();
-    own.parent().unwrap_or(Path::new(".")).join(name)
+    let found = own.ancestors().map(|folder| folder.join("release").join(name)).find(|path| path.exists());
+    found.unwrap_or_else(|| own.with_file_name(name))
 }

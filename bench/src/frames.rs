@@ -20,7 +20,8 @@ pub fn overlay_frame(source: Ipv4Addr, vni: u32, inner_len: u16, seed: u64) -> V
     let mut frame = FrameHeader::new(source, 0, vni, inner_len).head(&template).to_bytes().to_vec();
     frame.extend([0xff; 6]);
     frame.extend([0x52, 0x54, 0, 0, 0, 1]);
-    frame.extend([0x08, 0x06]);
+    // An EtherType for local experiments: nothing that anything has a rule for.
+    frame.extend([0x88, 0xb5]);
     let mut state = seed | 1;
     frame.extend((14..inner_len).map(|_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -46,4 +47,40 @@ pub fn write_pcap(path: &Path, frames: &[Vec<u8>]) -> std::io::Result<()> {
         file.write_all(frame)?;
     }
     file.flush()
+}
+
+/// Reads the frames of a capture file as [`write_pcap`] and DPDK write them: in this machine's byte order.
+///
+/// # Errors
+/// The file cannot be read, or ends in the middle of a frame.
+pub fn read_pcap(path: &Path) -> std::io::Result<Vec<Vec<u8>>> {
+    let file = std::fs::read(path)?;
+    let cut = || std::io::Error::other(format!("{} ends in the middle of a frame", path.display()));
+    let mut rest = file.get(24..).ok_or_else(cut)?;
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let (head, body) = rest.split_at_checked(16).ok_or_else(cut)?;
+        let length = u32::from_ne_bytes([head[8], head[9], head[10], head[11]]);
+        let (frame, more) = body.split_at_checked(length as usize).ok_or_else(cut)?;
+        frames.push(frame.to_vec());
+        rest = more;
+    }
+    Ok(frames)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_capture_file_is_read_as_it_was_written_and_a_cut_one_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.pcap");
+        let frames = vec![overlay_frame(tep(1), 7, 60, 1), overlay_frame(tep(2), 8, 1400, 2)];
+        write_pcap(&path, &frames).unwrap();
+        assert_eq!(read_pcap(&path).unwrap(), frames);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        assert!(read_pcap(&path).is_err());
+    }
 }

@@ -10,5 +10,5 @@ pub mod report;
 pub mod stats;
 
 pub use daemon::{Daemon, release_binary};
-pub use frames::{NODE, overlay_frame, tep, write_pcap};
+pub use frames::{NODE, overlay_frame, read_pcap, tep, write_pcap};
 pub use stats::{quantile, spread};

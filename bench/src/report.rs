@@ -58,6 +58,13 @@ impl Figure {
         Self::against(what, value, unit, format!("at most {}{unit}", short(most)), value <= most)
     }
 
+    /// The same, with something in brackets behind the value.
+    #[must_use]
+    pub fn with(mut self, aside: &str) -> Self {
+        self.measured = format!("{} ({aside})", self.measured);
+        self
+    }
+
     fn against(what: impl Into<String>, value: f64, unit: &str, target: String, met: bool) -> Self {
         let measured = format!("{}{unit}", short(value));
         Self { what: what.into(), measured, target: Some(target), met: Some(met) }

@@ -1,0 +1,338 @@
+//! bcastd side by side with what one would use instead, in one run: all take turns, so that a machine's fast and slow hours hit
+//! them alike, and what counts is the CPU time of the thread that forwards. docs/benchmarks.md says how to read it.
+
+#![forbid(unsafe_code)]
+
+mod bcastd;
+mod candidate;
+mod check;
+mod error;
+mod floor;
+mod ovs;
+mod peer;
+mod results;
+mod testpmd;
+mod vxlan;
+mod workload;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use bench::machine::Machine;
+use bench::plot::{self, Axis, Curve};
+use bench::report::{self, Figure, Report};
+use clap::{Parser, ValueEnum};
+use comfy_table::{Table, presets::ASCII_BORDERS_ONLY_CONDENSED};
+
+use crate::bcastd::{Bcastd, Kind};
+use crate::candidate::Candidate;
+use crate::error::{During, Failure};
+use crate::floor::Floor;
+use crate::ovs::Ovs;
+use crate::results::{Results, Row, Traffic};
+use crate::testpmd::{Mode, Testpmd};
+use crate::vxlan::Vxlan;
+use crate::workload::{Point, Workload};
+
+/// Compares bcastd with what one would use instead; wants root, two cores and some time alone.
+///
+/// First: `cargo build --release` and bench/compare/install-peers.
+#[derive(Parser)]
+struct Args {
+    /// Members that each frame is copied to.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 32, 128, 512])]
+    copies: Vec<u32>,
+    /// Bytes of inner frame.
+    #[arg(long, value_delimiter = ',', default_values_t = [60, 1400])]
+    sizes: Vec<u16>,
+    /// Rounds, after one to warm up.
+    #[arg(long, default_value_t = 7)]
+    rounds: usize,
+    /// Seconds of each turn.
+    #[arg(long, default_value_t = 0.5)]
+    seconds: f64,
+    /// Peers to leave out.
+    #[arg(long, value_delimiter = ',')]
+    without: Vec<PeerName>,
+    /// Take no packet buffers from hugepages. Open vSwitch needs them and is left out.
+    #[arg(long)]
+    no_hugepages: bool,
+    /// Small and short: shows that all works and that every frame is right. Keeps no results.
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum PeerName {
+    Ovs,
+    Vxlan,
+    Testpmd,
+    TwoWorkers,
+}
+
+/// What hugepages all candidates of a point take: MB.
+const HUGEPAGES_MB: u64 = 3 * 256 + 256 + 128 + 3 * 64;
+/// Domains, and so frames that differ, of each point.
+const DOMAINS: u32 = 512;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let mut args = Args::parse();
+    if args.quick {
+        (args.copies, args.sizes, args.rounds, args.seconds) = (vec![8], vec![60, 1400], 1, 0.1);
+        args.no_hugepages = true;
+    }
+    if args.no_hugepages {
+        args.without.push(PeerName::Ovs);
+    }
+    match run(&args).await {
+        Ok(done) => done,
+        Err(failure) => {
+            eprintln!("compare: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Run<'a> {
+    args: &'a Args,
+    folder: tempfile::TempDir,
+    interrupted: Arc<AtomicBool>,
+    rows: Vec<Row>,
+}
+
+async fn run(args: &Args) -> Result<ExitCode, Failure> {
+    let machine = Machine::describe();
+    if machine.cores < 2 {
+        return Err(Failure::Cores);
+    }
+    if !args.no_hugepages {
+        enough_hugepages()?;
+    }
+    println!("{machine}\n");
+    let folder = tempfile::tempdir().during("a temporary folder")?;
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+        signal_hook::flag::register(signal, interrupted.clone()).during("a signal handler")?;
+    }
+    let mut run = Run { args, folder, interrupted, rows: Vec::new() };
+    let checked = run.check().await?;
+    for &size in &args.sizes {
+        for &copies in &args.copies {
+            run.replicate(Point { size, copies }).await?;
+        }
+        for traffic in [Traffic::UnknownSources, Traffic::UnknownDomains] {
+            run.flood(size, traffic).await?;
+        }
+    }
+    run.tell(&machine, checked)
+}
+
+/// # Errors
+/// Fewer are free than all candidates together take.
+fn enough_hugepages() -> Result<(), Failure> {
+    let memory = std::fs::read_to_string("/proc/meminfo").during("/proc/meminfo")?;
+    let number = |key: &str| -> u64 {
+        let value = memory.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
+        value.and_then(|value| value.parse().ok()).unwrap_or(0)
+    };
+    let page_kb = number("Hugepagesize:").max(1);
+    let (free_mb, wanted_mb) = (number("HugePages_Free:") * page_kb / 1024, HUGEPAGES_MB);
+    if free_mb < wanted_mb {
+        let pages = number("HugePages_Total:") + (wanted_mb - free_mb) * 1024 / page_kb;
+        return Err(Failure::Hugepages { free_mb, wanted_mb, pages });
+    }
+    Ok(())
+}
+
+impl Run<'_> {
+    fn with(&self, peer: PeerName) -> bool {
+        !self.args.without.contains(&peer)
+    }
+
+    /// One round whose every frame is looked at.
+    async fn check(&self) -> Result<Vec<Figure>, Failure> {
+        let Args { sizes, copies, .. } = self.args;
+        let points = sizes.iter().flat_map(|&size| copies.iter().map(move |&copies| Point { size, copies }));
+        let workload = Workload::new(&points.collect::<Vec<_>>(), 8);
+        let mut figures = Vec::new();
+        let mut right = |name: &str, frames: usize| {
+            println!("{name}: {frames} copies, each of them right to the last byte");
+            let what = format!("{name}: copies of a checked round that are right to the last byte");
+            figures.push(Figure::plain(what, format!("{frames} of {frames}")));
+        };
+        right("bcastd", bcastd::checked(&workload, self.folder.path()).await?);
+        if self.with(PeerName::Ovs) {
+            right("OVS-DPDK", ovs::checked(&workload, self.folder.path())?);
+        }
+        println!();
+        Ok(figures)
+    }
+
+    async fn replicate(&mut self, point: Point) -> Result<(), Failure> {
+        let hugepages = !self.args.no_hugepages;
+        let workload = Workload::new(&[point], DOMAINS);
+        let pcap = self.folder.path().join("point.pcap");
+        workload.write(&pcap)?;
+        let mut candidates = floors(&pcap, hugepages)?;
+        for kind in [Kind::Plain, Kind::Limited, Kind::TwoWorkers] {
+            if !matches!(kind, Kind::TwoWorkers) || self.with(PeerName::TwoWorkers) {
+                candidates.push(Box::new(Bcastd::start(kind, &workload, &pcap, hugepages).await?));
+            }
+        }
+        if self.with(PeerName::Ovs) {
+            candidates.push(Box::new(Ovs::start(&workload, point.copies, &pcap)?));
+        }
+        if self.with(PeerName::Vxlan) {
+            candidates.push(Box::new(Vxlan::new(&workload, point.copies)?));
+        }
+        if self.with(PeerName::Testpmd) {
+            candidates.push(Box::new(Testpmd::start(Mode::Forward, &pcap, hugepages)?));
+        }
+        self.rounds(Traffic::Broadcast, point, candidates)
+    }
+
+    async fn flood(&mut self, size: u16, traffic: Traffic) -> Result<(), Failure> {
+        let hugepages = !self.args.no_hugepages;
+        let point = Point { size, copies: 0 };
+        let pcap = self.folder.path().join("flood.pcap");
+        // The node has domains, only not those that the frames are for or from.
+        let workload = Workload::new(&[Point { size, copies: 8 }], DOMAINS);
+        let reason = match traffic {
+            Traffic::UnknownDomains => {
+                workload.write_elsewhere(&pcap)?;
+                "vni_unknown"
+            }
+            _ => {
+                workload::write_flood(&pcap, size, DOMAINS)?;
+                "tep_unknown"
+            }
+        };
+        let mut candidates: Vec<Box<dyn Candidate>> = Vec::new();
+        candidates.push(Box::new(Bcastd::start(Kind::Drops(reason), &workload, &pcap, hugepages).await?));
+        if self.with(PeerName::Testpmd) {
+            candidates.push(Box::new(Testpmd::start(Mode::Receive, &pcap, hugepages)?));
+        }
+        self.rounds(traffic, point, candidates)
+    }
+
+    /// All take turns; the first round is not counted.
+    fn rounds(
+        &mut self,
+        traffic: Traffic,
+        point: Point,
+        mut candidates: Vec<Box<dyn Candidate>>,
+    ) -> Result<(), Failure> {
+        let mut rates = vec![Vec::new(); candidates.len()];
+        for round in 0..=self.args.rounds {
+            for (candidate, rates) in candidates.iter_mut().zip(&mut rates) {
+                let rate = candidate.turn(self.args.seconds)?;
+                if round > 0 {
+                    rates.push(rate);
+                }
+                if self.interrupted.load(Relaxed) {
+                    return Err(Failure::Interrupted);
+                }
+            }
+        }
+        let rows = candidates.iter().zip(rates).map(|(candidate, rates)| Row {
+            note: candidate.note(),
+            ..Row::new(candidate.name(), traffic, point, rates)
+        });
+        let rows: Vec<_> = rows.collect();
+        print(traffic, point, &rows);
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn tell(self, machine: &Machine, checked: Vec<Figure>) -> Result<ExitCode, Failure> {
+        let results = Results(&self.rows);
+        let mut figures = results.figures(machine);
+        figures.extend(checked);
+        let void = results.void(machine);
+        let mut table = table(&["what", "measured", "wanted", ""]);
+        for figure in &figures {
+            let met = figure.met.map_or("", |met| if met { "met" } else { "MISSED" });
+            table.add_row([&figure.what, &figure.measured, figure.target.as_deref().unwrap_or(""), met]);
+        }
+        println!("{table}");
+        if self.args.quick {
+            println!("All works. A quick run's figures say nothing, and are not kept.");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let curves = curves(&self.rows);
+        let mut report = Report::new("compare", "compare", figures, self.rows);
+        report.void = void.clone();
+        let folder = report::folder();
+        println!("{}", report.write(&folder).during("the results")?.display());
+        for (size, curves) in curves {
+            let path = folder.join(format!("compare-{size}.svg"));
+            let ticks = self.args.copies.iter().copied().map(f64::from);
+            let title = format!("Copies per second of CPU time, {size} B inner frames");
+            let x = Axis::log("copies a frame").with_ticks(ticks);
+            plot::curves(&path, &title, x, Axis::log("million copies per CPU-second"), &curves)
+                .map_err(Failure::Plot)?;
+            println!("{}", path.display());
+        }
+        if let Some(void) = void {
+            eprintln!("compare: this run is void: {void}");
+            return Ok(ExitCode::FAILURE);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn floors(pcap: &Path, hugepages: bool) -> Result<Vec<Box<dyn Candidate>>, Failure> {
+    let mut floors: Vec<Box<dyn Candidate>> = Vec::new();
+    for burst in floor::BURSTS {
+        floors.push(Box::new(Floor::start(burst, pcap, hugepages)?));
+    }
+    Ok(floors)
+}
+
+fn table(head: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(ASCII_BORDERS_ONLY_CONDENSED).set_header(head);
+    table
+}
+
+fn print(traffic: Traffic, Point { size, copies }: Point, rows: &[Row]) {
+    let what = match traffic {
+        Traffic::Broadcast => format!("{size} B inner, {copies} copies a frame: million copies/CPU-s"),
+        Traffic::UnknownSources => {
+            format!("{size} B inner, unknown sources, all dropped: million frames/CPU-s")
+        }
+        Traffic::UnknownDomains => {
+            format!("{size} B inner, unknown domains, all dropped: million frames/CPU-s")
+        }
+    };
+    let mut table = table(&[&what, "min", "median", "max"]);
+    for row in rows {
+        let number = |rate: f64| format!("{rate:.2}");
+        table.add_row([row.candidate.clone(), number(row.min), number(row.median), number(row.max)]);
+    }
+    println!("{table}");
+    for row in rows {
+        row.note.iter().for_each(|note| println!("{}: {note}", row.candidate));
+    }
+    println!();
+}
+
+/// For each size a curve for each candidate, by fan-out.
+fn curves(rows: &[Row]) -> Vec<(u16, Vec<Curve>)> {
+    let mut sizes: Vec<(u16, Vec<Curve>)> = Vec::new();
+    for row in rows.iter().filter(|row| row.traffic == Traffic::Broadcast) {
+        if sizes.last().is_none_or(|(size, _)| *size != row.inner_bytes) {
+            sizes.push((row.inner_bytes, Vec::new()));
+        }
+        let Some((_, curves)) = sizes.last_mut() else { continue };
+        let point = (f64::from(row.copies), row.median);
+        match curves.iter_mut().find(|curve| curve.name == row.candidate) {
+            Some(curve) => curve.points.push(point),
+            None => curves.push(Curve::new(&row.candidate, vec![point])),
+        }
+    }
+    sizes
+}

@@ -1,0 +1,260 @@
+//! What was measured, and what it says against what it should be.
+
+use bench::machine::Machine;
+use bench::report::Figure;
+use bench::spread;
+use serde::Serialize;
+
+use crate::floor;
+use crate::workload::Point;
+
+/// What frames were given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Traffic {
+    /// Frames that all are replicated; what is counted are copies.
+    Broadcast,
+    /// Frames that all are dropped, since nobody knows their sources; what is counted are frames.
+    UnknownSources,
+    /// Frames that all are dropped, since their domain is unknown; what is counted are frames.
+    UnknownDomains,
+}
+
+/// One candidate at one point: million copies (frames) per second of CPU time.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Row {
+    /// Who.
+    pub candidate: String,
+    /// Of what.
+    pub traffic: Traffic,
+    /// Bytes of inner frame.
+    pub inner_bytes: u16,
+    /// Members that each frame is copied to; 0 where all are dropped.
+    pub copies: u32,
+    /// The slowest round.
+    pub min: f64,
+    /// The median round.
+    pub median: f64,
+    /// The fastest round.
+    pub max: f64,
+    /// All rounds, in the order in which they were run.
+    pub rounds: Vec<f64>,
+    /// What one should know of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+impl Row {
+    /// Of the rounds of one candidate.
+    pub fn new(candidate: &str, traffic: Traffic, point: Point, rounds: Vec<f64>) -> Self {
+        let (min, median, max) = spread(&mut rounds.clone());
+        let Point { size: inner_bytes, copies } = point;
+        Self {
+            candidate: candidate.to_owned(),
+            traffic,
+            inner_bytes,
+            copies,
+            min,
+            median,
+            max,
+            rounds,
+            note: None,
+        }
+    }
+}
+
+/// What the rows say.
+pub struct Results<'a>(pub &'a [Row]);
+
+/// A floor above this is of a machine, or an hour, that says nothing: TSC cycles a buffer.
+const VOID_ABOVE: f64 = 33.0;
+
+impl Results<'_> {
+    fn median(&self, candidate: &str, traffic: Traffic, size: u16, copies: u32) -> Option<f64> {
+        let mut rows = self.0.iter().filter(|row| row.candidate == candidate && row.traffic == traffic);
+        rows.find(|row| row.inner_bytes == size && row.copies == copies).map(|row| row.median)
+    }
+
+    fn copies(&self, candidate: &str, size: u16, copies: u32) -> Option<f64> {
+        self.median(candidate, Traffic::Broadcast, size, copies)
+    }
+
+    /// The best burst's.
+    fn floor(&self, size: u16, copies: u32) -> Option<f64> {
+        let at = |row: &&Row| {
+            row.candidate.starts_with(floor::NAME) && row.inner_bytes == size && row.copies == copies
+        };
+        self.0.iter().filter(at).map(|row| row.median).max_by(f64::total_cmp)
+    }
+
+    /// Points of replication that were measured.
+    fn points(&self) -> impl Iterator<Item = (u16, u32)> {
+        let rows = self.0.iter().filter(|row| row.traffic == Traffic::Broadcast && row.candidate == "bcastd");
+        rows.map(|row| (row.inner_bytes, row.copies))
+    }
+
+    /// Why the run says nothing, if it does.
+    pub fn void(&self, machine: &Machine) -> Option<String> {
+        let cycles = |(size, copies)| Some((machine.tsc_mhz / self.floor(size, copies)?, size, copies));
+        let (worst, size, copies) = self.points().filter_map(cycles).max_by(|a, b| a.0.total_cmp(&b.0))?;
+        (worst > VOID_ABOVE).then(|| {
+            format!(
+                "the floor took {worst:.1} cycles of the TSC a buffer beside {copies} copies of {size} B, over \
+                 {VOID_ABOVE}: the machine is too slow or too busy for figures"
+            )
+        })
+    }
+
+    /// All that the run has to say.
+    pub fn figures(&self, machine: &Machine) -> Vec<Figure> {
+        let mut figures = Vec::new();
+        self.against_the_floor(&mut figures);
+        self.against_open_vswitch(&mut figures);
+        if let (Some(two), Some(one)) =
+            (self.copies("bcastd, two workers", 60, 128), self.copies("bcastd", 60, 128))
+        {
+            let what = "two workers, 60 B inner, 128 members, against one";
+            figures.push(Figure::at_least(what, two / one, 1.8, " times").with(&million(two, "copies")));
+        }
+        self.floods(&mut figures);
+        self.plain(machine, &mut figures);
+        figures
+    }
+
+    fn against_the_floor(&self, figures: &mut Vec<Figure>) {
+        let targets = [
+            ("bcastd", 60, 128, 0.75),
+            ("bcastd", 1400, 128, 0.65),
+            ("bcastd, limits on", 60, 8, 0.5),
+            ("bcastd, limits on", 60, 1, 0.13),
+        ];
+        for (candidate, size, copies, least) in targets {
+            if let (Some(rate), Some(floor)) =
+                (self.copies(candidate, size, copies), self.floor(size, copies))
+            {
+                let what = format!("{candidate}: {size} B inner, {} a frame", many(copies));
+                let figure = Figure::at_least(what, rate / floor, least, " of the floor");
+                figures.push(figure.with(&million(rate, "copies")));
+            }
+        }
+    }
+
+    /// The worst of the sizes, and from 32 copies up of the fan-outs.
+    fn against_open_vswitch(&self, figures: &mut Vec<Figure>) {
+        for (which, range, least) in
+            [("32 copies a frame and up", 32..u32::MAX, 12.0), ("8 copies", 8..9, 6.0), ("1 copy", 1..2, 3.0)]
+        {
+            let ratio = |(size, copies)| {
+                let ratio = self.copies("bcastd", size, copies)? / self.copies("OVS-DPDK", size, copies)?;
+                Some((ratio, size, copies))
+            };
+            let points = self.points().filter(|(_, copies)| range.contains(copies));
+            if let Some((ratio, size, copies)) = points.filter_map(ratio).min_by(|a, b| a.0.total_cmp(&b.0)) {
+                let figure = Figure::at_least(format!("against OVS-DPDK, {which}"), ratio, least, " times");
+                figures.push(figure.with(&format!("least at {copies} x {size} B")));
+            }
+        }
+    }
+
+    fn floods(&self, figures: &mut Vec<Figure>) {
+        for size in [60, 1400] {
+            for (traffic, name) in
+                [(Traffic::UnknownSources, "unknown sources"), (Traffic::UnknownDomains, "unknown domains")]
+            {
+                let of = |candidate| self.median(candidate, traffic, size, 0);
+                if let (Some(rate), Some(most)) = (of("bcastd"), of("testpmd, rxonly")) {
+                    let what = format!("a flood from {name}, all dropped, {size} B inner");
+                    let unit = " of testpmd's rxonly";
+                    let figure = match traffic {
+                        Traffic::UnknownSources => Figure::at_least(what, rate / most, 0.42, unit),
+                        _ => Figure::plain(what, format!("{:.2}{unit}", rate / most)),
+                    };
+                    figures.push(figure.with(&million(rate, "frames")));
+                }
+            }
+        }
+    }
+
+    /// What nothing is asked of.
+    fn plain(&self, machine: &Machine, figures: &mut Vec<Figure>) {
+        if let Some(rate) = self.floor(60, 128) {
+            let measured = format!("{:.1} cycles of the TSC", machine.tsc_mhz / rate);
+            figures.push(
+                Figure::plain("the floor: a buffer taken and freed, no more", measured)
+                    .with(&million(rate, "buffers")),
+            );
+        }
+        for (candidate, what) in
+            [("OVS-DPDK", "OVS-DPDK"), ("Linux VXLAN", "Linux VXLAN, head-end replication")]
+        {
+            if let Some(rate) = self.copies(candidate, 60, 128) {
+                figures.push(Figure::plain(
+                    format!("{what}: 60 B inner, 128 copies a frame"),
+                    million(rate, "copies"),
+                ));
+            }
+        }
+        if let Some(rate) = self.copies("testpmd, io", 60, 128) {
+            figures.push(Figure::plain(
+                "the harness: testpmd, 60 B inner, one in and one out",
+                million(rate, "frames"),
+            ));
+        }
+    }
+}
+
+fn many(copies: u32) -> String {
+    if copies == 1 { "1 copy".to_owned() } else { format!("{copies} copies") }
+}
+
+fn million(rate: f64, what: &str) -> String {
+    format!("{rate:.1} million {what}/CPU-s")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(candidate: &str, traffic: Traffic, size: u16, copies: u32, rate: f64) -> Row {
+        Row::new(candidate, traffic, Point { size, copies }, vec![rate * 0.9, rate, rate * 1.2])
+    }
+
+    fn machine() -> Machine {
+        Machine { tsc_mhz: 2000.0, ..Machine::describe() }
+    }
+
+    #[test]
+    fn a_ratio_is_one_of_medians_at_the_same_point_and_the_best_burst_is_the_floor() {
+        let rows = [
+            row("floor, bursts of 32", Traffic::Broadcast, 60, 128, 80.0),
+            row("floor, bursts of 64", Traffic::Broadcast, 60, 128, 100.0),
+            row("bcastd", Traffic::Broadcast, 60, 128, 76.0),
+            row("bcastd", Traffic::Broadcast, 60, 512, 30.0),
+            row("OVS-DPDK", Traffic::Broadcast, 60, 128, 5.0),
+            row("OVS-DPDK", Traffic::Broadcast, 60, 512, 4.0),
+            row("bcastd", Traffic::UnknownSources, 60, 0, 20.0),
+            row("testpmd, rxonly", Traffic::UnknownSources, 60, 0, 50.0),
+        ];
+        let figures = Results(&rows).figures(&machine());
+        let found = |what: &str| {
+            let figure = figures.iter().find(|figure| figure.what.contains(what)).unwrap();
+            (figure.measured.split(' ').next().unwrap().to_owned(), figure.met)
+        };
+        assert_eq!(found("60 B inner, 128 copies"), ("0.76".to_owned(), Some(true)));
+        assert_eq!(found("32 copies a frame and up"), ("7.50".to_owned(), Some(false)));
+        assert_eq!(found("unknown sources"), ("0.40".to_owned(), Some(false)));
+        assert_eq!(found("the floor"), ("20.0".to_owned(), None));
+        assert!(!figures.iter().any(|figure| figure.what.contains("two workers")), "not measured");
+    }
+
+    #[test]
+    fn a_run_whose_floor_is_too_slow_is_void() {
+        for (rate, void) in [(61.0, false), (60.0, true)] {
+            let rows = [
+                row("floor, bursts of 32", Traffic::Broadcast, 60, 128, rate),
+                row("bcastd", Traffic::Broadcast, 60, 128, 50.0),
+            ];
+            assert_eq!(Results(&rows).void(&machine()).is_some(), void, "{rate}");
+        }
+    }
+}

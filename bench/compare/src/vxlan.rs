@@ -1,0 +1,137 @@
+//! The kernel's VXLAN: a device with a list of remotes for the all-zero MAC address (head-end replication).
+//!
+//! One network, one next hop, no bridge, no receiving: a packet socket gives frames to the device itself, and what the device made
+//! of them is counted and dropped at the underlay interface's egress hook, before any driver. All of it is in the CPU time of the
+//! thread that sends. This is more kind to the kernel than the others' work.
+
+use std::fs::File;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bench::tep;
+use nix::ifaddrs::getifaddrs;
+use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, bind, send, socket};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
+
+use crate::candidate::{Candidate, rate};
+use crate::error::{During, Failure};
+use crate::peer::{FORWARDING_CORE, Namespace, run};
+use crate::workload::Workload;
+
+/// Its name on the command line.
+pub const NAME: &str = "vxlan";
+
+/// A VXLAN device in a namespace of its own.
+pub struct Vxlan {
+    copies: u32,
+    /// The inner frames.
+    frames: Vec<Vec<u8>>,
+    socket: OwnedFd,
+    namespace: Namespace,
+}
+
+impl Vxlan {
+    /// Makes the device with so many remotes.
+    ///
+    /// # Errors
+    /// The kernel refuses something.
+    pub fn new(workload: &Workload, copies: u32) -> Result<Self, Failure> {
+        let namespace = Namespace::new(NAME)?;
+        for line in [
+            "link add under type veth peer name far",
+            "link set under mtu 1600 up",
+            "link set far up",
+            "address add 198.18.0.254/24 dev under",
+            "neighbour add 198.18.0.1 lladdr 02:00:00:00:00:03 dev under nud permanent",
+            "route add 198.19.0.0/16 via 198.18.0.1",
+            "link add vx0 type vxlan id 5001 local 198.18.0.254 dstport 4789 nolearning",
+            "link set vx0 up",
+        ] {
+            namespace.ip(line)?;
+        }
+        let folder = tempfile::tempdir().during("a temporary folder")?;
+        let remotes: String = (0..copies)
+            .map(|member| format!("fdb append 00:00:00:00:00:00 dev vx0 dst {}\n", tep(member)))
+            .collect();
+        let file = folder.path().join("remotes");
+        std::fs::write(&file, remotes).during("the remotes")?;
+        namespace.run(&format!("bridge -batch {}", file.display()))?;
+        let sink = "add table netdev sink; \
+             add chain netdev sink copies { type filter hook egress device under priority 0; }; \
+             add rule netdev sink copies udp dport 4789 counter drop";
+        run(namespace.command("nft").arg(sink))?;
+        let frames = workload.domains.iter().map(|domain| {
+            let frame = domain.frame();
+            frame[frame.len() - usize::from(domain.size)..].to_vec()
+        });
+        let (frames, socket) = (frames.collect(), open(&namespace)?);
+        Ok(Self { copies, frames, socket, namespace })
+    }
+
+    /// Copies that have come to the underlay.
+    fn counted(&self) -> Result<u64, Failure> {
+        let said = self.namespace.run("nft list chain netdev sink copies")?;
+        let count =
+            said.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        count.ok_or(Failure::Answer { peer: NAME, said })
+    }
+
+    /// Sends for so long, and gives frames and nanoseconds of CPU time.
+    fn send(&self, time: Duration) -> nix::Result<(u64, u64)> {
+        let mut cores = CpuSet::new();
+        cores.set(FORWARDING_CORE)?;
+        sched_setaffinity(Pid::from_raw(0), &cores)?;
+        let cpu = || clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from);
+        let (start, cpu_start) = (Instant::now(), cpu()?);
+        let mut sent = 0;
+        while start.elapsed() < time {
+            for frame in &self.frames {
+                send(self.socket.as_raw_fd(), frame, MsgFlags::empty())?;
+            }
+            sent += self.frames.len() as u64;
+        }
+        let used = cpu()? - cpu_start;
+        Ok((sent, u64::try_from(used.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// A packet socket on the VXLAN device: made in the namespace, it is of use everywhere.
+fn open(namespace: &Namespace) -> Result<OwnedFd, Failure> {
+    let handle = File::open(namespace.path()).during("the namespace")?;
+    let inside = || -> nix::Result<OwnedFd> {
+        setns(handle, CloneFlags::CLONE_NEWNET)?;
+        let device = getifaddrs()?
+            .filter(|found| found.interface_name == "vx0")
+            .find_map(|found| found.address.filter(|address| address.as_link_addr().is_some()))
+            .ok_or(nix::Error::ENODEV)?;
+        // No protocol: it receives nothing.
+        let socket = socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, None)?;
+        bind(socket.as_raw_fd(), &device)?;
+        Ok(socket)
+    };
+    let opened = thread::scope(|scope| scope.spawn(inside).join());
+    opened.unwrap_or(Err(nix::Error::EIO)).during("a packet socket on the VXLAN device")
+}
+
+impl Candidate for Vxlan {
+    fn name(&self) -> &str {
+        "Linux VXLAN"
+    }
+
+    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
+        let before = self.counted()?;
+        let time = Duration::from_secs_f64(seconds);
+        let sent = thread::scope(|scope| scope.spawn(|| self.send(time)).join());
+        let (frames, cpu_ns) = sent.unwrap_or(Err(nix::Error::EIO)).during("sending to the VXLAN device")?;
+        let copies = (self.counted()? - before) as f64;
+        let wanted = frames as f64 * f64::from(self.copies);
+        if copies != wanted {
+            let (candidate, how) = (self.name().to_owned(), "copies that did not leave".to_owned());
+            return Err(Failure::Lost { candidate, lost: wanted - copies, of: frames as f64, how });
+        }
+        Ok(rate(copies, cpu_ns))
+    }
+}
