@@ -155,8 +155,11 @@ fn take_turn(
     let Player { contender, writer, reader, bursts, changes, times, published, .. } = player;
     let (stop, lots) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
-        let publisher = (rate > 0)
-            .then(|| scope.spawn(|| publish_at(rate, writer.as_mut(), work, changes, &stop, &lots)));
+        let publish = || {
+            turns.cores.enter_beside();
+            publish_at(rate, writer.as_mut(), work, changes, &stop, &lots)
+        };
+        let publisher = (rate > 0).then(|| scope.spawn(publish));
         let began = Instant::now();
         // A slow publisher shall have published at least once while it is measured.
         let enough = |lots_before: u64| rate == 0 || lots.load(Ordering::Relaxed) > lots_before;
