@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod frames;
 pub mod machine;
 pub mod plot;
+pub mod readme;
 pub mod report;
 pub mod stats;
 

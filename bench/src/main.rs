@@ -4,10 +4,12 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bcast_domain::{Tep, Vni};
-use bench::{Daemon, overlay_frame, quantile, spread, tep, write_pcap};
+use bench::report::{self, Figure, Report};
+use bench::{Daemon, overlay_frame, quantile, readme, spread, tep, write_pcap};
 use clap::{Parser, Subcommand};
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
+use serde::Serialize;
 
 /// Measures bcastd and prints what it measured. Build all binaries first: `cargo build --release -p dataplane -p bench`.
 #[derive(Parser)]
@@ -36,9 +38,9 @@ enum Measurement {
         #[arg(long, default_value_t = 1.0)]
         seconds: f64,
     },
-    /// Seconds to load domains through the API, and from a restart to ready with them.
+    /// Seconds to load domains through the API, and from a restart to ready with them; and the memory that they take.
     Load {
-        #[arg(long, default_value_t = 100_000)]
+        #[arg(long, default_value_t = 1_000_000)]
         domains: u32,
         #[arg(long, default_value_t = 16)]
         members: u32,
@@ -51,6 +53,8 @@ enum Measurement {
         #[arg(long, default_value_t = 2000)]
         joins: u32,
     },
+    /// Writes the figures of bench/results into README.md, between its markers.
+    Readme,
 }
 
 type Done = Result<(), Box<dyn Error>>;
@@ -64,6 +68,7 @@ async fn main() -> Done {
         }
         Measurement::Load { domains, members } => load(domains, members, args.hugepages).await,
         Measurement::Join { background, joins } => join(background, joins, args.hugepages).await,
+        Measurement::Readme => write_readme(),
     }
 }
 
@@ -119,27 +124,90 @@ async fn replicate(copies: &[u32], sizes: &[u16], rounds: usize, seconds: f64, h
     Ok(())
 }
 
+/// `bench/results/load.json`.
+#[derive(Serialize)]
+struct LoadRow {
+    domains: u32,
+    members: u32,
+    /// From the first change sent to the answer.
+    load_s: f64,
+    /// From the daemon's start to ready, with all of them.
+    restart_s: f64,
+    /// Beyond that of a daemon without domains, after loading.
+    loaded_mb: f64,
+    /// The same after the restart.
+    restarted_mb: f64,
+}
+
 async fn load(domains: u32, members: u32, hugepages: bool) -> Done {
     let device = "vdev:net_null0,no-rx=1";
     let daemon = Daemon::start(device, hugepages)?;
-    let before = daemon.resident_bytes()?;
+    let empty = daemon.resident_bytes()?;
+    let beyond_mb = |daemon: &Daemon| -> std::io::Result<f64> {
+        Ok(daemon.resident_bytes()?.saturating_sub(empty) as f64 / 1e6)
+    };
     let mut client = Client::connect(&daemon.socket()).await?;
     let changes = state(10_000.max(members), domains, members)?;
     let start = Instant::now();
     client.commit_all(Batch::new(changes)).await?;
-    println!("{domains} domains x {members} through the API: {:.2} s", start.elapsed().as_secs_f64());
-    println!("resident beyond the empty daemon: {} MB", (daemon.resident_bytes()? - before) >> 20);
+    let (load_s, loaded_mb) = (start.elapsed().as_secs_f64(), beyond_mb(&daemon)?);
     let folder = daemon.stop()?;
     let start = Instant::now();
     let daemon = Daemon::start_in(folder, device, hugepages)?;
-    println!("restart until ready with them: {:.2} s", start.elapsed().as_secs_f64());
-    println!("resident after it: {} MB", daemon.resident_bytes()? >> 20);
-    let loaded = daemon.metric("bcast_domains")?;
-    if loaded != f64::from(domains) {
-        return Err(format!("{loaded} domains after the restart").into());
+    let (restart_s, restarted_mb) = (start.elapsed().as_secs_f64(), beyond_mb(&daemon)?);
+    let found = daemon.metric("bcast_domains")?;
+    if found != f64::from(domains) {
+        return Err(format!("{found} domains after the restart").into());
     }
     daemon.stop()?;
+    // What is asked is asked of a million.
+    let judged = (domains, members) == (1_000_000, 16);
+    let judge = |what: &str, value: f64, most: f64, unit: &str| {
+        let what = format!("{domains} domains of {members} members: {what}");
+        let figure = Figure::at_most(what, value, most, unit);
+        if judged { figure } else { Figure { target: None, met: None, ..figure } }
+    };
+    let figures = vec![
+        Figure::plain(
+            format!("{domains} domains of {members} members: loaded through the API"),
+            format!("{load_s:.1} s"),
+        ),
+        judge("from start to ready, from the store", restart_s, 15.0, " s"),
+        judge("resident memory beyond that of an empty daemon", restarted_mb, 250.0, " MB"),
+        Figure::plain("the same right after loading", format!("{loaded_mb:.0} MB")),
+    ];
+    keep("load", figures, vec![LoadRow { domains, members, load_s, restart_s, loaded_mb, restarted_mb }])
+}
+
+/// Prints the figures, and writes the report where the last one was.
+fn keep<R: Serialize>(name: &str, figures: Vec<Figure>, rows: Vec<R>) -> Done {
+    for Figure { what, measured, target, met } in &figures {
+        let missed = if *met == Some(false) { ": MISSED" } else { "" };
+        println!(
+            "{what}: {measured}{}{missed}",
+            target.iter().map(|target| format!(" ({target})")).collect::<String>()
+        );
+    }
+    println!("{}", Report::new(name, "bench", figures, rows).write(&report::folder())?.display());
     Ok(())
+}
+
+fn write_readme() -> Done {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md");
+    let reports = report::read_all(&report::folder())?;
+    std::fs::write(&path, readme::with_figures(&std::fs::read_to_string(&path)?, &reports)?)?;
+    Ok(())
+}
+
+/// `bench/results/join.json`: milliseconds until a join is answered.
+#[derive(Serialize)]
+struct JoinRow {
+    joins: u32,
+    /// Other changes a second, as they were.
+    others_per_s: f64,
+    median_ms: f64,
+    p99_ms: f64,
+    max_ms: f64,
 }
 
 async fn join(background: u32, joins: u32, hugepages: bool) -> Done {
@@ -173,13 +241,13 @@ async fn join(background: u32, joins: u32, hugepages: bool) -> Done {
     let took = start.elapsed().as_secs_f64();
     load.abort();
     let others = daemon.metric("bcast_revision")? - revision - f64::from(joins);
-    println!("{joins} changes one after another, {:.0} others a second meanwhile", others / took);
-    println!(
-        "answered in: median {:.2} ms, p99 {:.2} ms, max {:.2} ms",
-        quantile(&mut times, 0.5),
-        quantile(&mut times, 0.99),
-        quantile(&mut times, 1.0)
-    );
     daemon.stop()?;
-    Ok(())
+    let others_per_s = others / took;
+    let [median_ms, p99_ms, max_ms] = [0.5, 0.99, 1.0].map(|share| quantile(&mut times, share));
+    let what = format!("a join is answered while {others_per_s:.0} other changes a second go on");
+    let figures = vec![Figure::plain(
+        what,
+        format!("median {median_ms:.2} ms, p99 {p99_ms:.2} ms, longest {max_ms:.2} ms"),
+    )];
+    keep("join", figures, vec![JoinRow { joins, others_per_s, median_ms, p99_ms, max_ms }])
 }

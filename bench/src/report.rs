@@ -23,8 +23,22 @@ pub struct Report<R> {
     pub void: Option<String>,
     /// What the run says in a few lines.
     pub figures: Vec<Figure>,
+    /// What is best read as a table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tables: Vec<Table>,
     /// All that was measured.
     pub rows: Vec<R>,
+}
+
+/// Figures that belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    /// What it shows, with the unit.
+    pub title: String,
+    /// The columns' names.
+    pub head: Vec<String>,
+    /// As many cells each as there are columns.
+    pub rows: Vec<Vec<String>>,
 }
 
 /// One line of the performance table.
@@ -96,7 +110,7 @@ impl<R: Serialize> Report<R> {
         }
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let (name, machine) = (name.to_owned(), Machine::describe());
-        Self { name, date, command, machine, void: None, figures, rows }
+        Self { name, date, command, machine, void: None, figures, tables: Vec::new(), rows }
     }
 
     /// Writes `NAME.json` into a folder, and says where.
@@ -117,6 +131,23 @@ impl<R: Serialize> Report<R> {
 /// The file cannot be read, or is no report.
 pub fn read(path: &Path) -> std::io::Result<Report<serde_json::Value>> {
     Ok(serde_json::from_str(&fs::read_to_string(path)?)?)
+}
+
+/// The reports that are in a folder, by name.
+///
+/// # Errors
+/// One of its JSON files cannot be read, or is no report.
+pub fn read_all(folder: &Path) -> std::io::Result<Vec<Report<serde_json::Value>>> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        paths.push(entry?.path());
+    }
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    let named = |path: &PathBuf| {
+        read(path).map_err(|error| std::io::Error::other(format!("{}: {error}", path.display())))
+    };
+    paths.iter().map(named).collect()
 }
 
 /// Where the results of the last run are kept: `bench/results` of the source tree that this was built from.

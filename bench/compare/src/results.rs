@@ -1,7 +1,7 @@
 //! What was measured, and what it says against what it should be.
 
 use bench::machine::Machine;
-use bench::report::Figure;
+use bench::report::{Figure, Table};
 use bench::spread;
 use serde::Serialize;
 
@@ -119,6 +119,34 @@ impl Results<'_> {
         self.floods(&mut figures);
         self.plain(machine, &mut figures);
         figures
+    }
+
+    /// Medians by fan-out, a table for each size of frame.
+    pub fn tables(&self) -> Vec<Table> {
+        let mut points: Vec<_> = self.points().collect();
+        points.sort_unstable();
+        let sizes = points.chunk_by(|a, b| a.0 == b.0);
+        sizes.map(|points| self.table(points[0].0, points)).collect()
+    }
+
+    fn table(&self, size: u16, points: &[(u16, u32)]) -> Table {
+        let title =
+            format!("Million copies per CPU-second of one thread, {size} B inner frames, by copies a frame");
+        let by_point = |cell: &dyn Fn(u32) -> Option<f64>| -> Vec<String> {
+            let cells = points.iter().map(|&(_, copies)| cell(copies));
+            cells.map(|rate| rate.map_or(String::new(), |rate| format!("{rate:.1}"))).collect()
+        };
+        let row = |name: &str, cells: Vec<String>| [vec![name.to_owned()], cells].concat();
+        let candidates = ["bcastd", "bcastd, limits on", "bcastd, two workers", "OVS-DPDK", "Linux VXLAN"];
+        let mut rows: Vec<_> = candidates
+            .iter()
+            .map(|name| row(name, by_point(&|copies| self.copies(name, size, copies))))
+            .collect();
+        rows.push(row("the floor", by_point(&|copies| self.floor(size, copies))));
+        // What was left out has no row.
+        rows.retain(|row| row[1..].iter().any(|cell| !cell.is_empty()));
+        let head = row("", points.iter().map(|(_, copies)| copies.to_string()).collect());
+        Table { title, head, rows }
     }
 
     fn against_the_floor(&self, figures: &mut Vec<Figure>) {
@@ -245,6 +273,10 @@ mod tests {
         assert_eq!(found("unknown sources"), ("0.40".to_owned(), Some(false)));
         assert_eq!(found("the floor"), ("20.0".to_owned(), None));
         assert!(!figures.iter().any(|figure| figure.what.contains("two workers")), "not measured");
+        let [table] = &Results(&rows).tables()[..] else { panic!("one size") };
+        assert_eq!(table.head, ["", "128", "512"]);
+        let cells: Vec<_> = table.rows.iter().map(|row| row.join("|")).collect();
+        assert_eq!(cells, ["bcastd|76.0|30.0", "OVS-DPDK|5.0|4.0", "the floor|100.0|"]);
     }
 
     #[test]

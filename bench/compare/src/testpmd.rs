@@ -13,7 +13,8 @@ use crate::peer::{Peer, command};
 
 /// Its name on the command line.
 pub const NAME: &str = "testpmd";
-const PROGRAM: &str = "/usr/bin/dpdk-testpmd";
+/// Where Debian puts it.
+pub const PROGRAM: &str = "/usr/bin/dpdk-testpmd";
 
 /// What it does with frames.
 #[derive(Clone, Copy)]
