@@ -27,18 +27,32 @@ pub struct PortLimits {
     pub can_share: bool,
 }
 
+/// A frame that shall be copied.
+#[derive(Clone, Copy)]
+pub struct Frame<'f> {
+    /// What its outer headers say.
+    pub outer: &'f Outer,
+    /// What its copies' outer headers have in common.
+    pub header: &'f FrameHeader,
+    /// Its domain.
+    pub domain: DomainId,
+    /// What the burst goes by.
+    pub settings: Settings,
+}
+
 /// A frame on its way to its targets.
 pub struct Fanout {
     domain: DomainId,
     header: FrameHeader,
-    inner_len: usize,
+    /// Where the inner frame is in the received one.
+    inner: Range<usize>,
     payload: Payload,
 }
 
 /// How the inner frame gets into the copies.
 enum Payload {
-    /// Byte for byte, from where it is in the received frame.
-    Copied(Mbuf, Range<usize>),
+    /// Byte for byte, from the received frame.
+    Copied(Mbuf),
     /// By reference, behind a header buffer each.
     Shared(SharedPayload),
 }
@@ -46,15 +60,18 @@ enum Payload {
 impl Fanout {
     /// Bytes of packet buffer that it holds.
     pub fn bytes(&self) -> usize {
-        self.inner_len + OVERHEAD
+        self.inner.len() + OVERHEAD
     }
 }
 
 /// The outer headers of a frame's copies to some targets.
+///
+/// By reference: moving what was just written as words costs a dozen cycles, as the compiler moves wider pieces, which the
+/// processor cannot take from its store buffer.
 struct CopyHeads<'t> {
-    header: FrameHeader,
+    header: &'t FrameHeader,
     templates: &'t [Template],
-    targets: Targets<'t>,
+    targets: &'t Targets<'t>,
 }
 
 impl Heads for CopyHeads<'_> {
@@ -126,58 +143,37 @@ impl Outbox {
         usize::from(inner_len) <= self.limits.max_inner
     }
 
-    /// Makes a frame ready to be copied so often.
-    #[inline(always)]
-    pub fn fanout(
-        &self,
-        mbuf: Mbuf,
-        outer: &Outer,
-        domain: DomainId,
-        copies: usize,
-        settings: Settings,
-    ) -> Fanout {
-        let header = header(outer, settings);
-        let (range, inner_len) = (outer.inner_range(), usize::from(outer.inner_len()));
-        let share = self.shares(inner_len, settings);
+    /// Makes a frame ready to be copied so often, now and then.
+    pub fn fanout(&self, mbuf: Mbuf, frame: &Frame, copies: usize) -> Fanout {
+        let Frame { outer, header, domain, settings } = *frame;
         let payload = match u16::try_from(copies) {
-            Ok(copies) if share => match mbuf.share(range.clone(), copies) {
+            Ok(copies) if self.shares(outer, settings) => match mbuf.share(outer.inner_range(), copies) {
                 Ok(shared) => Payload::Shared(shared),
-                Err(mbuf) => Payload::Copied(mbuf, range),
+                Err(mbuf) => Payload::Copied(mbuf),
             },
-            _ => Payload::Copied(mbuf, range),
+            _ => Payload::Copied(mbuf),
         };
-        Fanout { domain, header, inner_len, payload }
+        Fanout { domain, header: *header, inner: outer.inner_range(), payload }
     }
 
     #[inline(always)]
-    fn shares(&self, inner_len: usize, settings: Settings) -> bool {
-        self.limits.can_share && inner_len >= settings.share_payload_from
+    fn shares(&self, outer: &Outer, settings: Settings) -> bool {
+        self.limits.can_share && usize::from(outer.inner_len()) >= settings.share_payload_from
     }
 
     /// Copies a frame to all its targets, all at once. Where the payload is not shared, the last copy is made of the received
     /// buffer itself: the outer header is overwritten, the inner frame stays where it is.
     #[inline(always)]
-    pub fn copy_all(
-        &mut self,
-        mut mbuf: Mbuf,
-        outer: &Outer,
-        domain: DomainId,
-        targets: Targets,
-        settings: Settings,
-        teps: &TepArray,
-    ) {
+    pub fn copy_all(&mut self, mbuf: Mbuf, frame: &Frame, targets: Targets, teps: &TepArray) {
+        let Frame { outer, header, domain, settings } = *frame;
         let Some(last) = targets.last() else { return };
-        let inner_len = usize::from(outer.inner_len());
-        if self.shares(inner_len, settings) || !mbuf.is_plain() {
-            let mut fanout = self.fanout(mbuf, outer, domain, targets.len(), settings);
+        if self.shares(outer, settings) || !mbuf.is_plain() {
+            let mut fanout = self.fanout(mbuf, frame, targets.len());
             return self.copy(&mut fanout, targets, teps);
         }
-        let (others, _) = targets.split_at(targets.len() - 1);
+        let (others, last_one) = targets.split_at(targets.len() - 1);
         if !others.is_empty() {
-            mbuf = match self.copy_others(mbuf, outer, domain, others, settings, teps) {
-                Some(mbuf) => mbuf,
-                None => return,
-            };
+            self.copy_bytes(&mbuf, outer.inner_range(), header, domain, others, teps);
         }
         let template = match teps.templates().get(last.index()) {
             Some(template) if template.is_resolved() => template,
@@ -186,115 +182,119 @@ impl Outbox {
         if self.batch.room() == 0 {
             self.flush(teps);
         }
-        let made = self.batch.in_place(mbuf, outer.inner_range(), header(outer, settings).head(template).0);
-        self.account(domain, inner_len, targets.split_at(targets.len() - 1).1, made);
-    }
-
-    /// Copies a frame to some of its targets, and gives the received buffer back.
-    #[inline(never)]
-    fn copy_others(
-        &mut self,
-        mbuf: Mbuf,
-        outer: &Outer,
-        domain: DomainId,
-        targets: Targets,
-        settings: Settings,
-        teps: &TepArray,
-    ) -> Option<Mbuf> {
-        let payload = Payload::Copied(mbuf, outer.inner_range());
-        let inner_len = usize::from(outer.inner_len());
-        let mut fanout = Fanout { domain, header: header(outer, settings), inner_len, payload };
-        self.copy(&mut fanout, targets, teps);
-        match fanout.payload {
-            Payload::Copied(mbuf, _) => Some(mbuf),
-            Payload::Shared(_) => None,
-        }
+        let made = self.batch.in_place(mbuf, outer.inner_range(), header.head(template).0);
+        self.account(domain, outer.inner_len().into(), &last_one, made);
     }
 
     /// Copies a frame to some of its targets.
-    #[inline]
     pub fn copy(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
-        // The last target has the largest index.
-        let known = targets.last().is_none_or(|last| last.index() < teps.templates().len());
-        if teps.all_resolved() && known {
-            self.copy_resolved(fanout, targets, teps);
-        } else {
-            self.copy_some(fanout, targets, teps);
+        let Fanout { domain, header, inner, payload } = fanout;
+        match payload {
+            Payload::Copied(mbuf) => self.copy_bytes(mbuf, inner.clone(), header, *domain, targets, teps),
+            Payload::Shared(shared) => self.copy_shared(shared, header, *domain, targets, teps),
         }
     }
 
-    /// Copies a frame to those of its targets that can be reached now; the others are counted.
-    #[cold]
-    fn copy_some(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
-        let mut rest = targets;
-        while !rest.is_empty() {
-            let (targets, after) = rest.split_at(BATCH);
-            rest = after;
-            let mut resolved = ArrayVec::<TepIndex, BATCH>::new();
-            for tep in targets.iter() {
-                if teps.is_resolved(tep) {
-                    resolved.push(tep);
-                } else {
-                    self.cells().drop_copy(Some(tep), fanout.domain, CopyDropReason::TepUnresolved);
-                }
-            }
-            self.copy_resolved(fanout, Targets::all(&resolved, usize::MAX), teps);
-        }
-    }
-
+    /// Copies the inner frame, which is at `inner` of the received one, to some targets.
     #[inline(never)]
-    fn copy_resolved(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
-        let (templates, header) = (teps.templates(), fanout.header);
-        if let Payload::Copied(mbuf, range) = &fanout.payload
-            && !mbuf.data().get(range.clone()).is_some_and(|inner| self.body.load(inner))
-        {
-            return self.copy_long(fanout, targets, teps);
-        }
-        let mut rest = targets;
+    fn copy_bytes(
+        &mut self,
+        mbuf: &Mbuf,
+        inner: Range<usize>,
+        header: &FrameHeader,
+        domain: DomainId,
+        targets: Targets,
+        teps: &TepArray,
+    ) {
+        let inner = mbuf.data().get(inner).unwrap_or_default();
+        let short = self.body.load(inner);
+        let (mut rest, templates) = (targets, teps.templates());
         while !rest.is_empty() {
-            let (targets, after) = rest.split_at(BATCH);
-            rest = after;
-            if self.batch.room() < targets.len() {
-                self.flush(teps);
-            }
-            let heads = CopyHeads { header, templates, targets };
-            let made = match &mut fanout.payload {
-                Payload::Copied(..) => self.batch.copies(&self.small, targets.len(), &self.body, heads),
-                Payload::Shared(shared) => self.batch.chains(&self.small, targets.len(), shared, heads),
+            let mut resolved = ArrayVec::new();
+            let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
+            let heads = CopyHeads { header, templates, targets: &targets };
+            let made = if short {
+                self.batch.copies(&self.small, targets.len(), &self.body, &heads)
+            } else {
+                long_copies(&mut self.batch, &self.large, &heads, inner)
             };
-            self.account(fanout.domain, fanout.inner_len, targets, made);
+            self.account(domain, inner.len(), &targets, made);
         }
     }
 
-    /// Copies of a frame that is too long for `body`, on a port that cannot share it.
-    #[cold]
-    fn copy_long(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
-        let mut rest = targets;
+    /// Sends some targets a header each, and the payload behind it by reference.
+    #[inline(never)]
+    fn copy_shared(
+        &mut self,
+        payload: &mut SharedPayload,
+        header: &FrameHeader,
+        domain: DomainId,
+        targets: Targets,
+        teps: &TepArray,
+    ) {
+        let (mut rest, templates, inner_len) = (targets, teps.templates(), usize::from(payload.len()));
         while !rest.is_empty() {
-            let (targets, after) = rest.split_at(BURST);
-            rest = after;
-            if self.batch.room() < targets.len() {
-                self.flush(teps);
-            }
-            let Payload::Copied(mbuf, range) = &fanout.payload else { return };
-            let inner = mbuf.data().get(range.clone()).unwrap_or_default();
-            let head = |tep: TepIndex| fanout.header.head(&teps.templates()[tep.index()]).to_bytes();
-            let made = long_copies(&mut self.batch, &self.large, targets.iter().map(head), inner);
-            self.account(fanout.domain, fanout.inner_len, targets, made);
+            let mut resolved = ArrayVec::new();
+            let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
+            let heads = CopyHeads { header, templates, targets: &targets };
+            let made = self.batch.chains(&self.small, targets.len(), payload, &heads);
+            self.account(domain, inner_len, &targets, made);
         }
+    }
+
+    /// Takes as many targets as make a batch, and makes room for them. Those that cannot be reached now are counted; the
+    /// others are in `resolved` then.
+    #[inline(always)]
+    fn next_batch<'r, 't: 'r>(
+        &mut self,
+        rest: &mut Targets<'t>,
+        domain: DomainId,
+        teps: &TepArray,
+        resolved: &'r mut ArrayVec<TepIndex, BATCH>,
+    ) -> Targets<'r> {
+        let (next, after) = rest.split_at(BATCH);
+        *rest = after;
+        let mut next: Targets<'r> = next;
+        // The last target has the largest index.
+        let known = next.last().is_none_or(|last| last.index() < teps.templates().len());
+        if !(teps.all_resolved() && known) {
+            next = self.resolved(next, domain, teps, resolved);
+        }
+        if self.batch.room() < next.len() {
+            self.flush(teps);
+        }
+        next
+    }
+
+    #[cold]
+    fn resolved<'t>(
+        &self,
+        targets: Targets,
+        domain: DomainId,
+        teps: &TepArray,
+        resolved: &'t mut ArrayVec<TepIndex, BATCH>,
+    ) -> Targets<'t> {
+        for tep in targets.iter() {
+            if teps.is_resolved(tep) {
+                resolved.push(tep);
+            } else {
+                self.cells().drop_copy(Some(tep), domain, CopyDropReason::TepUnresolved);
+            }
+        }
+        Targets::all(resolved, usize::MAX)
     }
 
     /// Counts copies that were put into the batch, as sent until the port refuses them; or for which there was no buffer.
     #[inline(always)]
-    fn account(&mut self, domain: DomainId, inner_len: usize, targets: Targets, made: bool) {
-        if made {
-            let copies = targets.len();
+    fn account(&mut self, domain: DomainId, inner_len: usize, targets: &Targets, made: bool) {
+        let copies = targets.len();
+        if made && copies > 0 {
             let cells = self.cells().domain(domain);
             cells.copies.add(copies as u64);
             cells.bytes.add((copies * inner_len) as u64);
             self.runs.push(Run { domain, copies, inner_len });
         } else {
-            self.drop_copies(targets, domain, CopyDropReason::NoMbuf);
+            self.drop_copies(*targets, domain, CopyDropReason::NoMbuf);
         }
     }
 
@@ -365,22 +365,12 @@ impl Outbox {
     }
 }
 
-/// What a frame's copies have in common.
-#[inline(always)]
-fn header(outer: &Outer, settings: Settings) -> FrameHeader {
-    let source = if settings.origin { outer.source } else { outer.destination };
-    FrameHeader::new(source, outer.tos, outer.key, outer.inner_len())
-}
-
 /// Long copies, all or none.
-fn long_copies(
-    batch: &mut TxBatch,
-    pool: &Mempool,
-    headers: impl Iterator<Item = [u8; OVERHEAD]>,
-    inner: &[u8],
-) -> bool {
-    let mut copies = ArrayVec::<Mbuf, BURST>::new();
-    for header in headers {
+#[cold]
+fn long_copies(batch: &mut TxBatch, pool: &Mempool, heads: &CopyHeads, inner: &[u8]) -> bool {
+    let mut copies = ArrayVec::<Mbuf, BATCH>::new();
+    for tep in heads.targets.iter() {
+        let header = heads.header.head(&heads.templates[tep.index()]).to_bytes();
         let Some(mut copy) = Mbuf::alloc(pool) else { return false };
         let Some(frame) = copy.append(OVERHEAD + inner.len()) else { return false };
         let (head, body) = frame.split_at_mut(OVERHEAD);

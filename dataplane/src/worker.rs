@@ -11,12 +11,12 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use wire::{CopyDropReason, DropReason, NodeAddresses, Outer, Rejection};
+use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
 use crate::jobs::{Class, Job, Jobs, QUANTUM};
 use crate::limits::{Ask, Clock, Lots};
 use crate::live::{Live, Settings};
-use crate::outbox::Outbox;
+use crate::outbox::{Frame, Outbox};
 use crate::punt::PuntPort;
 use crate::targets::Targets;
 use crate::teps::TepArray;
@@ -56,6 +56,8 @@ struct Candidate {
     place: usize,
     outer: Outer,
     source: TepIndex,
+    /// What its copies' outer headers have in common: made here, long before they are.
+    header: FrameHeader,
 }
 
 impl Worker {
@@ -104,8 +106,9 @@ impl Worker {
     /// Decides about each frame of a burst, and replicates it: those that failover hangs on first.
     fn forward(&mut self, burst: &mut Burst) {
         let received = self.tsc.now();
+        let settings = self.live.settings();
         // 1. Decapsulate and check the outer headers; hand the kernel what is the kernel's.
-        let (candidates, vnis) = self.judge(burst);
+        let (candidates, vnis) = self.judge(burst, settings);
 
         // 2. Look all their domains up at once, so that the cache misses overlap.
         let mut domains = [None; BURST];
@@ -137,7 +140,7 @@ impl Worker {
             jobs: &mut self.jobs,
             reader: &self.reader,
             teps: self.reader.array(),
-            settings: self.live.settings(),
+            settings,
             received,
             accepted: 0,
             wanted: 0,
@@ -169,7 +172,11 @@ impl Worker {
     /// Checks the outer headers of a burst's frames. Those that pass are returned, with their VNIs; the others are counted, and
     /// stay in the burst to be freed.
     #[inline(always)]
-    fn judge(&mut self, burst: &mut Burst) -> (ArrayVec<Candidate, BURST>, ArrayVec<Vni, BURST>) {
+    fn judge(
+        &mut self,
+        burst: &mut Burst,
+        settings: Settings,
+    ) -> (ArrayVec<Candidate, BURST>, ArrayVec<Vni, BURST>) {
         let teps = self.reader.array();
         let mut candidates = ArrayVec::new();
         let mut vnis = ArrayVec::new();
@@ -180,7 +187,9 @@ impl Worker {
                 Ok(outer) => match teps.find(outer.source) {
                     Some(source) => {
                         vnis.push(Vni::from(outer.key));
-                        candidates.push(Candidate { place, outer, source });
+                        let from = if settings.origin { outer.source } else { outer.destination };
+                        let header = FrameHeader::new(from, outer.tos, outer.key, outer.inner_len());
+                        candidates.push(Candidate { place, outer, source, header });
                     }
                     None => self.out.drop_frame(DropReason::TepUnknown),
                 },
@@ -259,11 +268,16 @@ impl Copying<'_> {
         }
         self.accept(id, targets.len());
         if self.out.carries(frame.outer.inner_len()) {
-            self.out.copy_all(mbuf, &frame.outer, id, targets, self.settings, self.teps);
+            self.out.copy_all(mbuf, &self.frame(frame, id), targets, self.teps);
         } else {
             self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
         }
         true
+    }
+
+    #[inline(always)]
+    fn frame<'f>(&self, frame: &'f Candidate, domain: DomainId) -> Frame<'f> {
+        Frame { outer: &frame.outer, header: &frame.header, domain, settings: self.settings }
     }
 
     #[inline(always)]
@@ -292,7 +306,7 @@ impl Copying<'_> {
         if !self.out.carries(outer.inner_len()) {
             return self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
         }
-        let fanout = self.out.fanout(mbuf, outer, id, copies, self.settings);
+        let fanout = self.out.fanout(mbuf, &self.frame(frame, id), copies);
         let after = self.jobs.quanta;
         let job = Job { list, position, done: 0, fanout, received: self.received, after, quanta: 0 };
         self.jobs.push(class, self.out.cells().domain(id), job);

@@ -117,7 +117,7 @@ impl Replicator {
         for (from, count) in members.parts() {
             self.make_room(count)?;
             let templates = &self.templates;
-            let made = self.batch.copies(&self.small, count, &self.body, |i| {
+            let made = self.batch.copies(&self.small, count, &self.body, &|i: usize| {
                 header.head(&templates[members.place(from + i)]).0
             });
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;
@@ -142,7 +142,7 @@ impl Replicator {
         for (from, count) in members.parts() {
             self.make_room(count)?;
             let templates = &self.templates;
-            let made = self.batch.chains(&self.small, count, &mut payload, |i| {
+            let made = self.batch.chains(&self.small, count, &mut payload, &|i: usize| {
                 header.head(&templates[members.place(from + i)]).0
             });
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;

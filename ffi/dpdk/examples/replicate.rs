@@ -141,8 +141,12 @@ impl Bench {
         let words = black_box([0x11, 0x22, 0x33, 0x44, 0x55, 0x66]);
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
-            let made =
-                self.batch.copies(&self.pool, members.len(), &body, BenchHeads { templates, members, words });
+            let made = self.batch.copies(
+                &self.pool,
+                members.len(),
+                &body,
+                &BenchHeads { templates, members, words },
+            );
             assert!(made);
             assert_eq!(self.queue.transmit(&mut self.batch), members.len());
         }
@@ -157,8 +161,12 @@ impl Bench {
         let words = black_box([0x11, 0x22, 0x33, 0x44, 0x55, 0x66]);
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
-            let made =
-                self.batch.copies(&self.pool, members.len(), &body, BenchHeads { templates, members, words });
+            let made = self.batch.copies(
+                &self.pool,
+                members.len(),
+                &body,
+                &BenchHeads { templates, members, words },
+            );
             assert!(made);
             self.ring.pass(&mut self.batch);
         }
@@ -177,7 +185,7 @@ impl Bench {
                 &self.pool,
                 members.len(),
                 &mut shared,
-                BenchHeads { templates, members, words },
+                &BenchHeads { templates, members, words },
             );
             assert!(made);
             assert_eq!(self.queue.transmit(&mut self.batch), members.len());

@@ -248,7 +248,7 @@ impl TxBatch {
 
     /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if the pool has not that many mbufs left, or the batch has no room for them.
     #[inline(always)]
-    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
@@ -266,14 +266,14 @@ impl TxBatch {
     /// [`TxBatch::copies`] in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx2,bmi1,bmi2")]
-    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, body, heads)
     }
 
     /// [`TxBatch::copies`] in vectors of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &Body, heads: impl Heads) -> bool {
+    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m256i; 2]>(pool, count, body, heads)
     }
 
@@ -283,7 +283,7 @@ impl TxBatch {
         pool: &Mempool,
         count: usize,
         body: &Body,
-        heads: impl Heads,
+        heads: &impl Heads,
     ) -> bool {
         // One loop per number of lines, so that the body stays in registers where it fits.
         match usize::from(body.len).div_ceil(LINE) {
@@ -300,7 +300,7 @@ impl TxBatch {
         pool: &Mempool,
         count: usize,
         body: &Body,
-        heads: impl Heads,
+        heads: &impl Heads,
     ) -> bool {
         let length = HEADER_LEN + body.len;
         let fields = Fields::new(1, u32::from(length), length);
@@ -335,7 +335,7 @@ impl TxBatch {
         pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
-        heads: impl Heads,
+        heads: &impl Heads,
     ) -> bool {
         let taken = match u16::try_from(count) {
             Ok(taken) if count <= payload.references() => taken,
