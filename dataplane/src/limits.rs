@@ -43,7 +43,7 @@ impl Default for LimitsConfig {
             domain_copies: rate(1_000_000),
             domain_bits: rate(2_000_000_000),
             tep_frames: rate(100_000),
-            node_copies: rate(50_000_000),
+            node_copies: rate(100_000_000),
             control_copies: rate(1_000_000),
         }
     }
