@@ -126,14 +126,13 @@ pub struct Clock {
     pub per_second: u64,
 }
 
-/// One line of the cache: only refills come here.
+/// Of one domain. Only refills come here.
 #[derive(Default, FromZeros, IntoBytes)]
-#[repr(C, align(64))]
+#[repr(C)]
 struct DomainBuckets {
     copies: Bucket,
     bits: Bucket,
     control: Bucket,
-    _room: [u64; 2],
 }
 
 /// The limits of a node, and what is left of each.
