@@ -270,3 +270,32 @@ pub fn release_binary(name: &str) -> PathBuf {
     let found = own.ancestors().map(|folder| folder.join("release").join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| own.with_file_name(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_is_summed_over_the_labels_that_are_asked_for_and_none_but_its_own_name() {
+        let page = "# HELP bcast_drops_total What was dropped.\n\
+                    bcast_drops_total{reason=\"tep_unknown\"} 3\nbcast_drops_total{reason=\"job_full\"} 4\n\
+                    bcast_drops_total_other{reason=\"job_full\"} 100\nbcast_domains 7\n";
+        let metrics = Metrics(page.to_owned());
+        for (name, label, sum) in [
+            ("bcast_drops_total", "", 7.0),
+            ("bcast_drops_total", "\"job_full\"", 4.0),
+            ("bcast_drops_total", "\"full\"", 0.0),
+            ("bcast_domains", "", 7.0),
+            ("bcast", "", 0.0),
+        ] {
+            assert_eq!(metrics.of(name, label), sum, "{name} {label}");
+        }
+    }
+
+    #[test]
+    fn a_thread_is_found_by_its_name_and_has_used_cpu_time() {
+        let thread = Thread::find(std::process::id(), "").unwrap();
+        assert!(thread.cpu_ns().unwrap() > 0);
+        assert!(Thread::find(std::process::id(), "no such thread").is_err());
+    }
+}

@@ -30,7 +30,7 @@ pub struct Ovs {
     switch: Peer,
     _database: Peer,
     folder: tempfile::TempDir,
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 impl Ovs {
@@ -71,7 +71,7 @@ impl Ovs {
         let extra = "other_config:dpdk-extra=\"--in-memory --no-pci -m 256\"";
         run(ovs_command(path, "ovs-vsctl").args(["--no-wait", "set", "open", ".", extra]))?;
         let switch = Peer::start(quiet(&namespace, path, PROGRAM).arg(&socket))?;
-        let ovs = Self { copies, worker: None, switch, _database: database, folder, _namespace: namespace };
+        let ovs = Self { copies, worker: None, switch, _database: database, folder, namespace };
         until("ovs-vswitchd", || ovs.appctl("version").is_ok())?;
         ovs.make_bridges(workload)?;
         Ok(ovs)
@@ -84,8 +84,8 @@ impl Ovs {
             "add-br br-phy -- set bridge br-phy {bridge} other-config:hwaddr=\"{mac}\" -- \
              add-br br-int -- set bridge br-int {bridge}"
         ))?;
-        self._namespace.ip(&format!("address add {NODE}/24 dev br-phy"))?;
-        self._namespace.ip("link set dev br-phy up")?;
+        self.namespace.ip(&format!("address add {NODE}/24 dev br-phy"))?;
+        self.namespace.ip("link set dev br-phy up")?;
         let mut ports = String::from("--no-wait");
         for number in 0..workload.teps {
             let (name, port) = (format!("g{number}"), number + 1);

@@ -46,7 +46,9 @@ pub struct Row {
 
 impl Row {
     /// Of the rounds of one candidate.
-    pub fn new(candidate: &str, traffic: Traffic, point: Point, rounds: Vec<f64>) -> Self {
+    pub fn new(candidate: &str, traffic: Traffic, point: Point, mut rounds: Vec<f64>) -> Self {
+        // Beyond three places there is nothing but noise.
+        rounds.iter_mut().for_each(|rate| *rate = (*rate * 1e3).round() / 1e3);
         let (min, median, max) = spread(&mut rounds.clone());
         let Point { size: inner_bytes, copies } = point;
         Self {
