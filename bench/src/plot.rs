@@ -10,7 +10,9 @@ use plotters::prelude::*;
 /// Something went wrong while drawing: the file cannot be written, or a plot has no points.
 pub type PlotError = Box<dyn std::error::Error>;
 
-const SIZE: (u32, u32) = (900, 520);
+const SIZE: (u32, u32) = (960, 520);
+/// What of the width is the plot's; the legend stands beside it, where it hides nothing.
+const PLOT_WIDTH: i32 = 760;
 /// Told apart by eyes that do not see all colours (Okabe and Ito).
 const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
@@ -127,7 +129,8 @@ pub fn curves(path: &Path, title: &str, x: Axis, y: Axis, curves: &[Curve]) -> R
     let ys = y.scale(points.map(|point| point.1))?;
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&area)
+    let (left, right) = area.split_horizontally(PLOT_WIDTH);
+    let mut chart = ChartBuilder::on(&left)
         .caption(title, ("sans-serif", 22))
         .margin(16)
         .x_label_area_size(48)
@@ -142,20 +145,13 @@ pub fn curves(path: &Path, title: &str, x: Axis, y: Axis, curves: &[Curve]) -> R
         .y_label_formatter(&y.text)
         .label_style(("sans-serif", 17))
         .draw()?;
-    for (curve, color) in curves.iter().zip(COLORS.iter().cycle()) {
+    for ((curve, color), row) in curves.iter().zip(COLORS.iter().cycle()).zip(0..) {
         let line = LineSeries::new(curve.points.iter().copied(), color.stroke_width(2)).point_size(3);
-        chart
-            .draw_series(line)?
-            .label(curve.name.as_str())
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], color.stroke_width(3)));
+        chart.draw_series(line)?;
+        let y = 60 + 22 * row;
+        right.draw(&PathElement::new([(0, y), (16, y)], color.stroke_width(3)))?;
+        right.draw(&Text::new(curve.name.as_str(), (22, y - 7), ("sans-serif", 17)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .label_font(("sans-serif", 17))
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK.mix(0.3))
-        .draw()?;
     area.present()?;
     Ok(())
 }

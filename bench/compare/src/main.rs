@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bench::machine::Machine;
-use bench::plot::{self, Axis, Curve};
+use bench::plot::{self, Axis};
 use bench::report::{self, Figure, Report};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Table, presets::ASCII_BORDERS_ONLY_CONDENSED};
@@ -267,7 +267,7 @@ impl Run<'_> {
             println!("All works. A quick run's figures say nothing, and are not kept.");
             return Ok(ExitCode::SUCCESS);
         }
-        let curves = curves(&self.rows);
+        let curves = results.curves();
         let mut report = Report::new("compare", "compare", figures, self.rows);
         (report.void, report.tables) = (void.clone(), tables);
         let folder = report::folder();
@@ -323,21 +323,4 @@ fn print(traffic: Traffic, Point { size, copies }: Point, rows: &[Row]) {
         row.note.iter().for_each(|note| println!("{}: {note}", row.candidate));
     }
     println!();
-}
-
-/// For each size a curve for each candidate, by fan-out.
-fn curves(rows: &[Row]) -> Vec<(u16, Vec<Curve>)> {
-    let mut sizes: Vec<(u16, Vec<Curve>)> = Vec::new();
-    for row in rows.iter().filter(|row| row.traffic == Traffic::Broadcast) {
-        if sizes.last().is_none_or(|(size, _)| *size != row.inner_bytes) {
-            sizes.push((row.inner_bytes, Vec::new()));
-        }
-        let Some((_, curves)) = sizes.last_mut() else { continue };
-        let point = (f64::from(row.copies), row.median);
-        match curves.iter_mut().find(|curve| curve.name == row.candidate) {
-            Some(curve) => curve.points.push(point),
-            None => curves.push(Curve::new(&row.candidate, vec![point])),
-        }
-    }
-    sizes
 }

@@ -1,6 +1,7 @@
 //! What was measured, and what it says against what it should be.
 
 use bench::machine::Machine;
+use bench::plot::Curve;
 use bench::report::{Figure, Table};
 use bench::spread;
 use serde::Serialize;
@@ -68,6 +69,12 @@ impl Row {
 /// What the rows say.
 pub struct Results<'a>(pub &'a [Row]);
 
+/// One candidate's medians, by copies a frame.
+struct ByFanOut {
+    name: &'static str,
+    rates: Vec<(u32, Option<f64>)>,
+}
+
 /// A floor above this is of a machine, or an hour, that says nothing: TSC cycles a buffer.
 const VOID_ABOVE: f64 = 33.0;
 
@@ -123,32 +130,50 @@ impl Results<'_> {
         figures
     }
 
-    /// Medians by fan-out, a table for each size of frame.
-    pub fn tables(&self) -> Vec<Table> {
+    /// The sizes of frames that were measured, and for each of them medians by fan-out. Of the floor, the best burst's.
+    fn by_size(&self) -> Vec<(u16, Vec<ByFanOut>)> {
         let mut points: Vec<_> = self.points().collect();
         points.sort_unstable();
-        let sizes = points.chunk_by(|a, b| a.0 == b.0);
-        sizes.map(|points| self.table(points[0].0, points)).collect()
+        let names =
+            ["bcastd", "bcastd, limits on", "bcastd, two workers", "OVS-DPDK", "Linux VXLAN", "the floor"];
+        let by_fan_out = |name, points: &[(u16, u32)]| {
+            let rate = |&(size, copies): &(u16, u32)| match name {
+                "the floor" => (copies, self.floor(size, copies)),
+                _ => (copies, self.copies(name, size, copies)),
+            };
+            ByFanOut { name, rates: points.iter().map(rate).collect() }
+        };
+        let sizes = points.chunk_by(|a, b| a.0 == b.0).map(|points| {
+            let all = names.map(|name| by_fan_out(name, points)).into_iter();
+            // What was left out has no rates.
+            (points[0].0, all.filter(|of| of.rates.iter().any(|(_, rate)| rate.is_some())).collect())
+        });
+        sizes.collect()
     }
 
-    fn table(&self, size: u16, points: &[(u16, u32)]) -> Table {
-        let title =
-            format!("Million copies per CPU-second of one thread, {size} B inner frames, by copies a frame");
-        let by_point = |cell: &dyn Fn(u32) -> Option<f64>| -> Vec<String> {
-            let cells = points.iter().map(|&(_, copies)| cell(copies));
-            cells.map(|rate| rate.map_or(String::new(), |rate| format!("{rate:.1}"))).collect()
+    /// A table for each size of frame.
+    pub fn tables(&self) -> Vec<Table> {
+        let table = |(size, all): (u16, Vec<ByFanOut>)| {
+            let title = format!("Million copies per CPU-second, {size} B inner frames, by copies a frame");
+            let copies =
+                all.first().into_iter().flat_map(|of| &of.rates).map(|(copies, _)| copies.to_string());
+            let head = [String::new()].into_iter().chain(copies).collect();
+            let cell = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!("{rate:.1}"));
+            let rows = all.iter().map(|of| {
+                [of.name.to_owned()].into_iter().chain(of.rates.iter().map(|&(_, rate)| cell(rate))).collect()
+            });
+            Table { title, head, rows: rows.collect() }
         };
-        let row = |name: &str, cells: Vec<String>| [vec![name.to_owned()], cells].concat();
-        let candidates = ["bcastd", "bcastd, limits on", "bcastd, two workers", "OVS-DPDK", "Linux VXLAN"];
-        let mut rows: Vec<_> = candidates
-            .iter()
-            .map(|name| row(name, by_point(&|copies| self.copies(name, size, copies))))
-            .collect();
-        rows.push(row("the floor", by_point(&|copies| self.floor(size, copies))));
-        // What was left out has no row.
-        rows.retain(|row| row[1..].iter().any(|cell| !cell.is_empty()));
-        let head = row("", points.iter().map(|(_, copies)| copies.to_string()).collect());
-        Table { title, head, rows }
+        self.by_size().into_iter().map(table).collect()
+    }
+
+    /// Curves for each size of frame.
+    pub fn curves(&self) -> Vec<(u16, Vec<Curve>)> {
+        let curve = |of: &ByFanOut| {
+            let points = of.rates.iter().filter_map(|&(copies, rate)| Some((f64::from(copies), rate?)));
+            Curve::new(of.name, points.collect())
+        };
+        self.by_size().iter().map(|(size, all)| (*size, all.iter().map(curve).collect())).collect()
     }
 
     fn against_the_floor(&self, figures: &mut Vec<Figure>) {
