@@ -33,6 +33,7 @@ use settings::Options;
 #[derive(Parser)]
 #[command(
     version,
+    args_override_self = true,
     after_help = "Exit status: 0 passed, 1 something was lost or wrong, or a target was missed, 2 not run."
 )]
 struct CommandLine {

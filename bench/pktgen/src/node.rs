@@ -124,6 +124,15 @@ impl Node {
         self.commit(changes)
     }
 
+    /// Copies of one domain that the node could not send, since the domain was made; `None` without an API.
+    ///
+    /// # Errors
+    /// The node refuses.
+    pub fn copies_dropped(&mut self, vni: u32) -> Result<Option<u64>, Error> {
+        let Some(client) = &mut self.client else { return Ok(None) };
+        Ok(Some(self.runtime.block_on(client.domain_stats(Vni::new(vni)))?.drops))
+    }
+
     /// Its metrics as they are now.
     ///
     /// # Errors

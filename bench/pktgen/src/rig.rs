@@ -23,11 +23,14 @@ const POOL_CACHE: u32 = 512;
 /// After the last frame was sent and all copies are there: time for those that should not be.
 const SETTLE: Duration = Duration::from_millis(20);
 /// After the last frame was sent: silence that means no more copies come.
-const SILENCE: Duration = Duration::from_millis(300);
+const SILENCE: Duration = Duration::from_secs(1);
 /// The longest wait for copies.
 const LAST_COPIES: Duration = Duration::from_secs(5);
 /// Receive bursts between two looks at the sender, where one thread does both.
 const BURSTS_A_TURN: u32 = 8;
+
+/// Most bursts of each queue that are thrown away before a run.
+const DRAINED_BURSTS: u32 = 10_000;
 
 /// A port with its queues, and the clock.
 pub struct Rig {
@@ -147,6 +150,18 @@ impl Rig {
         Ok(())
     }
 
+    /// Throws away what came since the last run, and polls each queue at least once: a memif ring has no room before.
+    fn drain(&mut self) {
+        let mut burst = Burst::new();
+        for queue in &mut self.rx {
+            for _ in 0..DRAINED_BURSTS {
+                if queue.receive(&mut burst) == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
     /// What it runs on, in words.
     pub fn describe(&self) -> String {
         let threads = match self.cores[..] {
@@ -173,6 +188,7 @@ impl Rig {
         meanwhile: impl FnOnce(&Running) -> R,
     ) -> Result<(Outcome, R), Error> {
         self.run = self.run.wrapping_add(1);
+        self.drain();
         let plan = Arc::new(plan.clone());
         let start = self.clock.ticks();
         let ledger = Ledger::new(plan.clone(), self.clock.clone(), self.run, start, per_member)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use dpdk::DeviceSpec;
 use serde::{Deserialize, Deserializer};
 use wire::{IP_OVERHEAD, MacAddr};
@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long)]
     mtu: Option<u16>,
     /// Cores: one for sending and receiving in turns, or two; none: two threads, wherever the system puts them.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     cores: Option<Vec<usize>>,
     /// Take the packet buffers from hugepages [default: true].
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
@@ -66,10 +66,10 @@ pub struct Options {
     #[arg(long)]
     kind: Option<Kind>,
     /// Bytes of inner frame [default: 60; of fair: 1400].
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     sizes: Option<Vec<u16>>,
     /// Copies that each frame makes; the default is the mode's.
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long, value_delimiter = ',', action = ArgAction::Set)]
     fan_outs: Option<Vec<u32>>,
     /// How many domains are sent to; of capacity: the most that are tried [default: 16; of capacity: 100k].
     #[arg(long, value_parser = count)]

@@ -1,7 +1,7 @@
 //! Join and leave delay (RFC 3918 sections 6.1 and 6.2): frames flow, and TEPs join or leave one after another.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcast_domain::Vni;
 use bench::plot::{Axis, Curve};
@@ -10,23 +10,26 @@ use ctl_api::model::Change;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use crate::clock::Clock;
 use crate::error::Error;
-use crate::flow::{Domain, Plan, Rate};
-use crate::modes::{Session, Verdict};
+use crate::flow::{Domain, Rate};
+use crate::modes::{Session, Trial, Verdict};
 use crate::node;
-use crate::outcome::{Latency, Outcome};
+use crate::outcome::Latency;
 use crate::receive::Watch;
-use crate::report;
+use crate::report::{self, Row as ReportRow};
+use crate::rig::Running;
 
-/// TEPs that join, or leave.
-const CHANGES: u32 = 50;
-/// From one answer to the next request; and before the first and after the last.
-const PAUSE: Duration = Duration::from_millis(5);
-const LEAD: Duration = Duration::from_millis(200);
-/// Frames per second, so that a copy tells the time to a fifth of a millisecond.
-const RATE: Rate = Rate(5_000);
+/// TEPs that join and leave, one after another.
+const CHANGES: u32 = 100;
+/// From one answer to the next request, at least.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Frames that are sent in between.
+const FRAMES_BETWEEN: u64 = 10;
+/// Frames per second: a copy tells the time to half a millisecond.
+const RATE: Rate = Rate(2_000);
 
-/// Which of the two.
+/// Which of the two is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A TEP becomes a member.
@@ -51,19 +54,12 @@ struct Row {
     copy_ms: f64,
     /// From the answer to it; negative where the copy was there before the answer.
     after_answer_ms: f64,
-    /// Copies of frames that were sent after a leave's answer, or frames missing between a join's first and last.
+    /// Of a join: frames missing between the first copy and the last. Of a leave: 1 if a frame still came that was sent after
+    /// the answer.
     wrong: u64,
 }
 
 impl Direction {
-    fn change(self, vni: u32, teps: Vec<ctl_api::model::TepRef>) -> Change {
-        let vni = Vni::new(vni);
-        match self {
-            Self::Join => Change::Join { vni, teps },
-            Self::Leave => Change::Leave { vni, teps },
-        }
-    }
-
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Join => ("join", "first copy"),
@@ -72,78 +68,80 @@ impl Direction {
     }
 }
 
-/// See the module.
+/// See the module. Each TEP joins and leaves, so that the number of copies stays what it is.
 pub fn run(session: &mut Session, direction: Direction) -> Result<Verdict, Error> {
+    let (name, _) = direction.words();
     if !session.settings.register {
-        return Err(Error::NeedsApi(direction.words().0));
+        return Err(Error::NeedsApi(name));
     }
     let settings = session.settings.clone();
-    let size = session.size(60);
     let fan_out = session.fan_out(8);
     let rate = settings.rate.unwrap_or(RATE);
     let mut plan = session.plan(fan_out + 1 + CHANGES);
-    let inner = settings.kind.inner(size, settings.longest_inner())?;
+    let inner = settings.kind.inner(session.size(60), settings.longest_inner())?;
     let vni = settings.first_vni;
-    plan.add(
-        direction.words().0,
-        inner,
-        rate,
-        [Domain { watched: CHANGES, ..Domain::plain(vni, 0..fan_out + 1) }],
-    );
+    plan.add(name, inner, rate, [Domain { watched: CHANGES, ..Domain::plain(vni, 0..fan_out + 1) }]);
     session.node.arrange(&plan)?;
-    let watched = |place| node::tep(plan.teps, fan_out + 1 + place);
-    if direction == Direction::Leave {
-        let all = (0..CHANGES).map(watched).collect::<Result<_, _>>()?;
-        session.node.commit(vec![Direction::Join.change(vni, all)])?;
-    }
-    let (node, clock) = (&mut session.node, session.rig.clock.clone());
-    let (outcome, asked) = session.rig.run_while(&plan, false, |_running| {
-        thread::sleep(LEAD);
-        let asked = (0..CHANGES).map(|place| {
-            let change = direction.change(vni, vec![watched(place)?]);
+    let clock = session.rig.clock.clone();
+    let (trial, asked) = session.trial_while(&plan, false, Duration::MAX, |running, node| {
+        let mut ask = |change| {
             let request = clock.ticks();
             node.commit(vec![change])?;
             let answer = clock.ticks();
-            thread::sleep(PAUSE);
-            Ok(Asked { request, answer })
+            pause(running);
+            Ok::<_, Error>(Asked { request, answer })
+        };
+        pause(running);
+        let asked = (0..CHANGES).map(|place| {
+            let (vni, teps) = (Vni::new(vni), vec![node::tep(plan.teps, fan_out + 1 + place)?]);
+            let join = ask(Change::Join { vni, teps: teps.clone() })?;
+            let leave = ask(Change::Leave { vni, teps })?;
+            Ok(if direction == Direction::Join { join } else { leave })
         });
-        let asked = asked.collect::<Result<Vec<_>, Error>>();
-        thread::sleep(LEAD);
-        asked
+        asked.collect::<Result<Vec<_>, Error>>()
     })?;
-    session.check_silence(&outcome)?;
-    judge(session, direction, &plan, &outcome, &asked?)
+    session.check_silence(&trial.outcome)?;
+    println!("{}", report::table(&[ReportRow::new(session.size(60), fan_out, 1, rate, &trial)]));
+    let rows = rows(direction, &session.rig.clock, &trial.outcome.watches, &asked?);
+    judge(session, direction, rate, &trial, &rows)
 }
 
-/// Holds the copies of each watched TEP against its change.
-fn judge(
-    session: &Session,
-    direction: Direction,
-    plan: &Plan,
-    outcome: &Outcome,
-    asked: &[Asked],
-) -> Result<Verdict, Error> {
-    let clock = &session.rig.clock;
-    let (mut rows, mut never) = (Vec::new(), 0);
-    for (watch, asked) in outcome.watches.iter().zip(asked) {
-        if watch.received == 0 {
-            never += 1;
-            continue;
-        }
+/// Until frames that were sent after a change must have come, also where the sender has to wait for its core.
+fn pause(running: &Running) {
+    let (sent, start) = (running.sent(), Instant::now());
+    thread::sleep(PAUSE);
+    while running.sent() < sent + FRAMES_BETWEEN && start.elapsed() < Duration::from_secs(2) {
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Holds the copies of each watched TEP against its change; none for one that got no copy.
+fn rows(direction: Direction, clock: &Clock, watches: &[Watch], asked: &[Asked]) -> Vec<Row> {
+    let seen = watches.iter().zip(asked).filter(|(watch, _)| watch.received > 0);
+    let row = |(watch, asked): (&Watch, &Asked)| {
         let (at, wrong) = match direction {
             Direction::Join => (watch.first_at, gaps(watch)),
             Direction::Leave => (watch.last_at, u64::from(watch.last_sent > asked.answer)),
         };
-        rows.push(Row {
+        Row {
             answer_ms: clock.seconds(asked.request, asked.answer) * 1e3,
             copy_ms: clock.seconds(asked.request, at) * 1e3,
             after_answer_ms: clock.seconds(asked.answer, at) * 1e3,
             wrong,
-        });
-    }
+        }
+    };
+    seen.map(row).collect()
+}
+
+fn judge(
+    session: &Session,
+    direction: Direction,
+    rate: Rate,
+    trial: &Trial,
+    rows: &[Row],
+) -> Result<Verdict, Error> {
     let (name, copy) = direction.words();
-    let wrong = rows.iter().map(|row| row.wrong).sum::<u64>();
-    let stream = outcome.stream(0);
+    let never = CHANGES as usize - rows.len();
     let mut table = report::plain_table(&["milliseconds", "min", "median", "p99", "max"]);
     let parts = [
         ("request to answer".into(), (|row| row.answer_ms) as fn(&Row) -> f64),
@@ -161,25 +159,24 @@ fn judge(
         ));
         let cells = quantiles.map(|value| format!("{value:.2}"));
         table.add_row([&[what.clone()][..], &cells].concat());
-        if values.iter().all(|&value| value > 0.0) {
+        if values.len() > 1 && values.iter().all(|&value| value > 0.0) {
             curves.push(Curve::new(what, curve(&values)?));
         }
     }
     println!("{table}");
-    let unit = if direction == Direction::Join {
-        "frames missing after the first copy"
-    } else {
-        "leaves after whose answer a new frame still came"
+    let wrong = rows.iter().map(|row| row.wrong).sum::<u64>();
+    let meaning = match direction {
+        Direction::Join => "frames missing after a first copy",
+        Direction::Leave => "leaves after whose answer a new frame still came",
     };
-    println!("{} {name}s, {never} without a copy; {wrong} {unit}", asked.len());
-    println!("members meanwhile: {} copies expected, {} lost", stream.expected, stream.lost);
-    if rows.len() > 1 && !curves.is_empty() {
-        let title = format!("Time of a {name}, {} frames/s", plan.streams[0].rate.0);
+    println!("{CHANGES} {name}s, {never} without any copy, {wrong} {meaning}");
+    if !curves.is_empty() {
+        let title = format!("Time of a {name}, {} frames/s", rate.0);
         session
             .plot(name, |path| bench::plot::quantiles(path, &title, Axis::log("milliseconds"), &curves))?;
     }
-    session.write(name, figures, rows)?;
-    Ok((never == 0 && wrong == 0 && stream.passes(session.settings.loss)).into())
+    session.write(name, figures, rows.to_vec())?;
+    Ok((never == 0 && wrong == 0 && trial.outcome.passes(session.settings.loss)).into())
 }
 
 /// Frames that a TEP missed between its first copy and its last.

@@ -58,7 +58,13 @@ pub fn run(session: &mut Session) -> Result<Verdict, Error> {
     report(session, size, members, whole(rate), &trial)
 }
 
-fn report(session: &Session, size: u16, members: u32, rate: Rate, trial: &Trial) -> Result<Verdict, Error> {
+fn report(
+    session: &mut Session,
+    size: u16,
+    members: u32,
+    rate: Rate,
+    trial: &Trial,
+) -> Result<Verdict, Error> {
     let rows = vec![
         Row::new(Kind::Vrrp.least(), VICTIMS, 1, ADVERTS, trial),
         Row::of_stream(1, size, members, 1, rate, trial),
@@ -85,6 +91,9 @@ fn report(session: &Session, size: u16, members: u32, rate: Rate, trial: &Trial)
         counted.nonzero("bcast_drops_total").iter().chain(&counted.nonzero("bcast_copy_drops_total"))
     {
         println!("the node dropped {count} {reason}");
+    }
+    if let Some(dropped) = session.node.copies_dropped(session.settings.first_vni.wrapping_add(1))? {
+        println!("of the adverts' copies the node dropped {dropped}");
     }
     let (adverts, flood) = (trial.outcome.stream(0), trial.outcome.stream(1));
     let figures = vec![

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::flow::{Domain, Plan, Teps};
 use crate::node::{Metrics, Node};
 use crate::outcome::Outcome;
-use crate::rig::Rig;
+use crate::rig::{Rig, Running};
 use crate::settings::Settings;
 
 /// The modes.
@@ -166,7 +166,7 @@ impl Session {
         self.settings.fan_outs.clone().unwrap_or_else(|| default.to_vec())
     }
 
-    /// Runs a plan, and asks the node meanwhile what it counts, if it tells.
+    /// Runs a plan for a time, and asks the node what it counts, if it tells.
     ///
     /// # Errors
     /// A thread cannot be started.
@@ -177,10 +177,27 @@ impl Session {
         length: Duration,
         what: &str,
     ) -> Result<Trial, Error> {
+        let (trial, ()) =
+            self.trial_while(plan, per_member, length, |running, _node| running.wait(length, what))?;
+        Ok(trial)
+    }
+
+    /// The same while the node is told something; frames are sent until `meanwhile` returns.
+    ///
+    /// # Errors
+    /// A thread cannot be started.
+    pub fn trial_while<R>(
+        &mut self,
+        plan: &Plan,
+        per_member: bool,
+        length: Duration,
+        meanwhile: impl FnOnce(&Running, &mut Node) -> R,
+    ) -> Result<(Trial, R), Error> {
         let before = self.node.scrape().ok();
-        let run = self.rig.run_while(plan, per_member, |running| running.wait(length, what))?;
+        let node = &mut self.node;
+        let (outcome, result) = self.rig.run_while(plan, per_member, |running| meanwhile(running, node))?;
         let counted = before.and_then(|before| Some(self.node.scrape().ok()?.since(&before)));
-        Ok(Trial { outcome: run.0, length, counted })
+        Ok((Trial { outcome, length, counted }, result))
     }
 
     /// Draws `pktgen-NAME.svg`.
