@@ -321,6 +321,8 @@ fn serve(jobs: &mut Jobs, class: Class, until: u64, out: &mut Outbox, teps: &Tep
             break;
         }
     }
+    // Between turns nothing stands in the batch: the kernel's frames have it to themselves.
+    out.flush(teps);
 }
 
 /// A domain's turn: a quantum of copies.

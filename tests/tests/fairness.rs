@@ -11,8 +11,9 @@ use std::{
 
 use e2e::{
     frame::{Copy, broadcast, ethernet, overlay, tag_and_number},
-    lab::{Host, Lab, mac_text},
+    lab::{Host, Lab, NODE, mac_text},
     node::{Config, Metrics, Node},
+    ping::Ping,
     sender::Sender,
     sniffer::Sniffer,
 };
@@ -144,6 +145,33 @@ fn a_flood_to_a_large_domain_is_dropped_by_name_and_another_domain_loses_nothing
     for (tep, numbers) in numbers(&sniffer, LARGE) {
         assert!(numbers.is_sorted(), "{tep}: out of order: {numbers:?}");
     }
+}
+
+#[test]
+fn the_kernels_frames_in_between_are_sent_and_counted_apart() {
+    let lab = Lab::new();
+    let host = lab.host();
+    let config = Config::new(lab.folder())
+        .set("underlay.gateway_mac", mac_text(host.mac))
+        .set("limits.enabled", false);
+    let node = Node::start(&lab, &config);
+    apply(&lab, &node, &host, &[(LARGE, &behind(2000))]);
+    let ping = Ping::start(&host.namespace, NODE, &lab.folder().join("ping"));
+    let sender = Sender::new(&host.namespace, "eth0");
+    let flood = 200;
+    for _ in 0..flood {
+        sender.send(&overlay(&host, LARGE, &broadcast(LARGE, 1, 60)));
+        thread::sleep(Duration::from_millis(5));
+    }
+    let answers = ping.stop().len();
+    assert!(answers > 20, "{answers} pings were answered");
+    let metrics = node.wait_metrics("all frames", |metrics| {
+        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "job_full") == flood
+            && metrics.adds_up()
+    });
+    assert_eq!(metrics.sum("bcast_tx_copies_total"), 2000 * metrics.sum("bcast_rx_accepted_total"));
+    assert!(metrics.sum("bcast_kernel_tx_total") > 20);
+    assert_eq!(metrics.sum("bcast_kernel_tx_drops_total"), 0);
 }
 
 #[test]
