@@ -1,6 +1,7 @@
 /* The least that a copy can cost: a buffer is taken from the pool and freed by the port that "sends" it, and nothing is
- * done in between. Usage: floor EAL-ARGUMENTS -- DEVICE, then a line "BURST MBUFS" on standard input for each run. The
- * answer is a line "MBUFS NANOSECONDS" of this thread's CPU time. It sleeps in between. */
+ * done in between. Where copies share a payload, each is a buffer with a reference to the same second one, which the port gives
+ * back. Usage: floor EAL-ARGUMENTS -- DEVICE, then a line "BURST MBUFS SHARED" on standard input for each run, SHARED being 0 or
+ * 1. The answer is a line "MBUFS NANOSECONDS" of this thread's CPU time. It sleeps in between. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -39,6 +40,16 @@ static void fill(struct rte_mempool *pool, void *opaque, void *object, unsigned 
     mbuf->data_len = mbuf->pkt_len = FRAME;
 }
 
+/* Chains the payload behind each buffer: one reference for each, added at once. */
+static void share(struct rte_mbuf **batch, unsigned int burst, struct rte_mbuf *payload)
+{
+    rte_mbuf_refcnt_update(payload, burst);
+    for (unsigned int i = 0; i < burst; i++) {
+        batch[i]->next = payload;
+        batch[i]->nb_segs = 2;
+    }
+}
+
 static uint16_t start_port(const char *device, struct rte_mempool *pool)
 {
     struct rte_eth_conf config = {0};
@@ -66,18 +77,24 @@ int main(int argc, char **argv)
     rte_mempool_obj_iter(pool, fill, NULL);
     uint16_t port = start_port(argv[taken + 1], received);
 
-    unsigned int burst;
+    /* What all share; the last reference is ours. */
+    struct rte_mbuf *payload = rte_pktmbuf_alloc(received);
+    if (payload == NULL)
+        die("no buffer for the payload");
+    unsigned int burst, shared;
     long long mbufs;
     struct rte_mbuf *batch[MAX_BURST];
     puts("ready");
     fflush(stdout);
-    while (scanf("%u %lld", &burst, &mbufs) == 2) {
+    while (scanf("%u %lld %u", &burst, &mbufs, &shared) == 3) {
         if (burst == 0 || burst > MAX_BURST)
             die("no such burst");
         long long done = 0, start = cpu_ns();
         for (; done < mbufs; done += burst) {
             if (rte_mempool_get_bulk(pool, (void **)batch, burst) != 0)
                 die("the pool is empty: the port keeps buffers");
+            if (shared)
+                share(batch, burst, payload);
             if (rte_eth_tx_burst(port, 0, batch, burst) != burst)
                 die("the port is full: it does not free at once");
         }

@@ -14,10 +14,14 @@ pub const BURSTS: [u32; 3] = [32, 64, 128];
 /// What every candidate's name begins with.
 pub const NAME: &str = "floor";
 
+/// The floor of copies that share a payload by reference.
+pub const SHARED: &str = "floor of a shared payload";
+
 /// The program, at one size of burst.
 pub struct Floor {
     name: String,
     burst: u32,
+    shared: bool,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
     _peer: Peer,
@@ -28,13 +32,14 @@ impl Floor {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(burst: u32, pcap: &Path, hugepages: bool) -> Result<Self, Failure> {
+    pub fn start(burst: u32, shared: bool, pcap: &Path, hugepages: bool) -> Result<Self, Failure> {
         let mut command = command(concat!(env!("OUT_DIR"), "/floor"));
         command.args(eal(&FORWARDING_CORE.to_string(), 64, hugepages));
         command.args(["--", &format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display())]);
         let (peer, input, output) = talk(&mut command, NAME)?;
-        let mut floor =
-            Self { name: format!("{NAME}, bursts of {burst}"), burst, input, output, _peer: peer };
+        let name = if shared { SHARED } else { NAME };
+        let name = format!("{name}, bursts of {burst}");
+        let mut floor = Self { name, burst, shared, input, output, _peer: peer };
         floor.line(|line| line == "ready")?;
         Ok(floor)
     }
@@ -52,7 +57,7 @@ impl Candidate for Floor {
     fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
         // Some 150 million a second at the best.
         let mbufs = (seconds * 1e3).round() * 1e5;
-        writeln!(self.input, "{} {mbufs}", self.burst).during(NAME)?;
+        writeln!(self.input, "{} {mbufs} {}", self.burst, u8::from(self.shared)).during(NAME)?;
         let said = self.line(|line| line.split(' ').count() == 2)?;
         let numbers =
             said.split_once(' ').and_then(|(mbufs, ns)| Some((mbufs.parse().ok()?, ns.parse().ok()?)));

@@ -74,7 +74,9 @@ enum PeerName {
 }
 
 /// What hugepages all candidates of a point take: MB.
-const HUGEPAGES_MB: u64 = 3 * 256 + 256 + 128 + 3 * 64;
+const HUGEPAGES_MB: u64 = 3 * 256 + 256 + 128 + 4 * 64;
+/// Bytes of inner frame from which on copies share it: the daemon's `share_payload_from`.
+const SHARED_FROM: u16 = 256;
 /// Domains, and so frames that differ, of each point.
 const DOMAINS: u32 = 512;
 
@@ -182,6 +184,9 @@ impl Run<'_> {
         let pcap = self.folder.path().join("point.pcap");
         workload.write(&pcap)?;
         let mut candidates = floors(&pcap, hugepages)?;
+        if point.size >= SHARED_FROM {
+            candidates.push(Box::new(Floor::start(64, true, &pcap, hugepages)?));
+        }
         for kind in [Kind::Plain, Kind::Limited, Kind::TwoWorkers] {
             if !matches!(kind, Kind::TwoWorkers) || self.with(PeerName::TwoWorkers) {
                 candidates.push(Box::new(Bcastd::start(kind, &workload, &pcap, hugepages).await?));
@@ -292,7 +297,7 @@ impl Run<'_> {
 fn floors(pcap: &Path, hugepages: bool) -> Result<Vec<Box<dyn Candidate>>, Failure> {
     let mut floors: Vec<Box<dyn Candidate>> = Vec::new();
     for burst in floor::BURSTS {
-        floors.push(Box::new(Floor::start(burst, pcap, hugepages)?));
+        floors.push(Box::new(Floor::start(burst, false, pcap, hugepages)?));
     }
     Ok(floors)
 }

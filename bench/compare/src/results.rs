@@ -91,7 +91,7 @@ impl Results<'_> {
     /// The best burst's.
     fn floor(&self, size: u16, copies: u32) -> Option<f64> {
         let at = |row: &&Row| {
-            row.candidate.starts_with(floor::NAME) && row.inner_bytes == size && row.copies == copies
+            row.candidate.starts_with("floor, ") && row.inner_bytes == size && row.copies == copies
         };
         self.0.iter().filter(at).map(|row| row.median).max_by(f64::total_cmp)
     }
@@ -118,6 +118,7 @@ impl Results<'_> {
     pub fn figures(&self, machine: &Machine) -> Vec<Figure> {
         let mut figures = Vec::new();
         self.against_the_floor(&mut figures);
+        self.shared_floor(&mut figures);
         self.against_open_vswitch(&mut figures);
         if let (Some(two), Some(one)) =
             (self.copies("bcastd, two workers", 60, 128), self.copies("bcastd", 60, 128))
@@ -174,6 +175,22 @@ impl Results<'_> {
             Curve::new(of.name, points.collect())
         };
         self.by_size().iter().map(|(size, all)| (*size, all.iter().map(curve).collect())).collect()
+    }
+
+    /// What a reference costs that the port gives back: the most that sharing can come to.
+    fn shared_floor(&self, figures: &mut Vec<Figure>) {
+        let shared = format!("{}, bursts of 64", floor::SHARED);
+        let rates =
+            (self.copies(&shared, 1400, 128), self.floor(1400, 128), self.copies("bcastd", 1400, 128));
+        if let (Some(shared), Some(floor), Some(rate)) = rates {
+            let what = "the floor of copies that share a payload by reference";
+            figures.push(
+                Figure::plain(what, format!("{:.2} of the floor", shared / floor))
+                    .with(&million(shared, "copies")),
+            );
+            let what = "bcastd: 1400 B inner, 128 copies a frame, against that";
+            figures.push(Figure::plain(what, format!("{:.2} of it", rate / shared)));
+        }
     }
 
     fn against_the_floor(&self, figures: &mut Vec<Figure>) {
