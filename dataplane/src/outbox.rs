@@ -161,13 +161,14 @@ impl Outbox {
         self.limits.can_share && usize::from(outer.inner_len()) >= settings.share_payload_from
     }
 
-    /// Copies a frame to all its targets, all at once. Where the payload is not shared, the last copy is made of the received
-    /// buffer itself: the outer header is overwritten, the inner frame stays where it is.
+    /// Copies a frame to all its targets, all at once. Where the payload is not shared, or there is one target, the last copy is made
+    /// of the received buffer itself: the outer header is overwritten, the inner frame stays where it is.
     #[inline(always)]
     pub fn copy_all(&mut self, mbuf: Mbuf, frame: &Frame, targets: Targets, teps: &TepArray) {
         let Frame { outer, header, domain, settings } = *frame;
         let Some(last) = targets.last() else { return };
-        if self.shares(outer, settings) || !mbuf.is_plain() {
+        let alone = targets.len() == 1;
+        if !mbuf.is_plain() || (self.shares(outer, settings) && !alone) {
             let mut fanout = self.fanout(mbuf, frame, targets.len());
             return self.copy(&mut fanout, targets, teps);
         }

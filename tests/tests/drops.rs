@@ -186,7 +186,8 @@ fn without_a_tap_frames_for_the_node_are_counted_and_dropped() {
     let host = lab.host();
     let before = node.metrics().reason(DROPS, "punt_off");
     send_to_the_node(&host, 5);
-    node.wait_metrics("5 frames", |metrics| metrics.reason(DROPS, "punt_off") == before + 5);
+    // The host's own kernel may have something to say as well.
+    node.wait_metrics("5 frames", |metrics| metrics.reason(DROPS, "punt_off") >= before + 5);
 }
 
 #[test]
