@@ -48,6 +48,9 @@ pub enum Error {
     /// The link stays down.
     #[error("{0}: no carrier after 10 s: start the other side")]
     LinkDown(String),
+    /// Nothing goes out.
+    #[error("the port took not one frame: is the other side of the link up, and does it receive?")]
+    NothingSent,
     /// Nothing comes back.
     #[error(
         "no copy came back from {node}: is it up, does it know these TEPs, is its next hop this port? {counted}"

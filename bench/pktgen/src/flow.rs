@@ -108,6 +108,9 @@ pub struct Stream {
     pub frames: Option<u64>,
     /// Its flows' places.
     pub flows: Range<usize>,
+    /// Bytes from the start of the inner frame that each copy is compared in. All of them, unless a flood must be received faster
+    /// than that.
+    pub compared: usize,
     /// Whether its domains shall exist. Frames for those that do not are all dropped.
     pub registered: bool,
 }
@@ -149,7 +152,8 @@ impl Plan {
             self.flows.push(Flow { vni, source, teps, watched_from: members.end, stream, accounts });
         }
         let flows = start..self.flows.len();
-        self.streams.push(Stream { name, inner, rate, frames: None, flows, registered: true });
+        let compared = inner.len();
+        self.streams.push(Stream { name, inner, rate, frames: None, flows, compared, registered: true });
         let last = self.streams.len() - 1;
         &mut self.streams[last]
     }

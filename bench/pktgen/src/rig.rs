@@ -17,8 +17,10 @@ use crate::receive::Ledger;
 use crate::send::{Macs, Sender, Sent};
 use crate::settings::Settings;
 
-/// Buffers of each receive queue, and of the sender.
-const POOL: u32 = 8191;
+/// Buffers of each receive queue: a memif ring of the largest size can be filled with them.
+const RX_POOL: u32 = 32_767;
+/// Buffers of the sender.
+const TX_POOL: u32 = 8191;
 const POOL_CACHE: u32 = 512;
 /// After the last frame was sent and all copies are there: time for those that should not be.
 const SETTLE: Duration = Duration::from_millis(20);
@@ -112,7 +114,7 @@ impl Rig {
         let port = Port::open(&eal, &eal.attach(&settings.device, settings.queues)?)?;
         let room = (settings.mtu + 64).max(2048);
         let pools = (0..settings.queues)
-            .map(|queue| Mempool::new(&eal, &format!("rx{queue}"), POOL, POOL_CACHE, room))
+            .map(|queue| Mempool::new(&eal, &format!("rx{queue}"), RX_POOL, POOL_CACHE, room))
             .collect::<Result<Vec<_>, _>>()?;
         let config = PortConfig {
             rx_queues: settings.queues,
@@ -124,7 +126,7 @@ impl Rig {
         let queues = port.configure(&config, &pools)?;
         let clock = Clock::new();
         let rig = Self {
-            pool: Mempool::new(&eal, "tx", POOL, POOL_CACHE, room)?,
+            pool: Mempool::new(&eal, "tx", TX_POOL, POOL_CACHE, room)?,
             macs: Macs { own: MacAddr(port.mac()?), node: settings.node_mac },
             eal,
             port,

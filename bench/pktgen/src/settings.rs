@@ -34,7 +34,7 @@ pub struct Options {
     /// Take the packet buffers from hugepages [default: true].
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     hugepages: Option<bool>,
-    /// Memory for them [default: 128].
+    /// Memory for them, in MiB; each queue takes 80 [default: 128 and 80 for each queue].
     #[arg(long)]
     memory_mb: Option<u32>,
     /// More EAL arguments, verbatim.
@@ -203,7 +203,7 @@ impl Options {
             mtu: self.mtu.unwrap_or(1500),
             cores: self.cores.unwrap_or_default(),
             hugepages: self.hugepages.unwrap_or(true),
-            memory_mb: self.memory_mb.unwrap_or(128),
+            memory_mb: self.memory_mb.unwrap_or(128 + 80 * u32::from(self.queues.unwrap_or(1).min(16))),
             eal_args: self.eal_args.unwrap_or_default(),
             node: self.node.unwrap_or(bench::NODE),
             node_mac: self.node_mac.unwrap_or(MacAddr([2, 0, 0, 0, 0, 2])),
@@ -374,6 +374,27 @@ mod tests {
             let error = Options::default().or_from(&file).and_then(Options::check).unwrap_err().to_string();
             assert!(error.contains(words) && error.lines().count() == 1, "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            options: Options,
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("nic.toml");
+        fs::write(&file, "device = 'af_packet:eth0'\nsizes = [60, 100]\nrate = '10k'\nfan-outs = [3]\n")
+            .unwrap();
+        let words = ["pktgen", "--sizes", "1400", "--cores", "0,1", "--rate", "max"];
+        let line = <Line as clap::Parser>::try_parse_from(words).unwrap();
+        let settings = line.options.or_from(&file).and_then(Options::check).unwrap();
+        assert_eq!(settings.sizes, Some(vec![1400]));
+        assert_eq!(settings.cores, [0, 1]);
+        assert_eq!(settings.rate, Some(Rate::MAX));
+        assert_eq!(settings.fan_outs, Some(vec![3]));
+        assert_eq!(settings.device.to_string(), "af_packet:eth0");
     }
 
     #[test]

@@ -52,7 +52,6 @@ pub fn run(session: &mut Session) -> Result<Verdict, Error> {
         println!("{domains} domains: made in {:.2} s", start.elapsed().as_secs_f64());
         let length = Duration::from_secs(10 + u64::from(domains) / rate.0);
         let trial = session.trial(&each, false, length, &format!("{domains} domains"))?;
-        session.check_silence(&trial.outcome)?;
         let good = trial.outcome.passes(settings.loss) && trial.outcome.stream(0).sent == u64::from(domains);
         rows.push(Row::new(size, fan_out, domains, rate, &trial));
         let trial = session.trial(&flood, false, settings.seconds, &format!("{domains} domains, flood"))?;

@@ -100,7 +100,6 @@ pub fn run(session: &mut Session, direction: Direction) -> Result<Verdict, Error
         });
         asked.collect::<Result<Vec<_>, Error>>()
     })?;
-    session.check_silence(&trial.outcome)?;
     println!("{}", report::table(&[ReportRow::new(session.size(60), fan_out, 1, rate, &trial)]));
     let rows = rows(direction, &session.rig.clock, &trial.outcome.watches, &asked?);
     judge(session, direction, rate, &trial, &rows)

@@ -126,15 +126,18 @@ impl Session {
         })
     }
 
-    /// Where not one copy came back, something is set up wrong, and no figure means anything.
+    /// Where not one frame went out, or not one copy came back, something is set up wrong, and no figure means anything.
     ///
     /// # Errors
-    /// [`Error::Silence`]
-    pub fn check_silence(&self, outcome: &Outcome) -> Result<(), Error> {
+    /// [`Error::NothingSent`], [`Error::Silence`]
+    fn check_silence(&self, outcome: &Outcome) -> Result<(), Error> {
         let (expected, received) = outcome
             .streams
             .iter()
             .fold((0, 0), |(e, r), stream| (e + stream.expected, r + stream.counts.received));
+        if outcome.streams.iter().all(|stream| stream.sent == 0) {
+            return Err(Error::NothingSent);
+        }
         if expected == 0 || received > 0 {
             return Ok(());
         }
@@ -169,7 +172,7 @@ impl Session {
     /// Runs a plan for a time, and asks the node what it counts, if it tells.
     ///
     /// # Errors
-    /// A thread cannot be started.
+    /// As [`Session::trial_while`].
     pub fn trial(
         &mut self,
         plan: &Plan,
@@ -185,7 +188,7 @@ impl Session {
     /// The same while the node is told something; frames are sent until `meanwhile` returns.
     ///
     /// # Errors
-    /// A thread cannot be started.
+    /// A thread cannot be started, or nothing goes out, or nothing comes back.
     pub fn trial_while<R>(
         &mut self,
         plan: &Plan,
@@ -196,6 +199,7 @@ impl Session {
         let before = self.node.scrape().ok();
         let node = &mut self.node;
         let (outcome, result) = self.rig.run_while(plan, per_member, |running| meanwhile(running, node))?;
+        self.check_silence(&outcome)?;
         let counted = before.and_then(|before| Some(self.node.scrape().ok()?.since(&before)));
         Ok((Trial { outcome, length, counted }, result))
     }
