@@ -21,6 +21,7 @@ fn every_copy_is_sent_or_counted(length: usize, share_payload_from: i64) {
     let lab = Lab::new();
     let config = Config::new(lab.folder())
         .set("underlay.gateway_mac", "02:00:00:00:00:aa")
+        .set("limits.enabled", false)
         .set("replication.share_payload_from", share_payload_from);
     let mut node = Node::start(&lab, &config);
     let from = lab.host();
