@@ -67,7 +67,8 @@ impl Hypervisor {
         let mut command = ovs(&host.namespace, &folder, "ovsdb-server");
         command.arg(&file).arg(format!("--remote=punix:{}", socket.display()));
         let database = Process::start(&mut command, &folder.join("ovsdb-server.out"));
-        wait_for("ovsdb-server's socket", || socket.exists().then_some(()));
+        // The socket's file is there a moment before it listens.
+        wait_for("ovsdb-server", || std::os::unix::net::UnixStream::connect(&socket).ok());
         let mut command = ovs(&host.namespace, &folder, "ovs-vswitchd");
         command.arg(format!("unix:{}", socket.display()));
         let switch = Process::start(&mut command, &folder.join("ovs-vswitchd.out"));
