@@ -34,7 +34,7 @@ pub struct Options {
     /// Take the packet buffers from hugepages [default: true].
     #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     hugepages: Option<bool>,
-    /// Memory for them, in MiB; each queue takes 80 [default: 128 and 80 for each queue].
+    /// Memory for them, in MiB [default: 80, and 140 for each queue].
     #[arg(long)]
     memory_mb: Option<u32>,
     /// More EAL arguments, verbatim.
@@ -203,7 +203,7 @@ impl Options {
             mtu: self.mtu.unwrap_or(1500),
             cores: self.cores.unwrap_or_default(),
             hugepages: self.hugepages.unwrap_or(true),
-            memory_mb: self.memory_mb.unwrap_or(128 + 80 * u32::from(self.queues.unwrap_or(1).min(16))),
+            memory_mb: self.memory_mb.unwrap_or(80 + 140 * u32::from(self.queues.unwrap_or(1).min(16))),
             eal_args: self.eal_args.unwrap_or_default(),
             node: self.node.unwrap_or(bench::NODE),
             node_mac: self.node_mac.unwrap_or(MacAddr([2, 0, 0, 0, 0, 2])),
