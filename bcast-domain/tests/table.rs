@@ -252,14 +252,14 @@ fn what_is_held_outlives_reports_and_holds_back_removals_but_not_news() {
     domains.set(1.into(), &members(&[1])).unwrap();
     assert!(reader.hold(2.into()).is_none());
     let held = reader.hold(1.into()).unwrap();
-    domains.epoch();
-    assert!(held.is_outdated(), "the domain was made after the reader last reported");
     reader.quiesce();
     let second = reader.hold(1.into()).unwrap();
-    assert!(!second.is_outdated());
+    assert!(!second.is_awaited() && !reader.is_awaited());
     domains.remove(1.into());
     let removed = domains.epoch();
-    assert!(second.is_outdated());
+    assert!(!second.is_awaited(), "nobody waits");
+    assert!(grace.wait(removed, Duration::ZERO).is_err());
+    assert!(held.is_awaited() && second.is_awaited() && reader.is_awaited());
     for _ in 0..3 {
         reader.quiesce();
         assert_eq!(grace.wait_seen(removed, Duration::ZERO), Ok(()), "it does not find the domain any more");
@@ -274,8 +274,34 @@ fn what_is_held_outlives_reports_and_holds_back_removals_but_not_news() {
     drop(second);
     assert!(!grace.passed(removed), "nobody has looked");
     reader.quiesce();
-    assert!(grace.passed(removed));
+    assert!(grace.passed(removed) && !reader.is_awaited());
     assert_eq!(domains.reclaim(), 1);
+}
+
+#[test]
+fn whatever_holds_a_removal_back_can_tell_also_what_was_held_after_it() {
+    let (mut domains, _array, readers) = table(());
+    let (grace, mut reader) = (readers.grace(), readers.reader());
+    for vni in [1, 2] {
+        domains.set(vni.into(), &members(&[1])).unwrap();
+    }
+    reader.quiesce();
+    let old = reader.hold(1.into()).unwrap();
+    reader.quiesce();
+    let young = reader.hold(1.into()).unwrap();
+    domains.remove(1.into());
+    let removed = domains.epoch();
+    reader.quiesce();
+    let after = reader.hold(2.into()).unwrap();
+    assert!(grace.wait(removed, Duration::ZERO).is_err());
+    drop((old, young));
+    reader.quiesce();
+    assert!(grace.passed(removed) || after.is_awaited(), "it holds the removal back, and does not know");
+    drop(after);
+    reader.quiesce();
+    assert!(grace.passed(removed));
+    let later = reader.hold(2.into()).unwrap();
+    assert!(!later.is_awaited(), "that wait is over");
 }
 
 #[test]

@@ -17,13 +17,15 @@ use crate::targets::Targets;
 /// Copies that a domain gets before another has its turn, and most copies that are made of a frame at once.
 pub const QUANTUM: usize = 128;
 /// Jobs of one worker.
-const JOBS: u16 = 512;
-/// Jobs in one line.
-const LINE_JOBS: u64 = 64;
-/// Copies that wait in one line, where there is more than one job: half a millisecond's at 60 million a second.
-const LINE_COPIES: u64 = 32_768;
-/// Bytes of the frames that jobs hold.
+const JOBS: u16 = 2048;
+/// Of these, what only control frames may take.
+const CONTROL_JOBS: usize = 1024;
+/// Copies that wait in one line, where there is more than one job: of data half a millisecond's at 60 million a second; of control
+/// frames as many as their bucket holds, since many virtual IPs are announced at once.
+const LINE_COPIES: [u64; Class::ALL.len()] = [1 << 20, 32_768];
+/// Bytes of the frames that jobs hold, and those of them that data may take.
 const BYTES: usize = 4 << 20;
+const DATA_BYTES: usize = 3 << 20;
 /// No slot.
 const NONE: u16 = u16::MAX;
 
@@ -125,11 +127,15 @@ impl Jobs {
     }
 
     /// Whether there is room for a job of so many copies and bytes, in the line of `cells`' domain and in all. A line that is
-    /// empty takes one of any size.
+    /// empty takes one of any size; a longer one no more than a quarter of what is free, so that no few domains take it all.
     pub fn fits(&self, class: Class, cells: &DomainCells, copies: usize, bytes: usize) -> bool {
         let waiting = cells.waiting(class);
-        let line = waiting == 0 || waiting < LINE_JOBS && (waiting + 1) * copies as u64 <= LINE_COPIES;
-        line && !self.free.is_empty() && self.bytes + bytes <= BYTES
+        let (free, most_bytes) = match class {
+            Class::Control => (self.free.len(), BYTES),
+            Class::Data => (self.free.len().saturating_sub(CONTROL_JOBS), DATA_BYTES),
+        };
+        let line = (waiting + 1) * copies as u64 <= LINE_COPIES[class as usize] && waiting < free as u64 / 4;
+        free > 0 && self.bytes + bytes <= most_bytes && (waiting == 0 || line)
     }
 
     /// Puts a job that fits at the end of its domain's line.
@@ -174,6 +180,11 @@ impl Jobs {
         self.free.push(first);
         cells.wait(class, false);
         more
+    }
+
+    /// How many domains wait.
+    pub fn lines(&self, class: Class) -> usize {
+        self.lines[class as usize].len()
     }
 
     /// Gives the next domain its turn.

@@ -61,6 +61,9 @@ struct Depth {
     frame: u64,
 }
 
+/// Bytes of a control frame that count as one: ARP with tags takes 68, a neighbour advertisement 86, VRRP with 20 addresses 130.
+const CONTROL_LEN: u64 = 128;
+
 /// Copies of a frame at most.
 const MAX_COPIES: u64 = MAX_MEMBERS as u64;
 
@@ -240,6 +243,8 @@ impl Limits {
     pub fn admit(&self, ask: Ask, lots: &Lots, cells: &DomainCells, clock: Clock) -> Result<(), DropReason> {
         let (domain, tep, copies) = (ask.domain.index(), ask.tep.index(), ask.copies);
         if ask.control {
+            // They are short; what claims to be one and is long costs as much as so many.
+            let copies = copies * ask.inner_len.div_ceil(CONTROL_LEN).max(1);
             let bucket = || (&self.domains[domain].control, &self.control_copies);
             if !covers(&cells.control_left, copies, bucket, CONTROL, clock) {
                 return Err(DropReason::ControlRate);
@@ -408,6 +413,16 @@ mod tests {
         assert!((500..550).contains(&at_once), "{at_once}");
         assert_eq!(bench.admit(0, ask, 10 * MILLION), Err(DropReason::ControlRate));
         assert_eq!(bench.admit(0, Ask { control: false, ..ask }, 10 * MILLION), Ok(()));
+    }
+
+    #[test]
+    fn a_control_frame_that_is_long_counts_as_several() {
+        for (inner_len, frames) in [(60, 500), (128, 500), (129, 250), (1_400, 46)] {
+            let bench = Bench::new(LimitsConfig { control_copies: rate(5_000), ..config() }, 1);
+            let ask = Ask { control: true, inner_len, ..bench.ask(0, 10) };
+            let at_once = (0..).take_while(|_| bench.admit(0, ask, 10 * MILLION).is_ok()).count();
+            assert!((frames..frames + 3).contains(&at_once), "{inner_len} bytes: {at_once}");
+        }
     }
 
     #[test]

@@ -11,12 +11,14 @@ use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
 use zerocopy::FromBytes;
 
 use crate::counters::{WorkerCells, WorkerCounters};
+use crate::jobs::Class;
 use crate::live::{Live, Settings};
 use crate::targets::Targets;
 use crate::teps::TepArray;
 
-/// How often a full transmit ring is tried again before the rest of a batch is counted and freed.
-const TX_ATTEMPTS: usize = 64;
+/// How often a full transmit ring is tried again before the rest of a batch is counted and freed, by class: some microseconds for
+/// data; a hundred or two for control frames, which are few, and which a ring full of others' data must not cost a failover.
+const TX_ATTEMPTS: [usize; Class::ALL.len()] = [4096, 64];
 
 /// What a port can carry, as workers need to know it.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +103,8 @@ pub struct Outbox {
     /// The short inner frame at hand, aligned for copying.
     body: Body,
     limits: PortLimits,
+    /// Of what the batch is.
+    class: Class,
     live: Arc<Live>,
     cells: Arc<WorkerCells>,
 }
@@ -116,7 +120,7 @@ impl Outbox {
         cells: Arc<WorkerCells>,
     ) -> Self {
         let (batch, body) = (TxBatch::new(), Body::new());
-        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, live, cells }
+        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, class: Class::Data, live, cells }
     }
 
     /// All that this worker counts.
@@ -135,6 +139,12 @@ impl Outbox {
     #[inline]
     pub fn drop_frame(&self, reason: DropReason) {
         self.counters().drops[reason.index()].add(1);
+    }
+
+    /// Says of which class the next copies are.
+    #[inline(always)]
+    pub fn class(&mut self, class: Class) {
+        self.class = class;
     }
 
     /// Whether a copy of so many bytes of inner frame fits the port.
@@ -311,7 +321,7 @@ impl Outbox {
     #[inline(always)]
     pub fn flush(&mut self, teps: &TepArray) {
         let mut sent = 0;
-        let attempts = if self.live.link_up() { TX_ATTEMPTS } else { 0 };
+        let attempts = if self.live.link_up() { TX_ATTEMPTS[self.class as usize] } else { 0 };
         for _ in 0..attempts {
             sent += self.tx.transmit(&mut self.batch);
             if self.batch.is_empty() {

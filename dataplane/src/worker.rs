@@ -94,6 +94,9 @@ impl Worker {
             self.forward(burst);
         }
         let waiting = !self.jobs.is_empty();
+        if waiting && self.reader.is_awaited() {
+            cut(&mut self.jobs, &mut self.out, self.reader.array(), self.tsc);
+        }
         if waiting {
             let until = self.tsc.now() + self.tsc.per_second() / SERVING;
             for class in Class::ALL {
@@ -146,6 +149,7 @@ impl Worker {
             wanted: 0,
         };
         for (class, frames) in Class::ALL.into_iter().zip(accepted) {
+            copying.out.class(class);
             let mut sent = 0;
             for index in frames {
                 let frame = &candidates[index];
@@ -315,6 +319,7 @@ impl Copying<'_> {
 
 /// Lets the domains of one class take turns, until none waits or it is time to look for new frames.
 fn serve(jobs: &mut Jobs, class: Class, until: u64, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
+    out.class(class);
     while jobs.front(class).is_some() {
         serve_one(jobs, class, out, teps, tsc);
         if tsc.now() >= until {
@@ -333,16 +338,9 @@ fn serve_one(jobs: &mut Jobs, class: Class, out: &mut Outbox, teps: &TepArray, t
         let Some(job) = jobs.front(class) else { return };
         let id = job.list.domain();
         job.quanta += 1;
-        // An old job delays whoever waits until nothing older than a change is on its way; without such a one it may go on,
-        // since a slow port takes long for a large domain.
-        if job.list.is_outdated() && tsc.now() - job.received > tsc.per_second() / JOB_AGE {
-            let (targets, _) = job.next(usize::MAX);
-            out.drop_copies(targets, id, CopyDropReason::JobExpired);
-        } else {
-            let (targets, fanout) = job.next(left);
-            left -= targets.len();
-            out.copy(fanout, targets, teps);
-        }
+        let (targets, fanout) = job.next(left);
+        left -= targets.len();
+        out.copy(fanout, targets, teps);
         if job.left() > 0 {
             break;
         }
@@ -355,4 +353,30 @@ fn serve_one(jobs: &mut Jobs, class: Class, out: &mut Outbox, teps: &TepArray, t
         }
     }
     jobs.rotate(class);
+}
+
+/// Ends the old jobs that somebody waits for, who has removed something and must know that nothing older is on its way. Where nobody
+/// waits they go on, however old: a slow port takes long for a large domain.
+#[cold]
+fn cut(jobs: &mut Jobs, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
+    let now = tsc.now();
+    for class in Class::ALL {
+        'lines: for _ in 0..jobs.lines(class) {
+            // The first in a line is the oldest.
+            while let Some(job) = jobs.front(class)
+                && job.list.is_awaited()
+                && now - job.received > tsc.per_second() / JOB_AGE
+            {
+                let id = job.list.domain();
+                let (targets, _) = job.next(usize::MAX);
+                out.drop_copies(targets, id, CopyDropReason::JobExpired);
+                if !jobs.finish(class, out.cells().domain(id)) {
+                    continue 'lines;
+                }
+            }
+            jobs.rotate(class);
+        }
+    }
+    // Nothing of them stands in the batch either.
+    out.flush(teps);
 }

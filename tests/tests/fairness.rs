@@ -1,10 +1,11 @@
 //! Large fan-outs: whole and in order, cut where they must be, and in nobody's way.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::Write as _,
     fs,
     net::Ipv4Addr,
+    sync::mpsc::RecvTimeoutError,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -32,20 +33,44 @@ fn behind(count: u16) -> Vec<Ipv4Addr> {
 
 /// A node without limits that sends all copies to one host, and that host.
 fn node(lab: &Lab) -> (Node<'_>, Host) {
+    node_with_limits(lab, false)
+}
+
+fn node_with_limits(lab: &Lab, limits: bool) -> (Node<'_>, Host) {
     let host = lab.host();
     let config = Config::new(lab.folder())
         .set("underlay.tap", "")
         .set("underlay.gateway_mac", mac_text(host.mac))
-        .set("limits.enabled", false);
+        .set("limits.enabled", limits);
     (Node::start(lab, &config), host)
 }
+
+/// An ARP frame.
+fn arp() -> Vec<u8> {
+    ethernet([0xff; 6], [2, 0, 0, 0, 9, 9], 0x0806, &[0; 46])
+}
+
+/// Floods domains from a thread until the guard is dropped, a round of a frame each every half a millisecond.
+fn flood<'s>(scope: &'s thread::Scope<'s, '_>, host: &Host, vnis: std::ops::Range<u32>) -> Flood {
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let sender = Sender::new(&host.namespace, "eth0");
+    let frames: Vec<_> = vnis.map(|vni| overlay(host, vni, &broadcast(vni, 1, 60))).collect();
+    scope.spawn(move || {
+        while stopped.recv_timeout(Duration::from_micros(500)) == Err(RecvTimeoutError::Timeout) {
+            frames.iter().for_each(|frame| sender.send(frame));
+        }
+    });
+    stop
+}
+
+/// Ends a flood when it is dropped.
+type Flood = std::sync::mpsc::Sender<()>;
 
 /// Makes domains of TEPs, all at once.
 fn apply(lab: &Lab, node: &Node, host: &Host, domains: &[(u32, &[Ipv4Addr])]) {
     let mut file = format!("teps:\n- {{address: {}}}\n", host.address);
-    for (_, teps) in domains {
-        teps.iter().for_each(|tep| writeln!(file, "- {{address: {tep}}}").expect("memory"));
-    }
+    let teps: BTreeSet<_> = domains.iter().flat_map(|(_, teps)| *teps).collect();
+    teps.iter().for_each(|tep| writeln!(file, "- {{address: {tep}}}").expect("memory"));
     file += "domains:\n";
     for (vni, teps) in domains {
         let members: Vec<_> = teps.iter().map(Ipv4Addr::to_string).collect();
@@ -108,13 +133,12 @@ fn a_flood_to_a_large_domain_is_dropped_by_name_and_another_domain_loses_nothing
     let filter = format!("proto gre and (dst net 198.18.200.0/24 or dst host {})", large[1999]);
     let sniffer = Sniffer::start(&host.namespace, "eth0", &filter, lab.folder(), "copies");
     let sender = Sender::new(&host.namespace, "eth0");
-    let arp = ethernet([0xff; 6], [2, 0, 0, 0, 9, 9], 0x0806, &[0; 46]);
     for number in 1..=FRAMES {
         for _ in 0..5 {
             sender.send(&overlay(&host, LARGE, &broadcast(LARGE, number, 1400)));
         }
         sender.send(&overlay(&host, SMALL, &broadcast(SMALL, number, 60)));
-        sender.send(&overlay(&host, SMALL, &arp));
+        sender.send(&overlay(&host, SMALL, &arp()));
         if number % 10 == 0 {
             // The kernel's ring before the port holds a few hundred frames, and what it loses nobody counts.
             node.wait_metrics("the frames so far", |metrics| {
@@ -186,16 +210,7 @@ fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970");
     let (mut away, mut expired) = (Vec::new(), 0);
     thread::scope(|scope| {
-        let (stop, stopped) = std::sync::mpsc::channel::<()>();
-        let sender = Sender::new(&host.namespace, "eth0");
-        let frame = overlay(&host, LARGE, &broadcast(LARGE, 1, 1400));
-        scope.spawn(move || {
-            while stopped.recv_timeout(Duration::from_micros(500))
-                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
-            {
-                sender.send(&frame);
-            }
-        });
+        let flood = flood(scope, &host, LARGE..LARGE + 1);
         for _ in 0..5 {
             let reached = node.metrics().sum("bcast_tx_copies_total") + 20_000;
             node.wait_metrics("traffic", |metrics| metrics.sum("bcast_tx_copies_total") >= reached);
@@ -208,7 +223,7 @@ fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
             away.push((left, now()));
             node.must(&format!("domain join {LARGE} {gone}"));
         }
-        drop(stop);
+        drop(flood);
     });
     assert!(expired > 0, "what was on its way was cut");
     let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
@@ -223,4 +238,80 @@ fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
         let late = copies.iter().filter(|copy| (left..back).contains(&copy.at)).count();
         assert_eq!(late, 0, "copies after the leave was answered");
     }
+}
+
+#[test]
+fn two_hundred_virtual_ips_of_a_large_domain_are_announced_at_once() {
+    let lab = Lab::new();
+    let (node, host) = node_with_limits(&lab, true);
+    apply(&lab, &node, &host, &[(LARGE, &behind(500))]);
+    let sender = Sender::new(&host.namespace, "eth0");
+    let frame = overlay(&host, LARGE, &arp());
+    (0..200).for_each(|_| sender.send(&frame));
+    let metrics = node.wait_metrics("all of them", |metrics| {
+        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "job_full") == 200 && metrics.adds_up()
+    });
+    assert_eq!(metrics.sum("bcast_tx_copies_total"), 200 * 500, "{metrics:#?}");
+}
+
+#[test]
+fn eight_flooded_domains_leave_room_for_the_announcements_of_a_ninth() {
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let teps = behind(400);
+    let domains: Vec<_> = (LARGE..LARGE + 9).map(|vni| (vni, &teps[..])).collect();
+    apply(&lab, &node, &host, &domains);
+    thread::scope(|scope| {
+        let flood = flood(scope, &host, LARGE..LARGE + 8);
+        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "job_full") > 100);
+        let sender = Sender::new(&host.namespace, "eth0");
+        let frame = overlay(&host, LARGE + 8, &arp());
+        for _ in 0..40 {
+            sender.send(&frame);
+            thread::sleep(Duration::from_millis(2));
+        }
+        let count = |metrics: &Metrics| metrics.labelled("bcast_residence_seconds_count", "class", "control");
+        node.wait_metrics("all announcements", |metrics| count(metrics) == 40);
+        drop(flood);
+    });
+    let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
+    assert_eq!(metrics.sum(COPY_DROPS), 0);
+}
+
+#[test]
+fn a_join_elsewhere_cuts_no_fan_out() {
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let large = behind(2000);
+    apply(&lab, &node, &host, &[(LARGE, &large), (SMALL, &[])]);
+    let sender = Sender::new(&host.namespace, "eth0");
+    for (number, tep) in (1..=40).zip(&large) {
+        sender.send(&overlay(&host, LARGE, &broadcast(LARGE, number, 60)));
+        node.must(&format!("domain join {SMALL} {tep}"));
+    }
+    let metrics = node.wait_metrics("all frames", |metrics| {
+        metrics.sum("bcast_rx_accepted_total") == 40 && metrics.adds_up()
+    });
+    assert_eq!(metrics.sum("bcast_tx_copies_total"), 40 * 2000);
+}
+
+#[test]
+fn a_leave_is_answered_while_many_large_domains_are_flooded() {
+    let lab = Lab::new();
+    let (node, host) = node(&lab);
+    let teps = behind(1000);
+    let mut domains: Vec<_> = (LARGE..LARGE + 16).map(|vni| (vni, &teps[..])).collect();
+    domains.push((9000, &teps[..1]));
+    apply(&lab, &node, &host, &domains);
+    thread::scope(|scope| {
+        let flood = flood(scope, &host, LARGE..LARGE + 16);
+        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "job_full") > 100);
+        for _ in 0..5 {
+            // An answer that does not come within a second is a refusal.
+            node.must(&format!("domain leave 9000 {}", teps[0]));
+            node.must(&format!("domain join 9000 {}", teps[0]));
+        }
+        drop(flood);
+    });
+    node.wait_metrics("counters that add up", Metrics::adds_up);
 }

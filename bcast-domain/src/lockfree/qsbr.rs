@@ -61,12 +61,15 @@ const OFFLINE: u64 = u64::MAX;
 /// The epoch of a table and the seats of its readers.
 pub(super) struct Epochs {
     now: CachePadded<AtomicU64>,
+    /// The latest epoch that somebody has waited for all to leave behind. A hint: nothing is freed by it, so it is relaxed.
+    awaited: CachePadded<AtomicU64>,
     seats: Mutex<Vec<Arc<CachePadded<Seat>>>>,
 }
 
 impl Epochs {
     pub(super) fn new() -> Self {
-        Self { now: CachePadded::new(AtomicU64::new(1)), seats: Mutex::new(Vec::new()) }
+        let (now, awaited) = (AtomicU64::new(1), AtomicU64::new(0));
+        Self { now: CachePadded::new(now), awaited: CachePadded::new(awaited), seats: Mutex::new(Vec::new()) }
     }
 
     /// Stamps what was unlinked or published so far by the caller.
@@ -124,15 +127,15 @@ impl Drop for Seated {
 pub(super) struct Hold {
     seated: Arc<Seated>,
     group: usize,
-    /// The epoch of that section.
-    epoch: u64,
+    /// The epoch that the seat shows while this lives, or an earlier one: that of its group.
+    since: u64,
 }
 
 impl Hold {
-    /// Whether something was published since: then somebody may wait for the end of this.
+    /// Whether somebody waits, or has waited, for the end of this.
     #[inline]
-    pub(super) fn is_outdated(&self) -> bool {
-        self.seated.epochs.now.load(Ordering::Relaxed) != self.epoch
+    pub(super) fn is_awaited(&self) -> bool {
+        self.seated.epochs.awaited.load(Ordering::Relaxed) > self.since
     }
 }
 
@@ -212,7 +215,14 @@ impl Presence {
         let group = self.young.get();
         // Relaxed: this thread itself reads it before it reports.
         self.seated.seat.held[group].fetch_add(1, Ordering::Relaxed);
-        Hold { seated: Arc::clone(&self.seated), group, epoch: self.now.get() }
+        Hold { seated: Arc::clone(&self.seated), group, since: self.young_since.get() }
+    }
+
+    /// Whether somebody waits for the end of what is held.
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        let left = self.seated.seat.left.load(Ordering::Relaxed);
+        self.seated.epochs.awaited.load(Ordering::Relaxed) > left
     }
 
     pub(super) fn go_offline(&mut self) -> Offline<'_> {
@@ -278,11 +288,13 @@ impl Grace {
         self.epochs.behind(epoch) == 0
     }
 
-    /// Blocks the calling thread until [`passed`](Self::passed), asking again after 20 us to 1 ms.
+    /// Blocks the calling thread until [`passed`](Self::passed), asking again after 20 us to 1 ms. Whoever holds a list can tell
+    /// ([`HeldList::is_awaited`](crate::HeldList::is_awaited)).
     ///
     /// # Errors
     /// [`Laggards`] when some reader has not reported after `timeout`.
     pub fn wait(&self, epoch: Epoch, timeout: Duration) -> Result<(), Laggards> {
+        self.epochs.awaited.fetch_max(epoch.0, Ordering::Relaxed);
         wait_for(|| self.epochs.behind(epoch), timeout)
     }
 

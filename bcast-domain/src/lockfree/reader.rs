@@ -145,6 +145,12 @@ impl<A: Send + Sync + 'static> Reader<A> {
         })
     }
 
+    /// Whether somebody waits for the end of what this reader holds: see [`HeldList::is_awaited`].
+    #[inline]
+    pub fn is_awaited(&self) -> bool {
+        self.presence.is_awaited()
+    }
+
     /// Reports a quiescent point: what was found so far is not in use any more. One load and one store; once per burst.
     #[inline]
     pub fn quiesce(&mut self) {
@@ -171,11 +177,11 @@ unsafe impl Send for HeldList {}
 unsafe impl Sync for HeldList {}
 
 impl HeldList {
-    /// Whether there is a later [`Epoch`](crate::Epoch) than that of the section in which it was found, for a change of this
-    /// domain or of another: then somebody may wait for this list to go.
+    /// Whether somebody waits, by [`Grace::wait`], for the end of what was held at this time: a change of this domain or of
+    /// another. It is as well to let go then.
     #[inline]
-    pub fn is_outdated(&self) -> bool {
-        self.hold.is_outdated()
+    pub fn is_awaited(&self) -> bool {
+        self.hold.is_awaited()
     }
 }
 

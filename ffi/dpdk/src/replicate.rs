@@ -343,7 +343,10 @@ impl TxBatch {
         };
         let fields = Fields::new(2, u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
         let segment = payload.as_ptr();
+        let chains = self.chains | (count > 0);
         let Some(fresh) = self.fresh(pool, count) else { return false };
+        // Before the first chain is made: were `heads` to panic, references would be lost, and none given back twice.
+        payload.take(taken);
         for (index, &mbuf) in fresh.iter().enumerate() {
             if let Some(&later) = fresh.get(index + AHEAD) {
                 prefetch_mbuf(later);
@@ -354,8 +357,7 @@ impl TxBatch {
                 (*mbuf).next = segment;
             }
         }
-        payload.take(taken);
-        self.chains |= count > 0;
+        self.chains = chains;
         true
     }
 
