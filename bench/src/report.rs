@@ -101,13 +101,12 @@ fn short(value: f64) -> String {
 impl<R: Serialize> Report<R> {
     /// For a run that ends now: `package` was started by `cargo run --release -p package`.
     pub fn new(name: &str, package: &str, figures: Vec<Figure>, rows: Vec<R>) -> Self {
-        let mut command = format!("cargo run --release -p {package}");
-        if std::env::args().len() > 1 {
-            command += " --";
-        }
-        for arg in std::env::args().skip(1) {
-            command = command + " " + &arg;
-        }
+        // A script that starts the program knows better what to type.
+        let command = std::env::var("REPORT_COMMAND").unwrap_or_else(|_| {
+            let arguments: Vec<_> = std::env::args().skip(1).collect();
+            let dashes = if arguments.is_empty() { "" } else { " -- " };
+            format!("cargo run --release -p {package}{dashes}{}", arguments.join(" "))
+        });
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M").to_string();
         let (name, machine) = (name.to_owned(), Machine::describe());
         Self { name, date, command, machine, void: None, figures, tables: Vec::new(), rows }
