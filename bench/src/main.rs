@@ -1,11 +1,11 @@
-//! Measures a node: copies per CPU-second, loading, restarting, and how fast a change is answered.
+//! Measures a node: loading, restarting, memory, and how fast a change is answered; and writes the README's figures.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use bcast_domain::{Tep, Vni};
 use bench::report::{self, Figure, Report};
-use bench::{Daemon, overlay_frame, quantile, readme, spread, tep, write_pcap};
+use bench::{Daemon, quantile, readme, tep};
 use clap::{Parser, Subcommand};
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
@@ -23,21 +23,6 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Measurement {
-    /// Million copies per CPU-second of one worker, net_pcap in and freed on transmit.
-    Replicate {
-        /// Members that each frame is copied to.
-        #[arg(long, default_values_t = [1, 8, 32, 128, 512])]
-        copies: Vec<u32>,
-        /// Bytes of inner frame.
-        #[arg(long, default_values_t = [60, 1400])]
-        sizes: Vec<u16>,
-        /// Rounds of each.
-        #[arg(long, default_value_t = 5)]
-        rounds: usize,
-        /// Seconds of each round.
-        #[arg(long, default_value_t = 1.0)]
-        seconds: f64,
-    },
     /// Seconds to load domains through the API, and from a restart to ready with them; and the memory that they take.
     Load {
         #[arg(long, default_value_t = 1_000_000)]
@@ -63,9 +48,6 @@ type Done = Result<(), Box<dyn Error>>;
 async fn main() -> Done {
     let args = Args::parse();
     match args.command {
-        Measurement::Replicate { copies, sizes, rounds, seconds } => {
-            replicate(&copies, &sizes, rounds, seconds, args.hugepages).await
-        }
         Measurement::Load { domains, members } => load(domains, members, args.hugepages).await,
         Measurement::Join { background, joins } => join(background, joins, args.hugepages).await,
         Measurement::Readme => write_readme(),
@@ -87,41 +69,6 @@ fn state(teps: u32, domains: u32, members: u32) -> Result<Vec<Change>, Box<dyn E
         changes.push(Change::DomainSet { vni: Vni::from(domain + 1), name: None, members });
     }
     Ok(changes)
-}
-
-async fn replicate(copies: &[u32], sizes: &[u16], rounds: usize, seconds: f64, hugepages: bool) -> Done {
-    println!("{:>8} {:>8} {:>28}", "bytes", "copies", "million copies/CPU-s (min median max)");
-    for &size in sizes {
-        for &fan_out in copies {
-            // Frames differ in VNI, source and payload; few enough to stay in one receive pool.
-            let (domains, teps) = (512, (fan_out + 1).max(256));
-            let folder = tempfile::tempdir()?;
-            let pcap = folder.path().join("in.pcap");
-            let frames: Vec<_> = (0..domains)
-                .map(|d| overlay_frame(tep((d + d % (fan_out + 1)) % teps), d + 1, size, d.into()))
-                .collect();
-            write_pcap(&pcap, &frames)?;
-            let device = format!("vdev:net_pcap0,rx_pcap={},infinite_rx=1", pcap.display());
-            let daemon = Daemon::start(&device, hugepages)?;
-            let mut client = Client::connect(&daemon.socket()).await?;
-            client.commit_all(Batch::new(state(teps, domains, fan_out + 1)?)).await?;
-            let mut rates = Vec::new();
-            for _ in 0..=rounds {
-                let before = (daemon.metric("bcast_tx_copies_total")?, daemon.worker_cpu_ns()?);
-                std::thread::sleep(Duration::from_secs_f64(seconds));
-                let after = (daemon.metric("bcast_tx_copies_total")?, daemon.worker_cpu_ns()?);
-                rates.push((after.0 - before.0) * 1e3 / (after.1 - before.1) as f64);
-            }
-            let dropped = daemon.metric("bcast_copy_drops_total")?;
-            let (min, median, max) = spread(&mut rates[1..]);
-            println!("{size:>8} {fan_out:>8} {min:>9.2} {median:>9.2} {max:>9.2}");
-            if dropped > 0.0 {
-                println!("{dropped} copies were dropped");
-            }
-            daemon.stop()?;
-        }
-    }
-    Ok(())
 }
 
 /// `bench/results/load.json`.
