@@ -162,14 +162,6 @@ impl Daemon {
         self.child.id()
     }
 
-    /// CPU time that the first worker has used: nanoseconds, by the scheduler.
-    ///
-    /// # Errors
-    /// The daemon is gone.
-    pub fn worker_cpu_ns(&self) -> std::io::Result<u64> {
-        Thread::find(self.id(), "worker-0")?.cpu_ns()
-    }
-
     /// Memory that is resident: bytes.
     ///
     /// # Errors
