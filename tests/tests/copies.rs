@@ -76,13 +76,15 @@ fn every_other_member_gets_one_copy(outer_source: &str) {
     }
     assert_eq!(received[0], [], "none goes back to the source");
     assert_eq!(received[3], [], "none goes to a TEP that is no member");
-    let after = node.wait_metrics("counters that add up", |metrics| metrics.adds_up());
+    // Frames that the hosts' kernels send by themselves come and go at any time, and are punted.
+    let after = node.wait_metrics("counters that add up, and all buffers", |metrics| {
+        metrics.adds_up() && metrics.sum("bcast_mbufs_in_use") == 0
+    });
     let made = |name: &str| after.sum(name) - before.sum(name);
     let frames = u64::try_from(inner.len()).expect("few");
     assert_eq!(made("bcast_rx_accepted_total"), frames + 2, "the frames and two fences");
     assert_eq!(made("bcast_tx_copies_total"), 2 * frames + 2 * 3);
     assert_eq!((made("bcast_drops_total"), made("bcast_copy_drops_total")), (0, 0));
-    assert_eq!(made("bcast_mbufs_in_use"), 0);
 }
 
 #[test]
