@@ -79,6 +79,7 @@
 mod id;
 pub mod limits;
 mod lockfree;
+mod mac;
 mod rate;
 
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
@@ -90,4 +91,5 @@ pub use lockfree::{
 #[cfg(loom)]
 #[doc(hidden)]
 pub use lockfree::{SITES, live_allocations};
+pub use mac::{Mac, MacError, Octets};
 pub use rate::{DomainLimit, Rate, RateError, TepLimit};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use bcast_domain::{Tep, TepError, TepIndex, Vni, VniError};
+use bcast_domain::{Mac, MacError, Tep, TepError, TepIndex, Vni, VniError};
 
 #[test]
 fn a_vni_is_decimal_or_hexadecimal_and_every_u32_is_legal() {
@@ -69,4 +69,31 @@ fn teps_and_indices_are_ordered_as_numbers() {
     assert!(tep("9.0.0.1") < tep("10.0.0.1"));
     assert!(TepIndex::from(9) < TepIndex::from(10));
     assert_eq!(TepIndex::from(u16::MAX).index(), 65_535);
+}
+
+#[test]
+fn a_mac_is_one_interfaces_and_is_written_with_colons_or_hyphens() {
+    let mac = Mac::new([0x52, 0x54, 0, 0, 0xab, 1]).unwrap();
+    for text in ["52:54:00:00:ab:01", "52-54-00-00-AB-01"] {
+        assert_eq!(text.parse(), Ok(mac), "{text}");
+    }
+    assert_eq!((mac.to_string().as_str(), mac.octets()), ("52:54:00:00:ab:01", [0x52, 0x54, 0, 0, 0xab, 1]));
+    for text in [
+        "",
+        "hv1",
+        "525400000001",
+        "52:54:00:00:00",
+        "52:54:00:00:00:01:02",
+        "52:54:00:00:00:1",
+        "52:54:00:00:00:+1",
+        "52:54-00:00:00:01",
+        "52:54:00:00:00:0g",
+    ] {
+        assert_eq!(text.parse::<Mac>(), Err(MacError::NotAMac(text.to_owned())), "{text:?}");
+    }
+    assert_eq!("00:00:00:00:00:00".parse::<Mac>(), Err(MacError::Zero));
+    for text in ["ff:ff:ff:ff:ff:ff", "01:00:5e:00:00:12", "33:33:00:00:00:01"] {
+        let error = text.parse::<Mac>().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("{text} is a multicast MAC address")), "{error}");
+    }
 }
