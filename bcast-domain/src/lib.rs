@@ -55,6 +55,9 @@
 //!
 //! (Making and dropping a reader takes a lock; and when publishers and readers are all gone, the last frees the rest.)
 //!
+//! **Virtual IPs.** A domain that has some has a [`Guard`] with them, which hangs on its list and is published with it. What workers
+//! hear of them goes back to the control side by [`Heard`].
+//!
 //! **Why a reader never meets freed memory.** What is retired is stamped with an epoch, and freed when every online reader
 //! has reported that epoch or a later one from a quiescent point, a moment when it holds no reference.
 //! The borrow checker sees to that moment: all that a reader hands out borrows it, and [`Reader::quiesce`] and
@@ -76,20 +79,24 @@
 //! retired from then on: watch [`DomainPublisher::retired`].
 #![deny(unsafe_code)]
 
+mod guard;
 mod id;
 pub mod limits;
 mod lockfree;
 mod mac;
 mod rate;
+mod vip;
 
+pub use guard::Guard;
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
 pub use lockfree::{
-    ArrayPublisher, DomainPublisher, Epoch, Grace, HeldList, Laggards, MemberList, Offline, Reader, Readers,
-    table, table_with_capacity,
+    ArrayPublisher, DomainPublisher, Epoch, Grace, Heard, HeldList, Laggards, MemberList, Offline, Reader,
+    Readers, Spoken, table, table_with_capacity,
 };
 #[cfg(loom)]
 #[doc(hidden)]
 pub use lockfree::{SITES, live_allocations};
 pub use mac::{Mac, MacError, Octets};
 pub use rate::{DomainLimit, Rate, RateError, TepLimit};
+pub use vip::{Refusal, Refused, Speaker, SpeakerId, Utterance, Vip, VipId};

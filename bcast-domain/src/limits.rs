@@ -10,6 +10,10 @@ pub const MAX_TEPS: usize = 65_536;
 pub const MAX_MEMBERS: usize = 16_384;
 /// Memberships of all domains together.
 pub const MAX_MEMBERSHIPS: usize = 33_554_432;
+/// Virtual IPs; also the bound of [`VipId`](crate::VipId).
+pub const MAX_VIPS: usize = 131_072;
+/// Those that may announce a virtual IP, of all together; also the bound of [`SpeakerId`](crate::SpeakerId).
+pub const MAX_SPEAKERS: usize = 1_048_576;
 
 /// A change that the table refuses. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -59,4 +63,10 @@ pub enum LimitError {
     /// An index at or over [`MAX_TEPS`].
     #[error("TEP index {0} is not below {MAX_TEPS}, the number of tunnel endpoints that a node can hold")]
     TepIndex(u32),
+    /// A number at or over [`MAX_VIPS`].
+    #[error("virtual IP number {0} is not below {MAX_VIPS}, the number of virtual IPs that a node can hold")]
+    VipId(u32),
+    /// A number at or over [`MAX_SPEAKERS`].
+    #[error("speaker number {0} is not below {MAX_SPEAKERS}, the number of speakers that a node can hold")]
+    SpeakerId(u32),
 }

@@ -14,7 +14,8 @@
 use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
-    ArrayPublisher, DomainPublisher, Reader, Readers, SITES, TepIndex, Vni, live_allocations, table,
+    ArrayPublisher, DomainPublisher, Guard, Heard, Reader, Readers, SITES, SpeakerId, Spoken, TepIndex,
+    Utterance, VipId, Vni, live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -288,6 +289,65 @@ fn replacing_the_array(readers: usize) {
     });
 }
 
+/// A domain's guard is replaced while readers use it: they find one or the other, and each lives as long as its list.
+fn guarding(readers: usize) {
+    let mut table = table(());
+    table.0.set(A, &member(1)).unwrap();
+    let (first, second) = (Arc::new(Guard::new([])), Arc::new(Guard::new([])));
+    let weak = [&first, &second].map(Arc::downgrade);
+    table.0.set_guard(A, Some(first));
+    let change = |domains: &mut DomainPublisher, _: &mut _| {
+        domains.set_guard(A, Some(second));
+        domains.remove(A);
+        domains.reclaim();
+    };
+    beside(readers, table, change, |mut reader| {
+        if let Some(list) = reader.lookup(A) {
+            assert_eq!(list.members(), member(1));
+            assert_eq!(list.guard().map(|guard| guard.vips().len()), Some(0));
+        }
+        reader.quiesce();
+    });
+    assert!(weak.iter().all(|guard| guard.strong_count() == 0), "a guard that was never freed");
+}
+
+/// Workers note what they hear of one virtual IP, each of a speaker of its own, while the control side drains: what it knows in
+/// the end is what was noted last.
+fn hearing(workers: usize) {
+    let heard = Arc::new(Heard::new());
+    let vip = VipId::new(0).unwrap();
+    let speakers: Vec<_> = (0_u32..).take(workers).map(|id| SpeakerId::new(id).unwrap()).collect();
+    let threads: Vec<_> = speakers
+        .iter()
+        .map(|&speaker| {
+            let heard = Arc::clone(&heard);
+            thread::spawn(move || {
+                heard.note(vip, speaker, Utterance::Claim, 1);
+                if workers == 1 {
+                    heard.note(vip, speaker, Utterance::Advert { interval_cs: 100, priority: 200 }, 2);
+                }
+            })
+        })
+        .collect();
+    let mut known = vec![Spoken::default(); workers];
+    let mut drain = || {
+        heard.drain(|marked| {
+            assert_eq!(marked, vip);
+            for (known, &speaker) in known.iter_mut().zip(&speakers) {
+                *known = heard.read(speaker);
+            }
+        });
+    };
+    drain();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    drain();
+    let claim = Spoken { claim_ns: 1, ..Spoken::default() };
+    let both = Spoken { advert_ns: 2, interval_cs: 100, priority: 200, ..claim };
+    assert_eq!(known, vec![if workers == 1 { both } else { claim }; workers], "noted, and never learnt");
+}
+
 /// Readers register while a list is replaced, and leave.
 fn registering(readers: usize) {
     let (mut domains, _array, makes) = table(());
@@ -356,6 +416,8 @@ models! {
     reusing_a_key_with_1_reader: reusing_a_key, 1;
     reusing_a_number_with_1_reader: reusing_a_number, 1;
     registering_with_1_reader: registering, 1;
+    guarding_with_1_reader: guarding, 1;
+    hearing_from_1_worker: hearing, 1;
     holding_with_1_reader: holding, 1;
     handing_what_is_held_over: |_| handing_over(false), 2;
     handing_what_is_held_over_and_sleeping: |_| handing_over(true), 2;
@@ -369,6 +431,8 @@ models! {
     reusing_a_number_with_2_readers: reusing_a_number, 2;
     registering_with_2_readers: registering, 2;
     holding_with_2_readers: holding, 2;
+    guarding_with_2_readers: guarding, 2;
+    hearing_from_2_workers: hearing, 2;
     publishing_from_two_threads_with_1_reader: publishing_from_two_threads, 2;
 }
 

@@ -1,25 +1,46 @@
 //! Member lists: one immutable allocation each, reached by a pointer of 8 bytes.
+//!
+//! ```text
+//!   domain | words, without a guard     | member | member | ...
+//!   domain | words, with GUARDED set    | pointer to guard | member | member | ...
+//! ```
+//!
+//! Nearly all domains have no guard, and their lists have no place for one: a million pointers would take as much memory
+//! as the headers do. That there is one is a bit of the header, so a frame of another domain pays for one test.
 
 use std::{
     alloc::{Layout, alloc, handle_alloc_error},
     fmt,
-    mem::{align_of, offset_of, size_of},
+    mem::{MaybeUninit, align_of, offset_of, size_of},
     ptr::{self, NonNull},
+    sync::Arc,
 };
 
-use super::sync::Life;
-use crate::{DomainId, TepIndex};
+use super::{slots::prefetch, sync::Life};
+use crate::{DomainId, Guard, TepIndex};
 
-/// The members of a domain as they were at one moment: sorted, without duplicates, never changed.
+/// The members of a domain as they were at one moment: sorted, without duplicates, never changed. With them its [`Guard`], if it
+/// has virtual IPs.
 ///
 /// A reference to one borrows the reader (until its next quiescent point) or the publisher (until its next change).
 #[repr(C)]
 pub struct MemberList {
     domain: DomainId,
-    len: u32,
+    words: u32,
     life: Life,
-    members: [TepIndex],
+    /// If `GUARDED`, the pointer to the guard in the first [`GUARD_WORDS`]; then the members.
+    body: [Word],
 }
+
+/// Room for a member, or for a part of a pointer.
+type Word = MaybeUninit<TepIndex>;
+/// What a list owns of its guard: from [`Arc::into_raw`].
+type GuardPointer = *const Guard;
+
+/// In `words`: there is a guard. The other bits are the length of the body, at most `MAX_MEMBERS` and a pointer.
+const GUARDED: u32 = 1 << 31;
+/// Words that a pointer takes.
+const GUARD_WORDS: usize = size_of::<GuardPointer>() / size_of::<Word>();
 
 /// Members up to which [`MemberList::position`] scans: 64 bytes, about what a binary search would touch anyway.
 const SCAN: usize = 16;
@@ -36,7 +57,48 @@ impl MemberList {
     #[inline]
     pub fn members(&self) -> &[TepIndex] {
         self.life.used();
-        &self.members
+        // No branch: the guard's words are skipped if there is one.
+        let skipped = (self.words >> GUARDED.trailing_zeros()) as usize * GUARD_WORDS;
+        // SAFETY: the words of the body but for the guard's are members, initialised by `OwnedList::new` before the list
+        // was published. The body of a list with a guard is at least as long as the guard's words.
+        unsafe {
+            let members = self.body.get_unchecked(skipped..);
+            std::slice::from_raw_parts(members.as_ptr().cast::<TepIndex>(), members.len())
+        }
+    }
+
+    /// The domain's virtual IPs, if it has any.
+    #[inline(always)]
+    pub fn guard(&self) -> Option<&Guard> {
+        self.life.used();
+        // SAFETY: the list owns a count of this guard, and is there as long as `self` is borrowed.
+        self.guard_pointer().map(|guard| unsafe { &*guard })
+    }
+
+    /// Asks the processor to fetch the guard.
+    #[inline(always)]
+    pub fn prefetch_guard(&self) {
+        if let Some(guard) = self.guard_pointer() {
+            prefetch(guard);
+        }
+    }
+
+    #[inline(always)]
+    fn guard_pointer(&self) -> Option<GuardPointer> {
+        // SAFETY: with this bit, `OwnedList::new` has written a pointer at the start of the body, which has room for it; not
+        // at an address that is aligned for one.
+        (self.words & GUARDED != 0)
+            .then(|| unsafe { self.body.as_ptr().cast::<GuardPointer>().read_unaligned() })
+    }
+
+    /// The guard once more, for another list.
+    pub(super) fn share_guard(&self) -> Option<Arc<Guard>> {
+        // SAFETY: the pointer is from `Arc::into_raw`, and the list owns a count, so that there is one to be raised; the new
+        // one is what the new `Arc` owns.
+        self.guard_pointer().map(|guard| unsafe {
+            Arc::increment_strong_count(guard);
+            Arc::from_raw(guard)
+        })
     }
 
     /// Where in [`members`](Self::members) this one stands, if it is one.
@@ -56,21 +118,31 @@ impl fmt::Debug for MemberList {
         f.debug_struct("MemberList")
             .field("domain", &self.domain())
             .field("members", &self.members())
+            .field("guard", &self.guard())
             .finish()
     }
 }
 
-/// What stands before the members; what a slot points to. The members follow it in the same allocation.
+/// What stands before the body; what a slot points to. The body follows it in the same allocation.
 #[repr(C)]
 pub(super) struct Header {
     domain: DomainId,
-    len: u32,
+    words: u32,
     life: Life,
 }
 
-// `MemberList` is a `Header` and then its members, with nothing between: one is reached through the other.
+impl Header {
+    /// Words of the body.
+    #[inline(always)]
+    fn body_len(&self) -> usize {
+        (self.words & !GUARDED) as usize
+    }
+}
+
+// `MemberList` is a `Header` and then its body, with nothing between: one is reached through the other.
 const _: () =
-    assert!(offset_of!(Header, len) == 4 && size_of::<Header>().is_multiple_of(align_of::<TepIndex>()));
+    assert!(offset_of!(Header, words) == 4 && size_of::<Header>().is_multiple_of(align_of::<Word>()));
+const _: () = assert!(crate::limits::MAX_MEMBERS + GUARD_WORDS < GUARDED as usize);
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<Header>() == 8 && align_of::<Header>() == 4);
 
@@ -82,41 +154,53 @@ const _: () = assert!(size_of::<Header>() == 8 && align_of::<Header>() == 4);
 #[inline(always)]
 pub(super) unsafe fn list<'a>(header: *const Header) -> &'a MemberList {
     // SAFETY: the caller's promise: the header is there, initialised before it was published, and never written again.
-    let len = unsafe {
+    let words = unsafe {
         (*header).life.used();
-        (*header).len
+        (*header).body_len()
     };
-    // SAFETY: the allocation that `header` points to (with provenance over all of it) holds `len` members, and
+    // SAFETY: the allocation that `header` points to (with provenance over all of it) holds so many words, and
     // `MemberList` has the layout of `Header` followed by them. The length in the pointer is that of the slice.
-    unsafe { &*(ptr::slice_from_raw_parts(header.cast::<TepIndex>(), len as usize) as *const MemberList) }
+    unsafe { &*(ptr::slice_from_raw_parts(header.cast::<Word>(), words) as *const MemberList) }
 }
 
 /// The one who will free a list that readers may be using.
 pub(super) struct OwnedList(NonNull<Header>);
 
-// SAFETY: needed since `NonNull` is not `Send`. A list is plain numbers, which any thread may read and free.
+// SAFETY: needed since `NonNull` is not `Send`. A list is plain numbers, which any thread may read and free, and a count of a
+// guard, which any thread may read and drop: see below.
 unsafe impl Send for OwnedList {}
 
+const _: () = {
+    const fn any_thread_may_use_and_drop<T: Send + Sync>() {}
+    any_thread_may_use_and_drop::<Arc<Guard>>();
+};
+
 impl OwnedList {
-    fn layout(len: usize) -> Layout {
-        let size = size_of::<Header>() + len * size_of::<TepIndex>();
-        // At most 64 KiB, so the constructor's only errors (overflow, alignment of zero) cannot be.
+    fn layout(words: usize) -> Layout {
+        let size = size_of::<Header>() + words * size_of::<Word>();
+        // At most 64 KiB and some bytes, so the constructor's only errors (overflow, alignment of zero) cannot be.
         Layout::from_size_align(size, align_of::<Header>()).unwrap_or(Layout::new::<Header>())
     }
 
     /// Allocates a list. `members` is sorted, without duplicates, and no longer than `MAX_MEMBERS`.
-    pub(super) fn new(domain: DomainId, members: &[TepIndex]) -> Self {
-        let layout = Self::layout(members.len());
+    pub(super) fn new(domain: DomainId, members: &[TepIndex], guard: Option<Arc<Guard>>) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a < b));
-        let len = u32::try_from(members.len()).unwrap_or(u32::MAX);
-        // SAFETY: the layout is not of size zero. The writes stay within it: a header, then `len` members behind it.
+        let skipped = if guard.is_some() { GUARD_WORDS } else { 0 };
+        let flag = if guard.is_some() { GUARDED } else { 0 };
+        let layout = Self::layout(skipped + members.len());
+        let words = u32::try_from(skipped + members.len()).unwrap_or(!GUARDED) | flag;
+        // SAFETY: the layout is not of size zero. The writes stay within it: a header, the guard's words if there is one, and
+        // the members behind them.
         unsafe {
             let Some(header) = NonNull::new(alloc(layout).cast::<Header>()) else {
                 handle_alloc_error(layout)
             };
-            header.write(Header { domain, len, life: Life::begin() });
-            let first = header.add(1).cast::<TepIndex>().as_ptr();
-            ptr::copy_nonoverlapping(members.as_ptr(), first, members.len());
+            header.write(Header { domain, words, life: Life::begin() });
+            let body = header.add(1).cast::<TepIndex>().as_ptr();
+            if let Some(guard) = guard {
+                body.cast::<GuardPointer>().write_unaligned(Arc::into_raw(guard));
+            }
+            ptr::copy_nonoverlapping(members.as_ptr(), body.add(skipped), members.len());
             Self(header)
         }
     }
@@ -146,12 +230,15 @@ impl OwnedList {
 
 impl Drop for OwnedList {
     fn drop(&mut self) {
+        let guard = self.get().guard_pointer();
         // SAFETY: allocated by `new` with the layout of its length; this is its one owner, and by the promise of
-        // `unlinked` no reader is left. Under loom the memory stays, so that a use after the end is seen.
+        // `unlinked` no reader is left, neither of the list nor of the guard, whose count from `Arc::into_raw` is given back
+        // once. Under loom the memory stays, so that a use after the end is seen.
         unsafe {
             self.0.as_ref().life.end();
+            drop(guard.map(|guard| Arc::from_raw(guard)));
             #[cfg(not(loom))]
-            std::alloc::dealloc(self.0.as_ptr().cast(), Self::layout(self.0.as_ref().len as usize));
+            std::alloc::dealloc(self.0.as_ptr().cast(), Self::layout(self.0.as_ref().body_len()));
         }
     }
 }

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod array;
+mod heard;
 mod list;
 mod owned;
 mod publisher;
@@ -13,10 +14,12 @@ mod sync;
 use std::sync::Arc;
 
 pub use array::ArrayPublisher;
+pub use heard::{Heard, Spoken};
 pub use list::MemberList;
 pub use publisher::DomainPublisher;
 pub use qsbr::{Epoch, Grace, Laggards, Offline};
 pub use reader::{HeldList, Reader, Readers};
+pub(crate) use slots::prefetch;
 #[cfg(loom)]
 pub use sync::{SITES, live_allocations};
 

@@ -50,18 +50,9 @@ impl Slots {
 
     #[cfg(not(loom))]
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-        let Ok(layout) = Layout::array::<Slot>(capacity) else { handle_alloc_error(Layout::new::<Slot>()) };
-        // SAFETY: the size is not zero; all zeroes is a valid `Slot` (`EMPTY` and a null pointer); the pointer and the
-        // layout are those that a box of such a slice has.
-        let slots = unsafe {
-            let first = alloc_zeroed(layout).cast::<Slot>();
-            if first.is_null() {
-                handle_alloc_error(layout);
-            }
-            ask_for_large_pages(first.cast(), layout.size());
-            Box::from_raw(ptr::slice_from_raw_parts_mut(first, capacity))
-        };
+        // SAFETY: all zeroes is a valid `Slot`: `EMPTY` and a null pointer.
+        let slots = unsafe { zeroed::<Slot>(capacity) };
+        ask_for_large_pages(&slots);
         Self { slots }
     }
 
@@ -169,10 +160,11 @@ impl Slots {
 /// becomes resident 2 MB at a time, so some tens of domains already take all of the array, 32 MiB for a million.
 /// Small arrays hold no whole page of 2 MB and stay as they are.
 #[cfg(all(target_os = "linux", not(loom)))]
-fn ask_for_large_pages(memory: *mut u8, size: usize) {
+fn ask_for_large_pages(slots: &[Slot]) {
     /// Of the smallest page; `madvise` takes whole ones.
     const PAGE: usize = 4096;
     const LARGE_PAGE: usize = 2 << 20;
+    let (memory, size) = (slots.as_ptr().cast::<u8>(), size_of_val(slots));
     if size < LARGE_PAGE {
         return;
     }
@@ -180,15 +172,35 @@ fn ask_for_large_pages(memory: *mut u8, size: usize) {
     let whole = (size - skipped) / PAGE * PAGE;
     // SAFETY: FFI. The range lies within the allocation and the advice changes no byte of it. If it is not taken (a kernel without
     // such pages, or with larger small ones), nothing is lost.
-    unsafe { libc::madvise(memory.add(skipped).cast(), whole, libc::MADV_HUGEPAGE) };
+    unsafe { libc::madvise(memory.add(skipped).cast_mut().cast(), whole, libc::MADV_HUGEPAGE) };
 }
 
 #[cfg(not(any(target_os = "linux", loom)))]
-fn ask_for_large_pages(_memory: *mut u8, _size: usize) {}
+fn ask_for_large_pages(_slots: &[Slot]) {}
+
+/// So many values of all zeroes, at least one. Their memory is not there until it is touched.
+///
+/// # Safety
+/// All zeroes is a valid `T`.
+#[cfg(not(loom))]
+pub(super) unsafe fn zeroed<T>(count: usize) -> Box<[T]> {
+    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+    const { assert!(size_of::<T>() > 0) };
+    let Ok(layout) = Layout::array::<T>(count.max(1)) else { handle_alloc_error(Layout::new::<T>()) };
+    // SAFETY: the size is not zero; the values are valid by the caller's promise; the pointer and the layout are those that
+    // a box of such a slice has.
+    unsafe {
+        let first = alloc_zeroed(layout).cast::<T>();
+        if first.is_null() {
+            handle_alloc_error(layout);
+        }
+        Box::from_raw(ptr::slice_from_raw_parts_mut(first, count.max(1)))
+    }
+}
 
 /// Asks the processor to fetch the cache line at an address, which may be any: a prefetch never faults.
 #[inline(always)]
-pub(super) fn prefetch<T>(pointer: *const T) {
+pub(crate) fn prefetch<T>(pointer: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint without effect on memory; SSE is part of x86_64.
     unsafe {

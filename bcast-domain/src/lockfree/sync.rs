@@ -70,6 +70,10 @@ sites! {
     SeenRead = Acquire;
     /// The same by one who waits for grace, and then changes what readers used.
     GraceRead = Acquire;
+    /// Worker marks what it has noted. Pairs with `HeardDrain`: who takes the mark reads what was noted before it, or something newer.
+    HeardNote = Release;
+    /// Control side takes the marks. Pairs with `HeardNote`.
+    HeardDrain = Acquire;
 }
 
 /// The ordering of an access.
