@@ -29,6 +29,15 @@ pub const fn add(a: u16, b: u16) -> u16 {
     sum.wrapping_add(carry as u16)
 }
 
+/// Sum of what a pseudo-header has besides the addresses: the protocol, and the message's length in bytes (RFC 9293 section
+/// 3.1, RFC 8200 section 8.1; both sum alike). Messages are at most as long as an IP packet.
+#[must_use]
+#[inline]
+pub fn pseudo_header(protocol: u8, message_len: usize) -> u16 {
+    let [.., high, low] = message_len.to_be_bytes();
+    add(u16::from_ne_bytes([high, low]), u16::from_ne_bytes([0, protocol]))
+}
+
 /// Whether bytes that contain their own checksum are intact (RFC 1071 section 1).
 #[must_use]
 #[inline]

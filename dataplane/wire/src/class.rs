@@ -33,11 +33,18 @@ fn is_control_inside(inner: &[u8]) -> bool {
     match link.ethertype {
         ethertype::ARP => true,
         ethertype::IPV4 => Ipv4Packet::parse(link.payload)
-            .is_some_and(|packet| packet.header.protocol == protocol::VRRP && !packet.is_fragment()),
+            .is_some_and(|packet| carries_vrrp(&packet) && !packet.is_fragment()),
         ethertype::IPV6 => Ipv6Header::read_from_prefix(link.payload).is_ok_and(|(header, payload)| {
             header.next_header == protocol::VRRP
                 || header.next_header == protocol::ICMPV6 && payload.first() == Some(&NEIGHBOUR_ADVERTISEMENT)
         }),
         _ => false,
     }
+}
+
+/// Keepalived's authentication header (RFC 2338 section 5.3.6) starts with the protocol that follows it.
+fn carries_vrrp(packet: &Ipv4Packet<'_>) -> bool {
+    let behind = packet.header.protocol == protocol::AUTHENTICATION;
+    let named = if behind { packet.payload.first() } else { Some(&packet.header.protocol) };
+    named == Some(&protocol::VRRP)
 }

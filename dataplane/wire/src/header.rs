@@ -28,12 +28,28 @@ pub mod ethertype {
 
 /// IP protocol numbers.
 pub mod protocol {
+    /// IPv6 hop-by-hop options (RFC 8200 section 4.3).
+    pub const HOP_BY_HOP: u8 = 0;
+    /// IPv6 routing header (RFC 8200 section 4.4).
+    pub const ROUTING: u8 = 43;
+    /// IPv6 fragment header (RFC 8200 section 4.5).
+    pub const FRAGMENT: u8 = 44;
     /// GRE (RFC 2784).
     pub const GRE: u8 = 47;
+    /// Authentication header (RFC 4302).
+    pub const AUTHENTICATION: u8 = 51;
     /// ICMPv6 (RFC 4443).
     pub const ICMPV6: u8 = 58;
+    /// IPv6 destination options (RFC 8200 section 4.6).
+    pub const DESTINATION: u8 = 60;
     /// VRRP (RFC 3768, RFC 9568).
     pub const VRRP: u8 = 112;
+    /// Mobility header (RFC 6275 section 6.1).
+    pub const MOBILITY: u8 = 135;
+    /// Host identity protocol (RFC 7401 section 5.1).
+    pub const HIP: u8 = 139;
+    /// Shim6 (RFC 5533 section 5.1).
+    pub const SHIM6: u8 = 140;
 }
 
 /// Ethernet II, 14 bytes, without the frame check sequence.

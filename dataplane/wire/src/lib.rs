@@ -11,6 +11,7 @@
 //! Checks run in the order of [`DropReason::ALL`]; the first that fails names the drop. A copy's outer header
 //! is one [`Template`] for each destination and one [`FrameHeader`] for each received frame, joined by
 //! [`FrameHeader::head`]. [`view`] reads what travels inside the overlay: VLAN tags, ARP, IP, VRRP.
+//! [`announcement()`] says of an inner frame which addresses it binds to whom.
 //!
 //! Nothing here does I/O, allocates or panics, whatever the bytes are. Addresses, lengths and keys in the API
 //! are numbers in the machine's byte order; only header overlays hold network byte order.
@@ -51,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod announcement;
 pub mod checksum;
 pub mod class;
 pub mod encapsulation;
@@ -60,6 +62,7 @@ pub mod verdict;
 pub mod view;
 
 pub use address::{MacAddr, MacAddrError, NodeAddresses, NodeAddressesError};
+pub use announcement::{Announcement, announcement};
 pub use class::is_control;
 pub use encapsulation::{FrameHeader, Head, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};

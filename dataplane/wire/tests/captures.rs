@@ -8,8 +8,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use wire::announcement::Kind;
 use wire::view::{Arp, Ipv4Packet, Ipv6Packet, Link, Vrrp, link};
-use wire::{DropReason, NodeAddresses, Rejection, header::ethertype};
+use wire::{DropReason, NodeAddresses, Rejection, announcement, header::ethertype};
 
 /// The frames of a capture in the classic format, of either byte order.
 fn frames(bytes: &[u8]) -> Vec<Vec<u8>> {
@@ -76,6 +77,7 @@ fn every_capture_goes_through_every_reader() {
                 let _ = judge(&frame[..len]);
                 let _ = link(&frame[..len]).map(|link| (Arp::parse(link.payload), vrrp(&link).is_some()));
                 let _ = Ipv6Packet::parse(&frame[..len]).and_then(|ip| Vrrp::from_ipv6(&ip));
+                let _ = announcement(&frame[..len]).map(|said| said.addresses().count());
             }
         }
         let links: Vec<_> = frames.iter().filter_map(|frame| link(frame)).collect();
@@ -124,4 +126,32 @@ fn real_advertisements_are_read_as_tcpdump_reads_them() {
     }
     // Counted in what tcpdump prints of it (its tests/vrrp.out and vrrp-v.out).
     assert_eq!((versions, addresses), ([68, 33, 64], 426));
+}
+
+#[test]
+fn real_advertisements_announce_what_they_list_and_damaged_frames_nothing_sound() {
+    let mut addresses = 0;
+    for frame in capture("vrrp.pcap") {
+        let said = announcement(&frame).expect("an advertisement");
+        let Kind::Advert { vrid, priority, interval_cs, sound } = said.kind else { panic!("{said:?}") };
+        assert!((42..=46).contains(&vrid) && (191..=197).contains(&priority), "{said:?}");
+        assert!(sound && interval_cs == 1_000 && said.bound == said.source, "{said:?}");
+        addresses += said.addresses().count();
+    }
+    assert_eq!(addresses, 426);
+    for name in [
+        "arp-too-long-tha.pcap",
+        "vrrp-vrrp_print-oobr.pcap",
+        "vrrp-vrrp_print-oobr-2.pcap",
+        "rpvstp-trunk-native-vid5.pcap",
+        "802.1D_spanning_tree.pcap",
+        "gre-heapoverflow-1.pcap",
+        "gre-heapoverflow-2.pcap",
+        "pptp.pcap",
+    ] {
+        for frame in capture(name) {
+            let said = announcement(&frame).map(|said| said.kind);
+            assert!(matches!(said, None | Some(Kind::Advert { sound: false, .. })), "{name}: {said:?}");
+        }
+    }
 }

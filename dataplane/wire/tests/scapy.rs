@@ -8,37 +8,14 @@
 mod common;
 
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::net::Ipv4Addr;
-use std::process::{Command, Stdio};
 
-use common::{inner, judge};
+use common::{inner, judge, unhex};
 use wire::{DropReason, FrameHeader, MacAddr, Rejection, Template};
 
-/// Debian's own interpreter: another one in the PATH does not see Debian's packages.
-const PYTHON: &str = "/usr/bin/python3";
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/frames.py");
-
-/// Runs the script and returns what it printed.
+/// Runs the script of verdicts and headers.
 fn script(command: &str, input: &str) -> String {
-    let mut child = Command::new(PYTHON)
-        .args([SCRIPT, command])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap_or_else(|error| panic!("{PYTHON}: {error}: install the Debian package python3-scapy"));
-    // The input is smaller than a pipe, and the script reads it before it prints: this cannot block for ever.
-    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("the script reads its input");
-    let output = child.wait_with_output().expect("the script ends");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "frames.py {command}: {errors}");
-    String::from_utf8(output.stdout).expect("the script prints ASCII")
-}
-
-fn unhex(text: &str) -> Vec<u8> {
-    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
-    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
+    common::scapy("frames.py", command, input)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -31,15 +31,27 @@ impl Arp {
     pub const REQUEST: u16 = 1;
     /// [`Self::operation`] of a reply.
     pub const REPLY: u16 = 2;
+    /// Hardware type of Ethernet.
+    const ETHERNET: u16 = 1;
+    /// Hardware type of IEEE 802 networks, which Linux, FreeBSD and Windows take for Ethernet's.
+    const IEEE_802: u16 = 6;
 
-    /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware or
-    /// protocols.
+    /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware,
+    /// protocols or lengths of addresses.
     #[must_use]
     #[inline]
     pub fn parse(payload: &[u8]) -> Option<&Self> {
         let (arp, _) = Self::ref_from_prefix(payload).ok()?;
-        let kind = (arp.hardware.get(), arp.protocol.get(), arp.hardware_len, arp.protocol_len);
-        (kind == (1, ethertype::IPV4, 6, 4)).then_some(arp)
+        let kind = (arp.protocol.get(), arp.hardware_len, arp.protocol_len);
+        let hardware = matches!(arp.hardware.get(), Self::ETHERNET | Self::IEEE_802);
+        (hardware && kind == (ethertype::IPV4, 6, 4)).then_some(arp)
+    }
+
+    /// The sender's address where it stands in the packet.
+    #[must_use]
+    #[inline]
+    pub(crate) fn sender_octets(&self) -> &[u8; 4] {
+        &self.sender_address
     }
 
     /// Address of the sender; unspecified in a probe.

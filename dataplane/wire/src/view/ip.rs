@@ -47,6 +47,13 @@ impl<'p> Ipv4Packet<'p> {
     pub fn is_fragment(&self) -> bool {
         self.header.fragment.get() & Ipv4::FRAGMENT_MASK != 0
     }
+
+    /// Where the payload stands in that of the whole packet: bytes.
+    #[must_use]
+    #[inline]
+    pub fn fragment_offset(&self) -> usize {
+        usize::from(self.header.fragment.get() & 0x1fff) * 8
+    }
 }
 
 /// IPv6 header, 40 bytes (RFC 8200 section 3).
@@ -71,6 +78,13 @@ impl Ipv6Header {
     #[inline]
     pub fn source(&self) -> Ipv6Addr {
         Ipv6Addr::from(self.source)
+    }
+
+    /// The source where it stands in the packet.
+    #[must_use]
+    #[inline]
+    pub(crate) fn source_octets(&self) -> &[u8; 16] {
+        &self.source
     }
 
     /// The destination address.
@@ -98,5 +112,14 @@ impl<'p> Ipv6Packet<'p> {
         let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
         let payload = rest.get(..usize::from(header.payload_length.get()))?;
         (header.version_class_flow.get() >> 28 == 6).then_some(Self { header, payload })
+    }
+
+    /// Whether the checksum of a message right behind the fixed header is right (RFC 8200 section 8.1).
+    #[must_use]
+    pub fn message_verifies(&self) -> bool {
+        let header = self.header;
+        let addresses = checksum::add(checksum::sum(&header.source), checksum::sum(&header.destination));
+        let pseudo_header = checksum::pseudo_header(header.next_header, self.payload.len());
+        checksum::add(checksum::add(addresses, pseudo_header), checksum::sum(self.payload)) == 0xffff
     }
 }

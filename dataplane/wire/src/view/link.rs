@@ -40,6 +40,31 @@ pub struct Link<'f> {
     pub payload: &'f [u8],
 }
 
+/// LLC and SNAP before an ethertype (RFC 1042), and the same of IEEE 802.1H.
+const SNAP: [[u8; 6]; 2] = [[0xaa, 0xaa, 0x03, 0, 0, 0], [0xaa, 0xaa, 0x03, 0, 0, 0xf8]];
+/// Below it an ethertype is the length of an LLC frame (IEEE 802.3 section 3.2.6).
+const MIN_ETHERTYPE: u16 = 0x0600;
+
+/// What a receiver finds in the end: the ethertype and the payload behind any number of VLAN tags and behind LLC and SNAP.
+///
+/// [`link`] reads what a well-meant frame carries; this is for frames that are meant to be misread. Linux strips tags with VLAN
+/// id 0 for as long as there are any, and Windows takes SNAP. It takes a step for every four bytes of the frame at most.
+/// `None` if the frame ends before the last ethertype does.
+#[must_use]
+#[inline]
+pub fn innermost(frame: &[u8]) -> Option<(u16, &[u8])> {
+    let mut rest = frame.get(Ethernet::LEN - size_of::<U16>()..)?;
+    loop {
+        let (ethertype, payload) = U16::read_from_prefix(rest).ok()?;
+        let skipped = match ethertype.get() {
+            ethertype::VLAN | ethertype::PROVIDER_VLAN => size_of::<U16>(),
+            0..MIN_ETHERTYPE if SNAP.iter().any(|snap| payload.starts_with(snap)) => SNAP[0].len(),
+            other => return Some((other, payload)),
+        };
+        rest = payload.get(skipped..)?;
+    }
+}
+
 /// Reads an Ethernet frame and skips its VLAN tags. `None` if it ends before the last ethertype does.
 #[must_use]
 #[inline]

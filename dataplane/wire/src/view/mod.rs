@@ -5,11 +5,13 @@
 //! frame, and each other view from the payload of the one below it.
 
 mod arp;
+mod extension;
 mod ip;
 mod link;
 mod vrrp;
 
 pub use arp::Arp;
+pub use extension::{Upper, behind_authentication};
 pub use ip::{Ipv4Packet, Ipv6Header, Ipv6Packet};
-pub use link::{Link, MAX_TAGS, VlanTag, link};
+pub use link::{Link, MAX_TAGS, VlanTag, innermost, link};
 pub use vrrp::Vrrp;

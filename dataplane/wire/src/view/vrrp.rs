@@ -3,9 +3,10 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use zerocopy::byteorder::network_endian::{U16, U32};
+use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::extension::{Upper, behind_authentication};
 use super::ip::{Ipv4Packet, Ipv6Packet};
 use crate::checksum;
 use crate::header::protocol;
@@ -23,10 +24,6 @@ struct Header {
     checksum: [u8; 2],
 }
 
-/// Version 2, type 1: advertisement.
-const V2_ADVERTISEMENT: u8 = 0x21;
-/// Version 3, type 1: advertisement.
-const V3_ADVERTISEMENT: u8 = 0x31;
 /// Bytes of authentication data at the end of every version 2 message (RFC 3768 section 5.3.10).
 const V2_AUTHENTICATION: usize = 8;
 
@@ -50,36 +47,46 @@ pub struct Vrrp<'p> {
 }
 
 impl<'p> Vrrp<'p> {
-    /// Reads what an IPv4 packet carries. `None` if it is a fragment, another protocol, another version or
-    /// type, or shorter than its address count needs.
+    /// Version 2, type 1: what an advertisement starts with.
+    pub(crate) const V2_ADVERTISEMENT: u8 = 0x21;
+    /// Version 3, type 1: what an advertisement starts with.
+    pub(crate) const V3_ADVERTISEMENT: u8 = 0x31;
+
+    /// Reads what an IPv4 packet carries, behind an authentication header if there is one (RFC 2338 section 5.3.6). `None` if it
+    /// is a fragment, another protocol, another version or type, or shorter than its address count needs.
     #[must_use]
     pub fn from_ipv4(packet: &Ipv4Packet<'p>) -> Option<Self> {
         let header = packet.header;
-        if packet.is_fragment() || header.protocol != protocol::VRRP {
+        let (protocol, message) = match header.protocol {
+            protocol::AUTHENTICATION => behind_authentication(packet.payload)?,
+            protocol => (protocol, packet.payload),
+        };
+        if packet.is_fragment() || protocol != protocol::VRRP {
             return None;
         }
         let family = Family::V4 { source: header.source(), destination: header.destination() };
-        Self::parse(packet.payload, family)
+        Self::parse(message, family)
     }
 
-    /// Reads what an IPv6 packet carries right after its fixed header; else as [`Self::from_ipv4`]. There is
+    /// Reads what an IPv6 packet carries, behind extension headers if there are any; else as [`Self::from_ipv4`]. There is
     /// no version 2.
     #[must_use]
     pub fn from_ipv6(packet: &Ipv6Packet<'p>) -> Option<Self> {
-        let header = packet.header;
-        if header.next_header != protocol::VRRP {
+        let upper = Upper::of(packet)?;
+        if upper.fragment_offset.is_some() || upper.protocol != protocol::VRRP {
             return None;
         }
+        let header = packet.header;
         let family = Family::V6 { source: header.source(), destination: header.destination() };
-        Self::parse(packet.payload, family)
+        Self::parse(upper.payload, family)
     }
 
     fn parse(message: &'p [u8], family: Family) -> Option<Self> {
         let (header, rest) = Header::ref_from_prefix(message).ok()?;
         let (address_len, trailer) = match (header.version_type, family) {
-            (V2_ADVERTISEMENT, Family::V4 { .. }) => (4, V2_AUTHENTICATION),
-            (V3_ADVERTISEMENT, Family::V4 { .. }) => (4, 0),
-            (V3_ADVERTISEMENT, Family::V6 { .. }) => (16, 0),
+            (Self::V2_ADVERTISEMENT, Family::V4 { .. }) => (4, V2_AUTHENTICATION),
+            (Self::V3_ADVERTISEMENT, Family::V4 { .. }) => (4, 0),
+            (Self::V3_ADVERTISEMENT, Family::V6 { .. }) => (16, 0),
             _ => return None,
         };
         let (addresses, rest) = rest.split_at_checked(usize::from(header.count) * address_len)?;
@@ -149,12 +156,6 @@ impl<'p> Vrrp<'p> {
                 checksum::add(checksum::sum(&source.octets()), checksum::sum(&destination.octets()))
             }
         };
-        // An IP payload's length fits 16 bits, so the fallback is never taken.
-        let len = U32::new(u32::try_from(self.message.len()).unwrap_or(0));
-        let protocol = U16::new(u16::from(protocol::VRRP));
-        checksum::add(
-            addresses,
-            checksum::add(checksum::sum(len.as_bytes()), checksum::sum(protocol.as_bytes())),
-        )
+        checksum::add(addresses, checksum::pseudo_header(protocol::VRRP, self.message.len()))
     }
 }

@@ -3,8 +3,11 @@
 //! Nothing here uses the code under test: the checksum is the textbook loop over 16-bit words.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::panic, reason = "tests")]
 
+use std::io::Write;
 use std::net::Ipv4Addr;
+use std::process::{Command, Stdio};
 
 use wire::{NodeAddresses, Rejection};
 
@@ -168,4 +171,32 @@ pub fn judge(frame: &[u8]) -> Result<(u32, &[u8]), Rejection> {
     assert_eq!(&frame[outer.inner_range()], inner, "the range and the slice are the same bytes");
     assert_eq!(usize::from(outer.inner_len()), inner.len());
     Ok((outer.key, inner))
+}
+
+/// Debian's own interpreter: another one in the PATH does not see Debian's packages.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Runs a script of this folder, which uses scapy, and returns what it printed.
+pub fn scapy(script: &str, command: &str, input: &str) -> String {
+    let path = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
+    let mut child = Command::new(PYTHON)
+        .args([&path, command])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{PYTHON}: {error}: install the Debian package python3-scapy"));
+    // The input is smaller than a pipe, and the script reads it before it prints: this cannot block for ever. A script that takes
+    // none may have ended by now.
+    let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+    let output = child.wait_with_output().expect("the script ends");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script} {command}: {errors}");
+    String::from_utf8(output.stdout).expect("the script prints ASCII")
+}
+
+/// Bytes that a script printed.
+pub fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).expect("ASCII"));
+    pairs.map(|pair| u8::from_str_radix(pair, 16).expect("hexadecimal")).collect()
 }

@@ -1,0 +1,94 @@
+//! VRRP: who lists addresses takes them from the others.
+
+use core::net::{Ipv4Addr, Ipv6Addr};
+
+use super::{Announcement, Kind, Names};
+use crate::address::MacAddr;
+use crate::header::protocol;
+use crate::view::{Ipv4Packet, Ipv6Packet, Upper, Vrrp, behind_authentication};
+
+/// The groups that advertisements go to (RFC 9568 sections 5.1.1.2, 5.1.2.2).
+const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
+const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
+
+/// What no router has changed on the way.
+const TTL: u8 = 255;
+
+/// Bytes of an advertisement before its addresses.
+const HEADER_LEN: usize = 8;
+
+/// An advertisement over IPv4, also behind IP options and an authentication header (RFC 2338 section 5.3.6).
+#[inline]
+pub(super) fn over_ipv4<'f>(source: MacAddr, packet: &Ipv4Packet<'f>) -> Option<Announcement<'f>> {
+    let (protocol, message) = match packet.header.protocol {
+        protocol::AUTHENTICATION if packet.fragment_offset() == 0 => behind_authentication(packet.payload)?,
+        protocol => (protocol, packet.payload),
+    };
+    if protocol != protocol::VRRP {
+        return None;
+    }
+    let offset = packet.is_fragment().then(|| packet.fragment_offset());
+    let listed = listed(message, offset, size_of::<Ipv4Addr>())?;
+    let names = Names { v4: listed.as_chunks().0, ..Names::default() };
+    let advert = Vrrp::from_ipv4(packet);
+    let header = packet.header;
+    let arrived = header.ttl == TTL && header.destination() == GROUP && packet.checksum_verifies();
+    Some(Announcement { kind: kind(message, offset, advert, arrived), source, bound: source, names })
+}
+
+/// An advertisement over IPv6, also behind extension headers.
+pub(super) fn over_ipv6<'f>(
+    source: MacAddr,
+    packet: &Ipv6Packet<'f>,
+    upper: &Upper<'f>,
+) -> Option<Announcement<'f>> {
+    let listed = listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>())?;
+    let names = Names::v6(listed.as_chunks().0);
+    let advert = Vrrp::from_ipv6(packet);
+    let arrived = packet.header.hop_limit == TTL && packet.header.destination() == GROUP6;
+    let kind = kind(upper.payload, upper.fragment_offset, advert, arrived);
+    Some(Announcement { kind, source, bound: source, names })
+}
+
+/// The addresses of a message, or of the part of it that a fragment carries, of `size` bytes each.
+///
+/// It takes what is there of them, for a forger may leave out what some receiver does not miss.
+fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<&[u8]> {
+    match offset {
+        // Offsets are multiples of 8, and so are those of addresses: a later fragment starts with one or, over IPv6, in the
+        // middle of one.
+        Some(offset) if offset > 0 => message.get((offset + size - HEADER_LEN % size) % size..),
+        _ => {
+            let (&[version_type, _, _, count, ..], rest) = message.split_first_chunk::<HEADER_LEN>()?;
+            let known = matches!(version_type, Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT);
+            if !known || is_carp(message) {
+                return None;
+            }
+            rest.get(..rest.len().min(usize::from(count) * size))
+        }
+    }
+}
+
+/// The Common Address Redundancy Protocol has VRRP's number and the looks of its version 2. What would be seven addresses is a
+/// counter and a hash; VRRP would have eight more bytes behind seven addresses.
+fn is_carp(message: &[u8]) -> bool {
+    matches!(message, [Vrrp::V2_ADVERTISEMENT, _, _, 7, ..] if message.len() == 36)
+}
+
+fn kind(message: &[u8], offset: Option<usize>, advert: Option<Vrrp<'_>>, arrived: bool) -> Kind {
+    if let Some(advert) = advert {
+        let interval_cs = u16::try_from(advert.interval().as_millis() / 10).unwrap_or(u16::MAX);
+        let sound = arrived && advert.checksum_verifies();
+        return Kind::Advert {
+            vrid: advert.virtual_router(),
+            priority: advert.priority(),
+            interval_cs,
+            sound,
+        };
+    }
+    let (vrid, priority) = match (offset, message) {
+        (None | Some(0), &[_, vrid, priority, ..]) => (vrid, priority),
+        _ => (0, 0),
+    };
+    Kind::Advert { vrid, priority, interval_cs: 0, sound: false }
+}

@@ -1,0 +1,106 @@
+//! Neighbour discovery for IPv6 (RFC 4861).
+
+use core::slice;
+
+use zerocopy::FromBytes;
+
+use super::{Announcement, Kind, Names};
+use crate::address::MacAddr;
+use crate::view::{Ipv6Packet, Upper};
+
+/// ICMPv6 types (RFC 4861 section 4).
+const ROUTER_SOLICITATION: u8 = 133;
+const ROUTER_ADVERTISEMENT: u8 = 134;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+const REDIRECT: u8 = 137;
+
+/// Options (RFC 4861 section 4.6.1).
+const SOURCE_LINK_LAYER: u8 = 1;
+const TARGET_LINK_LAYER: u8 = 2;
+
+/// What no router has passed on; receivers discard the rest (RFC 4861 section 7.1).
+const HOP_LIMIT: u8 = 255;
+
+/// Where the target stands in solicitations, advertisements and redirects.
+const TARGET: usize = 8;
+
+/// Flags of a neighbour advertisement, in its fifth byte (RFC 4861 section 4.4).
+const SOLICITED: u8 = 0x40;
+const OVERRIDE: u8 = 0x20;
+
+/// What an ICMPv6 message announces.
+#[inline]
+pub(super) fn read<'f>(
+    source: MacAddr,
+    packet: &Ipv6Packet<'f>,
+    upper: &Upper<'f>,
+) -> Option<Announcement<'f>> {
+    if packet.header.hop_limit != HOP_LIMIT {
+        return None;
+    }
+    let sender = slice::from_ref(packet.header.source_octets());
+    if upper.extended {
+        return hidden(source, sender, upper);
+    }
+    let message = upper.payload;
+    let (names, option, options_at) = match *message.first()? {
+        ROUTER_SOLICITATION => (sender, SOURCE_LINK_LAYER, 8),
+        ROUTER_ADVERTISEMENT => (sender, SOURCE_LINK_LAYER, 16),
+        NEIGHBOUR_SOLICITATION => (sender, SOURCE_LINK_LAYER, 24),
+        NEIGHBOUR_ADVERTISEMENT => (target(message, TARGET), TARGET_LINK_LAYER, 24),
+        REDIRECT => (target(message, TARGET), TARGET_LINK_LAYER, 40),
+        _ => return None,
+    };
+    let option = link_layer(message.get(options_at..)?, option, source);
+    let advertisement = message.first() == Some(&NEIGHBOUR_ADVERTISEMENT);
+    if (option.is_none() && !advertisement) || !packet.message_verifies() {
+        return None;
+    }
+    let bound = option.unwrap_or(source);
+    let unsolicited = message.get(4).is_some_and(|flags| flags & (SOLICITED | OVERRIDE) == OVERRIDE);
+    let claim = advertisement && unsolicited && option == Some(source);
+    let kind = if claim { Kind::Claim } else { Kind::Use };
+    Some(Announcement { kind, source, bound, names: Names::v6(names) })
+}
+
+/// In fragments or behind extension headers: the sender, and the target as far as it is in sight. The checksum is not looked
+/// at, for it may cover what is not here.
+#[cold]
+fn hidden<'f>(source: MacAddr, sender: &'f [[u8; 16]], upper: &Upper<'f>) -> Option<Announcement<'f>> {
+    let message = upper.payload;
+    let target = match upper.fragment_offset {
+        // What kind of message it is was said in the first fragment.
+        Some(offset) if offset > 0 => TARGET.checked_sub(offset).map_or(&[][..], |at| target(message, at)),
+        _ => match *message.first()? {
+            ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT => &[],
+            NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT => target(message, TARGET),
+            _ => return None,
+        },
+    };
+    let names = Names { v6: sender, also: target, ..Names::default() };
+    Some(Announcement { kind: Kind::Hidden, source, bound: source, names })
+}
+
+/// The address at that place, if it is whole.
+fn target(message: &[u8], at: usize) -> &[[u8; 16]] {
+    let bytes = message.get(at..at + 16).unwrap_or_default();
+    bytes.as_chunks().0
+}
+
+/// The address in the options of that type: the first one that is not `source`, else `source` itself if it is there.
+///
+/// An option's length counts units of 8 bytes; a receiver that follows RFC 4861 section 4.6 discards a message with an option
+/// of none. Here the rest is not looked at.
+fn link_layer(mut options: &[u8], wanted: u8, source: MacAddr) -> Option<MacAddr> {
+    let mut found = None;
+    while let [kind, units, ..] = *options {
+        let Some((option, rest)) = options.split_at_checked(usize::from(units) * 8) else { break };
+        let Some(Ok((address, _))) = option.get(2..).map(MacAddr::read_from_prefix) else { break };
+        if kind == wanted && found.is_none_or(|found| found == source) {
+            found = Some(address);
+        }
+        options = rest;
+    }
+    found
+}

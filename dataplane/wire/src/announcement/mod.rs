@@ -1,0 +1,124 @@
+//! What a frame says about who has which addresses.
+//!
+//! Neighbour caches believe more than gratuitous ARP: any ARP packet binds its sender, any neighbour discovery message with a
+//! link-layer option binds an address, and whoever advertises by VRRP silences the others. [`announcement`] finds all of
+//! these, as the most credulous of receivers would: behind any number of VLAN tags, behind SNAP, behind extension headers.
+//! What every receiver discards (RFC 826, RFC 4861 section 7.1) is no announcement: it harms nobody, and is forwarded
+//! untouched.
+
+mod advert;
+mod arp;
+mod discovery;
+
+use core::net::IpAddr;
+
+use zerocopy::FromBytes;
+
+use crate::address::MacAddr;
+use crate::header::{Ethernet, ethertype, protocol};
+use crate::view::{Ipv4Packet, Ipv6Packet, Upper, innermost};
+
+/// A frame that says who has certain addresses.
+#[derive(Clone, Copy, Debug)]
+pub struct Announcement<'f> {
+    /// How it says so, and how far it may be believed.
+    pub kind: Kind,
+    /// Source of the Ethernet frame.
+    pub source: MacAddr,
+    /// What the addresses are bound to: the ARP sender's MAC or that of the link-layer option. Where the message has none,
+    /// [`Self::source`]. Of several options one that is not the source, if there is any: receivers differ in which they take.
+    pub bound: MacAddr,
+    names: Names<'f>,
+}
+
+/// What an announcement is to the addresses that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Somebody has just taken the address. Gratuitous ARP, request or reply, whatever its target MAC (RFC 5944 section 4.6,
+    /// RFC 5227 section 3); or an unsolicited neighbour advertisement that overrides and whose target link-layer
+    /// address is the frame's source (RFC 4861 section 7.2.6).
+    Claim,
+    /// Somebody uses the address: any other ARP that has a sender, any other neighbour advertisement, and solicitations, router
+    /// advertisements and redirects with a link-layer option. Caches believe these as well.
+    Use,
+    /// A VRRP advertisement.
+    Advert {
+        /// Virtual router id; 0 in a later fragment, which does not have it.
+        vrid: u8,
+        /// 255 owns the addresses, 0 gives them up now.
+        priority: u8,
+        /// Time between advertisements: centiseconds.
+        interval_cs: u16,
+        /// Whether a receiver may take it: whole, of a known version, checksums right, TTL 255, to VRRP's group
+        /// (RFC 9568 section 7.1). If not, the numbers above mean nothing.
+        sound: bool,
+    },
+    /// Neighbour discovery in fragments or behind extension headers. Nobody needs that: receivers must ignore the former
+    /// (RFC 6980 section 5), and not all do.
+    Hidden,
+}
+
+/// The addresses, where they stand in the frame.
+#[derive(Clone, Copy, Debug, Default)]
+struct Names<'f> {
+    v4: &'f [[u8; 4]],
+    v6: &'f [[u8; 16]],
+    /// One more address, from another place.
+    also: &'f [[u8; 16]],
+}
+
+impl<'f> Names<'f> {
+    const fn v6(v6: &'f [[u8; 16]]) -> Self {
+        Self { v4: &[], v6, also: &[] }
+    }
+
+    /// Those that a host can have: neither unspecified nor multicast nor broadcast.
+    #[inline]
+    fn iter(self) -> impl Iterator<Item = IpAddr> + use<'f> {
+        let v4 = self.v4.iter().map(|&octets| IpAddr::from(octets));
+        let v6 = self.v6.iter().chain(self.also).map(|&octets| IpAddr::from(octets));
+        v4.chain(v6).filter(|&address| is_hosts(address))
+    }
+}
+
+#[inline]
+fn is_hosts(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
+    !(address.is_unspecified() || address.is_multicast() || broadcast)
+}
+
+impl<'f> Announcement<'f> {
+    /// The addresses that it is about, at least one, and up to 255 of a VRRP advertisement. None is unspecified, multicast or
+    /// broadcast.
+    #[inline]
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
+        self.names.iter()
+    }
+}
+
+/// Reads what `inner`, an Ethernet frame, announces. `None` if nothing, or if no receiver would believe it.
+///
+/// Its work is bounded by the frame's length. Whether the sender may say so is for the caller to decide.
+#[must_use]
+#[inline]
+pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
+    let (ethernet, _) = Ethernet::ref_from_prefix(inner).ok()?;
+    let (ethertype, payload) = innermost(inner)?;
+    let announcement = match ethertype {
+        ethertype::ARP => arp::read(ethernet.source, payload),
+        ethertype::IPV4 => advert::over_ipv4(ethernet.source, &Ipv4Packet::parse(payload)?),
+        ethertype::IPV6 => over_ipv6(ethernet.source, payload),
+        _ => None,
+    };
+    announcement.filter(|announcement| announcement.addresses().next().is_some())
+}
+
+fn over_ipv6(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {
+    let packet = Ipv6Packet::parse(payload)?;
+    let upper = Upper::of(&packet)?;
+    match upper.protocol {
+        protocol::ICMPV6 => discovery::read(source, &packet, &upper),
+        protocol::VRRP => advert::over_ipv6(source, &packet, &upper),
+        _ => None,
+    }
+}

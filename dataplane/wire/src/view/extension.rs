@@ -1,0 +1,75 @@
+//! What stands between an IP header and the protocol that is meant.
+
+use zerocopy::FromBytes;
+use zerocopy::byteorder::network_endian::U16;
+
+use super::ip::Ipv6Packet;
+use crate::header::protocol;
+
+/// Bytes of an IPv6 fragment header (RFC 8200 section 4.5).
+const FRAGMENT_LEN: usize = 8;
+
+/// What an IPv6 packet carries behind its extension headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upper<'p> {
+    /// The protocol; of a later fragment what its fragment header says, which may be another extension header.
+    pub protocol: u8,
+    /// The protocol's message, or the part of it that a fragment carries.
+    pub payload: &'p [u8],
+    /// Whether there were extension headers at all.
+    pub extended: bool,
+    /// Of a fragment: how many bytes of the fragmented part went before. An atomic fragment (RFC 6946) has 0, too.
+    pub fragment_offset: Option<usize>,
+}
+
+impl<'p> Upper<'p> {
+    /// Walks the extension headers, each of which has 8 bytes at least, to the end of the packet at most. `None` if they run
+    /// past the end: then receivers discard the packet, first fragments included (RFC 8200 section 4.5).
+    #[must_use]
+    #[inline]
+    pub fn of(packet: &Ipv6Packet<'p>) -> Option<Self> {
+        let (mut protocol, mut payload) = (packet.header.next_header, packet.payload);
+        let (mut extended, mut fragment_offset) = (false, None);
+        loop {
+            let length = match protocol {
+                protocol::HOP_BY_HOP
+                | protocol::ROUTING
+                | protocol::DESTINATION
+                | protocol::MOBILITY
+                | protocol::HIP
+                | protocol::SHIM6 => 8 + usize::from(*payload.get(1)?) * 8,
+                protocol::AUTHENTICATION => authentication_len(payload)?,
+                protocol::FRAGMENT => FRAGMENT_LEN,
+                _ => break,
+            };
+            let (header, rest) = payload.split_at_checked(length)?;
+            let [next, _, offset_high, offset_low, ..] = *header else { return None };
+            extended = true;
+            let fragment = protocol == protocol::FRAGMENT;
+            (protocol, payload) = (next, rest);
+            if fragment {
+                let offset = usize::from(U16::from([offset_high, offset_low]).get() & 0xfff8);
+                fragment_offset = Some(offset);
+                if offset != 0 {
+                    break;
+                }
+            }
+        }
+        Some(Self { protocol, payload, extended, fragment_offset })
+    }
+}
+
+/// Bytes of an authentication header, which counts 32-bit words less two (RFC 4302 section 2.2).
+#[inline]
+fn authentication_len(header: &[u8]) -> Option<usize> {
+    Some((usize::from(*header.get(1)?) + 2) * 4)
+}
+
+/// What an IPv4 packet's authentication header protects: protocol and message. `None` if it runs past the end.
+#[must_use]
+#[inline]
+pub fn behind_authentication(payload: &[u8]) -> Option<(u8, &[u8])> {
+    let (header, message) = payload.split_at_checked(authentication_len(payload)?)?;
+    let (next, _) = u8::read_from_prefix(header).ok()?;
+    Some((next, message))
+}
