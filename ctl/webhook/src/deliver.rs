@@ -1,0 +1,112 @@
+//! A receiver's task: takes events from the queue as their turn comes, sends them, and reports what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep_until};
+
+use crate::backoff::Policy;
+use crate::http::{Connection, Failure, deliver};
+use crate::ledger::{DeadLetter, Row};
+use crate::receiver::{Receiver, now_unix_ms};
+use crate::settle::Settler;
+
+/// Idle connections that are kept open.
+const IDLE: usize = 2;
+/// How long a task without anything to do waits at most, until it is woken.
+const LONG: Duration = Duration::from_secs(3600);
+
+/// What came of an attempt, and the connection if it is still good.
+type Outcome = (Row, Result<(), Failure>, Option<Connection>);
+
+/// A receiver's task, until `stops`.
+pub(crate) async fn run(
+    receiver: Arc<Receiver>,
+    settler: Arc<Settler>,
+    policy: Policy,
+    mut stops: watch::Receiver<bool>,
+) {
+    let mut flying: JoinSet<Outcome> = JoinSet::new();
+    let mut idle: Vec<Connection> = Vec::new();
+    let mut sweep = interval(policy.sweep_every());
+    loop {
+        let now = Instant::now();
+        while let Some(row) = { receiver.queue().take(now) } {
+            let (receiver, connection) = (Arc::clone(&receiver), idle.pop());
+            flying.spawn(async move {
+                let (result, connection) =
+                    deliver(&receiver.endpoint, connection, &row, policy.timeout).await;
+                (row, result, connection)
+            });
+        }
+        // What flies wakes this task when it has come down; until then there may be no place for more.
+        let next = (flying.len() < policy.concurrency).then(|| receiver.queue().wake()).flatten();
+        tokio::select! {
+            Some(done) = flying.join_next() => {
+                // Only a task that was aborted or panicked is an error, and neither happens here.
+                if let Ok((row, result, connection)) = done {
+                    idle.extend(connection.filter(|_| idle.len() < IDLE.max(flying.len())));
+                    conclude(&receiver, &settler, &row, result);
+                }
+            }
+            () = receiver.woken() => {}
+            () = sleep_until(next.unwrap_or(now + LONG).into()) => {}
+            _ = sweep.tick() => bury(&receiver, &settler, policy.keep),
+            _ = stops.wait_for(|&stop| stop) => break,
+        }
+    }
+    while let Some(done) = flying.join_next().await {
+        if let Ok((row, result, _)) = done {
+            conclude(&receiver, &settler, &row, result);
+        }
+    }
+}
+
+fn conclude(receiver: &Receiver, settler: &Settler, row: &Row, result: Result<(), Failure>) {
+    let now = Instant::now();
+    match result {
+        Ok(()) => {
+            receiver.queue().accepted(row, now);
+            settler.accepted(row.key.clone());
+            receiver.figures.delivered.fetch_add(1, Relaxed);
+            if receiver.last_error().take().is_some() {
+                tracing::info!(webhook = %receiver.name(), "events are accepted again");
+            }
+        }
+        Err(failure) => {
+            let reason: Arc<str> = failure.to_string().into();
+            receiver.queue().failed(row, failure.blame(), Arc::clone(&reason), now);
+            receiver.figures.failed.fetch_add(1, Relaxed);
+            let before = receiver.last_error().replace(Arc::clone(&reason));
+            if before.as_deref() != Some(&*reason) {
+                let (webhook, id, havip) = (receiver.name(), row.key.id, &row.havip);
+                tracing::warn!(%webhook, %id, %havip, error = %reason, "an event was not accepted; it is sent again");
+            }
+        }
+    }
+}
+
+/// Gives up what has waited too long.
+fn bury(receiver: &Receiver, settler: &Settler, keep: Duration) {
+    let now = now_unix_ms();
+    let expired =
+        receiver.queue().expire(now.saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)));
+    if expired.is_empty() {
+        return;
+    }
+    let webhook = receiver.name();
+    tracing::error!(%webhook, events = expired.len(), "events were not accepted in time; they are dead letters now");
+    receiver.figures.dead.fetch_add(expired.len() as u64, Relaxed);
+    let last = receiver.last_error().clone();
+    let letter = |(row, reason): (Row, Option<Arc<str>>)| DeadLetter {
+        row,
+        died_unix_ms: now,
+        reason: reason
+            .or_else(|| last.clone())
+            .map_or_else(|| "never sent".to_owned(), |reason| reason.to_string()),
+    };
+    settler.bury(expired.into_iter().map(letter).collect());
+}

@@ -1,0 +1,193 @@
+//! One POST of one event: HTTP/1.1 (RFC 9112) over TCP or TLS. No redirect is followed, no proxy asked, and of an answer the
+//! status counts alone.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::config::Endpoint;
+use crate::ledger::Row;
+use crate::queue::Blame;
+use crate::receiver::now_unix_ms;
+
+/// Most bytes of an answer's head that are read.
+const HEAD_BYTES: usize = 16 << 10;
+/// Most bytes of an answer's body that are read, to use the connection again; beyond that it is closed.
+const BODY_BYTES: usize = 16 << 10;
+/// How long such a body may take.
+const BODY_TIME: Duration = Duration::from_secs(1);
+
+/// Why an event was not accepted.
+#[derive(Debug, Error)]
+pub(crate) enum Failure {
+    #[error("cannot connect to {host}:{port}: {reason}")]
+    Connect { host: String, port: u16, reason: io::Error },
+    #[error("TLS with {host}:{port}: {reason}")]
+    Tls { host: String, port: u16, reason: io::Error },
+    #[error("no connection with {host}:{port} within {} s", .within.as_secs_f64())]
+    ConnectTime { host: String, port: u16, within: Duration },
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    AnswerTime(Duration),
+    #[error("no HTTP answer: {0}")]
+    Http(#[from] hyper::Error),
+    #[error("the event makes no HTTP request: {0}")]
+    Request(#[from] hyper::http::Error),
+    #[error("answer {status}")]
+    Status { status: StatusCode, retry_after: Option<Duration> },
+}
+
+impl Failure {
+    /// Whose fault it is. Statuses that come whatever the event is are the receiver's: a wrong URL, a refused signature, a redirect,
+    /// an overload.
+    pub fn blame(&self) -> Blame {
+        let Self::Status { status, retry_after } = self else { return Blame::Receiver(None) };
+        match status.as_u16() {
+            500 | 501 | 505..=599 => Blame::Event(*retry_after),
+            401 | 403..=405 | 407 | 408 | 410 | 421 | 429 => Blame::Receiver(*retry_after),
+            400..=499 => Blame::Event(*retry_after),
+            _ => Blame::Receiver(*retry_after),
+        }
+    }
+}
+
+/// An open connection, with the task that drives it.
+pub(crate) struct Connection {
+    requests: SendRequest<Full<Bytes>>,
+    driver: JoinHandle<()>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}
+
+/// Sends an event once, and also returns the connection where it can be used again. A connection that was used before may have
+/// been closed by the receiver meanwhile; then a new one is made at once.
+pub(crate) async fn deliver(
+    endpoint: &Endpoint,
+    idle: Option<Connection>,
+    row: &Row,
+    within: Duration,
+) -> (Result<(), Failure>, Option<Connection>) {
+    if let Some(connection) = idle.filter(|connection| !connection.requests.is_closed()) {
+        match post(endpoint, connection, row, within).await {
+            (Err(Failure::Http(_)), _) => {}
+            done => return done,
+        }
+    }
+    match connect(endpoint, within).await {
+        Ok(connection) => post(endpoint, connection, row, within).await,
+        Err(failure) => (Err(failure), None),
+    }
+}
+
+async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Connection, Failure> {
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    match timeout(within, open(endpoint)).await {
+        Ok(done) => done,
+        Err(_) => Err(Failure::ConnectTime { host, port, within }),
+    }
+}
+
+async fn open(endpoint: &Endpoint) -> Result<Connection, Failure> {
+    let (host, port) = (&endpoint.host, endpoint.port);
+    let stream = TcpStream::connect((host.as_str(), port)).await;
+    let refused = |reason| Failure::Connect { host: host.clone(), port, reason };
+    let stream = stream.map_err(refused)?;
+    stream.set_nodelay(true).map_err(refused)?;
+    match &endpoint.tls {
+        None => handshake(stream).await,
+        Some((connector, name)) => {
+            let stream = connector.connect(name.clone(), stream).await;
+            handshake(stream.map_err(|reason| Failure::Tls { host: host.clone(), port, reason })?).await
+        }
+    }
+}
+
+async fn handshake<S>(stream: S) -> Result<Connection, Failure>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(HEAD_BYTES);
+    let (requests, connection) = builder.handshake(TokioIo::new(stream)).await?;
+    // What goes wrong with the connection, the request under way is told.
+    let driver = tokio::spawn(async move { drop(connection.await) });
+    Ok(Connection { requests, driver })
+}
+
+async fn post(
+    endpoint: &Endpoint,
+    mut connection: Connection,
+    row: &Row,
+    within: Duration,
+) -> (Result<(), Failure>, Option<Connection>) {
+    let request = match request(endpoint, row) {
+        Ok(request) => request,
+        Err(error) => return (Err(error.into()), Some(connection)),
+    };
+    let answer = async {
+        connection.requests.ready().await?;
+        connection.requests.send_request(request).await
+    };
+    let answer = match timeout(within, answer).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => return (Err(error.into()), None),
+        Err(_) => return (Err(Failure::AnswerTime(within)), None),
+    };
+    let status = answer.status();
+    let retry_after = retry_after(answer.headers());
+    let result = if status.is_success() { Ok(()) } else { Err(Failure::Status { status, retry_after }) };
+    let whole = timeout(BODY_TIME, swallow(answer)).await.unwrap_or(false);
+    (result, whole.then_some(connection))
+}
+
+fn request(endpoint: &Endpoint, row: &Row) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+    let (id, unix_s) = (row.key.id.to_string(), now_unix_ms() / 1000);
+    let path = endpoint.uri.path_and_query().map_or("/", |path| path.as_str());
+    Request::post(path)
+        .header(HOST, &endpoint.authority)
+        .header(USER_AGENT, concat!("bcastd/", env!("CARGO_PKG_VERSION")))
+        .header(CONTENT_TYPE, "application/cloudevents+json; charset=utf-8")
+        .header("webhook-id", &id)
+        .header("webhook-timestamp", unix_s)
+        .header("webhook-signature", endpoint.secret.sign(&id, unix_s, &row.body))
+        .body(Full::new(row.body.clone()))
+}
+
+/// Reads a body to its end; whether it was a small one.
+async fn swallow(answer: Response<Incoming>) -> bool {
+    let (mut body, mut bytes) = (answer.into_body(), 0);
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else { return false };
+        bytes += frame.data_ref().map_or(0, Bytes::len);
+        if bytes > BODY_BYTES {
+            return false;
+        }
+    }
+    true
+}
+
+/// RFC 9110, section 10.2.3: seconds, or a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The commit thread's side: which rows its next transaction shall write and delete.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ctl_api::model::{Name, Revision};
+
+use crate::event::{Happening, encode};
+use crate::ledger::{EventId, Key, Ledger, LedgerError, Row};
+use crate::queue::MOST_LINES;
+use crate::receiver::Receiver;
+
+/// What a transaction shall write, and delete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rows {
+    /// New rows.
+    pub insert: Vec<Row>,
+    /// Rows that a later event of their virtual IP stands for from now on. Those that are gone by then are no error.
+    pub delete: Vec<Key>,
+}
+
+/// The commit thread's end of all queues. Nothing in it waits for a receiver or the store; without receivers nothing is done.
+pub struct Outbox {
+    source: Arc<str>,
+    receivers: Arc<[Arc<Receiver>]>,
+    ledger: Arc<dyn Ledger>,
+    /// For each receiver, by virtual IP: since the last `stage`, until `committed`.
+    staged: Vec<HashMap<Name, Staged>>,
+}
+
+/// What is to become of a virtual IP's line.
+#[derive(Default)]
+struct Staged {
+    held: bool,
+    delete: Vec<EventId>,
+    insert: Vec<Row>,
+}
+
+/// An event, encoded once for all receivers.
+struct Encoded<'h> {
+    id: EventId,
+    happening: &'h Happening,
+    body: Bytes,
+}
+
+impl Outbox {
+    pub(crate) fn new(source: Arc<str>, receivers: Arc<[Arc<Receiver>]>, ledger: Arc<dyn Ledger>) -> Self {
+        let staged = receivers.iter().map(|_| HashMap::new()).collect();
+        Self { source, receivers, ledger, staged }
+    }
+
+    /// The rows for what the next transaction makes happen: all of its revisions, ascending, with their happenings in order.
+    /// What was staged before and not committed is forgotten.
+    pub fn stage<'h>(&mut self, happenings: impl IntoIterator<Item = (Revision, &'h Happening)>) -> Rows {
+        self.aborted();
+        let mut rows = Rows::default();
+        if self.receivers.is_empty() {
+            return rows;
+        }
+        let mut last = None;
+        let encoded: Vec<Encoded<'h>> = happenings
+            .into_iter()
+            .map(|(revision, happening)| {
+                let index = last.filter(|id: &EventId| id.revision == revision).map_or(0, |id| id.index + 1);
+                let id = EventId { revision, index };
+                last = Some(id);
+                Encoded { id, happening, body: encode(&self.source, id, happening, 0) }
+            })
+            .collect();
+        for (receiver, staged) in self.receivers.iter().zip(&mut self.staged) {
+            stage_for(receiver, &self.source, &encoded, staged);
+            for line in staged.values() {
+                rows.insert.extend_from_slice(&line.insert);
+                rows.delete
+                    .extend(line.delete.iter().map(|&id| Key { receiver: receiver.name().clone(), id }));
+            }
+        }
+        rows.insert.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        rows
+    }
+
+    /// The transaction is durable: off they go.
+    pub fn committed(&mut self) {
+        let now = Instant::now();
+        for (receiver, staged) in self.receivers.iter().zip(&mut self.staged) {
+            if staged.is_empty() {
+                continue;
+            }
+            let mut queue = receiver.queue();
+            for (havip, line) in staged.drain() {
+                receiver.count_left_out(&line.insert);
+                for row in line.insert {
+                    queue.insert(row, now);
+                }
+                if line.held {
+                    queue.release(&havip, &line.delete, now);
+                }
+            }
+            drop(queue);
+            receiver.wake();
+        }
+    }
+
+    /// Nothing of what was staged is in the store.
+    pub fn aborted(&mut self) {
+        let now = Instant::now();
+        for (receiver, staged) in self.receivers.iter().zip(&mut self.staged) {
+            let held = staged.drain().filter(|(_, line)| line.held);
+            let held: Vec<Name> = held.map(|(havip, _)| havip).collect();
+            if !held.is_empty() {
+                let mut queue = receiver.queue();
+                held.iter().for_each(|havip| queue.release(havip, &[], now));
+                drop(queue);
+                receiver.wake();
+            }
+        }
+    }
+
+    /// After a transaction of which nobody knows whether it is in the store: takes up what is there and not here.
+    ///
+    /// # Errors
+    /// The store cannot be read; try again.
+    pub fn reload(&mut self) -> Result<(), LedgerError> {
+        self.aborted();
+        load(&self.receivers, self.ledger.rows()?);
+        Ok(())
+    }
+}
+
+/// Puts rows into the queues of their receivers; returns those of nobody.
+pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    let now = Instant::now();
+    let mut orphans = Vec::new();
+    for row in rows {
+        match receivers.iter().find(|receiver| *receiver.name() == row.key.receiver) {
+            Some(receiver) => receiver.queue().insert(row, now),
+            None => orphans.push(row),
+        }
+    }
+    receivers.iter().for_each(|receiver| receiver.wake());
+    orphans
+}
+
+fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: &mut HashMap<Name, Staged>) {
+    let mut queue = receiver.queue();
+    let pending = receiver.pending();
+    let mut rows = queue.len();
+    for Encoded { id, happening, body } in events {
+        let havip = &happening.havip;
+        let line = staged.entry(havip.clone()).or_default();
+        let mut gap = 0;
+        if rows >= pending {
+            if !line.held {
+                line.held = true;
+                let waiting = queue.hold(havip);
+                gap += waiting.iter().map(|(_, gap)| 1 + gap).sum::<u64>();
+                rows -= waiting.len();
+                line.delete.extend(waiting.iter().map(|(id, _)| *id));
+            }
+            gap += line.insert.iter().map(|row| 1 + row.gap).sum::<u64>();
+            rows -= line.insert.len();
+            line.insert.clear();
+            if gap == 0 && rows >= pending + MOST_LINES {
+                receiver.overflow();
+                continue;
+            }
+        }
+        line.insert.push(Row {
+            key: Key { receiver: receiver.name().clone(), id: *id },
+            havip: havip.clone(),
+            since_unix_ms: happening.unix_ms,
+            gap,
+            body: if gap == 0 { body.clone() } else { encode(source, *id, happening, gap) },
+        });
+        rows += 1;
+    }
+}

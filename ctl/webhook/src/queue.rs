@@ -1,0 +1,243 @@
+//! What one receiver has still to accept, and whose turn it is. No I/O, and time is an argument.
+//!
+//! Each virtual IP has a *line*: its events in order, of which the first alone may be under way (*flying*). Lines take turns. A
+//! failure that is the event's (the receiver refused this one) delays its line; a failure that is the receiver's (no
+//! connection, too many requests) opens the *breaker*: nothing is sent until it closes, then one event at a time until
+//! one is accepted.
+//!
+//! A line is *held* while the commit of its coalesced event is under way, so that what is left out has not been sent either.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ctl_api::model::Name;
+
+use crate::backoff::Policy;
+use crate::ledger::{EventId, Row};
+
+/// Most lines that one receiver has beyond its `pending`. Beyond that, events of further virtual IPs are not stored: only
+/// names that come and go by the hundred thousand while a receiver is dead get there.
+pub const MOST_LINES: usize = 131_072;
+
+/// Whose a failure is, and the pause that the receiver asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    /// It answered, but would not have this event.
+    Event(Option<Duration>),
+    /// It did not answer, or would have none.
+    Receiver(Option<Duration>),
+}
+
+/// A line's place among those whose turn may come.
+type Turn = (Instant, u64);
+
+#[derive(Default)]
+struct Line {
+    rows: VecDeque<Row>,
+    flying: Option<EventId>,
+    held: bool,
+    /// Failures in a row that were the first event's.
+    failures: u32,
+    turn: Option<Turn>,
+    /// Why the first event failed last.
+    reason: Option<Arc<str>>,
+}
+
+/// Closed as long as there are no failures.
+#[derive(Default)]
+struct Breaker {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+/// The queue of one receiver.
+pub(crate) struct Queue {
+    policy: Policy,
+    lines: HashMap<Name, Line>,
+    turns: BTreeMap<Turn, Name>,
+    counter: u64,
+    rows: usize,
+    flying: usize,
+    breaker: Breaker,
+}
+
+impl Queue {
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            lines: HashMap::new(),
+            turns: BTreeMap::new(),
+            counter: 0,
+            rows: 0,
+            flying: 0,
+            breaker: Breaker::default(),
+        }
+    }
+
+    /// Rows that wait or fly.
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    /// The earliest `since` of all rows.
+    pub fn oldest_unix_ms(&self) -> Option<u64> {
+        self.lines.values().flat_map(|line| &line.rows).map(|row| row.since_unix_ms).min()
+    }
+
+    /// Whether the receiver is being left alone.
+    pub fn backing_off(&self) -> bool {
+        self.breaker.failures > 0
+    }
+
+    /// Adds a row at its place in its line, unless it is there already.
+    pub fn insert(&mut self, row: Row, now: Instant) {
+        let name = row.havip.clone();
+        let line = self.lines.entry(name.clone()).or_default();
+        // Nearly always the last.
+        let at =
+            line.rows.iter().rposition(|other| other.key.id <= row.key.id).map_or(0, |before| before + 1);
+        if at > 0 && line.rows.get(at - 1).is_some_and(|other| other.key.id == row.key.id) {
+            return;
+        }
+        line.rows.insert(at, row);
+        self.rows += 1;
+        self.give_turn(&name, now);
+    }
+
+    /// Holds a line for the commit of its coalesced event; what waits in it (not what flies) with the gaps before each.
+    pub fn hold(&mut self, havip: &Name) -> Vec<(EventId, u64)> {
+        let Some(line) = self.lines.get_mut(havip) else { return Vec::new() };
+        line.held = true;
+        if let Some(turn) = line.turn.take() {
+            self.turns.remove(&turn);
+        }
+        let flying = line.flying;
+        line.rows.iter().filter(|row| Some(row.key.id) != flying).map(|row| (row.key.id, row.gap)).collect()
+    }
+
+    /// Lets a line go on, without those rows (ascending) that the commit has left out.
+    pub fn release(&mut self, havip: &Name, left_out: &[EventId], now: Instant) {
+        let Some(line) = self.lines.get_mut(havip) else { return };
+        line.held = false;
+        if !left_out.is_empty() {
+            let before = line.rows.len();
+            line.rows.retain(|row| left_out.binary_search(&row.key.id).is_err());
+            self.rows -= before - line.rows.len();
+            line.failures = 0;
+        }
+        self.give_turn(havip, now);
+    }
+
+    /// The next event to send.
+    pub fn take(&mut self, now: Instant) -> Option<Row> {
+        if self.flying >= self.policy.concurrency || self.wake()? > now {
+            return None;
+        }
+        let (_, name) = self.turns.pop_first()?;
+        let line = self.lines.get_mut(&name)?;
+        line.turn = None;
+        let row = line.rows.front()?;
+        line.flying = Some(row.key.id);
+        self.flying += 1;
+        Some(row.clone())
+    }
+
+    /// When the next event may be sent. `None`: not before one is added, or one that flies has come down.
+    pub fn wake(&self) -> Option<Instant> {
+        let ((due, _), _) = self.turns.first_key_value()?;
+        match self.breaker {
+            Breaker { failures: 0, .. } => Some(*due),
+            _ if self.flying > 0 => None,
+            Breaker { until, .. } => Some(until.map_or(*due, |until| until.max(*due))),
+        }
+    }
+
+    /// The receiver accepted it.
+    pub fn accepted(&mut self, row: &Row, now: Instant) {
+        self.breaker = Breaker::default();
+        if let Some(line) = self.land(row) {
+            line.failures = 0;
+            line.reason = None;
+            let before = line.rows.len();
+            line.rows.retain(|other| other.key.id != row.key.id);
+            self.rows -= before - line.rows.len();
+        }
+        self.give_turn(&row.havip, now);
+    }
+
+    /// It did not.
+    pub fn failed(&mut self, row: &Row, blame: Blame, reason: Arc<str>, now: Instant) {
+        let policy = self.policy;
+        let failures = self.land(row).map_or(0, |line| {
+            line.reason = Some(reason);
+            line.failures = line.failures.saturating_add(u32::from(matches!(blame, Blame::Event(_))));
+            line.failures
+        });
+        let due = match blame {
+            Blame::Event(asked) => {
+                self.breaker = Breaker::default();
+                now + policy.pause(failures, asked)
+            }
+            Blame::Receiver(asked) => {
+                // Those that flew together count once.
+                if self.breaker.until.is_none_or(|until| until <= now) {
+                    self.breaker.failures = self.breaker.failures.saturating_add(1);
+                    self.breaker.until = Some(now + policy.pause(self.breaker.failures, asked));
+                }
+                // Behind all others: if this event is what the receiver does not survive, the next attempt is with another.
+                now
+            }
+        };
+        self.give_turn(&row.havip, due);
+    }
+
+    /// Takes out the rows that have waited since `unix_ms` or longer, each with why it failed last. What flies stays.
+    pub fn expire(&mut self, unix_ms: u64) -> Vec<(Row, Option<Arc<str>>)> {
+        let (mut expired, mut emptied) = (Vec::new(), Vec::new());
+        for (name, line) in self.lines.iter_mut().filter(|(_, line)| line.flying.is_none() && !line.held) {
+            while line.rows.front().is_some_and(|row| row.since_unix_ms <= unix_ms) {
+                line.failures = 0;
+                expired.extend(line.rows.pop_front().map(|row| (row, line.reason.clone())));
+            }
+            if line.rows.is_empty() {
+                emptied.push(name.clone());
+            }
+        }
+        self.rows -= expired.len();
+        for name in emptied {
+            if let Some(turn) = self.lines.remove(&name).and_then(|line| line.turn) {
+                self.turns.remove(&turn);
+            }
+        }
+        expired
+    }
+
+    /// What flew is down.
+    fn land(&mut self, row: &Row) -> Option<&mut Line> {
+        let line = self.lines.get_mut(&row.havip)?;
+        if line.flying.take_if(|flying| *flying == row.key.id).is_some() {
+            self.flying -= 1;
+        }
+        Some(line)
+    }
+
+    /// Gives a line its turn where it may have one; lets go of it where it has nothing.
+    fn give_turn(&mut self, havip: &Name, due: Instant) {
+        let Some(line) = self.lines.get_mut(havip) else { return };
+        if line.flying.is_some() || line.held || line.turn.is_some() {
+            return;
+        }
+        if line.rows.is_empty() {
+            self.lines.remove(havip);
+            return;
+        }
+        let turn = (due, self.counter);
+        self.counter += 1;
+        line.turn = Some(turn);
+        self.turns.insert(turn, havip.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests;

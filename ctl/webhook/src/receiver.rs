@@ -1,0 +1,248 @@
+//! A receiver with its queue and its figures; and all of them, running.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use ctl_api::model::Name;
+use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use crate::backoff::Policy;
+use crate::config::Endpoint;
+use crate::ledger::{DeadLetter, Ledger, LedgerError, Row};
+use crate::outbox::{self, Outbox};
+use crate::queue::{MOST_LINES, Queue};
+use crate::settle::Settler;
+use crate::{deliver, settle};
+
+/// How long requests and transactions under way may take once everything stops.
+const STOP_WAIT: Duration = Duration::from_secs(1);
+
+/// A receiver, as the commit thread, its task and the metrics see it.
+pub(crate) struct Receiver {
+    pub endpoint: Endpoint,
+    queue: Mutex<Queue>,
+    woken: Notify,
+    pub figures: Figures,
+}
+
+/// What a receiver's task counts.
+#[derive(Default)]
+pub(crate) struct Figures {
+    pub delivered: AtomicU64,
+    pub failed: AtomicU64,
+    pub dead: AtomicU64,
+    pub left_out: AtomicU64,
+    pub overflowed: AtomicU64,
+    pub last_error: Mutex<Option<Arc<str>>>,
+}
+
+/// How it stands with one receiver.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Its name.
+    pub name: Name,
+    /// Where it is.
+    pub url: String,
+    /// Events that it has still to accept.
+    pub pending: usize,
+    /// Its bound of those.
+    pub bound: usize,
+    /// Since when the oldest of them waits: Unix time in milliseconds.
+    pub oldest_unix_ms: Option<u64>,
+    /// Whether it is being left alone for a while, because it does not answer.
+    pub backing_off: bool,
+    /// Events that it accepted since start.
+    pub delivered: u64,
+    /// Attempts that failed since start.
+    pub failed: u64,
+    /// Events that became dead letters since start.
+    pub dead: u64,
+    /// Events that were left out since start, as `gap` marks tell it.
+    pub left_out: u64,
+    /// Events that were not even stored since start: too many virtual IPs.
+    pub overflowed: u64,
+    /// Why the last attempt failed that did, since one was accepted.
+    pub last_error: Option<String>,
+}
+
+/// There is no receiver of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no webhook {0}; `bcastctl webhook list` shows those that are configured")]
+pub struct UnknownReceiver(pub Name);
+
+impl Receiver {
+    pub fn name(&self) -> &Name {
+        &self.endpoint.name
+    }
+
+    pub fn pending(&self) -> usize {
+        self.endpoint.pending
+    }
+
+    /// The queue; also after a thread panicked while it had it, since each change of it is complete by then.
+    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something may be due.
+    pub fn wake(&self) {
+        self.woken.notify_one();
+    }
+
+    /// Waits for [`Receiver::wake`].
+    pub async fn woken(&self) {
+        self.woken.notified().await;
+    }
+
+    pub fn count_left_out(&self, rows: &[Row]) {
+        self.figures.left_out.fetch_add(rows.iter().map(|row| row.gap).sum(), Relaxed);
+    }
+
+    pub fn overflow(&self) {
+        if self.figures.overflowed.fetch_add(1, Relaxed) == 0 {
+            let (name, most) = (self.name(), self.pending() + MOST_LINES);
+            tracing::error!(webhook = %name, most, "events of further virtual IPs are not stored for this receiver");
+        }
+    }
+
+    pub fn last_error(&self) -> MutexGuard<'_, Option<Arc<str>>> {
+        self.figures.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> Status {
+        let (pending, oldest_unix_ms, backing_off) = {
+            let queue = self.queue();
+            (queue.len(), queue.oldest_unix_ms(), queue.backing_off())
+        };
+        let Figures { delivered, failed, dead, left_out, overflowed, .. } = &self.figures;
+        Status {
+            name: self.name().clone(),
+            url: self.endpoint.url(),
+            pending,
+            bound: self.pending(),
+            oldest_unix_ms,
+            backing_off,
+            delivered: delivered.load(Relaxed),
+            failed: failed.load(Relaxed),
+            dead: dead.load(Relaxed),
+            left_out: left_out.load(Relaxed),
+            overflowed: overflowed.load(Relaxed),
+            last_error: self.last_error().as_deref().map(str::to_owned),
+        }
+    }
+}
+
+/// All receivers with their tasks. Dropping it ends the tasks at once; what is under way is sent again after the next start.
+pub struct Webhooks {
+    receivers: Arc<[Arc<Receiver>]>,
+    ledger: Arc<dyn Ledger>,
+    settler: Arc<Settler>,
+    stopping: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Webhooks {
+    /// Takes up what the store holds, and starts to deliver on `runtime`. `source` is the CloudEvents `source`: a URI reference
+    /// that tells this node from others.
+    ///
+    /// Rows and dead letters of a receiver that is not configured stay where they are, for the day it is configured again; rows
+    /// that have waited longer than `policy.keep` go.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn start(
+        endpoints: Vec<Endpoint>,
+        source: &str,
+        ledger: Arc<dyn Ledger>,
+        policy: Policy,
+        runtime: &Handle,
+    ) -> Result<(Outbox, Self), LedgerError> {
+        let receivers: Arc<[Arc<Receiver>]> = endpoints
+            .into_iter()
+            .map(|endpoint| {
+                Arc::new(Receiver {
+                    endpoint,
+                    queue: Mutex::new(Queue::new(policy)),
+                    woken: Notify::new(),
+                    figures: Figures::default(),
+                })
+            })
+            .collect();
+        let orphans = outbox::load(&receivers, ledger.rows()?);
+        let (stopping, stops) = watch::channel(false);
+        let settler = Arc::new(Settler::new(Arc::clone(&ledger), policy.settle_every));
+        settler.forget(orphans, policy.keep);
+        let mut tasks: Vec<_> = receivers
+            .iter()
+            .map(|receiver| {
+                runtime.spawn(deliver::run(Arc::clone(receiver), Arc::clone(&settler), policy, stops.clone()))
+            })
+            .collect();
+        tasks.push(runtime.spawn(settle::run(Arc::clone(&settler), stops)));
+        let outbox = Outbox::new(source.into(), Arc::clone(&receivers), Arc::clone(&ledger));
+        Ok((outbox, Self { receivers, ledger, settler, stopping, tasks }))
+    }
+
+    /// How it stands with each receiver, in the order of the configuration.
+    #[must_use]
+    pub fn status(&self) -> Vec<Status> {
+        self.receivers.iter().map(|receiver| receiver.status()).collect()
+    }
+
+    /// A receiver's dead letters, the oldest event first. Reads the store.
+    ///
+    /// # Errors
+    /// There is no such receiver ([`UnknownReceiver`]), or the store cannot be read.
+    pub fn dead(&self, receiver: &Name) -> Result<Vec<DeadLetter>, LedgerError> {
+        self.ledger.dead(self.find(receiver)?.name())
+    }
+
+    /// Sends a receiver's dead letters again, for as long as new events; returns how many. They come before what waits of the same
+    /// virtual IP, but after what the receiver has accepted since: it tells by `sequence`. Writes to the store.
+    ///
+    /// # Errors
+    /// There is no such receiver ([`UnknownReceiver`]), or the store cannot be written.
+    pub fn retry(&self, receiver: &Name) -> Result<usize, LedgerError> {
+        let receiver = self.find(receiver)?;
+        let rows = self.ledger.revive(receiver.name(), now_unix_ms())?;
+        let count = rows.len();
+        outbox::load(std::slice::from_ref(receiver), rows);
+        Ok(count)
+    }
+
+    fn find(&self, name: &Name) -> Result<&Arc<Receiver>, UnknownReceiver> {
+        self.receivers
+            .iter()
+            .find(|receiver| receiver.name() == name)
+            .ok_or_else(|| UnknownReceiver(name.clone()))
+    }
+
+    /// Stops: what is under way has a second, and what was accepted leaves the store.
+    pub async fn stop(mut self) {
+        self.stopping.send_replace(true);
+        for mut task in self.tasks.drain(..) {
+            if tokio::time::timeout(STOP_WAIT, &mut task).await.is_err() {
+                task.abort();
+            }
+        }
+        if tokio::time::timeout(STOP_WAIT, self.settler.flush()).await.is_err() {
+            tracing::warn!("webhook events that were accepted last are sent again after the next start");
+        }
+    }
+}
+
+impl Drop for Webhooks {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Unix time in milliseconds.
+pub(crate) fn now_unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

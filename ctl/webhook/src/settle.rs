@@ -1,0 +1,128 @@
+//! Takes out of the store what is over, in batches: a transaction a tenth of a second, not one an event.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::ledger::{DeadLetter, Key, Ledger, Row};
+use crate::receiver::now_unix_ms;
+
+/// Most dead letters of one receiver; the oldest go first.
+pub const MOST_DEAD: usize = 10_000;
+/// Most rows in one transaction.
+const BATCH: usize = 10_000;
+/// Pause after the store failed.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is over and still in the store.
+#[derive(Default)]
+struct Work {
+    gone: Vec<Key>,
+    dead: Vec<DeadLetter>,
+}
+
+/// Gathers what is over.
+pub(crate) struct Settler {
+    ledger: Arc<dyn Ledger>,
+    every: Duration,
+    work: Mutex<Work>,
+    woken: Notify,
+}
+
+impl Settler {
+    pub fn new(ledger: Arc<dyn Ledger>, every: Duration) -> Self {
+        Self { ledger, every, work: Mutex::default(), woken: Notify::new() }
+    }
+
+    /// A receiver accepted it.
+    pub fn accepted(&self, key: Key) {
+        self.with(|work| work.gone.push(key));
+    }
+
+    /// These are given up.
+    pub fn bury(&self, letters: Vec<DeadLetter>) {
+        self.with(|work| work.dead.extend(letters));
+    }
+
+    /// Rows that nobody is configured to receive: they go once they are older than `keep`.
+    pub fn forget(&self, rows: Vec<Row>, keep: Duration) {
+        if rows.is_empty() {
+            return;
+        }
+        let receivers: HashSet<_> = rows.iter().map(|row| row.key.receiver.to_string()).collect();
+        tracing::warn!(
+            events = rows.len(),
+            ?receivers,
+            "stored events are for webhooks that are not configured any more"
+        );
+        let oldest = now_unix_ms().saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
+        let old = rows.into_iter().filter(|row| row.since_unix_ms <= oldest).map(|row| row.key);
+        self.with(|work| work.gone.extend(old));
+    }
+
+    fn with(&self, change: impl FnOnce(&mut Work)) {
+        change(&mut self.lock());
+        self.woken.notify_one();
+    }
+
+    /// Waits until there is something, and then for more of it.
+    async fn gathered(&self) {
+        self.woken.notified().await;
+        tokio::time::sleep(self.every).await;
+    }
+
+    /// Writes all there is; whether the store took it.
+    pub async fn flush(self: &Arc<Self>) -> bool {
+        loop {
+            let batch = {
+                let mut work = self.lock();
+                Work { gone: split(&mut work.gone), dead: split(&mut work.dead) }
+            };
+            if batch.gone.is_empty() && batch.dead.is_empty() {
+                return true;
+            }
+            let ledger = Arc::clone(&self.ledger);
+            let done = tokio::task::spawn_blocking(move || {
+                let done = ledger.settle(&batch.gone, &batch.dead);
+                done.map_err(|error| (batch, error))
+            });
+            match done.await {
+                Ok(Ok(())) => {}
+                Ok(Err((batch, error))) => {
+                    tracing::error!(%error, "accepted webhook events cannot leave the store yet");
+                    let mut work = self.lock();
+                    work.gone.extend(batch.gone);
+                    work.dead.extend(batch.dead);
+                    return false;
+                }
+                // The runtime ends.
+                Err(_) => return false,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn split<T>(all: &mut Vec<T>) -> Vec<T> {
+    let rest = all.split_off(all.len().min(BATCH));
+    std::mem::replace(all, rest)
+}
+
+/// Writes as things are over, until `stops`; whoever stops it flushes once all senders have stopped as well.
+pub(crate) async fn run(settler: Arc<Settler>, mut stops: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = settler.gathered() => {}
+            _ = stops.wait_for(|&stop| stop) => return,
+        }
+        if !settler.flush().await {
+            tokio::time::sleep(AGAIN).await;
+            settler.woken.notify_one();
+        }
+    }
+}
