@@ -115,7 +115,7 @@ impl Node {
     /// The node refuses.
     pub fn clear(&mut self) -> Result<(), Error> {
         let vnis = std::mem::take(&mut self.made);
-        let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni) });
+        let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni), force: false });
         self.commit(domains.collect())?;
         let Some(teps) = self.teps.take() else { return Ok(()) };
         let own = |place: &u32| !self.others.teps.contains(&teps.address(*place).to_string());

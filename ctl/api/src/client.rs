@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status, Streaming};
 
 use crate::REVISION_TRAILER;
-use crate::model::{Batch, MAX_MESSAGE_BYTES, Revision, TepRef};
+use crate::model::{Batch, MAX_MESSAGE_BYTES, Name, Revision, TepRef};
 use crate::proto::{self, bcast_client::BcastClient};
 use bcast_domain::Vni;
 
@@ -64,11 +64,11 @@ pub enum ClientError {
 pub enum Refusal {
     /// `INVALID_ARGUMENT`: the request is wrong by itself.
     Invalid,
-    /// `NOT_FOUND`: it names a TEP or a domain that is not there.
+    /// `NOT_FOUND`: it names a TEP, a domain or a HAVIP that is not there.
     NotFound,
-    /// `ALREADY_EXISTS`: another TEP has that name.
+    /// `ALREADY_EXISTS`: another TEP or HAVIP has that name, or another HAVIP that address.
     NameTaken,
-    /// `FAILED_PRECONDITION`: the TEP is still a member.
+    /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, or the domain has HAVIPs.
     StillMember,
     /// `ABORTED`: the node is at another revision than expected.
     Conflict,
@@ -178,13 +178,90 @@ impl Client {
         self.answer(|mut rpc| async move { rpc.commit_stream(parts).await }).await
     }
 
-    /// All TEPs and domains as of one revision.
+    /// All TEPs, domains and HAVIPs as of one revision.
     ///
     /// # Errors
     ///
     /// As [`Client::commit`]; so for all that follow. Errors of the stream's items: see [`Client::error`].
     pub async fn snapshot(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.answer(|mut rpc| async move { rpc.snapshot(proto::SnapshotRequest {}).await }).await
+        self.snapshot_of(proto::SnapshotRequest::default()).await
+    }
+
+    /// All HAVIPs as of one revision, by name, without TEPs and domains.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn havips(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+        self.snapshot_of(proto::SnapshotRequest { only_havips: true }).await
+    }
+
+    async fn snapshot_of(
+        &self,
+        request: proto::SnapshotRequest,
+    ) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+        self.answer(|mut rpc| async move { rpc.snapshot(request).await }).await
+    }
+
+    /// One HAVIP: who holds it, and what may be wrong.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where there is none.
+    pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus, ClientError> {
+        let request = proto::GetHavipRequest { name: name.to_string() };
+        self.answer(|mut rpc| async move { rpc.get_havip(request).await }).await
+    }
+
+    /// What happened to a HAVIP, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where there is none.
+    pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::Happening>, ClientError> {
+        let request = proto::HavipHistoryRequest { name: name.to_string() };
+        let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
+        Ok(reply.happenings)
+    }
+
+    /// The webhook receivers, by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>, ClientError> {
+        let reply =
+            self.answer(|mut rpc| async move { rpc.webhooks(proto::WebhooksRequest {}).await }).await?;
+        Ok(reply.webhooks)
+    }
+
+    /// The dead letters of one receiver, or of all.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NotFound`] where there is no such receiver.
+    pub async fn dead_letters(
+        &mut self,
+        receiver: Option<&Name>,
+    ) -> Result<Vec<proto::DeadLetter>, ClientError> {
+        let request = proto::DeadLettersRequest { receiver: optional(receiver) };
+        let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
+        Ok(reply.letters)
+    }
+
+    /// Puts dead letters back to be delivered once more: these, or without any all of the receiver's. Returns how many.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::dead_letters`].
+    pub async fn retry_dead_letters(
+        &mut self,
+        receiver: Option<&Name>,
+        ids: Vec<u64>,
+    ) -> Result<u64, ClientError> {
+        let request = proto::RetryDeadLettersRequest { receiver: optional(receiver), ids };
+        let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
+        Ok(reply.retried)
     }
 
     /// One TEP: its name, next hop, drops.
@@ -255,6 +332,11 @@ impl Client {
         let reply = call(self.rpc.clone()).await;
         reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
     }
+}
+
+/// The text of a name; empty for none.
+fn optional(name: Option<&Name>) -> String {
+    name.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The innermost cause of an error, if it has any.

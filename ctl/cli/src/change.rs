@@ -61,7 +61,7 @@ pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) 
         DomainCommand::Rm { vni } => Order {
             done: format!("domain {vni} is removed"),
             already: format!("domain {vni} is not there"),
-            change: Change::DomainRemove { vni },
+            change: Change::DomainRemove { vni, force: false },
         },
         DomainCommand::Join { vni, teps } => {
             let (who, are, members) = members(&teps);

@@ -30,6 +30,7 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
             Kind::TepRemoved(address) => EventKind::TepRemoved { address },
             Kind::DomainSet(domain) => EventKind::DomainSet { domain: domain.into() },
             Kind::DomainRemoved(vni) => EventKind::DomainRemoved { vni: *vni },
+            Kind::HavipSet(_) | Kind::HavipRemoved(_) | Kind::Happened(_) => continue,
             Kind::Committed(commit) => EventKind::Committed { unix_ms: commit.unix_ms },
         };
         let whole = matches!(kind, EventKind::Committed { .. });

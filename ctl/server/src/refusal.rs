@@ -124,6 +124,9 @@ pub enum Problem {
     /// There would be too many memberships.
     #[error("with domain {0} there would be more than {max} memberships in all", max = limits::MAX_MEMBERSHIPS)]
     Memberships(Vni),
+    /// HAVIPs are known to the contract alone so far.
+    #[error("this daemon does not serve HAVIPs yet")]
+    NotServed,
 }
 
 impl Problem {
@@ -133,6 +136,7 @@ impl Problem {
             Self::NameTaken { .. } => Code::AlreadyExists,
             Self::StillMember { .. } => Code::FailedPrecondition,
             Self::Tep(_) => Code::InvalidArgument,
+            Self::NotServed => Code::Unimplemented,
             Self::Members { .. } | Self::Domains(_) | Self::Teps(_) | Self::Memberships(_) => {
                 Code::ResourceExhausted
             }

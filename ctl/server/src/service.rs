@@ -228,6 +228,45 @@ impl Bcast for Service {
         let Versions { daemon, dpdk } = self.0.versions.clone();
         Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
     }
+
+    async fn get_havip(
+        &self,
+        _: Request<proto::GetHavipRequest>,
+    ) -> Result<Response<proto::HavipStatus>, Status> {
+        Err(not_served())
+    }
+
+    async fn havip_history(
+        &self,
+        _: Request<proto::HavipHistoryRequest>,
+    ) -> Result<Response<proto::HavipHistoryReply>, Status> {
+        Err(not_served())
+    }
+
+    async fn webhooks(
+        &self,
+        _: Request<proto::WebhooksRequest>,
+    ) -> Result<Response<proto::WebhooksReply>, Status> {
+        Err(not_served())
+    }
+
+    async fn dead_letters(
+        &self,
+        _: Request<proto::DeadLettersRequest>,
+    ) -> Result<Response<proto::DeadLettersReply>, Status> {
+        Err(not_served())
+    }
+
+    async fn retry_dead_letters(
+        &self,
+        _: Request<proto::RetryDeadLettersRequest>,
+    ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
+        Err(not_served())
+    }
+}
+
+fn not_served() -> Status {
+    Status::unimplemented("this daemon does not serve HAVIPs yet")
 }
 
 fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal> {

@@ -153,12 +153,13 @@ impl<'s> Stage<'s> {
             Change::TepAdd { address, name } => self.tep_add(*address, name.as_ref()),
             Change::TepRemove { tep, force } => self.tep_remove(tep, *force, batch),
             Change::DomainCreate { vni, name } => self.domain_create(*vni, name.as_ref()),
-            Change::DomainRemove { vni } => Ok(self.domain_remove(*vni)),
+            Change::DomainRemove { vni, .. } => Ok(self.domain_remove(*vni)),
             Change::DomainSet { vni, name, members } => self.domain_set(*vni, name.as_ref(), members),
             Change::Join { vni, teps } => self.join(*vni, teps),
             Change::Leave { vni, teps } => Ok(self.leave(*vni, teps)),
             Change::DomainLimit { vni, limit, reset } => self.domain_limit(*vni, *limit, *reset),
             Change::TepLimit { tep, limit, reset } => self.tep_limit(tep, *limit, *reset),
+            _ => Err(Problem::NotServed),
         }
     }
 

@@ -10,7 +10,7 @@ use bcast_domain::{
     DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, TepLimit,
     Vni,
 };
-use ctl_api::model::{DomainEntry, Event, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
@@ -104,7 +104,13 @@ impl State {
 
     pub fn domain(&self, vni: Vni) -> Option<DomainEntry> {
         let limit = self.limit(vni);
-        Some(DomainEntry { vni, name: self.name(vni).cloned(), limit, members: self.members(vni)? })
+        Some(DomainEntry {
+            vni,
+            name: self.name(vni).cloned(),
+            limit,
+            garp: GarpMode::Open,
+            members: self.members(vni)?,
+        })
     }
 
     /// The rates of a domain's own.
@@ -120,7 +126,13 @@ impl State {
     /// A registered TEP.
     pub fn tep(&self, tep: Tep) -> Option<TepEntry> {
         let index = self.teps.index(tep)?;
-        Some(TepEntry { address: tep, name: self.teps.name(index).cloned(), limit: self.tep_limit(index) })
+        Some(TepEntry {
+            address: tep,
+            name: self.teps.name(index).cloned(),
+            limit: self.tep_limit(index),
+            next_hop: None,
+            next_hop6: None,
+        })
     }
 
     /// What a domain counted since it was created.
@@ -166,7 +178,7 @@ impl State {
             match event {
                 Event::TepSet(tep) => added.extend(self.set_tep(tep)),
                 Event::TepRemoved(tep) => removed.extend(self.teps.remove(*tep)),
-                Event::DomainSet(_) | Event::DomainRemoved(_) => {}
+                _ => {}
             }
         }
         (added, removed)
@@ -189,7 +201,7 @@ impl State {
             match event {
                 Event::DomainSet(domain) => last.insert(domain.vni, Some(domain)),
                 Event::DomainRemoved(vni) => last.insert(*vni, None),
-                Event::TepSet(_) | Event::TepRemoved(_) => None,
+                _ => None,
             };
         }
         let mut growing = Vec::new();

@@ -157,11 +157,18 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
     let own = bcast_domain::Tep::new(OWN).unwrap();
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
     let events = vec![
-        Event::TepSet(TepEntry { address: own, name: None, limit: Default::default() }),
+        Event::TepSet(TepEntry {
+            address: own,
+            name: None,
+            limit: Default::default(),
+            next_hop: None,
+            next_hop6: None,
+        }),
         Event::DomainSet(DomainEntry {
             vni: 1.into(),
             name: None,
             limit: Default::default(),
+            garp: Default::default(),
             members: vec![own],
         }),
     ];

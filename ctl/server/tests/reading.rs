@@ -21,6 +21,7 @@ fn revision(rig: &Rig, watch: &mut Streaming<proto::WatchEvent>) -> (u64, Vec<St
             Kind::TepRemoved(address) => events.push(format!("-{address}")),
             Kind::DomainSet(domain) => events.push(format!("+{} {}", domain.vni, domain.members.len())),
             Kind::DomainRemoved(vni) => events.push(format!("-{vni}")),
+            other => panic!("{other:?}"),
         }
     }
 }
@@ -122,7 +123,10 @@ fn the_queries_tell_what_is_there_and_what_is_not() {
     assert_eq!((domain.vni, domain.name.as_str()), (5001, "vpc-a"));
     assert_eq!(domain.members, [0xc612_0001, 0xc612_0002]);
     let tep = rig.run(client.tep(named("hv2"))).unwrap();
-    assert_eq!(tep.tep, Some(proto::Tep { address: "198.18.0.2".into(), name: "hv2".into(), limit: None }));
+    assert_eq!(
+        tep.tep,
+        Some(proto::Tep { address: "198.18.0.2".into(), name: "hv2".into(), ..Default::default() })
+    );
     assert_eq!(
         (tep.domains, tep.next_hop.as_str(), tep.mac.as_str()),
         (1, "198.18.0.254", "02:00:00:00:00:fe")

@@ -13,7 +13,7 @@
 use std::net::Ipv4Addr;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni, limits};
-use ctl_api::model::{DomainEntry, Event, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
 
 use crate::Record;
 
@@ -79,7 +79,7 @@ pub fn domain(vni: u32, row: &[u8]) -> Result<DomainEntry, Malformed> {
     let (name, limit) = input.domain_head()?;
     let members = input.members(input.0.len() / 4)?;
     if input.0.is_empty() {
-        Ok(DomainEntry { vni: Vni::from(vni), name, limit, members })
+        Ok(DomainEntry { vni: Vni::from(vni), name, limit, garp: GarpMode::Open, members })
     } else {
         Err(Malformed("a list of members"))
     }
@@ -90,7 +90,7 @@ pub fn put_record(record: &Record) -> Vec<u8> {
     let mut out = record.unix_ms.to_le_bytes().to_vec();
     for event in &record.events {
         match event {
-            Event::TepSet(TepEntry { address, name, limit }) => {
+            Event::TepSet(TepEntry { address, name, limit, .. }) => {
                 put_kind(&mut out, TEP_SET, tep_key(*address));
                 put_head(&mut out, name.as_ref(), [limit.frames]);
             }
@@ -102,6 +102,7 @@ pub fn put_record(record: &Record) -> Vec<u8> {
                 put_domain(&mut out, domain);
             }
             Event::DomainRemoved(vni) => put_kind(&mut out, DOMAIN_REMOVED, vni.get()),
+            Event::HavipSet(_) | Event::HavipRemoved(_) | Event::Happened(_) => {}
         }
     }
     out
@@ -181,14 +182,26 @@ impl<'a> Input<'a> {
         Ok(match kind {
             TEP_SET => {
                 let (name, [frames]) = self.head()?;
-                Event::TepSet(TepEntry { address: tep(key)?, name, limit: TepLimit { frames } })
+                Event::TepSet(TepEntry {
+                    address: tep(key)?,
+                    name,
+                    limit: TepLimit { frames },
+                    next_hop: None,
+                    next_hop6: None,
+                })
             }
             TEP_REMOVED => Event::TepRemoved(tep(key)?),
             DOMAIN_SET => {
                 let count = self.u32()?;
                 let (name, limit) = self.domain_head()?;
                 let members = self.members(usize::try_from(count).unwrap_or(usize::MAX))?;
-                Event::DomainSet(DomainEntry { vni: Vni::from(key), name, limit, members })
+                Event::DomainSet(DomainEntry {
+                    vni: Vni::from(key),
+                    name,
+                    limit,
+                    garp: GarpMode::Open,
+                    members,
+                })
             }
             DOMAIN_REMOVED => Event::DomainRemoved(Vni::from(key)),
             _ => return Err(Malformed("a kind of event")),

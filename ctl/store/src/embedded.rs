@@ -331,7 +331,7 @@ fn has_limit(event: &Event) -> bool {
     match event {
         Event::TepSet(tep) => tep.limit != TepLimit::default(),
         Event::DomainSet(domain) => domain.limit != DomainLimit::default(),
-        Event::TepRemoved(_) | Event::DomainRemoved(_) => false,
+        _ => false,
     }
 }
 
@@ -361,6 +361,7 @@ fn write_rows(transaction: &WriteTransaction, group: &Group) -> Result<(), Failu
             Event::DomainRemoved(vni) => {
                 domains.remove(vni.get())?;
             }
+            Event::HavipSet(_) | Event::HavipRemoved(_) | Event::Happened(_) => {}
         }
     }
     Ok(())
@@ -430,6 +431,8 @@ impl Snapshot for EmbeddedSnapshot {
                 address: codec::tep(key.value())?,
                 name: codec::name(name.value())?,
                 limit: TepLimit { frames: frames.map(|frames| codec::rate(frames.value())).transpose()? },
+                next_hop: None,
+                next_hop6: None,
             })
         };
         Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))

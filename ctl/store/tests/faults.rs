@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bcast_domain::{DomainLimit, Vni};
-use ctl_api::model::{DomainEntry, Event, Revision};
+use ctl_api::model::{DomainEntry, Event, GarpMode, Revision};
 use ctl_store::{EmbeddedStore, Group, Record, Store, StoreError};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -86,6 +86,7 @@ fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
             vni: Vni::from(vni),
             name: None,
             limit: DomainLimit::default(),
+            garp: GarpMode::Open,
             members: vec![],
         })
     };

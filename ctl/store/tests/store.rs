@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
-use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, RequestId, Revision, TepEntry};
 use ctl_store::{
     ANSWER_KEPT, Answer, Changes, EmbeddedStore, Group, LOG_RECORD_BYTES, LOG_REVISIONS, Record, Store,
     StoreError,
@@ -23,12 +23,20 @@ fn tep_set(last: u16, name: Option<&str>) -> Event {
         address: tep(last),
         name: name.map(|n| n.parse().unwrap()),
         limit: TepLimit::default(),
+        next_hop: None,
+        next_hop6: None,
     })
 }
 
 fn domain_set(vni: u32, members: &[u16]) -> Event {
     let members = members.iter().map(|&m| tep(m)).collect();
-    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name: None, limit: DomainLimit::default(), members })
+    Event::DomainSet(DomainEntry {
+        vni: Vni::from(vni),
+        name: None,
+        limit: DomainLimit::default(),
+        garp: GarpMode::Open,
+        members,
+    })
 }
 
 fn record(revision: u64, events: Vec<Event>) -> Record {
@@ -87,12 +95,13 @@ fn rate(per_second: u64) -> Option<Rate> {
 
 fn limited_tep(last: u16, frames: u64) -> Event {
     let limit = TepLimit { frames: rate(frames) };
-    Event::TepSet(TepEntry { address: tep(last), name: Some("hv".parse().unwrap()), limit })
+    let name = Some("hv".parse().unwrap());
+    Event::TepSet(TepEntry { address: tep(last), name, limit, next_hop: None, next_hop6: None })
 }
 
 fn limited_domain(vni: u32, members: &[u16], limit: DomainLimit) -> Event {
     let (name, members) = (Some("x".repeat(63).parse().unwrap()), members.iter().map(|&m| tep(m)).collect());
-    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name, limit, members })
+    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name, limit, garp: GarpMode::Open, members })
 }
 
 /// Each rate given and not.

@@ -2,14 +2,25 @@
 
 mod batch;
 mod change;
+mod convert;
+mod happening;
+mod havip;
 mod limit;
 mod name;
 mod rows;
+mod subnet;
 
 pub use batch::{Batch, BatchError, Parts};
 pub use change::{Change, ChangeError};
+pub use convert::HavipMessageError;
+pub use happening::{Happening, HappeningKind, Offender};
+pub use havip::{
+    Attachment, Binding, GarpMode, Havip, HavipEntry, HavipError, HavipState, Holder, MAX_ATTACHMENT_TEPS,
+    MAX_REFRESH_S, Why, WordError,
+};
 pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError};
 pub use rows::{DomainEntry, Event, RowError, TepEntry};
+pub use subnet::{NotUnicast, Subnet, SubnetError, unicast};
 
 use std::fmt;
 

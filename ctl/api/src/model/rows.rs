@@ -1,12 +1,13 @@
-//! What a node knows (TEPs and domains), and how it changed.
+//! What a node knows (TEPs, domains and HAVIPs), and how it changed.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, RateError, Tep, TepError, TepLimit, Vni};
 use thiserror::Error;
 
+use super::convert::{garp, next_hop};
 use super::limit::{domain_limit, domain_rates, tep_limit, tep_rates};
-use super::{Name, NameError, TepRef, TepRefError};
+use super::{GarpMode, Happening, HavipEntry, HavipMessageError, Name, NameError, TepRef, TepRefError};
 use crate::proto::{self, watch_event::Kind};
 
 /// A registered TEP.
@@ -18,6 +19,10 @@ pub struct TepEntry {
     pub name: Option<Name>,
     /// The rate of its own.
     pub limit: TepLimit,
+    /// Where layer-3 networks send what is for the IPv4 addresses of HAVIPs there, if it is not on the node's link.
+    pub next_hop: Option<Ipv4Addr>,
+    /// The same for IPv6 addresses.
+    pub next_hop6: Option<Ipv6Addr>,
 }
 
 /// A domain with all its members.
@@ -29,6 +34,8 @@ pub struct DomainEntry {
     pub name: Option<Name>,
     /// The rates of its own.
     pub limit: DomainLimit,
+    /// What addresses that are no HAVIP may do.
+    pub garp: GarpMode,
     /// Its members; ascending on the wire, in any order elsewhere, never one twice.
     pub members: Vec<Tep>,
 }
@@ -36,14 +43,20 @@ pub struct DomainEntry {
 /// One thing that a revision changed, as it is since then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A TEP is registered, or has another name or limit.
+    /// A TEP is registered, or has another name, limit or next hop.
     TepSet(TepEntry),
     /// A TEP is gone.
     TepRemoved(Tep),
-    /// A domain is there, or has other members, another name or limit.
+    /// A domain is there, or has other members, another name, limit or GARP mode.
     DomainSet(DomainEntry),
     /// A domain is gone.
     DomainRemoved(Vni),
+    /// A HAVIP is there, or is other than it was, or another holds it.
+    HavipSet(Box<HavipEntry>),
+    /// A HAVIP is gone.
+    HavipRemoved(Name),
+    /// Something happened to a HAVIP.
+    Happened(Box<Happening>),
 }
 
 /// Why a message is none of these: its sender is broken.
@@ -64,6 +77,9 @@ pub enum RowError {
     /// A rate that cannot be.
     #[error(transparent)]
     Rate(#[from] RateError),
+    /// Something about HAVIPs that cannot be.
+    #[error(transparent)]
+    Havip(#[from] HavipMessageError),
 }
 
 fn address(text: &str) -> Result<Tep, RowError> {
@@ -77,8 +93,8 @@ fn name(text: &str) -> Result<Option<Name>, NameError> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
-fn text(name: Option<Name>) -> String {
-    name.map(|n| n.to_string()).unwrap_or_default()
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map(|value| value.to_string()).unwrap_or_default()
 }
 
 impl TryFrom<proto::Tep> for TepEntry {
@@ -89,13 +105,21 @@ impl TryFrom<proto::Tep> for TepEntry {
             address: address(&message.address)?,
             name: name(&message.name)?,
             limit: tep_limit(message.limit)?,
+            next_hop: next_hop(&message.next_hop, "IPv4")?,
+            next_hop6: next_hop(&message.next_hop6, "IPv6")?,
         })
     }
 }
 
 impl From<TepEntry> for proto::Tep {
     fn from(entry: TepEntry) -> Self {
-        Self { address: entry.address.to_string(), name: text(entry.name), limit: tep_rates(entry.limit) }
+        Self {
+            address: entry.address.to_string(),
+            name: text(entry.name),
+            limit: tep_rates(entry.limit),
+            next_hop: text(entry.next_hop),
+            next_hop6: text(entry.next_hop6),
+        }
     }
 }
 
@@ -108,6 +132,7 @@ impl TryFrom<proto::Domain> for DomainEntry {
             vni: Vni::from(message.vni),
             name: name(&message.name)?,
             limit: domain_limit(message.limit)?,
+            garp: garp(message.garp)?,
             members: members.collect::<Result<_, _>>()?,
         })
     }
@@ -117,7 +142,13 @@ impl From<DomainEntry> for proto::Domain {
     fn from(entry: DomainEntry) -> Self {
         let mut members: Vec<u32> = entry.members.iter().map(|tep| u32::from(tep.address())).collect();
         members.sort_unstable();
-        Self { vni: entry.vni.get(), name: text(entry.name), limit: domain_rates(entry.limit), members }
+        Self {
+            vni: entry.vni.get(),
+            name: text(entry.name),
+            members,
+            limit: domain_rates(entry.limit),
+            garp: proto::GarpMode::from(entry.garp).into(),
+        }
     }
 }
 
@@ -128,6 +159,9 @@ impl From<Event> for Kind {
             Event::TepRemoved(tep) => Self::TepRemoved(tep.to_string()),
             Event::DomainSet(domain) => Self::DomainSet(domain.into()),
             Event::DomainRemoved(vni) => Self::DomainRemoved(vni.get()),
+            Event::HavipSet(entry) => Self::HavipSet((*entry).into()),
+            Event::HavipRemoved(name) => Self::HavipRemoved(name.to_string()),
+            Event::Happened(happening) => Self::Happened((*happening).into()),
         }
     }
 }

@@ -225,7 +225,9 @@ impl Plan {
                 let tep = &self.want.teps()[want];
                 Change::TepAdd { address: tep.address, name: tep.name.clone() }
             }
-            Order::DomainRemove { have } => Change::DomainRemove { vni: self.have.domains()[have].vni },
+            Order::DomainRemove { have } => {
+                Change::DomainRemove { vni: self.have.domains()[have].vni, force: false }
+            }
             Order::DomainSet { want } => {
                 let domain = &self.want.domains()[want];
                 // Only a name that changes is sent: one that stays may be another one by now.

@@ -184,6 +184,8 @@ fn resolve_teps(
             address: tep.address,
             name: tep.name.clone().or_else(|| had.and_then(|had| had.name.clone())),
             limit: TepLimit { frames },
+            next_hop: had.and_then(|had| had.next_hop),
+            next_hop6: had.and_then(|had| had.next_hop6),
         });
     }
     Ok(Known { listed, names })

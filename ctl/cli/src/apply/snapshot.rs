@@ -19,7 +19,7 @@ pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure>
             inventory.push_tep(tep.try_into()?);
         }
         for domain in part.domains {
-            let DomainEntry { vni, name, limit, mut members } = domain.try_into()?;
+            let DomainEntry { vni, name, limit, mut members, .. } = domain.try_into()?;
             members.sort_unstable();
             inventory.push_domain(vni, name, limit, members);
         }

@@ -44,7 +44,8 @@ fn inventory(model: &Model) -> Inventory {
     let mut inventory = Inventory::default();
     for (&address, name) in &model.teps {
         let limit = model.tep_limits.get(&address).copied().unwrap_or_default();
-        inventory.push_tep(TepEntry { address, name: name.clone(), limit });
+        let name = name.clone();
+        inventory.push_tep(TepEntry { address, name, limit, next_hop: None, next_hop6: None });
     }
     for (vni, (name, members)) in &model.domains {
         let limit = model.domain_limits.get(vni).copied().unwrap_or_default();

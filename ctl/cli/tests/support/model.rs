@@ -71,7 +71,7 @@ impl Model {
                 let domain = self.domains.entry(vni).or_default();
                 domain.0 = name.or(domain.0.take());
             }
-            Change::DomainRemove { vni } => {
+            Change::DomainRemove { vni, .. } => {
                 self.domain_limits.remove(&vni);
                 if self.domains.remove(&vni).is_none() {
                     notes.push(format!("domain {vni} is not there"));
@@ -111,6 +111,7 @@ impl Model {
                 let frames = limit.frames.or(had.and_then(|had| had.frames));
                 self.tep_limits.extend(frames.map(|_| (address, TepLimit { frames })));
             }
+            other => unreachable!("no test orders {other:?}"),
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use bcast_domain::Tep;
-use ctl_api::model::{Batch, DomainEntry, Name, TepEntry, TepRef};
+use ctl_api::model::{Batch, DomainEntry, GarpMode, Name, TepEntry, TepRef};
 use ctl_api::proto::bcast_server::{Bcast, BcastServer};
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -141,7 +141,7 @@ impl Script {
 
     fn tep(&self, address: Tep, name: &Option<Name>) -> TepEntry {
         let limit = self.model.tep_limits.get(&address).copied().unwrap_or_default();
-        TepEntry { address, name: name.clone(), limit }
+        TepEntry { address, name: name.clone(), limit, next_hop: None, next_hop6: None }
     }
 
     fn snapshot(&self) -> Vec<proto::SnapshotPart> {
@@ -149,7 +149,7 @@ impl Script {
         let mut parts = vec![proto::SnapshotPart {
             revision: Some(self.model.revision),
             teps: teps.collect(),
-            domains: Vec::new(),
+            ..Default::default()
         }];
         let domains: Vec<_> = self
             .model
@@ -159,6 +159,7 @@ impl Script {
                 vni,
                 name: name.clone(),
                 limit: self.model.domain_limits.get(&vni).copied().unwrap_or_default(),
+                garp: GarpMode::Open,
                 members: members.iter().copied().collect(),
             })
             .map(proto::Domain::from)
@@ -298,13 +299,48 @@ impl Bcast for Service {
     ) -> Result<Response<proto::VersionReply>, Status> {
         Ok(Response::new(proto::VersionReply { version: "0.1.0".to_owned(), dpdk: "22.11.11".to_owned() }))
     }
+
+    async fn get_havip(
+        &self,
+        _: Request<proto::GetHavipRequest>,
+    ) -> Result<Response<proto::HavipStatus>, Status> {
+        Err(Status::unimplemented("no test asks for a HAVIP"))
+    }
+
+    async fn havip_history(
+        &self,
+        _: Request<proto::HavipHistoryRequest>,
+    ) -> Result<Response<proto::HavipHistoryReply>, Status> {
+        Err(Status::unimplemented("no test asks for a history"))
+    }
+
+    async fn webhooks(
+        &self,
+        _: Request<proto::WebhooksRequest>,
+    ) -> Result<Response<proto::WebhooksReply>, Status> {
+        Err(Status::unimplemented("no test asks for webhooks"))
+    }
+
+    async fn dead_letters(
+        &self,
+        _: Request<proto::DeadLettersRequest>,
+    ) -> Result<Response<proto::DeadLettersReply>, Status> {
+        Err(Status::unimplemented("no test asks for dead letters"))
+    }
+
+    async fn retry_dead_letters(
+        &self,
+        _: Request<proto::RetryDeadLettersRequest>,
+    ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
+        Err(Status::unimplemented("no test retries dead letters"))
+    }
 }
 
 /// One event of each kind, of revisions 4 and 5.
 pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
-    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned(), limit: None };
+    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned(), ..Default::default() };
     let limit = Some(proto::DomainRates { copies: Some(250_000), ..Default::default() });
-    let domain = proto::Domain { vni: 5001, name: String::new(), members: vec![0xc612_0001], limit };
+    let domain = proto::Domain { vni: 5001, members: vec![0xc612_0001], limit, ..Default::default() };
     let kinds = [
         (4, Kind::Reset(proto::Reset {})),
         (4, Kind::TepSet(tep)),

@@ -1,7 +1,7 @@
 //! The end of a batch: kept or taken back, and what it changed.
 
 use bcast_domain::Tep;
-use ctl_api::model::{DomainEntry, Event, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, TepEntry};
 use ctl_store::{Answer, Record};
 
 use super::{Domain, Registered, Stage, Staged, Totals, base_domain, base_tep};
@@ -44,7 +44,7 @@ impl Stage<'_> {
             removes |= !before.iter().flat_map(|domain| &domain.members).all(stays);
             events.push(match now.clone() {
                 Some(Domain { name, limit, members }) => {
-                    Event::DomainSet(DomainEntry { vni, name, limit, members })
+                    Event::DomainSet(DomainEntry { vni, name, limit, garp: GarpMode::Open, members })
                 }
                 None => Event::DomainRemoved(vni),
             });
@@ -61,7 +61,13 @@ impl Stage<'_> {
             match now.clone() {
                 now if before == now => {}
                 Some(Registered { name, limit }) => {
-                    set.push(Event::TepSet(TepEntry { address: tep, name, limit }));
+                    set.push(Event::TepSet(TepEntry {
+                        address: tep,
+                        name,
+                        limit,
+                        next_hop: None,
+                        next_hop6: None,
+                    }));
                 }
                 None => gone.push(Event::TepRemoved(tep)),
             }

@@ -268,7 +268,7 @@ pub fn create(vni: u32) -> Change {
 }
 
 pub fn remove_domain(vni: u32) -> Change {
-    Change::DomainRemove { vni: Vni::from(vni) }
+    Change::DomainRemove { vni: Vni::from(vni), force: false }
 }
 
 pub fn set(vni: u32, teps: &[u16]) -> Change {

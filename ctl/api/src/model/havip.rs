@@ -1,0 +1,369 @@
+//! Virtual IPs that tenants' instances hand over among themselves.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use bcast_domain::{Mac, Tep, Vni};
+use thiserror::Error;
+
+use super::subnet::unicast;
+use super::{Name, NotUnicast, Subnet};
+
+/// Most TEPs of an attachment: a second one while the instance migrates.
+pub const MAX_ATTACHMENT_TEPS: usize = 2;
+/// Most seconds between two refreshing announcements: a day.
+pub const MAX_REFRESH_S: u32 = 86_400;
+
+/// An enum that is a word everywhere: in messages, in JSON, in the store.
+macro_rules! words {
+    (
+        $(#[$doc:meta])*
+        pub enum $name:ident($what:literal) { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }
+    ) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl $name {
+            /// All of them, in their order.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word,)+
+                }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.as_str())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = WordError;
+
+            fn from_str(text: &str) -> Result<Self, WordError> {
+                let found = Self::ALL.iter().find(|word| word.as_str() == text);
+                found.copied().ok_or_else(|| WordError { what: $what, text: text.to_owned() })
+            }
+        }
+    };
+}
+pub(super) use words;
+
+/// A word that this version does not know.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{text:?} is no {what} that this version knows")]
+pub struct WordError {
+    /// What it should have been.
+    pub what: &'static str,
+    /// The text.
+    pub text: String,
+}
+
+words! {
+    /// What an address that is no virtual IP may do in a domain.
+    #[derive(Default)]
+    pub enum GarpMode("GARP mode") {
+        /// It is ordinary broadcast.
+        #[default]
+        Open = "open",
+        /// It does not move from the MAC and TEP that last announced it.
+        Strict = "strict",
+    }
+}
+
+words! {
+    /// How a virtual IP is doing.
+    pub enum HavipState("state of a HAVIP") {
+        /// Nobody holds it.
+        Unbound = "unbound",
+        /// One instance holds it.
+        Bound = "bound",
+        /// It moved too often: the binding holds still until it is thawed.
+        Frozen = "frozen",
+        /// Two instances claim to be master.
+        Conflict = "conflict",
+    }
+}
+
+words! {
+    /// Why a binding is as it is.
+    pub enum Why("reason of a binding") {
+        /// A gratuitous ARP, or an unsolicited neighbour advertisement.
+        Garp = "garp",
+        /// A VRRP advert.
+        Advert = "advert",
+        /// Another use of the address in ARP or neighbour discovery.
+        Arp = "arp",
+        /// An announcement that came before its sender was attached.
+        Replay = "replay",
+        /// A double master has ended, and this one goes on advertising.
+        Healed = "healed",
+        /// The holder's instance was attached elsewhere.
+        Migrated = "migrated",
+        /// The holder was detached, or has another MAC.
+        Detached = "detached",
+        /// The holder's TEP was removed.
+        TepRemoved = "tep_removed",
+        /// The HAVIP was removed.
+        Removed = "removed",
+        /// Its domain was removed.
+        DomainRemoved = "domain_removed",
+        /// It got another address, or went to another domain.
+        Changed = "changed",
+        /// It moved too often.
+        Flapping = "flapping",
+        /// Two instances advertise it by turns.
+        DoubleMaster = "double_master",
+        /// It was quiet, or frozen, for long enough.
+        Thawed = "thawed",
+        /// It was thawed by hand.
+        Unfrozen = "unfrozen",
+    }
+}
+
+/// An instance that may hold a virtual IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The instance's name; one name is one instance within a VNI.
+    pub instance: Name,
+    /// The MAC address of its interface.
+    pub mac: Mac,
+    /// Where it runs: one TEP, or two while it migrates; ascending.
+    pub teps: Vec<Tep>,
+}
+
+/// A virtual IP as it was ordered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Havip {
+    /// Its name, unique on a node.
+    pub name: Name,
+    /// The domain that it is in.
+    pub vni: Vni,
+    /// The network that the address is of.
+    pub subnet: Subnet,
+    /// The address; at most one HAVIP in a VNI has it.
+    pub address: IpAddr,
+    /// Who may hold it, by instance.
+    pub attachments: Vec<Attachment>,
+    /// The VRRP ids whose virtual MAC addresses its holders may use; ascending, 1 to 255.
+    pub vrids: Vec<u8>,
+    /// Seconds after which the node announces the address anew while its holder is heard: 1 to [`MAX_REFRESH_S`].
+    pub refresh_s: Option<u32>,
+    /// The public address that goes where the virtual IP goes; at most one HAVIP of a node has it.
+    pub eip: Option<IpAddr>,
+}
+
+/// What is wrong with a HAVIP by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HavipError {
+    /// The address is of another network.
+    #[error("address {address} is not in subnet {subnet}; give one of that subnet")]
+    OutsideSubnet {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The network's own address, or its broadcast address.
+    #[error("address {address} is the network or broadcast address of {subnet}; give a host's address")]
+    NotAHost {
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// An address of no single host.
+    #[error("address {0}")]
+    Address(NotUnicast),
+    /// A public address of no single host.
+    #[error("EIP {0}")]
+    Eip(NotUnicast),
+    /// A VRRP id out of range.
+    #[error("VRRP id {0} is out of range; 1 to 255")]
+    Vrid(u32),
+    /// A refresh out of range.
+    #[error("a refresh of {0} s is out of range; 1 to {MAX_REFRESH_S} s")]
+    Refresh(u32),
+    /// No TEP, or more than [`MAX_ATTACHMENT_TEPS`].
+    #[error("instance {instance} is given {count} TEPs; it runs on one, or on two while it migrates")]
+    Teps {
+        /// The instance.
+        instance: Name,
+        /// How many were given.
+        count: usize,
+    },
+    /// An instance stands there twice.
+    #[error("instance {0} is attached twice; attach it once, with its MAC and TEP")]
+    Twice(Name),
+    /// Nobody could tell the two apart.
+    #[error("instances {one} and {other} have the same MAC {mac} on TEP {tep}; each needs its own")]
+    SameMac {
+        /// The one.
+        one: Name,
+        /// The other.
+        other: Name,
+        /// Their MAC.
+        mac: Mac,
+        /// Their TEP.
+        tep: Tep,
+    },
+    /// Two may use one virtual MAC address, and only their TEPs would tell them apart.
+    #[error(
+        "instances {one} and {other} are both on TEP {tep}; with VRRP ids the holder is told by its TEP, so attach \
+         them on different ones, or state no VRRP id"
+    )]
+    SharedTep {
+        /// The one.
+        one: Name,
+        /// The other.
+        other: Name,
+        /// Their TEP.
+        tep: Tep,
+    },
+}
+
+impl Attachment {
+    /// One or two TEPs.
+    ///
+    /// # Errors
+    ///
+    /// [`HavipError::Teps`].
+    pub fn check(&self) -> Result<(), HavipError> {
+        match self.teps.len() {
+            1..=MAX_ATTACHMENT_TEPS => Ok(()),
+            count => Err(HavipError::Teps { instance: self.instance.clone(), count }),
+        }
+    }
+}
+
+impl Havip {
+    /// Puts attachments, TEPs and VRRP ids into their order, and takes out TEPs and ids that stand there twice.
+    pub fn sort(&mut self) {
+        self.vrids.sort_unstable();
+        self.vrids.dedup();
+        self.attachments.sort_by(|a, b| a.instance.cmp(&b.instance));
+        for attachment in &mut self.attachments {
+            attachment.teps.sort_unstable();
+            attachment.teps.dedup();
+        }
+    }
+
+    /// The attachment of this instance.
+    #[must_use]
+    pub fn attachment(&self, instance: &Name) -> Option<&Attachment> {
+        self.attachments.iter().find(|attachment| attachment.instance == *instance)
+    }
+
+    /// Whether it may be so, as far as it tells by itself; sorted, that is.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), HavipError> {
+        let Self { address, subnet, .. } = *self;
+        if !subnet.contains(address) {
+            return Err(HavipError::OutsideSubnet { address, subnet });
+        }
+        if !subnet.is_host(address) {
+            return Err(HavipError::NotAHost { address, subnet });
+        }
+        unicast(address).map_err(HavipError::Address)?;
+        self.eip.map(unicast).transpose().map_err(HavipError::Eip)?;
+        if self.vrids.contains(&0) {
+            return Err(HavipError::Vrid(0));
+        }
+        if let Some(refresh_s) = self.refresh_s.filter(|refresh_s| !(1..=MAX_REFRESH_S).contains(refresh_s)) {
+            return Err(HavipError::Refresh(refresh_s));
+        }
+        self.check_attachments()
+    }
+
+    fn check_attachments(&self) -> Result<(), HavipError> {
+        for (index, one) in self.attachments.iter().enumerate() {
+            one.check()?;
+            for other in &self.attachments[index + 1..] {
+                let name = |attachment: &Attachment| attachment.instance.clone();
+                if one.instance == other.instance {
+                    return Err(HavipError::Twice(name(one)));
+                }
+                let Some(&tep) = one.teps.iter().find(|tep| other.teps.contains(tep)) else { continue };
+                if one.mac == other.mac {
+                    return Err(HavipError::SameMac {
+                        one: name(one),
+                        other: name(other),
+                        mac: one.mac,
+                        tep,
+                    });
+                }
+                if !self.vrids.is_empty() {
+                    return Err(HavipError::SharedTep { one: name(one), other: name(other), tep });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Who holds a virtual IP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The instance.
+    pub instance: Name,
+    /// The MAC address of its interface.
+    pub mac: Mac,
+    /// Where it is.
+    pub tep: Tep,
+}
+
+/// Where a virtual IP is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// How it is doing.
+    pub state: HavipState,
+    /// Who holds it. A frozen or contended one may have a holder or none.
+    pub holder: Option<Holder>,
+    /// Who held it before.
+    pub previous: Option<Holder>,
+    /// Since when state and holder are so, Unix time in milliseconds.
+    pub since_unix_ms: u64,
+    /// Why they are.
+    pub why: Option<Why>,
+    /// How often the holder changed from one to another.
+    pub moves: u64,
+    /// The revision that made it so. It only grows, also when a HAVIP is removed and made anew.
+    pub generation: u64,
+}
+
+impl Binding {
+    /// That of a new HAVIP: nobody's.
+    #[must_use]
+    pub const fn unbound(since_unix_ms: u64) -> Self {
+        Self {
+            state: HavipState::Unbound,
+            holder: None,
+            previous: None,
+            since_unix_ms,
+            why: None,
+            moves: 0,
+            generation: 0,
+        }
+    }
+}
+
+/// A virtual IP and where it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HavipEntry {
+    /// What was ordered.
+    pub havip: Havip,
+    /// Where it is.
+    pub binding: Binding,
+}
