@@ -235,31 +235,24 @@ impl Client {
         Ok(reply.webhooks)
     }
 
-    /// The dead letters of one receiver, or of all.
+    /// The dead letters of a receiver, the oldest first.
     ///
     /// # Errors
     ///
     /// [`Refusal::NotFound`] where there is no such receiver.
-    pub async fn dead_letters(
-        &mut self,
-        receiver: Option<&Name>,
-    ) -> Result<Vec<proto::DeadLetter>, ClientError> {
-        let request = proto::DeadLettersRequest { receiver: optional(receiver) };
+    pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>, ClientError> {
+        let request = proto::DeadLettersRequest { receiver: receiver.to_string() };
         let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
         Ok(reply.letters)
     }
 
-    /// Puts dead letters back to be delivered once more: these, or without any all of the receiver's. Returns how many.
+    /// Puts all dead letters of a receiver back, to be delivered once more. Returns how many they are.
     ///
     /// # Errors
     ///
     /// As [`Client::dead_letters`].
-    pub async fn retry_dead_letters(
-        &mut self,
-        receiver: Option<&Name>,
-        ids: Vec<u64>,
-    ) -> Result<u64, ClientError> {
-        let request = proto::RetryDeadLettersRequest { receiver: optional(receiver), ids };
+    pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64, ClientError> {
+        let request = proto::RetryDeadLettersRequest { receiver: receiver.to_string() };
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
         Ok(reply.retried)
     }
@@ -332,11 +325,6 @@ impl Client {
         let reply = call(self.rpc.clone()).await;
         reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
     }
-}
-
-/// The text of a name; empty for none.
-fn optional(name: Option<&Name>) -> String {
-    name.map(ToString::to_string).unwrap_or_default()
 }
 
 /// The innermost cause of an error, if it has any.
