@@ -1,0 +1,83 @@
+//! What is wrong with a HAVIP, in lines for people.
+
+use bcast_domain::{Refusal, SpeakerId};
+
+use crate::seat::Seat;
+use crate::strangers::Known;
+use crate::{Damping, Machine, SECOND};
+
+/// How long ago strangers may have been heard to be worth a line.
+const LATELY_NS: u64 = 600 * SECOND;
+
+impl Machine {
+    /// One line for each trouble; none where all is well. `name` says who a speaker is.
+    #[must_use]
+    pub fn diagnosis(
+        &self,
+        now_ns: u64,
+        damping: &Damping,
+        name: impl Fn(SpeakerId) -> String,
+    ) -> Vec<String> {
+        let ago = |at_ns: u64| now_ns.saturating_sub(at_ns) / SECOND;
+        let mut lines = Vec::new();
+        if let Some(ice) = &self.ice {
+            let by = ice.announcer.map_or_else(
+                || "nobody announced it since".to_owned(),
+                |(speaker, _)| format!("{} announced it last", name(speaker)),
+            );
+            let left = ice.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
+            lines.push(format!(
+                "frozen for {} s: it moved too often; {by}; it thaws in {left} s if no other does \
+                 until then, or by `havip unfreeze`",
+                ago(ice.since_ns)
+            ));
+        }
+        if let Some((one, other)) = self.double {
+            let (one, other) = (name(one), name(other));
+            lines.push(format!(
+                "double master now: {one} and {other} both advertise it; do they hear each other's adverts, and is \
+                 their VRRP configuration the same?"
+            ));
+        }
+        if let Some(seat) =
+            self.holder.and_then(|holder| self.seat(holder)).filter(|seat| is_missed(seat, now_ns))
+        {
+            let holder = name(seat.speaker);
+            lines.push(format!("the holder's last advert came {} s ago ({holder})", ago(seat.advert_ns)));
+        }
+        for seat in self.seats.iter().filter(|seat| seat.heard_ns().is_none()) {
+            lines.push(format!(
+                "{} is attached but was never heard in {} s: does it run, with this MAC, and does its hypervisor send \
+                 broadcast here?",
+                name(seat.speaker),
+                ago(seat.since_ns)
+            ));
+        }
+        let strangers = self.strangers.iter().flat_map(|strangers| strangers.known());
+        let lately = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= LATELY_NS;
+        lines.extend(strangers.filter(lately).map(|known| stranger(&known, ago(known.last.at_ns))));
+        lines
+    }
+}
+
+/// A holder that advertised, did not resign, and is silent.
+fn is_missed(seat: &Seat, now_ns: u64) -> bool {
+    seat.master_ns > 0 && !seat.is_master(now_ns)
+}
+
+fn stranger(known: &Known, ago: u64) -> String {
+    let mac = known.last.mac.map(|octet| format!("{octet:02x}")).join(":");
+    let what = match known.last.what {
+        Refusal::Stranger => "announced",
+        Refusal::Advert => "advertised (VRRP)",
+        Refusal::Unsound => "bound to another MAC address than the sender's",
+        Refusal::Hidden => "announced in fragments or behind extension headers",
+    };
+    let advice = match known.last.what {
+        Refusal::Stranger | Refusal::Advert => ", which is not attached there",
+        Refusal::Unsound | Refusal::Hidden => "",
+    };
+    let (tep, total) = (known.last.tep, known.total);
+    let times = if total == 1 { "once".to_owned() } else { format!("{total} times") };
+    format!("{what} by {mac} at {tep}{advice}: refused {times}, last {ago} s ago")
+}

@@ -1,0 +1,113 @@
+//! A speaker's seat at a machine: what it said, and when.
+
+use bcast_domain::SpeakerId;
+
+use crate::Spoken;
+
+/// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
+const CENTISECOND: u64 = 10_000_000;
+/// What is taken for an interval of 0, which no advert may state: a second, VRRP's default.
+const DEFAULT_INTERVAL: u64 = 100 * CENTISECOND;
+
+/// A speaker of a HAVIP, and what is known of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seat {
+    pub(crate) speaker: SpeakerId,
+    /// What it said before counts for nothing: it was not attached, or spoke with another's number.
+    pub(crate) since_ns: u64,
+    pub(crate) claim_ns: u64,
+    pub(crate) use_ns: u64,
+    /// Its last advert of whatever priority.
+    pub(crate) advert_ns: u64,
+    /// Its last advert as a master; 0: none, or it resigned since.
+    pub(crate) master_ns: u64,
+    /// Since when it has been master without a gap of three intervals.
+    pub(crate) run_since_ns: u64,
+    /// Between its adverts, as it says.
+    pub(crate) interval_ns: u64,
+}
+
+/// What is new from a speaker: when it said what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct News {
+    pub claim_ns: Option<u64>,
+    pub use_ns: Option<u64>,
+    pub advert_ns: Option<u64>,
+    /// Of the advert.
+    pub interval_cs: u16,
+    /// Of the advert.
+    pub priority: u8,
+}
+
+impl Seat {
+    /// A seat for this speaker, from this time on.
+    pub(crate) const fn new(speaker: SpeakerId, since_ns: u64) -> Self {
+        Self {
+            speaker,
+            since_ns,
+            claim_ns: 0,
+            use_ns: 0,
+            advert_ns: 0,
+            master_ns: 0,
+            run_since_ns: 0,
+            interval_ns: DEFAULT_INTERVAL,
+        }
+    }
+
+    /// Whose it is.
+    pub(crate) const fn speaker(&self) -> SpeakerId {
+        self.speaker
+    }
+
+    /// When it was heard last.
+    pub(crate) fn heard_ns(&self) -> Option<u64> {
+        Some(self.claim_ns.max(self.use_ns).max(self.advert_ns)).filter(|&at| at > 0)
+    }
+
+    /// Takes in what it said; returns what of that is new.
+    pub(crate) fn listen(&mut self, spoken: &Spoken) -> News {
+        let since = self.since_ns;
+        let newer = |known: &mut u64, at: u64| {
+            let is_new = at > *known && at >= since;
+            if is_new {
+                *known = at;
+            }
+            is_new.then_some(at)
+        };
+        News {
+            claim_ns: newer(&mut self.claim_ns, spoken.claim_ns),
+            use_ns: newer(&mut self.use_ns, spoken.use_ns),
+            advert_ns: newer(&mut self.advert_ns, spoken.advert_ns),
+            interval_cs: spoken.interval_cs,
+            priority: spoken.priority,
+        }
+    }
+
+    /// Notes an advert; returns when the one before it was, where both belong to one run.
+    pub(crate) fn advert(&mut self, at_ns: u64, interval_cs: u16, priority: u8) -> Option<u64> {
+        self.interval_ns = match interval_cs {
+            0 => DEFAULT_INTERVAL,
+            cs => u64::from(cs) * CENTISECOND,
+        };
+        if priority == 0 {
+            (self.master_ns, self.run_since_ns) = (0, 0);
+            return None;
+        }
+        let previous = Some(self.master_ns).filter(|_| self.is_master(at_ns));
+        if previous.is_none() {
+            self.run_since_ns = at_ns;
+        }
+        self.master_ns = at_ns;
+        previous
+    }
+
+    /// Whether it advertised within its last three intervals, and did not resign.
+    pub(crate) fn is_master(&self, now_ns: u64) -> bool {
+        self.master_ns > 0 && now_ns < self.silent_ns()
+    }
+
+    /// When it counts as silent unless it advertises again.
+    pub(crate) fn silent_ns(&self) -> u64 {
+        self.master_ns.saturating_add(3 * self.interval_ns)
+    }
+}

@@ -1,0 +1,416 @@
+//! What happens to a HAVIP, told as scripts: milliseconds and acts in, what is told and announced out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Act::*, *};
+use ctl_havip::{Options, SECOND};
+
+/// What happens in a millisecond.
+type Moment = (u64, Act);
+
+struct Scenario {
+    name: &'static str,
+    /// Who is attached from the start on.
+    attached: &'static [u32],
+    script: &'static [Moment],
+    /// Until then.
+    last: u64,
+    told: &'static [&'static str],
+    /// When it is announced anew.
+    announced: &'static [u64],
+}
+
+/// Plays them all; each failure is shown with its name.
+fn play(scenarios: &[Scenario], options: Options) {
+    for Scenario { name, attached, script, last, told, announced } in scenarios {
+        let mut rig = Rig::new(attached, options);
+        rig.play(script, *last);
+        assert_eq!(rig.story(), *told, "{name}");
+        assert_eq!(rig.announced, *announced, "{name}");
+    }
+}
+
+#[test]
+fn claims_bind_and_move_and_everything_else_only_binds() {
+    let scenarios = [
+        Scenario {
+            name: "the first claim binds it, and the same again changes nothing",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (20, Claim(1)), (30, Use(1)), (40, Advert(1))],
+            last: 60_000,
+            told: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a normal failover moves it once",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 10_000)),
+                (12_700, Master(2, 60_000)),
+                (12_701, Claim(2)),
+            ],
+            last: 60_000,
+            told: &["10 bound 1 garp", "12701 moved 1>2 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "preemption moves it once, also where an advert of the old master was under way",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 20_015)),
+                (20_005, Master(2, 60_000)),
+                (20_006, Claim(2)),
+            ],
+            last: 60_000,
+            told: &["10 bound 1 garp", "20006 moved 1>2 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "one that resigns is followed within an interval, and its return within another, without a conflict",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 10_000)),
+                (10_100, Resign(1)),
+                (10_500, Master(2, 12_000)),
+                (10_501, Claim(2)),
+                (12_100, Master(1, 60_000)),
+                (12_101, Claim(1)),
+            ],
+            last: 60_000,
+            told: &["10 bound 1 garp", "10501 moved 1>2 garp", "12101 moved 2>1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "Keepalived that was started before the HAVIP was made binds it by its next advert",
+            attached: &[1, 2],
+            script: &[(700, Master(1, 20_000))],
+            last: 20_000,
+            told: &["700 bound 1 advert"],
+            announced: &[],
+        },
+        Scenario {
+            name: "an ordinary ARP binds the unbound, and moves nothing that is bound",
+            attached: &[1, 2],
+            script: &[(5, Use(1)), (10, Use(2)), (20, Advert(2))],
+            last: 1_000,
+            told: &["5 bound 1 arp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "of uses that arrive together the first binds, of claims the last",
+            attached: &[1, 2, 3],
+            script: &[(5, Use(2)), (5, Use(1)), (9, Claim(1)), (9, Claim(3)), (9, Use(2))],
+            last: 1_000,
+            told: &["5 bound 2 arp", "9 moved 2>3 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "one that resigns does not bind it",
+            attached: &[1],
+            script: &[(5, Resign(1))],
+            last: 1_000,
+            told: &[],
+            announced: &[],
+        },
+        Scenario {
+            name: "a migration moves it to the instance's other TEP by its claim, and back",
+            attached: &[1, 11, 2],
+            script: &[(5, Claim(1)), (500, Claim(11)), (700, Detach(1)), (900, Use(11))],
+            last: 1_000,
+            told: &["5 bound 1 garp", "500 moved 1>11 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "when its holder is detached the next use of another binds it",
+            attached: &[1, 2],
+            script: &[(5, Claim(1)), (6, Use(2)), (100, Detach(1)), (200, Claim(1)), (300, Use(2))],
+            last: 1_000,
+            told: &["5 bound 1 garp", "300 bound 2 arp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "after a restart the holder keeps it until somebody claims it",
+            attached: &[1, 2],
+            script: &[(5, Claim(1)), (100, Restart), (200, Use(2)), (300, Claim(2))],
+            last: 5_000,
+            told: &["5 bound 1 garp", "300 moved 1>2 garp"],
+            announced: &[],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn double_masters_are_told_and_healed() {
+    let scenarios = [
+        Scenario {
+            name: "a double master ends with the one that the binding names: told, and announced in any case",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 60_000)),
+                (20_400, Master(2, 25_000)),
+                (20_401, Claim(2)),
+                (20_500, Claim(1)),
+            ],
+            last: 60_000,
+            told: &[
+                "10 bound 1 garp",
+                "20401 moved 1>2 garp",
+                "20500 moved 2>1 garp",
+                "21010 conflict 1 2",
+                "27401 conflict ended, 1 left",
+            ],
+            announced: &[27_401],
+        },
+        Scenario {
+            name: "a double master ends with the other one, and the binding follows it",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 60_000)),
+                (20_400, Master(2, 25_000)),
+                (20_401, Claim(2)),
+            ],
+            last: 60_000,
+            told: &[
+                "10 bound 1 garp",
+                "20401 moved 1>2 garp",
+                "21010 conflict 1 2",
+                "27401 conflict ended, 1 left",
+                "27401 moved 2>1 healed",
+            ],
+            announced: &[27_401],
+        },
+        Scenario {
+            name: "a master that comes back after a partition, and does not claim, is healed after three intervals",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 5_000)),
+                (8_000, Claim(2)),
+                (8_000, Master(2, 20_000)),
+                (19_100, Master(1, 60_000)),
+            ],
+            last: 60_000,
+            told: &["10 bound 1 garp", "8000 moved 1>2 garp", "22100 moved 2>1 healed"],
+            announced: &[22_100],
+        },
+        Scenario {
+            name: "a claim of one that does not advertise is taken back after three intervals of another's adverts",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 60_000)), (20_400, Claim(2))],
+            last: 60_000,
+            told: &["10 bound 1 garp", "20400 moved 1>2 garp", "23401 moved 2>1 healed"],
+            announced: &[23_401],
+        },
+        Scenario {
+            name: "masters that both fall silent end the conflict, and the binding stays",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 10_000)), (4_400, Master(2, 10_000))],
+            last: 60_000,
+            told: &["10 bound 1 garp", "5010 conflict 1 2", "12401 conflict ended"],
+            announced: &[],
+        },
+        Scenario {
+            name: "masters of different intervals stay a double master until one of them ends",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 20_000)), (5_500, Fast(2, 60_000))],
+            last: 60_000,
+            told: &[
+                "10 bound 1 garp",
+                "6010 conflict 1 2",
+                "22011 conflict ended, 2 left",
+                "22011 moved 1>2 healed",
+            ],
+            announced: &[22_011],
+        },
+        Scenario {
+            name: "a conflict that was stored is ended after a restart too",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 30_000)), (4_400, Master(2, 8_000)), (6_000, Restart)],
+            last: 30_000,
+            told: &["10 bound 1 garp", "5010 conflict 1 2", "10401 conflict ended, 1 left"],
+            announced: &[10_401],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+/// A name, what follows the flapping, what is told of that, and when it is announced anew.
+type Case<'c> = (&'c str, &'c [Moment], &'c [&'c str], &'c [u64]);
+
+#[test]
+fn flapping_is_frozen_and_thawed() {
+    // Five moves within 180 s are carried out, the sixth freezes.
+    const FLAPS: [Moment; 7] = [
+        (1_000, Claim(1)),
+        (2_000, Claim(2)),
+        (3_000, Claim(1)),
+        (4_000, Claim(2)),
+        (5_000, Claim(1)),
+        (6_000, Claim(2)),
+        (7_000, Claim(1)),
+    ];
+    const TOLD: [&str; 7] = [
+        "1000 bound 1 garp",
+        "2000 moved 1>2 garp",
+        "3000 moved 2>1 garp",
+        "4000 moved 1>2 garp",
+        "5000 moved 2>1 garp",
+        "6000 moved 1>2 garp",
+        "7000 frozen, not to 1",
+    ];
+    let cases: [Case<'_>; 6] = [
+        (
+            "it thaws after 30 s of a single announcer, and goes to that one",
+            &[(9_000, Claim(1)), (20_000, Use(2))],
+            &["37001 thawed quiet", "37001 moved 2>1 thawed"],
+            &[37_001],
+        ),
+        (
+            "another announcer begins the 30 s anew",
+            &[(30_000, Claim(2)), (36_000, Claim(2))],
+            &["60001 thawed quiet"],
+            &[60_001],
+        ),
+        (
+            "an advert is an announcement too",
+            &[(30_000, Advert(2)), (30_500, Advert(1)), (31_000, Resign(2))],
+            &["60501 thawed quiet", "60501 moved 2>1 thawed"],
+            &[60_501],
+        ),
+        (
+            "by hand it thaws at once, and goes to the last that announced",
+            &[(8_000, Unfreeze), (9_000, Claim(2))],
+            &["8000 moved 2>1 thawed", "9000 moved 1>2 garp"],
+            &[],
+        ),
+        (
+            "without its holder it goes to the last that announced",
+            &[(8_000, Detach(2))],
+            &["8000 bound 1 thawed"],
+            &[],
+        ),
+        (
+            "it stays frozen over a restart, until somebody announced alone for 30 s",
+            &[(8_000, Restart), (100_000, Claim(1))],
+            &["130001 thawed quiet", "130001 moved 2>1 thawed"],
+            &[130_001],
+        ),
+    ];
+    for (name, more, told, announced) in cases {
+        let mut rig = Rig::new(&[1, 2], Options::default());
+        rig.play(&[&FLAPS, more].concat(), 400_000);
+        assert_eq!(rig.story(), [&TOLD[..], told].concat(), "{name}");
+        assert_eq!(rig.announced, announced, "{name}");
+    }
+    let fights: Vec<Moment> =
+        (0..560).map(|n| (8_000 + n * 1_000, Claim(2 - u32::try_from(n % 2).unwrap()))).collect();
+    let mut rig = Rig::new(&[1, 2], Options::default());
+    rig.play(&[&FLAPS[..], &fights].concat(), 547_500);
+    assert_eq!(
+        rig.story(),
+        [&TOLD[..], &["547000 thawed after", "547000 moved 2>1 thawed"]].concat(),
+        "while two go on fighting it thaws after 540 s"
+    );
+    let mut rig = Rig::new(&[1, 2], Options::default());
+    let slow: Vec<Moment> =
+        (0..50).map(|n| (1_000 + n * 36_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
+    rig.play(&slow, 2_000_000);
+    assert_eq!(rig.told.len(), 50, "a move every 36 s is no flapping: {:?}", rig.story());
+}
+
+#[test]
+fn what_was_refused_is_replayed_when_its_sender_is_attached() {
+    let scenarios = [
+        Scenario {
+            name: "a claim that came before its sender was attached moves it, and is announced anew",
+            attached: &[1],
+            script: &[(10, Claim(1)), (1_000, Stranger(2)), (4_000, Attach(2))],
+            last: 9_000,
+            told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
+            announced: &[4_000],
+        },
+        Scenario {
+            name: "after ten seconds it is forgotten",
+            attached: &[1],
+            script: &[(10, Claim(1)), (1_000, Stranger(2)), (11_001, Attach(2)), (12_000, Use(2))],
+            last: 20_000,
+            told: &["10 bound 1 garp", "1000 spoof 2 x1"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a claim that another made since is newer",
+            attached: &[1],
+            script: &[(10, Claim(1)), (1_000, Stranger(2)), (2_000, Claim(1)), (4_000, Attach(2))],
+            last: 9_000,
+            told: &["10 bound 1 garp", "1000 spoof 2 x1"],
+            announced: &[],
+        },
+        Scenario {
+            name: "an ordinary ARP that was refused binds the unbound",
+            attached: &[1],
+            script: &[(1_000, StrangerUses(2)), (4_000, Attach(2))],
+            last: 9_000,
+            told: &["1000 spoof 2 x1", "4000 bound 2 replay"],
+            announced: &[4_000],
+        },
+        Scenario {
+            name: "the claim is remembered, not what the same one said after it",
+            attached: &[1],
+            script: &[(10, Claim(1)), (1_000, Stranger(2)), (2_000, StrangerUses(2)), (4_000, Attach(2))],
+            last: 9_000,
+            told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
+            announced: &[4_000],
+        },
+        Scenario {
+            name: "who said nothing moves nothing by being attached",
+            attached: &[1],
+            script: &[(10, Claim(1)), (1_000, Stranger(3)), (4_000, Attach(2))],
+            last: 9_000,
+            told: &["10 bound 1 garp", "1000 spoof 3 x1"],
+            announced: &[],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
+    let options = Options { refresh_ns: Some(10 * SECOND) };
+    let scenarios = [
+        Scenario {
+            name: "three periods after it was heard last that ends",
+            attached: &[1, 2],
+            script: &[(1_000, Claim(1)), (15_000, Use(1)), (16_000, Use(2))],
+            last: 100_000,
+            told: &["1000 bound 1 garp"],
+            announced: &[11_001, 21_002, 31_003, 41_004],
+        },
+        Scenario {
+            name: "a move begins the period anew",
+            attached: &[1, 2],
+            script: &[(1_000, Claim(1)), (8_000, Claim(2))],
+            last: 30_000,
+            told: &["1000 bound 1 garp", "8000 moved 1>2 garp"],
+            announced: &[18_001, 28_002],
+        },
+        Scenario {
+            name: "an unbound one is not announced",
+            attached: &[1],
+            script: &[(1_000, Claim(1)), (2_000, Detach(1))],
+            last: 30_000,
+            told: &["1000 bound 1 garp"],
+            announced: &[],
+        },
+    ];
+    play(&scenarios, options);
+    let mut rig = Rig::new(&[1], options);
+    rig.play(&[(1_000, Claim(1)), (1_500, Restart)], 60_000);
+    assert_eq!(rig.announced, [], "after a restart the holder has to be heard first");
+}
