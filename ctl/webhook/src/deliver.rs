@@ -69,18 +69,19 @@ fn conclude(receiver: &Receiver, settler: &Settler, row: &Row, result: Result<()
     let now = Instant::now();
     match result {
         Ok(()) => {
+            // First, so that whoever finds it no longer pending finds it counted.
+            receiver.figures.delivered.fetch_add(1, Relaxed);
             receiver.queue().accepted(row, now);
             settler.accepted(row.key.clone());
-            receiver.figures.delivered.fetch_add(1, Relaxed);
             if receiver.last_error().take().is_some() {
                 tracing::info!(webhook = %receiver.name(), "events are accepted again");
             }
         }
         Err(failure) => {
             let reason: Arc<str> = failure.to_string().into();
-            receiver.queue().failed(row, failure.blame(), Arc::clone(&reason), now);
-            receiver.figures.failed.fetch_add(1, Relaxed);
             let before = receiver.last_error().replace(Arc::clone(&reason));
+            receiver.figures.failed.fetch_add(1, Relaxed);
+            receiver.queue().failed(row, failure.blame(), Arc::clone(&reason), now);
             if before.as_deref() != Some(&*reason) {
                 let (webhook, id, havip) = (receiver.name(), row.key.id, &row.havip);
                 tracing::warn!(%webhook, %id, %havip, error = %reason, "an event was not accepted; it is sent again");

@@ -36,6 +36,8 @@ struct Staged {
     held: bool,
     delete: Vec<EventId>,
     insert: Vec<Row>,
+    /// Events that are neither told nor stored any more.
+    left_out: usize,
 }
 
 /// An event, encoded once for all receivers.
@@ -90,7 +92,7 @@ impl Outbox {
             }
             let mut queue = receiver.queue();
             for (havip, line) in staged.drain() {
-                receiver.count_left_out(&line.insert);
+                receiver.count_left_out(line.left_out);
                 for row in line.insert {
                     queue.insert(row, now);
                 }
@@ -158,10 +160,12 @@ fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: 
                 let waiting = queue.hold(havip);
                 gap += waiting.iter().map(|(_, gap)| 1 + gap).sum::<u64>();
                 rows -= waiting.len();
+                line.left_out += waiting.len();
                 line.delete.extend(waiting.iter().map(|(id, _)| *id));
             }
             gap += line.insert.iter().map(|row| 1 + row.gap).sum::<u64>();
             rows -= line.insert.len();
+            line.left_out += line.insert.len();
             line.insert.clear();
             if gap == 0 && rows >= pending + MOST_LINES {
                 receiver.overflow();
