@@ -2,98 +2,12 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::Octets;
 use bytes::Bytes;
-use ctl_api::model::Name;
+use ctl_api::model::{Happening, Holder, Offender, Why};
 use serde::Serialize;
 
 use crate::ledger::EventId;
-
-/// Who holds a virtual IP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The instance.
-    pub instance: Name,
-    /// Its MAC address.
-    pub mac: [u8; 6],
-    /// Its hypervisor.
-    pub tep: Tep,
-}
-
-/// Who announced what it may not.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offender {
-    /// The MAC address that it used.
-    pub mac: [u8; 6],
-    /// The hypervisor that it came from.
-    pub tep: Tep,
-    /// How many announcements this event stands for.
-    pub count: u64,
-}
-
-/// What happened to a virtual IP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
-    /// The virtual IP's name.
-    pub havip: Name,
-    /// Its network.
-    pub vni: Vni,
-    /// Its address.
-    pub address: IpAddr,
-    /// Its public address.
-    pub eip: Option<IpAddr>,
-    /// What happened.
-    pub kind: HappeningKind,
-    /// The binding's generation.
-    pub generation: u64,
-    /// When, Unix time in milliseconds.
-    pub unix_ms: u64,
-    /// Who holds it from then on.
-    pub holder: Option<Holder>,
-    /// Who held it before.
-    pub previous: Option<Holder>,
-    /// Why.
-    pub why: Option<&'static str>,
-    /// One line for people, or nothing.
-    pub detail: String,
-    /// Who was refused.
-    pub offender: Option<Offender>,
-}
-
-/// The kinds of [`Happening`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum HappeningKind {
-    Bound,
-    Moved,
-    Unbound,
-    Frozen,
-    Thawed,
-    Spoof,
-    Conflict,
-    ConflictEnded,
-    RouteUnusable,
-    Removed,
-}
-
-impl HappeningKind {
-    /// Its word in events.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bound => "bound",
-            Self::Moved => "moved",
-            Self::Unbound => "unbound",
-            Self::Frozen => "frozen",
-            Self::Thawed => "thawed",
-            Self::Spoof => "spoof",
-            Self::Conflict => "conflict",
-            Self::ConflictEnded => "conflict_ended",
-            Self::RouteUnusable => "route_unusable",
-            Self::Removed => "removed",
-        }
-    }
-}
 
 /// CloudEvents 1.0.2, section 3, with the extensions `sequence` and `gap`.
 #[derive(Serialize)]
@@ -141,12 +55,12 @@ struct Stranger {
     count: u64,
 }
 
-fn mac(octets: [u8; 6]) -> String {
-    octets.map(|octet| format!("{octet:02x}")).join(":")
+fn place(Holder { instance, mac, tep }: &Holder) -> Place<'_> {
+    Place { instance: instance.as_str(), mac: mac.to_string(), tep: tep.to_string() }
 }
 
-fn place(holder: &Holder) -> Place<'_> {
-    Place { instance: holder.instance.as_str(), mac: mac(holder.mac), tep: holder.tep.to_string() }
+fn stranger(Offender { mac, tep, count }: &Offender) -> Stranger {
+    Stranger { mac: Octets(*mac).to_string(), tep: tep.to_string(), count: *count }
 }
 
 /// RFC 3339, in UTC, to the millisecond.
@@ -190,13 +104,9 @@ pub(crate) fn encode(source: &str, id: EventId, happening: &Happening, gap: u64)
             generation: *generation,
             holder: holder.as_ref().map(place),
             previous: previous.as_ref().map(place),
-            why: *why,
+            why: why.map(Why::as_str),
             detail,
-            offender: offender.as_ref().map(|o| Stranger {
-                mac: mac(o.mac),
-                tep: o.tep.to_string(),
-                count: o.count,
-            }),
+            offender: offender.as_ref().map(stranger),
         },
     };
     // Strings and numbers alone: nothing in it can fail.

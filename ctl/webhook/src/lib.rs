@@ -22,7 +22,6 @@ mod signature;
 
 pub use backoff::Policy;
 pub use config::{ConfigError, Endpoint, MAX_WEBHOOKS, WebhookConfig};
-pub use event::{Happening, HappeningKind, Holder, Offender};
 pub use ledger::{DeadLetter, EventId, Key, Ledger, LedgerError, Row};
 pub use outbox::{Outbox, Rows};
 pub use queue::MOST_LINES;

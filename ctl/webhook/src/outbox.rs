@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ctl_api::model::{Name, Revision};
+use ctl_api::model::{Happening, Name, Revision};
 
-use crate::event::{Happening, encode};
+use crate::event::encode;
 use crate::ledger::{EventId, Key, Ledger, LedgerError, Row};
 use crate::queue::MOST_LINES;
 use crate::receiver::Receiver;

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use common::{Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, until};
-use ctl_api::model::Revision;
-use ctl_webhook::{Happening, Ledger, Policy, WebhookConfig};
+use ctl_api::model::{Happening, Revision};
+use ctl_webhook::{Ledger, Policy, WebhookConfig};
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9/";

@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ctl_api::model::{Name, Revision};
+use ctl_api::model::{Happening, HappeningKind, Holder, Name, Revision, Why};
 use ctl_webhook::{
-    DeadLetter, Endpoint, Happening, HappeningKind, Holder, Key, Ledger, LedgerError, Outbox, Policy, Row,
-    Rows, WebhookConfig, Webhooks,
+    DeadLetter, Endpoint, Key, Ledger, LedgerError, Outbox, Policy, Row, Rows, WebhookConfig, Webhooks,
 };
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
@@ -271,9 +270,9 @@ impl Sender {
 }
 
 pub fn moved(havip: &str, generation: u64) -> Happening {
-    let holder = |instance: &str, last| Holder {
+    let holder = |instance: &str, last: u8| Holder {
         instance: instance.parse().unwrap(),
-        mac: [0x52, 0x54, 0, 0, 0, last],
+        mac: format!("52:54:00:00:00:0{last}").parse().unwrap(),
         tep: format!("198.18.0.{last}").parse().unwrap(),
     };
     Happening {
@@ -286,7 +285,7 @@ pub fn moved(havip: &str, generation: u64) -> Happening {
         unix_ms: ctl_now(),
         holder: Some(holder("vm2", 2)),
         previous: Some(holder("vm1", 1)),
-        why: Some("garp"),
+        why: Some(Why::Garp),
         detail: String::new(),
         offender: None,
     }
