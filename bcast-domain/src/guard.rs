@@ -48,19 +48,13 @@ impl Guard {
     pub fn find(&self, address: IpAddr) -> Option<&Vip> {
         let hash = hash(address);
         let mut at = self.start(hash);
-        loop {
-            let slot = self.index[at];
-            if slot == EMPTY {
-                return None;
+        while let Some((found, vip)) = self.next_like(hash, at) {
+            if vip.address == address {
+                return Some(vip);
             }
-            if (slot ^ hash) & !POSITION == 0 {
-                let vip = &self.vips[(slot & POSITION) as usize - 1];
-                if vip.address == address {
-                    return Some(vip);
-                }
-            }
-            at = self.next(at);
+            at = self.next(found);
         }
+        None
     }
 
     /// All of them.
@@ -68,10 +62,33 @@ impl Guard {
         &self.vips
     }
 
-    /// Asks the processor to fetch where [`find`](Self::find) will begin.
+    /// Asks the processor to fetch where [`find`](Self::find) of this address will begin.
     #[inline(always)]
     pub fn prefetch(&self, address: IpAddr) {
         prefetch(&raw const self.index[self.start(hash(address))]);
+    }
+
+    /// Asks the processor, a while later, to fetch the virtual IP that [`find`](Self::find) will look at first.
+    #[inline(always)]
+    pub fn prefetch_vip(&self, address: IpAddr) {
+        if let Some((_, vip)) = self.next_like(hash(address), self.start(hash(address))) {
+            prefetch(vip);
+        }
+    }
+
+    /// From this slot on, the first with the hash's tag: where it is, and the virtual IP that it stands for.
+    #[inline(always)]
+    fn next_like(&self, hash: u32, mut at: usize) -> Option<(usize, &Vip)> {
+        loop {
+            let slot = self.index[at];
+            if slot == EMPTY {
+                return None;
+            }
+            if (slot ^ hash) & !POSITION == 0 {
+                return Some((at, &self.vips[(slot & POSITION) as usize - 1]));
+            }
+            at = self.next(at);
+        }
     }
 
     #[inline(always)]

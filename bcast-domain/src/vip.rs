@@ -5,6 +5,7 @@ use std::{fmt, net::IpAddr};
 use crate::{
     Mac, TepIndex,
     limits::{LimitError, MAX_SPEAKERS, MAX_VIPS},
+    lockfree::prefetch,
 };
 
 /// The dense number of a virtual IP: a place in arrays of what was heard.
@@ -116,6 +117,12 @@ impl Vip {
             Some(speaker) => Some(speaker.id),
             None => self.virtual_speaker(mac, tep),
         }
+    }
+
+    /// Asks the processor to fetch what [`speaker`](Self::speaker) looks at.
+    #[inline(always)]
+    pub fn prefetch_speakers(&self) {
+        prefetch(self.speakers.as_ptr());
     }
 
     fn virtual_speaker(&self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {

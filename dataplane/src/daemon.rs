@@ -10,6 +10,7 @@ use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
+use dataplane::sniff::{Ears, Sniffer};
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -127,7 +128,7 @@ impl Daemon {
         let eal = Eal::init(&eal_config(config))?;
         let mut ready = open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
-        let view = Arc::new(node_view(config, &ready)?);
+        let view = Arc::new(node_view(config, &ready, Tsc::new(&eal))?);
         let live = Arc::new(Live::new(config.live)?);
         let (mut tap, kernel, port_index) =
             netlink_runtime.block_on(kernel_side(config, ready.mac, &live))?;
@@ -240,7 +241,8 @@ impl Daemon {
                 node: config.underlay.node,
                 live: self.live.clone(),
                 lots: Lots::new()?,
-                tsc: Tsc::new(eal),
+                sniffer: Sniffer::new(self.view.ears.clone()),
+                tsc: self.view.tsc,
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
             let (started, wait) = mpsc::channel();
@@ -422,13 +424,15 @@ fn end_by(ended: Arc<OnceLock<Fatal>>) -> Box<dyn FnOnce(Fatal) + Send> {
 }
 
 /// What can be read of the node, before it forwards.
-fn node_view(config: &Config, ready: &Ready) -> Result<NodeView, StartError> {
+fn node_view(config: &Config, ready: &Ready, tsc: Tsc) -> Result<NodeView, StartError> {
     let workers = ready.pools.iter().enumerate().flat_map(|(worker, pools)| {
         let names = ["rx", "copies", "large"].into_iter();
         names.zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
     });
     Ok(NodeView {
         counters: Arc::new(Counters::new(config.cores.len())?),
+        ears: Ears::new(),
+        tsc,
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),
         pools: workers.chain([("kernel".into(), ready.kernel_pool.clone())]).collect(),

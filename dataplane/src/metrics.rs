@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use dataplane::sniff::KINDS;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -178,6 +179,20 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
         "Copies that were dropped, by reason.",
         "reason",
         CopyDropReason::ALL.map(|r| (r.as_str().into(), node.counters.sum(|w| &w.copy_drops[r.index()]))),
+    )?;
+    page.counters(
+        "bcast_announcements_total",
+        "Accepted frames that announced virtual IPs, by kind.",
+        "kind",
+        KINDS
+            .into_iter()
+            .enumerate()
+            .map(|(kind, name)| (name.into(), node.counters.sum(|w| &w.announcements[kind]))),
+    )?;
+    page.counter(
+        "bcast_refused_lost_total",
+        "Refused announcements that the control side was not told of.",
+        node.counters.sum(|w| &w.refused_lost),
     )?;
     for (name, help, cell) in NodeView::KERNEL_COUNTERS {
         page.counter(name, help, node.counters.sum(cell))?;

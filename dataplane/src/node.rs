@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use bcast_domain::{DomainId, DomainLimit, Epoch, Tep, TepIndex, TepLimit};
+use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, NextHop, NodeStats, Server, TepRefusal};
-use dpdk::{Mempool, Port};
+use dataplane::sniff::Ears;
+use dpdk::{Mempool, Port, Tsc};
 use prometheus::Histogram;
 use wire::{CopyDropReason, DropReason};
 
@@ -25,6 +26,10 @@ pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
 pub struct NodeView {
     /// The workers' counters.
     pub counters: Arc<Counters>,
+    /// What the workers hear of virtual IPs.
+    pub ears: Arc<Ears>,
+    /// The workers' clock.
+    pub tsc: Tsc,
     /// How long changes take to reach every worker.
     pub change_seconds: Histogram,
     /// The port.
@@ -204,5 +209,17 @@ impl ctl_server::Node for ControlledNode {
 
     fn drain_time(&self) -> Duration {
         self.drain_time
+    }
+
+    fn heard(&self) -> &Heard {
+        &self.view.ears.heard
+    }
+
+    fn take_refused(&self) -> Option<Refused> {
+        self.view.ears.refused.pop()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.view.tsc.nanoseconds(self.view.tsc.now())
     }
 }

@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
+use bcast_domain::{DomainId, MemberList, Reader, Refused, TepIndex, Vni};
+use dataplane::sniff::{self, Sniff, Sniffer};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
+use crate::counters::WorkerCounters;
 use crate::jobs::{Class, Job, Jobs, QUANTUM};
 use crate::limits::{Ask, Clock, Lots};
 use crate::live::{Live, Settings};
@@ -46,6 +48,8 @@ pub struct Worker {
     pub live: Arc<Live>,
     /// What this worker has taken of the limits.
     pub lots: Lots,
+    /// What it hears of virtual IPs.
+    pub sniffer: Sniffer,
     /// What time it is.
     pub tsc: Tsc,
 }
@@ -117,7 +121,11 @@ impl Worker {
         let mut domains = [None; BURST];
         self.reader.lookup_bulk(&vnis, &mut domains);
 
-        // 3. Check the source's membership, the inner frame, and the limits.
+        // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
+        match sniff::guarded(&domains) {
+            0 => self.sniffer.forget(),
+            _ => listen(&mut self.sniffer, burst, &candidates, &domains, self.tsc.nanoseconds(received)),
+        }
         let clock = Clock { now: received, per_second: self.tsc.per_second() };
         let limits = Some(&self.live.limits).filter(|limits| limits.enabled());
         let mut accepted = [const { ArrayVec::<usize, BURST>::new_const() }; Class::ALL.len()];
@@ -126,9 +134,17 @@ impl Worker {
             let Some(mbuf) = burst.get(candidate.place) else { continue };
             let verdict = candidate.check(mbuf, domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let Some(limits) = limits else { return Ok(class) };
-                let cells = self.out.cells().domain(domain.domain());
-                limits.admit(candidate.ask(domain, class), &self.lots, cells, clock).map(|()| class)
+                let said = self.sniffer.finding(index).transpose();
+                let said = said.map_err(|refused| refuse(&self.sniffer, refused, self.out.counters()))?;
+                if let Some(limits) = limits {
+                    let cells = self.out.cells().domain(domain.domain());
+                    limits.admit(candidate.ask(domain, class), &self.lots, cells, clock)?;
+                }
+                if let Some(said) = said {
+                    self.sniffer.note(said);
+                    self.out.counters().announcements[said.kind()].add(1);
+                }
+                Ok(class)
             });
             match verdict {
                 Ok(class) => accepted[class as usize].push(index),
@@ -209,6 +225,32 @@ impl Worker {
         }
         (candidates, vnis)
     }
+}
+
+/// Judges what the frames of domains with virtual IPs announce.
+#[cold]
+fn listen(
+    sniffer: &mut Sniffer,
+    burst: &Burst,
+    candidates: &[Candidate],
+    domains: &[Option<&MemberList>; BURST],
+    now_ns: u64,
+) {
+    let frames = candidates.iter().zip(domains).enumerate().filter_map(|(index, (candidate, domain))| {
+        let guard = domain.as_ref()?.guard()?;
+        let inner = burst.get(candidate.place)?.data().get(candidate.outer.inner_range())?;
+        Some(Sniff { index, inner, from: candidate.source, guard })
+    });
+    sniffer.read(frames, now_ns);
+}
+
+/// Reports a refused announcement: why its frame is dropped.
+#[cold]
+fn refuse(sniffer: &Sniffer, refused: Refused, counters: &WorkerCounters) -> DropReason {
+    if !sniffer.report(refused) {
+        counters.refused_lost.add(1);
+    }
+    sniff::reason(&refused)
 }
 
 impl Candidate {

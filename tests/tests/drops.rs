@@ -94,6 +94,8 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
         ],
         // They depend on the device or the configuration: each has a test below.
         DropReason::IpFragment | DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
+        // They take a virtual IP: see tests/havip_path.rs.
+        DropReason::GarpSpoof | DropReason::VrrpSpoof => Vec::new(),
         // They take more than one frame: see tests/limits.rs and tests/fairness.rs.
         DropReason::TepRate
         | DropReason::DomainRate

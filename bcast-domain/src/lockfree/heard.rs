@@ -14,7 +14,10 @@
 
 #[cfg(loom)]
 use super::sync::AtomicU64;
-use super::sync::{Ordering, Site, order};
+use super::{
+    slots::prefetch,
+    sync::{Ordering, Site, order},
+};
 use crate::{SpeakerId, Utterance, VipId};
 #[cfg(not(loom))]
 use {
@@ -136,9 +139,10 @@ impl Heard {
         }
     }
 
-    /// Asks the processor to fetch the place of a speaker, which [`note`](Self::note) will write.
+    /// Asks the processor to fetch what [`note`](Self::note) will write.
     #[inline(always)]
-    pub fn prefetch(&self, speaker: SpeakerId) {
-        super::slots::prefetch(&raw const self.speakers[speaker.index()]);
+    pub fn prefetch(&self, vip: VipId, speaker: SpeakerId) {
+        prefetch(&raw const self.speakers[speaker.index()]);
+        prefetch(&raw const self.marks[vip.index() / WORD]);
     }
 }

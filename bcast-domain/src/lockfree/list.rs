@@ -75,12 +75,10 @@ impl MemberList {
         self.guard_pointer().map(|guard| unsafe { &*guard })
     }
 
-    /// Asks the processor to fetch the guard.
+    /// Whether there are any; then the processor is asked to fetch the guard.
     #[inline(always)]
-    pub fn prefetch_guard(&self) {
-        if let Some(guard) = self.guard_pointer() {
-            prefetch(guard);
-        }
+    pub fn prefetch_guard(&self) -> bool {
+        self.guard_pointer().inspect(|&guard| prefetch(guard)).is_some()
     }
 
     #[inline(always)]

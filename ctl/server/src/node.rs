@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{DomainId, DomainLimit, Epoch, Tep, TepIndex, TepLimit};
+use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
 use thiserror::Error;
 
 /// The data plane, as the control path sees it.
@@ -40,6 +40,15 @@ pub trait Node: Send + Sync + 'static {
 
     /// How long copies may still sit in a TX ring after every worker has left the lists that they were made from.
     fn drain_time(&self) -> Duration;
+
+    /// What workers have heard of virtual IPs. Drained and read by the commit thread alone.
+    fn heard(&self) -> &Heard;
+
+    /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
+    fn take_refused(&self) -> Option<Refused>;
+
+    /// The clock that workers go by: nanoseconds since some moment before the daemon started.
+    fn now_ns(&self) -> u64;
 }
 
 /// Why a TEP cannot be one of this node's.

@@ -56,6 +56,7 @@ pub mod announcement;
 pub mod checksum;
 pub mod class;
 pub mod encapsulation;
+pub mod gratuitous;
 pub mod header;
 pub mod reason;
 pub mod verdict;

@@ -70,6 +70,10 @@ reasons! {
         InnerReserved = "inner_reserved",
         /// Inner source MAC is multicast or zero.
         InnerSource = "inner_source",
+        /// ARP or neighbour discovery for a virtual IP, from one that may not announce it. Found by the caller.
+        GarpSpoof = "garp_spoof",
+        /// A VRRP advertisement that lists a virtual IP, from one that may not announce it. Found by the caller.
+        VrrpSpoof = "vrrp_spoof",
         /// The source sends more frames than its limit. Found by the caller, as are the four below.
         TepRate = "tep_rate",
         /// The domain's copies, or their bits, would be more than its limit.

@@ -128,7 +128,7 @@ fn every_reason_that_bytes_decide_has_a_frame() {
     let tested: BTreeSet<_> =
         [ip_rows(), gre_rows(), inner_rows()].concat().into_iter().map(|r| r.2).collect();
     // These take a table or a queue, which this crate does not have.
-    let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember];
+    let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
     let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::JobFull];
     let callers = [&tables[..], &rates, &[Why::PuntLimited, Why::PuntOff]].concat();
     for reason in DropReason::ALL {
@@ -326,7 +326,7 @@ fn another_frame_than_the_judged_one_is_refused_without_panic() {
 #[test]
 fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     let labels: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(labels.len(), 22);
+    assert_eq!(labels.len(), 24);
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();

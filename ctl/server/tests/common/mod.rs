@@ -1,7 +1,7 @@
 //! A control path over a store in a temporary folder, with a data plane of one thread that only looks at the table.
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{
-    ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Tep, TepIndex, TepLimit, Vni, table,
+    ArrayPublisher, DomainId, DomainLimit, Epoch, Heard, Rate, Readers, Refused, Tep, TepIndex, TepLimit,
+    Vni, table,
 };
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
@@ -33,6 +34,10 @@ pub struct TestNode {
     /// What each number and index was given that is not the default.
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
     pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
+    /// What a test lets it hear, and refuse; and what time it is.
+    pub heard: Heard,
+    pub refused: Mutex<VecDeque<Refused>>,
+    pub now_ns: AtomicU64,
 }
 
 /// Notes what a place was given, which must be something new.
@@ -95,6 +100,18 @@ impl Node for TestNode {
 
     fn drain_time(&self) -> Duration {
         *self.drain.lock().unwrap()
+    }
+
+    fn heard(&self) -> &Heard {
+        &self.heard
+    }
+
+    fn take_refused(&self) -> Option<Refused> {
+        self.refused.lock().unwrap().pop_front()
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns.load(Ordering::Relaxed)
     }
 }
 
@@ -160,6 +177,9 @@ impl Rig {
             frames: Mutex::default(),
             domain_limits: Mutex::default(),
             tep_limits: Mutex::default(),
+            heard: Heard::new(),
+            refused: Mutex::default(),
+            now_ns: AtomicU64::new(1),
         });
         let worker = Worker::start(&readers);
         let socket = folder.join("api.sock");

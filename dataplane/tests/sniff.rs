@@ -1,0 +1,320 @@
+//! Who is heard, and who is refused: each case by a frame, as a worker gives it to its sniffer.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use bcast_domain::{
+    Guard, Mac, MemberList, Reader, Refusal, Refused, Speaker, SpeakerId, Spoken, TepIndex, Vip, VipId, Vni,
+    table,
+};
+use dataplane::sniff::{BURST, Ears, KINDS, Sniff, Sniffer, guarded, reason};
+use wire::gratuitous::{Form, advertisement, garp};
+use wire::{DropReason, MacAddr, checksum};
+
+const HOLDER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+const BACKUP: [u8; 6] = [0x52, 0x54, 0, 0, 0, 2];
+const STRANGER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x66];
+const VIRTUAL: [u8; 6] = [0, 0, 0x5e, 0, 1, 51];
+const FOUR: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
+const ORDINARY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
+const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
+const NOW: u64 = 1_000_000;
+
+/// Two attached to all three, at endpoints 1 and 2; of the second address the backup's number is another.
+fn vips() -> [Vip; 3] {
+    let speaker = |mac, tep: u16, id| Speaker {
+        mac: Mac::new(mac).unwrap(),
+        tep: tep.into(),
+        id: SpeakerId::new(id).unwrap(),
+    };
+    let vip = |id, address: IpAddr| Vip {
+        id: VipId::new(id).unwrap(),
+        address,
+        vrids: [51].into(),
+        speakers: [speaker(HOLDER, 1, 10 * id), speaker(BACKUP, 2, 10 * id + 1)].into(),
+    };
+    [vip(1, FOUR.into()), vip(2, OTHER.into()), vip(3, SIX.into())]
+}
+
+fn arp(source: [u8; 6], operation: u8, sender: ([u8; 6], Ipv4Addr), target: Ipv4Addr) -> Vec<u8> {
+    let head = [0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation];
+    let (mac, address) = sender;
+    [&[0xff; 6][..], &source, &head, &mac, &address.octets(), &[0; 6], &target.octets(), &[0; 18]].concat()
+}
+
+fn tagged(frame: &[u8], tags: &[[u8; 4]]) -> Vec<u8> {
+    [&frame[..12], &tags.concat(), &frame[12..]].concat()
+}
+
+/// A VRRP advertisement of version 2 or 3, over IPv4.
+fn advert(source: [u8; 6], version: u8, priority: u8, ttl: u8, addresses: &[Ipv4Addr]) -> Vec<u8> {
+    let addresses: Vec<u8> = addresses.iter().flat_map(Ipv4Addr::octets).collect();
+    let count = u8::try_from(addresses.len() / 4).unwrap();
+    // One second: in version 2 the low byte, in version 3 hundredths.
+    let interval = if version == 2 { [0, 1] } else { [0, 100] };
+    let mut message = [&[version << 4 | 1, 51, priority, count], &interval[..], &[0, 0], &addresses].concat();
+    if version == 2 {
+        message.extend([0; 8]);
+    }
+    let sum = !checksum::sum(&message);
+    message[6..8].copy_from_slice(&sum.to_ne_bytes());
+    let length = u16::try_from(20 + message.len()).unwrap().to_be_bytes();
+    let mut ip =
+        [&[0x45, 0xc0], &length[..], &[0, 0, 0, 0, ttl, 112, 0, 0, 10, 0, 0, 1, 224, 0, 0, 18]].concat();
+    let sum = !checksum::sum(&ip);
+    ip[10..12].copy_from_slice(&sum.to_ne_bytes());
+    [&[1, 0, 0x5e, 0, 0, 18], &source[..], &[8, 0], &ip, &message].concat()
+}
+
+/// A neighbour advertisement behind a destination options header.
+fn hidden(source: [u8; 6]) -> Vec<u8> {
+    let plain = advertisement(MacAddr(source), SIX);
+    let mut frame = [&plain[..54], &[58, 0, 1, 4, 0, 0, 0, 0], &plain[54..]].concat();
+    (frame[19], frame[20]) = (40, 60);
+    frame
+}
+
+/// A domain with virtual IPs, and one worker's sniffer.
+struct Rig {
+    reader: Reader<()>,
+    ears: Arc<Ears>,
+    sniffer: Sniffer,
+}
+
+const GUARDED: Vni = Vni::new(1);
+const PLAIN: Vni = Vni::new(2);
+
+impl Rig {
+    fn new() -> Self {
+        let (mut domains, _array, readers) = table(());
+        for vni in [GUARDED, PLAIN] {
+            domains.set(vni, &[1, 2, 3].map(TepIndex::from)).unwrap();
+        }
+        domains.set_guard(GUARDED, Some(Arc::new(Guard::new(vips()))));
+        let ears = Ears::new();
+        Self { reader: readers.reader(), sniffer: Sniffer::new(ears.clone()), ears }
+    }
+
+    /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
+    fn hear(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Refused>> {
+        let guard = self.reader.lookup(GUARDED).unwrap().guard().unwrap();
+        let sniff = Sniff { index: 3, inner: frame, from: from.into(), guard };
+        self.sniffer.read([sniff].into_iter(), NOW);
+        assert!((0..3).all(|index| self.sniffer.finding(index).is_none()));
+        let finding = self.sniffer.finding(3);
+        assert!(self.sniffer.finding(4).is_none());
+        finding.map(|verdict| {
+            verdict.map(|said| {
+                self.sniffer.note(said);
+                KINDS[said.kind()]
+            })
+        })
+    }
+
+    /// The virtual IPs of which something was noted.
+    fn drained(&self) -> Vec<u32> {
+        let mut all = Vec::new();
+        self.ears.heard.drain(|vip| all.push(vip.get()));
+        all
+    }
+
+    fn spoken(&self, speaker: u32) -> Spoken {
+        self.ears.heard.read(SpeakerId::new(speaker).unwrap())
+    }
+}
+
+fn claim(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+    garp(MacAddr(mac), address, Form::Request).to_vec()
+}
+
+/// Who spoke, and what was noted of that.
+type Noted = (u32, Spoken);
+
+fn claimed(speaker: u32) -> Option<Noted> {
+    Some((speaker, Spoken { claim_ns: NOW, ..Spoken::default() }))
+}
+
+fn used(speaker: u32) -> Option<Noted> {
+    Some((speaker, Spoken { use_ns: NOW, ..Spoken::default() }))
+}
+
+#[test]
+fn those_who_are_attached_are_heard() {
+    let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
+    let six = advertisement(MacAddr(HOLDER), SIX);
+    let advertised =
+        |priority| Some((10, Spoken { advert_ns: NOW, interval_cs: 100, priority, ..Spoken::default() }));
+    /// Description, from where, frame, what it counts as, what is noted.
+    type Case = (&'static str, u16, Vec<u8>, Option<&'static str>, Option<Noted>);
+    let cases: [Case; 17] = [
+        ("a gratuitous request", 1, claim(HOLDER, FOUR), Some("claim"), claimed(10)),
+        ("a gratuitous reply", 2, reply.to_vec(), Some("claim"), claimed(11)),
+        ("of another address", 1, claim(HOLDER, OTHER), Some("claim"), claimed(20)),
+        (
+            "with priority tag",
+            1,
+            tagged(&claim(HOLDER, FOUR), &[[0x81, 0, 0, 0]]),
+            Some("claim"),
+            claimed(10),
+        ),
+        (
+            "with two tags",
+            1,
+            tagged(&claim(HOLDER, FOUR), &[[0x88, 0xa8, 0, 5], [0x81, 0, 0, 7]]),
+            Some("claim"),
+            claimed(10),
+        ),
+        ("from the virtual MAC", 1, claim(VIRTUAL, FOUR), Some("claim"), claimed(10)),
+        ("an ordinary request", 1, arp(HOLDER, 1, (HOLDER, FOUR), ORDINARY), Some("use"), used(10)),
+        (
+            "its virtual MAC in a frame from its own",
+            1,
+            arp(HOLDER, 1, (VIRTUAL, FOUR), FOUR),
+            Some("use"),
+            used(10),
+        ),
+        ("an unsolicited advertisement", 1, six.to_vec(), Some("claim"), claimed(30)),
+        ("VRRP version 2", 1, advert(HOLDER, 2, 100, 255, &[FOUR]), Some("advert"), advertised(100)),
+        ("VRRP version 3", 1, advert(HOLDER, 3, 255, 255, &[FOUR]), Some("advert"), advertised(255)),
+        ("VRRP that resigns", 1, advert(VIRTUAL, 3, 0, 255, &[FOUR]), Some("advert"), advertised(0)),
+        ("VRRP that nobody believes", 1, advert(HOLDER, 3, 100, 254, &[FOUR]), None, None),
+        ("a probe", 1, arp(HOLDER, 1, (HOLDER, Ipv4Addr::UNSPECIFIED), FOUR), None, None),
+        ("somebody asks for it", 3, arp(STRANGER, 1, (STRANGER, ORDINARY), FOUR), None, None),
+        ("no virtual IP", 3, claim(STRANGER, ORDINARY), None, None),
+        ("no announcement", 1, [&[0xff; 6][..], &HOLDER, &[0x88, 0xb5], &[0; 46]].concat(), None, None),
+    ];
+    for (case, from, frame, kind, noted) in cases {
+        let mut rig = Rig::new();
+        assert_eq!(rig.hear(from, &frame), kind.map(Ok), "{case}");
+        let vips: Vec<u32> = noted.iter().map(|(speaker, _)| speaker / 10).collect();
+        assert_eq!(rig.drained(), vips, "{case}");
+        if let Some((speaker, spoken)) = noted {
+            assert_eq!(rig.spoken(speaker), spoken, "{case}");
+        }
+    }
+}
+
+#[test]
+fn those_who_are_not_are_refused_and_nothing_is_noted() {
+    let other_virtual = [0, 0, 0x5e, 0, 1, 52];
+    let (spoof, vrrp) = (DropReason::GarpSpoof, DropReason::VrrpSpoof);
+    let all = [FOUR, OTHER, ORDINARY];
+    /// Description, from where, frame; the virtual IP, what was refused, whether it claims, what the frame is dropped for.
+    type Case = (&'static str, u16, Vec<u8>, (u32, Refusal, bool, DropReason));
+    let cases: [Case; 13] = [
+        ("a stranger's claim", 3, claim(STRANGER, FOUR), (1, Refusal::Stranger, true, spoof)),
+        (
+            "with a tag",
+            3,
+            tagged(&claim(STRANGER, FOUR), &[[0x81, 0, 0, 0]]),
+            (1, Refusal::Stranger, true, spoof),
+        ),
+        (
+            "a stranger on the holder's hypervisor",
+            1,
+            claim(STRANGER, FOUR),
+            (1, Refusal::Stranger, true, spoof),
+        ),
+        ("the holder's MAC at another endpoint", 3, claim(HOLDER, FOUR), (1, Refusal::Stranger, true, spoof)),
+        (
+            "an ordinary request",
+            3,
+            arp(STRANGER, 1, (STRANGER, OTHER), ORDINARY),
+            (2, Refusal::Stranger, false, spoof),
+        ),
+        (
+            "an ordinary request with the holder's MAC inside",
+            3,
+            arp(STRANGER, 1, (HOLDER, FOUR), ORDINARY),
+            (1, Refusal::Stranger, false, spoof),
+        ),
+        (
+            "one who is attached, for a MAC that is not",
+            1,
+            arp(HOLDER, 1, (STRANGER, FOUR), FOUR),
+            (1, Refusal::Unsound, false, spoof),
+        ),
+        (
+            "one who is attached, for the MAC of another who is",
+            1,
+            arp(HOLDER, 2, (BACKUP, FOUR), FOUR),
+            (1, Refusal::Unsound, false, spoof),
+        ),
+        ("a virtual MAC of no stated id", 1, claim(other_virtual, FOUR), (1, Refusal::Stranger, true, spoof)),
+        (
+            "a stranger's advertisement",
+            3,
+            advertisement(MacAddr(STRANGER), SIX).to_vec(),
+            (3, Refusal::Stranger, true, spoof),
+        ),
+        ("discovery that hides", 1, hidden(HOLDER), (3, Refusal::Hidden, false, spoof)),
+        ("VRRP", 3, advert(STRANGER, 2, 255, 255, &[FOUR]), (1, Refusal::Advert, false, vrrp)),
+        (
+            "VRRP that nobody believes, of several",
+            3,
+            advert(STRANGER, 3, 255, 9, &[all[2], all[1], all[0]]),
+            (2, Refusal::Advert, false, vrrp),
+        ),
+    ];
+    for (case, from, frame, (vip, what, claims, dropped)) in cases {
+        let mut rig = Rig::new();
+        let Some(Err(refused)) = rig.hear(from, &frame) else { panic!("{case}: it was not refused") };
+        let mac = frame[6..12].try_into().unwrap();
+        let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
+        assert_eq!(refused, Refused { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
+        assert_eq!(reason(&refused), dropped, "{case}");
+        assert!(rig.drained().is_empty(), "{case}");
+        assert!(rig.sniffer.report(refused), "{case}");
+        assert_eq!(rig.ears.refused.pop(), Some(refused), "{case}");
+    }
+}
+
+#[test]
+fn an_advert_speaks_for_all_the_addresses_that_it_lists() {
+    let mut rig = Rig::new();
+    assert_eq!(rig.hear(1, &advert(HOLDER, 3, 100, 255, &[FOUR, ORDINARY, OTHER])), Some(Ok("advert")));
+    assert_eq!(rig.drained(), [1, 2]);
+    assert_eq!((rig.spoken(10).advert_ns, rig.spoken(20).advert_ns), (NOW, NOW));
+    // As many as one can list, all of them the same.
+    let most = vec![FOUR; 255];
+    assert_eq!(rig.hear(1, &advert(HOLDER, 3, 100, 255, &most)), Some(Ok("advert")));
+}
+
+#[test]
+fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
+    let mut rig = Rig::new();
+    let lists = |vni| rig.reader.lookup(vni);
+    let mut domains: [Option<&MemberList>; BURST] = [None; BURST];
+    (domains[0], domains[1], domains[3], domains[31]) =
+        (lists(GUARDED), lists(PLAIN), lists(GUARDED), lists(GUARDED));
+    assert_eq!(guarded(&domains), 1 | 1 << 3 | 1 << 31);
+
+    let guard = lists(GUARDED).unwrap().guard().unwrap();
+    let frames = [claim(HOLDER, FOUR), claim(STRANGER, FOUR), claim(BACKUP, OTHER), claim(BACKUP, FOUR)];
+    let sniffs = [(0, 1, &frames[0][..]), (3, 3, &frames[1]), (7, 2, &frames[2]), (31, 2, &frames[3])];
+    let sniff = |(index, from, inner): (usize, u16, _)| Sniff { index, inner, from: from.into(), guard };
+    rig.sniffer.read(sniffs.map(sniff).into_iter(), NOW);
+    assert!(rig.drained().is_empty(), "nothing is noted yet");
+    assert!(rig.sniffer.finding(1).is_none());
+    assert!(rig.sniffer.finding(3).unwrap().is_err());
+    // The third was dropped for another reason; nobody asks.
+    let last = rig.sniffer.finding(31).unwrap().unwrap();
+    rig.sniffer.note(last);
+    assert_eq!(rig.drained(), [1]);
+    assert_eq!((rig.spoken(10), rig.spoken(21)), (Spoken::default(), Spoken::default()));
+    assert_eq!(rig.spoken(11).claim_ns, NOW);
+
+    rig.sniffer.forget();
+    assert!((0..BURST).all(|index| rig.sniffer.finding(index).is_none()));
+}
+
+#[test]
+fn what_was_refused_waits_in_a_bounded_queue() {
+    let mut rig = Rig::new();
+    let Some(Err(refused)) = rig.hear(3, &claim(STRANGER, FOUR)) else { panic!("it was not refused") };
+    assert_eq!((0..5000).filter(|_| rig.sniffer.report(refused)).count(), 4096);
+    assert_eq!(rig.ears.refused.pop(), Some(refused));
+    assert!(rig.sniffer.report(refused));
+}
