@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use common::*;
 use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, DomainEntry, Event, MAX_CHANGES, RequestId, Revision, TepEntry, TepRef};
+use ctl_api::model::{
+    Batch, Change, DomainEntry, Event, Happening, MAX_CHANGES, Name, RequestId, Revision, TepEntry, TepRef,
+};
 use ctl_api::{Client, ClientError, proto};
 use ctl_server::{Server, ServerError, SocketError};
-use ctl_store::{Answer, Changes, EmbeddedStore, Group, Record, Snapshot, Store, StoreError};
+use ctl_store::{
+    Answer, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Record, Snapshot, Store,
+    StoreError,
+};
 use tokio_stream::wrappers::ReceiverStream;
 
 /// A store that refuses to commit while it is told to.
@@ -42,6 +47,21 @@ impl Store for Refusing {
     }
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.store.changes(from)
+    }
+    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+        self.store.history(havip)
+    }
+    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.outbox()
+    }
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
+        self.store.settle(gone, dead)
+    }
+    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.dead_letters(receiver)
+    }
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.revive(receiver, unix_ms)
     }
 }
 
@@ -82,6 +102,21 @@ impl Store for Doubtful {
     }
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.0.changes(from)
+    }
+    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+        self.0.history(havip)
+    }
+    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        self.0.outbox()
+    }
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
+        self.0.settle(gone, dead)
+    }
+    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
+        self.0.dead_letters(receiver)
+    }
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        self.0.revive(receiver, unix_ms)
     }
 }
 

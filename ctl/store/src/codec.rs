@@ -2,18 +2,22 @@
 //!
 //! | what | bytes |
 //! | --- | --- |
-//! | head | length of the name (1), 128 more where rates follow; name, empty where there is none; rates |
-//! | rates | a bit for each one that is there (1), and each of those (8) |
+//! | head | length of the name (1), 128 more where more follows; name, empty where there is none; more |
+//! | more | a bit for each thing that is there (1), and each of those: rates (8 each), next hops (4, 16) |
 //! | domain row | head, then 4 for each member's address |
 //! | record | Unix milliseconds (8), then events up to the end |
-//! | event | kind (1), then by kind: TEP (4) and head; TEP (4); VNI (4), count (4), domain row; VNI (4) |
+//! | event | kind (1), then by kind: TEP (4) and head; TEP (4); VNI (4), count (4), domain row; VNI (4); length (4), what happened |
 //!
-//! A domain's rates are copies, bits and control, a TEP's is frames. Without any, all of it is as it was before there were limits.
+//! A domain has, in the order of their bits, the rates copies, bits and control, and strictness about GARP, which is its bit alone. A TEP
+//! has the rate frames, and next hops for IPv4 and IPv6. Without any, all of it is as it was before there were limits. HAVIPs and what
+//! happens to them are the contract's own messages: a field that is added later is no other layout.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni, limits};
-use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, Happening, HavipEntry, Name, Revision, TepEntry};
+use ctl_api::proto;
+use prost::Message;
 
 use crate::Record;
 
@@ -21,8 +25,17 @@ const TEP_SET: u8 = 1;
 const TEP_REMOVED: u8 = 2;
 const DOMAIN_SET: u8 = 3;
 const DOMAIN_REMOVED: u8 = 4;
-/// In the byte that holds the length of a name: rates follow it.
-const WITH_RATES: u8 = 128;
+const HAVIP_SET: u8 = 5;
+const HAVIP_REMOVED: u8 = 6;
+const HAPPENED: u8 = 7;
+/// In the byte that holds the length of a name: more follows it.
+const WITH_MORE: u8 = 128;
+/// Of a domain, behind the bits of its rates: it is strict about GARP.
+const STRICT: u8 = 1;
+/// Of a TEP, behind the bit of its rate: it has a next hop for IPv4.
+const HOP: u8 = 1;
+/// The same for IPv6.
+const HOP6: u8 = 2;
 
 /// Bytes that are no row: what they should have been.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,16 +64,24 @@ pub fn name_text(name: Option<&Name>) -> &str {
 /// Appends a domain row.
 pub fn put_domain(out: &mut Vec<u8>, domain: &DomainEntry) {
     let DomainLimit { copies, bits, control } = domain.limit;
-    put_head(out, domain.name.as_ref(), [copies, bits, control]);
+    let strict = if domain.garp == GarpMode::Strict { STRICT } else { 0 };
+    put_head(out, domain.name.as_ref(), [copies, bits, control], strict);
     out.extend(domain.members.iter().flat_map(|&m| tep_key(m).to_le_bytes()));
 }
 
-fn put_head<const N: usize>(out: &mut Vec<u8>, name: Option<&Name>, rates: [Option<Rate>; N]) {
+fn put_tep(out: &mut Vec<u8>, tep: &TepEntry) {
+    let (hop, hop6) = (tep.next_hop.map(|_| HOP), tep.next_hop6.map(|_| HOP6));
+    put_head(out, tep.name.as_ref(), [tep.limit.frames], hop.unwrap_or(0) | hop6.unwrap_or(0));
+    out.extend(tep.next_hop.iter().flat_map(|hop| hop.to_bits().to_le_bytes()));
+    out.extend(tep.next_hop6.iter().flat_map(|hop| hop.to_bits().to_le_bytes()));
+}
+
+fn put_head<const N: usize>(out: &mut Vec<u8>, name: Option<&Name>, rates: [Option<Rate>; N], more: u8) {
     let text = name_text(name);
-    let present = rates.iter().rev().fold(0, |bits, rate| bits << 1 | u8::from(rate.is_some()));
+    let present = rates.iter().rev().fold(more, |bits, rate| bits << 1 | u8::from(rate.is_some()));
     // A name has at most 63 bytes.
     let length = u8::try_from(text.len()).unwrap_or(0);
-    out.push(if present == 0 { length } else { length | WITH_RATES });
+    out.push(if present == 0 { length } else { length | WITH_MORE });
     out.extend_from_slice(text.as_bytes());
     if present != 0 {
         out.push(present);
@@ -76,13 +97,31 @@ pub fn rate(per_second: u64) -> Result<Rate, Malformed> {
 /// A domain out of its row.
 pub fn domain(vni: u32, row: &[u8]) -> Result<DomainEntry, Malformed> {
     let mut input = Input(row);
-    let (name, limit) = input.domain_head()?;
+    let head = input.domain_head(Vni::from(vni))?;
     let members = input.members(input.0.len() / 4)?;
-    if input.0.is_empty() {
-        Ok(DomainEntry { vni: Vni::from(vni), name, limit, garp: GarpMode::Open, members })
-    } else {
-        Err(Malformed("a list of members"))
-    }
+    if input.0.is_empty() { Ok(DomainEntry { members, ..head }) } else { Err(Malformed("a list of members")) }
+}
+
+/// A HAVIP's row.
+pub fn put_havip(entry: &HavipEntry) -> Vec<u8> {
+    proto::HavipEntry::from(entry.clone()).encode_to_vec()
+}
+
+/// A HAVIP out of its row.
+pub fn havip(row: &[u8]) -> Result<HavipEntry, Malformed> {
+    let message = proto::HavipEntry::decode(row).map_err(|_| Malformed("a HAVIP"))?;
+    message.try_into().map_err(|_| Malformed("a HAVIP"))
+}
+
+/// What happened to a HAVIP, as a row.
+pub fn put_happening(happening: &Happening) -> Vec<u8> {
+    proto::Happening::from(happening.clone()).encode_to_vec()
+}
+
+/// What happened, out of its row.
+pub fn happening(row: &[u8]) -> Result<Happening, Malformed> {
+    let message = proto::Happening::decode(row).map_err(|_| Malformed("a happening"))?;
+    message.try_into().map_err(|_| Malformed("a happening"))
 }
 
 /// A record as it lies in the log.
@@ -90,9 +129,9 @@ pub fn put_record(record: &Record) -> Vec<u8> {
     let mut out = record.unix_ms.to_le_bytes().to_vec();
     for event in &record.events {
         match event {
-            Event::TepSet(TepEntry { address, name, limit, .. }) => {
-                put_kind(&mut out, TEP_SET, tep_key(*address));
-                put_head(&mut out, name.as_ref(), [limit.frames]);
+            Event::TepSet(tep) => {
+                put_kind(&mut out, TEP_SET, tep_key(tep.address));
+                put_tep(&mut out, tep);
             }
             Event::TepRemoved(tep) => put_kind(&mut out, TEP_REMOVED, tep_key(*tep)),
             Event::DomainSet(domain) => {
@@ -102,7 +141,9 @@ pub fn put_record(record: &Record) -> Vec<u8> {
                 put_domain(&mut out, domain);
             }
             Event::DomainRemoved(vni) => put_kind(&mut out, DOMAIN_REMOVED, vni.get()),
-            Event::HavipSet(_) | Event::HavipRemoved(_) | Event::Happened(_) => {}
+            Event::HavipSet(entry) => put_long(&mut out, HAVIP_SET, &put_havip(entry)),
+            Event::HavipRemoved(name) => put_long(&mut out, HAVIP_REMOVED, name.as_str().as_bytes()),
+            Event::Happened(happening) => put_long(&mut out, HAPPENED, &put_happening(happening)),
         }
     }
     out
@@ -111,6 +152,12 @@ pub fn put_record(record: &Record) -> Vec<u8> {
 fn put_kind(out: &mut Vec<u8>, kind: u8, key: u32) {
     out.push(kind);
     out.extend(key.to_le_bytes());
+}
+
+/// An event whose key is the length of what follows: some kilobytes at most.
+fn put_long(out: &mut Vec<u8>, kind: u8, bytes: &[u8]) {
+    put_kind(out, kind, u32::try_from(bytes.len()).unwrap_or(0));
+    out.extend_from_slice(bytes);
 }
 
 /// A record out of the log.
@@ -122,6 +169,19 @@ pub fn record(revision: Revision, bytes: &[u8]) -> Result<Record, Malformed> {
         events.push(input.event()?);
     }
     Ok(Record { revision, unix_ms, events })
+}
+
+/// The name of a HAVIP.
+fn havip_name(text: &[u8]) -> Result<Name, Malformed> {
+    let text = std::str::from_utf8(text).map_err(|_| Malformed("a name"))?;
+    text.parse().map_err(|_| Malformed("a name"))
+}
+
+/// A name, rates, and the bits of what more there is.
+struct Head<const N: usize> {
+    name: Option<Name>,
+    rates: [Option<Rate>; N],
+    more: u8,
 }
 
 /// What is left to read.
@@ -144,29 +204,51 @@ impl<'a> Input<'a> {
         Ok(taken)
     }
 
-    fn head<const N: usize>(&mut self) -> Result<(Option<Name>, [Option<Rate>; N]), Malformed> {
+    /// What stands before a list of members or a TEP's next hops; of the bits behind those of the rates these are `known`.
+    fn head<const N: usize>(&mut self, known: u8) -> Result<Head<N>, Malformed> {
         let [length] = self.array()?;
-        let text = self.take(usize::from(length & !WITH_RATES))?;
+        let text = self.take(usize::from(length & !WITH_MORE))?;
         let name = name(std::str::from_utf8(text).map_err(|_| Malformed("a name"))?)?;
-        let mut rates = [None; N];
-        if length & WITH_RATES != 0 {
-            let [mut present] = self.array()?;
+        let (mut rates, mut present) = ([None; N], 0);
+        if length & WITH_MORE != 0 {
+            [present] = self.array()?;
             for slot in &mut rates {
                 if present & 1 != 0 {
                     *slot = Some(rate(u64::from_le_bytes(self.array()?))?);
                 }
                 present >>= 1;
             }
-            if present != 0 {
-                return Err(Malformed("a kind of rate"));
-            }
         }
-        Ok((name, rates))
+        if present & !known == 0 {
+            Ok(Head { name, rates, more: present })
+        } else {
+            Err(Malformed("a kind of rate"))
+        }
     }
 
-    fn domain_head(&mut self) -> Result<(Option<Name>, DomainLimit), Malformed> {
-        let (name, [copies, bits, control]) = self.head()?;
-        Ok((name, DomainLimit { copies, bits, control }))
+    /// A domain but for its members.
+    fn domain_head(&mut self, vni: Vni) -> Result<DomainEntry, Malformed> {
+        let Head { name, rates: [copies, bits, control], more } = self.head(STRICT)?;
+        let garp = if more == STRICT { GarpMode::Strict } else { GarpMode::Open };
+        let limit = DomainLimit { copies, bits, control };
+        Ok(DomainEntry { vni, name, limit, garp, members: Vec::new() })
+    }
+
+    fn tep(&mut self, address: Tep) -> Result<TepEntry, Malformed> {
+        let Head { name, rates: [frames], more } = self.head(HOP | HOP6)?;
+        let next_hop = match more & HOP {
+            0 => None,
+            _ => Some(Ipv4Addr::from_bits(self.u32()?)),
+        };
+        let next_hop6 = match more & HOP6 {
+            0 => None,
+            _ => Some(Ipv6Addr::from_bits(u128::from_le_bytes(self.array()?))),
+        };
+        Ok(TepEntry { address, name, limit: TepLimit { frames }, next_hop, next_hop6 })
+    }
+
+    fn long(&mut self, length: u32) -> Result<&'a [u8], Malformed> {
+        self.take(usize::try_from(length).unwrap_or(usize::MAX))
     }
 
     fn members(&mut self, count: usize) -> Result<Vec<Tep>, Malformed> {
@@ -180,30 +262,18 @@ impl<'a> Input<'a> {
         let [kind] = self.array()?;
         let key = self.u32()?;
         Ok(match kind {
-            TEP_SET => {
-                let (name, [frames]) = self.head()?;
-                Event::TepSet(TepEntry {
-                    address: tep(key)?,
-                    name,
-                    limit: TepLimit { frames },
-                    next_hop: None,
-                    next_hop6: None,
-                })
-            }
+            TEP_SET => Event::TepSet(self.tep(tep(key)?)?),
             TEP_REMOVED => Event::TepRemoved(tep(key)?),
             DOMAIN_SET => {
                 let count = self.u32()?;
-                let (name, limit) = self.domain_head()?;
+                let head = self.domain_head(Vni::from(key))?;
                 let members = self.members(usize::try_from(count).unwrap_or(usize::MAX))?;
-                Event::DomainSet(DomainEntry {
-                    vni: Vni::from(key),
-                    name,
-                    limit,
-                    garp: GarpMode::Open,
-                    members,
-                })
+                Event::DomainSet(DomainEntry { members, ..head })
             }
             DOMAIN_REMOVED => Event::DomainRemoved(Vni::from(key)),
+            HAVIP_SET => Event::HavipSet(Box::new(havip(self.long(key)?)?)),
+            HAVIP_REMOVED => Event::HavipRemoved(havip_name(self.long(key)?)?),
+            HAPPENED => Event::Happened(Box::new(happening(self.long(key)?)?)),
             _ => return Err(Malformed("a kind of event")),
         })
     }

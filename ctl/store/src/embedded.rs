@@ -7,20 +7,30 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bcast_domain::{DomainLimit, TepLimit};
-use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
+use ctl_api::model::{Happening, Name, RequestId, Revision};
 use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, ReadableTable,
-    ReadableTableMetadata, StorageError, TableDefinition, TableError, WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageError,
+    TableDefinition, TableError, WriteTransaction,
 };
 
-use crate::codec::{self, Malformed};
-use crate::{ANSWER_KEPT, ANSWERS, Answer, Changes, Entries, Group, Snapshot, Store, StoreError, log};
+use crate::codec::Malformed;
+use crate::{
+    ANSWERS, Answer, Changes, DeadLetter, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError, history,
+    log, outbox,
+};
+
+mod snapshot;
+mod write;
+
+use snapshot::EmbeddedSnapshot;
+use write::{oldest_kept, write_group};
 
 /// The newest version of the file's layout.
-pub const SCHEMA: u64 = 2;
-/// What a new file has, until a limit is stored: a daemon that knows none still reads it.
+pub const SCHEMA: u64 = 3;
+/// What a file has until anything is stored that is about HAVIPs: a daemon that knows none still reads it.
+const SCHEMA_WITHOUT_HAVIPS: u64 = 2;
+/// What a new file has, until a limit is stored.
 const SCHEMA_WITHOUT_LIMITS: u64 = 1;
 /// Bytes of file pages kept in memory (redb's own default is 1 GiB). The table holds what forwarding needs; this
 /// serves commits and snapshots only.
@@ -35,7 +45,11 @@ const SCHEMA_KEY: &str = "schema";
 const TEPS: TableDefinition<u32, &str> = TableDefinition::new("teps");
 /// Address -> frames a second, of the TEPs that have a limit of their own.
 const TEP_LIMITS: TableDefinition<u32, u64> = TableDefinition::new("tep_limits");
-/// VNI -> name, rates and members.
+/// Address -> next hop for IPv4, for IPv6; 0: none. Of the TEPs that have one.
+const TEP_HOPS: TableDefinition<u32, (u32, u128)> = TableDefinition::new("tep_hops");
+/// Name -> HAVIP and binding.
+const HAVIPS: TableDefinition<&str, &[u8]> = TableDefinition::new("havips");
+/// VNI -> name, rates, GARP mode and members.
 const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domains");
 /// Request id -> Unix milliseconds, revision, changed, notes (a line each).
 const ANSWER_ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
@@ -51,6 +65,8 @@ pub struct EmbeddedStore {
     opener: Opener,
     /// None after a failed commit, until it could be opened again.
     database: Mutex<Option<Arc<Database>>>,
+    /// Held while a transaction writes, until its outcome is known: whoever else writes finds the file open again.
+    writing: Mutex<()>,
 }
 
 /// What can happen inside a transaction.
@@ -109,7 +125,8 @@ impl EmbeddedStore {
     /// The same through an opener of the caller's: for stores on storage that fails when it is told to.
     #[doc(hidden)]
     pub fn open_with(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let store = Self { path: path.to_owned(), opener, database: Mutex::new(None) };
+        let store =
+            Self { path: path.to_owned(), opener, database: Mutex::new(None), writing: Mutex::new(()) };
         // Whatever was done to the file while nobody owned it is found now: past this, a page is trusted.
         let database = store.open_database(true)?;
         store.check_schema(&database)?;
@@ -188,13 +205,28 @@ impl EmbeddedStore {
 
     /// After a failed commit: redb takes no more from a file that failed it once, so the file is opened again, and
     /// tells whether the commit is in it.
-    fn settle(&self, base: Revision, failure: &Failure) -> StoreError {
+    fn reopen(&self, base: Revision, failure: &Failure) -> StoreError {
         *self.lock() = None;
         let (path, reason) = (self.path.clone(), failure.to_string());
         match self.revision() {
             Ok(revision) if revision == base => StoreError::Refused { path, reason },
             Ok(_) | Err(_) => StoreError::Unknown { path, reason },
         }
+    }
+
+    /// Runs `write` on a transaction that is no group's.
+    fn writing<T>(
+        &self,
+        write: impl FnOnce(WriteTransaction) -> Result<T, Failure>,
+    ) -> Result<T, StoreError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let database = self.database()?;
+        let done = database.begin_write().map_err(Failure::from).and_then(write);
+        drop(database);
+        done.map_err(|failure| {
+            *self.lock() = None;
+            StoreError::Unknown { path: self.path.clone(), reason: failure.to_string() }
+        })
     }
 }
 
@@ -220,14 +252,17 @@ impl Store for EmbeddedStore {
                 path,
                 revision: Revision::new(meta.get(REVISION)?.map_or(0, |r| r.value())),
                 teps: transaction.open_table(TEPS)?,
-                tep_limits: tep_limits(transaction)?,
+                tep_limits: existing(transaction.open_table(TEP_LIMITS))?,
+                tep_hops: existing(transaction.open_table(TEP_HOPS))?,
                 domains: transaction.open_table(DOMAINS)?,
+                havips: existing(transaction.open_table(HAVIPS))?,
             })
         })?;
         Ok(Box::new(snapshot))
     }
 
     fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         let database = self.database()?;
         let done = write_group(&database, group);
         // Whoever still reads holds its own handle; the file must be closed before it is opened again.
@@ -237,7 +272,7 @@ impl Store for EmbeddedStore {
             Failure::AnswersFull => {
                 StoreError::Refused { path: self.path.clone(), reason: failure.to_string() }
             }
-            failure => self.settle(group.base, &failure),
+            failure => self.reopen(group.base, &failure),
         })
     }
 
@@ -254,6 +289,26 @@ impl Store for EmbeddedStore {
 
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.reading(|transaction| log::read(transaction, from))
+    }
+
+    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+        self.reading(|transaction| history::read(transaction, havip))
+    }
+
+    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        self.reading(outbox::read)
+    }
+
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
+        self.writing(|transaction| outbox::settle(transaction, gone, dead))
+    }
+
+    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
+        self.reading(|transaction| outbox::dead(transaction, receiver))
+    }
+
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        self.writing(|transaction| outbox::revive(transaction, receiver, unix_ms))
     }
 }
 
@@ -307,144 +362,13 @@ fn make_tables(database: &Database) -> Result<(), Failure> {
     Ok(transaction.commit()?)
 }
 
-/// One transaction; its commit is durable when it returns. Dropped on any error before, it leaves no trace.
-fn write_group(database: &Database, group: &Group) -> Result<(), Failure> {
-    let transaction = database.begin_write()?;
-    let found = transaction.open_table(META)?.get(REVISION)?.map_or(0, |r| r.value());
-    if found != group.base.get() {
-        return Err(Failure::At(Revision::new(found)));
-    }
-    if let Some(last) = group.records.last() {
-        write_rows(&transaction, group)?;
-        log::append(&transaction, group)?;
-        let mut meta = transaction.open_table(META)?;
-        meta.insert(REVISION, last.revision.get())?;
-        if group.records.iter().flat_map(|record| &record.events).any(has_limit) {
-            meta.insert(SCHEMA_KEY, SCHEMA)?;
-        }
-    }
-    write_answers(&transaction, group)?;
-    Ok(transaction.commit()?)
-}
-
-fn has_limit(event: &Event) -> bool {
-    match event {
-        Event::TepSet(tep) => tep.limit != TepLimit::default(),
-        Event::DomainSet(domain) => domain.limit != DomainLimit::default(),
-        _ => false,
-    }
-}
-
-fn write_rows(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
-    let mut teps = transaction.open_table(TEPS)?;
-    let mut tep_limits = transaction.open_table(TEP_LIMITS)?;
-    let mut domains = transaction.open_table(DOMAINS)?;
-    let mut row = Vec::new();
-    for event in group.records.iter().flat_map(|record| &record.events) {
-        match event {
-            Event::TepSet(tep) => {
-                teps.insert(codec::tep_key(tep.address), codec::name_text(tep.name.as_ref()))?;
-                match tep.limit.frames {
-                    Some(frames) => tep_limits.insert(codec::tep_key(tep.address), frames.per_second())?,
-                    None => tep_limits.remove(codec::tep_key(tep.address))?,
-                };
-            }
-            Event::TepRemoved(tep) => {
-                teps.remove(codec::tep_key(*tep))?;
-                tep_limits.remove(codec::tep_key(*tep))?;
-            }
-            Event::DomainSet(domain) => {
-                row.clear();
-                codec::put_domain(&mut row, domain);
-                domains.insert(domain.vni.get(), row.as_slice())?;
-            }
-            Event::DomainRemoved(vni) => {
-                domains.remove(vni.get())?;
-            }
-            Event::HavipSet(_) | Event::HavipRemoved(_) | Event::Happened(_) => {}
-        }
-    }
-    Ok(())
-}
-
-fn oldest_kept(unix_ms: u64) -> u64 {
-    unix_ms.saturating_sub(u64::try_from(ANSWER_KEPT.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Keeps the group's answers, and lets go of those that are old.
-fn write_answers(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
-    let mut answers = transaction.open_table(ANSWER_ROWS)?;
-    let mut ages = transaction.open_table(ANSWER_AGES)?;
-    for row in ages.extract_from_if(..(oldest_kept(group.unix_ms) + 1, ""), |_, ()| true)? {
-        answers.remove(row?.0.value().1)?;
-    }
-    for (id, answer) in &group.answers {
-        let (id, notes) = (id.as_str(), answer.notes.join("\n"));
-        // An id that was used before the last 10 minutes may be used anew.
-        answers.insert(id, (group.unix_ms, answer.revision.get(), answer.changed, notes.as_str()))?;
-        ages.insert((group.unix_ms, id), ())?;
-    }
-    if answers.len()? > ANSWERS { Err(Failure::AnswersFull) } else { Ok(()) }
-}
-
-/// The limits of TEPs; a file that was last written before there were any has none.
-fn tep_limits(transaction: &ReadTransaction) -> Result<Option<ReadOnlyTable<u32, u64>>, Failure> {
-    match transaction.open_table(TEP_LIMITS) {
+/// A table that a file lacks where it was last written before there was any of that.
+pub(crate) fn existing<K: redb::Key + 'static, V: redb::Value + 'static>(
+    table: Result<ReadOnlyTable<K, V>, TableError>,
+) -> Result<Option<ReadOnlyTable<K, V>>, Failure> {
+    match table {
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
-    }
-}
-
-/// A read transaction's tables; they keep it open.
-struct EmbeddedSnapshot {
-    path: PathBuf,
-    revision: Revision,
-    teps: ReadOnlyTable<u32, &'static str>,
-    tep_limits: Option<ReadOnlyTable<u32, u64>>,
-    domains: ReadOnlyTable<u32, &'static [u8]>,
-}
-
-impl EmbeddedSnapshot {
-    fn error(&self, failure: &Failure) -> StoreError {
-        let path = self.path.clone();
-        match failure {
-            Failure::Redb(error) if is_closed(error) => StoreError::CutShort(path),
-            Failure::Malformed(_) => StoreError::Damaged { path, what: failure.to_string() },
-            other => StoreError::Read { path, reason: other.to_string() },
-        }
-    }
-}
-
-impl Snapshot for EmbeddedSnapshot {
-    fn revision(&self) -> Revision {
-        self.revision
-    }
-
-    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
-        let rows = self.teps.iter().map_err(|e| self.error(&e.into()))?;
-        let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &str>), StorageError>| {
-            let (key, name) = row?;
-            let frames =
-                self.tep_limits.as_ref().map(|limits| limits.get(key.value())).transpose()?.flatten();
-            Ok(TepEntry {
-                address: codec::tep(key.value())?,
-                name: codec::name(name.value())?,
-                limit: TepLimit { frames: frames.map(|frames| codec::rate(frames.value())).transpose()? },
-                next_hop: None,
-                next_hop6: None,
-            })
-        };
-        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
-    }
-
-    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
-        let rows = self.domains.iter().map_err(|e| self.error(&e.into()))?;
-        let entry =
-            |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
-                let (vni, domain) = row?;
-                Ok(codec::domain(vni.value(), domain.value())?)
-            };
-        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
     }
 }

@@ -1,22 +1,26 @@
 //! Where the broadcast domains live: the store's trait and the embedded store.
 //!
-//! A store holds the TEPs and domains with their limits, the answers to requests that carried an id, and a bounded log
-//! of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
+//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, what webhook receivers
+//! have still to be told, the answers to requests that carried an id, and a bounded log of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
 //! else.
 #![forbid(unsafe_code)]
 
 mod codec;
 mod embedded;
 mod error;
+mod history;
 mod log;
+mod outbox;
 
 pub use embedded::{EmbeddedStore, SCHEMA};
 pub use error::StoreError;
+pub use history::{HISTORY_OF_ALL, HISTORY_OF_ONE};
 pub use log::{LOG_BYTES, LOG_RECORD_BYTES, LOG_REVISIONS};
+pub use outbox::{DEAD_LETTERS, DeadLetter, EventId, OutboxKey, OutboxRow, OutboxRows};
 
 use std::time::Duration;
 
-use ctl_api::model::{DomainEntry, Event, RequestId, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Name, RequestId, Revision, TepEntry};
 
 /// How long the answer to a request with an id is kept.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(600);
@@ -30,7 +34,8 @@ pub struct Record {
     pub revision: Revision,
     /// When it committed, Unix time in milliseconds.
     pub unix_ms: u64,
-    /// Its changes, at most one for each TEP and domain. TEPs come before domains, removed TEPs after them.
+    /// Its changes, at most one for each TEP, domain and HAVIP: TEPs, removed HAVIPs, domains, HAVIPs, removed TEPs; then what
+    /// happened to HAVIPs, in its order.
     pub events: Vec<Event>,
 }
 
@@ -56,13 +61,15 @@ pub struct Group {
     pub records: Vec<Record>,
     /// Answers to be kept.
     pub answers: Vec<(RequestId, Answer)>,
+    /// What webhook receivers shall be told of it.
+    pub outbox: OutboxRows,
 }
 
 impl Group {
     /// Nothing to commit.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.answers.is_empty()
+        self.records.is_empty() && self.answers.is_empty() && self.outbox.is_empty()
     }
 }
 
@@ -113,6 +120,43 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// As [`Store::revision`].
     fn changes(&self, from: Revision) -> Result<Changes, StoreError>;
+
+    /// What happened to a HAVIP that is there: the last [`HISTORY_OF_ONE`] things, the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError>;
+
+    /// All events that webhook receivers have still to accept, by receiver and age.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Deletes rows of the outbox, and moves others to the dead letters, of which the newest [`DEAD_LETTERS`] are kept for each
+    /// receiver. Rows that are not there are no error. What is deleted may be there again after a crash, or
+    /// after a write that failed; what is dead is durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`]: it may have happened; it may be tried again.
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError>;
+
+    /// A receiver's dead letters, the oldest event first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError>;
+
+    /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest event first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::settle`].
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError>;
 }
 
 /// Entries as they are read.
@@ -136,4 +180,11 @@ pub trait Snapshot: Send {
     ///
     /// As [`Store::revision`].
     fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError>;
+
+    /// The HAVIPs, by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError>;
 }

@@ -1,6 +1,8 @@
 //! A store on storage that fails: a full disk, and one that fails at any single write.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod common;
+
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
@@ -10,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bcast_domain::{DomainLimit, Vni};
 use ctl_api::model::{DomainEntry, Event, GarpMode, Revision};
-use ctl_store::{EmbeddedStore, Group, Record, Store, StoreError};
+use ctl_store::{DeadLetter, EmbeddedStore, Group, OutboxRows, Record, Store, StoreError};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
 
@@ -92,7 +94,7 @@ fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
     };
     let events = domains.map(set).collect();
     let record = Record { revision: Revision::new(base + 1), unix_ms: 1, events };
-    Group { base: Revision::new(base), unix_ms: 1, records: vec![record], answers: vec![] }
+    Group { base: Revision::new(base), unix_ms: 1, records: vec![record], ..Group::default() }
 }
 
 fn domains(store: &EmbeddedStore) -> usize {
@@ -171,4 +173,79 @@ fn a_commit_that_fails_at_any_point_happened_wholly_or_not_at_all_and_the_error_
     assert!(refused > 0 || base > 1, "no point failed");
     drop(store);
     assert!(EmbeddedStore::open(&path).is_ok(), "and the file is sound");
+}
+
+/// A move of a HAVIP, with what happened and who is to be told.
+fn moved(base: u64) -> Group {
+    let revision = base + 1;
+    let events = vec![common::set(&common::entry("web", revision)), common::happened("web", revision)];
+    let outbox = OutboxRows { insert: vec![common::row("noc", revision, 0)], delete: vec![] };
+    Group { outbox, ..common::group(base, vec![common::record(revision, events)]) }
+}
+
+/// All of a move is in the store, or nothing of it.
+fn check_moves(store: &EmbeddedStore, revision: u64, point: i64) {
+    let web = "web".parse().unwrap();
+    let havips: Vec<_> = store.snapshot().unwrap().havips().unwrap().map(Result::unwrap).collect();
+    let told: Vec<u64> = store.outbox().unwrap().iter().map(|row| row.key.id.revision.get()).collect();
+    let history: Vec<u64> = store.history(&web).unwrap().iter().map(|h| h.generation).collect();
+    let all: Vec<u64> = (1..=revision).collect();
+    assert_eq!(havips.first().map_or(0, |entry| entry.binding.generation), revision, "at point {point}");
+    assert_eq!((told, history), (all.clone(), all), "at point {point}");
+}
+
+#[test]
+fn a_move_its_history_and_who_is_to_be_told_are_there_together_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, left) = faulty(&folder.path().join("domains.redb"));
+    let mut refused = 0;
+    for point in 0.. {
+        let base = store.revision().unwrap().get();
+        left.store(point, Ordering::Relaxed);
+        let outcome = store.commit(&moved(base));
+        left.store(PLENTY, Ordering::Relaxed);
+        let found = store.revision().unwrap().get();
+        check_moves(&store, found, point);
+        match outcome {
+            Ok(()) => {
+                assert_eq!(found, base + 1);
+                break;
+            }
+            Err(StoreError::Refused { .. }) => assert_eq!(found, base, "at point {point}"),
+            Err(StoreError::Unknown { .. }) => {}
+            Err(other) => panic!("at point {point}: {other}"),
+        }
+        refused += 1;
+        assert!(point < 10_000, "a commit ends");
+    }
+    assert!(refused > 0, "no point failed");
+}
+
+#[test]
+fn an_event_that_is_settled_while_the_disk_fails_is_in_one_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, left) = faulty(&folder.path().join("domains.redb"));
+    let noc = "noc".parse().unwrap();
+    store.commit(&moved(0)).unwrap();
+    let mut failed = 0;
+    for point in 0.. {
+        let row = store.outbox().unwrap().remove(0);
+        let letter = DeadLetter { row: row.clone(), died_unix_ms: 1, reason: "404 Not Found".to_owned() };
+        left.store(point, Ordering::Relaxed);
+        let outcome = store.settle(&[], &[letter]);
+        left.store(PLENTY, Ordering::Relaxed);
+        let (waits, dead) = (store.outbox().unwrap().len(), store.dead_letters(&noc).unwrap().len());
+        assert_eq!(waits + dead, 1, "at point {point}");
+        match outcome {
+            Ok(()) => {
+                assert_eq!(dead, 1);
+                break;
+            }
+            Err(StoreError::Unknown { .. }) => failed += 1,
+            Err(other) => panic!("at point {point}: {other}"),
+        }
+        store.revive(&noc, row.since_unix_ms).unwrap();
+        assert!(point < 10_000, "a settlement ends");
+    }
+    assert!(failed > 0, "no point failed");
 }

@@ -44,7 +44,7 @@ fn record(revision: u64, events: Vec<Event>) -> Record {
 }
 
 fn group(base: u64, records: Vec<Record>) -> Group {
-    Group { base: Revision::new(base), unix_ms: 5_000, records, answers: Vec::new() }
+    Group { base: Revision::new(base), unix_ms: 5_000, records, ..Group::default() }
 }
 
 fn open(folder: &Path) -> EmbeddedStore {
@@ -305,13 +305,13 @@ fn files_that_are_no_store_of_this_version_are_refused_and_left_as_they_are() {
     drop(EmbeddedStore::open(&file("newer")).unwrap());
     let newer = Database::open(file("newer")).unwrap();
     let transaction = newer.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 3).unwrap();
+    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 4).unwrap();
     transaction.commit().unwrap();
     drop(newer);
     for (name, words) in [
         ("text", "is not a bcast store; move it away"),
         ("foreign", "is not a bcast store; move it away"),
-        ("newer", "has schema version 3, this daemon reads 1 to 2"),
+        ("newer", "has schema version 4, this daemon reads 1 to 3"),
         ("", "is a folder; set store.path to a file in it"),
     ] {
         let error = EmbeddedStore::open(&file(name)).unwrap_err().to_string();

@@ -1,0 +1,128 @@
+//! What happened to each HAVIP: a bounded number of things for each, and of all.
+
+use ctl_api::model::{Happening, Name};
+use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+
+use crate::codec;
+use crate::embedded::{Failure, META, existing};
+
+/// Most happenings that are kept of one HAVIP; the oldest go first.
+pub const HISTORY_OF_ONE: usize = 50;
+/// Most happenings that are kept of all HAVIPs; the oldest go first.
+pub const HISTORY_OF_ALL: u64 = 500_000;
+
+/// HAVIP and number of the happening -> what happened.
+const HAPPENINGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("happenings");
+/// The happenings by age: their numbers -> the HAVIP.
+const AGES: TableDefinition<u64, &str> = TableDefinition::new("happening_ages");
+/// Key in [`META`]: the number of the next happening.
+const NEXT: &str = "happenings";
+
+/// The tables, open in a transaction.
+pub(crate) struct History<'t> {
+    happenings: Table<'t, (&'static str, u64), &'static [u8]>,
+    ages: Table<'t, u64, &'static str>,
+    next: u64,
+    most: u64,
+}
+
+fn all_of(name: &str) -> std::ops::RangeInclusive<(&str, u64)> {
+    (name, 0)..=(name, u64::MAX)
+}
+
+impl<'t> History<'t> {
+    pub fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
+        Ok(Self {
+            happenings: transaction.open_table(HAPPENINGS)?,
+            ages: transaction.open_table(AGES)?,
+            next: transaction.open_table(META)?.get(NEXT)?.map_or(0, |next| next.value()),
+            most: HISTORY_OF_ALL,
+        })
+    }
+
+    /// Adds what happened to a HAVIP that is there.
+    pub fn add(&mut self, happening: &Happening) -> Result<(), Failure> {
+        let name = happening.havip.as_str();
+        self.happenings.insert((name, self.next), codec::put_happening(happening).as_slice())?;
+        self.ages.insert(self.next, name)?;
+        self.next += 1;
+        let kept = self.happenings.range(all_of(name))?.count();
+        let oldest = self.happenings.range(all_of(name))?.take(kept.saturating_sub(HISTORY_OF_ONE));
+        let oldest = oldest.map(|row| Ok(row?.0.value().1)).collect::<Result<Vec<u64>, Failure>>()?;
+        for number in oldest {
+            self.happenings.remove((name, number))?;
+            self.ages.remove(number)?;
+        }
+        while self.ages.len()? > self.most {
+            let Some((number, name)) = self.ages.pop_first()? else { break };
+            self.happenings.remove((name.value(), number.value()))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets all of a HAVIP's.
+    pub fn forget(&mut self, name: &Name) -> Result<(), Failure> {
+        for row in self.happenings.extract_from_if(all_of(name.as_str()), |_, _| true)? {
+            self.ages.remove(row?.0.value().1)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the writing.
+    pub fn close(self, transaction: &WriteTransaction) -> Result<(), Failure> {
+        transaction.open_table(META)?.insert(NEXT, self.next)?;
+        Ok(())
+    }
+}
+
+/// What happened to a HAVIP, the oldest first.
+pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<Happening>, Failure> {
+    let Some(happenings) = existing(transaction.open_table(HAPPENINGS))? else { return Ok(Vec::new()) };
+    let rows = happenings.range(all_of(name.as_str()))?;
+    rows.map(|row| Ok(codec::happening(row?.1.value())?)).collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use ctl_api::model::{Binding, HappeningKind, Havip, HavipEntry};
+    use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
+
+    use super::*;
+
+    fn happening(name: &str, generation: u64) -> Happening {
+        let havip = Havip {
+            name: name.parse().unwrap(),
+            vni: 1.into(),
+            subnet: "10.0.0.0/24".parse().unwrap(),
+            address: "10.0.0.1".parse().unwrap(),
+            attachments: vec![],
+            vrids: vec![],
+            refresh_s: None,
+            eip: None,
+        };
+        let entry = HavipEntry { havip, binding: Binding { generation, ..Binding::unbound(0) } };
+        Happening::of(&entry, HappeningKind::Spoof, 0)
+    }
+
+    #[test]
+    fn the_oldest_of_all_goes_first_whosever_it_is() {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut history = History::open(&transaction).unwrap();
+        history.most = 60;
+        for (name, generations) in [("a", 0..20), ("b", 20..90), ("a", 90..95)] {
+            generations.for_each(|generation| history.add(&happening(name, generation)).unwrap());
+        }
+        history.close(&transaction).unwrap();
+        transaction.commit().unwrap();
+        let transaction = database.begin_read().unwrap();
+        let kept = |name: &str| {
+            let happenings = read(&transaction, &name.parse().unwrap()).unwrap();
+            happenings.iter().map(|happening| happening.generation).collect::<Vec<_>>()
+        };
+        // Of b never more than 50; then five of a make the oldest of all, a's own, go.
+        assert_eq!(kept("a"), [15, 16, 17, 18, 19].into_iter().chain(90..95).collect::<Vec<_>>());
+        assert_eq!(kept("b"), (40..90).collect::<Vec<_>>());
+    }
+}

@@ -1,0 +1,226 @@
+//! Events that webhook receivers have still to accept: written with the revision that made them, gone once it is over.
+
+use std::fmt;
+
+use bytes::Bytes;
+use ctl_api::model::{Name, Revision};
+use redb::{Durability, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use crate::codec::{self, Malformed};
+use crate::embedded::{Failure, existing};
+
+/// Most dead letters of one receiver; the oldest go first.
+pub const DEAD_LETTERS: usize = 10_000;
+
+/// An event's number: the revision that made it, and its place therein. It grows, across restarts too, and its text is the
+/// CloudEvents `id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EventId {
+    /// The revision.
+    pub revision: Revision,
+    /// Its place among the revision's events, from 0.
+    pub index: u32,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.revision, self.index)
+    }
+}
+
+/// An event for one receiver.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OutboxKey {
+    /// The receiver.
+    pub receiver: Name,
+    /// The event.
+    pub id: EventId,
+}
+
+/// An event that a receiver has still to accept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Which, and for whom.
+    pub key: OutboxKey,
+    /// The virtual IP that it is about; the events of one go out in order.
+    pub havip: Name,
+    /// Since when it has been waiting: Unix time in milliseconds.
+    pub since_unix_ms: u64,
+    /// How many events of that virtual IP were left out before it.
+    pub gap: u64,
+    /// The event, as it is sent.
+    pub body: Bytes,
+}
+
+/// An event that was not accepted in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// The event.
+    pub row: OutboxRow,
+    /// When it was given up: Unix time in milliseconds.
+    pub died_unix_ms: u64,
+    /// Why the last attempt failed; one line.
+    pub reason: String,
+}
+
+/// What a group writes into the outbox, and deletes from it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OutboxRows {
+    /// New rows.
+    pub insert: Vec<OutboxRow>,
+    /// Rows that a later event of their virtual IP stands for from now on. Those that are gone by then are no error.
+    pub delete: Vec<OutboxKey>,
+}
+
+impl OutboxRows {
+    /// Nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.insert.is_empty() && self.delete.is_empty()
+    }
+}
+
+type StoredKey<'k> = (&'k str, u64, u32);
+/// HAVIP, since when in Unix milliseconds, gap, body.
+type StoredRow<'r> = (&'r str, u64, u64, &'r [u8]);
+/// A row, when it died in Unix milliseconds, why.
+type StoredLetter<'l> = (&'l str, u64, u64, &'l [u8], u64, &'l str);
+
+/// Receiver, revision and place -> what is to be delivered.
+const OUTBOX: TableDefinition<StoredKey<'static>, StoredRow<'static>> = TableDefinition::new("outbox");
+/// The same -> what could not be.
+const DEAD: TableDefinition<StoredKey<'static>, StoredLetter<'static>> = TableDefinition::new("dead_letters");
+
+fn stored(key: &OutboxKey) -> StoredKey<'_> {
+    (key.receiver.as_str(), key.id.revision.get(), key.id.index)
+}
+
+fn all_of(receiver: &Name) -> std::ops::RangeInclusive<StoredKey<'_>> {
+    (receiver.as_str(), 0, 0)..=(receiver.as_str(), u64::MAX, u32::MAX)
+}
+
+fn name(text: &str) -> Result<Name, Malformed> {
+    codec::name(text)?.ok_or(Malformed("a name"))
+}
+
+fn row((receiver, revision, index): StoredKey<'_>, stored: StoredRow<'_>) -> Result<OutboxRow, Malformed> {
+    let (havip, since_unix_ms, gap, body) = stored;
+    let id = EventId { revision: Revision::new(revision), index };
+    let key = OutboxKey { receiver: name(receiver)?, id };
+    Ok(OutboxRow { key, havip: name(havip)?, since_unix_ms, gap, body: Bytes::copy_from_slice(body) })
+}
+
+fn letter(key: StoredKey<'_>, stored: StoredLetter<'_>) -> Result<DeadLetter, Malformed> {
+    let (havip, since_unix_ms, gap, body, died_unix_ms, reason) = stored;
+    let row = row(key, (havip, since_unix_ms, gap, body))?;
+    Ok(DeadLetter { row, died_unix_ms, reason: reason.to_owned() })
+}
+
+type Rows<'t> = Table<'t, StoredKey<'static>, StoredRow<'static>>;
+
+fn insert(outbox: &mut Rows<'_>, row: &OutboxRow) -> Result<(), Failure> {
+    let OutboxRow { key, havip, since_unix_ms, gap, body } = row;
+    outbox.insert(stored(key), (havip.as_str(), *since_unix_ms, *gap, body.as_ref()))?;
+    Ok(())
+}
+
+/// Writes a group's part.
+pub(crate) fn write(transaction: &WriteTransaction, rows: &OutboxRows) -> Result<(), Failure> {
+    let mut outbox = transaction.open_table(OUTBOX)?;
+    for key in &rows.delete {
+        outbox.remove(stored(key))?;
+    }
+    rows.insert.iter().try_for_each(|row| insert(&mut outbox, row))
+}
+
+/// All rows, by receiver and age.
+pub(crate) fn read(transaction: &ReadTransaction) -> Result<Vec<OutboxRow>, Failure> {
+    let Some(outbox) = existing(transaction.open_table(OUTBOX))? else { return Ok(Vec::new()) };
+    let entry = |stored: Result<_, redb::StorageError>| {
+        let (key, value): (
+            redb::AccessGuard<'_, StoredKey<'static>>,
+            redb::AccessGuard<'_, StoredRow<'static>>,
+        ) = stored?;
+        Ok(row(key.value(), value.value())?)
+    };
+    outbox.iter()?.map(entry).collect()
+}
+
+/// A receiver's dead letters, the oldest event first.
+pub(crate) fn dead(transaction: &ReadTransaction, receiver: &Name) -> Result<Vec<DeadLetter>, Failure> {
+    let Some(dead) = existing(transaction.open_table(DEAD))? else { return Ok(Vec::new()) };
+    let entry = |stored: Result<_, redb::StorageError>| {
+        let (key, value): (
+            redb::AccessGuard<'_, StoredKey<'static>>,
+            redb::AccessGuard<'_, StoredLetter<'static>>,
+        ) = stored?;
+        Ok(letter(key.value(), value.value())?)
+    };
+    dead.range(all_of(receiver))?.map(entry).collect()
+}
+
+/// Deletes rows, and moves others to the dead letters.
+///
+/// What is only deleted need not be durable before the next commit is: a row that comes back after a crash is delivered
+/// once more.
+pub(crate) fn settle(
+    mut transaction: WriteTransaction,
+    gone: &[OutboxKey],
+    letters: &[DeadLetter],
+) -> Result<(), Failure> {
+    if letters.is_empty() {
+        transaction.set_durability(Durability::None).map_err(redb::Error::from)?;
+    }
+    {
+        let mut outbox = transaction.open_table(OUTBOX)?;
+        for key in gone.iter().chain(letters.iter().map(|letter| &letter.row.key)) {
+            outbox.remove(stored(key))?;
+        }
+        bury(&transaction, letters)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+fn bury(transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), Failure> {
+    let mut dead = transaction.open_table(DEAD)?;
+    for DeadLetter { row, died_unix_ms, reason } in letters {
+        let OutboxRow { key, havip, since_unix_ms, gap, body } = row;
+        let value = (havip.as_str(), *since_unix_ms, *gap, body.as_ref(), *died_unix_ms, reason.as_str());
+        dead.insert(stored(key), value)?;
+    }
+    let mut receivers: Vec<&Name> = letters.iter().map(|letter| &letter.row.key.receiver).collect();
+    receivers.sort_unstable();
+    receivers.dedup();
+    for receiver in receivers {
+        let surplus = dead.range(all_of(receiver))?.count().saturating_sub(DEAD_LETTERS);
+        let oldest = dead.range(all_of(receiver))?.take(surplus).map(|row| {
+            let (_, revision, index) = row?.0.value();
+            Ok((revision, index))
+        });
+        for (revision, index) in oldest.collect::<Result<Vec<_>, Failure>>()? {
+            dead.remove((receiver.as_str(), revision, index))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a receiver's dead letters rows again, waiting since `unix_ms`.
+pub(crate) fn revive(
+    transaction: WriteTransaction,
+    receiver: &Name,
+    unix_ms: u64,
+) -> Result<Vec<OutboxRow>, Failure> {
+    let mut rows = Vec::new();
+    {
+        let mut dead = transaction.open_table(DEAD)?;
+        let mut outbox = transaction.open_table(OUTBOX)?;
+        for stored in dead.extract_from_if(all_of(receiver), |_, _| true)? {
+            let (key, value) = stored?;
+            let row = OutboxRow { since_unix_ms: unix_ms, ..letter(key.value(), value.value())?.row };
+            insert(&mut outbox, &row)?;
+            rows.push(row);
+        }
+    }
+    transaction.commit()?;
+    Ok(rows)
+}
