@@ -157,6 +157,8 @@ pub struct WorkerCounters {
     pub announcements: [Cell; KINDS.len()],
     /// Refused announcements that the control side was not told of, as too many waited for it.
     pub refused_lost: Cell,
+    /// Frames that the node itself made; they are received ones too.
+    pub announced: Cell,
     /// Copies that accepted frames asked for.
     pub copies_wanted: Cell,
     /// Copies that the port has taken.

@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use wire::{IP_OVERHEAD, MacAddr};
 
+use crate::announcer::Announcer;
 use crate::config::{Config, LiveConfig};
 use crate::counters::Counters;
 use crate::error::StartError;
@@ -242,6 +243,7 @@ impl Daemon {
                 live: self.live.clone(),
                 lots: Lots::new()?,
                 sniffer: Sniffer::new(self.view.ears.clone()),
+                announcer: (number == 0).then(|| self.view.announcer.clone()),
                 tsc: self.view.tsc,
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
@@ -432,6 +434,7 @@ fn node_view(config: &Config, ready: &Ready, tsc: Tsc) -> Result<NodeView, Start
     Ok(NodeView {
         counters: Arc::new(Counters::new(config.cores.len())?),
         ears: Ears::new(),
+        announcer: Announcer::new(config.underlay.node.first(), ready.kernel_pool.clone()),
         tsc,
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+mod announcer;
 mod config;
 mod counters;
 mod daemon;

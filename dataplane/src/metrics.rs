@@ -190,6 +190,11 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
             .map(|(kind, name)| (name.into(), node.counters.sum(|w| &w.announcements[kind]))),
     )?;
     page.counter(
+        "bcast_announced_total",
+        "Frames that the node itself made to announce virtual IPs; they count as received.",
+        node.counters.sum(|w| &w.announced),
+    )?;
+    page.counter(
         "bcast_refused_lost_total",
         "Refused announcements that the control side was not told of.",
         node.counters.sum(|w| &w.refused_lost),

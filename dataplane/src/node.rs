@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
-use ctl_server::{Counts, DomainCounters, NextHop, NodeStats, Server, TepRefusal};
+use ctl_server::{Counts, DomainCounters, Holding, NextHop, NodeStats, Server, TepRefusal};
 use dataplane::sniff::Ears;
 use dpdk::{Mempool, Port, Tsc};
 use prometheus::Histogram;
 use wire::{CopyDropReason, DropReason};
 
+use crate::announcer::Announcer;
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
 use crate::live::Live;
@@ -28,6 +29,8 @@ pub struct NodeView {
     pub counters: Arc<Counters>,
     /// What the workers hear of virtual IPs.
     pub ears: Arc<Ears>,
+    /// What the node announces itself.
+    pub announcer: Arc<Announcer>,
     /// The workers' clock.
     pub tsc: Tsc,
     /// How long changes take to reach every worker.
@@ -221,5 +224,9 @@ impl ctl_server::Node for ControlledNode {
 
     fn now_ns(&self) -> u64 {
         self.view.tsc.nanoseconds(self.view.tsc.now())
+    }
+
+    fn announce(&self, holding: &Holding) -> bool {
+        self.view.announcer.announce(holding)
     }
 }

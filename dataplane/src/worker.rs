@@ -14,6 +14,7 @@ use dataplane::sniff::{self, Sniff, Sniffer};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
+use crate::announcer::Announcer;
 use crate::counters::WorkerCounters;
 use crate::jobs::{Class, Job, Jobs, QUANTUM};
 use crate::limits::{Ask, Clock, Lots};
@@ -50,8 +51,19 @@ pub struct Worker {
     pub lots: Lots,
     /// What it hears of virtual IPs.
     pub sniffer: Sniffer,
+    /// What it announces of them on the node's own account; one worker does.
+    pub announcer: Option<Arc<Announcer>>,
     /// What time it is.
     pub tsc: Tsc,
+}
+
+/// Where frames came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// The port: somebody sent them.
+    Port,
+    /// The node itself, who has nothing to learn from them.
+    Node,
 }
 
 /// A frame that passed all checks of its outer headers.
@@ -93,9 +105,14 @@ impl Worker {
     fn turn(&mut self, burst: &mut Burst) -> bool {
         self.out.counters().polls.add(1);
         let kernel_frames = self.punt.send_kernel_frames(&mut self.out);
+        let own = self.announcer.as_ref().is_some_and(|announcer| announcer.fill(burst));
+        if own {
+            self.out.counters().announced.add(burst.len() as u64);
+            self.forward(burst, Origin::Node);
+        }
         let received = self.rx.receive(burst);
         if received > 0 {
-            self.forward(burst);
+            self.forward(burst, Origin::Port);
         }
         let waiting = !self.jobs.is_empty();
         if waiting && self.reader.is_awaited() {
@@ -107,11 +124,11 @@ impl Worker {
                 serve(&mut self.jobs, class, until, &mut self.out, self.reader.array(), self.tsc);
             }
         }
-        kernel_frames || received > 0 || waiting
+        kernel_frames || own || received > 0 || waiting
     }
 
     /// Decides about each frame of a burst, and replicates it: those that failover hangs on first.
-    fn forward(&mut self, burst: &mut Burst) {
+    fn forward(&mut self, burst: &mut Burst, origin: Origin) {
         let received = self.tsc.now();
         let settings = self.live.settings();
         // 1. Decapsulate and check the outer headers; hand the kernel what is the kernel's.
@@ -123,8 +140,10 @@ impl Worker {
 
         // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
         match sniff::guarded(&domains) {
-            0 => self.sniffer.forget(),
-            _ => listen(&mut self.sniffer, burst, &candidates, &domains, self.tsc.nanoseconds(received)),
+            1.. if origin == Origin::Port => {
+                listen(&mut self.sniffer, burst, &candidates, &domains, self.tsc.nanoseconds(received));
+            }
+            _ => self.sniffer.forget(),
         }
         let clock = Clock { now: received, per_second: self.tsc.per_second() };
         let limits = Some(&self.live.limits).filter(|limits| limits.enabled());

@@ -26,7 +26,7 @@ mod watching;
 
 pub use budget::STAGED_BYTES;
 pub use confirm::Observer;
-pub use node::{DomainCounters, NextHop, Node, NodeStats, TepRefusal};
+pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
 pub use refusal::{Problem, Refusal};
 pub use server::{Server, ServerConfig, ServerError, Versions};
 pub use socket::SocketError;

@@ -1,9 +1,9 @@
 //! What the control path needs of the data plane.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
+use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit, Vni};
 use thiserror::Error;
 
 /// The data plane, as the control path sees it.
@@ -49,6 +49,23 @@ pub trait Node: Send + Sync + 'static {
 
     /// The clock that workers go by: nanoseconds since some moment before the daemon started.
     fn now_ns(&self) -> u64;
+
+    /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP. Nothing of
+    /// it is heard. False if too many wait already: try again later.
+    fn announce(&self, holding: &Holding) -> bool;
+}
+
+/// Where an address is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holding {
+    /// In which domain.
+    pub vni: Vni,
+    /// The address itself.
+    pub address: IpAddr,
+    /// The MAC address that it is bound to: its holder's, or the virtual one of a VRRP router.
+    pub mac: [u8; 6],
+    /// The holder's TEP.
+    pub tep: Tep,
 }
 
 /// Why a TEP cannot be one of this node's.

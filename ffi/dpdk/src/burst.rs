@@ -65,6 +65,17 @@ impl Burst {
         (0..self.len).filter_map(|index| Some((index, self.get(index)?)))
     }
 
+    /// Adds an mbuf that was not received, as if it had been.
+    ///
+    /// # Errors
+    /// The mbuf itself, where the burst is full.
+    pub fn push(&mut self, mbuf: Mbuf) -> Result<(), Mbuf> {
+        let Some(slot) = self.slots.get_mut(self.len) else { return Err(mbuf) };
+        *slot = mbuf.into_raw().as_ptr();
+        self.len += 1;
+        Ok(())
+    }
+
     /// Takes all mbufs out that were not taken, in order.
     #[inline]
     pub fn drain(&mut self) -> impl Iterator<Item = Mbuf> {

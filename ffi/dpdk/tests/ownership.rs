@@ -233,6 +233,30 @@ fn closing_a_port_frees_what_is_in_its_ring() {
 }
 
 #[test]
+fn a_burst_takes_mbufs_that_were_not_received_and_frees_those_that_nobody_takes() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let mut burst = Burst::new();
+    for round in 0..2_u8 {
+        for number in 0..BURST {
+            let mbuf = Mbuf::from_bytes(&pool, &[round, u8::try_from(number).unwrap()]).unwrap();
+            assert!(burst.push(mbuf).is_ok());
+        }
+        let one_more = Mbuf::from_bytes(&pool, &[9]).unwrap();
+        assert_eq!(burst.push(one_more).map_err(|mbuf| mbuf.data().to_vec()), Err(vec![9]));
+        assert_eq!(burst.len(), BURST);
+        assert_eq!(burst.take(3).unwrap().data(), [round, 3]);
+        assert!(burst.get(3).is_none());
+        assert_eq!(burst.iter().count(), BURST - 1);
+        burst.clear();
+        is_whole(&pool);
+    }
+    assert!(burst.push(Mbuf::from_bytes(&pool, &[7]).unwrap()).is_ok());
+    drop(burst);
+    is_whole(&pool);
+}
+
+#[test]
 fn an_mbuf_grows_and_shrinks_within_its_buffer() {
     let eal = eal();
     let pool = pool(&eal);

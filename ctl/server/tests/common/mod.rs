@@ -16,7 +16,9 @@ use bcast_domain::{
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
 use ctl_api::proto;
-use ctl_server::{DomainCounters, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions};
+use ctl_server::{
+    DomainCounters, Holding, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions,
+};
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
 
@@ -38,6 +40,8 @@ pub struct TestNode {
     pub heard: Heard,
     pub refused: Mutex<VecDeque<Refused>>,
     pub now_ns: AtomicU64,
+    /// What it was asked to announce.
+    pub announced: Mutex<Vec<Holding>>,
 }
 
 /// Notes what a place was given, which must be something new.
@@ -113,6 +117,11 @@ impl Node for TestNode {
     fn now_ns(&self) -> u64 {
         self.now_ns.load(Ordering::Relaxed)
     }
+
+    fn announce(&self, holding: &Holding) -> bool {
+        self.announced.lock().unwrap().push(*holding);
+        true
+    }
 }
 
 /// A thread that reports as a worker does, unless it is stuck.
@@ -180,6 +189,7 @@ impl Rig {
             heard: Heard::new(),
             refused: Mutex::default(),
             now_ns: AtomicU64::new(1),
+            announced: Mutex::default(),
         });
         let worker = Worker::start(&readers);
         let socket = folder.join("api.sock");
