@@ -24,7 +24,7 @@ pub(crate) fn rival(seats: &[Seat], place: usize, previous_ns: u64, at_ns: u64) 
             && after(at_ns, seat.run_since_ns)
             && after(seat.master_ns, own.run_since_ns)
     };
-    seats.iter().find(other).map(Seat::speaker)
+    seats.iter().filter(other).max_by_key(|seat| (seat.master_ns, seat.speaker)).map(|seat| seat.speaker)
 }
 
 /// The master that advertised last.

@@ -121,6 +121,7 @@ impl Machine {
                 speaker.is_some()
             });
         }
+        self.double = self.double.filter(|(one, other)| speakers.contains(one) && speakers.contains(other));
         let holder = holder.filter(|holder| speakers.contains(holder));
         if holder != self.holder {
             (self.holder, self.held_since_ns) = (holder, now_ns);
@@ -405,20 +406,20 @@ impl Machine {
         let ice = self.ice.map(|ice| ice.due_ns(damping));
         let refresh = self.options.refresh_ns.filter(|_| self.holder.is_some()).map(|_| self.refresh_at_ns);
         let strangers = self.strangers.as_ref().and_then(|strangers| strangers.due_ns());
-        let masters = Some(()).filter(|()| self.ice.is_none()).and_then(|()| self.judge_ns(now_ns));
-        [ice, refresh, strangers, masters].into_iter().flatten().min()
+        [ice, refresh, strangers, self.judge_ns(now_ns)].into_iter().flatten().min()
     }
 
     /// When the masters are to be looked at again although none of them says anything.
     fn judge_ns(&self, now_ns: u64) -> Option<u64> {
         let latest = adverts::latest(&self.seats, now_ns);
-        let times = if self.double.is_some() || self.conflict_told {
+        let is_free = self.ice.is_none();
+        let times = if self.double.is_some() || (is_free && self.conflict_told) {
             let silent = self.seats.iter().map(Seat::silent_ns).max();
             let settled = self.started_ns.saturating_add(SETTLE_NS);
             [latest.map(|seat| adverts::alone_ns(&self.seats, seat)), silent, Some(settled)]
         } else {
-            let other = latest.filter(|seat| self.holder.is_some_and(|holder| holder != seat.speaker));
-            [other.map(|seat| self.heal_ns(seat)), None, None]
+            let is_other = |seat: &&Seat| self.holder.is_some_and(|holder| holder != seat.speaker);
+            [latest.filter(|seat| is_free && is_other(seat)).map(|seat| self.heal_ns(seat)), None, None]
         };
         times.into_iter().flatten().filter(|&at| at > now_ns).min()
     }

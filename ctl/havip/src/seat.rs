@@ -54,11 +54,6 @@ impl Seat {
         }
     }
 
-    /// Whose it is.
-    pub(crate) const fn speaker(&self) -> SpeakerId {
-        self.speaker
-    }
-
     /// When it was heard last.
     pub(crate) fn heard_ns(&self) -> Option<u64> {
         Some(self.claim_ns.max(self.use_ns).max(self.advert_ns)).filter(|&at| at > 0)

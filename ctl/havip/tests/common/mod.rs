@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use bcast_domain::{Refusal, SpeakerId, Tep};
-use ctl_api::model::HavipState;
-use ctl_havip::{Alarms, Damping, Machine, Options, Spoken, Stranger, Thaw, Told};
+use bcast_domain::{Mac, Refusal, SpeakerId, Tep};
+use ctl_api::model::{Binding, Havip, HavipEntry, HavipState, Holder, Revision};
+use ctl_havip::{Alarms, Damping, Decisions, Machine, Options, Spoken, Stranger, Thaw, Told, enact};
 
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
@@ -18,7 +18,7 @@ pub enum Act {
     Claim(u32),
     /// Any other ARP.
     Use(u32),
-    /// One advert, interval 1 s.
+    /// One advert, of the rig's interval.
     Advert(u32),
     /// Adverts every second until then, milliseconds.
     Master(u32, u64),
@@ -51,11 +51,34 @@ pub fn id(who: u32) -> SpeakerId {
     SpeakerId::new(who).unwrap()
 }
 
+pub fn holder(who: SpeakerId) -> Holder {
+    let mac = Mac::new(mac(who.get())).unwrap();
+    Holder { instance: format!("vm{who}").parse().unwrap(), mac, tep: tep(who.get()) }
+}
+
+fn entry() -> HavipEntry {
+    let havip = Havip {
+        name: "web".parse().unwrap(),
+        vni: 5001.into(),
+        subnet: "10.0.0.0/24".parse().unwrap(),
+        address: "10.0.0.100".parse().unwrap(),
+        attachments: Vec::new(),
+        vrids: Vec::new(),
+        refresh_s: None,
+        eip: None,
+    };
+    HavipEntry { havip, binding: Binding::unbound(0) }
+}
+
+const FROZEN: HavipState = HavipState::Frozen;
+const CONFLICT: HavipState = HavipState::Conflict;
+
 /// The HAVIP.
 pub struct Rig {
     pub machine: Machine,
     pub cells: BTreeMap<u32, Spoken>,
     pub damping: Damping,
+    pub interval_cs: u16,
     pub alarms: Alarms,
     pub options: Options,
     /// What is durable.
@@ -63,7 +86,9 @@ pub struct Rig {
     pub told: Vec<(u64, Told)>,
     /// Milliseconds in which it was announced anew.
     pub announced: Vec<u64>,
-    pub steps: usize,
+    /// What is stored, as others see it.
+    pub entry: HavipEntry,
+    revision: Revision,
     now: u64,
     dirty: bool,
 }
@@ -76,12 +101,14 @@ impl Rig {
             machine: Machine::new(&ids, stored, options, 0),
             cells: speakers.iter().map(|&who| (who, Spoken::default())).collect(),
             damping: Damping::default(),
+            interval_cs: 100,
             alarms: Alarms::new(),
             options,
             stored,
             told: Vec::new(),
             announced: Vec::new(),
-            steps: 0,
+            entry: entry(),
+            revision: Revision::default(),
             now: 0,
             dirty: false,
         }
@@ -102,7 +129,8 @@ impl Rig {
         while self.now < last {
             // Nothing happens in between.
             let next = acts.peek().map_or(last, |&(at, _)| at);
-            let due = self.machine.due_ns().map_or(last, |due| due.div_ceil(MS));
+            // The commit thread looks in the middle of each millisecond.
+            let due = self.machine.due_ns().map_or(last, |due| due.saturating_sub(MS / 2).div_ceil(MS));
             self.now = (self.now + 1).max(next.min(due)).min(last);
             let mut order = 0;
             while let Some((_, act)) = acts.next_if(|&(at, _)| at == self.now) {
@@ -118,9 +146,10 @@ impl Rig {
         match act {
             Act::Claim(who) => self.say(who, |cell| cell.claim_ns = at_ns),
             Act::Use(who) => self.say(who, |cell| cell.use_ns = at_ns),
-            Act::Advert(who) | Act::Master(who, _) => self.advert(who, at_ns, 100, 100),
+            Act::Advert(who) => self.advert(who, at_ns, self.interval_cs, 100),
+            Act::Master(who, _) => self.advert(who, at_ns, 100, 100),
             Act::Fast(who, _) => self.advert(who, at_ns, 10, 100),
-            Act::Resign(who) => self.advert(who, at_ns, 100, 0),
+            Act::Resign(who) => self.advert(who, at_ns, self.interval_cs, 0),
             Act::Attach(who) => {
                 self.cells.entry(who).or_default();
                 self.follow(at_ns);
@@ -129,6 +158,7 @@ impl Rig {
                 self.cells.remove(&who);
                 if self.stored.1 == Some(id(who)) {
                     self.stored = (HavipState::Unbound, None);
+                    self.entry.binding.previous = self.entry.binding.holder.take();
                 }
                 self.follow(at_ns);
             }
@@ -184,21 +214,52 @@ impl Rig {
             return;
         }
         self.dirty = false;
-        self.steps += 1;
         let heard: Vec<(SpeakerId, Spoken)> =
             self.cells.iter().map(|(&who, &cell)| (id(who), cell)).collect();
         let decisions = self.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
-        if let Some(turn) = decisions.turn {
-            assert_eq!((turn.state, turn.holder), (self.machine.state(), self.machine.holder()));
-            assert_ne!((turn.state, turn.holder), self.stored, "a turn that turns nothing");
-            self.stored = (turn.state, turn.holder);
-        }
-        assert_eq!(self.stored, (self.machine.state(), self.machine.holder()), "told by a turn");
+        self.check(&decisions);
         assert!(self.machine.due_ns().is_none_or(|due| due > now_ns), "due, and nothing to do about it");
         self.told.extend(decisions.told.into_iter().map(|told| (self.now, told)));
         if decisions.reannounce {
             self.announced.push(self.now);
         }
+    }
+
+    /// What always holds; and what is stored is what was decided.
+    fn check(&mut self, decisions: &Decisions) {
+        let now = (self.machine.state(), self.machine.holder());
+        let changed = now != self.stored;
+        assert_eq!(
+            decisions.turn.map(|turn| (turn.state, turn.holder)),
+            changed.then_some(now),
+            "a turn tells"
+        );
+        assert!(
+            now.1.is_none_or(|holder| self.cells.contains_key(&holder.get())),
+            "held by one not attached"
+        );
+        assert_eq!(now.0 == HavipState::Unbound, now.1.is_none() && !matches!(now.0, FROZEN | CONFLICT));
+        if (self.stored.0, now.0) == (FROZEN, FROZEN) {
+            assert_eq!(self.stored.1, now.1, "moved while it was frozen");
+        }
+        let turns = |told: &&Told| matches!(told, Told::Bound { .. } | Told::Moved { .. });
+        assert_eq!(
+            decisions.told.iter().filter(turns).count(),
+            usize::from(self.stored.1 != now.1),
+            "one move"
+        );
+        self.revision = self.revision.next();
+        let (entry, happened) =
+            enact(&self.entry, decisions, |who| Some(holder(who)), self.revision, self.now);
+        assert_eq!(entry.is_some(), changed);
+        assert!(happened.iter().all(|happening| happening.generation == self.revision.get()));
+        if let Some(entry) = entry {
+            assert!(entry.binding.generation > self.entry.binding.generation, "generations grow");
+            assert!(entry.binding.moves >= self.entry.binding.moves, "moves grow");
+            assert_eq!(entry.binding.holder, now.1.map(holder));
+            self.entry = entry;
+        }
+        self.stored = now;
     }
 
     /// What was told, in words.

@@ -1,0 +1,227 @@
+//! The same decisions, made naively: every millisecond anew, out of all that was ever said.
+
+use std::collections::BTreeMap;
+
+use ctl_havip::{Damping, SECOND};
+
+use crate::common::{Act, MS};
+
+/// The interval of all adverts.
+pub const INTERVAL: u64 = 100 * MS;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Claim,
+    Use,
+    Advert,
+    Resign,
+}
+
+/// What was said: when, by whom, what.
+type Said = (u64, u32, Kind);
+
+#[derive(Debug, Default)]
+pub struct Model {
+    pub damping: Damping,
+    /// With since when.
+    attached: BTreeMap<u32, u64>,
+    /// All of before this millisecond, in the order of time.
+    history: Vec<Said>,
+    fresh: Vec<Said>,
+    pub holder: Option<u32>,
+    held_since: u64,
+    /// Since when, and for whom.
+    frozen: Option<(u64, Option<(u32, u64)>)>,
+    thawed_to: Option<u32>,
+    moves: Vec<u64>,
+    double: Option<(u32, u32)>,
+    conflict: bool,
+    pub story: Vec<String>,
+}
+
+impl Model {
+    pub fn new(speakers: &[u32], damping: Damping) -> Self {
+        Self { attached: speakers.iter().map(|&who| (who, 0)).collect(), damping, ..Self::default() }
+    }
+
+    pub fn act(&mut self, act: Act, at: u64) {
+        let kind = match act {
+            Act::Claim(_) => Kind::Claim,
+            Act::Use(_) => Kind::Use,
+            Act::Advert(_) => Kind::Advert,
+            _ => Kind::Resign,
+        };
+        match act {
+            Act::Claim(who) | Act::Use(who) | Act::Advert(who) | Act::Resign(who) => {
+                self.fresh.extend(self.attached.contains_key(&who).then_some((at, who, kind)));
+            }
+            Act::Attach(who) => drop(self.attached.entry(who).or_insert(at)),
+            Act::Detach(who) => self.detach(who, at),
+            Act::Unfreeze => self.unfreeze(),
+            _ => unreachable!("not modelled"),
+        }
+    }
+
+    fn detach(&mut self, who: u32, at: u64) {
+        self.attached.remove(&who);
+        self.fresh.retain(|said| said.1 != who);
+        self.history.retain(|said| said.1 != who);
+        self.double = self.double.filter(|&(one, other)| one != who && other != who);
+        if let Some((_, announcer)) = &mut self.frozen {
+            *announcer = announcer.filter(|&(announcer, _)| announcer != who);
+        }
+        self.thawed_to = self.thawed_to.filter(|&to| to != who);
+        if self.holder == Some(who) {
+            (self.holder, self.held_since) = (None, at);
+            // That is a new state, so neither frozen nor contended.
+            self.conflict = false;
+            self.unfreeze();
+        }
+    }
+
+    fn unfreeze(&mut self) {
+        if let Some((_, announcer)) = self.frozen.take() {
+            self.thawed_to = announcer.map(|(who, _)| who);
+            self.moves.clear();
+        }
+        self.conflict = false;
+    }
+
+    /// The end of a millisecond.
+    pub fn look(&mut self, now: u64) {
+        let said = std::mem::take(&mut self.fresh);
+        let newest = said.iter().rev().find(|said| said.2 == Kind::Claim).map(|said| said.1);
+        let first = said.iter().find(|said| said.2 != Kind::Resign).map(|said| said.1);
+        let why = |who: u32| {
+            let of = said.iter().find(|said| said.1 == who && said.2 != Kind::Resign).unwrap();
+            if of.2 == Kind::Use { "arp" } else { "advert" }
+        };
+        for &said in &said {
+            self.hear(said);
+        }
+        let was_frozen = self.frozen.is_some();
+        self.thaw(now);
+        let turned = self.holder;
+        if self.frozen.is_none() {
+            let to = self.thawed_to.take();
+            match (newest.filter(|_| !was_frozen), to, first.filter(|_| self.holder.is_none())) {
+                (Some(who), ..) => drop(self.try_turn(who, "garp", now)),
+                (None, Some(who), _) => self.turn(who, "thawed", now),
+                (None, None, Some(who)) => drop(self.try_turn(who, why(who), now)),
+                _ => {}
+            }
+        }
+        self.judge(self.holder == turned, now);
+    }
+
+    fn hear(&mut self, said @ (at, who, kind): Said) {
+        if matches!(kind, Kind::Claim | Kind::Advert)
+            && let Some((_, announcer)) = &mut self.frozen
+            && announcer.is_none_or(|(last, _)| last != who)
+        {
+            *announcer = Some((who, at));
+        }
+        if kind == Kind::Advert {
+            let own = self.run(who, at);
+            let crossing = INTERVAL / 10;
+            let rivals = self.attached.keys().filter(|&&other| other != who).filter_map(|&other| {
+                let run = self.run(other, at);
+                let (first, last, previous) = (*run.first()?, *run.last()?, *own.last()?);
+                let crossed = at - first < crossing || last.saturating_sub(own[0]) < crossing;
+                (last > previous && !crossed).then_some((last, other))
+            });
+            let rival = rivals.max().map(|(_, other)| other);
+            self.double = rival.map(|other| (who, other)).or(self.double);
+        }
+        self.history.push(said);
+    }
+
+    /// Its adverts as a master, without a gap of three intervals up to now.
+    fn run(&self, who: u32, now: u64) -> Vec<u64> {
+        let mut run: Vec<u64> = Vec::new();
+        for &(at, _, kind) in self.history.iter().filter(|said| said.1 == who) {
+            if kind == Kind::Resign || run.last().is_some_and(|&last| at - last >= 3 * INTERVAL) {
+                run.clear();
+            }
+            run.extend((kind == Kind::Advert).then_some(at));
+        }
+        run.retain(|_| true);
+        if run.last().is_some_and(|&last| now >= last + 3 * INTERVAL) { Vec::new() } else { run }
+    }
+
+    fn thaw(&mut self, now: u64) {
+        let Some((since, announcer)) = self.frozen else { return };
+        let quiet = announcer.is_some_and(|(_, at)| now >= at + self.damping.thaw_quiet_ns);
+        if quiet || now >= since + self.damping.thaw_after_ns {
+            self.tell(now, format!("thawed {}", if quiet { "quiet" } else { "after" }));
+            self.thawed_to = announcer.map(|(who, _)| who);
+            self.frozen = None;
+            self.moves.clear();
+        }
+    }
+
+    fn judge(&mut self, may_heal: bool, now: u64) {
+        let masters =
+            || self.attached.keys().map(|&who| (self.run(who, now), who)).filter(|(run, _)| !run.is_empty());
+        let latest = masters().max_by_key(|(run, who)| (run.last().copied(), *who));
+        let alone = latest.as_ref().filter(|(run, who)| {
+            let spoke = |said: &&Said| said.1 != *who && matches!(said.2, Kind::Advert | Kind::Resign);
+            let others = self.history.iter().filter(spoke).map(|said| said.0).max().unwrap_or(0);
+            now >= others.max(run[0]) + 3 * INTERVAL && now - run[run.len() - 1] <= INTERVAL * 3 / 2
+        });
+        let alone = alone.map(|(_, who)| *who);
+        let over = alone.is_some() || (latest.is_none() && now >= 3 * SECOND);
+        if over {
+            self.double = None;
+        }
+        if self.frozen.is_some() {
+            return;
+        }
+        let mut heal = false;
+        if let Some((one, other)) = self.double
+            && !self.conflict
+        {
+            self.conflict = true;
+            self.tell(now, format!("conflict {} {}", one.min(other), one.max(other)));
+        } else if self.conflict && over {
+            self.conflict = false;
+            let left = alone.map(|who| format!(", {who} left")).unwrap_or_default();
+            self.tell(now, format!("conflict ended{left}"));
+            heal = true;
+        } else if self.double.is_none() {
+            let claimed = |said: &&Said| Some(said.1) == self.holder && said.2 == Kind::Claim;
+            let claimed = self.history.iter().filter(claimed).map(|said| said.0).max().unwrap_or(0);
+            heal = now >= self.held_since.max(claimed) + 3 * INTERVAL;
+        }
+        if let Some(who) = alone.filter(|_| heal && may_heal && self.holder.is_some()) {
+            self.try_turn(who, "healed", now);
+        }
+    }
+
+    fn try_turn(&mut self, who: u32, why: &str, now: u64) {
+        if self.holder.is_some_and(|holder| holder != who) {
+            let lately = self.moves.iter().filter(|&&at| now - at < self.damping.flap_window_ns).count();
+            if lately >= self.damping.flap_moves as usize {
+                let claimed = self.history.iter().rev().find(|said| said.1 == who && said.2 == Kind::Claim);
+                let at = if why == "garp" { claimed.unwrap().0 } else { now };
+                self.frozen = Some((now, Some((who, at))));
+                return self.tell(now, format!("frozen, not to {who}"));
+            }
+            self.moves.push(now);
+        }
+        self.turn(who, why, now);
+    }
+
+    fn turn(&mut self, who: u32, why: &str, now: u64) {
+        match self.holder {
+            Some(holder) if holder == who => return,
+            Some(holder) => self.tell(now, format!("moved {holder}>{who} {why}")),
+            None => self.tell(now, format!("bound {who} {why}")),
+        }
+        (self.holder, self.held_since) = (Some(who), now);
+    }
+
+    fn tell(&mut self, now: u64, what: String) {
+        self.story.push(format!("{} {what}", now / MS));
+    }
+}
