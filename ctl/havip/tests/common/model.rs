@@ -105,9 +105,9 @@ impl Model {
         if self.frozen.is_none() {
             let to = self.thawed_to.take();
             match (newest.filter(|_| !was_frozen), to, first.filter(|_| self.holder.is_none())) {
-                (Some(who), ..) => drop(self.try_turn(who, "garp", now)),
+                (Some(who), ..) => self.try_turn(who, "garp", now),
                 (None, Some(who), _) => self.turn(who, "thawed", now),
-                (None, None, Some(who)) => drop(self.try_turn(who, why(who), now)),
+                (None, None, Some(who)) => self.try_turn(who, why(who), now),
                 _ => {}
             }
         }

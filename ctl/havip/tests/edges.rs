@@ -1,0 +1,217 @@
+//! What comes late, what was said under another's number, and what people are shown.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use bcast_domain::{Refusal, SpeakerId};
+use common::{Act::*, *};
+use ctl_api::model::{HappeningKind, HavipState, Revision, Why};
+use ctl_havip::{
+    Alarms, Damping, Decisions, Frozen, Machine, Options, SECOND, Spoken, Stranger, Thaw, Told, Turn, enact,
+    name,
+};
+
+fn claim(who: u32, at_ns: u64) -> (SpeakerId, Spoken) {
+    (id(who), Spoken { claim_ns: at_ns, ..Spoken::default() })
+}
+
+fn step(machine: &mut Machine, heard: &[(SpeakerId, Spoken)], now_ns: u64) -> Decisions {
+    machine.step(heard, now_ns, &Damping::default(), &mut Alarms::new())
+}
+
+fn unbound(speakers: &[u32], now_ns: u64) -> Machine {
+    let speakers: Vec<SpeakerId> = speakers.iter().map(|&who| id(who)).collect();
+    Machine::new(&speakers, (HavipState::Unbound, None), Options::default(), now_ns)
+}
+
+#[test]
+fn a_claim_that_is_seen_late_does_not_undo_a_newer_one() {
+    let mut machine = unbound(&[1, 2], 0);
+    step(&mut machine, &[claim(2, 11)], 12);
+    assert!(
+        step(&mut machine, &[claim(1, 10), claim(2, 11)], 13).is_settled(),
+        "another worker's store came late"
+    );
+    assert_eq!(machine.holder(), Some(id(2)));
+}
+
+#[test]
+fn a_claim_that_is_seen_late_does_not_make_a_frozen_one_thaw_to_its_sender() {
+    let damping = Damping { flap_moves: 0, ..Damping::default() };
+    let mut machine = Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
+    machine.step(&[claim(2, 11)], 12, &damping, &mut Alarms::new());
+    assert_eq!(machine.state(), HavipState::Frozen);
+    machine.step(&[claim(1, 10), claim(2, 11)], 13, &damping, &mut Alarms::new());
+    machine.step(&[], 31 * SECOND, &damping, &mut Alarms::new());
+    assert_eq!((machine.state(), machine.holder()), (HavipState::Bound, Some(id(2))));
+}
+
+#[test]
+fn what_was_said_before_a_speaker_was_attached_is_not_its_own() {
+    let mut machine = unbound(&[1], 0);
+    step(&mut machine, &[claim(1, 5)], 6);
+    let bound = (HavipState::Bound, Some(id(1)));
+    machine.follow(&[id(1), id(2)], bound, Options::default(), 20, |_| None);
+    assert!(step(&mut machine, &[claim(1, 5), claim(2, 19)], 21).is_settled());
+    assert_eq!(machine.holder(), Some(id(1)));
+    step(&mut machine, &[claim(1, 5), claim(2, 20)], 22);
+    assert_eq!(machine.holder(), Some(id(2)), "from then on it is heard");
+}
+
+#[test]
+fn a_decision_that_could_not_be_kept_is_made_again() {
+    let before = unbound(&[1, 2], 0);
+    let heard = [claim(2, 5)];
+    let decide = || step(&mut before.clone(), &heard, 6);
+    assert_eq!(decide(), decide());
+    assert_eq!(decide().turn.map(|turn| turn.holder), Some(Some(id(2))));
+}
+
+#[test]
+fn a_holder_that_is_no_speaker_is_none() {
+    let machine = Machine::new(&[id(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
+    assert_eq!((machine.state(), machine.holder()), (HavipState::Unbound, None));
+}
+
+/// A name, what was said, who was refused, and how the lines begin.
+type Case<'c> = (&'c str, &'c [(u64, Act)], &'c [Stranger], &'c [&'c str]);
+
+#[test]
+fn diagnosis_says_what_is_wrong_and_nothing_else() {
+    let flaps: Vec<(u64, Act)> =
+        (0..7).map(|n| (1_000 + n * 1_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
+    let forged =
+        Stranger { mac: mac(9), tep: tep(9), what: Refusal::Stranger, claims: true, at_ns: 7 * SECOND };
+    let adverts = Stranger { what: Refusal::Advert, ..forged };
+    let cases: [Case<'_>; 6] = [
+        ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),
+        (
+            "one was never heard",
+            &[(1_000, Claim(1))],
+            &[],
+            &["vm2 (52:54:00:00:00:02 at 198.18.0.2) is attached"],
+        ),
+        (
+            "two masters",
+            &[(1_000, Master(1, 20_000)), (1_500, Master(2, 20_000))],
+            &[],
+            &[
+                "double master now: vm1 (52:54:00:00:00:01 at 198.18.0.1) and vm2 (52:54:00:00:00:02 at 198.18.0.2)",
+            ],
+        ),
+        (
+            "the master is silent",
+            &[(1_000, Advert(1)), (1_500, Use(2))],
+            &[],
+            &["the holder's last advert came 9 s ago (vm1 "],
+        ),
+        (
+            "strangers",
+            &[(1_000, Claim(1)), (2_000, Use(2))],
+            &[forged, forged, adverts],
+            &[
+                "announced by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused 2 times, last 3 s ago",
+                "advertised (VRRP) by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused once",
+            ],
+        ),
+        (
+            "frozen",
+            &flaps,
+            &[],
+            &["frozen for 3 s: it moved too often; vm1 (52:54:00:00:00:01 at 198.18.0.1)"],
+        ),
+    ];
+    for (case, script, strangers, expected) in cases {
+        let mut rig = Rig::new(&[1, 2], Options::default());
+        rig.play(script, 10_000);
+        strangers.iter().for_each(|stranger| rig.machine.refused(*stranger));
+        let lines =
+            rig.machine.diagnosis(10_000 * MS + MS, &Damping::default(), |speaker| name(&holder(speaker)));
+        assert_eq!(lines.len(), expected.len(), "{case}: {lines:?}");
+        for (line, expected) in lines.iter().zip(expected) {
+            assert!(line.starts_with(expected), "{case}: {line}");
+        }
+    }
+}
+
+#[test]
+fn what_is_told_says_who_and_why() {
+    let decide = |told: Told| Decisions { told: vec![told], ..Decisions::default() };
+    let (one, other) = (id(1), id(2));
+    let frozen = Frozen { refused: other, moves: 5, window_ns: 180 * SECOND };
+    let spoof = Told::Spoof { what: Refusal::Advert, mac: mac(9), tep: tep(9), count: 7 };
+    let cases = [
+        (Told::Bound { to: one, why: Why::Arp }, "bound", Some(Why::Arp), ""),
+        (Told::Moved { from: other, to: one, why: Why::Garp }, "moved", Some(Why::Garp), ""),
+        (
+            Told::Frozen(frozen),
+            "frozen",
+            Some(Why::Flapping),
+            "more than 5 moves in 180 s; the last, to vm2 (52:54:00:00:00:02 at 198.18.0.2), is not made any more",
+        ),
+        (Told::Thawed(Thaw::Quiet), "thawed", Some(Why::Thawed), "one alone announced it for long enough"),
+        (Told::Thawed(Thaw::After), "thawed", Some(Why::Thawed), "it was frozen for long enough"),
+        (
+            Told::Conflict { one, other },
+            "conflict",
+            Some(Why::DoubleMaster),
+            "vm1 (52:54:00:00:00:01 at 198.18.0.1) and vm2 (52:54:00:00:00:02 at 198.18.0.2) both advertise it",
+        ),
+        (
+            Told::ConflictEnded { left: Some(one) },
+            "conflict_ended",
+            Some(Why::Healed),
+            "vm1 (52:54:00:00:00:01 at 198.18.0.1) alone advertises it",
+        ),
+        (
+            Told::ConflictEnded { left: None },
+            "conflict_ended",
+            Some(Why::Healed),
+            "nobody advertises it any more",
+        ),
+        (spoof, "spoof", None, "advertised (VRRP) by one that is not attached there"),
+    ];
+    let rig = Rig::new(&[1, 2], Options::default());
+    for (told, kind, why, detail) in cases {
+        let who = |speaker| Some(holder(speaker));
+        let (entry, happened) = enact(&rig.entry, &decide(told.clone()), who, Revision::new(9), 1_234);
+        assert_eq!(entry, None, "no turn, no other binding");
+        let happening = &happened[0];
+        let kind: HappeningKind = kind.parse().unwrap();
+        assert_eq!((happening.kind, happening.why, &*happening.detail), (kind, why, detail), "{told:?}");
+        assert_eq!((happening.generation, happening.unix_ms), (9, 1_234));
+        assert_eq!(
+            happening.offender.map(|offender| offender.count),
+            (kind == HappeningKind::Spoof).then_some(7)
+        );
+    }
+}
+
+#[test]
+fn a_binding_keeps_who_held_it_before_and_counts_only_moves() {
+    let rig = Rig::new(&[1, 2], Options::default());
+    let turn = |state, who: Option<u32>, moved| Decisions {
+        turn: Some(Turn { state, holder: who.map(id), moved }),
+        ..Decisions::default()
+    };
+    let (bound, frozen) = (HavipState::Bound, HavipState::Frozen);
+    let turns = [
+        (turn(bound, Some(1), Some(Why::Garp)), None, Why::Garp, 0),
+        (turn(bound, Some(2), Some(Why::Garp)), Some(1), Why::Garp, 1),
+        (turn(frozen, Some(2), None), Some(1), Why::Flapping, 1),
+        (turn(bound, Some(2), None), Some(1), Why::Thawed, 1),
+        (turn(HavipState::Conflict, Some(2), None), Some(1), Why::DoubleMaster, 1),
+        (turn(bound, Some(1), Some(Why::Healed)), Some(2), Why::Healed, 2),
+    ];
+    let mut entry = rig.entry;
+    for (n, (decisions, previous, why, moves)) in (10..).zip(turns) {
+        let who = |speaker| Some(holder(speaker));
+        entry = enact(&entry, &decisions, who, Revision::new(n), n).0.expect("another binding");
+        let binding = &entry.binding;
+        assert_eq!(binding.previous, previous.map(|who| holder(id(who))), "{decisions:?}");
+        assert_eq!(
+            (binding.why, binding.moves, binding.generation, binding.since_unix_ms),
+            (Some(why), moves, n, n)
+        );
+    }
+}

@@ -1,0 +1,132 @@
+//! Forgeries: what is told of them, and how little of it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use bcast_domain::{Refusal, Speaker, TepIndex, Vip, VipId};
+use common::*;
+use ctl_api::model::HavipState;
+use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Spoken, Stranger, Told};
+
+fn machine() -> Machine {
+    Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
+}
+
+fn forged(who: u32, what: Refusal, at_ns: u64) -> Stranger {
+    Stranger { mac: mac(who), tep: tep(who), what, claims: true, at_ns }
+}
+
+fn count(told: &[Told]) -> u64 {
+    told.iter().map(|told| if let Told::Spoof { count, .. } = told { *count } else { 0 }).sum()
+}
+
+#[test]
+fn a_hundred_thousand_forgeries_are_a_few_events_that_count_them_all() {
+    let (mut machine, mut alarms, damping) = (machine(), Alarms::new(), Damping::default());
+    let mut told = Vec::new();
+    // 10,000 a second, by ever new strangers, of all kinds.
+    let kinds = [Refusal::Stranger, Refusal::Advert, Refusal::Hidden, Refusal::Unsound];
+    for n in 0..100_000_u32 {
+        let now_ns = u64::from(n) * SECOND / 10_000;
+        machine.refused(forged(n, kinds[n as usize % 4], now_ns));
+        if machine.due_ns().is_some_and(|due| due <= now_ns) {
+            told.extend(machine.step(&[], now_ns, &damping, &mut alarms).told);
+        }
+    }
+    assert_eq!(told.len(), 4, "one of each kind in ten seconds: {told:?}");
+    let due_ns = machine.due_ns().expect("the rest is told later");
+    assert!(due_ns <= 11 * SECOND);
+    told.extend(machine.step(&[], 11 * SECOND, &damping, &mut alarms).told);
+    assert_eq!((told.len(), count(&told)), (8, 100_000));
+    assert_eq!(machine.due_ns(), None, "all is told");
+    assert_eq!((machine.state(), machine.holder()), (HavipState::Bound, Some(id(1))), "nothing moved");
+}
+
+#[test]
+fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
+    let (mut alarms, damping) = (Alarms::new(), Damping::default());
+    let mut machines: Vec<Machine> = (0..2_000).map(|_| machine()).collect();
+    for machine in &mut machines {
+        machine.refused(forged(9, Refusal::Stranger, SECOND));
+    }
+    let mut told = Vec::new();
+    let mut look = |machines: &mut Vec<Machine>, from_s: u64, until_s: u64| {
+        let before = told.len();
+        for ms in (from_s * 1_000..until_s * 1_000).step_by(10) {
+            for machine in
+                machines.iter_mut().filter(|machine| machine.due_ns().is_some_and(|due| due <= ms * MS))
+            {
+                told.extend(machine.step(&[], ms * MS, &damping, &mut alarms).told);
+            }
+        }
+        (told.len() - before, count(&told))
+    };
+    assert_eq!(look(&mut machines, 1, 2), (100, 100), "a hundred at once");
+    for machine in &mut machines {
+        machine.refused(forged(9, Refusal::Stranger, 2 * SECOND));
+    }
+    let (events, counted) = look(&mut machines, 2, 600);
+    assert!((2_000..=2_100).contains(&events), "each of them once more at most: {events}");
+    assert_eq!(counted, 4_000, "none is lost");
+}
+
+#[test]
+fn only_what_would_be_right_from_an_attached_one_is_replayed() {
+    for (what, replays) in [
+        (Refusal::Stranger, true),
+        (Refusal::Advert, true),
+        (Refusal::Unsound, false),
+        (Refusal::Hidden, false),
+    ] {
+        let mut machine = machine();
+        machine.refused(forged(3, what, SECOND));
+        let speakers = [id(1), id(2), id(3)];
+        let bound = (HavipState::Bound, Some(id(1)));
+        machine.follow(&speakers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
+        machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
+        assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{what:?}");
+    }
+}
+
+#[test]
+fn of_many_strangers_the_latest_are_remembered() {
+    let mut machine = machine();
+    for who in 3..20 {
+        machine.refused(forged(who, Refusal::Stranger, SECOND + u64::from(who)));
+    }
+    let speakers: Vec<_> = (1..20).map(id).collect();
+    let mut asked = Vec::new();
+    let bound = (HavipState::Bound, Some(id(1)));
+    machine.follow(&speakers, bound, Options::default(), 2 * SECOND, |stranger| {
+        asked.push(stranger.at_ns - SECOND);
+        None
+    });
+    asked.sort_unstable();
+    assert_eq!(asked, (12..20).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_virtual_mac_is_told_apart_by_its_tep() {
+    let speaker =
+        |who: u32| Speaker { mac: holder(id(who)).mac, tep: TepIndex::new(who).unwrap(), id: id(who) };
+    let vip = Vip {
+        id: VipId::new(0).unwrap(),
+        address: "10.0.0.100".parse().unwrap(),
+        vrids: [51].into(),
+        speakers: [speaker(1), speaker(2)].into(),
+    };
+    let virtual_mac = [0, 0, 0x5e, 0, 1, 51];
+    let (mut machine, mut alarms) = (machine(), Alarms::new());
+    // The same MAC address, from one TEP and then from the other.
+    for (at_ns, tep, expected) in [(5, 2, 2), (6, 1, 1), (7, 2, 2)] {
+        let who = vip.speaker(virtual_mac, TepIndex::new(tep).unwrap()).expect("a speaker");
+        let spoken = Spoken { claim_ns: at_ns, ..Spoken::default() };
+        machine.step(&[(who, spoken)], at_ns, &Damping::default(), &mut alarms);
+        assert_eq!(machine.holder(), Some(id(expected)));
+    }
+    assert_eq!(
+        vip.speaker(virtual_mac, TepIndex::new(3).unwrap()),
+        None,
+        "from elsewhere it is a stranger's"
+    );
+}
