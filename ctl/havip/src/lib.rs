@@ -6,9 +6,9 @@
 //! the machine of before until they are:
 //!
 //! ```
-//! use bcast_domain::SpeakerId;
+//! use bcast_domain::{SpeakerId, Spoken};
 //! use ctl_api::model::{HavipState, Why};
-//! use ctl_havip::{Alarms, Damping, Machine, Options, Spoken, Told};
+//! use ctl_havip::{Alarms, Damping, Machine, Options, Told};
 //!
 //! let (vm1, vm2) = (SpeakerId::new(1)?, SpeakerId::new(2)?);
 //! let mut machine = Machine::new(&[vm1, vm2], (HavipState::Unbound, None), Options::default(), 0);
@@ -40,14 +40,12 @@ mod diagnosis;
 mod entry;
 mod machine;
 mod seat;
-mod spoken;
 mod strangers;
 
 pub use damping::Damping;
 pub use decision::{Decisions, Frozen, Thaw, Told, Turn};
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
-pub use spoken::Spoken;
 pub use strangers::{Alarms, Stranger};
 
 /// Nanoseconds of a second.

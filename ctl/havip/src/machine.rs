@@ -1,14 +1,14 @@
 //! The machine of one HAVIP. Read [`Machine::step`], top to bottom.
 
 use crate::damping::{Ice, Moves};
-use bcast_domain::SpeakerId;
+use bcast_domain::{SpeakerId, Spoken};
 use ctl_api::model::{HavipState, Why};
 
 use crate::decision::{Decisions, Frozen, Thaw, Told, Turn};
 use crate::seat::News;
 use crate::seat::Seat;
 use crate::strangers::{Alarms, Stranger, Strangers};
-use crate::{Damping, SECOND, Spoken, adverts};
+use crate::{Damping, SECOND, adverts};
 
 /// A conflict that was under way when the daemon started is not over before its masters could be heard.
 const SETTLE_NS: u64 = 3 * SECOND;

@@ -1,8 +1,6 @@
 //! A speaker's seat at a machine: what it said, and when.
 
-use bcast_domain::SpeakerId;
-
-use crate::Spoken;
+use bcast_domain::{SpeakerId, Spoken};
 
 /// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: u64 = 10_000_000;

@@ -3,12 +3,11 @@
 
 mod common;
 
-use bcast_domain::{Refusal, SpeakerId};
+use bcast_domain::{Refusal, SpeakerId, Spoken};
 use common::{Act::*, *};
 use ctl_api::model::{HappeningKind, HavipState, Revision, Why};
 use ctl_havip::{
-    Alarms, Damping, Decisions, Frozen, Machine, Options, SECOND, Spoken, Stranger, Thaw, Told, Turn, enact,
-    name,
+    Alarms, Damping, Decisions, Frozen, Machine, Options, SECOND, Stranger, Thaw, Told, Turn, enact, name,
 };
 
 fn claim(who: u32, at_ns: u64) -> (SpeakerId, Spoken) {

@@ -3,10 +3,10 @@
 
 mod common;
 
-use bcast_domain::{Refusal, Speaker, TepIndex, Vip, VipId};
+use bcast_domain::{Refusal, Speaker, Spoken, TepIndex, Vip, VipId};
 use common::*;
 use ctl_api::model::HavipState;
-use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Spoken, Stranger, Told};
+use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, Told};
 
 fn machine() -> Machine {
     Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)

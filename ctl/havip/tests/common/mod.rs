@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use bcast_domain::{Mac, Refusal, SpeakerId, Tep};
+use bcast_domain::{Mac, Refusal, SpeakerId, Spoken, Tep};
 use ctl_api::model::{Binding, Havip, HavipEntry, HavipState, Holder, Revision};
-use ctl_havip::{Alarms, Damping, Decisions, Machine, Options, Spoken, Stranger, Thaw, Told, enact};
+use ctl_havip::{Alarms, Damping, Decisions, Machine, Options, Stranger, Thaw, Told, enact};
 
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
