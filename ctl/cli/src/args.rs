@@ -1,13 +1,18 @@
 //! The command line.
 
+mod havip;
+
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use ctl_api::model::{Name, TepRef};
+use ctl_api::model::{GarpMode, Name, TepRef};
 
-/// Change and show the broadcast domains of a bcast node.
+pub use havip::{HavipCommand, Refresh, WebhookCommand};
+
+/// Change and show the broadcast domains and virtual IPs of a bcast node.
 #[derive(Debug, Parser)]
 #[command(name = "bcastctl", version, max_term_width = 100, after_help = EXIT_STATUS, after_long_help = LONG_HELP)]
 pub struct CommandLine {
@@ -43,25 +48,46 @@ const EXIT_STATUS: &str = exit_status!();
 const LONG_HELP: &str = concat!(
     exit_status!(),
     "\n
-What -o json prints (? marks what may be null; counters are objects of name and number):
+What -o json prints (? marks what may be null; counters are objects of name and number; since and time
+are RFC 3339):
   changes         {revision, changed, notes: [text]}
   apply           {revision, changed, notes, dry_run, plan: {teps: {added, changed, removed},
-                  domains: {added, changed, removed}, memberships: {added, removed}}}
-  tep list        [{address, name?, limit: {frames?}}]; null is the node's default
-  tep show        {address, name?, limit, domains, next_hop?, mac?, since_unix_ms, drops}
+                  domains: {added, changed, removed}, memberships: {added, removed},
+                  havips: {added, changed, removed}}}
+  tep list        [{address, name?, limit: {frames?}, routes: {next_hop?, next_hop6?}}]; null is the
+                  node's default
+  tep show        {address, name?, limit, routes, domains, next_hop?, mac?, since_unix_ms, drops}
   tep limit       {address, limit}, where it shows one
-  domain list     [{vni, name?, limit: {copies?, bits?, control?}, members: [address]}]
-  domain show     {vni, name?, limit, members: [address]}
+  tep next-hop    {address, routes}, where it shows them
+  domain list     [{vni, name?, limit: {copies?, bits?, control?}, garp, members: [address]}]
+  domain show     {vni, name?, limit, garp, members: [address]}
   domain limit    {vni, limit}, where it shows one
+  domain garp     {vni, garp}, where it shows it
+  havip list      [{name, vni, address, state, holder?: {instance, mac, tep}, since, generation,
+                  previous?, why?, moves, subnet, vrids: [number], refresh_s?, eip?,
+                  attachments: [{instance, mac, teps: [address]}]}]
+  havip show      the same, and {diagnosis: [text], heard: [{instance, mac, tep, claim?, use?,
+                  advert?, advert_interval_cs?, advert_priority?}]}, in which the three are times
+  havip history   [{time, kind, havip, vni, address, eip?, generation, holder?, previous?, why?,
+                  detail?, offender?: {mac, tep, count}}]
+  webhook list    [{name, url, pending, bound, oldest?, backing_off, delivered, failed, dead,
+                  left_out, overflowed, last_error?}]
+  webhook dead    [{receiver, id, havip, since, died, reason, event}], the event as it was sent
+  webhook retry   {receiver, retried}
   watch           a line for each event (always JSON): {revision, event: reset},
-                  {revision, event: tep_set, tep: {address, name?, limit}},
+                  {revision, event: tep_set, tep: {address, name?, limit, routes}},
                   {revision, event: tep_removed, address},
-                  {revision, event: domain_set, domain: {vni, name?, limit, members}},
+                  {revision, event: domain_set, domain: {vni, name?, limit, garp, members}},
                   {revision, event: domain_removed, vni},
+                  {revision, event: havip_set, havip: as in havip list},
+                  {revision, event: havip_removed, name},
+                  {revision, event: happened, ... as in havip history},
                   {revision, event: committed, unix_ms}: all of this revision was printed
-  export          {revision, teps: [{address, name, limit}], domains: [{vni, name, limit, members}]}:
-                  an apply file; what has no name or rate of its own has no such field, and apply
-                  reads over the revision
+  export          {revision, teps: [{address, name, limit, next_hop, next_hop6}],
+                  domains: [{vni, name, limit, garp, members}], havips: [{name, vni, subnet, address,
+                  vrids, refresh, eip, attachments: [{instance, mac, teps}]}]}: an apply file; what
+                  has no name, rate and so on of its own has no such field, and apply reads over
+                  the revision
   stats           {revision, counters, drops, copy_drops, port}
   stats VNI       {vni, name?, members, frames, copies, bytes, drops}
   version         {bcastctl, bcastd?, dpdk?}"
@@ -85,6 +111,12 @@ pub enum Command {
     /// Broadcast domains: a VNI and its members
     #[command(subcommand)]
     Domain(DomainCommand),
+    /// Virtual IPs that instances hand over among themselves, followed by their announcements
+    #[command(subcommand)]
+    Havip(HavipCommand),
+    /// Receivers that are told over HTTP what happens to virtual IPs
+    #[command(subcommand)]
+    Webhook(WebhookCommand),
     /// Make the node what a file says: a plan is shown, then all or nothing
     ///
     /// Without --prune, others may change the node at the same time: what the file does not name stays as it is, and
@@ -125,11 +157,11 @@ pub enum TepCommand {
         #[arg(long)]
         name: Option<Name>,
     },
-    /// Remove a TEP; refused while it is a member of a domain
+    /// Remove a TEP; refused while it is a member of a domain or has attachments
     Rm {
         /// Its address or name
         tep: TepRef,
-        /// Take it out of all its domains too, in the same revision
+        /// Take it out of all its domains and attachments too, in the same revision
         #[arg(long)]
         force: bool,
     },
@@ -147,6 +179,17 @@ pub enum TepCommand {
         /// What it may send.
         #[command(flatten)]
         rates: TepRates,
+    },
+    /// Say by which gateways routes lead to the HAVIPs on a TEP that is not on the node's link, or show it
+    NextHop {
+        /// Its address or name
+        tep: TepRef,
+        /// An IPv4 gateway, an IPv6 one, or both; one that is not given stays
+        #[arg(value_name = "ADDRESS", num_args = 0..=2)]
+        next_hops: Vec<IpAddr>,
+        /// Those that are not given are none any more
+        #[arg(long)]
+        none: bool,
     },
 }
 
@@ -184,10 +227,13 @@ pub enum DomainCommand {
         #[arg(long)]
         name: Option<Name>,
     },
-    /// Remove a domain and its memberships
+    /// Remove a domain and its memberships; refused while it has HAVIPs
     Rm {
         /// Its VNI
         vni: Vni,
+        /// Remove its HAVIPs too, in the same revision
+        #[arg(long)]
+        force: bool,
     },
     /// All domains with the number of their members
     List,
@@ -220,6 +266,31 @@ pub enum DomainCommand {
         #[command(flatten)]
         rates: DomainRates,
     },
+    /// Say what addresses that are no HAVIP may do in a domain, or without a mode show it
+    Garp {
+        /// Its VNI
+        vni: Vni,
+        /// The mode
+        mode: Option<Garp>,
+    },
+}
+
+/// [`GarpMode`] on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Garp {
+    /// They are ordinary broadcast (the default)
+    Open,
+    /// They do not move from the MAC and TEP that last announced them
+    Strict,
+}
+
+impl From<Garp> for GarpMode {
+    fn from(mode: Garp) -> Self {
+        match mode {
+            Garp::Open => Self::Open,
+            Garp::Strict => Self::Strict,
+        }
+    }
 }
 
 /// Rates of a domain.
@@ -260,7 +331,7 @@ pub struct ApplyArgs {
     /// Show the plan and have the node check it; change nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Remove what the file does not say: other TEPs, other domains, names, limits
+    /// Remove what the file does not say: other TEPs, domains and HAVIPs, names, limits, next hops, modes
     #[arg(long)]
     pub prune: bool,
     /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships

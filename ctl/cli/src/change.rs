@@ -1,6 +1,8 @@
-//! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`, and `limit` of both.
+//! Commands of one change: `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`, `limit` of both, `tep next-hop`, `domain garp`.
 
-use ctl_api::model::{Batch, Change, Name, TepRef};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ctl_api::model::{Batch, Change, GarpMode, Name, TepRef};
 use ctl_api::proto::CommitReply;
 use ctl_api::{Client, ClientError};
 
@@ -11,10 +13,13 @@ use crate::out::Out;
 use crate::shapes::Changed;
 
 /// A change, and what to say when it was made or when everything was so already.
-struct Order {
-    change: Change,
-    done: String,
-    already: String,
+pub struct Order {
+    /// The change.
+    pub change: Change,
+    /// Said when it was made.
+    pub done: String,
+    /// Said when nothing had to change, and the daemon has no note on it.
+    pub already: String,
 }
 
 /// `tep add`, `tep rm` and `tep limit`.
@@ -41,6 +46,16 @@ pub async fn tep(out: &mut Out, client: &mut Client, command: TepCommand) -> Res
                 change: limit::tep_change(tep, rates.limit()),
             }
         }
+        TepCommand::NextHop { tep, next_hops, none } => {
+            let (next_hop, next_hop6) = one_of_each(&next_hops)?;
+            let hops = next_hops.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(" and ");
+            let hops = if hops.is_empty() { "none".to_owned() } else { hops };
+            Order {
+                done: format!("tep {tep}: the next hop of its routes is now {hops}"),
+                already: format!("tep {tep}: the next hop of its routes is already {hops}"),
+                change: Change::TepNextHop { tep, next_hop, next_hop6, reset: none },
+            }
+        }
         // They show, and change nothing: `show.rs`.
         TepCommand::List | TepCommand::Show { .. } => return Ok(()),
     };
@@ -58,10 +73,10 @@ pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) 
                 change: Change::DomainCreate { vni, name },
             }
         }
-        DomainCommand::Rm { vni } => Order {
+        DomainCommand::Rm { vni, force } => Order {
             done: format!("domain {vni} is removed"),
             already: format!("domain {vni} is not there"),
-            change: Change::DomainRemove { vni, force: false },
+            change: Change::DomainRemove { vni, force },
         },
         DomainCommand::Join { vni, teps } => {
             let (who, are, members) = members(&teps);
@@ -87,13 +102,22 @@ pub async fn domain(out: &mut Out, client: &mut Client, command: DomainCommand) 
                 change: Change::DomainLimit { vni, limit: rates.limit(), reset: rates.default },
             }
         }
+        DomainCommand::Garp { vni, mode } => {
+            let mode = mode.map(GarpMode::from).unwrap_or_default();
+            Order {
+                done: format!("domain {vni}: garp is now {mode}"),
+                already: format!("domain {vni}: garp is already {mode}"),
+                change: Change::DomainGarp { vni, mode },
+            }
+        }
         // They show, and change nothing: `show.rs`.
         DomainCommand::List | DomainCommand::Show { .. } => return Ok(()),
     };
     commit(out, client, order).await
 }
 
-async fn commit(out: &mut Out, client: &mut Client, order: Order) -> Result<(), Failure> {
+/// Commits it, and says what came of it.
+pub async fn commit(out: &mut Out, client: &mut Client, order: Order) -> Result<(), Failure> {
     let Order { change, done, already } = order;
     let mut reply = client.commit(Batch::new(vec![change])).await.map_err(alone)?;
     reply.notes.iter_mut().for_each(|note| *note = of_it(note).to_owned());
@@ -122,6 +146,21 @@ fn alone(error: ClientError) -> ClientError {
 /// What is said of the only change, without its number.
 fn of_it(words: &str) -> &str {
     words.strip_prefix("change 1: ").unwrap_or(words)
+}
+
+/// At most one next hop of each family.
+fn one_of_each(next_hops: &[IpAddr]) -> Result<(Option<Ipv4Addr>, Option<Ipv6Addr>), Failure> {
+    let (mut v4, mut v6) = (None, None);
+    for &hop in next_hops {
+        let other = match hop {
+            IpAddr::V4(hop) => v4.replace(hop).map(IpAddr::from),
+            IpAddr::V6(hop) => v6.replace(hop).map(IpAddr::from),
+        };
+        if let Some(one) = other {
+            return Err(Failure::SameFamily { one, other: hop });
+        }
+    }
+    Ok((v4, v6))
 }
 
 /// The rates that were given, and what becomes of the others.

@@ -1,6 +1,7 @@
 //! Why a command ends otherwise than well: one line on standard error, and the exit status.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ctl_api::client::Refusal;
@@ -13,6 +14,8 @@ use crate::apply::{EntryError, SyntaxError};
 
 /// Exit status of a refusal.
 const REFUSED: u8 = 1;
+/// Exit status of wrong usage, as clap has it.
+const USAGE: u8 = 2;
 /// Exit status where nobody answers.
 const UNREACHABLE: u8 = 3;
 
@@ -25,6 +28,14 @@ pub enum Failure {
     /// The daemon sent what no bcastd sends.
     #[error("the daemon's answer makes no sense: {0}; see bcastctl version whether the two belong together")]
     Answer(#[from] RowError),
+    /// Two next hops of which one would be lost.
+    #[error("{one} and {other} are of one family; give one IPv4 address, one IPv6 address, or one of each")]
+    SameFamily {
+        /// The one.
+        one: IpAddr,
+        /// The other.
+        other: IpAddr,
+    },
     /// A watch ended from the other side.
     #[error("{why}; go on with --from {next}")]
     WatchEnded {
@@ -118,6 +129,7 @@ impl Failure {
     pub fn status(&self) -> u8 {
         match self {
             Self::Closed => 0,
+            Self::SameFamily { .. } => USAGE,
             Self::Client(ClientError::Unreachable { .. } | ClientError::Lost { .. })
             | Self::WatchEnded { .. } => UNREACHABLE,
             _ => REFUSED,

@@ -1,4 +1,4 @@
-//! bcastctl: the command that changes and shows a node's broadcast domains.
+//! bcastctl: the command that changes and shows a node's broadcast domains and virtual IPs.
 #![forbid(unsafe_code)]
 
 mod apply;
@@ -6,12 +6,14 @@ mod args;
 mod change;
 mod export;
 mod failure;
+mod havip;
 mod limit;
 mod out;
 mod shapes;
 mod show;
 mod stats;
 mod watch;
+mod webhook;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use ctl_api::Client;
 
-use args::{Command, CommandLine, DomainCommand, TepCommand};
+use args::{Command, CommandLine, DomainCommand, HavipCommand, TepCommand};
 use failure::Failure;
 use out::Out;
 
@@ -50,13 +52,26 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Tep(TepCommand::Limit { tep, rates }) if rates.is_empty() => {
             limit::show_tep(out, &mut connect.await?, tep).await
         }
+        Command::Tep(TepCommand::NextHop { tep, next_hops, none: false }) if next_hops.is_empty() => {
+            show::tep_next_hops(out, &mut connect.await?, tep).await
+        }
         Command::Tep(change) => change::tep(out, &mut connect.await?, change).await,
         Command::Domain(DomainCommand::List) => show::domains(out, &mut connect.await?).await,
         Command::Domain(DomainCommand::Show { vni }) => show::domain(out, &mut connect.await?, vni).await,
         Command::Domain(DomainCommand::Limit { vni, rates }) if rates.is_empty() => {
             limit::show_domain(out, &mut connect.await?, vni).await
         }
+        Command::Domain(DomainCommand::Garp { vni, mode: None }) => {
+            show::garp(out, &mut connect.await?, vni).await
+        }
         Command::Domain(change) => change::domain(out, &mut connect.await?, change).await,
+        Command::Havip(HavipCommand::List) => havip::list(out, &mut connect.await?).await,
+        Command::Havip(HavipCommand::Show { name }) => havip::show(out, &mut connect.await?, &name).await,
+        Command::Havip(HavipCommand::History { name }) => {
+            havip::history(out, &mut connect.await?, &name).await
+        }
+        Command::Havip(change) => havip::change(out, &mut connect.await?, change).await,
+        Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
         Command::Apply(args) => apply::run(out, &line.socket, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,
         Command::Export => export::run(out, &mut connect.await?).await,

@@ -3,22 +3,31 @@
 //! | command | prints |
 //! | --- | --- |
 //! | `tep add`, `tep rm`, `domain create`, `rm`, `join`, `leave`, `limit` with a rate | [`Changed`] |
-//! | `tep list`, `domain list` | an array of [`Tep`], of [`Domain`] |
-//! | `tep show`, `domain show` | [`TepStatus`], [`Domain`] |
+//! | `havip create`, `rm`, `attach`, `detach`, `bind-eip`, `unbind-eip`, `unfreeze` | [`Changed`] |
+//! | `tep list`, `domain list`, `havip list` | an array of [`Tep`], of [`Domain`], of [`Havip`] |
+//! | `tep show`, `domain show`, `havip show` | [`TepStatus`], [`Domain`], [`HavipStatus`] |
 //! | `tep limit`, `domain limit` | [`TepLimit`], [`DomainLimit`] |
+//! | `tep next-hop`, `domain garp` | [`TepRoutes`], [`DomainGarp`] |
+//! | `havip history` | an array of [`Happening`] |
+//! | `webhook list`, `dead`, `retry` | an array of [`Webhook`], of [`DeadLetter`]; [`Retried`] |
 //! | `apply` | [`Applied`] |
 //! | `watch` | [`Event`], one a line |
 //! | `export` | an apply file: `{"revision":N,"teps":[...],"domains":[...]}`; `apply` reads over the revision |
 //! | `stats`, `stats VNI` | [`Stats`], [`DomainStats`] |
 //! | `version` | [`Versions`] |
 
+mod havip;
+
 use std::net::Ipv4Addr;
 
 use bcast_domain::Rate;
+use ctl_api::model::GarpMode;
 use ctl_api::proto;
 use serde::ser::{Serialize, Serializer};
 
 use crate::apply::Totals;
+
+pub use havip::{DeadLetter, Happening, Havip, HavipStatus, Heard, Retried, Webhook};
 
 /// What a change did.
 #[derive(Debug, serde::Serialize)]
@@ -79,6 +88,33 @@ pub struct DomainLimit {
     pub limit: DomainRates,
 }
 
+/// By which gateways routes lead to the HAVIPs on a TEP; null where none is set.
+#[derive(Debug, serde::Serialize)]
+pub struct Routes<'a> {
+    /// IPv4.
+    pub next_hop: Option<&'a str>,
+    /// IPv6.
+    pub next_hop6: Option<&'a str>,
+}
+
+/// The gateways of a TEP.
+#[derive(Debug, serde::Serialize)]
+pub struct TepRoutes<'a> {
+    /// Its underlay address.
+    pub address: &'a str,
+    /// The gateways.
+    pub routes: Routes<'a>,
+}
+
+/// The mode of a domain.
+#[derive(Debug, serde::Serialize)]
+pub struct DomainGarp<'a> {
+    /// Its VNI.
+    pub vni: u32,
+    /// open or strict.
+    pub garp: &'a str,
+}
+
 /// A TEP.
 #[derive(Debug, serde::Serialize)]
 pub struct Tep<'a> {
@@ -88,6 +124,8 @@ pub struct Tep<'a> {
     pub name: Option<&'a str>,
     /// What it may send to the node.
     pub limit: TepRates,
+    /// By which gateways routes lead to its HAVIPs.
+    pub routes: Routes<'a>,
 }
 
 /// A domain.
@@ -99,6 +137,8 @@ pub struct Domain<'a> {
     pub name: Option<&'a str>,
     /// What it may send.
     pub limit: DomainRates,
+    /// What addresses that are no HAVIP may do: open or strict.
+    pub garp: &'a str,
     /// The addresses of its members, ascending.
     pub members: Vec<Ipv4Addr>,
 }
@@ -157,6 +197,18 @@ pub enum EventKind<'a> {
         /// Its VNI.
         vni: u32,
     },
+    /// A HAVIP is there, is another one, or is somewhere else.
+    HavipSet {
+        /// The HAVIP.
+        havip: Havip<'a>,
+    },
+    /// A HAVIP is gone.
+    HavipRemoved {
+        /// Its name.
+        name: &'a str,
+    },
+    /// Something happened to a HAVIP.
+    Happened(Happening<'a>),
     /// All events of this revision were printed.
     Committed {
         /// Unix time of the commit in milliseconds.
@@ -227,7 +279,13 @@ pub fn given(text: &str) -> Option<&str> {
 impl<'a> From<&'a proto::Tep> for Tep<'a> {
     fn from(tep: &'a proto::Tep) -> Self {
         let limit = TepRates { frames: tep.limit.unwrap_or_default().frames };
-        Self { address: &tep.address, name: given(&tep.name), limit }
+        Self { address: &tep.address, name: given(&tep.name), limit, routes: tep.into() }
+    }
+}
+
+impl<'a> From<&'a proto::Tep> for Routes<'a> {
+    fn from(tep: &'a proto::Tep) -> Self {
+        Self { next_hop: given(&tep.next_hop), next_hop6: given(&tep.next_hop6) }
     }
 }
 
@@ -236,7 +294,11 @@ impl<'a> From<&'a proto::Domain> for Domain<'a> {
         let members = domain.members.iter().copied().map(Ipv4Addr::from).collect();
         let proto::DomainRates { copies, bits, control } = domain.limit.unwrap_or_default();
         let limit = DomainRates { copies, bits, control };
-        Self { vni: domain.vni, name: given(&domain.name), limit, members }
+        let garp = match domain.garp() {
+            proto::GarpMode::GarpOpen => GarpMode::Open,
+            proto::GarpMode::GarpStrict => GarpMode::Strict,
+        };
+        Self { vni: domain.vni, name: given(&domain.name), limit, garp: garp.as_str(), members }
     }
 }
 

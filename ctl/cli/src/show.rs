@@ -11,11 +11,8 @@ use ctl_api::proto;
 use crate::apply::snapshot;
 use crate::failure::Failure;
 use crate::limit;
-use crate::out::{Column, Out};
-use crate::shapes::{Counters, Domain, Tep, TepStatus, given};
-
-/// Stands in a table where there is nothing, so that columns keep their number.
-const NONE: &str = "-";
+use crate::out::{Column, NONE, Out, or_none, or_word, utc};
+use crate::shapes::{Counters, Domain, DomainGarp, Tep, TepRoutes, TepStatus, given};
 
 /// `tep list`.
 pub async fn teps(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
@@ -59,6 +56,7 @@ pub async fn tep(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), 
         ["address".to_owned(), tep.address],
         ["name".to_owned(), or_none(&tep.name)],
         ["limit".to_owned(), limit::words(&limit::of_tep(entry.limit))],
+        ["routes by".to_owned(), next_hops(&entry)],
         ["domains".to_owned(), status.domains.to_string()],
         ["next hop".to_owned(), or_word(&status.next_hop, "no route")],
         ["mac".to_owned(), or_word(&status.mac, "unresolved")],
@@ -71,6 +69,31 @@ pub async fn tep(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), 
     out.table([Column::Text("DROPPED COPIES"), Column::Number("VALUE")], &drops)
 }
 
+/// By which gateways routes lead to HAVIPs on this TEP.
+fn next_hops(tep: &TepEntry) -> String {
+    let TepEntry { next_hop, next_hop6, .. } = tep;
+    let words: Vec<String> =
+        next_hop.iter().map(ToString::to_string).chain(next_hop6.iter().map(ToString::to_string)).collect();
+    or_none(&words.join(", "))
+}
+
+/// `tep next-hop` without an address.
+pub async fn tep_next_hops(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Failure> {
+    let tep = client.tep(tep).await?.tep.unwrap_or_default();
+    if out.is_json() {
+        return out.json(&TepRoutes { address: &tep.address, routes: (&tep).into() });
+    }
+    let rows = [["IPv4", &tep.next_hop], ["IPv6", &tep.next_hop6]]
+        .map(|[family, hop]| [family.to_owned(), or_none(hop)]);
+    out.table([Column::Text("FAMILY"), Column::Text("NEXT HOP")], &rows)
+}
+
+/// `domain garp` without a mode.
+pub async fn garp(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let garp = DomainEntry::try_from(client.domain(vni).await?)?.garp.as_str();
+    if out.is_json() { out.json(&DomainGarp { vni: vni.get(), garp }) } else { out.line(garp) }
+}
+
 /// `domain list`.
 pub async fn domains(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let (_, inventory) = snapshot::read(client).await?;
@@ -79,6 +102,7 @@ pub async fn domains(out: &mut Out, client: &mut Client) -> Result<(), Failure> 
             vni: domain.vni.get(),
             name: domain.name.as_ref().map(ctl_api::model::Name::as_str),
             limit: domain.limit.into(),
+            garp: domain.garp.as_str(),
             members: inventory.members(domain).iter().map(|tep| tep.address()).collect(),
         }));
     }
@@ -106,6 +130,7 @@ pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), 
         ["vni".to_owned(), domain.vni.to_string()],
         ["name".to_owned(), or_none(&domain.name)],
         ["limit".to_owned(), limit::words(&limit::of_domain(entry.limit))],
+        ["garp".to_owned(), entry.garp.to_string()],
         ["members".to_owned(), domain.members.len().to_string()],
     ];
     out.table([Column::Text("DOMAIN"), Column::Text("")], &rows)?;
@@ -117,48 +142,4 @@ pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), 
     };
     let members: Vec<_> = domain.members.iter().map(member).collect();
     out.table([Column::Text("MEMBER"), Column::Text("NAME")], &members)
-}
-
-fn or_none(text: &str) -> String {
-    or_word(text, NONE)
-}
-
-fn or_word(text: &str, word: &str) -> String {
-    given(text).unwrap_or(word).to_owned()
-}
-
-/// Unix time in milliseconds as RFC 3339 says it, in UTC.
-fn utc(unix_ms: u64) -> String {
-    let (days, ms_of_day) = (unix_ms / 86_400_000, unix_ms % 86_400_000);
-    let (seconds, ms) = (ms_of_day / 1000, ms_of_day % 1000);
-    // Days are counted in eras of 400 years that start on 1 March, so that a leap day is the last of its year.
-    let day = days + 719_468;
-    let (era, day_of_era) = (day / 146_097, day % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let date = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{date:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::utc;
-
-    #[test]
-    fn unix_time_is_shown_as_date_and_time_in_utc() {
-        for (unix_ms, text) in [
-            (0, "1970-01-01T00:00:00.000Z"),
-            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
-            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-            (1_709_251_200_000, "2024-03-01T00:00:00.000Z"),
-            (1_795_395_845_007, "2026-11-23T01:04:05.007Z"),
-            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
-        ] {
-            assert_eq!(utc(unix_ms), text);
-        }
-    }
 }

@@ -6,7 +6,7 @@ use ctl_api::{Client, ClientError};
 
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::shapes::{Event, EventKind};
+use crate::shapes::{Event, EventKind, Havip};
 
 /// Prints events until the daemon, the connection or the reader ends it.
 pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Result<(), Failure> {
@@ -30,7 +30,12 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
             Kind::TepRemoved(address) => EventKind::TepRemoved { address },
             Kind::DomainSet(domain) => EventKind::DomainSet { domain: domain.into() },
             Kind::DomainRemoved(vni) => EventKind::DomainRemoved { vni: *vni },
-            Kind::HavipSet(_) | Kind::HavipRemoved(_) | Kind::Happened(_) => continue,
+            Kind::HavipSet(entry) => {
+                let (Some(havip), Some(binding)) = (&entry.havip, &entry.binding) else { continue };
+                EventKind::HavipSet { havip: Havip::new(havip, binding) }
+            }
+            Kind::HavipRemoved(name) => EventKind::HavipRemoved { name },
+            Kind::Happened(happening) => EventKind::Happened(happening.into()),
             Kind::Committed(commit) => EventKind::Committed { unix_ms: commit.unix_ms },
         };
         let whole = matches!(kind, EventKind::Committed { .. });

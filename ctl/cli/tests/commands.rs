@@ -50,11 +50,29 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ),
         ("tep limit 198.18.0.2 --frames 1001", "tep 198.18.0.2: the limit is already frames 1001\n"),
         ("tep limit 198.18.0.2 --default", "tep 198.18.0.2: the limit is now default (revision 11)\n"),
-        ("domain rm 6", "domain 6 is removed (revision 12)\n"),
+        (
+            "tep next-hop 198.18.0.2 192.0.2.1 2001:db8::1",
+            "tep 198.18.0.2: the next hop of its routes is now 192.0.2.1 and 2001:db8::1 (revision 12)\n",
+        ),
+        (
+            "tep next-hop 198.18.0.2 192.0.2.1",
+            "tep 198.18.0.2: the next hop of its routes is already 192.0.2.1\n",
+        ),
+        ("tep next-hop 198.18.0.2", "FAMILY  NEXT HOP\nIPv4    192.0.2.1\nIPv6    2001:db8::1\n"),
+        (
+            "tep next-hop 198.18.0.2 --none",
+            "tep 198.18.0.2: the next hop of its routes is now none (revision 13)\n",
+        ),
+        ("domain garp 6 strict", "domain 6: garp is now strict (revision 14)\n"),
+        ("domain garp 6 strict", "domain 6: garp is already strict\n"),
+        ("domain garp 6", "strict\n"),
+        ("-o json domain garp 6", "{\"vni\":6,\"garp\":\"strict\"}\n"),
+        ("domain garp 6 open", "domain 6: garp is now open (revision 15)\n"),
+        ("domain rm 6", "domain 6 is removed (revision 16)\n"),
         ("domain rm 6", "domain 6 is not there\n"),
-        ("tep rm hv1 --force", "tep hv1 is removed (revision 13)\n"),
-        ("-o json domain rm 6", "{\"revision\":13,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
-        ("-o json tep add 198.18.0.9", "{\"revision\":14,\"changed\":1,\"notes\":[]}\n"),
+        ("tep rm hv1 --force", "tep hv1 is removed (revision 17)\n"),
+        ("-o json domain rm 6", "{\"revision\":17,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
+        ("-o json tep add 198.18.0.9", "{\"revision\":18,\"changed\":1,\"notes\":[]}\n"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
@@ -111,6 +129,10 @@ fn wrong_usage_is_status_2() {
         ("domain limit 5001 --frames 1", "unexpected argument"),
         ("tep limit hv1 --frames", "a value is required"),
         ("tep limit hv1 --frames 1 --default", "cannot be used with"),
+        ("tep next-hop hv1 hv2", "invalid IP address syntax"),
+        ("tep next-hop hv1 192.0.2.1 192.0.2.2", "192.0.2.1 and 192.0.2.2 are of one family"),
+        ("tep next-hop hv1 192.0.2.1 2001:db8::1 192.0.2.2", "no more were expected"),
+        ("domain garp 5001 closed", "[possible values: open, strict]"),
         ("watch --from 0", "0 is not in 1.."),
         ("frobnicate", "unrecognized subcommand"),
         ("apply", "--file"),
@@ -161,12 +183,12 @@ fn tables_are_plain_columns() {
         ("domain list", "  VNI  MEMBERS  NAME\n 5001        2  vpc-a\n70000        0  -\n"),
         (
             "tep show hv1",
-            "TEP\naddress   198.18.0.1\nname      hv1\nlimit     frames 1500\ndomains   1\nnext hop  198.18.255.1\nmac       02:00:00:00:00:01\n\
-             since     2026-11-23T01:04:05.007Z\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\ntx_full             0\n",
+            "TEP\naddress    198.18.0.1\nname       hv1\nlimit      frames 1500\nroutes by  -\ndomains    1\nnext hop   198.18.255.1\nmac        02:00:00:00:00:01\n\
+             since      2026-11-23T01:04:05.007Z\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\ntx_full             0\n",
         ),
         (
             "domain show 0x1389",
-            "DOMAIN\nvni      5001\nname     vpc-a\nlimit    copies 250k, bits default, control 7\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
+            "DOMAIN\nvni      5001\nname     vpc-a\nlimit    copies 250k, bits default, control 7\ngarp     open\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
         ),
         (
             "domain limit 5001",
@@ -197,23 +219,23 @@ fn json_has_the_documented_shapes() {
     for (args, words) in [
         (
             "tep list",
-            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500}},\n\
-             {\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null}}]\n",
+            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500},\"routes\":{\"next_hop\":null,\"next_hop6\":null}},\n\
+             {\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"next_hop\":null,\"next_hop6\":null}}]\n",
         ),
         (
             "domain list",
-            "[{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\
+            "[{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"garp\":\"open\",\
              \"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
-             {\"vni\":70000,\"name\":null,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"members\":[]}]\n",
+             {\"vni\":70000,\"name\":null,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"garp\":\"open\",\"members\":[]}]\n",
         ),
         (
             "tep show 198.18.0.2",
-            "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
+            "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"next_hop\":null,\"next_hop6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
              \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0}}\n",
         ),
         (
             "domain show 5001",
-            "{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"garp\":\"open\",\
              \"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
         ),
         (
@@ -257,9 +279,17 @@ fn help_says_the_json_of_each_command_and_names_no_source_file() {
     let (status, long, _) = node.run(&["--help"]);
     assert_eq!(status, 0);
     let (_, shapes) = long.split_once("What -o json prints").unwrap();
-    for words in
-        ["changes ", "apply ", "tep list ", "domain show ", "watch ", "export ", "stats VNI ", "version "]
-    {
+    for words in [
+        "changes ",
+        "apply ",
+        "tep list ",
+        "domain show ",
+        "havip show ",
+        "watch ",
+        "export ",
+        "stats VNI ",
+        "version ",
+    ] {
         assert!(shapes.contains(&format!("\n  {words}")), "{words}: {long}");
     }
     assert!(!(short + &long).contains(".rs"), "{long}");
@@ -270,9 +300,10 @@ fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
     let node = small();
     node.script.lock().unwrap().events = one_event_of_each_kind();
     let first = "{\"revision\":4,\"event\":\"reset\"}\n\
-        {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null}}}\n\
+        {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null},\
+        \"routes\":{\"next_hop\":null,\"next_hop6\":null}}}\n\
         {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\
-        \"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"members\":[\"198.18.0.1\"]}}\n\
+        \"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"garp\":\"open\",\"members\":[\"198.18.0.1\"]}}\n\
         {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
     let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
         {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\

@@ -1,7 +1,7 @@
 //! TEPs and domains as plain sorted lists: what a node has, or what it shall have.
 
 use bcast_domain::{DomainLimit, Tep, Vni};
-use ctl_api::model::{Name, TepEntry};
+use ctl_api::model::{GarpMode, Name, TepEntry};
 
 /// A domain; its members stand in the inventory that it is of.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub struct DomainRow {
     pub name: Option<Name>,
     /// The rates of its own.
     pub limit: DomainLimit,
+    /// What addresses that are no HAVIP may do in it.
+    pub garp: GarpMode,
     /// Whether its members stand here to be compared only: they are whatever the node has.
     pub members_stay: bool,
     first: usize,
@@ -40,12 +42,13 @@ impl Inventory {
         vni: Vni,
         name: Option<Name>,
         limit: DomainLimit,
+        garp: GarpMode,
         members: impl IntoIterator<Item = Tep>,
     ) {
         let first = self.members.len();
         self.members.extend(members);
         let len = self.members.len() - first;
-        self.domains.push(DomainRow { vni, name, limit, members_stay: false, first, len });
+        self.domains.push(DomainRow { vni, name, limit, garp, members_stay: false, first, len });
     }
 
     /// Adds a domain that shall keep whatever members it has, `members` as far as is known.
@@ -54,9 +57,10 @@ impl Inventory {
         vni: Vni,
         name: Option<Name>,
         limit: DomainLimit,
+        garp: GarpMode,
         members: &[Tep],
     ) {
-        self.push_domain(vni, name, limit, members.iter().copied());
+        self.push_domain(vni, name, limit, garp, members.iter().copied());
         self.domains.last_mut().into_iter().for_each(|domain| domain.members_stay = true);
     }
 

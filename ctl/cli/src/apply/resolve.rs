@@ -124,15 +124,16 @@ pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Invent
         let had = if prune { None } else { have.domain(domain.vni) };
         let name = domain.name.clone().or_else(|| had.and_then(|had| had.name.clone()));
         let limit = domain_or(domain.limit, had.map(|had| had.limit).unwrap_or_default());
+        let garp = had.map(|had| had.garp).unwrap_or_default();
         match domain.len {
             Some(len) => {
                 resolver.members(entry, domain, &members[domain.first..domain.first + len], &mut list)?;
-                want.push_domain(domain.vni, name, limit, list.iter().copied());
+                want.push_domain(domain.vni, name, limit, garp, list.iter().copied());
             }
-            None if prune => want.push_domain(domain.vni, name, limit, []),
+            None if prune => want.push_domain(domain.vni, name, limit, garp, []),
             None => {
                 let members = had.map_or(&[][..], |had| have.members(had));
-                want.push_domain_as_it_is(domain.vni, name, limit, members);
+                want.push_domain_as_it_is(domain.vni, name, limit, garp, members);
             }
         }
     }

@@ -19,9 +19,9 @@ pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure>
             inventory.push_tep(tep.try_into()?);
         }
         for domain in part.domains {
-            let DomainEntry { vni, name, limit, mut members, .. } = domain.try_into()?;
+            let DomainEntry { vni, name, limit, garp, mut members } = domain.try_into()?;
             members.sort_unstable();
-            inventory.push_domain(vni, name, limit, members);
+            inventory.push_domain(vni, name, limit, garp, members);
         }
     }
     // The contract says that they come sorted; a diff of lists that are not would be wrong, not slow.

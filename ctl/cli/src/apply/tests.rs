@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
-use ctl_api::model::{Batch, Name, TepEntry};
+use ctl_api::model::{Batch, GarpMode, Name, TepEntry};
 use proptest::prelude::*;
 
 use super::file::{self, ApplyFile};
@@ -45,11 +45,13 @@ fn inventory(model: &Model) -> Inventory {
     for (&address, name) in &model.teps {
         let limit = model.tep_limits.get(&address).copied().unwrap_or_default();
         let name = name.clone();
-        inventory.push_tep(TepEntry { address, name, limit, next_hop: None, next_hop6: None });
+        let (next_hop, next_hop6) = model.next_hops.get(&address).copied().unwrap_or_default();
+        inventory.push_tep(TepEntry { address, name, limit, next_hop, next_hop6 });
     }
     for (vni, (name, members)) in &model.domains {
         let limit = model.domain_limits.get(vni).copied().unwrap_or_default();
-        inventory.push_domain(*vni, name.clone(), limit, members.iter().copied());
+        let garp = if model.strict.contains(vni) { GarpMode::Strict } else { GarpMode::Open };
+        inventory.push_domain(*vni, name.clone(), limit, garp, members.iter().copied());
     }
     inventory
 }
@@ -401,7 +403,7 @@ fn nodes() -> impl Strategy<Value = Model> {
             .into_iter()
             .map(|(vni, (text, mask, _))| (Vni::from(vni), (text.and_then(name), members(mask).collect())))
             .collect();
-        Model { revision: 1, teps: teps.clone(), domains, tep_limits, domain_limits }
+        Model { revision: 1, teps: teps.clone(), domains, tep_limits, domain_limits, ..Model::default() }
     })
 }
 

@@ -1,11 +1,15 @@
 //! What a node does with a batch, written down as plainly as can be: the strictest node that the contract allows.
 
+#[path = "havips.rs"]
+mod havips;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Tep, TepLimit, Vni};
-use ctl_api::model::{Batch, Change, Name, TepRef};
+use ctl_api::model::{Batch, Change, GarpMode, Havip, Name, TepRef};
 
-/// A node's TEPs and domains.
+/// A node's TEPs, domains and HAVIPs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     pub revision: u64,
@@ -15,16 +19,27 @@ pub struct Model {
     pub tep_limits: BTreeMap<Tep, TepLimit>,
     /// The same.
     pub domain_limits: BTreeMap<Vni, DomainLimit>,
+    /// Of the TEPs that have one.
+    pub next_hops: BTreeMap<Tep, (Option<Ipv4Addr>, Option<Ipv6Addr>)>,
+    /// The domains whose mode it is.
+    pub strict: BTreeSet<Vni>,
+    pub havips: BTreeMap<Name, Havip>,
 }
 
 /// Why a batch is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refused {
-    Moved { at: u64 },
+    Moved {
+        at: u64,
+    },
     Unregistered(TepRef),
     NameTaken(Name),
     StillMember(TepRef),
     NoDomain(Vni),
+    HasHavips(Vni),
+    NoHavip(Name),
+    /// What is wrong with a HAVIP.
+    Havip(String),
 }
 
 /// What a batch did.
@@ -71,7 +86,12 @@ impl Model {
                 let domain = self.domains.entry(vni).or_default();
                 domain.0 = name.or(domain.0.take());
             }
-            Change::DomainRemove { vni, .. } => {
+            Change::DomainRemove { vni, force } => {
+                if self.havips.values().any(|havip| havip.vni == vni) && !force {
+                    return Err(Refused::HasHavips(vni));
+                }
+                self.havips.retain(|_, havip| havip.vni != vni);
+                self.strict.remove(&vni);
                 self.domain_limits.remove(&vni);
                 if self.domains.remove(&vni).is_none() {
                     notes.push(format!("domain {vni} is not there"));
@@ -111,7 +131,20 @@ impl Model {
                 let frames = limit.frames.or(had.and_then(|had| had.frames));
                 self.tep_limits.extend(frames.map(|_| (address, TepLimit { frames })));
             }
-            other => unreachable!("no test orders {other:?}"),
+            Change::TepNextHop { tep, next_hop, next_hop6, reset } => {
+                let address = self.find(&tep).ok_or(Refused::Unregistered(tep))?;
+                let had = self.next_hops.remove(&address).filter(|_| !reset).unwrap_or_default();
+                let hops = (next_hop.or(had.0), next_hop6.or(had.1));
+                self.next_hops.extend((hops != (None, None)).then_some((address, hops)));
+            }
+            Change::DomainGarp { vni, mode } => {
+                self.domains.get(&vni).ok_or(Refused::NoDomain(vni))?;
+                match mode {
+                    GarpMode::Strict => self.strict.insert(vni),
+                    GarpMode::Open => self.strict.remove(&vni),
+                };
+            }
+            change => self.change_havip(change, notes)?,
         }
         Ok(())
     }
@@ -132,9 +165,16 @@ impl Model {
             self.domains.values_mut().for_each(|domain| {
                 domain.1.remove(&address);
             });
-        } else if self.domains.values().any(|domain| domain.1.contains(&address)) {
+            self.havips.values_mut().for_each(|havip| {
+                havip.attachments.iter_mut().for_each(|a| a.teps.retain(|tep| *tep != address));
+                havip.attachments.retain(|attachment| !attachment.teps.is_empty());
+            });
+        } else if self.domains.values().any(|domain| domain.1.contains(&address))
+            || self.havips.values().flat_map(|havip| &havip.attachments).any(|a| a.teps.contains(&address))
+        {
             return Err(Refused::StillMember(tep));
         }
+        self.next_hops.remove(&address);
         self.teps.remove(&address);
         self.tep_limits.remove(&address);
         Ok(())

@@ -1,13 +1,13 @@
 //! A node in this process: the contract on a Unix socket over a [`Model`], and `bcastctl` run against it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use bcast_domain::Tep;
-use ctl_api::model::{Batch, DomainEntry, GarpMode, Name, TepEntry, TepRef};
+use ctl_api::model::{Batch, DomainEntry, GarpMode, Havip, Name, TepEntry, TepRef};
 use ctl_api::proto::bcast_server::{Bcast, BcastServer};
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -37,6 +37,16 @@ pub struct Script {
     pub last_words: Option<&'static str>,
     /// It does not end it.
     pub stays_open: bool,
+    /// Who holds each HAVIP; unbound in revision 0 where nothing is said.
+    pub bindings: BTreeMap<Name, proto::Binding>,
+    /// What it says is wrong with each HAVIP.
+    pub diagnosis: Vec<String>,
+    /// Whom it heard of each HAVIP.
+    pub heard: Vec<proto::LastHeard>,
+    /// What happened to each HAVIP.
+    pub happenings: Vec<proto::Happening>,
+    pub webhooks: Vec<proto::Webhook>,
+    pub letters: Vec<proto::DeadLetter>,
 }
 
 /// A running node; its socket goes with it.
@@ -121,6 +131,13 @@ impl Script {
             Refused::StillMember(tep) => Status::failed_precondition(format!(
                 "change {position}: tep {tep} is a member of a domain: --force\ntakes it out"
             )),
+            Refused::HasHavips(vni) => Status::failed_precondition(format!(
+                "change {position}: domain {vni} has HAVIPs: --force removes them too"
+            )),
+            Refused::NoHavip(name) => {
+                Status::not_found(format!("change {position}: there is no havip {name}"))
+            }
+            Refused::Havip(words) => Status::invalid_argument(format!("change {position}: {words}")),
             Refused::NoDomain(vni) => {
                 Status::not_found(format!("change {position}: there is no domain {vni}: create it first"))
             }
@@ -141,7 +158,19 @@ impl Script {
 
     fn tep(&self, address: Tep, name: &Option<Name>) -> TepEntry {
         let limit = self.model.tep_limits.get(&address).copied().unwrap_or_default();
-        TepEntry { address, name: name.clone(), limit, next_hop: None, next_hop6: None }
+        let (next_hop, next_hop6) = self.model.next_hops.get(&address).copied().unwrap_or_default();
+        TepEntry { address, name: name.clone(), limit, next_hop, next_hop6 }
+    }
+
+    fn havip(&self, havip: &Havip) -> proto::HavipEntry {
+        let unbound = proto::Binding { state: "unbound".to_owned(), ..Default::default() };
+        let binding = self.bindings.get(&havip.name).cloned().unwrap_or(unbound);
+        proto::HavipEntry { havip: Some(havip.clone().into()), binding: Some(binding) }
+    }
+
+    fn receiver(&self, name: &str) -> Result<&proto::Webhook, Status> {
+        let found = self.webhooks.iter().find(|webhook| webhook.name == name);
+        found.ok_or_else(|| Status::not_found(format!("there is no webhook {name}")))
     }
 
     fn snapshot(&self) -> Vec<proto::SnapshotPart> {
@@ -159,7 +188,7 @@ impl Script {
                 vni,
                 name: name.clone(),
                 limit: self.model.domain_limits.get(&vni).copied().unwrap_or_default(),
-                garp: GarpMode::Open,
+                garp: if self.model.strict.contains(&vni) { GarpMode::Strict } else { GarpMode::Open },
                 members: members.iter().copied().collect(),
             })
             .map(proto::Domain::from)
@@ -169,6 +198,8 @@ impl Script {
                 .chunks(1000)
                 .map(|domains| proto::SnapshotPart { domains: domains.to_vec(), ..Default::default() }),
         );
+        let havips = self.model.havips.values().map(|havip| self.havip(havip)).collect();
+        parts.push(proto::SnapshotPart { havips, ..Default::default() });
         parts
     }
 }
@@ -302,37 +333,53 @@ impl Bcast for Service {
 
     async fn get_havip(
         &self,
-        _: Request<proto::GetHavipRequest>,
+        request: Request<proto::GetHavipRequest>,
     ) -> Result<Response<proto::HavipStatus>, Status> {
-        Err(Status::unimplemented("no test asks for a HAVIP"))
+        let (script, name) = (self.0.lock().unwrap(), request.into_inner().name);
+        let found = script.model.havips.values().find(|havip| havip.name.as_str() == name);
+        let havip = found.ok_or_else(|| Status::not_found(format!("there is no havip {name}")))?;
+        Ok(Response::new(proto::HavipStatus {
+            entry: Some(script.havip(havip)),
+            diagnosis: script.diagnosis.clone(),
+            heard: script.heard.clone(),
+        }))
     }
 
     async fn havip_history(
         &self,
-        _: Request<proto::HavipHistoryRequest>,
+        request: Request<proto::HavipHistoryRequest>,
     ) -> Result<Response<proto::HavipHistoryReply>, Status> {
-        Err(Status::unimplemented("no test asks for a history"))
+        let (script, name) = (self.0.lock().unwrap(), request.into_inner().name);
+        if !script.model.havips.keys().any(|havip| havip.as_str() == name) {
+            return Err(Status::not_found(format!("there is no havip {name}")));
+        }
+        Ok(Response::new(proto::HavipHistoryReply { happenings: script.happenings.clone() }))
     }
 
     async fn webhooks(
         &self,
         _: Request<proto::WebhooksRequest>,
     ) -> Result<Response<proto::WebhooksReply>, Status> {
-        Err(Status::unimplemented("no test asks for webhooks"))
+        Ok(Response::new(proto::WebhooksReply { webhooks: self.0.lock().unwrap().webhooks.clone() }))
     }
 
     async fn dead_letters(
         &self,
-        _: Request<proto::DeadLettersRequest>,
+        request: Request<proto::DeadLettersRequest>,
     ) -> Result<Response<proto::DeadLettersReply>, Status> {
-        Err(Status::unimplemented("no test asks for dead letters"))
+        let script = self.0.lock().unwrap();
+        script.receiver(&request.into_inner().receiver)?;
+        Ok(Response::new(proto::DeadLettersReply { letters: script.letters.clone() }))
     }
 
     async fn retry_dead_letters(
         &self,
-        _: Request<proto::RetryDeadLettersRequest>,
+        request: Request<proto::RetryDeadLettersRequest>,
     ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
-        Err(Status::unimplemented("no test retries dead letters"))
+        let mut script = self.0.lock().unwrap();
+        script.receiver(&request.into_inner().receiver)?;
+        let retried = std::mem::take(&mut script.letters).len() as u64;
+        Ok(Response::new(proto::RetryDeadLettersReply { retried }))
     }
 }
 

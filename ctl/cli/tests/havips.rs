@@ -1,0 +1,466 @@
+//! `havip` and `webhook`, as a person or a program sees them.
+
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use ctl_api::model::{Attachment, Havip};
+use ctl_api::proto;
+use support::node::Node;
+use support::{model, tep};
+
+/// 2026-11-23T01:04:05.007Z
+const T: u64 = 1_795_395_845_007;
+
+fn holder(instance: &str, last: u8) -> Option<proto::Holder> {
+    Some(proto::Holder {
+        instance: instance.to_owned(),
+        mac: format!("52:54:00:00:00:{last:02x}"),
+        tep: tep(last).to_string(),
+    })
+}
+
+fn havip(name: &str, address: &str) -> Havip {
+    let attachment = |instance: &str, last: u8| Attachment {
+        instance: instance.parse().unwrap(),
+        mac: format!("52:54:00:00:00:{last:02x}").parse().unwrap(),
+        teps: vec![tep(last)],
+    };
+    Havip {
+        name: name.parse().unwrap(),
+        vni: 5001.into(),
+        subnet: "10.0.0.0/24".parse().unwrap(),
+        address: address.parse().unwrap(),
+        attachments: vec![attachment("vm1", 1), attachment("vm2", 2)],
+        vrids: vec![51],
+        refresh_s: Some(30),
+        eip: Some("203.0.113.7".parse().unwrap()),
+    }
+}
+
+/// Two hypervisors, a domain, a HAVIP `web` that vm1 holds and has taken from vm2, and another one, `new`.
+fn node() -> Node {
+    let mut model = model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (5002, "", &[])]);
+    let new = Havip {
+        attachments: vec![],
+        vrids: vec![],
+        refresh_s: None,
+        eip: None,
+        ..havip("new", "10.0.0.101")
+    };
+    model.havips = [havip("web", "10.0.0.100"), new].map(|havip| (havip.name.clone(), havip)).into();
+    let node = Node::with(model);
+    {
+        let mut script = node.script.lock().unwrap();
+        let binding = proto::Binding {
+            state: "bound".to_owned(),
+            holder: holder("vm1", 1),
+            previous: holder("vm2", 2),
+            since_unix_ms: T,
+            why: "garp".to_owned(),
+            moves: 3,
+            generation: 42,
+        };
+        let unbound = proto::Binding { state: "unbound".to_owned(), since_unix_ms: T, ..Default::default() };
+        script.bindings =
+            [("web", binding), ("new", unbound)].map(|(name, b)| (name.parse().unwrap(), b)).into();
+    }
+    node
+}
+
+fn run(node: &Node, args: &str) -> (i32, String, String) {
+    node.run(&args.split(' ').collect::<Vec<_>>())
+}
+
+#[test]
+fn changes_say_what_they_did_and_what_was_so_already() {
+    let node = node();
+    let create = "havip create db --vni 5002 --subnet fd00:1::/64 --address fd00:1::64";
+    for (args, words) in [
+        (&*format!("{create} --vrid 51,52 --refresh 5m"), "havip db is there (revision 2)\n"),
+        (create, "havip db is there already\n"),
+        (
+            "havip attach db --instance vm7 --mac 52-54-00-00-00-07 --tep hv1",
+            "havip db: vm7 is attached, as 52:54:00:00:00:07 on hv1 (revision 3)\n",
+        ),
+        (
+            "havip attach db --instance vm7 --mac 52:54:00:00:00:07 --tep 198.18.0.1",
+            "havip db: vm7 is attached already, as 52:54:00:00:00:07 on 198.18.0.1\n",
+        ),
+        (
+            "havip attach db --instance vm7 --mac 52:54:00:00:00:07 --tep hv1,198.18.0.2",
+            "havip db: vm7 is attached, as 52:54:00:00:00:07 on hv1 and 198.18.0.2 (revision 4)\n",
+        ),
+        ("havip bind-eip db 2001:db8::7", "havip db: 2001:db8::7 goes where it goes (revision 5)\n"),
+        ("havip bind-eip db 2001:db8::7", "havip db: 2001:db8::7 is its EIP already\n"),
+        ("havip unbind-eip db", "havip db has no EIP any more (revision 6)\n"),
+        ("havip unbind-eip db", "havip db has no EIP\n"),
+        ("havip detach db --instance vm7", "havip db: vm7 is detached (revision 7)\n"),
+        ("havip detach db --instance vm7", "havip db: vm7 is not attached\n"),
+        ("havip unfreeze db", "havip db is not frozen\n"),
+        ("havip rm db", "havip db is removed (revision 8)\n"),
+        ("havip rm db", "havip db is not there\n"),
+        ("-o json havip rm db", "{\"revision\":8,\"changed\":0,\"notes\":[\"havip db is not there\"]}\n"),
+        ("domain rm 5001 --force", "domain 5001 is removed (revision 9)\n"),
+        ("havip list", "NAME  VNI  ADDRESS  STATE  HOLDER  TEP  SINCE  EIP\n"),
+    ] {
+        assert_eq!(run(&node, args), (0, words.to_owned(), String::new()), "{args}");
+    }
+}
+
+#[test]
+fn a_refusal_is_one_line_and_status_1_and_changes_nothing() {
+    let node = node();
+    let full = (0..9).map(|i| {
+        let attach = format!("havip attach new --instance i{i} --mac 52:54:00:00:01:{i:02} --tep hv1");
+        run(&node, &attach)
+    });
+    assert!(full.into_iter().all(|(status, ..)| status == 0));
+    assert_eq!(run(&node, "havip attach new --instance i9 --mac 52:54:00:00:01:09 --tep hv1").0, 0);
+    let before = node.model();
+    for (args, reason) in [
+        (
+            "havip create x --vni 5001 --subnet 10.0.0.0/24 --address 10.0.1.1",
+            "address 10.0.1.1 is not in subnet 10.0.0.0/24; give one of that subnet",
+        ),
+        (
+            "havip create x --vni 5001 --subnet 10.0.0.0/24 --address 10.0.0.255",
+            "address 10.0.0.255 is the network or broadcast address of 10.0.0.0/24; give a host's address",
+        ),
+        (
+            "havip create x --vni 5001 --subnet 10.0.0.0/24 --address fd00::1",
+            "address fd00::1 is not in subnet 10.0.0.0/24; give one of that subnet",
+        ),
+        (
+            "havip create x --vni 5001 --subnet 224.0.0.0/4 --address 224.0.0.18",
+            "address 224.0.0.18 is the address of no single host; give a unicast address",
+        ),
+        (
+            "havip create x --vni 5001 --subnet 10.0.0.0/24 --address 10.0.0.100",
+            "address 10.0.0.100 is that of havip web",
+        ),
+        (
+            "havip create x --vni 1 --subnet 10.0.0.0/24 --address 10.0.0.9",
+            "there is no domain 1: create it first",
+        ),
+        (
+            "havip create web --vni 5002 --subnet 10.0.0.0/24 --address 10.0.0.100",
+            "havip web is there with another address",
+        ),
+        (
+            "havip attach new --instance i10 --mac 52:54:00:00:01:10 --tep hv1",
+            "11 attachments are over the limit of 10",
+        ),
+        (
+            "havip attach new --instance i0 --mac 52:54:00:00:01:00 --tep hv9",
+            "tep hv9 is not registered: add it first",
+        ),
+        (
+            "havip attach new --instance i0 --mac 52:54:00:00:01:01 --tep hv1",
+            "instances i0 and i1 have the same MAC 52:54:00:00:01:01 on TEP 198.18.0.1; each needs its own",
+        ),
+        (
+            "havip attach web --instance vm2 --mac 52:54:00:00:00:02 --tep hv1",
+            "instances vm1 and vm2 are both on TEP 198.18.0.1; with VRRP ids the holder is told by its TEP, so attach \
+             them on different ones, or state no VRRP id",
+        ),
+        (
+            "havip attach new --instance i0 --mac 52:54:00:00:01:00 --tep hv1,198.18.0.2,198.18.0.1,hv1,hv1",
+            "instance i0 is given 5 TEPs; it runs on one, or on two while it migrates",
+        ),
+        ("havip attach x --instance i --mac 52:54:00:00:01:00 --tep hv1", "there is no havip x"),
+        ("havip bind-eip new 203.0.113.7", "that EIP is bound to havip web"),
+        (
+            "havip bind-eip new 0.0.0.0",
+            "EIP 0.0.0.0 is the address of no single host; give a unicast address",
+        ),
+        ("havip unbind-eip x", "there is no havip x"),
+        ("havip detach x --instance i", "there is no havip x"),
+        ("havip unfreeze x", "there is no havip x"),
+        ("havip show x", "there is no havip x"),
+        ("havip history x", "there is no havip x"),
+        ("domain rm 5001", "domain 5001 has HAVIPs: --force removes them too"),
+        ("webhook dead noc", "there is no webhook noc"),
+        ("webhook retry noc", "there is no webhook noc"),
+    ] {
+        let (status, printed, said) = run(&node, args);
+        let said = said.replacen("change 1: ", "", 1);
+        assert_eq!((status, &*printed, said), (1, "", format!("bcastctl: {reason}\n")), "{args}");
+    }
+    assert_eq!(node.model(), before);
+}
+
+#[test]
+fn wrong_usage_is_status_2() {
+    let node = node();
+    let create = "havip create x --vni 5001";
+    for (args, words) in [
+        ("havip create", "required"),
+        (create, "--subnet <SUBNET>"),
+        (
+            &*format!("{create} --subnet 10.0.0.0 --address 10.0.0.1"),
+            "is not a subnet; write it like 10.0.0.0/24",
+        ),
+        (&*format!("{create} --subnet 10.0.0.1/24 --address 10.0.0.1"), "the subnet is 10.0.0.0/24"),
+        (&*format!("{create} --subnet 10.0.0.0/33 --address 10.0.0.1"), "too long; at most 32 bits"),
+        (&*format!("{create} --subnet 10.0.0.0/24 --address web"), "invalid IP address syntax"),
+        (&*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 0"), "0 is not in 1..=255"),
+        (&*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 256"), "256 is not in 1..=255"),
+        (
+            &*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --refresh 2d"),
+            "is not a time; write whole",
+        ),
+        (
+            &*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --refresh 0s"),
+            "out of range: 1s to 24h",
+        ),
+        (
+            "havip create 5001 --vni 5001 --subnet 10.0.0.0/24 --address 10.0.0.1",
+            "reads as an address or a number",
+        ),
+        ("havip attach web --instance vm3 --mac 52:54:00:00:00:03", "--tep <TEP>"),
+        ("havip attach web --instance vm3 --mac 33:33:00:00:00:01 --tep hv1", "multicast"),
+        ("havip attach web --instance vm3 --mac 00:00:00:00:00:00 --tep hv1", "00:00:00:00:00:00"),
+        ("havip attach web --instance vm3 --mac 52:54:00 --tep hv1", "52:54:00"),
+        ("havip bind-eip web", "required"),
+        ("havip bind-eip web eip", "invalid IP address syntax"),
+        ("webhook", "Usage: bcastctl webhook"),
+    ] {
+        let (status, _, said) = run(&node, args);
+        assert_eq!(status, 2, "{args}");
+        assert!(said.contains(words), "{args}: {said}");
+    }
+}
+
+#[test]
+fn a_havip_is_shown_with_its_holder_and_what_may_be_wrong() {
+    let node = node();
+    {
+        let mut script = node.script.lock().unwrap();
+        script.diagnosis = vec!["vm2 on 198.18.0.2 was never heard".to_owned()];
+        script.heard = vec![proto::LastHeard {
+            instance: "vm1".to_owned(),
+            mac: "52:54:00:00:00:01".to_owned(),
+            tep: "198.18.0.1".to_owned(),
+            claim_unix_ms: T,
+            advert_unix_ms: T + 1000,
+            advert_interval_cs: 100,
+            advert_priority: 150,
+            ..Default::default()
+        }];
+    }
+    let table = "HAVIP
+name        web
+vni         5001
+address     10.0.0.100 of 10.0.0.0/24
+state       bound
+holder      vm1, 52:54:00:00:00:01 on 198.18.0.1
+since       2026-11-23T01:04:05.007Z
+why         garp
+previous    vm2, 52:54:00:00:00:02 on 198.18.0.2
+moves       3
+generation  42
+vrids       51
+refresh     every 30 s
+eip         203.0.113.7
+
+INSTANCE  MAC                TEP         LAST CLAIM                LAST USE  LAST ADVERT
+vm1       52:54:00:00:00:01  198.18.0.1  2026-11-23T01:04:05.007Z  -         2026-11-23T01:04:06.007Z, priority 150
+vm2       52:54:00:00:00:02  198.18.0.2  -                         -         -
+
+DIAGNOSIS
+vm2 on 198.18.0.2 was never heard
+";
+    assert_eq!(run(&node, "havip show web"), (0, table.to_owned(), String::new()));
+    let json = concat!(
+        r#"{"name":"web","vni":5001,"address":"10.0.0.100","state":"bound","#,
+        r#""holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"#,
+        r#""since":"2026-11-23T01:04:05.007Z","generation":42,"#,
+        r#""previous":{"instance":"vm2","mac":"52:54:00:00:00:02","tep":"198.18.0.2"},"#,
+        r#""why":"garp","moves":3,"subnet":"10.0.0.0/24","vrids":[51],"refresh_s":30,"eip":"203.0.113.7","#,
+        r#""attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},"#,
+        r#"{"instance":"vm2","mac":"52:54:00:00:00:02","teps":["198.18.0.2"]}],"#,
+        r#""diagnosis":["vm2 on 198.18.0.2 was never heard"],"#,
+        r#""heard":[{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1","#,
+        r#""claim":"2026-11-23T01:04:05.007Z","use":null,"#,
+        r#""advert":"2026-11-23T01:04:06.007Z","advert_interval_cs":100,"advert_priority":150}]}"#,
+        "\n"
+    );
+    assert_eq!(run(&node, "-o json havip show web"), (0, json.to_owned(), String::new()));
+}
+
+#[test]
+fn all_havips_are_listed_by_name() {
+    let node = node();
+    let table = "NAME  VNI   ADDRESS     STATE    HOLDER  TEP         SINCE                     EIP
+new   5001  10.0.0.101  unbound  -       -           2026-11-23T01:04:05.007Z  -
+web   5001  10.0.0.100  bound    vm1     198.18.0.1  2026-11-23T01:04:05.007Z  203.0.113.7
+";
+    assert_eq!(run(&node, "havip list"), (0, table.to_owned(), String::new()));
+    let (_, json, _) = run(&node, "-o json havip list");
+    let new = concat!(
+        r#"[{"name":"new","vni":5001,"address":"10.0.0.101","state":"unbound","holder":null,"#,
+        r#""since":"2026-11-23T01:04:05.007Z","generation":0,"previous":null,"why":null,"moves":0,"#,
+        r#""subnet":"10.0.0.0/24","vrids":[],"refresh_s":null,"eip":null,"attachments":[]},"#,
+        "\n"
+    );
+    assert!(json.starts_with(new), "{json}");
+    assert_eq!(json.lines().count(), 2);
+}
+
+fn happenings() -> Vec<proto::Happening> {
+    let moved = proto::Happening {
+        havip: "web".to_owned(),
+        vni: 5001,
+        address: "10.0.0.100".to_owned(),
+        eip: "203.0.113.7".to_owned(),
+        kind: "moved".to_owned(),
+        generation: 42,
+        unix_ms: T,
+        holder: holder("vm1", 1),
+        previous: holder("vm2", 2),
+        why: "garp".to_owned(),
+        ..Default::default()
+    };
+    let offender =
+        proto::Offender { mac: "33:33:00:00:00:01".to_owned(), tep: "198.18.0.9".to_owned(), count: 12 };
+    let spoof = proto::Happening {
+        kind: "spoof".to_owned(),
+        generation: 43,
+        why: String::new(),
+        previous: None,
+        detail: "a gratuitous ARP".to_owned(),
+        offender: Some(offender),
+        ..moved.clone()
+    };
+    vec![moved, spoof]
+}
+
+const MOVED: &str = concat!(
+    r#""kind":"moved","havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","generation":42,"#,
+    r#""holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"#,
+    r#""previous":{"instance":"vm2","mac":"52:54:00:00:00:02","tep":"198.18.0.2"},"#,
+    r#""why":"garp","detail":null,"offender":null}"#
+);
+
+#[test]
+fn the_history_tells_what_happened() {
+    let node = node();
+    node.script.lock().unwrap().happenings = happenings();
+    let table = "TIME                      EVENT  HOLDER  PREVIOUS  WHY   GENERATION  DETAIL
+2026-11-23T01:04:05.007Z  moved  vm1     vm2       garp  42          -
+2026-11-23T01:04:05.007Z  spoof  vm1     -         -     43          33:33:00:00:00:01 on 198.18.0.9, 12 times; a gratuitous ARP
+";
+    assert_eq!(run(&node, "havip history web"), (0, table.to_owned(), String::new()));
+    let json = format!(
+        "[{{\"time\":\"2026-11-23T01:04:05.007Z\",{MOVED},\n{{\"time\":\"2026-11-23T01:04:05.007Z\",{}]\n",
+        concat!(
+            r#""kind":"spoof","havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","generation":43,"#,
+            r#""holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"previous":null,"#,
+            r#""why":null,"detail":"a gratuitous ARP","#,
+            r#""offender":{"mac":"33:33:00:00:00:01","tep":"198.18.0.9","count":12}}"#
+        )
+    );
+    assert_eq!(run(&node, "-o json havip history web"), (0, json, String::new()));
+}
+
+#[test]
+fn a_watch_tells_of_havips() {
+    let node = node();
+    {
+        let mut script = node.script.lock().unwrap();
+        let model = script.model.clone();
+        let binding = script.bindings.values().next().cloned();
+        let havip = model.havips.values().next().cloned().map(proto::Havip::from);
+        let kinds = [
+            proto::watch_event::Kind::HavipSet(proto::HavipEntry { havip, binding }),
+            proto::watch_event::Kind::HavipRemoved("old".to_owned()),
+            proto::watch_event::Kind::Happened(happenings().remove(0)),
+        ];
+        script.events = kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind) }).into();
+    }
+    let (_, printed, _) = run(&node, "watch --from 4");
+    let lines: Vec<&str> = printed.lines().collect();
+    assert!(
+        lines[0]
+            .starts_with("{\"revision\":4,\"event\":\"havip_set\",\"havip\":{\"name\":\"new\",\"vni\":5001,")
+    );
+    assert_eq!(lines[1], "{\"revision\":4,\"event\":\"havip_removed\",\"name\":\"old\"}");
+    let happened = "{\"revision\":4,\"event\":\"happened\",\"time\":\"2026-11-23T01:04:05.007Z\",";
+    assert_eq!(lines[2], format!("{happened}{MOVED}"));
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn webhooks_are_listed_with_why_they_fail() {
+    let node = node();
+    let noc = proto::Webhook {
+        name: "noc".to_owned(),
+        url: "https://noc.example/".to_owned(),
+        bound: 10_000,
+        delivered: 7,
+        ..Default::default()
+    };
+    let away = proto::Webhook {
+        name: "router".to_owned(),
+        url: "http://192.0.2.1/bcast".to_owned(),
+        pending: 12,
+        oldest_unix_ms: T,
+        backing_off: true,
+        failed: 3,
+        dead: 1,
+        left_out: 5,
+        last_error: "no answer within 5 s".to_owned(),
+        ..noc.clone()
+    };
+    let event = br#"{"specversion":"1.0","id":"42-0"}"#;
+    let letter = proto::DeadLetter {
+        receiver: "router".to_owned(),
+        id: "42-0".to_owned(),
+        havip: "web".to_owned(),
+        since_unix_ms: T,
+        died_unix_ms: T + 86_400_000,
+        reason: "answer 404 Not Found".to_owned(),
+        body: event.to_vec(),
+    };
+    {
+        let mut script = node.script.lock().unwrap();
+        script.webhooks = vec![noc, away];
+        script.letters = vec![letter];
+    }
+    for (args, words) in [
+        (
+            "webhook list",
+            "NAME    STATE  PENDING  OLDEST                    DELIVERED  FAILED  LEFT OUT  DEAD  URL
+noc     ok           0  -                                 7       0         0     0  https://noc.example/
+router  away        12  2026-11-23T01:04:05.007Z          7       3         5     1  http://192.0.2.1/bcast
+router: no answer within 5 s
+",
+        ),
+        (
+            "-o json webhook list",
+            "[{\"name\":\"noc\",\"url\":\"https://noc.example/\",\"pending\":0,\"bound\":10000,\"oldest\":null,\
+             \"backing_off\":false,\"delivered\":7,\"failed\":0,\"dead\":0,\"left_out\":0,\"overflowed\":0,\"last_error\":null},\n\
+             {\"name\":\"router\",\"url\":\"http://192.0.2.1/bcast\",\"pending\":12,\"bound\":10000,\
+             \"oldest\":\"2026-11-23T01:04:05.007Z\",\"backing_off\":true,\"delivered\":7,\"failed\":3,\"dead\":1,\
+             \"left_out\":5,\"overflowed\":0,\"last_error\":\"no answer within 5 s\"}]\n",
+        ),
+        (
+            "webhook dead router",
+            "ID    HAVIP  SINCE                     GIVEN UP                  REASON
+42-0  web    2026-11-23T01:04:05.007Z  2026-11-24T01:04:05.007Z  answer 404 Not Found
+",
+        ),
+        (
+            "-o json webhook dead router",
+            "[{\"receiver\":\"router\",\"id\":\"42-0\",\"havip\":\"web\",\"since\":\"2026-11-23T01:04:05.007Z\",\
+             \"died\":\"2026-11-24T01:04:05.007Z\",\"reason\":\"answer 404 Not Found\",\
+             \"event\":{\"id\":\"42-0\",\"specversion\":\"1.0\"}}]\n",
+        ),
+        ("webhook retry router", "webhook router: 1 dead letter is sent again\n"),
+        ("webhook retry router", "webhook router has no dead letters\n"),
+        ("-o json webhook retry router", "{\"receiver\":\"router\",\"retried\":0}\n"),
+    ] {
+        assert_eq!(run(&node, args), (0, words.to_owned(), String::new()), "{args}");
+    }
+}
