@@ -14,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::budget::Claim;
 use crate::confirm::{Published, Waiting};
+use crate::listener::Listeners;
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, Staged};
@@ -59,6 +60,7 @@ pub(crate) struct Committer {
     pub visible: watch::Sender<Revision>,
     /// What is published, for whoever must not wait for the state.
     pub figures: watch::Sender<Figures>,
+    pub listeners: Listeners,
 }
 
 /// The accepted requests of a group, and what they change.
@@ -73,7 +75,8 @@ impl Committer {
     /// Serves until the last sender of jobs is gone; what was sent by then is answered.
     pub fn run(mut self) {
         while let Some(jobs) = self.next_group() {
-            let accepted = self.validate(jobs);
+            let mut accepted = self.validate(jobs);
+            accepted.group.outbox = self.listeners.stage(&accepted.group.records);
             match self.commit(&accepted.group) {
                 Ok(()) => self.publish(accepted),
                 Err(error) => self.refuse(accepted, error),
@@ -173,7 +176,7 @@ impl Committer {
     }
 
     /// The workers find the new lists from here on; the confirmer waits until all have.
-    fn publish(&self, accepted: Accepted) {
+    fn publish(&mut self, accepted: Accepted) {
         let epoch = {
             let mut state = lock(&self.state);
             let epoch = state.publish(&accepted.group.records);
@@ -184,6 +187,7 @@ impl Committer {
         if let Some(Record { revision, .. }) = accepted.group.records.last() {
             self.visible.send_replace(*revision);
         }
+        self.listeners.committed(&accepted.group.records);
         let changed = !accepted.group.records.is_empty();
         let Accepted { removes, waiting, .. } = accepted;
         // The confirmer outlives this thread.
@@ -196,8 +200,9 @@ impl Committer {
 
     /// Nothing of a group that the store did not take is in the table. Where the store may have taken it after all,
     /// the table follows the store.
-    fn refuse(&self, accepted: Accepted, error: StoreError) {
+    fn refuse(&mut self, accepted: Accepted, error: StoreError) {
         tracing::error!(%error, requests = accepted.waiting.len(), "changes are refused");
+        self.listeners.aborted();
         let follow = matches!(error, StoreError::Unknown { .. } | StoreError::Diverged { .. });
         let refusal = Refusal::from(error);
         for waiting in accepted.waiting {
@@ -208,12 +213,14 @@ impl Committer {
         }
     }
 
-    fn follow_store(&self) {
+    fn follow_store(&mut self) {
         let loaded = self.store.snapshot().and_then(|snapshot| {
             let mut state = lock(&self.state);
             let loaded = state.load(snapshot.as_ref());
             self.tell(&state);
-            loaded.map(|_| state.revision)
+            let revision = state.revision;
+            drop(state);
+            loaded.and_then(|_| self.listeners.loaded(snapshot.as_ref())).map(|()| revision)
         });
         match loaded {
             Ok(revision) => drop(self.visible.send_replace(revision)),

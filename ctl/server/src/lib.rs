@@ -12,6 +12,7 @@ mod commit;
 mod confirm;
 mod feed;
 mod limits;
+mod listener;
 mod node;
 mod overlay;
 mod refusal;
@@ -26,6 +27,7 @@ mod watching;
 
 pub use budget::STAGED_BYTES;
 pub use confirm::Observer;
+pub use listener::Listener;
 pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
 pub use refusal::{Problem, Refusal};
 pub use server::{Server, ServerConfig, ServerError, Versions};

@@ -22,6 +22,7 @@ use crate::QUEUE;
 use crate::budget::Budget;
 use crate::commit::{Committer, Message};
 use crate::confirm::{Confirmer, Observer};
+use crate::listener::{Listener, Listeners};
 use crate::node::Node;
 use crate::service::{Service, Shared, Streams};
 use crate::socket::{self, SocketError, SocketFile};
@@ -52,6 +53,8 @@ pub struct ServerConfig {
     pub confirm_timeout: Duration,
     /// Told how long each group of changes took to reach every worker.
     pub observer: Observer,
+    /// Told what commits.
+    pub listeners: Vec<Box<dyn Listener>>,
 }
 
 impl ServerConfig {
@@ -64,6 +67,7 @@ impl ServerConfig {
             versions,
             confirm_timeout: Duration::from_secs(1),
             observer: Arc::new(|_| {}),
+            listeners: Vec::new(),
         }
     }
 }
@@ -110,7 +114,11 @@ impl Server {
     ) -> Result<Self, ServerError> {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state = State::new(publisher, grace.clone(), Arc::clone(&node));
-        state.load(store.snapshot()?.as_ref())?;
+        let mut listeners = Listeners(config.listeners);
+        let snapshot = store.snapshot()?;
+        state.load(snapshot.as_ref())?;
+        listeners.loaded(snapshot.as_ref())?;
+        drop(snapshot);
         let (visible, seen) = watch::channel(state.revision);
         let (tell, figures) = watch::channel(state.figures());
         let (stopping, stops) = watch::channel(false);
@@ -141,6 +149,7 @@ impl Server {
             confirmer,
             visible,
             figures: tell,
+            listeners,
         };
         let confirmer =
             Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };

@@ -17,7 +17,7 @@ use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
 use ctl_api::proto;
 use ctl_server::{
-    DomainCounters, Holding, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions,
+    DomainCounters, Holding, Listener, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions,
 };
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
@@ -176,7 +176,17 @@ impl Rig {
         Self::with_store(folder, EmbeddedStore::open(&folder.join("domains.redb")).unwrap())
     }
 
+    /// A fresh one with these listeners.
+    pub fn listening(folder: &std::path::Path, listeners: Vec<Box<dyn Listener>>) -> Self {
+        let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
+        Self::start(folder, store, |config| config.listeners = listeners)
+    }
+
     pub fn with_store(folder: &std::path::Path, store: impl Store) -> Self {
+        Self::start(folder, store, |_| {})
+    }
+
+    fn start(folder: &std::path::Path, store: impl Store, set: impl FnOnce(&mut ServerConfig)) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (publisher, array, readers) = table(Array::new());
@@ -199,6 +209,7 @@ impl Rig {
         config.observer = Arc::new(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
+        set(&mut config);
         let control: Arc<dyn Node> = Arc::clone(&node) as Arc<dyn Node>;
         let server = Server::start(config, store, publisher, readers.grace(), control).unwrap();
         Self { server: Some(server), node, worker, readers, observed, socket, runtime }

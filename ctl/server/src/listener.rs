@@ -1,0 +1,67 @@
+//! Those that live by what commits: webhooks, routes.
+
+use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
+
+/// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no method
+/// may wait for anything.
+///
+/// Each group is staged, then either committed or aborted. After a commit of which nobody knows whether it happened, all is
+/// told anew.
+pub trait Listener: Send + 'static {
+    /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than thought.
+    ///
+    /// # Errors
+    ///
+    /// The snapshot cannot be read. At the start the server does not start then; later it is tried again.
+    fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        let _ = snapshot;
+        Ok(())
+    }
+
+    /// These records are about to commit. What it returns is written and deleted in their transaction.
+    fn stage(&mut self, records: &[Record]) -> OutboxRows {
+        let _ = records;
+        OutboxRows::default()
+    }
+
+    /// They are durable and published.
+    fn committed(&mut self, records: &[Record]) {
+        let _ = records;
+    }
+
+    /// Nothing of them is in the store.
+    fn aborted(&mut self) {}
+}
+
+/// All listeners, as one.
+#[derive(Default)]
+pub(crate) struct Listeners(pub Vec<Box<dyn Listener>>);
+
+impl Listeners {
+    pub fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        self.0.iter_mut().try_for_each(|listener| listener.loaded(snapshot))
+    }
+
+    pub fn stage(&mut self, records: &[Record]) -> OutboxRows {
+        let mut rows = OutboxRows::default();
+        if records.is_empty() {
+            return rows;
+        }
+        for listener in &mut self.0 {
+            let more = listener.stage(records);
+            rows.insert.extend(more.insert);
+            rows.delete.extend(more.delete);
+        }
+        rows
+    }
+
+    pub fn committed(&mut self, records: &[Record]) {
+        if !records.is_empty() {
+            self.0.iter_mut().for_each(|listener| listener.committed(records));
+        }
+    }
+
+    pub fn aborted(&mut self) {
+        self.0.iter_mut().for_each(|listener| listener.aborted());
+    }
+}
