@@ -10,9 +10,9 @@ use tokio::time::{interval, sleep_until};
 
 use crate::backoff::Policy;
 use crate::http::{Connection, Failure, deliver};
-use crate::ledger::{DeadLetter, Row};
 use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
+use ctl_store::{DeadLetter, OutboxRow};
 
 /// Idle connections that are kept open.
 const IDLE: usize = 2;
@@ -20,7 +20,7 @@ const IDLE: usize = 2;
 const LONG: Duration = Duration::from_secs(3600);
 
 /// What came of an attempt, and the connection if it is still good.
-type Outcome = (Row, Result<(), Failure>, Option<Connection>);
+type Outcome = (OutboxRow, Result<(), Failure>, Option<Connection>);
 
 /// A receiver's task, until `stops`.
 pub(crate) async fn run(
@@ -65,7 +65,7 @@ pub(crate) async fn run(
     }
 }
 
-fn conclude(receiver: &Receiver, settler: &Settler, row: &Row, result: Result<(), Failure>) {
+fn conclude(receiver: &Receiver, settler: &Settler, row: &OutboxRow, result: Result<(), Failure>) {
     let now = Instant::now();
     match result {
         Ok(()) => {
@@ -102,7 +102,7 @@ fn bury(receiver: &Receiver, settler: &Settler, keep: Duration) {
     tracing::error!(%webhook, events = expired.len(), "events were not accepted in time; they are dead letters now");
     receiver.figures.dead.fetch_add(expired.len() as u64, Relaxed);
     let last = receiver.last_error().clone();
-    let letter = |(row, reason): (Row, Option<Arc<str>>)| DeadLetter {
+    let letter = |(row, reason): (OutboxRow, Option<Arc<str>>)| DeadLetter {
         row,
         died_unix_ms: now,
         reason: reason

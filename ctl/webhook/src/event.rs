@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ctl_api::model::{Happening, Holder, Offender, Why};
 use serde::Serialize;
 
-use crate::ledger::EventId;
+use ctl_store::EventId;
 
 /// CloudEvents 1.0.2, section 3, with the extensions `sequence` and `gap`.
 #[derive(Serialize)]

@@ -17,9 +17,9 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::config::Endpoint;
-use crate::ledger::Row;
 use crate::queue::Blame;
 use crate::receiver::now_unix_ms;
+use ctl_store::OutboxRow;
 
 /// Most bytes of an answer's head that are read.
 const HEAD_BYTES: usize = 16 << 10;
@@ -78,7 +78,7 @@ impl Drop for Connection {
 pub(crate) async fn deliver(
     endpoint: &Endpoint,
     idle: Option<Connection>,
-    row: &Row,
+    row: &OutboxRow,
     within: Duration,
 ) -> (Result<(), Failure>, Option<Connection>) {
     if let Some(connection) = idle.filter(|connection| !connection.requests.is_closed()) {
@@ -131,7 +131,7 @@ where
 async fn post(
     endpoint: &Endpoint,
     mut connection: Connection,
-    row: &Row,
+    row: &OutboxRow,
     within: Duration,
 ) -> (Result<(), Failure>, Option<Connection>) {
     let request = match request(endpoint, row) {
@@ -154,7 +154,7 @@ async fn post(
     (result, whole.then_some(connection))
 }
 
-fn request(endpoint: &Endpoint, row: &Row) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
+fn request(endpoint: &Endpoint, row: &OutboxRow) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
     let (id, unix_s) = (row.key.id.to_string(), now_unix_ms() / 1000);
     let path = endpoint.uri.path_and_query().map_or("/", |path| path.as_str());
     Request::post(path)

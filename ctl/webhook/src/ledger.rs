@@ -1,83 +1,56 @@
-//! What is stored of the events under way, and the store as this crate needs it.
+//! The store as this crate needs it.
 
-use std::fmt;
+use std::sync::Arc;
 
-use bytes::Bytes;
-use ctl_api::model::{Name, Revision};
-
-/// An event's number: the revision that made it, and its place therein. It grows, across restarts too, and its text is the
-/// CloudEvents `id`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId {
-    /// The revision.
-    pub revision: Revision,
-    /// Its place among the revision's events, from 0.
-    pub index: u32,
-}
-
-impl fmt::Display for EventId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.revision, self.index)
-    }
-}
-
-/// An event for one receiver.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// The receiver.
-    pub receiver: Name,
-    /// The event.
-    pub id: EventId,
-}
-
-/// An event that a receiver has still to accept.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// Which, and for whom.
-    pub key: Key,
-    /// The virtual IP that it is about; the events of one go out in order.
-    pub havip: Name,
-    /// Since when it has been waiting: Unix time in milliseconds.
-    pub since_unix_ms: u64,
-    /// How many events of that virtual IP were left out before it.
-    pub gap: u64,
-    /// The CloudEvent, as it is sent.
-    pub body: Bytes,
-}
-
-/// An event that was not accepted in time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    /// The event.
-    pub row: Row,
-    /// When it was given up: Unix time in milliseconds.
-    pub died_unix_ms: u64,
-    /// Why the last attempt failed; one line.
-    pub reason: String,
-}
+use ctl_api::model::Name;
+use ctl_store::{DeadLetter, OutboxKey, OutboxRow, Store};
 
 /// Why the store did not do it.
 pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where rows and dead letters are kept. New rows come by the transaction of what they tell about, not through this.
-///
-/// # Errors
-/// Each: the store cannot be read or written; nothing changed, and it may be tried again.
+/// Where rows and dead letters are kept; a [`Store`] is one. New rows come by the transaction of what they tell about, not
+/// through this.
 pub trait Ledger: Send + Sync + 'static {
     /// All rows, in any order.
-    #[allow(clippy::missing_errors_doc)]
-    fn rows(&self) -> Result<Vec<Row>, LedgerError>;
+    ///
+    /// # Errors
+    /// The store cannot be read or written, and it may be tried again; so for all that follow.
+    fn rows(&self) -> Result<Vec<OutboxRow>, LedgerError>;
 
-    /// Deletes rows, and moves others to the dead letters, of which at most [`crate::MOST_DEAD`] are kept for each receiver, the
-    /// newest. Rows that are not there are no error.
-    #[allow(clippy::missing_errors_doc)]
-    fn settle(&self, gone: &[Key], dead: &[DeadLetter]) -> Result<(), LedgerError>;
+    /// Deletes rows, and moves others to the dead letters, of which a bounded number is kept. Rows that are not there are no
+    /// error. What is deleted may be there again after a crash.
+    ///
+    /// # Errors
+    /// As [`Ledger::rows`].
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), LedgerError>;
 
     /// A receiver's dead letters, the oldest event first.
-    #[allow(clippy::missing_errors_doc)]
+    ///
+    /// # Errors
+    /// As [`Ledger::rows`].
     fn dead(&self, receiver: &Name) -> Result<Vec<DeadLetter>, LedgerError>;
 
     /// Makes a receiver's dead letters rows again, waiting since `unix_ms`, and returns them.
-    #[allow(clippy::missing_errors_doc)]
-    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<Row>, LedgerError>;
+    ///
+    /// # Errors
+    /// As [`Ledger::rows`].
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, LedgerError>;
+}
+
+impl<S: Store + ?Sized> Ledger for Arc<S> {
+    fn rows(&self) -> Result<Vec<OutboxRow>, LedgerError> {
+        Ok(self.outbox()?)
+    }
+
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), LedgerError> {
+        Ok(Store::settle(self.as_ref(), gone, dead)?)
+    }
+
+    fn dead(&self, receiver: &Name) -> Result<Vec<DeadLetter>, LedgerError> {
+        Ok(self.dead_letters(receiver)?)
+    }
+
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, LedgerError> {
+        Ok(Store::revive(self.as_ref(), receiver, unix_ms)?)
+    }
 }

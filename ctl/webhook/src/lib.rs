@@ -22,8 +22,7 @@ mod signature;
 
 pub use backoff::Policy;
 pub use config::{ConfigError, Endpoint, MAX_WEBHOOKS, WebhookConfig};
-pub use ledger::{DeadLetter, EventId, Key, Ledger, LedgerError, Row};
-pub use outbox::{Outbox, Rows};
+pub use ledger::{Ledger, LedgerError};
+pub use outbox::Outbox;
 pub use queue::MOST_LINES;
 pub use receiver::{Status, UnknownReceiver, Webhooks};
-pub use settle::MOST_DEAD;

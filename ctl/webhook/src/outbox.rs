@@ -5,27 +5,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ctl_api::model::{Happening, Name, Revision};
+use ctl_api::model::{Event, Happening, Name};
 
 use crate::event::encode;
-use crate::ledger::{EventId, Key, Ledger, LedgerError, Row};
+use crate::ledger::LedgerError;
 use crate::queue::MOST_LINES;
 use crate::receiver::Receiver;
-
-/// What a transaction shall write, and delete.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Rows {
-    /// New rows.
-    pub insert: Vec<Row>,
-    /// Rows that a later event of their virtual IP stands for from now on. Those that are gone by then are no error.
-    pub delete: Vec<Key>,
-}
+use crate::settle::Settler;
+use ctl_store::{EventId, OutboxKey, OutboxRow, OutboxRows, Record};
 
 /// The commit thread's end of all queues. Nothing in it waits for a receiver or the store; without receivers nothing is done.
 pub struct Outbox {
     source: Arc<str>,
     receivers: Arc<[Arc<Receiver>]>,
-    ledger: Arc<dyn Ledger>,
+    settler: Arc<Settler>,
     /// For each receiver, by virtual IP: since the last `stage`, until `committed`.
     staged: Vec<HashMap<Name, Staged>>,
 }
@@ -35,7 +28,7 @@ pub struct Outbox {
 struct Staged {
     held: bool,
     delete: Vec<EventId>,
-    insert: Vec<Row>,
+    insert: Vec<OutboxRow>,
     /// Events that are neither told nor stored any more.
     left_out: usize,
 }
@@ -48,35 +41,31 @@ struct Encoded<'h> {
 }
 
 impl Outbox {
-    pub(crate) fn new(source: Arc<str>, receivers: Arc<[Arc<Receiver>]>, ledger: Arc<dyn Ledger>) -> Self {
+    pub(crate) fn new(source: Arc<str>, receivers: Arc<[Arc<Receiver>]>, settler: Arc<Settler>) -> Self {
         let staged = receivers.iter().map(|_| HashMap::new()).collect();
-        Self { source, receivers, ledger, staged }
+        Self { source, receivers, settler, staged }
     }
 
-    /// The rows for what the next transaction makes happen: all of its revisions, ascending, with their happenings in order.
-    /// What was staged before and not committed is forgotten.
-    pub fn stage<'h>(&mut self, happenings: impl IntoIterator<Item = (Revision, &'h Happening)>) -> Rows {
+    /// What the next transaction, of these revisions, shall write and delete. What was staged before and not committed is
+    /// forgotten.
+    pub fn stage(&mut self, records: &[Record]) -> OutboxRows {
         self.aborted();
-        let mut rows = Rows::default();
+        let mut rows = OutboxRows::default();
         if self.receivers.is_empty() {
             return rows;
         }
-        let mut last = None;
-        let encoded: Vec<Encoded<'h>> = happenings
-            .into_iter()
-            .map(|(revision, happening)| {
-                let index = last.filter(|id: &EventId| id.revision == revision).map_or(0, |id| id.index + 1);
-                let id = EventId { revision, index };
-                last = Some(id);
-                Encoded { id, happening, body: encode(&self.source, id, happening, 0) }
-            })
-            .collect();
+        let encoded: Vec<Encoded<'_>> =
+            records.iter().flat_map(|record| encode_all(&self.source, record)).collect();
+        if encoded.is_empty() {
+            return rows;
+        }
         for (receiver, staged) in self.receivers.iter().zip(&mut self.staged) {
             stage_for(receiver, &self.source, &encoded, staged);
             for line in staged.values() {
                 rows.insert.extend_from_slice(&line.insert);
-                rows.delete
-                    .extend(line.delete.iter().map(|&id| Key { receiver: receiver.name().clone(), id }));
+                rows.delete.extend(
+                    line.delete.iter().map(|&id| OutboxKey { receiver: receiver.name().clone(), id }),
+                );
             }
         }
         rows.insert.sort_unstable_by(|a, b| a.key.cmp(&b.key));
@@ -126,13 +115,16 @@ impl Outbox {
     /// The store cannot be read; try again.
     pub fn reload(&mut self) -> Result<(), LedgerError> {
         self.aborted();
-        load(&self.receivers, self.ledger.rows()?);
+        let over = self.settler.unsettled();
+        let mut rows = self.settler.ledger().rows()?;
+        rows.retain(|row| !over.contains(&row.key));
+        load(&self.receivers, rows);
         Ok(())
     }
 }
 
 /// Puts rows into the queues of their receivers; returns those of nobody.
-pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<Row>) -> Vec<Row> {
+pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<OutboxRow>) -> Vec<OutboxRow> {
     rows.sort_unstable_by(|a, b| a.key.cmp(&b.key));
     let now = Instant::now();
     let mut orphans = Vec::new();
@@ -144,6 +136,18 @@ pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<Row>) -> Vec<Row> 
     }
     receivers.iter().for_each(|receiver| receiver.wake());
     orphans
+}
+
+/// The happenings of a revision, numbered.
+fn encode_all<'r>(source: &str, record: &'r Record) -> impl Iterator<Item = Encoded<'r>> {
+    let happened = record.events.iter().filter_map(|event| match event {
+        Event::Happened(happening) => Some(happening.as_ref()),
+        _ => None,
+    });
+    (0..).zip(happened).map(move |(index, happening)| {
+        let id = EventId { revision: record.revision, index };
+        Encoded { id, happening, body: encode(source, id, happening, 0) }
+    })
 }
 
 fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: &mut HashMap<Name, Staged>) {
@@ -172,8 +176,8 @@ fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: 
                 continue;
             }
         }
-        line.insert.push(Row {
-            key: Key { receiver: receiver.name().clone(), id: *id },
+        line.insert.push(OutboxRow {
+            key: OutboxKey { receiver: receiver.name().clone(), id: *id },
             havip: havip.clone(),
             since_unix_ms: happening.unix_ms,
             gap,

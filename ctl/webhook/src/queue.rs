@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use ctl_api::model::Name;
 
 use crate::backoff::Policy;
-use crate::ledger::{EventId, Row};
+use ctl_store::{EventId, OutboxRow};
 
 /// Most lines that one receiver has beyond its `pending`. Beyond that, events of further virtual IPs are not stored: only
 /// names that come and go by the hundred thousand while a receiver is dead get there.
@@ -34,7 +34,7 @@ type Turn = (Instant, u64);
 
 #[derive(Default)]
 struct Line {
-    rows: VecDeque<Row>,
+    rows: VecDeque<OutboxRow>,
     flying: Option<EventId>,
     held: bool,
     /// Failures in a row that were the first event's.
@@ -91,7 +91,7 @@ impl Queue {
     }
 
     /// Adds a row at its place in its line, unless it is there already.
-    pub fn insert(&mut self, row: Row, now: Instant) {
+    pub fn insert(&mut self, row: OutboxRow, now: Instant) {
         let name = row.havip.clone();
         let line = self.lines.entry(name.clone()).or_default();
         // Nearly always the last.
@@ -130,7 +130,7 @@ impl Queue {
     }
 
     /// The next event to send.
-    pub fn take(&mut self, now: Instant) -> Option<Row> {
+    pub fn take(&mut self, now: Instant) -> Option<OutboxRow> {
         if self.flying >= self.policy.concurrency || self.wake()? > now {
             return None;
         }
@@ -154,7 +154,7 @@ impl Queue {
     }
 
     /// The receiver accepted it.
-    pub fn accepted(&mut self, row: &Row, now: Instant) {
+    pub fn accepted(&mut self, row: &OutboxRow, now: Instant) {
         self.breaker = Breaker::default();
         if let Some(line) = self.land(row) {
             line.failures = 0;
@@ -167,7 +167,7 @@ impl Queue {
     }
 
     /// It did not.
-    pub fn failed(&mut self, row: &Row, blame: Blame, reason: Arc<str>, now: Instant) {
+    pub fn failed(&mut self, row: &OutboxRow, blame: Blame, reason: Arc<str>, now: Instant) {
         let policy = self.policy;
         let failures = self.land(row).map_or(0, |line| {
             line.reason = Some(reason);
@@ -193,7 +193,7 @@ impl Queue {
     }
 
     /// Takes out the rows that have waited since `unix_ms` or longer, each with why it failed last. What flies stays.
-    pub fn expire(&mut self, unix_ms: u64) -> Vec<(Row, Option<Arc<str>>)> {
+    pub fn expire(&mut self, unix_ms: u64) -> Vec<(OutboxRow, Option<Arc<str>>)> {
         let (mut expired, mut emptied) = (Vec::new(), Vec::new());
         for (name, line) in self.lines.iter_mut().filter(|(_, line)| line.flying.is_none() && !line.held) {
             while line.rows.front().is_some_and(|row| row.since_unix_ms <= unix_ms) {
@@ -214,7 +214,7 @@ impl Queue {
     }
 
     /// What flew is down.
-    fn land(&mut self, row: &Row) -> Option<&mut Line> {
+    fn land(&mut self, row: &OutboxRow) -> Option<&mut Line> {
         let line = self.lines.get_mut(&row.havip)?;
         if line.flying.take_if(|flying| *flying == row.key.id).is_some() {
             self.flying -= 1;

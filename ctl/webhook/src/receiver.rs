@@ -12,11 +12,12 @@ use tokio::task::JoinHandle;
 
 use crate::backoff::Policy;
 use crate::config::Endpoint;
-use crate::ledger::{DeadLetter, Ledger, LedgerError};
+use crate::ledger::{Ledger, LedgerError};
 use crate::outbox::{self, Outbox};
 use crate::queue::{MOST_LINES, Queue};
 use crate::settle::Settler;
 use crate::{deliver, settle};
+use ctl_store::DeadLetter;
 
 /// How long requests and transactions under way may take once everything stops.
 const STOP_WAIT: Duration = Duration::from_secs(1);
@@ -139,7 +140,6 @@ impl Receiver {
 /// All receivers with their tasks. Dropping it ends the tasks at once; what is under way is sent again after the next start.
 pub struct Webhooks {
     receivers: Arc<[Arc<Receiver>]>,
-    ledger: Arc<dyn Ledger>,
     settler: Arc<Settler>,
     stopping: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -174,7 +174,7 @@ impl Webhooks {
             .collect();
         let orphans = outbox::load(&receivers, ledger.rows()?);
         let (stopping, stops) = watch::channel(false);
-        let settler = Arc::new(Settler::new(Arc::clone(&ledger), policy.settle_every));
+        let settler = Arc::new(Settler::new(ledger, policy.settle_every));
         settler.forget(orphans, policy.keep);
         let mut tasks: Vec<_> = receivers
             .iter()
@@ -183,8 +183,8 @@ impl Webhooks {
             })
             .collect();
         tasks.push(runtime.spawn(settle::run(Arc::clone(&settler), stops)));
-        let outbox = Outbox::new(source.into(), Arc::clone(&receivers), Arc::clone(&ledger));
-        Ok((outbox, Self { receivers, ledger, settler, stopping, tasks }))
+        let outbox = Outbox::new(source.into(), Arc::clone(&receivers), Arc::clone(&settler));
+        Ok((outbox, Self { receivers, settler, stopping, tasks }))
     }
 
     /// How it stands with each receiver, in the order of the configuration.
@@ -198,7 +198,7 @@ impl Webhooks {
     /// # Errors
     /// There is no such receiver ([`UnknownReceiver`]), or the store cannot be read.
     pub fn dead(&self, receiver: &Name) -> Result<Vec<DeadLetter>, LedgerError> {
-        self.ledger.dead(self.find(receiver)?.name())
+        self.settler.ledger().dead(self.find(receiver)?.name())
     }
 
     /// Sends a receiver's dead letters again, for as long as new events; returns how many. They come before what waits of the same
@@ -208,7 +208,7 @@ impl Webhooks {
     /// There is no such receiver ([`UnknownReceiver`]), or the store cannot be written.
     pub fn retry(&self, receiver: &Name) -> Result<usize, LedgerError> {
         let receiver = self.find(receiver)?;
-        let rows = self.ledger.revive(receiver.name(), now_unix_ms())?;
+        let rows = self.settler.ledger().revive(receiver.name(), now_unix_ms())?;
         let count = rows.len();
         outbox::load(std::slice::from_ref(receiver), rows);
         Ok(count)

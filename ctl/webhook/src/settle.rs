@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 
-use crate::ledger::{DeadLetter, Key, Ledger, Row};
+use crate::ledger::Ledger;
 use crate::receiver::now_unix_ms;
+use ctl_store::{DeadLetter, OutboxKey, OutboxRow};
 
-/// Most dead letters of one receiver; the oldest go first.
-pub const MOST_DEAD: usize = 10_000;
 /// Most rows in one transaction.
 const BATCH: usize = 10_000;
 /// Pause after the store failed.
@@ -19,8 +18,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// What is over and still in the store.
 #[derive(Default)]
 struct Work {
-    gone: Vec<Key>,
+    gone: Vec<OutboxKey>,
     dead: Vec<DeadLetter>,
+    /// Those of both, and those of the transaction under way.
+    unsettled: HashSet<OutboxKey>,
 }
 
 /// Gathers what is over.
@@ -37,17 +38,23 @@ impl Settler {
     }
 
     /// A receiver accepted it.
-    pub fn accepted(&self, key: Key) {
-        self.with(|work| work.gone.push(key));
+    pub fn accepted(&self, key: OutboxKey) {
+        self.with(|work| {
+            work.unsettled.insert(key.clone());
+            work.gone.push(key);
+        });
     }
 
     /// These are given up.
     pub fn bury(&self, letters: Vec<DeadLetter>) {
-        self.with(|work| work.dead.extend(letters));
+        self.with(|work| {
+            work.unsettled.extend(letters.iter().map(|letter| letter.row.key.clone()));
+            work.dead.extend(letters);
+        });
     }
 
     /// Rows that nobody is configured to receive: they go once they are older than `keep`.
-    pub fn forget(&self, rows: Vec<Row>, keep: Duration) {
+    pub fn forget(&self, rows: Vec<OutboxRow>, keep: Duration) {
         if rows.is_empty() {
             return;
         }
@@ -60,6 +67,19 @@ impl Settler {
         let oldest = now_unix_ms().saturating_sub(u64::try_from(keep.as_millis()).unwrap_or(u64::MAX));
         let old = rows.into_iter().filter(|row| row.since_unix_ms <= oldest).map(|row| row.key);
         self.with(|work| work.gone.extend(old));
+    }
+
+    /// What is over, but still in the store.
+    pub fn unsettled(&self) -> HashSet<OutboxKey> {
+        self.lock().unsettled.clone()
+    }
+
+    pub fn ledger(&self) -> &dyn Ledger {
+        self.ledger.as_ref()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Work> {
+        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with(&self, change: impl FnOnce(&mut Work)) {
@@ -76,35 +96,35 @@ impl Settler {
     /// Writes all there is; whether the store took it.
     pub async fn flush(self: &Arc<Self>) -> bool {
         loop {
-            let batch = {
+            let (gone, dead) = {
                 let mut work = self.lock();
-                Work { gone: split(&mut work.gone), dead: split(&mut work.dead) }
+                (split(&mut work.gone), split(&mut work.dead))
             };
-            if batch.gone.is_empty() && batch.dead.is_empty() {
+            if gone.is_empty() && dead.is_empty() {
                 return true;
             }
             let ledger = Arc::clone(&self.ledger);
             let done = tokio::task::spawn_blocking(move || {
-                let done = ledger.settle(&batch.gone, &batch.dead);
-                done.map_err(|error| (batch, error))
+                let done = ledger.settle(&gone, &dead);
+                (gone, dead, done)
             });
-            match done.await {
-                Ok(Ok(())) => {}
-                Ok(Err((batch, error))) => {
+            // An error: the runtime ends.
+            let Ok((gone, dead, done)) = done.await else { return false };
+            let mut work = self.lock();
+            match done {
+                Ok(()) => {
+                    for key in gone.iter().chain(dead.iter().map(|letter| &letter.row.key)) {
+                        work.unsettled.remove(key);
+                    }
+                }
+                Err(error) => {
                     tracing::error!(%error, "accepted webhook events cannot leave the store yet");
-                    let mut work = self.lock();
-                    work.gone.extend(batch.gone);
-                    work.dead.extend(batch.dead);
+                    work.gone.extend(gone);
+                    work.dead.extend(dead);
                     return false;
                 }
-                // The runtime ends.
-                Err(_) => return false,
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Work> {
-        self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,8 +5,9 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, until};
-use ctl_api::model::Revision;
+use common::{
+    Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, record, until,
+};
 use ctl_webhook::Policy;
 
 fn http(port: u16) -> String {
@@ -57,8 +58,7 @@ fn an_event_is_a_cloudevent() {
             Sender::start(&[config(&folder, "noc", &http(receiver.port))], hasty(), Arc::default());
         let mut event = moved("web", 42);
         event.unix_ms = 1_795_417_812_034;
-        let rows =
-            sender.outbox.stage([(Revision::new(42), &moved("other", 42)), (Revision::new(42), &event)]);
+        let rows = sender.outbox.stage(&[record(42, [moved("other", 42), event])]);
         sender.ledger.apply(rows);
         sender.outbox.committed();
         let found = receiver.until("web", 42).pop().unwrap();

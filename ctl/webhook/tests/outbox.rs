@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use common::{Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, until};
-use ctl_api::model::{Happening, Revision};
-use ctl_webhook::{Ledger, Policy, WebhookConfig};
+use common::{
+    Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, record, until,
+};
+use ctl_api::model::{Event, Revision};
+use ctl_store::{EmbeddedStore, Group, Record, Store};
+use ctl_webhook::{Ledger, Policy, WebhookConfig, Webhooks};
 
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:9/";
-
-fn staged(all: &[(u64, Happening)]) -> impl Iterator<Item = (Revision, &Happening)> {
-    all.iter().map(|(revision, happening)| (Revision::new(*revision), happening))
-}
 
 #[test]
 fn each_receiver_gets_a_row_of_each_event_numbered_within_its_revision() {
@@ -23,8 +22,10 @@ fn each_receiver_gets_a_row_of_each_event_numbered_within_its_revision() {
         let folder = Folder::new();
         let configs = [config(&folder, "x", NOWHERE), config(&folder, "y", NOWHERE)];
         let mut sender = Sender::start(&configs, hasty(), Arc::default());
-        let all = [(7, moved("a", 7)), (7, moved("b", 7)), (8, moved("a", 8))];
-        let rows = sender.outbox.stage(staged(&all));
+        // What is no happening has no number.
+        let mut seven = record(7, [moved("a", 7), moved("b", 7)]);
+        seven.events.insert(1, Event::DomainRemoved(5001.into()));
+        let rows = sender.outbox.stage(&[seven, record(8, [moved("a", 8)])]);
         let keys: Vec<String> = rows
             .insert
             .iter()
@@ -39,7 +40,7 @@ fn each_receiver_gets_a_row_of_each_event_numbered_within_its_revision() {
 #[test]
 fn without_receivers_nothing_is_staged() {
     let mut sender = Sender::start(&[], hasty(), Arc::default());
-    let rows = sender.outbox.stage(staged(&[(1, moved("a", 1))]));
+    let rows = sender.outbox.stage(&[record(1, [moved("a", 1)])]);
     assert_eq!((rows.insert, rows.delete), (vec![], vec![]));
     sender.outbox.committed();
 }
@@ -51,10 +52,10 @@ fn what_is_staged_is_sent_only_once_it_is_committed() {
         let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["200"]}"#);
         let url = format!("http://127.0.0.1:{}", receiver.port);
         let mut sender = Sender::start(&[config(&folder, "noc", &url)], hasty(), Arc::default());
-        sender.outbox.stage(staged(&[(1, moved("a", 1))]));
+        sender.outbox.stage(&[record(1, [moved("a", 1)])]);
         sender.outbox.aborted();
         // And what nobody said anything of before the next.
-        sender.outbox.stage(staged(&[(1, moved("a", 1))]));
+        sender.outbox.stage(&[record(1, [moved("a", 1)])]);
         sender.commit(2, &["a"]);
         assert_eq!(generations(&[receiver.next()], "a"), [2]);
         until("it is accepted", || sender.webhooks().status()[0].pending == 0);
@@ -69,11 +70,49 @@ fn a_transaction_that_turns_out_to_have_committed_is_taken_up() {
         let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["200"]}"#);
         let url = format!("http://127.0.0.1:{}", receiver.port);
         let mut sender = Sender::start(&[config(&folder, "noc", &url)], hasty(), Arc::default());
-        let rows = sender.outbox.stage(staged(&[(1, moved("a", 1))]));
+        let rows = sender.outbox.stage(&[record(1, [moved("a", 1)])]);
         sender.ledger.apply(rows);
         sender.outbox.reload().unwrap();
         assert_eq!(generations(&[receiver.next()], "a"), [1]);
         until("it leaves the store", || sender.ledger.len() == 0);
+    });
+}
+
+#[test]
+fn the_embedded_store_keeps_what_was_not_accepted_and_lets_go_of_what_was() {
+    isolated(|| {
+        let folder = Folder::new();
+        let path = folder.path("domains.redb");
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let start = |url: &str, store: &Arc<EmbeddedStore>| {
+            let endpoints = WebhookConfig::check(&[config(&folder, "noc", url)]).unwrap();
+            Webhooks::start(endpoints, "/bcast/x", Arc::new(Arc::clone(store)), hasty(), runtime.handle())
+                .unwrap()
+        };
+        {
+            let store = Arc::new(EmbeddedStore::open(&path).unwrap());
+            let (mut outbox, webhooks) = start(NOWHERE, &store);
+            for revision in 1..=3 {
+                let records = vec![record(revision, [moved("a", revision)])];
+                let base = Revision::new(revision - 1);
+                let outbox_rows = outbox.stage(&records);
+                store.commit(&Group { base, records, outbox: outbox_rows, ..Group::default() }).unwrap();
+                outbox.committed();
+            }
+            until("it was tried", || webhooks.status()[0].failed > 0);
+            runtime.block_on(webhooks.stop());
+        }
+        let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["200"]}"#);
+        {
+            let store = Arc::new(EmbeddedStore::open(&path).unwrap());
+            assert_eq!(store.outbox().unwrap().len(), 3);
+            let (_outbox, webhooks) = start(&format!("http://127.0.0.1:{}", receiver.port), &store);
+            assert_eq!(generations(&receiver.take(3), "a"), [1, 2, 3]);
+            until("all is accepted", || webhooks.status()[0].pending == 0);
+            runtime.block_on(webhooks.stop());
+        }
+        let store = EmbeddedStore::open(&path).unwrap();
+        assert_eq!(store.outbox().unwrap(), []);
     });
 }
 
@@ -98,8 +137,7 @@ fn beyond_the_bound_the_rows_of_a_virtual_ip_become_one_in_the_same_transaction(
             (6, "a", ("6-0", 3), vec!["3-0"]),
             (7, "c", ("7-0", 0), vec![]),
         ] {
-            let happening = [(revision, moved(havip, revision))];
-            let rows = sender.outbox.stage(staged(&happening));
+            let rows = sender.outbox.stage(&[record(revision, [moved(havip, revision)])]);
             let found: Vec<(String, u64)> =
                 rows.insert.iter().map(|row| (row.key.id.to_string(), row.gap)).collect();
             assert_eq!(found, [(row.0.to_owned(), row.1)], "{revision}");
@@ -111,9 +149,9 @@ fn beyond_the_bound_the_rows_of_a_virtual_ip_become_one_in_the_same_transaction(
             sender.outbox.committed();
         }
         // Within one transaction too; and what fails leaves all as it was.
-        let all: Vec<(u64, Happening)> = (8..18).map(|revision| (revision, moved("c", revision))).collect();
+        let all: Vec<Record> = (8..18).map(|revision| record(revision, [moved("c", revision)])).collect();
         for _ in 0..2 {
-            let rows = sender.outbox.stage(staged(&all));
+            let rows = sender.outbox.stage(&all);
             assert_eq!((rows.insert.len(), rows.insert[0].gap, rows.delete.len()), (1, 10, 1));
             sender.outbox.aborted();
         }

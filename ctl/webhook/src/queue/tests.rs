@@ -4,15 +4,15 @@ use bytes::Bytes;
 use ctl_api::model::Revision;
 
 use super::*;
-use crate::ledger::Key;
+use ctl_store::OutboxKey;
 
 fn id(revision: u64) -> EventId {
     EventId { revision: Revision::new(revision), index: 0 }
 }
 
-fn row(havip: &str, revision: u64) -> Row {
-    Row {
-        key: Key { receiver: "noc".parse().unwrap(), id: id(revision) },
+fn row(havip: &str, revision: u64) -> OutboxRow {
+    OutboxRow {
+        key: OutboxKey { receiver: "noc".parse().unwrap(), id: id(revision) },
         havip: havip.parse().unwrap(),
         since_unix_ms: revision,
         gap: 0,

@@ -11,10 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ctl_api::model::{Happening, HappeningKind, Holder, Name, Revision, Why};
-use ctl_webhook::{
-    DeadLetter, Endpoint, Key, Ledger, LedgerError, Outbox, Policy, Row, Rows, WebhookConfig, Webhooks,
-};
+use ctl_api::model::{Event, Happening, HappeningKind, Holder, Name, Revision, Why};
+use ctl_store::{DeadLetter, OutboxKey as Key, OutboxRow as Row, OutboxRows, Record};
+use ctl_webhook::{Endpoint, Ledger, LedgerError, Outbox, Policy, WebhookConfig, Webhooks};
 use nix::sched::{CloneFlags, unshare};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -70,7 +69,7 @@ pub struct MemoryLedger {
 
 impl MemoryLedger {
     /// What the commit thread's transaction does.
-    pub fn apply(&self, rows: Rows) {
+    pub fn apply(&self, rows: OutboxRows) {
         let mut all = self.rows.lock().unwrap();
         rows.delete.iter().for_each(|key| drop(all.remove(key)));
         all.extend(rows.insert.into_iter().map(|row| (row.key.clone(), row)));
@@ -253,7 +252,7 @@ impl Sender {
     pub fn commit(&mut self, revision: u64, havips: &[&str]) {
         self.revision = revision;
         let moves: Vec<Happening> = havips.iter().map(|havip| moved(havip, revision)).collect();
-        let rows = self.outbox.stage(moves.iter().map(|m| (Revision::new(revision), m)));
+        let rows = self.outbox.stage(&[record(revision, moves)]);
         self.ledger.apply(rows);
         self.outbox.committed();
     }
@@ -267,6 +266,12 @@ impl Sender {
         let webhooks = self.webhooks.take().unwrap();
         self.runtime.block_on(webhooks.stop());
     }
+}
+
+/// A revision in which these happened.
+pub fn record(revision: u64, happenings: impl IntoIterator<Item = Happening>) -> Record {
+    let events = happenings.into_iter().map(|happening| Event::Happened(Box::new(happening)));
+    Record { revision: Revision::new(revision), unix_ms: ctl_now(), events: events.collect() }
 }
 
 pub fn moved(havip: &str, generation: u64) -> Happening {
