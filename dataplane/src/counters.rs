@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
 use bcast_domain::{DomainId, TepIndex};
 use crossbeam::utils::CachePadded;
-use dataplane::sniff::KINDS;
+use sniff::KINDS;
 use wire::{CopyDropReason, DropReason};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -153,7 +153,7 @@ pub struct WorkerCounters {
     pub punted: Cell,
     /// Frames dropped, by [`DropReason::index`].
     pub drops: [Cell; DropReason::ALL.len()],
-    /// Accepted frames that announced virtual IPs, by [`Said::kind`](dataplane::sniff::Said::kind).
+    /// Accepted frames that announced virtual IPs, by [`Said::kind`](sniff::Said::kind).
     pub announcements: [Cell; KINDS.len()],
     /// Refused announcements that the control side was not told of, as too many waited for it.
     pub refused_lost: Cell,

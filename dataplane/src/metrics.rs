@@ -8,11 +8,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use dataplane::sniff::KINDS;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
+use sniff::KINDS;
 use tokio::net::TcpListener;
 use wire::{CopyDropReason, DropReason};
 

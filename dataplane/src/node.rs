@@ -6,9 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, Holding, NextHop, NodeStats, Server, TepRefusal};
-use dataplane::sniff::Ears;
 use dpdk::{Mempool, Port, Tsc};
 use prometheus::Histogram;
+use sniff::Ears;
 use wire::{CopyDropReason, DropReason};
 
 use crate::announcer::Announcer;

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, Refused, TepIndex, Vni};
-use dataplane::sniff::{self, Sniff, Sniffer};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
+use sniff::{Sniff, Sniffer};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
 use crate::announcer::Announcer;

@@ -15,6 +15,7 @@
 //! sleep while a change is made.
 #![deny(unsafe_code)]
 
+pub mod announce;
 pub mod check;
 pub mod clock;
 pub mod contenders;

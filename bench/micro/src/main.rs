@@ -6,6 +6,7 @@ use std::{error::Error, path::PathBuf, process::ExitCode, time::Duration};
 use bench::report::{self, Report};
 use clap::{Parser, Subcommand, ValueEnum};
 use micro::{
+    announce::Announcements,
     check, clock,
     contenders::{self, Contender},
     cores::{Cores, NoSuchCore},
@@ -63,10 +64,11 @@ enum Part {
     Lookup,
     Publish,
     Replicate,
+    Announce,
 }
 
 impl Part {
-    const ALL: [Self; 4] = [Self::Verdict, Self::Lookup, Self::Publish, Self::Replicate];
+    const ALL: [Self; 5] = [Self::Verdict, Self::Lookup, Self::Publish, Self::Replicate, Self::Announce];
 }
 
 impl std::fmt::Display for Part {
@@ -76,6 +78,7 @@ impl std::fmt::Display for Part {
             Self::Lookup => "lookup",
             Self::Publish => "publish",
             Self::Replicate => "replicate",
+            Self::Announce => "announce",
         })
     }
 }
@@ -119,6 +122,8 @@ fn check_all(contenders: &[Contender]) -> Outcome {
     Ok(())
 }
 
+/// Virtual IPs in all, and in each domain, whose announcements are measured.
+const ANNOUNCED: [(u32, u32); 4] = [(1_000, 50), (1_000, 1), (100_000, 50), (100_000, 1)];
 /// Domains that changes are published to.
 const PUBLISH_DOMAINS: u32 = 100_000;
 
@@ -146,6 +151,12 @@ fn measure(args: &Args) -> Outcome {
     }
     if args.only.contains(&Part::Replicate) {
         replicate(turns, args.hugepages, &mut rows)?;
+    }
+    if args.only.contains(&Part::Announce) {
+        for (havips, per_domain) in ANNOUNCED {
+            let row = Announcements::new(havips, per_domain)?.measure(turns)?;
+            rows.push(Row::Announce(row));
+        }
     }
     println!("{}", Tables(&rows));
     let mut report = Report::new("micro", "micro", results::figures(&rows), rows);

@@ -19,6 +19,8 @@ pub enum Row {
     Publish(PublishRow),
     /// Replication.
     Replicate(ReplicateRow),
+    /// Announcements of virtual IPs.
+    Announce(AnnounceRow),
 }
 
 /// Least, median and most of several rounds.
@@ -101,6 +103,22 @@ pub struct ReplicateRow {
     pub million_copies_per_cpu_s: Spread,
 }
 
+/// Bursts of 32 gratuitous ARPs from holders of random virtual IPs: verdict, lookup, membership, and what becomes of the announcement,
+/// up to its note. CPU time of one frame, in nanoseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct AnnounceRow {
+    /// How many virtual IPs there are.
+    pub havips: u32,
+    /// How many of them are in each domain.
+    pub per_domain: u32,
+    /// A frame that announces one.
+    pub ns_with: Spread,
+    /// The same frame in a domain without any.
+    pub ns_without: Spread,
+    /// The difference, round by round.
+    pub ns_beyond: Spread,
+}
+
 /// What is asked of the table of domains, as far as these rows show it.
 pub fn figures(rows: &[Row]) -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -126,6 +144,16 @@ pub fn figures(rows: &[Row]) -> Vec<Figure> {
         let million = row.changes_per_cpu_s.median / 1e6;
         let what = format!("changes published by one publisher, {}k domains", row.domains / 1000);
         figures.push(Figure::at_least(what, million, 1.0, " million/s"));
+    }
+    for row in rows {
+        if let Row::Announce(row) = row {
+            let what = format!(
+                "the holder announces again, {} virtual IPs, {} a domain: beyond the frame",
+                row.havips, row.per_domain
+            );
+            let most = if row.havips > 1000 { 80.0 } else { 30.0 };
+            figures.push(Figure::at_most(what, row.ns_beyond.median, most, " ns"));
+        }
     }
     figures
 }
@@ -185,6 +213,10 @@ fn heading(row: &Row) -> String {
             "p99.9 us",
             "max us"
         ),
+        Row::Announce(_) => format!(
+            "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}",
+            "announcements, CPU ns a frame", "with", "without", "beyond", "min", "max"
+        ),
         Row::Publish(_) => format!(
             "{:<32} {:>9} {:>9} {:>9} {:>9}",
             "million changes per CPU-second", "domains", "min", "median", "max"
@@ -216,6 +248,12 @@ impl Display for Row {
                 us(row.burst_p999_ns),
                 us(row.burst_max_ns)
             ),
+            Self::Announce(row) => {
+                let what = format!("{} virtual IPs, {} a domain", row.havips, row.per_domain);
+                let [with, without] = [row.ns_with, row.ns_without].map(|spread| spread.median);
+                let Spread { min, median, max } = row.ns_beyond;
+                write!(f, "{what:<32} {with:>9.1} {without:>9.1} {median:>9.1} {min:>9.1} {max:>9.1}")
+            }
             Self::Publish(PublishRow { contender, domains, changes_per_cpu_s, .. }) => {
                 write!(f, "{contender:<32} {domains:>9} {}", changes_per_cpu_s.scaled(1e-6))
             }

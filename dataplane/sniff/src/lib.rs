@@ -9,6 +9,7 @@
 //!
 //! No frame waits for an answer: the control side learns what was said later, from [`Heard`] and from a queue of what was
 //! [`Refused`].
+#![forbid(unsafe_code)]
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use bcast_domain::{
     Guard, Mac, MemberList, Reader, Refusal, Refused, Speaker, SpeakerId, Spoken, TepIndex, Vip, VipId, Vni,
     table,
 };
-use dataplane::sniff::{BURST, Ears, KINDS, Sniff, Sniffer, guarded, reason};
+use sniff::{BURST, Ears, KINDS, Sniff, Sniffer, guarded, reason};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{DropReason, MacAddr, checksum};
 
