@@ -1,10 +1,12 @@
 //! Why a request is refused, and the status that says so.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::REVISION_TRAILER;
-use ctl_api::model::{BatchError, Name, Revision, TepRef, TepRefError};
+use ctl_api::model::{BatchError, HavipError, Name, NameError, Revision, TepRef, TepRefError};
 use ctl_store::StoreError;
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -44,6 +46,12 @@ pub enum Refusal {
     /// A domain is asked for that is not there.
     #[error("domain {0} does not exist")]
     NoDomain(Vni),
+    /// A HAVIP is asked for that is not there.
+    #[error("HAVIP {0} does not exist")]
+    NoHavip(Name),
+    /// A text that is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
     /// Too many requests wait.
     #[error("{0} changes wait to be committed already; try again in a moment")]
     Busy(usize),
@@ -124,22 +132,139 @@ pub enum Problem {
     /// There would be too many memberships.
     #[error("with domain {0} there would be more than {max} memberships in all", max = limits::MAX_MEMBERSHIPS)]
     Memberships(Vni),
-    /// HAVIPs are known to the contract alone so far.
-    #[error("this daemon does not serve HAVIPs yet")]
-    NotServed,
+    /// A TEP cannot go while instances are attached there.
+    #[error("TEP {tep} has attachments of {havips} HAVIP{s}; detach them first, or remove it with --force", s = if *.havips == 1 { "" } else { "s" })]
+    StillAttached {
+        /// The TEP.
+        tep: Tep,
+        /// Of how many HAVIPs.
+        havips: u32,
+    },
+    /// A domain cannot go while it has HAVIPs.
+    #[error("domain {vni} has {havips} HAVIP{s}; remove them first, or the domain with --force", s = if *.havips == 1 { "" } else { "s" })]
+    HasHavips {
+        /// The domain.
+        vni: Vni,
+        /// How many.
+        havips: u32,
+    },
+    /// There is no such HAVIP.
+    #[error("HAVIP {0} does not exist; create it first")]
+    NoHavip(Name),
+    /// A HAVIP that cannot be.
+    #[error(transparent)]
+    Havip(#[from] HavipError),
+    /// Another HAVIP has the name.
+    #[error(
+        "HAVIP {name} is there already, with address {address} in domain {vni}; take another name, or remove it first"
+    )]
+    HavipThere {
+        /// The name.
+        name: Name,
+        /// The domain of the one that is there.
+        vni: Vni,
+        /// Its address.
+        address: IpAddr,
+    },
+    /// Another HAVIP has the address.
+    #[error("address {address} in domain {vni} is HAVIP {holder}'s; take another, or remove that one first")]
+    AddressTaken {
+        /// The domain.
+        vni: Vni,
+        /// The address.
+        address: IpAddr,
+        /// Whose it is.
+        holder: Name,
+    },
+    /// Another HAVIP has the EIP.
+    #[error("EIP {eip} is HAVIP {holder}'s; unbind it there first")]
+    EipTaken {
+        /// The EIP.
+        eip: IpAddr,
+        /// Whose it is.
+        holder: Name,
+    },
+    /// The HAVIP has an EIP already.
+    #[error("HAVIP {name} has the EIP {eip}, and has one at most; unbind that first")]
+    HasEip {
+        /// The HAVIP.
+        name: Name,
+        /// The EIP that it has.
+        eip: IpAddr,
+    },
+    /// A HAVIP would have too many attachments.
+    #[error("HAVIP {name} would have {count} attachments; at most {most} (havip.attachments)")]
+    Attachments {
+        /// The HAVIP.
+        name: Name,
+        /// How many it would have.
+        count: usize,
+        /// The limit.
+        most: u32,
+    },
+    /// An instance would be attached to too many HAVIPs.
+    #[error(
+        "instance {instance} would be attached to {count} HAVIPs of domain {vni}; at most {most} (havip.per_instance)"
+    )]
+    HavipsOfInstance {
+        /// The instance.
+        instance: Name,
+        /// The domain.
+        vni: Vni,
+        /// To how many it would be attached.
+        count: u32,
+        /// The limit.
+        most: u32,
+    },
+    /// A domain would have too many HAVIPs.
+    #[error("HAVIP {name} would be one more than the {most} that domain {vni} may have (havip.per_vni)")]
+    HavipsOfDomain {
+        /// The HAVIP.
+        name: Name,
+        /// The domain.
+        vni: Vni,
+        /// The limit.
+        most: u32,
+    },
+    /// There would be too many HAVIPs.
+    #[error("HAVIP {name} would be one more than the {most} that the node may have (havip.total)")]
+    Havips {
+        /// The HAVIP.
+        name: Name,
+        /// The limit.
+        most: u32,
+    },
+    /// There would be more HAVIPs or attachments than the node has numbers for.
+    #[error(
+        "with HAVIP {0} there would be more than {MAX_VIPS} HAVIPs, or {MAX_SPEAKERS} attachments, each counted on each of \
+         its TEPs (what was just removed counts for a moment yet)"
+    )]
+    Numbers(Name),
 }
 
 impl Problem {
     fn code(&self) -> Code {
         match self {
-            Self::Unregistered(_) | Self::NoDomain(_) => Code::NotFound,
-            Self::NameTaken { .. } => Code::AlreadyExists,
-            Self::StillMember { .. } => Code::FailedPrecondition,
-            Self::Tep(_) => Code::InvalidArgument,
-            Self::NotServed => Code::Unimplemented,
-            Self::Members { .. } | Self::Domains(_) | Self::Teps(_) | Self::Memberships(_) => {
-                Code::ResourceExhausted
+            Self::Unregistered(_) | Self::NoDomain(_) | Self::NoHavip(_) => Code::NotFound,
+            Self::NameTaken { .. }
+            | Self::HavipThere { .. }
+            | Self::AddressTaken { .. }
+            | Self::EipTaken { .. }
+            | Self::HasEip { .. } => Code::AlreadyExists,
+            Self::StillMember { .. } | Self::StillAttached { .. } | Self::HasHavips { .. } => {
+                Code::FailedPrecondition
             }
+            Self::Tep(_) | Self::Havip(_) => Code::InvalidArgument,
+
+            Self::Members { .. }
+            | Self::Domains(_)
+            | Self::Teps(_)
+            | Self::Memberships(_)
+            | Self::Attachments { .. }
+            | Self::HavipsOfInstance { .. }
+            | Self::HavipsOfDomain { .. }
+            | Self::Havips { .. }
+            | Self::Numbers(_) => Code::ResourceExhausted,
         }
     }
 }
@@ -148,10 +273,10 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
-            Self::Batch(_) | Self::TepRef(_) => Code::InvalidArgument,
+            Self::Batch(_) | Self::TepRef(_) | Self::Name(_) => Code::InvalidArgument,
             Self::Change { problem, .. } => problem.code(),
             Self::Revision { .. } => Code::Aborted,
-            Self::NoTep(_) | Self::NoDomain(_) => Code::NotFound,
+            Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) => Code::NotFound,
             Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,
             Self::Store(_) | Self::Stopping => Code::Unavailable,
             Self::Unconfirmed { .. } => Code::DeadlineExceeded,

@@ -40,6 +40,25 @@ pub struct Versions {
     pub dpdk: String,
 }
 
+/// How many HAVIPs and attachments there may be: `[havip]` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HavipLimits {
+    /// Attachments of a HAVIP.
+    pub attachments: u32,
+    /// HAVIPs of a domain that an instance is attached to.
+    pub per_instance: u32,
+    /// HAVIPs of a domain.
+    pub per_vni: u32,
+    /// HAVIPs of the node.
+    pub total: u32,
+}
+
+impl Default for HavipLimits {
+    fn default() -> Self {
+        Self { attachments: 10, per_instance: 5, per_vni: 50, total: 100_000 }
+    }
+}
+
 /// How to serve.
 pub struct ServerConfig {
     /// Where the Unix socket is made.
@@ -55,10 +74,12 @@ pub struct ServerConfig {
     pub observer: Observer,
     /// Told what commits.
     pub listeners: Vec<Box<dyn Listener>>,
+    /// What new HAVIPs and attachments have to keep to.
+    pub havips: HavipLimits,
 }
 
 impl ServerConfig {
-    /// A second for the workers, and nobody told.
+    /// A second for the workers, nobody told, and the limits that are the default.
     #[must_use]
     pub fn new(socket: PathBuf, runtime: Handle, versions: Versions) -> Self {
         Self {
@@ -68,6 +89,7 @@ impl ServerConfig {
             confirm_timeout: Duration::from_secs(1),
             observer: Arc::new(|_| {}),
             listeners: Vec::new(),
+            havips: HavipLimits::default(),
         }
     }
 }
@@ -113,7 +135,7 @@ impl Server {
         node: Arc<dyn Node>,
     ) -> Result<Self, ServerError> {
         let store: Arc<dyn Store> = Arc::new(store);
-        let mut state = State::new(publisher, grace.clone(), Arc::clone(&node));
+        let mut state = State::new(publisher, grace.clone(), Arc::clone(&node), config.havips);
         let mut listeners = Listeners(config.listeners);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;

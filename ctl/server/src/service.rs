@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use bcast_domain::Vni;
 use crossbeam::channel::{Sender, TrySendError};
-use ctl_api::model::{Batch, TepRef};
+use ctl_api::model::{Batch, Name, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
@@ -18,6 +18,8 @@ use crate::refusal::Refusal;
 use crate::state::{Figures, State};
 use crate::{QUEUE, SNAPSHOTS, Versions, WATCHES, snapshot, watching};
 use ctl_api::model::Revision;
+
+mod havip;
 
 /// What the procedures share.
 pub(crate) struct Shared {
@@ -145,13 +147,14 @@ impl Bcast for Service {
 
     async fn snapshot(
         &self,
-        _: Request<proto::SnapshotRequest>,
+        request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let only_havips = request.into_inner().only_havips;
         let permit = permit(&self.0.streams.snapshots, SNAPSHOTS)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            snapshot::send(&shared, &sender);
+            snapshot::send(&shared, &sender, only_havips);
             drop(permit);
         });
         Ok(Response::new(stream))
@@ -203,6 +206,7 @@ impl Bcast for Service {
             count("bcast_teps", counts.teps),
             count("bcast_members", counts.members),
             count("bcast_retired_lists", counts.retired),
+            count("bcast_havips", counts.havips),
         ]);
         Ok(Response::new(proto::StatsReply {
             revision: revision.get(),
@@ -231,16 +235,18 @@ impl Bcast for Service {
 
     async fn get_havip(
         &self,
-        _: Request<proto::GetHavipRequest>,
+        request: Request<proto::GetHavipRequest>,
     ) -> Result<Response<proto::HavipStatus>, Status> {
-        Err(not_served())
+        let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
+        self.read(move |shared| havip::status(shared, name)).await
     }
 
     async fn havip_history(
         &self,
-        _: Request<proto::HavipHistoryRequest>,
+        request: Request<proto::HavipHistoryRequest>,
     ) -> Result<Response<proto::HavipHistoryReply>, Status> {
-        Err(not_served())
+        let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
+        self.read(move |shared| havip::history(shared, name)).await
     }
 
     async fn webhooks(
@@ -266,7 +272,7 @@ impl Bcast for Service {
 }
 
 fn not_served() -> Status {
-    Status::unimplemented("this daemon does not serve HAVIPs yet")
+    Status::unimplemented("this daemon does not serve webhooks")
 }
 
 fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal> {

@@ -1,4 +1,4 @@
-//! All TEPs and domains as of one revision, in parts. They are read from the store, whose transaction keeps the
+//! All TEPs, domains and HAVIPs as of one revision, in parts. They are read from the store, whose transaction keeps the
 //! revision while others commit; so the state is not held, and nothing is in memory twice.
 
 use ctl_api::proto;
@@ -14,12 +14,12 @@ use crate::service::Shared;
 const PART_BYTES: usize = 256 << 10;
 
 /// Sends all of it; on a thread that may block.
-pub(crate) fn send(shared: &Shared, feed: &Feed<proto::SnapshotPart>) {
+pub(crate) fn send(shared: &Shared, feed: &Feed<proto::SnapshotPart>, only_havips: bool) {
     let parts =
         Parts { shared, feed, runtime: Handle::current(), part: proto::SnapshotPart::default(), bytes: 0 };
     match shared.store.snapshot() {
         Ok(snapshot) => {
-            if let Err(Stop::Refused(refusal)) = parts.send_all(snapshot.as_ref()) {
+            if let Err(Stop::Refused(refusal)) = parts.send_all(snapshot.as_ref(), only_havips) {
                 feed.end(refusal);
             }
         }
@@ -56,8 +56,21 @@ struct Parts<'s> {
 }
 
 impl Parts<'_> {
-    fn send_all(mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
+    fn send_all(mut self, snapshot: &dyn Snapshot, only_havips: bool) -> Result<(), Stop> {
         self.part.revision = Some(snapshot.revision().get());
+        if !only_havips {
+            self.send_domains(snapshot)?;
+        }
+        for entry in snapshot.havips()? {
+            let entry = proto::HavipEntry::from(entry?);
+            self.bytes += entry.encoded_len();
+            self.part.havips.push(entry);
+            self.send_full()?;
+        }
+        self.send()
+    }
+
+    fn send_domains(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
         for tep in snapshot.teps()? {
             let tep = proto::Tep::from(tep?);
             self.bytes += tep.encoded_len();
@@ -70,7 +83,7 @@ impl Parts<'_> {
             self.part.domains.push(domain);
             self.send_full()?;
         }
-        self.send()
+        Ok(())
     }
 
     fn send_full(&mut self) -> Result<(), Stop> {

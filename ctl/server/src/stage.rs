@@ -1,8 +1,10 @@
 //! Validation: what a batch would change, over the state and what was staged before it. Nothing here touches the
 //! state; a batch with one bad entry is taken back as a whole.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use bcast_domain::{DomainLimit, Tep, TepIndex, TepLimit, Vni, limits};
-use ctl_api::model::{Batch, Change, Name, Revision, TepRef};
+use ctl_api::model::{Batch, Change, DomainEntry, GarpMode, Name, Revision, TepEntry, TepRef};
 use ctl_store::{Answer, Record};
 use hashbrown::{HashMap, HashSet};
 
@@ -12,6 +14,7 @@ use crate::refusal::{Problem, Refusal};
 use crate::state::State;
 
 mod end;
+mod havip;
 mod limit;
 
 /// Most notes in an answer; a last one says how many more there would be.
@@ -29,8 +32,11 @@ pub(crate) struct Stage<'s> {
     domains: Overlay<Vni, Option<Domain>>,
     /// Of how many domains a TEP is a member.
     memberships: Overlay<Tep, u32>,
+    havips: havip::Havips,
     totals: Totals,
     revision: Revision,
+    /// The time of the batch under way, Unix time in milliseconds.
+    unix_ms: u64,
     /// TEPs that the batch under way took out; one that it adds again keeps its index.
     taken_out: HashSet<Tep>,
     /// In which of the state's domains a TEP is that is to be removed by force.
@@ -41,12 +47,15 @@ pub(crate) struct Stage<'s> {
 struct Registered {
     name: Option<Name>,
     limit: TepLimit,
+    next_hop: Option<Ipv4Addr>,
+    next_hop6: Option<Ipv6Addr>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Domain {
     name: Option<Name>,
     limit: DomainLimit,
+    garp: GarpMode,
     /// Ascending.
     members: Vec<Tep>,
 }
@@ -57,6 +66,10 @@ struct Totals {
     members: usize,
     /// Indices taken: those of TEPs that this group removes are free only after it.
     teps: usize,
+    havips: usize,
+    /// Numbers of HAVIPs and of speakers that are taken, in the same way.
+    vips: usize,
+    speakers: usize,
 }
 
 /// What a batch does.
@@ -92,6 +105,14 @@ impl Effect {
 impl<'s> Stage<'s> {
     pub fn new(state: &'s State, node: &'s dyn Node) -> Self {
         let counts = state.counts();
+        let totals = Totals {
+            domains: counts.domains,
+            members: counts.members,
+            teps: state.teps.taken(),
+            havips: counts.havips,
+            vips: state.havips.taken(),
+            speakers: state.havips.speakers_taken(),
+        };
         Self {
             state,
             node,
@@ -99,8 +120,10 @@ impl<'s> Stage<'s> {
             names: Overlay::default(),
             domains: Overlay::default(),
             memberships: Overlay::default(),
-            totals: Totals { domains: counts.domains, members: counts.members, teps: state.teps.taken() },
+            havips: havip::Havips::default(),
+            totals,
             revision: state.revision,
+            unix_ms: 0,
             taken_out: HashSet::new(),
             holders: HashMap::new(),
         }
@@ -116,9 +139,10 @@ impl<'s> Stage<'s> {
             return Err(Refusal::Revision { expected, found: self.revision });
         }
         let totals = self.totals;
+        self.unix_ms = unix_ms;
         self.taken_out.clear();
         match self.changes(&batch.changes) {
-            Ok(answer) if !batch.dry_run => Ok(self.keep(answer, unix_ms)),
+            Ok(answer) if !batch.dry_run => Ok(self.keep(answer)),
             outcome => {
                 self.take_back(totals);
                 outcome.map(|answer| Staged { answer, record: None, removes: false })
@@ -153,13 +177,17 @@ impl<'s> Stage<'s> {
             Change::TepAdd { address, name } => self.tep_add(*address, name.as_ref()),
             Change::TepRemove { tep, force } => self.tep_remove(tep, *force, batch),
             Change::DomainCreate { vni, name } => self.domain_create(*vni, name.as_ref()),
-            Change::DomainRemove { vni, .. } => Ok(self.domain_remove(*vni)),
+            Change::DomainRemove { vni, force } => self.domain_remove(*vni, *force),
             Change::DomainSet { vni, name, members } => self.domain_set(*vni, name.as_ref(), members),
             Change::Join { vni, teps } => self.join(*vni, teps),
             Change::Leave { vni, teps } => Ok(self.leave(*vni, teps)),
             Change::DomainLimit { vni, limit, reset } => self.domain_limit(*vni, *limit, *reset),
             Change::TepLimit { tep, limit, reset } => self.tep_limit(tep, *limit, *reset),
-            _ => Err(Problem::NotServed),
+            Change::TepNextHop { tep, next_hop, next_hop6, reset } => {
+                self.tep_next_hop(tep, *next_hop, *next_hop6, *reset)
+            }
+            Change::DomainGarp { vni, mode } => self.domain_garp(*vni, *mode),
+            about_a_havip => self.havip(about_a_havip),
         }
     }
 
@@ -197,6 +225,11 @@ impl<'s> Stage<'s> {
             domains if !force => return Err(Problem::StillMember { tep: address, domains }),
             _ => self.leave_all(address, batch),
         }
+        match self.havips_on_tep(address) {
+            0 => {}
+            havips if !force => return Err(Problem::StillAttached { tep: address, havips }),
+            _ => self.detach_all(address)?,
+        }
         self.set_tep(address, None);
         self.taken_out.insert(address);
         Ok(Effect::CHANGED)
@@ -217,17 +250,22 @@ impl<'s> Stage<'s> {
         }
     }
 
-    fn domain_remove(&mut self, vni: Vni) -> Effect {
+    fn domain_remove(&mut self, vni: Vni, force: bool) -> Result<Effect, Problem> {
         let Some(domain) = self.domain(vni) else {
-            return Effect::absent(format!("domain {vni} does not exist"));
+            return Ok(Effect::absent(format!("domain {vni} does not exist")));
         };
+        match self.havips_of_domain(vni) {
+            0 => {}
+            havips if !force => return Err(Problem::HasHavips { vni, havips }),
+            _ => self.remove_havips_of(vni),
+        }
         for tep in &domain.members {
             self.count(*tep, false);
         }
         self.totals.members -= domain.members.len();
         self.totals.domains -= 1;
         *self.domains.edit(vni, || None) = None;
-        Effect::CHANGED
+        Ok(Effect::CHANGED)
     }
 
     fn domain_set(&mut self, vni: Vni, name: Option<&Name>, members: &[TepRef]) -> Result<Effect, Problem> {
@@ -245,8 +283,8 @@ impl<'s> Stage<'s> {
             }
         }
         let name = name.cloned().or_else(|| old.as_ref().and_then(|domain| domain.name.clone()));
-        let limit = old.as_ref().map(|domain| domain.limit).unwrap_or_default();
-        let domain = Domain { name, limit, members: wanted };
+        let (limit, garp) = old.as_ref().map(|domain| (domain.limit, domain.garp)).unwrap_or_default();
+        let domain = Domain { name, limit, garp, members: wanted };
         if old.as_ref() == Some(&domain) {
             return Ok(Effect::NOTHING);
         }
@@ -347,12 +385,13 @@ impl Stage<'_> {
 }
 
 fn base_tep(state: &State, tep: Tep) -> Option<Registered> {
-    state.tep(tep).map(|tep| Registered { name: tep.name, limit: tep.limit })
+    let TepEntry { name, limit, next_hop, next_hop6, .. } = state.tep(tep)?;
+    Some(Registered { name, limit, next_hop, next_hop6 })
 }
 
 fn base_domain(state: &State, vni: Vni) -> Option<Domain> {
-    let domain = state.domain(vni)?;
-    Some(Domain { name: domain.name, limit: domain.limit, members: domain.members })
+    let DomainEntry { name, limit, garp, members, .. } = state.domain(vni)?;
+    Some(Domain { name, limit, garp, members })
 }
 
 fn base_count(state: &State, tep: Tep) -> u32 {

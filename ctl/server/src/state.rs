@@ -14,8 +14,10 @@ use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
+use crate::havips::Havips;
 use crate::limits::Limits;
 use crate::node::{DomainCounters, Node};
+use crate::server::HavipLimits;
 use crate::teps::Teps;
 
 /// How long to wait for workers to leave the numbers of removed domains, before a new one goes without.
@@ -27,6 +29,10 @@ pub(crate) struct State {
     pub teps: Teps,
     /// Stored TEPs that the node refuses since it has other addresses; they join no domain any more.
     pub refused: HashSet<Tep>,
+    pub havips: Havips,
+    pub havip_limits: HavipLimits,
+    /// The domains whose GARP mode is strict.
+    strict: HashSet<Vni>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -49,16 +55,26 @@ pub struct Counts {
     pub teps: usize,
     /// Memberships in all domains.
     pub members: usize,
+    /// HAVIPs.
+    pub havips: usize,
     /// Replaced lists that wait to be freed.
     pub retired: usize,
 }
 
 impl State {
-    pub fn new(publisher: DomainPublisher, grace: Grace, node: Arc<dyn Node>) -> Self {
+    pub fn new(
+        publisher: DomainPublisher,
+        grace: Grace,
+        node: Arc<dyn Node>,
+        havip_limits: HavipLimits,
+    ) -> Self {
         Self {
             revision: Revision::default(),
             teps: Teps::default(),
             refused: HashSet::new(),
+            havips: Havips::default(),
+            havip_limits,
+            strict: HashSet::new(),
             publisher,
             grace,
             limits: Limits::new(Arc::clone(&node)),
@@ -73,6 +89,7 @@ impl State {
             domains: self.publisher.len(),
             teps: self.teps.len(),
             members: self.publisher.memberships(),
+            havips: self.havips.len(),
             retired: self.publisher.retired(),
         }
     }
@@ -108,9 +125,14 @@ impl State {
             vni,
             name: self.name(vni).cloned(),
             limit,
-            garp: GarpMode::Open,
+            garp: self.garp(vni),
             members: self.members(vni)?,
         })
+    }
+
+    /// What addresses that are no HAVIP may do in a domain.
+    pub fn garp(&self, vni: Vni) -> GarpMode {
+        if self.strict.contains(&vni) { GarpMode::Strict } else { GarpMode::Open }
     }
 
     /// The rates of a domain's own.
@@ -126,12 +148,13 @@ impl State {
     /// A registered TEP.
     pub fn tep(&self, tep: Tep) -> Option<TepEntry> {
         let index = self.teps.index(tep)?;
+        let (next_hop, next_hop6) = self.teps.next_hops(index);
         Some(TepEntry {
             address: tep,
             name: self.teps.name(index).cloned(),
             limit: self.tep_limit(index),
-            next_hop: None,
-            next_hop6: None,
+            next_hop,
+            next_hop6,
         })
     }
 
@@ -145,11 +168,12 @@ impl State {
     pub fn reclaim(&mut self) {
         self.publisher.reclaim();
         self.teps.reclaim(&self.grace);
+        self.havips.reclaim(&self.grace, self.node.heard());
     }
 
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
     ///
-    /// New TEPs are in the array before a list names them, and gone ones leave it after the last list did.
+    /// New TEPs are in the array before a list or a guard names them, and gone ones leave it after the last one did.
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
@@ -158,12 +182,21 @@ impl State {
             array = Some(self.node.set_teps(&added, &[]));
         }
         self.publish_domains(events());
+        for event in events() {
+            match event {
+                Event::HavipSet(entry) => self.havips.set(entry),
+                Event::HavipRemoved(name) => self.havips.remove(name),
+                _ => {}
+            }
+        }
+        self.publish_guards();
         if !removed.is_empty() {
             array = Some(self.node.set_teps(&[], &removed));
         }
         let lists = self.publisher.epoch();
         let epoch = array.map_or(lists, |array| array.max(lists));
         self.teps.let_go(epoch, removed);
+        self.havips.let_go(epoch);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
         epoch
     }
@@ -189,6 +222,7 @@ impl State {
         let new = self.teps.set(tep.address, tep.name.clone());
         if let Some(index) = self.teps.index(tep.address) {
             self.limits.set_tep(index, tep.limit);
+            self.teps.set_next_hops(index, (tep.next_hop, tep.next_hop6));
         }
         new.map(|index| (index, tep.address))
     }
@@ -218,6 +252,14 @@ impl State {
         }
     }
 
+    /// Publishes who may announce the HAVIPs of each domain where that changed. What goes with a domain needs nothing more.
+    fn publish_guards(&mut self) {
+        for vni in self.havips.take_stale() {
+            let guard = self.havips.guard(vni, |tep| self.teps.index(tep));
+            self.publisher.set_guard(vni, guard);
+        }
+    }
+
     fn remove_domain(&mut self, vni: Vni) {
         if let Some(list) = self.publisher.get(vni) {
             self.teps.recount(list.members(), &[]);
@@ -225,6 +267,7 @@ impl State {
         }
         self.publisher.remove(vni);
         self.names.remove(&vni);
+        self.strict.remove(&vni);
     }
 
     fn set_domain(&mut self, domain: &DomainEntry) {
@@ -249,6 +292,10 @@ impl State {
         match &domain.name {
             Some(name) => self.names.insert(domain.vni, name.clone()),
             None => self.names.remove(&domain.vni),
+        };
+        match domain.garp {
+            GarpMode::Open => self.strict.remove(&domain.vni),
+            GarpMode::Strict => self.strict.insert(domain.vni),
         };
     }
 
@@ -295,6 +342,7 @@ impl State {
         }
         let mut epoch = self.node.set_teps(&added, &[]);
         self.load_domains(snapshot)?;
+        self.load_havips(snapshot)?;
         let gone: Vec<Tep> = self.teps.iter().filter(|tep| !known.contains(tep)).collect();
         let removed: Vec<TepIndex> = gone.into_iter().filter_map(|tep| self.teps.remove(tep)).collect();
         if !removed.is_empty() {
@@ -302,8 +350,25 @@ impl State {
         }
         epoch = epoch.max(self.publisher.epoch());
         self.teps.let_go(epoch, removed);
+        self.havips.let_go(epoch);
         self.revision = snapshot.revision();
         Ok(epoch)
+    }
+
+    fn load_havips(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        let mut known = HashSet::new();
+        for entry in snapshot.havips()? {
+            let entry = entry?;
+            known.insert(entry.havip.name.clone());
+            if self.havips.entry(&entry.havip.name) != Some(&entry) {
+                self.havips.set(&entry);
+            }
+        }
+        let held = self.havips.iter().map(|held| &held.entry.havip.name);
+        let gone: Vec<Name> = held.filter(|name| !known.contains(*name)).cloned().collect();
+        gone.iter().for_each(|name| self.havips.remove(name));
+        self.publish_guards();
+        Ok(())
     }
 
     fn load_domains(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {

@@ -2,6 +2,7 @@
 //! [`crate::limits`].
 
 use std::collections::VecDeque;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{Epoch, Grace, Tep, TepIndex, limits};
 use ctl_api::model::Name;
@@ -14,6 +15,9 @@ struct Entry {
     name: Option<Name>,
 }
 
+/// Where layer-3 networks send what is for the HAVIPs on a TEP.
+pub(crate) type NextHops = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+
 /// The registered TEPs.
 #[derive(Debug, Default)]
 pub(crate) struct Teps {
@@ -23,6 +27,8 @@ pub(crate) struct Teps {
     domains: Vec<u32>,
     by_address: HashMap<Tep, TepIndex>,
     by_name: HashMap<Name, TepIndex>,
+    /// Of those that have any.
+    next_hops: HashMap<TepIndex, NextHops>,
     free: Vec<TepIndex>,
     /// Indices that a worker may still meet in a list or in the array, and until when.
     leaving: VecDeque<(Epoch, TepIndex)>,
@@ -53,6 +59,19 @@ impl Teps {
 
     pub fn name(&self, index: TepIndex) -> Option<&Name> {
         self.entry(index)?.name.as_ref()
+    }
+
+    /// Its next hops for HAVIPs' routes.
+    pub fn next_hops(&self, index: TepIndex) -> NextHops {
+        self.next_hops.get(&index).copied().unwrap_or_default()
+    }
+
+    /// Gives it these next hops.
+    pub fn set_next_hops(&mut self, index: TepIndex, hops: NextHops) {
+        match hops {
+            (None, None) => self.next_hops.remove(&index),
+            hops => self.next_hops.insert(index, hops),
+        };
     }
 
     /// Of how many domains it is a member.
@@ -120,6 +139,7 @@ impl Teps {
     pub fn remove(&mut self, tep: Tep) -> Option<TepIndex> {
         let index = self.by_address.remove(&tep)?;
         let entry = self.entries.get_mut(index.index())?.take();
+        self.next_hops.remove(&index);
         self.forget_name(entry.and_then(|e| e.name), index);
         Some(index)
     }

@@ -99,6 +99,9 @@ fn send_state(shared: &Shared, feed: &Events) -> Result<Revision, Stop> {
     for domain in snapshot.domains()? {
         send(Event::DomainSet(domain?).into())?;
     }
+    for entry in snapshot.havips()? {
+        send(Event::HavipSet(Box::new(entry?)).into())?;
+    }
     send(Kind::Committed(proto::Committed { unix_ms: crate::commit::now_ms() }))?;
     Ok(revision)
 }

@@ -1,23 +1,46 @@
 //! The end of a batch: kept or taken back, and what it changed.
 
 use bcast_domain::Tep;
-use ctl_api::model::{DomainEntry, Event, GarpMode, TepEntry};
+use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Name, Revision, TepEntry};
 use ctl_store::{Answer, Record};
+use hashbrown::HashSet;
 
 use super::{Domain, Registered, Stage, Staged, Totals, base_domain, base_tep};
 
 impl Stage<'_> {
-    pub(super) fn keep(&mut self, mut answer: Answer, unix_ms: u64) -> Staged {
+    /// What the machines decided about HAVIPs, each with its new entry where that changed, and what happened. A request that was
+    /// staged before it must not have changed the same HAVIP; so it comes first in its group.
+    #[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
+    pub fn decided(
+        &mut self,
+        decided: impl IntoIterator<Item = (Option<HavipEntry>, Vec<Happening>)>,
+        unix_ms: u64,
+    ) -> Option<Record> {
+        self.unix_ms = unix_ms;
+        for (entry, happenings) in decided {
+            if let Some(entry) = entry {
+                let state = self.state;
+                let name = entry.havip.name.clone();
+                *self.havips.entries.edit(name.clone(), || state.havips.entry(&name).cloned()) = Some(entry);
+            }
+            self.havips.happenings.extend(happenings);
+        }
+        self.keep(Answer::default()).record
+    }
+
+    pub(super) fn keep(&mut self, mut answer: Answer) -> Staged {
+        self.stamp(self.revision.next());
         let (events, removes) = self.events();
         let record = (!events.is_empty()).then(|| {
             self.revision = self.revision.next();
-            Record { revision: self.revision, unix_ms, events }
+            Record { revision: self.revision, unix_ms: self.unix_ms, events }
         });
         answer.revision = self.revision;
         self.teps.keep();
         self.names.keep();
         self.domains.keep();
         self.memberships.keep();
+        self.havips.keep();
         Staged { answer, record, removes }
     }
 
@@ -27,12 +50,50 @@ impl Stage<'_> {
         self.names.take_back();
         self.domains.take_back();
         self.memberships.take_back();
+        self.havips.take_back();
     }
 
-    /// What is other than before the batch: TEPs, then domains, then TEPs that are gone; and whether a domain lost
-    /// a member.
+    /// Sets the generation of each binding that is other than before, and of what happened.
+    fn stamp(&mut self, revision: Revision) {
+        let mut turned: Vec<Name> = Vec::new();
+        for (name, before, now) in self.havip_changes() {
+            let before = before.map(|entry| &entry.binding);
+            if now.is_some_and(|entry| before != Some(&entry.binding)) {
+                turned.push(name.clone());
+            }
+        }
+        for name in turned {
+            if let Some(entry) = self.havips.entries.edit(name, || None) {
+                entry.binding.generation = revision.get();
+            }
+        }
+        let mut happenings = std::mem::take(&mut self.havips.happenings);
+        if !happenings.is_empty() {
+            // Nobody has heard of a HAVIP that came and went within the batch.
+            let passing = self.havip_changes().filter(|(_, before, now)| before.is_none() && now.is_none());
+            let passing: HashSet<&Name> = passing.map(|(name, ..)| name).collect();
+            happenings.retain(|happening| !passing.contains(&happening.havip));
+        }
+        for happening in &mut happenings {
+            (happening.generation, happening.unix_ms) = (revision.get(), self.unix_ms);
+        }
+        self.havips.happenings = happenings;
+    }
+
+    /// What the batch touched: as it was before it, and as it is now.
+    fn havip_changes(&self) -> impl Iterator<Item = (&Name, Option<&HavipEntry>, Option<&HavipEntry>)> {
+        self.havips.entries.touched().map(|(name, before, now)| {
+            let before = before.map_or_else(|| self.state.havips.entry(name), Option::as_ref);
+            (name, before, now.as_ref())
+        })
+    }
+
+    /// What is other than before the batch: TEPs, HAVIPs that are gone, domains, HAVIPs, TEPs that are gone; then what
+    /// happened to HAVIPs. And whether a domain lost a member.
     fn events(&self) -> (Vec<Event>, bool) {
         let (mut events, gone) = self.tep_events();
+        let (havips, havips_gone) = self.havip_events();
+        events.extend(havips_gone);
         let mut removes = false;
         for (&vni, before, now) in self.domains.touched() {
             let before = before.cloned().unwrap_or_else(|| base_domain(self.state, vni));
@@ -43,13 +104,15 @@ impl Stage<'_> {
                 |tep: &Tep| now.as_ref().is_some_and(|domain| domain.members.binary_search(tep).is_ok());
             removes |= !before.iter().flat_map(|domain| &domain.members).all(stays);
             events.push(match now.clone() {
-                Some(Domain { name, limit, members }) => {
-                    Event::DomainSet(DomainEntry { vni, name, limit, garp: GarpMode::Open, members })
+                Some(Domain { name, limit, garp, members }) => {
+                    Event::DomainSet(DomainEntry { vni, name, limit, garp, members })
                 }
                 None => Event::DomainRemoved(vni),
             });
         }
+        events.extend(havips);
         events.extend(gone);
+        events.extend(self.havips.happenings.iter().cloned().map(Box::new).map(Event::Happened));
         (events, removes)
     }
 
@@ -60,16 +123,23 @@ impl Stage<'_> {
             let before = before.cloned().unwrap_or_else(|| base_tep(self.state, tep));
             match now.clone() {
                 now if before == now => {}
-                Some(Registered { name, limit }) => {
-                    set.push(Event::TepSet(TepEntry {
-                        address: tep,
-                        name,
-                        limit,
-                        next_hop: None,
-                        next_hop6: None,
-                    }));
+                Some(Registered { name, limit, next_hop, next_hop6 }) => {
+                    set.push(Event::TepSet(TepEntry { address: tep, name, limit, next_hop, next_hop6 }));
                 }
                 None => gone.push(Event::TepRemoved(tep)),
+            }
+        }
+        (set, gone)
+    }
+
+    /// The same of HAVIPs.
+    fn havip_events(&self) -> (Vec<Event>, Vec<Event>) {
+        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        for (name, before, now) in self.havip_changes() {
+            match now {
+                now if before == now => {}
+                Some(entry) => set.push(Event::HavipSet(Box::new(entry.clone()))),
+                None => gone.push(Event::HavipRemoved(name.clone())),
             }
         }
         (set, gone)

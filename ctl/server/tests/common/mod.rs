@@ -1,6 +1,8 @@
 //! A control path over a store in a temporary folder, with a data plane of one thread that only looks at the table.
 #![allow(dead_code)]
 
+pub mod havip;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -186,7 +188,7 @@ impl Rig {
         Self::start(folder, store, |_| {})
     }
 
-    fn start(folder: &std::path::Path, store: impl Store, set: impl FnOnce(&mut ServerConfig)) -> Self {
+    pub fn start(folder: &std::path::Path, store: impl Store, set: impl FnOnce(&mut ServerConfig)) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (publisher, array, readers) = table(Array::new());

@@ -1,0 +1,338 @@
+//! The HAVIPs as the node knows them: by name, address, EIP and TEP, with the numbers that workers go by.
+//!
+//! A HAVIP's number stays while its address does; that of a speaker (an attached instance at one of its TEPs) while MAC and TEP
+//! do. So what was heard of a speaker is never taken for what another said.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
+use bcast_domain::{Epoch, Grace, Guard, Heard, Speaker, SpeakerId, Tep, TepIndex, Vip, VipId, Vni};
+use ctl_api::model::{Attachment, Havip, HavipEntry, Holder, Name};
+use hashbrown::{HashMap, HashSet};
+
+use crate::ids::Ids;
+
+/// A HAVIP of this node.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub id: VipId,
+    pub entry: HavipEntry,
+    /// Those who may announce it, in the order of attachments and TEPs.
+    pub speakers: Vec<Seat>,
+}
+
+/// One that may announce a HAVIP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub id: SpeakerId,
+    pub who: Holder,
+}
+
+#[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
+impl Held {
+    /// Who this speaker is.
+    pub fn who(&self, speaker: SpeakerId) -> Option<&Holder> {
+        self.speakers.iter().find(|seat| seat.id == speaker).map(|seat| &seat.who)
+    }
+
+    /// Which speaker holds it.
+    pub fn holder(&self) -> Option<SpeakerId> {
+        let holder = self.entry.binding.holder.as_ref()?;
+        self.speakers.iter().find(|seat| seat.who == *holder).map(|seat| seat.id)
+    }
+}
+
+/// All HAVIPs.
+#[derive(Debug)]
+pub(crate) struct Havips {
+    /// By number.
+    held: Vec<Option<Box<Held>>>,
+    by_name: HashMap<Name, VipId>,
+    by_address: HashMap<(Vni, IpAddr), VipId>,
+    by_eip: HashMap<IpAddr, VipId>,
+    by_vni: HashMap<Vni, HashSet<VipId>>,
+    by_tep: HashMap<Tep, HashSet<VipId>>,
+    /// Of how many HAVIPs an instance is attached.
+    by_instance: HashMap<(Vni, Name), u32>,
+    vips: Ids,
+    speakers: Ids,
+    /// Given back since the last [`Havips::let_go`].
+    gone: (Vec<u32>, Vec<u32>),
+    /// Domains whose guard is not what is published.
+    stale: HashSet<Vni>,
+    /// HAVIPs that are new, gone or other than they were, since they were last [taken](Havips::take_changed).
+    changed: HashSet<VipId>,
+}
+
+/// The TEPs of all attachments, each once.
+pub(crate) fn teps(havip: &Havip) -> HashSet<Tep> {
+    havip.attachments.iter().flat_map(|attachment| &attachment.teps).copied().collect()
+}
+
+/// Those who may announce a HAVIP, in the order of attachments and TEPs.
+pub(crate) fn speakers(havip: &Havip) -> impl Iterator<Item = Holder> {
+    havip.attachments.iter().flat_map(|Attachment { instance, mac, teps }| {
+        teps.iter().map(|&tep| Holder { instance: instance.clone(), mac: *mac, tep })
+    })
+}
+
+impl Default for Havips {
+    fn default() -> Self {
+        Self {
+            held: Vec::new(),
+            by_name: HashMap::new(),
+            by_address: HashMap::new(),
+            by_eip: HashMap::new(),
+            by_vni: HashMap::new(),
+            by_tep: HashMap::new(),
+            by_instance: HashMap::new(),
+            vips: Ids::new(MAX_VIPS),
+            speakers: Ids::new(MAX_SPEAKERS),
+            gone: (Vec::new(), Vec::new()),
+            stale: HashSet::new(),
+            changed: HashSet::new(),
+        }
+    }
+}
+
+/// What is there.
+impl Havips {
+    pub fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
+    /// How many speakers' numbers are taken, those of speakers that just went included.
+    pub fn speakers_taken(&self) -> usize {
+        self.speakers.taken()
+    }
+
+    /// The same of HAVIPs.
+    pub fn taken(&self) -> usize {
+        self.vips.taken()
+    }
+
+    pub fn get(&self, id: VipId) -> Option<&Held> {
+        self.held.get(id.index())?.as_deref()
+    }
+
+    pub fn id(&self, name: &Name) -> Option<VipId> {
+        self.by_name.get(name).copied()
+    }
+
+    pub fn named(&self, name: &Name) -> Option<&Held> {
+        self.get(self.id(name)?)
+    }
+
+    pub fn entry(&self, name: &Name) -> Option<&HavipEntry> {
+        self.named(name).map(|held| &held.entry)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Held> {
+        self.held.iter().flatten().map(Box::as_ref)
+    }
+
+    fn name(&self, id: Option<&VipId>) -> Option<&Name> {
+        self.get(*id?).map(|held| &held.entry.havip.name)
+    }
+
+    /// Whose this address is.
+    pub fn at(&self, vni: Vni, address: IpAddr) -> Option<&Name> {
+        self.name(self.by_address.get(&(vni, address)))
+    }
+
+    /// Whose this public address is.
+    pub fn with_eip(&self, eip: IpAddr) -> Option<&Name> {
+        self.name(self.by_eip.get(&eip))
+    }
+
+    /// Those of a domain, in any order.
+    pub fn of_domain(&self, vni: Vni) -> impl ExactSizeIterator<Item = VipId> {
+        self.by_vni.get(&vni).map(HashSet::iter).unwrap_or_default().copied()
+    }
+
+    /// Those with an attachment on this TEP, in any order.
+    pub fn on_tep(&self, tep: Tep) -> impl ExactSizeIterator<Item = VipId> {
+        self.by_tep.get(&tep).map(HashSet::iter).unwrap_or_default().copied()
+    }
+
+    /// How many HAVIPs of a domain an instance is attached to.
+    pub fn of_instance(&self, vni: Vni, instance: &Name) -> u32 {
+        self.by_instance.get(&(vni, instance.clone())).copied().unwrap_or(0)
+    }
+}
+
+/// Changes that were committed.
+impl Havips {
+    /// A HAVIP is there, or other than it was.
+    pub fn set(&mut self, entry: &HavipEntry) {
+        let old = self.id(&entry.havip.name);
+        let moved = old.and_then(|id| self.get(id)).filter(|held| {
+            (held.entry.havip.vni, held.entry.havip.address) != (entry.havip.vni, entry.havip.address)
+        });
+        match old {
+            // Another address is another number: what was heard of the old one does not count.
+            Some(_) if moved.is_some() => {
+                self.remove(&entry.havip.name);
+                self.add(entry);
+            }
+            Some(id) => self.replace(id, entry),
+            None => self.add(entry),
+        }
+    }
+
+    /// A HAVIP is gone.
+    pub fn remove(&mut self, name: &Name) {
+        let Some(id) = self.by_name.remove(name) else { return };
+        let Some(held) = self.held.get_mut(id.index()).and_then(Option::take) else { return };
+        self.unlist(id, &held.entry.havip);
+        let place = (held.entry.havip.vni, held.entry.havip.address);
+        // As with an EIP, it may be another's already.
+        if self.by_address.get(&place) == Some(&id) {
+            self.by_address.remove(&place);
+        }
+        self.stale.insert(held.entry.havip.vni);
+        self.changed.insert(id);
+        self.gone.0.push(id.get());
+        self.gone.1.extend(held.speakers.iter().map(|seat| seat.id.get()));
+    }
+
+    fn add(&mut self, entry: &HavipEntry) {
+        let Some(id) = self.vips.take().and_then(|id| VipId::new(id).ok()) else {
+            tracing::error!(havip = %entry.havip.name, "a committed HAVIP gets no number; it is not guarded");
+            return;
+        };
+        let Havip { name, vni, address, .. } = &entry.havip;
+        self.by_name.insert(name.clone(), id);
+        self.by_address.insert((*vni, *address), id);
+        self.list(id, &entry.havip);
+        let speakers = self.seat(&entry.havip, &mut Vec::new());
+        if self.held.len() <= id.index() {
+            self.held.resize_with(id.index() + 1, || None);
+        }
+        if let Some(place) = self.held.get_mut(id.index()) {
+            *place = Some(Box::new(Held { id, entry: entry.clone(), speakers }));
+        }
+        self.stale.insert(*vni);
+        self.changed.insert(id);
+    }
+
+    fn replace(&mut self, id: VipId, entry: &HavipEntry) {
+        let Some(mut held) = self.held.get_mut(id.index()).and_then(Option::take) else { return };
+        self.changed.insert(id);
+        if held.entry.havip != entry.havip {
+            self.unlist(id, &held.entry.havip);
+            self.list(id, &entry.havip);
+            let mut old = std::mem::take(&mut held.speakers);
+            held.speakers = self.seat(&entry.havip, &mut old);
+            self.gone.1.extend(old.iter().map(|seat| seat.id.get()));
+            self.stale.insert(entry.havip.vni);
+        }
+        held.entry = entry.clone();
+        if let Some(place) = self.held.get_mut(id.index()) {
+            *place = Some(held);
+        }
+    }
+
+    /// The speakers of a HAVIP; those that it had already are taken out of `old`.
+    fn seat(&mut self, havip: &Havip, old: &mut Vec<Seat>) -> Vec<Seat> {
+        let mut new = Vec::new();
+        for who in speakers(havip) {
+            let had = old.iter().position(|seat| seat.who == who).map(|place| old.swap_remove(place));
+            let id = || self.speakers.take().and_then(|id| SpeakerId::new(id).ok());
+            match had.map(|seat| seat.id).or_else(id) {
+                Some(id) => new.push(Seat { id, who }),
+                None => tracing::error!(havip = %havip.name, "a committed attachment gets no number"),
+            }
+        }
+        new
+    }
+
+    /// Puts it into the indexes of what may change while the number stays.
+    fn list(&mut self, id: VipId, havip: &Havip) {
+        if let Some(eip) = havip.eip {
+            self.by_eip.insert(eip, id);
+        }
+        self.by_vni.entry(havip.vni).or_default().insert(id);
+        for tep in teps(havip) {
+            self.by_tep.entry(tep).or_default().insert(id);
+        }
+        for attachment in &havip.attachments {
+            *self.by_instance.entry((havip.vni, attachment.instance.clone())).or_default() += 1;
+        }
+    }
+
+    fn unlist(&mut self, id: VipId, havip: &Havip) {
+        // An EIP that went to another HAVIP within one revision may be listed as that one's already.
+        if let Some(eip) = havip.eip.filter(|eip| self.by_eip.get(eip) == Some(&id)) {
+            self.by_eip.remove(&eip);
+        }
+        remove_from(&mut self.by_vni, havip.vni, id);
+        for tep in teps(havip) {
+            remove_from(&mut self.by_tep, tep, id);
+        }
+        for attachment in &havip.attachments {
+            let key = (havip.vni, attachment.instance.clone());
+            match self.by_instance.get_mut(&key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.by_instance.remove(&key)),
+            }
+        }
+    }
+
+    /// The HAVIPs that changed since this was last asked, gone ones included.
+    #[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
+    pub fn take_changed(&mut self) -> impl Iterator<Item = VipId> + use<> {
+        std::mem::take(&mut self.changed).into_iter()
+    }
+
+    /// The domains whose guard has to be published anew.
+    pub fn take_stale(&mut self) -> impl Iterator<Item = Vni> + use<> {
+        std::mem::take(&mut self.stale).into_iter()
+    }
+
+    /// The guard of a domain; `None` where it has no HAVIPs.
+    pub fn guard(&self, vni: Vni, index: impl Fn(Tep) -> Option<TepIndex>) -> Option<Arc<Guard>> {
+        let mut vips: Vec<Vip> =
+            self.of_domain(vni).filter_map(|id| self.get(id)).map(|held| vip(held, &index)).collect();
+        vips.sort_unstable_by_key(|vip| vip.id);
+        (!vips.is_empty()).then(|| Arc::new(Guard::new(vips)))
+    }
+
+    /// From `epoch` on no worker goes by the numbers that were given back.
+    pub fn let_go(&mut self, epoch: Epoch) {
+        let (vips, speakers) = std::mem::take(&mut self.gone);
+        self.vips.let_go(epoch, vips);
+        self.speakers.let_go(epoch, speakers);
+    }
+
+    /// Frees numbers that no worker goes by any more.
+    pub fn reclaim(&mut self, grace: &Grace, heard: &Heard) {
+        self.vips.reclaim(grace, |_| {});
+        self.speakers.reclaim(grace, |id| {
+            if let Ok(id) = SpeakerId::new(id) {
+                heard.forget(id);
+            }
+        });
+    }
+}
+
+fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, key: K, id: VipId) {
+    if let hashbrown::hash_map::Entry::Occupied(mut entry) = index.entry(key) {
+        entry.get_mut().remove(&id);
+        if entry.get().is_empty() {
+            entry.remove();
+        }
+    }
+}
+
+fn vip(held: &Held, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
+    let Havip { address, vrids, .. } = &held.entry.havip;
+    let speaker = |seat: &Seat| Some(Speaker { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
+    Vip {
+        id: held.id,
+        address: *address,
+        vrids: vrids.as_slice().into(),
+        speakers: held.speakers.iter().filter_map(speaker).collect(),
+    }
+}

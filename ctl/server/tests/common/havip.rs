@@ -1,0 +1,198 @@
+//! Changes of HAVIPs, and what a rig shows of them.
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use bcast_domain::{Mac, Speaker, SpeakerId, Tep, Vip, VipId, Vni};
+use ctl_api::model::{
+    Attachment, Binding, Change, Event, GarpMode, Happening, HappeningKind, HavipEntry, HavipState, Holder,
+    Name, Subnet, Why,
+};
+use ctl_api::proto::{self, watch_event::Kind};
+use ctl_server::HavipLimits;
+use ctl_store::{EmbeddedStore, Group, Record, Store};
+use tonic::Streaming;
+
+use super::{Rig, by, tep};
+
+pub fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+pub fn subnet() -> Subnet {
+    "10.0.0.0/24".parse().unwrap()
+}
+
+pub fn ip(last: u8) -> IpAddr {
+    [10, 0, 0, last].into()
+}
+
+pub fn mac(last: u8) -> Mac {
+    Mac::new([0x52, 0x54, 0, 0, 0, last]).unwrap()
+}
+
+pub fn create_havip(text: &str, vni: u32, last: u8) -> Change {
+    let (name, vni, address) = (name(text), Vni::from(vni), ip(last));
+    Change::HavipCreate { name, vni, subnet: subnet(), address, vrids: vec![], refresh_s: None }
+}
+
+pub fn remove_havip(text: &str) -> Change {
+    Change::HavipRemove { name: name(text) }
+}
+
+pub fn attach(text: &str, instance: &str, last: u8, teps: &[u16]) -> Change {
+    let teps = teps.iter().map(|&tep| by(tep)).collect();
+    Change::HavipAttach { name: name(text), instance: name(instance), mac: mac(last), teps }
+}
+
+pub fn attachment(instance: &str, last: u8, teps: &[u16]) -> Attachment {
+    let teps = teps.iter().map(|&last| tep(last)).collect();
+    Attachment { instance: name(instance), mac: mac(last), teps }
+}
+
+pub fn detach(text: &str, instance: &str) -> Change {
+    Change::HavipDetach { name: name(text), instance: name(instance) }
+}
+
+pub fn bind_eip(text: &str, eip: &str) -> Change {
+    Change::HavipBindEip { name: name(text), eip: eip.parse().unwrap() }
+}
+
+pub fn unbind_eip(text: &str) -> Change {
+    Change::HavipUnbindEip { name: name(text) }
+}
+
+pub fn unfreeze(text: &str) -> Change {
+    Change::HavipUnfreeze { name: name(text) }
+}
+
+pub fn garp(vni: u32, strict: bool) -> Change {
+    let mode = if strict { GarpMode::Strict } else { GarpMode::Open };
+    Change::DomainGarp { vni: vni.into(), mode }
+}
+
+pub fn hop(last: u16, next_hop: Option<&str>, next_hop6: Option<&str>) -> Change {
+    let (next_hop, next_hop6) =
+        (next_hop.map(|hop| hop.parse().unwrap()), next_hop6.map(|hop| hop.parse().unwrap()));
+    Change::TepNextHop { tep: by(last), next_hop, next_hop6, reset: false }
+}
+
+/// Addresses, and for each who may announce it: MAC and TEP, the last byte of each.
+pub type Guarded = Vec<(String, Vec<(u8, u8)>)>;
+
+impl Rig {
+    pub fn with_havip_limits(folder: &Path, limits: HavipLimits) -> Self {
+        let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
+        Self::start(folder, store, |config| config.havips = limits)
+    }
+
+    /// The same node after a restart that found a HAVIP held by this instance.
+    pub fn hold(self, folder: &Path, text: &str, instance: &str, last: u16) -> Self {
+        self.bind(folder, text, |entry| {
+            let attachment = entry.havip.attachment(&name(instance)).unwrap();
+            let holder = Holder { instance: name(instance), mac: attachment.mac, tep: tep(last) };
+            entry.binding = Binding {
+                state: HavipState::Bound,
+                holder: Some(holder),
+                why: Some(Why::Garp),
+                ..entry.binding.clone()
+            };
+        })
+    }
+
+    /// The same node after a restart that found a HAVIP bound otherwise.
+    pub fn bind(mut self, folder: &Path, text: &str, bind: impl FnOnce(&mut HavipEntry)) -> Self {
+        let mut entry = self.havip(text);
+        let base = self.server().revision();
+        self.stop();
+        drop(self);
+        bind(&mut entry);
+        entry.binding.generation = base.next().get();
+        let happening = Happening::of(&entry, HappeningKind::Bound, 1);
+        let events = vec![Event::HavipSet(Box::new(entry)), Event::Happened(Box::new(happening))];
+        let records = vec![Record { revision: base.next(), unix_ms: 1, events }];
+        let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
+        store.commit(&Group { base, unix_ms: 1, records, ..Group::default() }).unwrap();
+        drop(store);
+        Self::new(folder)
+    }
+
+    pub fn havip(&self, text: &str) -> HavipEntry {
+        let status = self.run(self.client().havip(&name(text))).unwrap();
+        status.entry.unwrap().try_into().unwrap()
+    }
+
+    pub fn history(&self, text: &str) -> Vec<Happening> {
+        let happenings = self.run(self.client().havip_history(&name(text))).unwrap();
+        happenings.into_iter().map(|happening| happening.try_into().unwrap()).collect()
+    }
+
+    /// The guard of a domain, as workers find it, by address.
+    pub fn vips(&self, vni: u32) -> Vec<Vip> {
+        let reader = self.readers.reader();
+        let list = reader.lookup(Vni::from(vni)).unwrap();
+        let mut vips = list.guard().map(|guard| guard.vips().to_vec()).unwrap_or_default();
+        vips.sort_unstable_by_key(|vip| vip.address.to_string());
+        vips
+    }
+
+    pub fn guarded(&self, vni: u32) -> Guarded {
+        let array = self.readers.reader().array().clone();
+        let speaker = |speaker: &Speaker| {
+            let tep: Tep = array[speaker.tep.index()].expect("a speaker's TEP is in the array");
+            (speaker.mac.octets()[5], tep.address().octets()[3])
+        };
+        let guarded = self.vips(vni).into_iter().map(|vip| {
+            let mut speakers: Vec<_> = vip.speakers.iter().map(speaker).collect();
+            speakers.sort_unstable();
+            (vip.address.to_string(), speakers)
+        });
+        guarded.collect()
+    }
+
+    /// The number of a domain's first HAVIP.
+    pub fn vip(&self, vni: u32) -> VipId {
+        self.vips(vni)[0].id
+    }
+
+    /// Those who may announce a domain's HAVIPs.
+    pub fn speakers(&self, vni: u32) -> Vec<Speaker> {
+        self.vips(vni).iter().flat_map(|vip| vip.speakers.to_vec()).collect()
+    }
+
+    /// The number of the one with this MAC at this TEP.
+    pub fn speaker(&self, vni: u32, mac: u8, last: u16) -> SpeakerId {
+        let array = self.readers.reader().array().clone();
+        let is = |speaker: &&Speaker| {
+            (speaker.mac, array[speaker.tep.index()]) == (super::havip::mac(mac), Some(tep(last)))
+        };
+        self.speakers(vni).iter().find(is).unwrap().id
+    }
+
+    /// The next revision that changes something, as text: what is there or other than before, what is gone, what happened.
+    pub fn revision(&self, watch: &mut Streaming<proto::WatchEvent>) -> Vec<String> {
+        let mut events = Vec::new();
+        loop {
+            let event = self.run(watch.message()).unwrap().expect("a watch does not end");
+            match event.kind.unwrap() {
+                Kind::Committed(_) => return events,
+                Kind::Reset(_) => events.push("reset".to_owned()),
+                Kind::TepSet(tep) => events.push(format!("+{}", tep.address)),
+                Kind::TepRemoved(address) => events.push(format!("-{address}")),
+                Kind::DomainSet(domain) => events.push(format!("+{}", domain.vni)),
+                Kind::DomainRemoved(vni) => events.push(format!("-{vni}")),
+                Kind::HavipSet(entry) => events.push(format!("+{}", entry.havip.unwrap().name)),
+                Kind::HavipRemoved(name) => events.push(format!("-{name}")),
+                Kind::Happened(happening) => {
+                    assert_eq!(happening.generation, event.revision);
+                    events.push(format!("{} {} {}", happening.havip, happening.kind, happening.why));
+                }
+            }
+        }
+    }
+}
+
+pub fn now_ms() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    u64::try_from(since.as_millis()).unwrap()
+}
