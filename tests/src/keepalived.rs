@@ -1,14 +1,17 @@
 //! Keepalived on a VM.
 
-use std::{fs, net::Ipv4Addr, path::PathBuf};
-
-use crate::{
-    overlay::Vm,
-    process::{Process, run},
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::PathBuf,
 };
+
+use crate::{overlay::Vm, process::Process};
 
 /// The virtual IP address that the VMs of a lab hand over.
 pub const VIP: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 100);
+/// And another one, of the VMs' IPv6 network.
+pub const VIP6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x13, 0, 0, 0, 0, 0, 0x64);
 /// The virtual router's number; the last byte of its virtual MAC address.
 pub const ROUTER: u8 = 51;
 /// The virtual MAC address of that router, RFC 9568 section 7.3.
@@ -25,14 +28,41 @@ pub struct Settings {
     pub priority: u8,
     /// Keep the virtual IP after the other one is back.
     pub nopreempt: bool,
-    /// Use the virtual MAC address.
-    pub virtual_mac: bool,
+    /// Whether the virtual MAC address is used.
+    pub virtual_mac: VirtualMac,
+    /// The virtual address: [`VIP`], [`VIP6`].
+    pub address: IpAddr,
+    /// Adverts go to this address alone, not to VRRP's multicast group.
+    pub peer: Option<Ipv4Addr>,
+    /// A master that hears a lesser one announces its addresses anew.
+    pub reasserts: bool,
+}
+
+/// What the virtual MAC address is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VirtualMac {
+    /// Nothing.
+    Unused,
+    /// The virtual IP address; adverts come from the interface's own.
+    Service,
+    /// Adverts as well.
+    All,
 }
 
 impl Settings {
     /// VRRPv3 with an advert each 0.1 s; whoever is master stays it.
-    pub const FAST: Self =
-        Self { version: 3, interval: 0.1, priority: 100, nopreempt: true, virtual_mac: false };
+    pub const FAST: Self = Self {
+        version: 3,
+        interval: 0.1,
+        priority: 100,
+        nopreempt: true,
+        virtual_mac: VirtualMac::Unused,
+        address: IpAddr::V4(VIP),
+        peer: None,
+        reasserts: true,
+    };
+    /// The same by VRRPv2, which counts whole seconds.
+    pub const OLD: Self = Self { version: 2, interval: 1.0, ..Self::FAST };
 }
 
 /// A running Keepalived.
@@ -42,11 +72,11 @@ pub struct Keepalived {
 }
 
 impl Keepalived {
-    /// Starts Keepalived on the VM, with [`VIP`] as its virtual address.
+    /// Starts Keepalived on the VM.
     pub fn start(vm: &Vm, settings: Settings, folder: PathBuf) -> Self {
         fs::create_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let file = folder.join("keepalived.conf");
-        fs::write(&file, configuration(settings)).expect("the folder is ours");
+        fs::write(&file, configuration(vm, settings)).expect("the folder is ours");
         let at = |name: &str| folder.join(name).display().to_string();
         let line = format!(
             "keepalived --vrrp --dont-fork --log-console --log-detail --use-file {} --pid {} --vrrp_pid {}",
@@ -82,13 +112,24 @@ fn entering(state: &str) -> String {
     format!("Entering {state} STATE")
 }
 
-fn configuration(settings: Settings) -> String {
-    let Settings { version, interval, priority, nopreempt, virtual_mac } = settings;
+fn configuration(vm: &Vm, settings: Settings) -> String {
+    let Settings { version, interval, priority, nopreempt, virtual_mac, address, peer, reasserts } = settings;
     let nopreempt = if nopreempt { "nopreempt" } else { "" };
-    let virtual_mac = if virtual_mac { "use_vmac vrrp\n    vmac_xmit_base" } else { "" };
+    let virtual_mac = match virtual_mac {
+        VirtualMac::Unused => "",
+        VirtualMac::Service => "use_vmac vrrp\n    vmac_xmit_base",
+        VirtualMac::All => "use_vmac vrrp",
+    };
+    let prefix = if address.is_ipv4() { 16 } else { 64 };
+    let reasserts = if reasserts { "" } else { "vrrp_garp_lower_prio_repeat 0" };
+    let own = vm.address;
+    let peer = peer.map_or_else(String::new, |peer| {
+        format!("unicast_src_ip {own}\n    unicast_peer {{\n        {peer}\n    }}")
+    });
     format!(
         "global_defs {{
     vrrp_garp_master_delay 1
+    {reasserts}
 }}
 vrrp_instance vip {{
     version {version}
@@ -99,16 +140,16 @@ vrrp_instance vip {{
     advert_int {interval}
     {nopreempt}
     {virtual_mac}
+    {peer}
     virtual_ipaddress {{
-        {VIP}/16
+        {address}/{prefix}
     }}
 }}
 "
     )
 }
 
-/// Whether the VM has the virtual IP address now.
+/// Whether the VM has the virtual address [`VIP`] now.
 pub fn has_vip(vm: &Vm) -> bool {
-    let addresses = run(std::process::Command::new("ip").args(["-n", vm.namespace.name(), "-4", "address"]));
-    addresses.contains(&format!("inet {VIP}/"))
+    vm.namespace.ip("-4 address").contains(&format!("inet {VIP}/"))
 }

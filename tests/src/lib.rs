@@ -7,7 +7,9 @@
 //!
 //! This is test equipment: what cannot be done panics and says which command failed.
 
+pub mod forge;
 pub mod frame;
+pub mod havip;
 pub mod keepalived;
 pub mod kept;
 pub mod lab;
@@ -20,3 +22,4 @@ pub mod process;
 pub mod sender;
 pub mod sniffer;
 pub mod traffic;
+pub mod ucarp;

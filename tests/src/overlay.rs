@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     io::Write,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -35,6 +35,8 @@ pub struct Vm {
     pub namespace: Namespace,
     /// Its address in its network, 198.19.0.0/16.
     pub address: Ipv4Addr,
+    /// Its address in fd00:13::/64, once it has been asked for: [`Vm::enable_ipv6`].
+    pub address6: Ipv6Addr,
     /// Its MAC address.
     pub mac: [u8; 6],
     /// The network it is in.
@@ -138,6 +140,26 @@ impl Hypervisor {
     }
 }
 
+impl Vm {
+    /// What its kernel has in its neighbour cache for the address: a MAC address.
+    pub fn neighbour(&self, address: impl Into<IpAddr>) -> Option<String> {
+        let entry = self.namespace.ip(&format!("neighbour show {} dev eth0", address.into()));
+        let mut words = entry.split_whitespace().skip_while(|word| *word != "lladdr");
+        words.nth(1).map(str::to_owned)
+    }
+
+    /// Puts a MAC address into its neighbour cache, as if it had been learned.
+    pub fn set_neighbour(&self, address: impl Into<IpAddr>, mac: [u8; 6]) {
+        let (address, mac) = (address.into(), mac_text(mac));
+        self.namespace.ip(&format!("neighbour replace {address} lladdr {mac} dev eth0 nud stale"));
+    }
+
+    /// Gives it its IPv6 address, without asking around whether another has it.
+    pub fn enable_ipv6(&self) {
+        self.namespace.ip(&format!("address add {}/64 dev eth0 nodad", self.address6));
+    }
+}
+
 /// An Open vSwitch program with this hypervisor's folders.
 fn ovs(namespace: &Namespace, folder: &Path, program: &str) -> Command {
     let mut command = namespace.command(program);
@@ -166,6 +188,7 @@ impl Overlay {
         let vm = Vm {
             namespace: Namespace::new(format!("{}-vm{number}", lab.name())),
             address: Ipv4Addr::new(198, 19, 0, number),
+            address6: Ipv6Addr::new(0xfd00, 0x13, 0, 0, 0, 0, 0, number.into()),
             mac: [2, 0, 0, 0, 1, number],
             vni,
             port: format!("vm{number}"),
@@ -179,6 +202,20 @@ impl Overlay {
         self.vms.push(vm);
         self.tell(self.vms.len() - 1);
         &self.vms[self.vms.len() - 1]
+    }
+
+    /// Moves a VM to another hypervisor, as a live migration does: its interface keeps addresses and programs. The
+    /// hypervisors' rules follow at once.
+    pub fn migrate(&mut self, vm: usize, to: usize) {
+        let (old, new) = (&self.hypervisors[self.vms[vm].hypervisor], &self.hypervisors[to]);
+        let port = self.vms[vm].port.clone();
+        old.vsctl(&format!("del-port br-int {port}"));
+        old.host.namespace.ip(&format!("link set dev {port} netns {}", new.host.namespace.name()));
+        new.host.namespace.run(&format!("ethtool -K {port} tx off"));
+        new.host.namespace.ip(&format!("link set dev {port} up"));
+        new.vsctl(&format!("add-port br-int {port}"));
+        self.vms[vm].hypervisor = to;
+        self.tell(vm);
     }
 
     /// What a controller would do when a VM starts: its own hypervisor's rules, and its place to all others.

@@ -1,13 +1,11 @@
 //! Real hypervisors, by the rules of `docs/ovs.md`: VMs behind three Open vSwitches are on one Ethernet segment.
 
-use std::net::Ipv4Addr;
-
 use e2e::{
-    keepalived::{Keepalived, Settings, VIP, VIRTUAL_MAC, has_vip},
+    keepalived::{Keepalived, Settings, VIP, VIRTUAL_MAC, VirtualMac, has_vip},
     lab::{Lab, mac_text},
     node::{Config, Node},
     openflow::Places,
-    overlay::{Overlay, Vm},
+    overlay::Overlay,
     ping::{Ping, outage},
     process::wait_for,
     sniffer::Sniffer,
@@ -22,13 +20,6 @@ fn node<'lab>(lab: &'lab Lab, overlay: &Overlay) -> Node<'lab> {
     node
 }
 
-/// What the VM's kernel has in its ARP cache for the address.
-fn cached(vm: &Vm, address: Ipv4Addr) -> Option<String> {
-    let entry = vm.namespace.ip(&format!("neighbour show {address} dev eth0"));
-    let mut words = entry.split_whitespace().skip_while(|word| *word != "lladdr");
-    words.nth(1).map(str::to_owned)
-}
-
 fn every_vm_reaches_every_other(places: Places) {
     let lab = Lab::new();
     let overlay = Overlay::new(&lab, places, &[&[VNI, VNI], &[VNI], &[VNI]]);
@@ -36,7 +27,7 @@ fn every_vm_reaches_every_other(places: Places) {
     for from in &overlay.vms {
         for to in overlay.vms.iter().filter(|to| to.address != from.address) {
             from.namespace.run(&format!("ping -n -c 2 -i 0.1 -w 10 {}", to.address));
-            let found = cached(from, to.address);
+            let found = from.neighbour(to.address);
             assert_eq!(found, Some(mac_text(to.mac)), "{} in the cache of {}", to.address, from.address);
         }
     }
@@ -106,7 +97,7 @@ fn a_gratuitous_arp_as_request_and_as_reply_updates_a_third_vms_cache() {
         wait_for(&format!("{VIP} at {mac:?} by arping {kind}"), || {
             // Again and again: for a second after a change the kernel takes no other by a plain reply (`locktime`).
             vm.namespace.succeeds(&format!("arping -q -i eth0 {kind} -c 1 -w 1 -S {VIP} {VIP}"));
-            (cached(third, VIP) == mac).then_some(())
+            (third.neighbour(VIP) == mac).then_some(())
         });
     }
 }
@@ -121,19 +112,23 @@ fn a_virtual_ip_with_a_virtual_mac_moves_by_learned_places() {
         // What Keepalived's manual asks for: no interface speaks for another one's address.
         vm.namespace.run("sysctl -q -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2");
     }
-    let settings = Settings { virtual_mac: true, ..Settings::FAST };
+    let settings = Settings { virtual_mac: VirtualMac::Service, ..Settings::FAST };
     let mut first = Keepalived::start(one, settings, lab.folder().join("first"));
     first.wait_entered("MASTER", 1);
     let mut second = Keepalived::start(two, settings, lab.folder().join("second"));
     second.wait_entered("BACKUP", 1);
     let ping = Ping::start(&third.namespace, VIP, &lab.folder().join("ping"));
-    assert_eq!(cached(third, VIP), Some(mac_text(VIRTUAL_MAC)));
+    assert_eq!(third.neighbour(VIP), Some(mac_text(VIRTUAL_MAC)));
     for (from, to, other, times) in [(one, two, &mut first, 2), (two, one, &mut second, 2)] {
         overlay.set_connected(from, false);
         wait_for("the virtual IP on the other VM", || has_vip(to).then_some(()));
         let answers = ping.answers().len();
         wait_for("answers from there", || (ping.answers().len() > answers + 10).then_some(()));
-        assert_eq!(cached(third, VIP), Some(mac_text(VIRTUAL_MAC)), "the MAC address has moved with the VIP");
+        assert_eq!(
+            third.neighbour(VIP),
+            Some(mac_text(VIRTUAL_MAC)),
+            "the MAC address has moved with the VIP"
+        );
         overlay.set_connected(from, true);
         other.wait_entered("BACKUP", times);
     }

@@ -1,0 +1,138 @@
+//! Announcements of addresses, true and forged, as scapy makes them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::Command,
+};
+
+use crate::{
+    keepalived::{VIP, VIP6},
+    lab::{Host, mac_text},
+    overlay::Vm,
+    process::run,
+    sender::Sender,
+};
+
+const SCRIPT: &str = include_str!("forge.py");
+/// Debian's, which sees its packages.
+const PYTHON: &str = "/usr/bin/python3";
+/// An address of the VMs' network that none of them has.
+pub const NOBODY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 9);
+/// The VMs' gateway, if they had one.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 254);
+
+/// A frame that announces [`VIP`] or [`VIP6`], or nearly does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Announcement {
+    /// Such as `GARP request in VLAN 0`.
+    pub name: String,
+    /// What becomes of it where its source is not attached.
+    pub from_stranger: FromStranger,
+    /// What it is where its source is attached.
+    pub from_speaker: FromSpeaker,
+    /// The inner frame.
+    pub bytes: Vec<u8>,
+}
+
+/// What becomes of a frame from a MAC address and TEP that are not attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromStranger {
+    /// It is dropped for this reason.
+    Dropped(&'static str),
+    /// It is ordinary broadcast.
+    Passes,
+}
+
+/// What a frame is from a MAC address and TEP that are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FromSpeaker {
+    /// It moves the address.
+    Claim,
+    /// It binds the address if nobody has it.
+    Use,
+    /// The same, by VRRP.
+    Advert,
+    /// Ordinary broadcast.
+    Nothing,
+    /// Dropped even so.
+    Dropped,
+}
+
+/// All of them, with this source.
+pub fn announcements(source: [u8; 6]) -> Vec<Announcement> {
+    let arguments = [
+        IpAddr::from(VIP),
+        VIP6.into(),
+        NOBODY.into(),
+        "fd00:13::9".parse().expect("it is one"),
+        GATEWAY.into(),
+    ];
+    let mut command = Command::new(PYTHON);
+    command.arg("-c").arg(SCRIPT).arg(mac_text(source)).args(arguments.map(|address| address.to_string()));
+    run(&mut command).lines().map(parse).collect()
+}
+
+/// The one of that name.
+pub fn announcement(source: [u8; 6], name: &str) -> Announcement {
+    let found = announcements(source).into_iter().find(|announcement| announcement.name == name);
+    found.unwrap_or_else(|| panic!("forge.py makes no {name:?}"))
+}
+
+fn parse(line: &str) -> Announcement {
+    let words: Vec<_> = line.split('\t').collect();
+    let [name, stranger, speaker, frame] = words[..] else { panic!("forge.py says {line:?}") };
+    let from_stranger = match stranger {
+        "garp_spoof" => FromStranger::Dropped("garp_spoof"),
+        "vrrp_spoof" => FromStranger::Dropped("vrrp_spoof"),
+        "passes" => FromStranger::Passes,
+        _ => panic!("forge.py says {line:?}"),
+    };
+    let from_speaker = match speaker {
+        "claim" => FromSpeaker::Claim,
+        "use" => FromSpeaker::Use,
+        "advert" => FromSpeaker::Advert,
+        "nothing" => FromSpeaker::Nothing,
+        "garp_spoof" => FromSpeaker::Dropped,
+        _ => panic!("forge.py says {line:?}"),
+    };
+    let octets = (0..frame.len()).step_by(2).map(|at| u8::from_str_radix(&frame[at..at + 2], 16));
+    let bytes = octets.collect::<Result<_, _>>().expect("forge.py writes hexadecimal digits");
+    Announcement { name: name.to_owned(), from_stranger, from_speaker, bytes }
+}
+
+/// What a VM sends, or would send: inner frames as its hypervisor puts them on the underlay.
+#[derive(Debug)]
+pub struct Mouth {
+    sender: Sender,
+    host: (Ipv4Addr, [u8; 6]),
+    vni: u32,
+}
+
+impl Mouth {
+    /// Speaks on the underlay as this hypervisor, or raw host, would for one of its VMs in the network.
+    pub fn new(host: &Host, vni: u32) -> Self {
+        Self { sender: Sender::new(&host.namespace, "eth0"), host: (host.address, host.mac), vni }
+    }
+
+    /// Sends an inner frame.
+    pub fn say(&self, inner: &[u8]) {
+        let (address, mac) = self.host;
+        self.sender.send(&crate::frame::overlay_from(address, mac, self.vni, inner));
+    }
+}
+
+/// How `arping` says that an address is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arping {
+    /// By a request: `arping -U`.
+    Request,
+    /// By a reply: `arping -A` of iputils, `arping -U -P` of the other one, which is used here.
+    Reply,
+}
+
+/// Says once, by `arping` on the VM, that it has [`VIP`].
+pub fn arping(vm: &Vm, form: Arping) {
+    let form = if form == Arping::Reply { "-U -P" } else { "-U" };
+    // Nobody answers, and so it fails.
+    vm.namespace.succeeds(&format!("arping -q -i eth0 {form} -c 1 -w 1 -S {VIP} {VIP}"));
+}

@@ -1,0 +1,161 @@
+//! Virtual IPs as `bcastctl` makes and shows them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    process::Command,
+};
+
+use serde_json::Value;
+
+use crate::{
+    lab::mac_text,
+    node::{Node, binary},
+    overlay::{Overlay, Vm},
+    process::{Process, wait_for},
+};
+
+/// `bcastctl havip show NAME -o json`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Havip(Value);
+
+/// Who holds, or held, an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The instance: in a lab the VM's port, such as `vm1`.
+    pub instance: String,
+    /// Its MAC address.
+    pub mac: String,
+    /// The underlay address of its hypervisor.
+    pub tep: String,
+}
+
+impl Havip {
+    /// `unbound`, `bound`, `frozen`, `conflict`.
+    pub fn state(&self) -> &str {
+        self.text("state")
+    }
+
+    /// Why it is bound as it is; empty while nothing has happened.
+    pub fn why(&self) -> &str {
+        self.0["why"].as_str().unwrap_or_default()
+    }
+
+    /// Who holds it.
+    pub fn holder(&self) -> Option<Holder> {
+        holder(&self.0["holder"])
+    }
+
+    /// Who held it before.
+    pub fn previous(&self) -> Option<Holder> {
+        holder(&self.0["previous"])
+    }
+
+    /// How often it changed hands.
+    pub fn moves(&self) -> u64 {
+        self.number("moves")
+    }
+
+    /// The number of its binding, which only grows.
+    pub fn generation(&self) -> u64 {
+        self.number("generation")
+    }
+
+    /// What it says of troubles, in one text.
+    pub fn diagnosis(&self) -> String {
+        self.0["diagnosis"].to_string()
+    }
+
+    fn text(&self, key: &str) -> &str {
+        self.0[key].as_str().unwrap_or_else(|| panic!("no text {key:?} in {:#}", self.0))
+    }
+
+    fn number(&self, key: &str) -> u64 {
+        self.0[key].as_u64().unwrap_or_else(|| panic!("no number {key:?} in {:#}", self.0))
+    }
+}
+
+fn holder(value: &Value) -> Option<Holder> {
+    let text = |key: &str| value[key].as_str().map(str::to_owned);
+    Some(Holder { instance: text("instance")?, mac: text("mac")?, tep: text("tep")? })
+}
+
+impl Node<'_> {
+    /// Makes a HAVIP of the VMs' network; `options` are further words of the command line.
+    pub fn create_havip(&self, name: &str, vni: u32, address: impl Into<IpAddr>, options: &str) {
+        let address = address.into();
+        let subnet = if address.is_ipv4() { "198.19.0.0/16" } else { "fd00:13::/64" };
+        self.must(&format!(
+            "havip create {name} --vni {vni} --subnet {subnet} --address {address} {options}"
+        ));
+    }
+
+    /// Attaches a VM by the name of its port, where it is.
+    pub fn attach(&self, name: &str, overlay: &Overlay, vm: &Vm) {
+        self.attach_at(name, vm, &[overlay.hypervisors[vm.hypervisor].host.address]);
+    }
+
+    /// Attaches a VM at one TEP, or at two while it migrates.
+    pub fn attach_at(&self, name: &str, vm: &Vm, teps: &[Ipv4Addr]) {
+        let teps: String = teps.iter().map(|tep| format!(" --tep {tep}")).collect();
+        let (instance, mac) = (&vm.port, mac_text(vm.mac));
+        self.must(&format!("havip attach {name} --instance {instance} --mac {mac}{teps}"));
+    }
+
+    /// The HAVIP as it is now.
+    pub fn havip(&self, name: &str) -> Havip {
+        let text = self.must(&format!("-o json havip show {name}"));
+        Havip(serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}")))
+    }
+
+    /// Waits until the HAVIP is as it shall be, and gives it.
+    pub fn wait_havip(&self, name: &str, what: &str, mut enough: impl FnMut(&Havip) -> bool) -> Havip {
+        let mut last = None;
+        let probe = || {
+            let havip = self.havip(name);
+            let found = enough(&havip).then(|| havip.clone());
+            last = Some(havip);
+            found
+        };
+        let waited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait_for(what, probe)));
+        waited.unwrap_or_else(|panic| {
+            eprintln!("{name} at last: {last:#?}");
+            std::panic::resume_unwind(panic)
+        })
+    }
+
+    /// Waits until the VM holds the HAVIP, and checks that it is shown with its own MAC address and its hypervisor.
+    pub fn wait_holder(&self, name: &str, overlay: &Overlay, vm: &Vm) -> Havip {
+        let shall = Holder {
+            instance: vm.port.clone(),
+            mac: mac_text(vm.mac),
+            tep: overlay.hypervisors[vm.hypervisor].host.address.to_string(),
+        };
+        let what = format!("{name} held by {shall:?}");
+        self.wait_havip(name, &what, |havip| {
+            havip.holder().as_ref() == Some(&shall) && havip.state() == "bound"
+        })
+    }
+
+    /// What happened to a HAVIP, the oldest first: each with its kind.
+    pub fn history(&self, name: &str) -> Vec<(String, Value)> {
+        let text = self.must(&format!("-o json havip history {name}"));
+        happenings(&text)
+    }
+
+    /// Starts `bcastctl watch` from the first revision on; its log has one JSON object a line.
+    pub fn watch(&self, log: &Path) -> Process {
+        let mut command = Command::new(binary("bcastctl"));
+        Process::start(command.arg("--socket").arg(self.socket()).args(["watch", "--from", "1"]), log)
+    }
+}
+
+/// What happened, in JSON: an array, or one object a line.
+pub fn happenings(text: &str) -> Vec<(String, Value)> {
+    let values = match serde_json::from_str::<Value>(text) {
+        Ok(Value::Array(values)) => values,
+        _ => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),
+    };
+    let kind = |value: &Value| value["kind"].as_str().unwrap_or_default().to_owned();
+    values.into_iter().map(|value| (kind(&value), value)).collect()
+}
