@@ -1,76 +1,15 @@
 //! Routes of virtual IPs: in the kernel's tables, and by BGP in a router's.
 
-use std::net::IpAddr;
+#[path = "routes/applier.rs"]
+mod applier;
+#[path = "routes/bgp.rs"]
+mod bgp;
 
-use ctl_api::model::{Attachment, Binding, Event, Havip, HavipEntry, HavipState, Holder, TepEntry};
-use ctl_routes::{Figures, Routes, RoutesConfig, Unusable, Why};
+use ctl_api::model::Event;
+use ctl_routes::Why;
 use e2e::{namespace::Namespace, process::wait_for};
-use tokio::{runtime::Runtime, sync::mpsc};
 
-/// VNI 5001 has table 1001, VNI 5002 table 1002; public addresses have table 1000.
-const CONFIG: &str = "vni = [{vni = 5001, table = 1001}, {vni = 5002, table = 1002}]";
-
-/// The routes' task, at work in a namespace.
-struct Applier {
-    routes: Routes,
-    unusable: mpsc::Receiver<Unusable>,
-    _runtime: Runtime,
-}
-
-impl Applier {
-    fn start(namespace: &Namespace, config: &str) -> Self {
-        let config: RoutesConfig = toml::from_str(config).expect("the configuration is right");
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.expect("a runtime");
-        // Its sockets are opened here, and stay in the namespace.
-        let (routes, unusable) = namespace.inside(|| {
-            let _entered = runtime.enter();
-            let (routes, unusable, task) = Routes::new(config).expect("a netlink socket");
-            runtime.spawn(task);
-            (routes, unusable)
-        });
-        Self { routes, unusable, _runtime: runtime }
-    }
-
-    fn wait_for(&self, what: &str, expected: impl Fn(Figures) -> bool) -> Figures {
-        wait_for(what, || Some(self.routes.figures()).filter(|figures| expected(*figures)))
-    }
-}
-
-/// A HAVIP and, if it has one, its holder's TEP.
-fn havip(name: &str, vni: u32, address: &str, eip: Option<&str>, holder: Option<&str>) -> Event {
-    let address: IpAddr = address.parse().expect("an address");
-    let subnet = if address.is_ipv4() { "10.0.0.0/24" } else { "2001:db8:a::/64" };
-    let holder = holder.map(|tep| Holder {
-        instance: "vm1".parse().expect("a name"),
-        mac: "52:54:00:00:00:01".parse().expect("a MAC"),
-        tep: tep.parse().expect("a TEP"),
-    });
-    let attachment = |Holder { instance, mac, tep }| Attachment { instance, mac, teps: vec![tep] };
-    let havip = Havip {
-        name: name.parse().expect("a name"),
-        vni: vni.into(),
-        subnet: subnet.parse().expect("a subnet"),
-        address,
-        attachments: holder.clone().map(attachment).into_iter().collect(),
-        vrids: Vec::new(),
-        refresh_s: None,
-        eip: eip.map(|eip| eip.parse().expect("an address")),
-    };
-    let state = if holder.is_some() { HavipState::Bound } else { HavipState::Unbound };
-    let binding = Binding { state, holder, generation: 7, ..Binding::unbound(0) };
-    Event::HavipSet(Box::new(HavipEntry { havip, binding }))
-}
-
-fn tep(address: &str, next_hop: Option<&str>, next_hop6: Option<&str>) -> Event {
-    Event::TepSet(TepEntry {
-        address: address.parse().expect("a TEP"),
-        name: None,
-        limit: Default::default(),
-        next_hop: next_hop.map(|next_hop| next_hop.parse().expect("an address")),
-        next_hop6: next_hop6.map(|next_hop| next_hop.parse().expect("an address")),
-    })
-}
+use applier::{Applier, CONFIG, havip, tep};
 
 /// A node's namespace: its link is 198.18.0.0/16 and 2001:db8:1::/64, on `eth0`.
 fn node(name: &str) -> (Namespace, Namespace) {
@@ -106,9 +45,9 @@ fn routes_follow_the_holder_in_the_table_of_their_vni_alone() {
     ];
     applier.routes.apply(&both);
     applier.wait_for("three routes", |figures| figures.routes == 3);
-    assert_eq!(table(&node, 1000), ["203.0.113.7 via 198.18.0.1"]);
-    assert_eq!(table(&node, 1001), ["10.0.0.100 via 198.18.0.1"]);
-    assert_eq!(table(&node, 1002), ["10.0.0.100 via 198.18.0.2"]);
+    assert_eq!(table(&node, 117), ["203.0.113.7 via 198.18.0.1"]);
+    assert_eq!(table(&node, 101), ["10.0.0.100 via 198.18.0.1"]);
+    assert_eq!(table(&node, 102), ["10.0.0.100 via 198.18.0.2"]);
 
     let monitor =
         node.start("ip monitor route", &std::env::temp_dir().join(format!("{}-monitor", node.name())));
@@ -119,9 +58,9 @@ fn routes_follow_the_holder_in_the_table_of_their_vni_alone() {
     });
     applier.routes.apply(&[havip("a", 5001, "10.0.0.100", Some("203.0.113.7"), Some("198.18.0.3"))]);
     applier.wait_for("five writes", |figures| figures.written == 5);
-    assert_eq!(table(&node, 1000), ["203.0.113.7 via 198.18.0.3"]);
-    assert_eq!(table(&node, 1001), ["10.0.0.100 via 198.18.0.3"]);
-    assert_eq!(table(&node, 1002), ["10.0.0.100 via 198.18.0.2"], "the other tenant's is where it was");
+    assert_eq!(table(&node, 117), ["203.0.113.7 via 198.18.0.3"]);
+    assert_eq!(table(&node, 101), ["10.0.0.100 via 198.18.0.3"]);
+    assert_eq!(table(&node, 102), ["10.0.0.100 via 198.18.0.2"], "the other tenant's is where it was");
     wait_for("the moves to be seen", || (monitor.log().matches("198.18.0.3").count() == 2).then_some(()));
     assert!(!monitor.log().contains("Deleted"), "there is no moment without a route: {}", monitor.log());
 
@@ -131,27 +70,27 @@ fn routes_follow_the_holder_in_the_table_of_their_vni_alone() {
     ];
     applier.routes.apply(&gone);
     applier.wait_for("no routes", |figures| figures.routes == 0);
-    assert_eq!([1000, 1001, 1002].map(|number| table(&node, number).len()), [0; 3]);
+    assert_eq!([117, 101, 102].map(|number| table(&node, number).len()), [0; 3]);
 }
 
 #[test]
 fn what_an_earlier_daemon_left_is_kept_where_it_is_right_and_removed_where_not() {
     let (node, _peer) = node("earlier");
     for route in [
-        "10.0.0.100 via 198.18.0.1 dev eth0 table 1001 proto 117",
-        "10.0.0.101 via 198.18.0.1 dev eth0 table 1001 proto 117",
-        "10.0.0.102 via 198.18.0.1 dev eth0 table 1001 proto 117",
-        "blackhole 10.0.0.103 table 1001 proto 117",
+        "10.0.0.100 via 198.18.0.1 dev eth0 table 101 proto 117",
+        "10.0.0.101 via 198.18.0.1 dev eth0 table 101 proto 117",
+        "10.0.0.102 via 198.18.0.1 dev eth0 table 101 proto 117",
+        "blackhole 10.0.0.103 table 101 proto 117",
         "10.0.0.104 via 198.18.0.1 dev eth0 table 9999 proto 117",
-        "10.0.0.105 via 198.18.0.1 dev eth0 table 1001 proto static",
-        "10.1.0.0/24 via 198.18.0.1 dev eth0 table 1001 proto 117",
+        "10.0.0.105 via 198.18.0.1 dev eth0 table 101 proto static",
+        "10.1.0.0/24 via 198.18.0.1 dev eth0 table 101 proto 117",
     ] {
         node.ip(&format!("route add {route}"));
     }
-    node.ip("-6 route add 2001:db8:a::1/128 via 2001:db8:1::9 dev eth0 table 1002 proto 117");
+    node.ip("-6 route add 2001:db8:a::1/128 via 2001:db8:1::9 dev eth0 table 102 proto 117");
     let applier = Applier::start(&node, CONFIG);
     // Before it was told anything it touches nothing.
-    assert_eq!(table(&node, 1001).len(), 5);
+    assert_eq!(table(&node, 101).len(), 5);
     applier.routes.apply(&[
         havip("right", 5001, "10.0.0.100", None, Some("198.18.0.1")),
         havip("moved", 5001, "10.0.0.101", None, Some("198.18.0.2")),
@@ -160,10 +99,10 @@ fn what_an_earlier_daemon_left_is_kept_where_it_is_right_and_removed_where_not()
     applier.wait_for("all to be put right", |figures| figures.routes == 3 && figures.written == 5);
     let right = ["10.0.0.100 via 198.18.0.1", "10.0.0.101 via 198.18.0.2", "10.0.0.103 via 198.18.0.3"];
     let not_of_a_host = ["10.1.0.0/24 via 198.18.0.1"];
-    assert_eq!(table(&node, 1001), [&right[..], &not_of_a_host].concat());
+    assert_eq!(table(&node, 101), [&right[..], &not_of_a_host].concat());
     assert_eq!(table(&node, 9999), [""; 0], "of a table that is not configured any more");
-    assert_eq!(table(&node, 1002), [""; 0]);
-    let others = node.ip("route show table 1001 proto static");
+    assert_eq!(table(&node, 102), [""; 0]);
+    let others = node.ip("route show table 101 proto static");
     assert!(others.starts_with("10.0.0.105 via 198.18.0.1"), "others' routes are left alone: {others}");
 }
 
@@ -179,21 +118,21 @@ fn what_the_kernel_removes_comes_back() {
     ]);
     let all = ["10.0.0.100 via 198.18.0.1", "2001:db8:a::100 via 2001:db8:1::1"];
     applier.wait_for("both", |figures| figures.routes == 2);
-    assert_eq!(table(&node, 1001), all);
+    assert_eq!(table(&node, 101), all);
 
     // A link that goes down takes its routes with it, and IPv6 addresses as well.
     node.ip("link set dev eth0 down");
     applier.wait_for("no way", |figures| figures.unusable == 2 && figures.routes == 0);
-    assert_eq!(table(&node, 1001), [""; 0]);
+    assert_eq!(table(&node, 101), [""; 0]);
     node.ip("link set dev eth0 up");
     node.ip("address replace 2001:db8:1::254/64 dev eth0 nodad");
     applier.wait_for("both again", |figures| figures.routes == 2 && figures.unusable == 0);
-    assert_eq!(table(&node, 1001), all);
+    assert_eq!(table(&node, 101), all);
 
     // Somebody's hand, of which nobody is told.
-    node.ip("route flush table 1001");
-    node.ip("-6 route flush table 1001");
-    wait_for("both to come back", || (table(&node, 1001) == all).then_some(()));
+    node.ip("route flush table 101");
+    node.ip("-6 route flush table 101");
+    wait_for("both to come back", || (table(&node, 101) == all).then_some(()));
     drop(peer);
 }
 
@@ -208,11 +147,11 @@ fn without_a_usable_next_hop_there_is_no_route_and_somebody_is_told() {
     // To a hypervisor behind a router that nobody has named: the old route would lead to the wrong place.
     applier.routes.apply(&[held("192.0.2.1")]);
     applier.wait_for("no route", |figures| figures.routes == 0 && figures.unusable == 1);
-    assert_eq!(table(&node, 1001), [""; 0]);
+    assert_eq!(table(&node, 101), [""; 0]);
     let told = wait_for("word of it", || applier.unusable.try_recv().ok());
     assert_eq!((told.havip.as_str(), told.generation), ("a", 7));
     assert_eq!(told.why, Why::NoNextHop("192.0.2.1".parse().expect("a TEP")));
-    assert_eq!(told.route.to_string(), "10.0.0.100/32 table 1001");
+    assert_eq!(told.route.to_string(), "10.0.0.100/32 table 101");
 
     // A router that is no neighbour is no better, and that is news; then one that is.
     applier.routes.apply(&[tep("192.0.2.1", Some("192.0.2.254"), None)]);
@@ -221,7 +160,7 @@ fn without_a_usable_next_hop_there_is_no_route_and_somebody_is_told() {
     assert_eq!(told.why, Why::OffLink { tep: "192.0.2.1".parse().expect("a TEP"), gateway });
     applier.routes.apply(&[tep("192.0.2.1", Some("198.18.0.9"), None)]);
     applier.wait_for("a route", |figures| figures.routes == 1 && figures.unusable == 0);
-    assert_eq!(table(&node, 1001), ["10.0.0.100 via 198.18.0.9"]);
+    assert_eq!(table(&node, 101), ["10.0.0.100 via 198.18.0.9"]);
     assert!(applier.unusable.try_recv().is_err(), "and no more words");
 }
 
@@ -240,6 +179,6 @@ fn ten_thousand_routes_are_made_and_moved() {
         applier.routes.apply(&events);
         applier.wait_for("all of them", |figures| figures.written == 10_000 * (round as u64 + 1));
         println!("10,000 routes in {} ms", start.elapsed().as_millis());
-        assert_eq!(table(&node, 1001).iter().filter(|route| route.ends_with(tep)).count(), 10_000);
+        assert_eq!(table(&node, 101).iter().filter(|route| route.ends_with(tep)).count(), 10_000);
     }
 }

@@ -26,13 +26,14 @@ const TAKEN: [(std::ops::RangeInclusive<u8>, &str); 6] = [
 /// ```
 /// let text = "
 ///     protocol = 117
-///     public_table = 1000
+///     public_table = 117
+///     replace = true
 ///     [[vni]]
 ///     vni = 5001
-///     table = 1001
+///     table = 101
 /// ";
 /// let config: ctl_routes::RoutesConfig = toml::from_str(text)?;
-/// assert_eq!(config.table(5001.into()), Some(1001));
+/// assert_eq!(config.table(5001.into()), Some(101));
 /// # Ok::<(), toml::de::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -41,6 +42,7 @@ pub struct RoutesConfig {
     protocol: u8,
     public_table: Option<u32>,
     tables: BTreeMap<Vni, u32>,
+    replace: bool,
 }
 
 /// What is wrong with the section.
@@ -55,7 +57,7 @@ pub enum RoutesConfigError {
         whose: &'static str,
     },
     /// A table that the host itself routes by.
-    #[error("{key}: {table} is one of the host's own tables (253 to 255); take another, as 1001")]
+    #[error("{key}: {table} is one of the host's own tables (253 to 255); take another, as 101")]
     HostTable {
         /// The key.
         key: &'static str,
@@ -63,7 +65,7 @@ pub enum RoutesConfigError {
         table: u32,
     },
     /// Table 0 is no table.
-    #[error("routes.vni: VNI {0} is mapped to table 0, which is none; give it one of its own, as 1001")]
+    #[error("routes.vni: VNI {0} is mapped to table 0, which is none; give it one of its own, as 101")]
     NoTable(Vni),
     /// A VNI twice.
     #[error("routes.vni: VNI {0} stands there twice; map it to one table")]
@@ -84,12 +86,13 @@ pub enum RoutesConfigError {
 struct File {
     protocol: u8,
     public_table: u32,
+    replace: bool,
     vni: Vec<Mapping>,
 }
 
 impl Default for File {
     fn default() -> Self {
-        Self { protocol: 117, public_table: 1000, vni: Vec::new() }
+        Self { protocol: 117, public_table: 117, replace: true, vni: Vec::new() }
     }
 }
 
@@ -101,10 +104,10 @@ struct Mapping {
 }
 
 impl Default for RoutesConfig {
-    /// Public addresses in table 1000, and no tenants' addresses.
+    /// Public addresses in table 117, and no tenants' addresses. FRR reads tables up to 252 only.
     fn default() -> Self {
-        let File { protocol, public_table, .. } = File::default();
-        Self { protocol, public_table: Some(public_table), tables: BTreeMap::new() }
+        let File { protocol, public_table, replace, .. } = File::default();
+        Self { protocol, public_table: Some(public_table), tables: BTreeMap::new(), replace }
     }
 }
 
@@ -139,7 +142,7 @@ impl TryFrom<File> for RoutesConfig {
                 return Err(RoutesConfigError::VniTwice(vni));
             }
         }
-        Ok(Self { protocol: file.protocol, public_table, tables })
+        Ok(Self { protocol: file.protocol, public_table, tables, replace: file.replace })
     }
 }
 
@@ -160,6 +163,13 @@ impl RoutesConfig {
     #[must_use]
     pub fn table(&self, vni: Vni) -> Option<u32> {
         self.tables.get(&vni).copied()
+    }
+
+    /// Whether a route that moves is replaced, so that there is no moment without it. If not, it is removed and added in one go:
+    /// FRR's `ip import-table` loses a route that is replaced (seen with 8.4).
+    #[must_use]
+    pub const fn replace(&self) -> bool {
+        self.replace
     }
 
     /// Whether a table is the host's, so that nothing in it can be the daemon's.

@@ -32,6 +32,8 @@ pub type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, rtnetl
 pub struct Kernel {
     handle: Handle,
     protocol: RouteProtocol,
+    /// Whether routes are replaced; else they are removed and added.
+    replace: bool,
 }
 
 impl Kernel {
@@ -46,7 +48,8 @@ impl Kernel {
         // Strict: the kernel, not we, picks our routes out of all of them.
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
         tokio::spawn(connection);
-        Ok((Self { handle, protocol: RouteProtocol::from(config.protocol()) }, events))
+        let protocol = RouteProtocol::from(config.protocol());
+        Ok((Self { handle, protocol, replace: config.replace() }, events))
     }
 
     /// The interface by which an address is reached without a router, as packets from this host would.
@@ -124,15 +127,22 @@ impl Kernel {
         ours.then_some((Key { table, address }, hop))
     }
 
-    /// Makes the route lead there, whether there is one or not: in one step, so that there is no moment without it.
+    /// Makes the route lead there, whether there is one (`moves`) or not: in one step, so that there is no moment without it,
+    /// unless that is not wanted.
     ///
     /// # Errors
     /// The kernel refuses.
-    pub async fn replace(&self, key: Key, hop: Hop) -> Result<(), rtnetlink::Error> {
+    pub async fn put(&self, key: Key, hop: Hop, moves: bool) -> Result<(), rtnetlink::Error> {
         let mut route = self.message(key);
         route.attributes.push(RouteAttribute::Gateway(hop.gateway.into()));
         route.attributes.push(RouteAttribute::Oif(hop.interface));
-        self.handle.route().add(route).replace().execute().await
+        let put = self.handle.route().add(route).replace().execute();
+        if moves && !self.replace {
+            // Both requests are sent before either is waited for: who listens sees the two as one change.
+            let (removed, put) = futures::join!(self.remove(key), put);
+            return removed.and(put);
+        }
+        put.await
     }
 
     /// Removes the route, if it is there and the daemon's.

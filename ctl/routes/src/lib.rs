@@ -14,7 +14,8 @@
 //! The next hop is the holder's TEP where that is on-link; else the TEP's own gateway, which must be. Without one there is no
 //! route at all, and [`Unusable`] says so: a route to the wrong place is worse than none.
 //!
-//! A move replaces the route in one step: there is no moment without it. What an earlier daemon left is taken over if it is
+//! A move replaces the route in one step: there is no moment without it. (FRR 8.4 cannot follow that; see
+//! [`RoutesConfig::replace`].) What an earlier daemon left is taken over if it is
 //! right, and removed if it is not. The routes outlive the daemon, since what they lead to does.
 
 #![forbid(unsafe_code)]

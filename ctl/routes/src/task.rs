@@ -237,13 +237,13 @@ impl Task {
                 None => there.is_none(),
             };
             if !right {
-                changes.push((key, hop));
+                changes.push((key, hop, there.is_some()));
             }
         }
         let kernel = &self.kernel;
-        let writes = stream::iter(changes).map(async |(key, hop)| {
+        let writes = stream::iter(changes).map(async |(key, hop, moves)| {
             let done = match hop {
-                Some(hop) => kernel.replace(key, hop).await,
+                Some(hop) => kernel.put(key, hop, moves).await,
                 None => kernel.remove(key).await,
             };
             (key, hop, done)

@@ -12,17 +12,15 @@ fn read(text: &str) -> Result<RoutesConfig, String> {
 fn without_a_word_public_addresses_have_a_table_and_tenants_have_none() {
     let config = read("").expect("every key has a default");
     assert_eq!(config, RoutesConfig::default());
-    assert_eq!(
-        (config.protocol(), config.public_table(), config.table(5001.into())),
-        (117, Some(1000), None)
-    );
+    assert_eq!((config.protocol(), config.public_table(), config.table(5001.into())), (117, Some(117), None));
+    assert!(config.replace());
 }
 
 #[test]
 fn vnis_have_the_tables_that_are_given_to_them() {
-    let text = "protocol = 200\npublic_table = 0\nvni = [{vni = 5001, table = 1}, {vni = 0x138a, table = 4294967295}]";
+    let text = "protocol = 200\npublic_table = 0\nreplace = false\nvni = [{vni = 5001, table = 1}, {vni = 0x138a, table = 4294967295}]";
     let config = read(text).expect("all is well");
-    assert_eq!((config.protocol(), config.public_table()), (200, None));
+    assert_eq!((config.protocol(), config.public_table(), config.replace()), (200, None, false));
     let tables = [5001, 5002, 5003].map(|vni| config.table(vni.into()));
     assert_eq!(tables, [Some(1), Some(u32::MAX), None]);
 }
@@ -41,7 +39,7 @@ fn what_cannot_be_is_refused_with_what_to_do() {
         ("vni = [{vni = 7, table = 0}]", "routes.vni: VNI 7 is mapped to table 0, which is none"),
         ("vni = [{vni = 7, table = 9}, {vni = 7, table = 8}]", "routes.vni: VNI 7 stands there twice"),
         ("vni = [{vni = 7, table = 9}, {vni = 8, table = 9}]", "routes.vni: table 9 is given to two"),
-        ("vni = [{vni = 7, table = 1000}]", "routes.vni: table 1000 is given to two"),
+        ("vni = [{vni = 7, table = 117}]", "routes.vni: table 117 is given to two"),
         ("protocol = 256", "invalid value"),
         ("table = 7", "unknown field `table`"),
         ("vni = [{vni = 7}]", "missing field `table`"),

@@ -11,7 +11,7 @@ use ctl_routes::{Gateways, Hop, Key, OnLink, Plan, RoutesConfig, Virtual, Why, r
 use proptest::prelude::*;
 
 fn config() -> RoutesConfig {
-    toml::from_str("vni = [{vni = 5001, table = 1001}, {vni = 5002, table = 1002}]").expect("it is right")
+    toml::from_str("vni = [{vni = 5001, table = 101}, {vni = 5002, table = 102}]").expect("it is right")
 }
 
 fn ip(text: &str) -> IpAddr {
@@ -57,86 +57,86 @@ fn the_next_hop_is_the_teps_address_where_that_is_on_link_and_else_its_gateway()
     let (v4, v6, eip, eip6) = ("10.0.0.100", "2001:db8::100", Some("203.0.113.7"), Some("2001:db8:f::7"));
     let off = |gateway: &str| Why::OffLink { tep: tep(10), gateway: ip(gateway) };
     let rows: Vec<(&str, Virtual, Gateways, Expected)> = vec![
-        ("held, on-link", virtual_ip(5001, v4, None, Some(1)), none, vec![(1001, v4, Ok(hop("198.18.0.1")))]),
+        ("held, on-link", virtual_ip(5001, v4, None, Some(1)), none, vec![(101, v4, Ok(hop("198.18.0.1")))]),
         ("held by nobody", virtual_ip(5001, v4, eip, None), none, vec![]),
         (
             "another VNI's table",
             virtual_ip(5002, v4, None, Some(1)),
             none,
-            vec![(1002, v4, Ok(hop("198.18.0.1")))],
+            vec![(102, v4, Ok(hop("198.18.0.1")))],
         ),
         ("no table for its VNI", virtual_ip(5003, v4, None, Some(1)), none, vec![]),
         (
             "no table for its VNI, but an EIP",
             virtual_ip(5003, v4, eip, Some(1)),
             none,
-            vec![(1000, "203.0.113.7", Ok(hop("198.18.0.1")))],
+            vec![(117, "203.0.113.7", Ok(hop("198.18.0.1")))],
         ),
         (
             "both",
             virtual_ip(5001, v4, eip, Some(2)),
             none,
-            vec![(1001, v4, Ok(hop("198.18.0.2"))), (1000, "203.0.113.7", Ok(hop("198.18.0.2")))],
+            vec![(101, v4, Ok(hop("198.18.0.2"))), (117, "203.0.113.7", Ok(hop("198.18.0.2")))],
         ),
         (
             "on-link is better than a gateway",
             virtual_ip(5001, v4, None, Some(1)),
             gateways("198.18.255.1", ""),
-            vec![(1001, v4, Ok(hop("198.18.0.1")))],
+            vec![(101, v4, Ok(hop("198.18.0.1")))],
         ),
         (
             "behind a gateway",
             virtual_ip(5001, v4, None, Some(10)),
             gateways("198.18.255.1", ""),
-            vec![(1001, v4, Ok(hop("198.18.255.1")))],
+            vec![(101, v4, Ok(hop("198.18.255.1")))],
         ),
         (
             "behind nobody knows what",
             virtual_ip(5001, v4, None, Some(10)),
             none,
-            vec![(1001, v4, Err(Why::NoNextHop(tep(10))))],
+            vec![(101, v4, Err(Why::NoNextHop(tep(10))))],
         ),
         (
             "behind a gateway that is off-link",
             virtual_ip(5001, v4, None, Some(10)),
             gateways("192.0.2.1", ""),
-            vec![(1001, v4, Err(off("192.0.2.1")))],
+            vec![(101, v4, Err(off("192.0.2.1")))],
         ),
         (
             "behind a gateway that nobody asked about",
             virtual_ip(5001, v4, None, Some(10)),
             gateways("192.0.2.2", ""),
-            vec![(1001, v4, Err(off("192.0.2.2")))],
+            vec![(101, v4, Err(off("192.0.2.2")))],
         ),
         (
             "IPv6, an on-link TEP without a gateway",
             virtual_ip(5001, v6, None, Some(1)),
             gateways("198.18.255.1", ""),
-            vec![(1001, v6, Err(Why::NoNextHop6(tep(1))))],
+            vec![(101, v6, Err(Why::NoNextHop6(tep(1))))],
         ),
         (
             "IPv6 behind a gateway",
             virtual_ip(5001, v6, None, Some(10)),
             gateways("", "2001:db8:1::1"),
-            vec![(1001, v6, Ok(hop("2001:db8:1::1")))],
+            vec![(101, v6, Ok(hop("2001:db8:1::1")))],
         ),
         (
             "IPv6 behind a gateway that is off-link",
             virtual_ip(5001, v6, None, Some(10)),
             gateways("", "2001:db8:2::1"),
-            vec![(1001, v6, Err(off("2001:db8:2::1")))],
+            vec![(101, v6, Err(off("2001:db8:2::1")))],
         ),
         (
             "IPv6 behind a link-local address, on whatever link",
             virtual_ip(5001, v6, None, Some(10)),
             gateways("", "fe80::1"),
-            vec![(1001, v6, Err(Why::LinkLocal { tep: tep(10), gateway: "fe80::1".parse().expect("one") }))],
+            vec![(101, v6, Err(Why::LinkLocal { tep: tep(10), gateway: "fe80::1".parse().expect("one") }))],
         ),
         (
             "an IPv6 EIP of an IPv4 address",
             virtual_ip(5001, v4, eip6, Some(1)),
             gateways("", "2001:db8:1::1"),
-            vec![(1001, v4, Ok(hop("198.18.0.1"))), (1000, "2001:db8:f::7", Ok(hop("2001:db8:1::1")))],
+            vec![(101, v4, Ok(hop("198.18.0.1"))), (117, "2001:db8:f::7", Ok(hop("2001:db8:1::1")))],
         ),
     ];
     let (config, on_link) = (config(), on_link());
@@ -171,7 +171,7 @@ fn every_reason_says_what_to_do() {
 fn an_address_that_goes_from_one_havip_to_another_keeps_its_route() {
     let name = |text: &str| text.parse::<Name>().expect("a name");
     let public = Some("203.0.113.7");
-    let key = Key { table: 1000, address: ip("203.0.113.7") };
+    let key = Key { table: 117, address: ip("203.0.113.7") };
     let on_link = on_link();
     // In whatever order the two are told.
     for order in [["a", "b"], ["b", "a"]] {
