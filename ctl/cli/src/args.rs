@@ -334,7 +334,7 @@ pub struct ApplyArgs {
     /// Remove what the file does not say: other TEPs, domains and HAVIPs, names, limits, next hops, modes
     #[arg(long)]
     pub prune: bool,
-    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships
+    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships or HAVIPs
     #[arg(long)]
     pub yes: bool,
     /// Show the whole plan, however long it is

@@ -1,10 +1,12 @@
 //! `export`: everything as an apply file.
 
+mod havip;
+
 use std::io::{self, Write};
 
 use bcast_domain::{Rate, Tep};
 use ctl_api::Client;
-use ctl_api::model::{Name, Revision};
+use ctl_api::model::{GarpMode, Name, Revision};
 
 use crate::apply::{Inventory, snapshot};
 use crate::failure::Failure;
@@ -31,6 +33,9 @@ fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
         write!(to, "  - {{address: {}", tep.address)?;
         yaml_name(to, tep.name.as_ref())?;
         yaml_limit(to, &limit::of_tep(tep.limit))?;
+        // An address with colons is quoted: a reader could take it for a key.
+        tep.next_hop.map(|hop| write!(to, ", next_hop: {hop}")).transpose()?;
+        tep.next_hop6.map(|hop| write!(to, ", next_hop6: \"{hop}\"")).transpose()?;
         writeln!(to, "}}")?;
     }
     writeln!(to, "domains:{}", if inventory.domains().is_empty() { " []" } else { "" })?;
@@ -38,11 +43,12 @@ fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
         write!(to, "  - {{vni: {}", domain.vni)?;
         yaml_name(to, domain.name.as_ref())?;
         yaml_limit(to, &limit::of_domain(domain.limit))?;
+        write!(to, "{}", if domain.garp == GarpMode::Strict { ", garp: strict" } else { "" })?;
         write!(to, ", members: [")?;
         addresses(to, inventory.members(domain), ", ", "")?;
         writeln!(to, "]}}")?;
     }
-    Ok(())
+    havip::yaml(to, inventory.havips())
 }
 
 /// As JSON, an entry a line. Names and addresses have no character that JSON escapes.
@@ -52,16 +58,22 @@ fn json(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::R
     write!(to, "{{\"revision\":{revision},\"teps\":[")?;
     for (at, tep) in inventory.teps().iter().enumerate() {
         let (name, limit) = (name(tep.name.as_ref()), json_limit(&limit::of_tep(tep.limit)));
-        write!(to, "{}{{\"address\":\"{}\"{name}{limit}}}", comma(at), tep.address)?;
+        write!(to, "{}{{\"address\":\"{}\"{name}{limit}", comma(at), tep.address)?;
+        tep.next_hop.map(|hop| write!(to, ",\"next_hop\":\"{hop}\"")).transpose()?;
+        tep.next_hop6.map(|hop| write!(to, ",\"next_hop6\":\"{hop}\"")).transpose()?;
+        write!(to, "}}")?;
     }
     write!(to, "\n],\"domains\":[")?;
     for (at, domain) in inventory.domains().iter().enumerate() {
         let (name, limit) = (name(domain.name.as_ref()), json_limit(&limit::of_domain(domain.limit)));
-        write!(to, "{}{{\"vni\":{}{name}{limit},\"members\":[", comma(at), domain.vni)?;
+        let garp = if domain.garp == GarpMode::Strict { ",\"garp\":\"strict\"" } else { "" };
+        write!(to, "{}{{\"vni\":{}{name}{limit}{garp},\"members\":[", comma(at), domain.vni)?;
         addresses(to, inventory.members(domain), ",", "\"")?;
         write!(to, "]}}")?;
     }
-    writeln!(to, "\n]}}")
+    write!(to, "\n]")?;
+    havip::json(to, inventory.havips())?;
+    writeln!(to, "}}")
 }
 
 fn addresses(to: &mut impl Write, members: &[Tep], comma: &str, quote: &str) -> io::Result<()> {

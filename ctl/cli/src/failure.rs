@@ -70,13 +70,15 @@ pub enum Failure {
     },
     /// Too much to remove unasked.
     #[error(
-        "this removes {removed} of {all} memberships, over 20 %: nothing was changed; run it again with --yes if it is meant"
+        "this removes {removed} of {all} {what}, over 20 %: nothing was changed; run it again with --yes if it is meant"
     )]
     ManyRemovals {
-        /// Memberships that would go.
+        /// How many would go.
         removed: usize,
-        /// Memberships that there are.
+        /// How many there are.
         all: usize,
+        /// Of what.
+        what: &'static str,
     },
     /// The node changed between plan and commit, and again after each new plan.
     #[error(

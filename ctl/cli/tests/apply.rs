@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 use std::io::Write;
 use std::process::Stdio;
 
-use bcast_domain::{DomainLimit, Rate, TepLimit};
-use ctl_api::model::{Batch, Change, MAX_CHANGES, MAX_MESSAGE_BYTES, TepRef};
+use bcast_domain::{DomainLimit, Rate, TepLimit, Vni};
+use ctl_api::model::{Attachment, Batch, Change, Havip, MAX_CHANGES, MAX_MESSAGE_BYTES, TepRef};
 use support::model;
 use support::node::{Node, told};
 
@@ -68,12 +68,83 @@ fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
     assert!(text.contains("{vni: 7, limit: {copies: 250k, bits: 7}, members: []}"), "{text}");
 }
 
+const HAVIPS: &str = "teps: [{address: 198.18.0.1, name: hv1, next_hop: 192.0.2.1}, {address: 198.18.0.2}]\n\
+    domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2], garp: strict}]\n\
+    havips:\n  \
+      - {name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100, vrids: [51], refresh: 30s, eip: 203.0.113.7, \
+         attachments: [{instance: vm1, mac: \"52:54:00:00:00:01\", teps: [hv1]}, {instance: vm2, mac: \"52:54:00:00:00:02\", teps: [198.18.0.2]}]}\n  \
+      - {name: db, vni: 5001, subnet: \"fd00:1::/64\", address: \"fd00:1::100\"}\n";
+
+#[test]
+fn havips_are_planned_line_by_line_and_a_prune_that_removes_many_wants_yes() {
+    let node = Node::with(model(&[], &[]));
+    let file = node.file("havips.yaml", HAVIPS);
+    let plan = "+ tep 198.18.0.1 (hv1); next hop 192.0.2.1\n+ tep 198.18.0.2\n\
+                + domain 5001 (vpc-a): 2 members; garp strict\n\
+                + havip db: fd00:1::100 in domain 5001; 0 attachments\n\
+                + havip web: 10.0.0.100 in domain 5001; 2 attachments; vrids 51; refresh 30 s; eip 203.0.113.7\n\
+                plan: teps +2 ~0 -0, domains +1 ~0 -0, memberships +2 -0, havips +2 ~0 -0\n";
+    assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
+    assert_eq!(node.run(&["apply", "-f", &file, "--prune"]), ok("nothing to change (revision 2)\n"));
+    let text = "teps: [{address: 198.18.0.1, next_hop6: \"2001:db8::1\"}]\ndomains: [{vni: 5001, garp: open}]\n\
+                havips: [{name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.101, eip: 203.0.113.8, \
+                attachments: [{instance: vm1, mac: \"52:54:00:00:00:01\", teps: [hv1, 198.18.0.2]}, \
+                {instance: vm3, mac: \"52:54:00:00:00:03\", teps: []}]}]";
+    let bad = node.file("bad.yaml", text);
+    let said = format!(
+        "bcastctl: {bad}: havips[0] (web): instance vm3 is given 0 TEPs; it runs on one, or on two while it migrates\n"
+    );
+    assert_eq!(node.run(&["apply", "-f", &bad]), (1, String::new(), said));
+    let other = node
+        .file("other.yaml", &text.replace("vrids", "").replace("teps: []}]}", "teps: [hv1]}], vrids: []}"));
+    let plan = "~ tep 198.18.0.1: IPv6 next hop 2001:db8::1\n~ domain 5001: garp open, was strict\n\
+                ~ havip web: address 10.0.0.101, was 10.0.0.100; \
+                vm1 now as 52:54:00:00:00:01 on hv1 and 198.18.0.2; \
+                attach vm3 as 52:54:00:00:00:03 on hv1; detach vm2; vrids none, was 51; eip 203.0.113.8, was 203.0.113.7\n\
+                plan: teps +0 ~1 -0, domains +0 ~1 -0, memberships +0 -0, havips +0 ~1 -0\n";
+    let before = node.model();
+    let checked = format!("{plan}dry run: the node would take this; nothing was changed\n");
+    assert_eq!(node.run(&["apply", "-f", &other, "--dry-run"]), ok(&checked));
+    assert_eq!(node.model(), before);
+    assert_eq!(node.run(&["apply", "-f", &other]), ok(&format!("{plan}applied (revision 3)\n")));
+    // A file from before there were HAVIPs.
+    let old = node.file(
+        "old.yaml",
+        "teps: [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2}]\n\
+                                     domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2]}]",
+    );
+    let (status, plan, said) = node.run(&["apply", "-f", &old, "--prune"]);
+    let reason = "bcastctl: this removes 2 of 2 HAVIPs, over 20 %: nothing was changed; run it again with --yes if it is meant\n";
+    assert_eq!((status, said.as_str()), (1, reason));
+    assert!(plan.contains("- havip db: fd00:1::100 in domain 5001\n"), "{plan}");
+    assert!(
+        plan.contains(
+            "~ tep 198.18.0.1: next hop none, was 192.0.2.1; IPv6 next hop none, was 2001:db8::1\n"
+        )
+    );
+    assert_eq!(node.run(&["apply", "-f", &old, "--prune", "--yes"]).0, 0);
+    assert_eq!(node.model().havips.len(), 0);
+    assert_eq!(node.model().next_hops.len(), 0);
+}
+
+#[test]
+fn a_havip_that_the_node_refuses_is_named() {
+    let node = Node::with(model(&[], &[]));
+    let file = node.file("havips.yaml", HAVIPS);
+    assert_eq!(node.run(&["apply", "-f", &file]).0, 0);
+    let text = "havips: [{name: x, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.9}, \
+                {name: y, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100}]";
+    let file = node.file("taken.yaml", text);
+    let (status, _, said) = node.run(&["apply", "-f", &file]);
+    assert_eq!((status, said.as_str()), (1, "bcastctl: havip y: address 10.0.0.100 is that of havip web\n"));
+}
+
 #[test]
 fn json_says_the_plan_in_numbers() {
     let node = Node::with(model(&[], &[]));
     let file = node.file("domains.yaml", FILE);
     let plan = "\"plan\":{\"teps\":{\"added\":2,\"changed\":0,\"removed\":0},\"domains\":{\"added\":1,\"changed\":0,\"removed\":0},\
-                \"memberships\":{\"added\":2,\"removed\":0}}}\n";
+                \"memberships\":{\"added\":2,\"removed\":0},\"havips\":{\"added\":0,\"changed\":0,\"removed\":0}}}\n";
     let words = format!("{{\"revision\":2,\"changed\":3,\"notes\":[],\"dry_run\":false,{plan}");
     assert_eq!(node.run(&["-o", "json", "apply", "-f", &file]), ok(&words));
 }
@@ -177,7 +248,7 @@ fn a_bad_file_is_refused_in_one_line_that_names_file_and_place() {
             "teps: [{address: 224.0.0.1}]",
             "line 1, column 18: 224.0.0.1 is a multicast address: a tunnel endpoint is one host",
         ),
-        ("tepz: []", "line 1, column 1: unknown field `tepz`, expected one of teps, domains"),
+        ("tepz: []", "line 1, column 1: unknown field `tepz`, expected one of teps, domains, havips"),
         (
             "domains: [{vni: 1, members: [hv9]}]",
             "domains[0] (VNI 1): member hv9 is neither registered nor in the file: add it to `teps`",
@@ -237,6 +308,42 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
         .into();
     full.domain_limits.insert(5001.into(), limit(rate(250_000), rate(1_000_000_000), rate(Rate::MAX)));
     full.domain_limits.insert(u32::MAX.into(), limit(None, rate(1), None));
+    full.next_hops.insert(support::tep(2), (Some([192, 0, 2, 1].into()), "2001:db8::".parse().ok()));
+    full.strict.insert(5001.into());
+    let havip = |name: &str, address: &str, subnet: &str| Havip {
+        name: name.parse().unwrap(),
+        vni: 5001.into(),
+        subnet: subnet.parse().unwrap(),
+        address: address.parse().unwrap(),
+        attachments: vec![],
+        vrids: vec![],
+        refresh_s: None,
+        eip: None,
+    };
+    let attachments = [("1e5", 8), ("no", 1)].map(|(instance, last)| Attachment {
+        instance: instance.parse().unwrap(),
+        mac: format!("52:54:00:00:00:0{last}").parse().unwrap(),
+        teps: vec![support::tep(last), support::tep(last + 1)]
+            .into_iter()
+            .filter(|tep| full.teps.contains_key(tep))
+            .collect(),
+    });
+    let web = Havip {
+        attachments: attachments.into(),
+        vrids: vec![7, 51],
+        refresh_s: Some(90),
+        eip: "2001:db8::7".parse().ok(),
+        ..havip("true", "10.0.0.100", "10.0.0.0/24")
+    };
+    let six = havip("six", "fd00:1::64", "fd00:1::/64");
+    let mut stale_havips =
+        vec![Havip { vni: 77.into(), ..six.clone() }, havip("gone", "10.0.0.100", "10.0.0.0/24")];
+    stale_havips.push(Havip {
+        address: [10, 0, 0, 7].into(),
+        eip: web.eip,
+        ..havip("old", "10.0.0.7", "10.0.0.0/24")
+    });
+    full.havips = [web, six].map(|havip| (havip.name.clone(), havip)).into();
     let from = Node::with(full);
     for format in ["table", "json"] {
         let mut stale = model(
@@ -251,6 +358,9 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
         stale.tep_limits = [2, 3].map(|last| (support::tep(last), TepLimit { frames: rate(9) })).into();
         let limits = [0, 5001, u32::MAX].map(|vni| (vni.into(), limit(rate(250_000), rate(2), None)));
         stale.domain_limits = limits.into();
+        stale.next_hops.insert(support::tep(2), (None, "2001:db8::9".parse().ok()));
+        stale.strict = [0, 77].map(Vni::from).into();
+        stale.havips = stale_havips.iter().map(|havip| (havip.name.clone(), havip.clone())).collect();
         let to = Node::with(stale);
         let (status, text, _) = from.run(&["export", "-o", format]);
         assert_eq!(status, 0);

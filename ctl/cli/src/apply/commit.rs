@@ -118,6 +118,10 @@ fn size(change: &Change) -> usize {
     const MEMBER: usize = 24;
     match change {
         Change::DomainSet { members, .. } => FRAME + members.len() * MEMBER,
+        Change::HavipSet(havip) => {
+            let attachments = havip.attachments.iter();
+            2 * FRAME + attachments.map(|attachment| FRAME + attachment.teps.len() * MEMBER).sum::<usize>()
+        }
         _ => FRAME,
     }
 }

@@ -3,19 +3,26 @@
 //! ```yaml
 //! teps:    [{address: 198.18.0.1, name: hv1}, {address: 198.18.0.2, limit: {frames: 1000}}]
 //! domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2], limit: {copies: 250k, bits: 1G, control: 10k}}]
+//! havips:  [{name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100, attachments: [{instance: vm1, mac: "52:54:00:00:00:01", teps: [hv1]}]}]
 //! ```
 //!
 //! An export may also say the `revision` that it is of: that is read over.
 
+mod havip;
+mod values;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::str::FromStr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
-use ctl_api::model::{Name, TepRef};
+use bcast_domain::{DomainLimit, Tep, TepLimit, Vni};
+use ctl_api::model::{GarpMode, Name, TepRef};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
+
+pub use havip::{FileAttachment, FileHavip};
+use values::{domain_limit, optional_text, tep_limit, text, vni};
 
 /// An apply file as it stands: entries in the file's order, names not yet resolved.
 #[derive(Debug, Default)]
@@ -24,6 +31,8 @@ pub struct ApplyFile {
     pub teps: Vec<FileTep>,
     /// The entries of `domains`.
     pub domains: Vec<FileDomain>,
+    /// The entries of `havips`.
+    pub havips: Vec<FileHavip>,
     /// The members of all domains, one after another.
     pub members: Vec<Member>,
     /// Each name that a member is written by, once; [`Member::Name`] is an index into it.
@@ -43,6 +52,12 @@ pub struct FileTep {
     /// The rates that it says.
     #[serde(default, deserialize_with = "tep_limit")]
     pub limit: TepLimit,
+    /// The IPv4 gateway that it says.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub next_hop: Option<Ipv4Addr>,
+    /// The IPv6 gateway that it says.
+    #[serde(default, deserialize_with = "optional_text")]
+    pub next_hop6: Option<Ipv6Addr>,
 }
 
 /// An entry of `domains`; its members are the file's from `first` on, `len` of them.
@@ -54,6 +69,8 @@ pub struct FileDomain {
     pub name: Option<Name>,
     /// The rates that it says.
     pub limit: DomainLimit,
+    /// The mode that it says.
+    pub garp: Option<GarpMode>,
     /// Its first member's index in [`ApplyFile::members`].
     pub first: usize,
     /// How many members it lists; none where it has no list.
@@ -197,6 +214,7 @@ impl FileSeed<'_> {
             vni: entry.vni,
             name: entry.name,
             limit: entry.limit,
+            garp: entry.garp,
             first,
             len,
         });
@@ -229,10 +247,13 @@ struct DomainText {
     name: Option<Name>,
     #[serde(default, deserialize_with = "domain_limit")]
     limit: DomainLimit,
+    #[serde(default, deserialize_with = "optional_text")]
+    garp: Option<GarpMode>,
     #[serde(default)]
     members: Option<Vec<MemberText>>,
 }
 
+#[derive(Debug)]
 struct MemberText(TepRef);
 
 impl<'de> DeserializeSeed<'de> for FileSeed<'_> {
@@ -247,15 +268,16 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`teps` and `domains`")
+        f.write_str("`teps`, `domains` and `havips`")
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-        let (mut teps, mut domains, mut revision) = (false, false, false);
+        let (mut teps, mut domains, mut havips, mut revision) = (false, false, false, false);
         while let Some(Key(key)) = map.next_key()? {
             match key {
                 Section::Teps if teps => return Err(de::Error::duplicate_field("teps")),
                 Section::Domains if domains => return Err(de::Error::duplicate_field("domains")),
+                Section::Havips if havips => return Err(de::Error::duplicate_field("havips")),
                 Section::Revision if revision => return Err(de::Error::duplicate_field("revision")),
                 Section::Revision => {
                     revision = true;
@@ -264,6 +286,10 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
                 Section::Teps => {
                     teps = true;
                     self.file.teps = map.next_value()?;
+                }
+                Section::Havips => {
+                    havips = true;
+                    self.file.havips = map.next_value()?;
                 }
                 Section::Domains => {
                     domains = true;
@@ -278,6 +304,7 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
 enum Section {
     Teps,
     Domains,
+    Havips,
     Revision,
 }
 
@@ -290,15 +317,16 @@ impl<'de> Deserialize<'de> for Key {
             type Value = Key;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("`teps` or `domains`")
+                f.write_str("`teps`, `domains` or `havips`")
             }
 
             fn visit_str<E: de::Error>(self, key: &str) -> Result<Key, E> {
                 match key {
                     "teps" => Ok(Key(Section::Teps)),
                     "domains" => Ok(Key(Section::Domains)),
+                    "havips" => Ok(Key(Section::Havips)),
                     "revision" => Ok(Key(Section::Revision)),
-                    other => Err(E::unknown_field(other, &["teps", "domains"])),
+                    other => Err(E::unknown_field(other, &["teps", "domains", "havips"])),
                 }
             }
         }
@@ -335,123 +363,4 @@ impl<'de> Deserialize<'de> for MemberText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         text(deserializer).map(MemberText)
     }
-}
-
-/// Reads text by the type's own rules.
-fn text<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer: D) -> Result<T, D::Error> {
-    struct Text<T>(std::marker::PhantomData<T>);
-    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("text")
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_str(Text(std::marker::PhantomData))
-}
-
-/// Reads text by the type's own rules; null is none.
-fn optional_text<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: FromStr<Err: fmt::Display>,
-{
-    struct Wrapped<T>(T);
-    impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Wrapped<T> {
-        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-            text(deserializer).map(Wrapped)
-        }
-    }
-    Ok(Option::<Wrapped<T>>::deserialize(deserializer)?.map(|Wrapped(value)| value))
-}
-
-fn domain_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DomainLimit, D::Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    struct Rates {
-        #[serde(deserialize_with = "rate")]
-        copies: Option<Rate>,
-        #[serde(deserialize_with = "rate")]
-        bits: Option<Rate>,
-        #[serde(deserialize_with = "rate")]
-        control: Option<Rate>,
-    }
-    let Rates { copies, bits, control } = Option::deserialize(deserializer)?.unwrap_or_default();
-    Ok(DomainLimit { copies, bits, control })
-}
-
-fn tep_limit<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TepLimit, D::Error> {
-    #[derive(Deserialize, Default)]
-    #[serde(deny_unknown_fields, default)]
-    struct Rates {
-        #[serde(deserialize_with = "rate")]
-        frames: Option<Rate>,
-    }
-    let Rates { frames } = Option::deserialize(deserializer)?.unwrap_or_default();
-    Ok(TepLimit { frames })
-}
-
-/// Reads a rate: a number, or text such as 250k; null is none.
-fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Rate>, D::Error> {
-    struct RateVisitor;
-    impl Visitor<'_> for RateVisitor {
-        type Value = Option<Rate>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a rate a second: a whole number such as 250000, or 250k")
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Option<Rate>, E> {
-            Rate::new(number).map(Some).map_err(E::custom)
-        }
-
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Option<Rate>, E> {
-            let positive = u64::try_from(number);
-            positive
-                .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-                .and_then(|number| self.visit_u64(number))
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Option<Rate>, E> {
-            text.parse().map(Some).map_err(E::custom)
-        }
-
-        fn visit_unit<E: de::Error>(self) -> Result<Option<Rate>, E> {
-            Ok(None)
-        }
-    }
-    deserializer.deserialize_any(RateVisitor)
-}
-
-/// Reads a VNI: a number, or text such as "0x1389" (JSON knows no hexadecimal numbers).
-fn vni<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vni, D::Error> {
-    struct VniVisitor;
-    impl Visitor<'_> for VniVisitor {
-        type Value = Vni;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a VNI: a number from 0 to 4294967295 such as 5001, or 0x1389")
-        }
-
-        fn visit_u64<E: de::Error>(self, number: u64) -> Result<Vni, E> {
-            let small = u32::try_from(number);
-            small.map(Vni::from).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(number), &self))
-        }
-
-        fn visit_i64<E: de::Error>(self, number: i64) -> Result<Vni, E> {
-            let positive = u64::try_from(number);
-            positive
-                .map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
-                .and_then(|number| self.visit_u64(number))
-        }
-
-        fn visit_str<E: de::Error>(self, text: &str) -> Result<Vni, E> {
-            text.parse().map_err(E::custom)
-        }
-    }
-    deserializer.deserialize_any(VniVisitor)
 }

@@ -1,7 +1,7 @@
-//! TEPs and domains as plain sorted lists: what a node has, or what it shall have.
+//! TEPs, domains and HAVIPs as plain sorted lists: what a node has, or what it shall have.
 
 use bcast_domain::{DomainLimit, Tep, Vni};
-use ctl_api::model::{GarpMode, Name, TepEntry};
+use ctl_api::model::{GarpMode, Havip, Name, TepEntry};
 
 /// A domain; its members stand in the inventory that it is of.
 #[derive(Debug)]
@@ -20,7 +20,16 @@ pub struct DomainRow {
     len: usize,
 }
 
-/// All TEPs by address and all domains by VNI.
+/// A HAVIP as it is ordered, whoever holds it.
+#[derive(Debug)]
+pub struct HavipRow {
+    /// The HAVIP.
+    pub havip: Havip,
+    /// Whether its attachments stand here to be compared only: they are whatever the node has.
+    pub attachments_stay: bool,
+}
+
+/// All TEPs by address, all domains by VNI and all HAVIPs by name.
 ///
 /// The members of all domains share one vector: a million domains of sixteen members take some 155 MB.
 #[derive(Debug, Default)]
@@ -28,6 +37,7 @@ pub struct Inventory {
     teps: Vec<TepEntry>,
     domains: Vec<DomainRow>,
     members: Vec<Tep>,
+    havips: Vec<HavipRow>,
 }
 
 impl Inventory {
@@ -64,8 +74,14 @@ impl Inventory {
         self.domains.last_mut().into_iter().for_each(|domain| domain.members_stay = true);
     }
 
-    /// Brings TEPs and domains into ascending order.
+    /// Adds a HAVIP, in any order until [`Inventory::sort`].
+    pub fn push_havip(&mut self, havip: Havip, attachments_stay: bool) {
+        self.havips.push(HavipRow { havip, attachments_stay });
+    }
+
+    /// Brings TEPs, domains and HAVIPs into ascending order.
     pub fn sort(&mut self) {
+        self.havips.sort_unstable_by(|a, b| a.havip.name.cmp(&b.havip.name));
         self.teps.sort_unstable_by_key(|tep| tep.address);
         self.domains.sort_unstable_by_key(|domain| domain.vni);
     }
@@ -98,5 +114,15 @@ impl Inventory {
     /// The domain of that VNI.
     pub fn domain(&self, vni: Vni) -> Option<&DomainRow> {
         self.domains.binary_search_by_key(&vni, |domain| domain.vni).ok().map(|at| &self.domains[at])
+    }
+
+    /// The HAVIPs, ascending by name.
+    pub fn havips(&self) -> &[HavipRow] {
+        &self.havips
+    }
+
+    /// The HAVIP of that name.
+    pub fn havip(&self, name: &Name) -> Option<&Havip> {
+        self.havips.binary_search_by_key(&name, |row| &row.havip.name).ok().map(|at| &self.havips[at].havip)
     }
 }

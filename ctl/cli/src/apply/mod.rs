@@ -23,7 +23,7 @@ use ctl_api::model::Revision;
 use ctl_api::proto::CommitReply;
 
 pub use file::SyntaxError;
-pub use inventory::Inventory;
+pub use inventory::{HavipRow, Inventory};
 pub use plan::Totals;
 pub use resolve::EntryError;
 
@@ -34,7 +34,7 @@ use crate::shapes::{Applied, Changed};
 use file::ApplyFile;
 use plan::Plan;
 
-/// Share of the memberships, one in so many, over which a removal has to be confirmed.
+/// Share of the memberships or HAVIPs, one in so many, over which a removal has to be confirmed.
 const CONFIRM_OVER_ONE_IN: usize = 5;
 
 /// How often a plan is made for a node that moves on under it.
@@ -51,7 +51,7 @@ pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Fa
         file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
     };
     let mut client = Client::connect(socket).await?;
-    let (mut plans, mut confirmed) = (1, 0);
+    let (mut plans, mut confirmed) = (1, (0, 0));
     loop {
         match attempt(out, &mut client, &file, &args, &mut confirmed).await {
             Err(Failure::Moved) if plans < PLANS => plans += 1,
@@ -63,13 +63,13 @@ pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Fa
     }
 }
 
-/// One plan and its commit; `confirmed` counts the removals that may be without asking again.
+/// One plan and its commit; `confirmed` counts the removals (of memberships, of HAVIPs) that may be without asking again.
 async fn attempt(
     out: &mut Out,
     client: &mut Client,
     file: &ApplyFile,
     args: &ApplyArgs,
-    confirmed: &mut usize,
+    confirmed: &mut (usize, usize),
 ) -> Result<(), Failure> {
     let (revision, have) = snapshot::read(client).await?;
     let want = resolve::resolve(file, &have, args.prune)
@@ -79,8 +79,8 @@ async fn attempt(
         return nothing(out, revision, args.dry_run);
     }
     heard(show(out, &plan, args.verbose))?;
-    let removed = plan.totals().memberships.removed;
-    if !args.dry_run && removed > *confirmed {
+    let removed = (plan.totals().memberships.removed, plan.totals().havips.removed);
+    if !args.dry_run && (removed.0 > confirmed.0 || removed.1 > confirmed.1) {
         confirm(&plan, args)?;
         *confirmed = removed;
     }
@@ -134,21 +134,30 @@ fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Res
     out.line(format_args!("applied (revision {revision})"))
 }
 
-/// Lets a plan pass that removes few memberships, or that `--yes` or someone at a terminal confirms.
+/// Lets a plan pass that removes few memberships and HAVIPs, or that `--yes` or someone at a terminal confirms.
 fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
-    let (removed, all) = (plan.totals().memberships.removed, plan.have().memberships());
-    if !args.prune || args.yes || removed * CONFIRM_OVER_ONE_IN <= all {
+    let totals = plan.totals();
+    let many = [
+        ("memberships", totals.memberships.removed, plan.have().memberships()),
+        ("HAVIPs", totals.havips.removed, plan.have().havips().len()),
+    ];
+    let Some((what, removed, all)) =
+        many.into_iter().find(|(_, removed, all)| removed * CONFIRM_OVER_ONE_IN > *all)
+    else {
+        return Ok(());
+    };
+    if !args.prune || args.yes {
         return Ok(());
     }
     let stdin = io::stdin();
     let can_ask = args.file != Path::new("-") && stdin.is_terminal() && io::stderr().is_terminal();
     if can_ask {
         let mut answer = String::new();
-        let asked = write!(io::stderr(), "Remove {removed} of {all} memberships? [y/N] ");
+        let asked = write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ");
         if asked.is_ok() && stdin.read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
         {
             return Ok(());
         }
     }
-    Err(Failure::ManyRemovals { removed, all })
+    Err(Failure::ManyRemovals { removed, all, what })
 }

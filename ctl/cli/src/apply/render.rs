@@ -1,9 +1,12 @@
 //! A plan as lines to read.
 
+mod havip;
+
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use bcast_domain::Tep;
-use ctl_api::model::{Name, TepEntry};
+use ctl_api::model::{GarpMode, Name, TepEntry};
 
 use super::inventory::{DomainRow, Inventory};
 use super::plan::{Count, Moves, Plan, Step, Totals, joins_and_leaves};
@@ -25,9 +28,11 @@ pub fn plan(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {
     } else {
         out.line(format_args!("{} lines of plan are not shown: --verbose shows them", steps.len()))?;
     }
-    let Totals { teps, domains, memberships: Moves { added, removed } } = plan.totals();
+    let Totals { teps, domains, memberships: Moves { added, removed }, havips } = plan.totals();
     let (teps, domains) = (signed(teps), signed(domains));
-    out.line(format_args!("plan: teps {teps}, domains {domains}, memberships +{added} -{removed}"))
+    let havips =
+        if havips == Count::default() { String::new() } else { format!(", havips {}", signed(havips)) };
+    out.line(format_args!("plan: teps {teps}, domains {domains}, memberships +{added} -{removed}{havips}"))
 }
 
 fn signed(count: Count) -> String {
@@ -46,12 +51,41 @@ fn line(plan: &Plan, step: Step, named: usize) -> String {
         Step::DomainChange { have: from, want: to } => {
             changed_domain(plan, &have.domains()[from], &want.domains()[to], named)
         }
+        Step::HavipAdd { want: at } => havip::line('+', &want.havips()[at].havip),
+        Step::HavipRemove { have: at } => havip::line('-', &have.havips()[at].havip),
+        Step::HavipChange { have: from, want: to } => {
+            havip::changed(plan, &have.havips()[from].havip, &want.havips()[to].havip)
+        }
     }
 }
 
 fn tep(sign: char, tep: &TepEntry) -> String {
     let name = tep.name.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-    format!("{sign} tep {}{name}{}", tep.address, limited(sign, &limit::of_tep(tep.limit)))
+    let hops = if sign == '+' {
+        next_hops(&TepEntry { next_hop: None, next_hop6: None, ..tep.clone() }, tep)
+    } else {
+        vec![]
+    };
+    let hops: String = hops.into_iter().map(|hop| format!("; {hop}")).collect();
+    format!("{sign} tep {}{name}{}{hops}", tep.address, limited(sign, &limit::of_tep(tep.limit)))
+}
+
+/// What differs, in a few words for each next hop.
+fn next_hops(had: &TepEntry, wanted: &TepEntry) -> Vec<String> {
+    let hops = |tep: &TepEntry| [tep.next_hop.map(IpAddr::from), tep.next_hop6.map(IpAddr::from)];
+    let names = ["next hop", "IPv6 next hop"];
+    let pairs = names.into_iter().zip(hops(had)).zip(hops(wanted));
+    pairs.filter_map(|((what, had), wanted)| differs(what, had, wanted)).collect()
+}
+
+/// "what new, was old" of what differs.
+fn differs<T: PartialEq + ToString>(what: &str, had: Option<T>, wanted: Option<T>) -> Option<String> {
+    let words = |value: &Option<T>| value.as_ref().map_or_else(|| "none".to_owned(), T::to_string);
+    match &had {
+        _ if had == wanted => None,
+        None => Some(format!("{what} {}", words(&wanted))),
+        Some(_) => Some(format!("{what} {}, was {}", words(&wanted), words(&had))),
+    }
 }
 
 /// "; limit ..." of what is new, or nothing where there is none of its own.
@@ -67,7 +101,7 @@ fn changed_tep(had: &TepEntry, wanted: &TepEntry) -> String {
     let name = (had.name != wanted.name).then(|| renamed(had.name.as_ref(), wanted.name.as_ref()));
     let limit =
         limit::differences(&limit::of_tep(had.limit), &limit::of_tep(wanted.limit)).collect::<Vec<_>>();
-    let parts: Vec<String> = name.into_iter().chain(limit).collect();
+    let parts: Vec<String> = name.into_iter().chain(limit).chain(next_hops(had, wanted)).collect();
     format!("~ tep {}: {}", wanted.address, parts.join("; "))
 }
 
@@ -78,7 +112,8 @@ fn domain(sign: char, inventory: &Inventory, domain: &DomainRow) -> String {
         count => format!("{count} members"),
     };
     let limit = limited(sign, &limit::of_domain(domain.limit));
-    format!("{sign} domain {}{name}: {members}{limit}", domain.vni)
+    let strict = if sign == '+' && domain.garp == GarpMode::Strict { "; garp strict" } else { "" };
+    format!("{sign} domain {}{name}: {members}{limit}{strict}", domain.vni)
 }
 
 fn changed_domain(plan: &Plan, had: &DomainRow, wanted: &DomainRow, named: usize) -> String {
@@ -94,6 +129,7 @@ fn changed_domain(plan: &Plan, had: &DomainRow, wanted: &DomainRow, named: usize
         }
     }
     parts.extend(limit::differences(&limit::of_domain(had.limit), &limit::of_domain(wanted.limit)));
+    parts.extend(differs("garp", Some(had.garp), Some(wanted.garp)));
     format!("~ domain {}: {}", wanted.vni, parts.join("; "))
 }
 

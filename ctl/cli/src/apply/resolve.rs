@@ -1,14 +1,18 @@
 //! From a file's entries to what shall be: names resolved, entries checked against each other and against the node.
 
+mod havip;
+
 use std::collections::HashMap;
 
 use bcast_domain::{Tep, TepLimit, Vni, limits};
-use ctl_api::model::{Name, TepEntry};
+use ctl_api::model::{Name, TepEntry, TepRef};
 use thiserror::Error;
 
 use super::file::{ApplyFile, FileDomain, FileTep, Member};
 use super::inventory::Inventory;
 use crate::limit::domain_or;
+
+pub use havip::HavipEntryError;
 
 /// An entry that contradicts another one, or the node.
 #[derive(Debug, Error, PartialEq, Eq)]
@@ -89,6 +93,9 @@ pub enum EntryError {
         /// The member as it is written.
         member: String,
     },
+    /// An entry of `havips`.
+    #[error(transparent)]
+    Havip(#[from] HavipEntryError),
     /// More members than a domain may have.
     #[error("domains[{entry}] (VNI {vni}): {count} members are more than the {most} that a domain may have")]
     TooManyMembers {
@@ -103,18 +110,18 @@ pub enum EntryError {
     },
 }
 
-/// What shall be by `file` on a node that has `have`: the file's TEPs and domains, and no others.
+/// What shall be by `file` on a node that has `have`: the file's TEPs, domains and HAVIPs, and no others.
 ///
 /// A list of members is the whole list. What an entry leaves out (a name, a rate, the list) stays as it is; with `prune` it goes.
 ///
 /// # Errors
 /// [`EntryError`] for the first entry that contradicts another one or the node.
 pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Inventory, EntryError> {
-    let ApplyFile { teps, domains, members, names } = file;
+    let ApplyFile { teps, domains, havips, members, names } = file;
     let mut want = Inventory::default();
     let known = resolve_teps(teps, have, prune, &mut want)?;
     let by_index: Vec<Option<Tep>> = names.iter().map(|name| known.names.get(name).copied()).collect();
-    let resolver = Resolver { have, prune, names, by_index, listed: known.listed };
+    let resolver = Resolver { have, prune, names, by_index, known };
     let mut seen: HashMap<Vni, usize> = HashMap::with_capacity(domains.len());
     let mut list = Vec::new();
     for (entry, domain) in domains.iter().enumerate() {
@@ -124,7 +131,7 @@ pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Invent
         let had = if prune { None } else { have.domain(domain.vni) };
         let name = domain.name.clone().or_else(|| had.and_then(|had| had.name.clone()));
         let limit = domain_or(domain.limit, had.map(|had| had.limit).unwrap_or_default());
-        let garp = had.map(|had| had.garp).unwrap_or_default();
+        let garp = domain.garp.or(had.map(|had| had.garp)).unwrap_or_default();
         match domain.len {
             Some(len) => {
                 resolver.members(entry, domain, &members[domain.first..domain.first + len], &mut list)?;
@@ -137,6 +144,7 @@ pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Invent
             }
         }
     }
+    havip::resolve(&resolver, havips, |vni| seen.contains_key(&vni), &mut want)?;
     want.sort();
     Ok(want)
 }
@@ -185,8 +193,8 @@ fn resolve_teps(
             address: tep.address,
             name: tep.name.clone().or_else(|| had.and_then(|had| had.name.clone())),
             limit: TepLimit { frames },
-            next_hop: had.and_then(|had| had.next_hop),
-            next_hop6: had.and_then(|had| had.next_hop6),
+            next_hop: tep.next_hop.or(had.and_then(|had| had.next_hop)),
+            next_hop6: tep.next_hop6.or(had.and_then(|had| had.next_hop6)),
         });
     }
     Ok(Known { listed, names })
@@ -197,7 +205,7 @@ struct Resolver<'a> {
     prune: bool,
     names: &'a [Name],
     by_index: Vec<Option<Tep>>,
-    listed: HashMap<Tep, usize>,
+    known: Known,
 }
 
 impl Resolver<'_> {
@@ -233,7 +241,21 @@ impl Resolver<'_> {
             Member::Address(tep) => Some(tep),
             Member::Name(at) => self.by_index.get(at as usize).copied().flatten(),
         };
-        tep.filter(|tep| self.listed.contains_key(tep) || (!self.prune && self.have.tep(*tep).is_some()))
+        tep.filter(|tep| self.stays(*tep))
+    }
+
+    /// Whether the TEP will be there.
+    fn stays(&self, tep: Tep) -> bool {
+        self.known.listed.contains_key(&tep) || (!self.prune && self.have.tep(tep).is_some())
+    }
+
+    /// The TEP that will have that address or name.
+    fn find(&self, tep: &TepRef) -> Option<Tep> {
+        let tep = match tep {
+            TepRef::Address(tep) => Some(*tep),
+            TepRef::Name(name) => self.known.names.get(name).copied(),
+        };
+        tep.filter(|tep| self.stays(*tep))
     }
 
     fn refusal(&self, entry: usize, vni: Vni, member: Member) -> EntryError {

@@ -1,12 +1,12 @@
 //! Everything that a node has, as of one revision.
 
 use ctl_api::Client;
-use ctl_api::model::{DomainEntry, Revision};
+use ctl_api::model::{DomainEntry, HavipEntry, Revision, RowError};
 
 use super::inventory::Inventory;
 use crate::failure::Failure;
 
-/// Reads all TEPs and domains.
+/// Reads all TEPs, domains and HAVIPs.
 pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure> {
     let mut parts = client.snapshot().await?;
     let mut revision = Revision::default();
@@ -22,6 +22,10 @@ pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure>
             let DomainEntry { vni, name, limit, garp, mut members } = domain.try_into()?;
             members.sort_unstable();
             inventory.push_domain(vni, name, limit, garp, members);
+        }
+        for entry in part.havips {
+            let entry = HavipEntry::try_from(entry).map_err(RowError::from)?;
+            inventory.push_havip(entry.havip, false);
         }
     }
     // The contract says that they come sorted; a diff of lists that are not would be wrong, not slow.

@@ -14,6 +14,8 @@ use super::plan::{Plan, changes};
 use super::resolve::resolve;
 use crate::limit::domain_or;
 
+mod havips;
+
 fn tep(last: u8) -> Tep {
     Tep::new([198, 18, 0, last].into()).unwrap()
 }
@@ -53,6 +55,7 @@ fn inventory(model: &Model) -> Inventory {
         let garp = if model.strict.contains(vni) { GarpMode::Strict } else { GarpMode::Open };
         inventory.push_domain(*vni, name.clone(), limit, garp, members.iter().copied());
     }
+    model.havips.values().for_each(|havip| inventory.push_havip(havip.clone(), false));
     inventory
 }
 
@@ -134,8 +137,11 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ("teps: [}", "line 1, column 7: mismatched bracket '[' closed by '}'"),
         ("{\"teps\":[}", "line 1, column 10: expected value"),
         ("{\"teps\":[]} x", "line 1, column 13: trailing characters"),
-        ("tep: []", "line 1, column 1: unknown field `tep`, expected one of teps, domains"),
-        ("{\"tep\":[]}", "line 1, column 6: unknown field `tep`, expected `teps` or `domains`"),
+        ("tep: []", "line 1, column 1: unknown field `tep`, expected one of teps, domains, havips"),
+        (
+            "{\"tep\":[]}",
+            "line 1, column 6: unknown field `tep`, expected one of `teps`, `domains`, `havips`",
+        ),
         ("teps: []\nteps: []\n", "line 2, column 1: duplicate mapping key `teps` is not allowed here"),
         ("{\"teps\":[],\"teps\":[]}", "line 1, column 17: duplicate field `teps`"),
         ("{\"revision\":1,\"revision\":1}", "line 1, column 24: duplicate field `revision`"),
@@ -145,7 +151,7 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "teps:\n  - {address: 198.18.0.1, nam: x}",
-            "line 2, column 27: unknown field `nam`, expected one of address, name, limit",
+            "line 2, column 27: unknown field `nam`, expected one of address, name, limit, next_hop, next_hop6",
         ),
         (
             "teps:\n  - address: 198.18.0.1\n    address: 198.18.0.2",
@@ -251,7 +257,8 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ),
     ];
     let node = model(&[(1, name("hv1")), (2, None)], &[]);
-    for (text, reason) in cases {
+    let cases = cases.iter().chain(havips::BAD);
+    for &(text, reason) in cases {
         assert_eq!(applied(&node, text, false).unwrap_err(), reason, "{text:?}");
     }
     let pruned = "domains[0] (VNI 1): member hv1 is not in the file, so --prune removes it: add it to `teps`";
@@ -363,17 +370,22 @@ fn file_of(model: &Model) -> String {
     let teps: Vec<String> = model
         .teps
         .iter()
-        .map(|(tep, name)| format!("{{address: {tep}{}{}}}", named(name), limited(tep)))
+        .map(|(tep, name)| {
+            let hops = havips::next_hops_of(model, *tep);
+            format!("{{address: {tep}{}{}{hops}}}", named(name), limited(tep))
+        })
         .collect();
     let member = |tep: &Tep| model.teps[tep].as_ref().map_or(tep.to_string(), |name| format!("\"{name}\""));
     let domain = |(vni, (name, members)): (&Vni, &(Option<Name>, BTreeSet<Tep>))| {
         let members: Vec<String> = members.iter().map(member).collect();
         let limit = model.domain_limits.get(vni).copied().unwrap_or_default();
         let limit = rates(&crate::limit::of_domain(limit));
-        format!("{{vni: {vni}{}{limit}, members: [{}]}}", named(name), members.join(", "))
+        let garp = if model.strict.contains(vni) { ", garp: strict" } else { "" };
+        format!("{{vni: {vni}{}{limit}{garp}, members: [{}]}}", named(name), members.join(", "))
     };
     let domains: Vec<String> = model.domains.iter().map(domain).collect();
-    format!("teps: [{}]\ndomains: [{}]\n", teps.join(", "), domains.join(", "))
+    let havips = havips::file_of(model, member);
+    format!("teps: [{}]\ndomains: [{}]\nhavips: [{havips}]\n", teps.join(", "), domains.join(", "))
 }
 
 /// Nodes of up to 8 TEPs and 6 domains, names from so few that they often change hands.
@@ -384,7 +396,8 @@ fn nodes() -> impl Strategy<Value = Model> {
     let limit = limit.prop_map(|(copies, bits, control)| DomainLimit { copies, bits, control });
     let teps = prop::collection::btree_map(1..9u8, (a_name(), a_rate()), 0..8);
     let domains = prop::collection::btree_map(0..6u32, (a_name(), any::<u8>(), limit), 0..6);
-    (teps, domains).prop_map(|(teps, domains)| {
+    let seeds = prop::collection::vec(any::<havips::Seed>(), 0..6);
+    (teps, domains, seeds, any::<[u8; 2]>()).prop_map(|(teps, domains, seeds, more)| {
         let mut taken = BTreeSet::new();
         let own = teps
             .iter()
@@ -403,7 +416,9 @@ fn nodes() -> impl Strategy<Value = Model> {
             .into_iter()
             .map(|(vni, (text, mask, _))| (Vni::from(vni), (text.and_then(name), members(mask).collect())))
             .collect();
-        Model { revision: 1, teps: teps.clone(), domains, tep_limits, domain_limits, ..Model::default() }
+        let model =
+            Model { revision: 1, teps: teps.clone(), domains, tep_limits, domain_limits, ..Model::default() };
+        havips::add(model, &seeds, more)
     })
 }
 
@@ -439,9 +454,14 @@ proptest! {
                 for (vni, (_, members)) in &goal.domains {
                     prop_assert_eq!(&after.domains[vni].1, members);
                 }
+                havips::merged(&node, &goal, &after)?;
             }
-            // The one thing that two good states cannot have in common: a name.
-            Err(reason) => prop_assert!(reason.contains("belongs to"), "{}", reason),
+            // What two good states cannot have in common: a name, a HAVIP's address or its EIP.
+            Err(reason) => prop_assert!(
+                ["belongs to", "is that of havip", "that EIP is bound"].iter().any(|words| reason.contains(words)),
+                "{}",
+                reason
+            ),
         }
     }
 
