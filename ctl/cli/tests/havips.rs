@@ -464,3 +464,24 @@ router: no answer within 5 s
         assert_eq!(run(&node, args), (0, words.to_owned(), String::new()), "{args}");
     }
 }
+
+#[test]
+fn the_examples_of_the_document_do_what_they_say() {
+    let document =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/havip.md")).unwrap();
+    let fresh = || Node::with(model(&[(1, "hv1"), (2, "hv2")], &[(5001, "vpc-a", &[1, 2])]));
+    let by_hand = fresh();
+    let commands = document.lines().filter_map(|line| line.strip_prefix("    bcastctl "));
+    let mut count = 0;
+    for command in commands {
+        let (status, _, said) = run(&by_hand, command.split('#').next().unwrap().trim());
+        assert_eq!((status, said.as_str()), (0, ""), "{command}");
+        count += 1;
+    }
+    assert_eq!(count, 5);
+    let by_file = fresh();
+    let (_, yaml) = document.split_once("```yaml\n").unwrap();
+    let file = by_file.file("havips.yaml", yaml.split("```").next().unwrap());
+    assert_eq!(by_file.run(&["apply", "-f", &file]).0, 0);
+    assert_eq!(by_file.model().havips, by_hand.model().havips);
+}

@@ -53,8 +53,11 @@ impl Model {
                 self.set(havip)
             }
             Change::HavipBindEip { name, eip } => {
-                let havip = Havip { eip: Some(eip), ..self.havip(&name)? };
-                self.set(havip)
+                let havip = self.havip(&name)?;
+                if havip.eip.is_some_and(|other| other != eip) {
+                    return Err(Refused::Havip(format!("havip {name} has an EIP: unbind that first")));
+                }
+                self.set(Havip { eip: Some(eip), ..havip })
             }
             Change::HavipUnbindEip { name } => {
                 let havip = Havip { eip: None, ..self.havip(&name)? };

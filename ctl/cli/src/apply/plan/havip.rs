@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{Change, Havip};
 
-use super::super::inventory::Inventory;
+use super::super::inventory::{HavipRow, Inventory};
 use super::order::{Order, loses_name};
 use super::{Pair, Step, pairs};
 
@@ -31,8 +31,10 @@ pub fn first<'i>(
             if moves && in_the_way {
                 return Some(Order::HavipRemove { have: had });
             }
-            let passed_on = old.eip != new.eip && old.eip.is_some_and(|eip| eips.contains(&eip));
-            passed_on.then_some(Order::HavipUnbindEip { have: had })
+            // One that is only touched is bound anew by an order of its own, which takes no address from it.
+            let rebound = new.eip.is_some() && only_touched(old, &want.havips()[wanted]);
+            let unbound = old.eip.filter(|eip| Some(*eip) != new.eip && (rebound || eips.contains(eip)));
+            unbound.map(|_| Order::HavipUnbindEip { have: had })
         }
         _ => None,
     })
@@ -52,14 +54,10 @@ pub fn last(have: &Inventory, want: &Inventory, steps: &[Step], forgotten: &Hash
                 let new = &row.havip;
                 let mut teps = new.attachments.iter().flat_map(|attachment| &attachment.teps);
                 let made_anew = gone.contains(&new.vni) || teps.any(|tep| forgotten.contains(tep));
-                let only_touched = row.attachments_stay
-                    && (old.vni, old.subnet, old.address) == (new.vni, new.subnet, new.address)
-                    // The contract's order to touch one takes no VRRP id away.
-                    && (old.vrids.is_empty() || !new.vrids.is_empty());
                 if old == new && !made_anew {
                     continue;
                 }
-                if !only_touched {
+                if !only_touched(old, row) {
                     orders.push(Order::HavipSet { want: wanted });
                     continue;
                 }
@@ -73,6 +71,15 @@ pub fn last(have: &Inventory, want: &Inventory, steps: &[Step], forgotten: &Hash
         }
     }
     orders
+}
+
+/// Whether it is changed by orders that leave its attachments as they are by then.
+fn only_touched(old: &Havip, row: &HavipRow) -> bool {
+    let new = &row.havip;
+    row.attachments_stay
+        && (old.vni, old.subnet, old.address) == (new.vni, new.subnet, new.address)
+        // The contract's order to touch one takes no VRRP id away.
+        && (old.vrids.is_empty() || !new.vrids.is_empty())
 }
 
 /// The domains that go, or are made anew.
