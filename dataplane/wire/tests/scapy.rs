@@ -15,7 +15,7 @@ use wire::{DropReason, FrameHeader, MacAddr, Rejection, Template};
 
 /// Runs the script of verdicts and headers.
 fn script(command: &str, input: &str) -> String {
-    common::scapy("frames.py", command, input)
+    common::scapy("frames.py", &[command], input)
 }
 
 fn hex(bytes: &[u8]) -> String {

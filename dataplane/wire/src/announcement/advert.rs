@@ -54,10 +54,15 @@ pub(super) fn over_ipv6<'f>(
 ///
 /// It takes what is there of them, for a forger may leave out what some receiver does not miss.
 fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<&[u8]> {
+    // As many as the count can say.
+    let most = usize::from(u8::MAX) * size;
     match offset {
         // Offsets are multiples of 8, and so are those of addresses: a later fragment starts with one or, over IPv6, in the
         // middle of one.
-        Some(offset) if offset > 0 => message.get((offset + size - HEADER_LEN % size) % size..),
+        Some(offset) if offset > 0 => {
+            let listed = message.get((offset + size - HEADER_LEN % size) % size..)?;
+            listed.get(..listed.len().min(most))
+        }
         _ => {
             let (&[version_type, _, _, count, ..], rest) = message.split_first_chunk::<HEADER_LEN>()?;
             let known = matches!(version_type, Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT);

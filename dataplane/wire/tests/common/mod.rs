@@ -177,10 +177,11 @@ pub fn judge(frame: &[u8]) -> Result<(u32, &[u8]), Rejection> {
 const PYTHON: &str = "/usr/bin/python3";
 
 /// Runs a script of this folder, which uses scapy, and returns what it printed.
-pub fn scapy(script: &str, command: &str, input: &str) -> String {
+pub fn scapy(script: &str, arguments: &[&str], input: &str) -> String {
     let path = format!("{}/tests/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut child = Command::new(PYTHON)
-        .args([&path, command])
+        .arg(&path)
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -191,7 +192,7 @@ pub fn scapy(script: &str, command: &str, input: &str) -> String {
     let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
     let output = child.wait_with_output().expect("the script ends");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script} {command}: {errors}");
+    assert!(output.status.success(), "{script} {arguments:?}: {errors}");
     String::from_utf8(output.stdout).expect("the script prints ASCII")
 }
 

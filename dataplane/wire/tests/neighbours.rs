@@ -1,0 +1,47 @@
+//! Whatever makes Linux believe that an address is somewhere is seen as an announcement of that address.
+//!
+//! Needs root (for network namespaces) and the Debian packages iproute2 and python3-scapy; their absence is a failure, not a
+//! skip.
+
+#![allow(clippy::expect_used, clippy::panic, reason = "tests")]
+
+mod common;
+
+use std::net::IpAddr;
+
+use common::{scapy, unhex};
+use wire::announcement::Kind;
+use wire::{MacAddr, announcement};
+
+#[test]
+fn no_frame_that_changes_a_neighbour_cache_goes_unseen() {
+    let printed = scapy("neighbours.py", &["20261123", "600"], "");
+    let (mut moved, mut sent) = (0, 0);
+    for line in printed.lines() {
+        let [address, mac, frame] = line.split('\t').collect::<Vec<_>>()[..] else {
+            panic!("three fields: {line}")
+        };
+        if address == "sent" {
+            sent = mac.parse().expect("a number");
+            continue;
+        }
+        let (address, mac): (IpAddr, MacAddr) =
+            (address.parse().expect("an address"), mac.parse().expect("a MAC"));
+        // Linux may be told that nobody's address is somewhere, which harms nobody.
+        if address.is_unspecified() {
+            continue;
+        }
+        let bytes = unhex(frame);
+        let said = announcement(&bytes).unwrap_or_else(|| panic!("{address} went to {mac} by {frame}"));
+        assert!(
+            said.addresses().any(|named| named == address),
+            "{address} went to {mac} by {frame}: {said:?}"
+        );
+        // An attached sender binds its own MAC, or is found out.
+        let honest = matches!(said.kind, Kind::Claim | Kind::Use) && said.bound == said.source;
+        assert!(!honest || mac == said.source, "{address} went to {mac} by {frame}: {said:?}");
+        moved += 1;
+    }
+    // The host was there, and believed what it usually does.
+    assert!(sent >= 700 && moved >= 60, "{sent} frames were sent, {moved} of them believed");
+}
