@@ -109,6 +109,13 @@ impl Machine {
         now_ns: u64,
         mut who: impl FnMut(&Stranger) -> Option<SpeakerId>,
     ) {
+        let holder = holder.filter(|holder| speakers.contains(holder));
+        let as_before = speakers.len() == self.seats.len()
+            && speakers.iter().all(|&speaker| self.seat(speaker).is_some())
+            && (self.state(), self.holder, self.options) == (state, holder, options);
+        if as_before {
+            return;
+        }
         self.seats.retain(|seat| speakers.contains(&seat.speaker));
         let new: Vec<SpeakerId> =
             speakers.iter().filter(|&&speaker| self.seat(speaker).is_none()).copied().collect();
@@ -122,7 +129,6 @@ impl Machine {
             });
         }
         self.double = self.double.filter(|(one, other)| speakers.contains(one) && speakers.contains(other));
-        let holder = holder.filter(|holder| speakers.contains(holder));
         if holder != self.holder {
             (self.holder, self.held_since_ns) = (holder, now_ns);
         }

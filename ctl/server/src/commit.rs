@@ -8,13 +8,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use ctl_api::model::{Batch, RequestId, Revision};
+use ctl_api::model::{Batch, Event, RequestId, Revision};
 use ctl_store::{Answer, Group, Record, Store, StoreError};
 use tokio::sync::{oneshot, watch};
 
 use crate::budget::Claim;
 use crate::confirm::{Published, Waiting};
-use crate::listener::Listeners;
+use crate::listener::{Listeners, Report};
+use crate::machines;
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, Staged};
@@ -27,6 +28,9 @@ const GROUP_REQUESTS: usize = 512;
 const GROUP_CHANGES: usize = 20_000;
 /// How often replaced lists are freed while no request comes.
 const RECLAIM_EVERY: Duration = Duration::from_millis(20);
+
+/// How often what was heard of HAVIPs is looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
 
 /// A request that waits to be committed. Once the commit thread has taken it, it is carried out even where nobody
 /// waits for the answer any more.
@@ -61,6 +65,20 @@ pub(crate) struct Committer {
     /// What is published, for whoever must not wait for the state.
     pub figures: watch::Sender<Figures>,
     pub listeners: Listeners,
+    pub reports: Receiver<Report>,
+    /// When replaced lists were freed last.
+    pub reclaimed: Instant,
+}
+
+/// For how long the thread may wait for a message.
+#[derive(Clone, Copy)]
+enum Wait {
+    /// Until there is one.
+    Long,
+    /// Until replaced lists can be freed.
+    Reclaim,
+    /// Until HAVIPs have to be looked at.
+    Look(Duration),
 }
 
 /// The accepted requests of a group, and what they change.
@@ -75,52 +93,107 @@ impl Committer {
     /// Serves until the last sender of jobs is gone; what was sent by then is answered.
     pub fn run(mut self) {
         while let Some(jobs) = self.next_group() {
-            let mut accepted = self.validate(jobs);
-            accepted.group.outbox = self.listeners.stage(&accepted.group.records);
-            match self.commit(&accepted.group) {
-                Ok(()) => self.publish(accepted),
-                Err(error) => self.refuse(accepted, error),
+            if !jobs.is_empty() {
+                let accepted = self.validate(jobs);
+                self.carry_out(accepted);
+            }
+            // After each group, so that no move waits for more than one.
+            self.look_at_havips();
+        }
+    }
+
+    /// Commits and publishes a group; false where the store did not take it.
+    fn carry_out(&mut self, mut accepted: Accepted) -> bool {
+        accepted.group.outbox = self.listeners.stage(&accepted.group.records);
+        match self.commit(&accepted.group) {
+            Ok(()) => {
+                self.publish(accepted);
+                true
+            }
+            Err(error) => {
+                self.refuse(accepted, error);
+                false
             }
         }
     }
 
-    /// Waits for a request, and takes all others that wait by then.
+    /// What was heard of HAVIPs moves them: decided by their machines, then committed and published like any change.
+    fn look_at_havips(&mut self) {
+        let (look, group) = {
+            let mut state = lock(&self.state);
+            if state.machines.is_idle() {
+                return;
+            }
+            let unix_ms = now_ms();
+            let mut look = state.look(&self.reports, unix_ms);
+            let records = Vec::from_iter(look.record(state.revision.next(), unix_ms));
+            (look, Group { base: state.revision, unix_ms, records, ..Group::default() })
+        };
+        let changes = !group.records.is_empty();
+        let done = !changes || self.carry_out(Accepted { group, removes: false, waiting: Vec::new() });
+        let mut state = lock(&self.state);
+        if done {
+            state.keep(look)
+        } else {
+            state.undo(look)
+        }
+        state.announce();
+    }
+
+    /// Waits for a request, and takes all others that wait by then. No request: it is time to look at the HAVIPs.
     fn next_group(&mut self) -> Option<Vec<Job>> {
         let mut jobs = Vec::new();
         let mut changes = 0;
-        let mut message = if self.stopped { return None } else { self.first_message() };
-        while let Some(Message::Commit(job)) = message {
+        let mut message = match self.stopped {
+            true => return None,
+            false => self.first_message(),
+        };
+        while let Ok(Message::Commit(job)) = message {
             changes += job.batch.changes.len();
             jobs.push(job);
             if jobs.len() == GROUP_REQUESTS || changes >= GROUP_CHANGES {
                 return Some(jobs);
             }
             match self.jobs.try_recv() {
-                Ok(next) => message = Some(next),
+                Ok(next) => message = Ok(next),
                 Err(_) => return Some(jobs),
             }
         }
-        self.stopped = true;
+        // A stop, or nobody is left to send one.
+        self.stopped = !matches!(message, Err(RecvTimeoutError::Timeout));
         Some(jobs)
     }
 
-    /// Waits for a message, and frees replaced lists meanwhile. `None`: nobody is left to send one.
-    fn first_message(&self) -> Option<Message> {
+    /// Waits for a message, at most until HAVIPs have to be looked at, and frees replaced lists meanwhile.
+    fn first_message(&mut self) -> Result<Message, RecvTimeoutError> {
         loop {
-            let retired = {
-                let mut state = lock(&self.state);
-                state.reclaim();
-                self.tell(&state);
-                state.counts().retired
+            let wait = self.wait();
+            let message = match wait {
+                Wait::Long => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Wait::Reclaim => self.jobs.recv_timeout(RECLAIM_EVERY),
+                Wait::Look(time) => self.jobs.recv_timeout(time),
             };
-            if retired == 0 {
-                return self.jobs.recv().ok();
+            match (message, wait) {
+                (Err(RecvTimeoutError::Timeout), Wait::Reclaim) => {}
+                (message, _) => return message,
             }
-            match self.jobs.recv_timeout(RECLAIM_EVERY) {
-                Ok(message) => return Some(message),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return None,
-            }
+        }
+    }
+
+    /// Frees replaced lists now and then, and says how long to wait for a message.
+    fn wait(&mut self) -> Wait {
+        let mut state = lock(&self.state);
+        let looks = !state.machines.is_idle();
+        if !looks || self.reclaimed.elapsed() >= RECLAIM_EVERY {
+            self.reclaimed = Instant::now();
+            state.reclaim();
+            self.tell(&state);
+        }
+        match looks {
+            true if state.machines.is_ready() => Wait::Look(Duration::ZERO),
+            true => Wait::Look(LOOK_EVERY),
+            false if state.counts().retired > 0 => Wait::Reclaim,
+            false => Wait::Long,
         }
     }
 
@@ -188,10 +261,17 @@ impl Committer {
             self.visible.send_replace(*revision);
         }
         self.listeners.committed(&accepted.group.records);
+        for event in accepted.group.records.iter().flat_map(|record| &record.events) {
+            if let Event::Happened(happening) = event {
+                machines::log(happening);
+            }
+        }
         let changed = !accepted.group.records.is_empty();
         let Accepted { removes, waiting, .. } = accepted;
-        // The confirmer outlives this thread.
-        drop(self.confirmer.send(Published { epoch, at, changed, removes, waiting }));
+        if !waiting.is_empty() {
+            // The confirmer outlives this thread.
+            drop(self.confirmer.send(Published { epoch, at, changed, removes, waiting }));
+        }
     }
 
     fn tell(&self, state: &State) {

@@ -29,7 +29,6 @@ pub(crate) struct Seat {
     pub who: Holder,
 }
 
-#[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
 impl Held {
     /// Who this speaker is.
     pub fn who(&self, speaker: SpeakerId) -> Option<&Holder> {
@@ -281,7 +280,6 @@ impl Havips {
     }
 
     /// The HAVIPs that changed since this was last asked, gone ones included.
-    #[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
     pub fn take_changed(&mut self) -> impl Iterator<Item = VipId> + use<> {
         std::mem::take(&mut self.changed).into_iter()
     }
@@ -326,7 +324,8 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, 
     }
 }
 
-fn vip(held: &Held, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
+/// A HAVIP as workers know it.
+pub(crate) fn vip(held: &Held, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
     let Havip { address, vrids, .. } = &held.entry.havip;
     let speaker = |seat: &Seat| Some(Speaker { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
     Vip {

@@ -15,6 +15,7 @@ mod havips;
 mod ids;
 mod limits;
 mod listener;
+mod machines;
 mod node;
 mod overlay;
 mod refusal;
@@ -29,7 +30,7 @@ mod watching;
 
 pub use budget::STAGED_BYTES;
 pub use confirm::Observer;
-pub use listener::Listener;
+pub use listener::{Listener, Reporter};
 pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
 pub use refusal::{Problem, Refusal};
 pub use server::{HavipLimits, Server, ServerConfig, ServerError, Versions};

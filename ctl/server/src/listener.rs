@@ -1,6 +1,11 @@
 //! Those that live by what commits: webhooks, routes.
 
+use crossbeam::channel::Sender;
+use ctl_api::model::{HappeningKind, Name};
 use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
+
+/// Most reports that wait.
+pub(crate) const REPORTS: usize = 1_024;
 
 /// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no method
 /// may wait for anything.
@@ -31,6 +36,27 @@ pub trait Listener: Send + 'static {
 
     /// Nothing of them is in the store.
     fn aborted(&mut self) {}
+}
+
+/// By which a listener has something told about a HAVIP, in a revision of its own.
+#[derive(Debug, Clone)]
+pub struct Reporter(pub(crate) Sender<Report>);
+
+/// What is to be told.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub havip: Name,
+    pub kind: HappeningKind,
+    pub detail: String,
+}
+
+impl Reporter {
+    /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false where too
+    /// much waits already, or the server is gone.
+    pub fn route_unusable(&self, havip: Name, detail: String) -> bool {
+        let report = Report { havip, kind: HappeningKind::RouteUnusable, detail };
+        self.0.try_send(report).is_ok()
+    }
 }
 
 /// All listeners, as one.

@@ -4,12 +4,13 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcast_domain::{DomainPublisher, Grace};
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::{Receiver, Sender, bounded};
 use ctl_api::model::{MAX_MESSAGE_BYTES, Revision};
 use ctl_api::proto::bcast_server::BcastServer;
+use ctl_havip::Damping;
 use ctl_store::{Store, StoreError};
 use thiserror::Error;
 use tokio::net::UnixListener;
@@ -22,7 +23,7 @@ use crate::QUEUE;
 use crate::budget::Budget;
 use crate::commit::{Committer, Message};
 use crate::confirm::{Confirmer, Observer};
-use crate::listener::{Listener, Listeners};
+use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
 use crate::node::Node;
 use crate::service::{Service, Shared, Streams};
 use crate::socket::{self, SocketError, SocketFile};
@@ -74,6 +75,9 @@ pub struct ServerConfig {
     pub observer: Observer,
     /// Told what commits.
     pub listeners: Vec<Box<dyn Listener>>,
+    /// When HAVIPs freeze and thaw.
+    pub damping: Damping,
+    reports: (Sender<Report>, Receiver<Report>),
     /// What new HAVIPs and attachments have to keep to.
     pub havips: HavipLimits,
 }
@@ -89,8 +93,16 @@ impl ServerConfig {
             confirm_timeout: Duration::from_secs(1),
             observer: Arc::new(|_| {}),
             listeners: Vec::new(),
+            damping: Damping::default(),
+            reports: bounded(REPORTS),
             havips: HavipLimits::default(),
         }
+    }
+
+    /// By which listeners have something told.
+    #[must_use]
+    pub fn reporter(&self) -> Reporter {
+        Reporter(self.reports.0.clone())
     }
 }
 
@@ -135,7 +147,8 @@ impl Server {
         node: Arc<dyn Node>,
     ) -> Result<Self, ServerError> {
         let store: Arc<dyn Store> = Arc::new(store);
-        let mut state = State::new(publisher, grace.clone(), Arc::clone(&node), config.havips);
+        let mut state =
+            State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
         let mut listeners = Listeners(config.listeners);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;
@@ -172,6 +185,8 @@ impl Server {
             visible,
             figures: tell,
             listeners,
+            reports: config.reports.1,
+            reclaimed: Instant::now(),
         };
         let confirmer =
             Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };

@@ -10,12 +10,16 @@ use bcast_domain::{
     DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, TepLimit,
     Vni,
 };
+use crossbeam::channel::Receiver;
 use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
+use ctl_havip::Damping;
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
 use crate::havips::Havips;
 use crate::limits::Limits;
+use crate::listener::Report;
+use crate::machines::{Look, Machines, View};
 use crate::node::{DomainCounters, Node};
 use crate::server::HavipLimits;
 use crate::teps::Teps;
@@ -31,6 +35,7 @@ pub(crate) struct State {
     pub refused: HashSet<Tep>,
     pub havips: Havips,
     pub havip_limits: HavipLimits,
+    pub machines: Machines,
     /// The domains whose GARP mode is strict.
     strict: HashSet<Vni>,
     publisher: DomainPublisher,
@@ -67,6 +72,7 @@ impl State {
         grace: Grace,
         node: Arc<dyn Node>,
         havip_limits: HavipLimits,
+        damping: Damping,
     ) -> Self {
         Self {
             revision: Revision::default(),
@@ -74,6 +80,7 @@ impl State {
             refused: HashSet::new(),
             havips: Havips::default(),
             havip_limits,
+            machines: Machines::new(damping),
             strict: HashSet::new(),
             publisher,
             grace,
@@ -175,6 +182,7 @@ impl State {
     ///
     /// New TEPs are in the array before a list or a guard names them, and gone ones leave it after the last one did.
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
+        let now_ns = self.node.now_ns();
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
         let mut array = None;
@@ -198,7 +206,37 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
+        self.follow_havips(now_ns);
         epoch
+    }
+
+    /// The machines follow the HAVIPs. `now_ns` is a time before workers could know of them.
+    fn follow_havips(&mut self, now_ns: u64) {
+        let changed = self.havips.take_changed();
+        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
+        self.machines.follow(changed, &view, now_ns);
+    }
+
+    /// What the machines decide, all at the next revision.
+    pub fn look(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Look {
+        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
+        self.machines.look(&view, reports, self.revision.next(), unix_ms)
+    }
+
+    /// What the machines decided is durable.
+    pub fn keep(&mut self, look: Look) {
+        self.machines.keep(look);
+    }
+
+    /// What the machines decided is not durable.
+    pub fn undo(&mut self, look: Look) {
+        self.machines.undo(look, self.node.now_ns());
+    }
+
+    /// Has workers announce what is to be announced.
+    pub fn announce(&mut self) {
+        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
+        self.machines.announce(&view);
     }
 
     /// Follows the TEPs' events in their order; returns the new indices and those no longer used.
@@ -329,6 +367,7 @@ impl State {
     ///
     /// The store cannot be read; then only a part may have been followed, and it has to be tried again.
     pub fn load(&mut self, snapshot: &dyn Snapshot) -> Result<Epoch, StoreError> {
+        let now_ns = self.node.now_ns();
         let (mut added, mut known) = (Vec::new(), HashSet::new());
         for tep in snapshot.teps()? {
             let tep = tep?;
@@ -352,6 +391,7 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = snapshot.revision();
+        self.follow_havips(now_ns);
         Ok(epoch)
     }
 

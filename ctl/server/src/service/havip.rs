@@ -14,7 +14,9 @@ pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, 
     let (entry, speakers, diagnosis) = {
         let state = lock(&shared.state);
         let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
-        (held.entry.clone(), held.speakers.clone(), diagnosis(&state, &held.entry))
+        let mut lines = state.machines.diagnosis(held, shared.node.now_ns());
+        lines.extend(diagnosis(&state, &held.entry));
+        (held.entry.clone(), held.speakers.clone(), lines)
     };
     Ok(proto::HavipStatus {
         entry: Some(entry.into()),

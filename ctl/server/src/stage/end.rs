@@ -1,33 +1,13 @@
 //! The end of a batch: kept or taken back, and what it changed.
 
 use bcast_domain::Tep;
-use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, HavipEntry, Name, Revision, TepEntry};
 use ctl_store::{Answer, Record};
 use hashbrown::HashSet;
 
 use super::{Domain, Registered, Stage, Staged, Totals, base_domain, base_tep};
 
 impl Stage<'_> {
-    /// What the machines decided about HAVIPs, each with its new entry where that changed, and what happened. A request that was
-    /// staged before it must not have changed the same HAVIP; so it comes first in its group.
-    #[expect(dead_code, reason = "for the machines, which the commit thread does not run yet")]
-    pub fn decided(
-        &mut self,
-        decided: impl IntoIterator<Item = (Option<HavipEntry>, Vec<Happening>)>,
-        unix_ms: u64,
-    ) -> Option<Record> {
-        self.unix_ms = unix_ms;
-        for (entry, happenings) in decided {
-            if let Some(entry) = entry {
-                let state = self.state;
-                let name = entry.havip.name.clone();
-                *self.havips.entries.edit(name.clone(), || state.havips.entry(&name).cloned()) = Some(entry);
-            }
-            self.havips.happenings.extend(happenings);
-        }
-        self.keep(Answer::default()).record
-    }
-
     pub(super) fn keep(&mut self, mut answer: Answer) -> Staged {
         self.stamp(self.revision.next());
         let (events, removes) = self.events();

@@ -1,7 +1,7 @@
 //! HAVIPs: what a change makes of them, of their bindings, and of who holds what.
 //!
-//! A binding changes here only where a change takes the holder away, or states where it went. All else is the machines':
-//! what they decided is staged like a batch, by [`Stage::decided`].
+//! A binding changes here only where a change takes the holder away, or states where it went. All else is for
+//! [`crate::machines`].
 
 use std::net::IpAddr;
 

@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub mod havip;
+pub mod refusing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;

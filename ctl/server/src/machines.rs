@@ -1,0 +1,317 @@
+//! The machines of all HAVIPs: what workers heard goes in, what shall commit comes out.
+//!
+//! ```text
+//! heard, refused ──┐
+//! time ────────────┼─▶ ready ─▶ step ─▶ decisions ─▶ one record ─▶ commit ─▶ keep ─▶ announce
+//! committed changes┘                                     └─ the store does not take it ─▶ undo, and try again
+//! ```
+//!
+//! A machine decides in place; what it was before is kept until its decision is durable.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+
+use bcast_domain::{SpeakerId, Spoken, VipId};
+use crossbeam::channel::Receiver;
+use ctl_api::model::{Event, Happening, HappeningKind, HavipEntry, Revision};
+use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, enact};
+use ctl_store::Record;
+
+use crate::havips::{Havips, Held, vip};
+use crate::listener::{REPORTS, Report};
+use crate::node::{Holding, Node};
+use crate::teps::Teps;
+
+/// Most decisions in one record, so that it stays well below what the log takes.
+const MOST_DECISIONS: usize = 1_000;
+/// Most machines that step in one look; the next look is then at once, but a group of requests comes first.
+const MOST_STEPS: usize = 10_000;
+/// Most refused announcements taken in one look: all that the data plane keeps.
+const MOST_REFUSED: usize = 4_096;
+/// When a decision that the store did not take is made again.
+const RETRY_NS: u64 = SECOND / 10;
+
+/// The machines of all HAVIPs.
+#[derive(Default)]
+pub(crate) struct Machines {
+    damping: Damping,
+    alarms: Alarms,
+    /// By number.
+    slots: Vec<Option<Box<Slot>>>,
+    len: usize,
+    /// When machines want to decide. What a slot is not armed for is void.
+    due: BinaryHeap<Reverse<(u64, VipId)>>,
+    /// Those that are to step now, each once.
+    ready: VecDeque<VipId>,
+    /// Those that are to be announced on their holder's behalf.
+    announcing: VecDeque<VipId>,
+    /// Reports that the store did not take.
+    reports: Vec<Report>,
+    /// What was heard of the one that steps.
+    heard: Vec<(SpeakerId, Spoken)>,
+}
+
+struct Slot {
+    machine: Machine,
+    /// The time in `due` that counts.
+    armed_ns: u64,
+    is_ready: bool,
+}
+
+/// What the machines see of the node.
+pub(crate) struct View<'v> {
+    pub havips: &'v Havips,
+    pub teps: &'v Teps,
+    pub node: &'v dyn Node,
+}
+
+impl View<'_> {
+    /// Whose a refused announcement is by now.
+    fn who(&self, held: &Held, stranger: &Stranger) -> Option<SpeakerId> {
+        let tep = self.teps.index(stranger.tep)?;
+        vip(held, |tep| self.teps.index(tep)).speaker(stranger.mac, tep)
+    }
+}
+
+/// What the machines decided, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
+#[derive(Default)]
+pub(crate) struct Look {
+    pub events: Vec<Event>,
+    /// The machines as they were before.
+    before: Vec<(VipId, Machine)>,
+    announce: Vec<VipId>,
+    /// What listeners reported.
+    reports: Vec<Report>,
+}
+
+impl Look {
+    /// All of it as a record; `None`: nothing was decided.
+    pub fn record(&mut self, revision: Revision, unix_ms: u64) -> Option<Record> {
+        let events = std::mem::take(&mut self.events);
+        (!events.is_empty()).then_some(Record { revision, unix_ms, events })
+    }
+}
+
+impl Machines {
+    pub fn new(damping: Damping) -> Self {
+        Self { damping, ..Self::default() }
+    }
+
+    /// Nothing can happen.
+    pub fn is_idle(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Some are ready, so the next look should be at once.
+    pub fn is_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// What may be wrong with a HAVIP; a line each.
+    pub fn diagnosis(&self, held: &Held, now_ns: u64) -> Vec<String> {
+        let name = |speaker| held.who(speaker).map_or_else(|| format!("{speaker}"), ctl_havip::name);
+        let machine = self.slots.get(held.id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
+        machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
+    }
+
+    /// Follows committed changes of these HAVIPs. `now_ns` is a time before workers could know of them.
+    pub fn follow(&mut self, changed: impl IntoIterator<Item = VipId>, view: &View<'_>, now_ns: u64) {
+        for id in changed {
+            match view.havips.get(id) {
+                Some(held) => self.follow_one(held, view, now_ns),
+                None => self.remove(id),
+            }
+        }
+    }
+
+    fn follow_one(&mut self, held: &Held, view: &View<'_>, now_ns: u64) {
+        let speakers: Vec<SpeakerId> = held.speakers.iter().map(|seat| seat.id).collect();
+        let stored = (held.entry.binding.state, held.holder());
+        let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);
+        let options = Options { refresh_ns };
+        let place = held.id.index();
+        if self.slots.len() <= place {
+            self.slots.resize_with(place + 1, || None);
+        }
+        let Some(slot) = self.slots.get_mut(place) else { return };
+        match slot {
+            Some(slot) => {
+                let who = |stranger: &Stranger| view.who(held, stranger);
+                slot.machine.follow(&speakers, stored, options, now_ns, who);
+            }
+            None => {
+                let machine = Machine::new(&speakers, stored, options, now_ns);
+                *slot = Some(Box::new(Slot { machine, armed_ns: u64::MAX, is_ready: false }));
+                self.len += 1;
+            }
+        }
+        self.arm(held.id);
+    }
+
+    fn remove(&mut self, id: VipId) {
+        if self.slots.get_mut(id.index()).and_then(Option::take).is_some() {
+            self.len -= 1;
+        }
+    }
+
+    fn slot(&mut self, id: VipId) -> Option<&mut Slot> {
+        self.slots.get_mut(id.index())?.as_deref_mut()
+    }
+
+    /// It steps in the next look.
+    fn make_ready(&mut self, id: VipId) {
+        if let Some(slot) = self.slot(id)
+            && !slot.is_ready
+        {
+            slot.is_ready = true;
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Wakes it when it wants to decide.
+    fn arm(&mut self, id: VipId) {
+        let Some(slot) = self.slot(id) else { return };
+        // One that is armed earlier finds nothing to do then, and is armed anew.
+        if let Some(due_ns) = slot.machine.due_ns().filter(|&due_ns| due_ns < slot.armed_ns) {
+            slot.armed_ns = due_ns;
+            self.due.push(Reverse((due_ns, id)));
+        }
+    }
+
+    /// Takes in what was heard and refused, and has all decide that have reason to.
+    pub fn look(
+        &mut self,
+        view: &View<'_>,
+        reports: &Receiver<Report>,
+        revision: Revision,
+        unix_ms: u64,
+    ) -> Look {
+        let now_ns = view.node.now_ns();
+        view.node.heard().drain(|id| self.make_ready(id));
+        self.take_refused(view);
+        while let Some(&Reverse((due_ns, id))) = self.due.peek().filter(|due| due.0.0 <= now_ns) {
+            self.due.pop();
+            if let Some(slot) = self.slot(id).filter(|slot| slot.armed_ns == due_ns) {
+                slot.armed_ns = u64::MAX;
+                self.make_ready(id);
+            }
+        }
+        let (mut look, mut happened) = (Look::default(), Vec::new());
+        for _ in 0..MOST_STEPS {
+            if look.before.len() == MOST_DECISIONS {
+                break;
+            }
+            let Some(id) = self.ready.pop_front() else { break };
+            let turned = self.step(id, view, (now_ns, revision, unix_ms), &mut look, &mut happened);
+            look.events.extend(turned.map(Box::new).map(Event::HavipSet));
+        }
+        look.reports = std::mem::take(&mut self.reports);
+        look.reports.extend(reports.try_iter().take(REPORTS));
+        happened.extend(look.reports.iter().filter_map(|Report { havip, kind, detail }| {
+            let entry = view.havips.entry(havip)?;
+            let (generation, detail) = (revision.get(), detail.clone());
+            Some(Happening { generation, detail, ..Happening::of(entry, *kind, unix_ms) })
+        }));
+        look.events.extend(happened.into_iter().map(Box::new).map(Event::Happened));
+        look
+    }
+
+    fn take_refused(&mut self, view: &View<'_>) {
+        for _ in 0..MOST_REFUSED {
+            let Some(refused) = view.node.take_refused() else { return };
+            let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
+                continue;
+            };
+            let (mac, what) = (refused.mac, refused.what);
+            slot.machine.refused(Stranger { mac, tep, what, claims: refused.claims, at_ns: refused.at_ns });
+            self.arm(refused.vip);
+        }
+    }
+
+    /// Has one decide. Returns its entry where its binding is another now.
+    fn step(
+        &mut self,
+        id: VipId,
+        view: &View<'_>,
+        (now_ns, revision, unix_ms): (u64, Revision, u64),
+        look: &mut Look,
+        happened: &mut Vec<Happening>,
+    ) -> Option<HavipEntry> {
+        let mut heard = std::mem::take(&mut self.heard);
+        heard.clear();
+        let held = view.havips.get(id)?;
+        heard.extend(held.speakers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
+        let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
+        slot.is_ready = false;
+        let before = slot.machine.clone();
+        let decisions = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
+        self.heard = heard;
+        self.arm(id);
+        if decisions.is_settled() {
+            self.announcing.extend(decisions.reannounce.then_some(id));
+            return None;
+        }
+        look.before.push((id, before));
+        look.announce.extend(decisions.reannounce.then_some(id));
+        let who = |speaker| held.who(speaker).cloned();
+        let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
+        happened.extend(told);
+        entry
+    }
+
+    /// What was decided is durable.
+    pub fn keep(&mut self, look: Look) {
+        self.announcing.extend(look.announce);
+    }
+
+    /// What was decided is not: it is decided anew, a little later.
+    pub fn undo(&mut self, look: Look, now_ns: u64) {
+        self.reports = look.reports;
+        let retry_ns = now_ns.saturating_add(RETRY_NS);
+        for (id, before) in look.before {
+            if let Some(slot) = self.slot(id) {
+                slot.machine = before;
+                slot.armed_ns = slot.armed_ns.min(retry_ns);
+                self.due.push(Reverse((retry_ns, id)));
+            }
+        }
+    }
+
+    /// Announces what is to be announced, as far as the data plane takes it.
+    pub fn announce(&mut self, view: &View<'_>) {
+        while let Some(&id) = self.announcing.front() {
+            let held = view.havips.get(id);
+            if let Some(holding) = held.and_then(holding)
+                && !view.node.announce(&holding)
+            {
+                return;
+            }
+            self.announcing.pop_front();
+        }
+    }
+}
+
+/// Where a HAVIP is, for those that listen to gratuitous ARP.
+fn holding(held: &Held) -> Option<Holding> {
+    let holder = held.entry.binding.holder.as_ref()?;
+    let (vni, address) = (held.entry.havip.vni, held.entry.havip.address);
+    Some(Holding { vni, address, mac: holder.mac.octets(), tep: holder.tep })
+}
+
+/// One line in the log for each thing that happened.
+pub(crate) fn log(happening: &Happening) {
+    let Happening { havip, vni, address, kind, generation, holder, offender, detail, why, .. } = happening;
+    let holder = holder.as_ref().map(ctl_havip::name).unwrap_or_default();
+    let why = why.map(|why| why.as_str()).unwrap_or_default();
+    match kind {
+        HappeningKind::Spoof => {
+            let (tep, count) = offender.map_or((None, 0), |offender| (Some(offender.tep), offender.count));
+            let tep = tep.map(|tep| tep.to_string()).unwrap_or_default();
+            tracing::warn!(%havip, %vni, %address, tep, count, detail, "refused announcements of a HAVIP");
+        }
+        HappeningKind::Frozen | HappeningKind::Conflict | HappeningKind::RouteUnusable => {
+            tracing::warn!(%havip, %vni, %address, generation, holder, detail, "HAVIP {kind}");
+        }
+        _ => tracing::info!(%havip, %vni, %address, generation, holder, why, detail, "HAVIP {kind}"),
+    }
+}

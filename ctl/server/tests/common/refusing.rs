@@ -1,0 +1,52 @@
+//! A store that fails when it is told to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ctl_api::model::{Happening, Name, RequestId, Revision};
+use ctl_store::{
+    Answer, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError,
+};
+
+/// A store that refuses to commit while it is told to.
+pub struct Refusing {
+    pub store: EmbeddedStore,
+    pub full: Arc<AtomicBool>,
+}
+
+impl Store for Refusing {
+    fn revision(&self) -> Result<Revision, StoreError> {
+        self.store.revision()
+    }
+    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.store.snapshot()
+    }
+    fn commit(&self, group: &Group) -> Result<(), StoreError> {
+        if self.full.load(Ordering::Relaxed) {
+            let reason = "No space left on device".to_owned();
+            return Err(StoreError::Refused { path: "domains.redb".into(), reason });
+        }
+        self.store.commit(group)
+    }
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
+        self.store.answer(id, unix_ms)
+    }
+    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
+        self.store.changes(from)
+    }
+    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+        self.store.history(havip)
+    }
+    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.outbox()
+    }
+    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
+        self.store.settle(gone, dead)
+    }
+    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
+        self.store.dead_letters(receiver)
+    }
+    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.revive(receiver, unix_ms)
+    }
+}

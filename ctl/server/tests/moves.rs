@@ -1,0 +1,327 @@
+//! HAVIPs that move by what workers heard: committed like any change, told, announced, and bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bcast_domain::{Refusal, Refused, Utterance, Vni};
+use common::havip::*;
+use common::refusing::Refusing;
+use common::*;
+use ctl_api::model::{Batch, Change, HappeningKind, HavipState, Why};
+use ctl_api::proto;
+use ctl_server::{Holding, Listener, Reporter};
+use ctl_store::{EmbeddedStore, Record};
+
+/// A claim.
+const CLAIM: Utterance = Utterance::Claim;
+/// Nanoseconds of a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// Two TEPs, a domain with both, and a HAVIP with an instance on each.
+fn prepare(rig: &Rig) {
+    rig.commit(vec![add(1), add(2), add(3), set(5001, &[1, 2, 3])]);
+    rig.commit(vec![
+        create_havip("web", 5001, 100),
+        attach("web", "vm1", 1, &[1]),
+        attach("web", "vm2", 2, &[2]),
+    ]);
+}
+
+fn rig(folder: &std::path::Path) -> Rig {
+    let rig = Rig::new(folder);
+    prepare(&rig);
+    rig
+}
+
+/// Waits until it is so; that it never is fails the test.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Moves the node's clock on; returns the time.
+fn pass(rig: &Rig, ns: u64) -> u64 {
+    rig.node.now_ns.fetch_add(ns, Ordering::Relaxed) + ns
+}
+
+fn say(rig: &Rig, who: u8, what: Utterance) {
+    let at_ns = pass(rig, 1_000);
+    rig.node.heard.note(rig.vip(5001), rig.speaker(5001, who, who.into()), what, at_ns);
+}
+
+fn refuse(rig: &Rig, who: u8, what: Refusal, claims: bool) {
+    let at_ns = pass(rig, 1_000);
+    let array = rig.readers.reader().array().clone();
+    let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
+    let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
+    let refused = Refused { vip: rig.vip(5001), mac: mac(who).octets(), tep, what, claims, at_ns };
+    rig.node.refused.lock().unwrap().push_back(refused);
+}
+
+/// Who holds it: the last byte of the MAC.
+fn holder(rig: &Rig) -> Option<u8> {
+    rig.havip("web").binding.holder.map(|holder| holder.mac.octets()[5])
+}
+
+fn until_held(rig: &Rig, who: Option<u8>) {
+    until("held by that one", || holder(rig) == who);
+}
+
+fn kinds(rig: &Rig) -> Vec<&'static str> {
+    rig.history("web").iter().map(|happening| happening.kind.as_str()).collect()
+}
+
+#[test]
+fn what_is_heard_moves_it_durably_and_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(folder.path());
+    say(&rig, 1, Utterance::Use);
+    until_held(&rig, Some(1));
+    say(&rig, 2, CLAIM);
+    until_held(&rig, Some(2));
+    let entry = rig.havip("web");
+    let binding = &entry.binding;
+    assert_eq!((binding.state, binding.why, binding.moves), (HavipState::Bound, Some(Why::Garp), 1));
+    assert_eq!(binding.previous.as_ref().map(|holder| holder.mac), Some(mac(1)));
+    assert_eq!(binding.generation, rig.server().revision().get(), "a move is a revision");
+    let history = rig.history("web");
+    let told: Vec<_> = history.iter().map(|happening| (happening.kind, happening.why)).collect();
+    assert_eq!(
+        told,
+        [(HappeningKind::Bound, Some(Why::Arp)), (HappeningKind::Moved, Some(Why::Garp))],
+        "and its history"
+    );
+    assert!(history[0].generation < history[1].generation);
+    assert_eq!(*rig.node.announced.lock().unwrap(), [], "the claim itself went to all");
+    rig.stop();
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    assert_eq!(rig.havip("web"), entry, "the holder keeps it over a restart");
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    assert_eq!(rig.havip("web").binding.moves, 2);
+}
+
+#[test]
+fn a_claim_that_came_before_its_sender_was_attached_is_replayed_and_announced() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    refuse(&rig, 3, Refusal::Stranger, true);
+    until("told", || kinds(&rig).contains(&"spoof"));
+    assert_eq!(holder(&rig), Some(1));
+    let spoof = rig.history("web").pop().unwrap();
+    assert_eq!(
+        spoof.offender.map(|offender| (offender.mac, offender.tep, offender.count)),
+        Some((mac(3).octets(), tep(3), 1))
+    );
+    rig.commit(vec![attach("web", "vm3", 3, &[3])]);
+    until_held(&rig, Some(3));
+    assert_eq!(rig.havip("web").binding.why, Some(Why::Replay));
+    until("announced", || !rig.node.announced.lock().unwrap().is_empty());
+    let (vni, address, tep) = (Vni::from(5001), ip(100), tep(3));
+    let expected = Holding { vni, address, mac: mac(3).octets(), tep };
+    assert_eq!(*rig.node.announced.lock().unwrap(), [expected]);
+}
+
+#[test]
+fn detaching_its_holder_unbinds_it_and_another_use_binds_it_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    rig.commit(vec![detach("web", "vm1")]);
+    assert_eq!(holder(&rig), None);
+    say(&rig, 2, Utterance::Use);
+    until_held(&rig, Some(2));
+    // A new speaker is not taken for an old one that had its number.
+    rig.commit(vec![detach("web", "vm2"), attach("web", "vm4", 4, &[2])]);
+    assert_eq!(kinds(&rig), ["bound", "unbound", "bound", "unbound"]);
+    pass(&rig, SECOND);
+    rig.commit(vec![attach("web", "vm1", 1, &[1])]);
+    assert_eq!(holder(&rig), None);
+}
+
+#[test]
+fn flapping_freezes_it_and_it_is_thawed_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    for n in 0..6_u8 {
+        say(&rig, 1 + n % 2, CLAIM);
+        until_held(&rig, Some(1 + n % 2));
+    }
+    say(&rig, 1, CLAIM);
+    until("frozen", || rig.havip("web").binding.state == HavipState::Frozen);
+    assert_eq!(holder(&rig), Some(2), "it stays where it was");
+    let diagnosis = rig.run(rig.client().havip(&name("web"))).unwrap().diagnosis;
+    assert!(diagnosis.iter().any(|line| line.starts_with("frozen for")), "{diagnosis:?}");
+    rig.commit(vec![unfreeze("web")]);
+    until_held(&rig, Some(1));
+    let binding = rig.havip("web").binding;
+    assert_eq!((binding.state, binding.why), (HavipState::Bound, Some(Why::Thawed)));
+    let mut expected = vec!["bound"];
+    expected.extend(["moved"; 5]);
+    expected.extend(["frozen", "thawed", "moved"]);
+    assert_eq!(kinds(&rig), expected);
+}
+
+#[test]
+fn time_alone_thaws_and_refreshes() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    let mut havip = rig.havip("web").havip;
+    havip.refresh_s = Some(10);
+    rig.commit(vec![Change::HavipSet(Box::new(havip))]);
+    for n in 0..7_u8 {
+        say(&rig, 1 + n % 2, CLAIM);
+        until("heard", || rig.history("web").len() == 1 + usize::from(n));
+    }
+    assert_eq!(rig.havip("web").binding.state, HavipState::Frozen);
+    pass(&rig, 31 * SECOND);
+    until_held(&rig, Some(1));
+    until("announced once it thawed", || rig.node.announced.lock().unwrap().len() == 1);
+    say(&rig, 1, Utterance::Use);
+    pass(&rig, 11 * SECOND);
+    until("announced again", || rig.node.announced.lock().unwrap().len() == 2);
+    assert_eq!(kinds(&rig)[7..], ["thawed", "moved"]);
+}
+
+/// Notes what happens, and reports once that there is no route.
+struct Router {
+    reporter: Reporter,
+    seen: Arc<Mutex<Vec<&'static str>>>,
+}
+
+impl Listener for Router {
+    fn committed(&mut self, records: &[Record]) {
+        for event in records.iter().flat_map(|record| &record.events) {
+            if let ctl_api::model::Event::Happened(happening) = event {
+                self.seen.lock().unwrap().push(happening.kind.as_str());
+                if happening.kind == HappeningKind::Bound {
+                    assert!(self.reporter.route_unusable(happening.havip.clone(), "no next hop".to_owned()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_listener_reports_is_told_like_everything_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let rig = Rig::start(folder.path(), store, |config| {
+        let reporter = config.reporter();
+        config.listeners.push(Box::new(Router { reporter, seen: Arc::clone(&seen) }));
+    });
+    prepare(&rig);
+    say(&rig, 1, CLAIM);
+    until("told", || kinds(&rig) == ["bound", "route_unusable"]);
+    let happening = rig.history("web").pop().unwrap();
+    assert_eq!(
+        (happening.detail.as_str(), happening.generation),
+        ("no next hop", rig.server().revision().get())
+    );
+    assert_eq!(holder(&rig), Some(1));
+    until("heard by itself", || *seen.lock().unwrap() == ["bound", "route_unusable"]);
+}
+
+#[test]
+fn a_move_that_the_store_does_not_take_is_made_when_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let full = Arc::new(AtomicBool::new(false));
+    let rig = Rig::with_store(folder.path(), Refusing { store, full: Arc::clone(&full) });
+    prepare(&rig);
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    full.store(true, Ordering::Relaxed);
+    let before = rig.havip("web");
+    say(&rig, 2, CLAIM);
+    refuse(&rig, 3, Refusal::Advert, false);
+    std::thread::sleep(Duration::from_millis(50));
+    assert_eq!(rig.havip("web"), before, "what is not durable is not so");
+    full.store(false, Ordering::Relaxed);
+    pass(&rig, SECOND);
+    until_held(&rig, Some(2));
+    until("told once", || {
+        kinds(&rig) == ["bound", "moved", "spoof"] || kinds(&rig) == ["bound", "spoof", "moved"]
+    });
+}
+
+#[test]
+fn a_move_waits_for_no_more_than_one_group_of_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    // Two of these are a group.
+    const CHANGES: u32 = 10_000;
+    const BATCHES: u32 = 12;
+    let batch = |n: u32| Batch::new((0..CHANGES).map(|vni| create(10_000 + n * CHANGES + vni)).collect());
+    let before = rig.server().revision().get();
+    let tasks: Vec<_> = (0..BATCHES)
+        .map(|n| {
+            let (client, batch) = (rig.client(), batch(n));
+            rig.runtime.spawn(async move { client.clone().commit(batch).await.map(|_| ()) })
+        })
+        .collect();
+    until("under way", || rig.server().revision().get() > before);
+    say(&rig, 1, CLAIM);
+    let heard = rig.server().revision().get();
+    for task in tasks {
+        rig.run(task).unwrap().unwrap();
+    }
+    until_held(&rig, Some(1));
+    let moved = rig.havip("web").binding.generation;
+    // The group under way, one more that was taken meanwhile, and itself.
+    assert!(moved <= heard + 5, "heard at revision {heard}, moved at {moved}");
+}
+
+#[test]
+fn ten_thousand_announced_within_a_second_are_all_bound() {
+    const DOMAINS: u32 = 200;
+    const EACH: u8 = 50;
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), add(2)]);
+    for vni in 1..=DOMAINS {
+        let mut changes = vec![set(vni, &[1, 2])];
+        for n in 1..=EACH {
+            let havip = format!("v{vni}-{n}");
+            changes.push(create_havip(&havip, vni, n));
+            changes.push(attach(&havip, &format!("a{n}"), n, &[1]));
+            changes.push(attach(&havip, &format!("b{n}"), n, &[2]));
+        }
+        rig.commit(changes);
+    }
+    let vips: Vec<_> = (1..=DOMAINS).flat_map(|vni| rig.vips(vni)).collect();
+    assert_eq!(vips.len(), 10_000);
+    let begun = Instant::now();
+    for vip in &vips {
+        rig.node.heard.note(vip.id, vip.speakers[0].id, CLAIM, pass(&rig, 1_000));
+        // Evenly over a second.
+        if vip.id.get() % 100 == 0 {
+            std::thread::sleep(Duration::from_millis(9));
+        }
+    }
+    let announced = begun.elapsed();
+    until("all bound", || bound(&rig) == vips.len());
+    println!("10,000 announced in {announced:?}, all bound and durable after {:?}", begun.elapsed());
+}
+
+fn bound(rig: &Rig) -> usize {
+    let mut bound = 0;
+    let mut stream = rig.run(rig.client().snapshot()).unwrap();
+    while let Some(part) = rig.run(stream.message()).unwrap() {
+        let is_bound = |entry: &&proto::HavipEntry| entry.binding.as_ref().unwrap().state == "bound";
+        bound += part.havips.iter().filter(is_bound).count();
+    }
+    bound
+}
