@@ -8,6 +8,7 @@ use bcast_domain::{Tep, Vni, limits};
 use ctl_api::REVISION_TRAILER;
 use ctl_api::model::{BatchError, HavipError, Name, NameError, Revision, TepRef, TepRefError};
 use ctl_store::StoreError;
+use ctl_webhook::UnknownReceiver;
 use thiserror::Error;
 use tonic::{Code, Status};
 
@@ -52,6 +53,12 @@ pub enum Refusal {
     /// A text that is no name.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A receiver of webhooks is asked for that is not configured.
+    #[error(transparent)]
+    NoWebhook(#[from] UnknownReceiver),
+    /// The events for webhooks.
+    #[error("cannot read the events for webhooks: {0}")]
+    Ledger(String),
     /// Too many requests wait.
     #[error("{0} changes wait to be committed already; try again in a moment")]
     Busy(usize),
@@ -276,9 +283,9 @@ impl Refusal {
             Self::Batch(_) | Self::TepRef(_) | Self::Name(_) => Code::InvalidArgument,
             Self::Change { problem, .. } => problem.code(),
             Self::Revision { .. } => Code::Aborted,
-            Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) => Code::NotFound,
+            Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::NoWebhook(_) => Code::NotFound,
             Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,
-            Self::Store(_) | Self::Stopping => Code::Unavailable,
+            Self::Store(_) | Self::Ledger(_) | Self::Stopping => Code::Unavailable,
             Self::Unconfirmed { .. } => Code::DeadlineExceeded,
         }
     }

@@ -12,6 +12,7 @@ use ctl_api::model::{MAX_MESSAGE_BYTES, Revision};
 use ctl_api::proto::bcast_server::BcastServer;
 use ctl_havip::Damping;
 use ctl_store::{Store, StoreError};
+use ctl_webhook::LedgerError;
 use thiserror::Error;
 use tokio::net::UnixListener;
 use tokio::runtime::Handle;
@@ -25,6 +26,7 @@ use crate::commit::{Committer, Message};
 use crate::confirm::{Confirmer, Observer};
 use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
 use crate::node::Node;
+use crate::outward::{Outward, OutwardConfig};
 use crate::service::{Service, Shared, Streams};
 use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{Counts, Figures, State};
@@ -73,6 +75,8 @@ pub struct ServerConfig {
     pub confirm_timeout: Duration,
     /// Told how long each group of changes took to reach every worker.
     pub observer: Observer,
+    /// Whom to tell what happens to HAVIPs.
+    pub outward: OutwardConfig,
     /// Told what commits.
     pub listeners: Vec<Box<dyn Listener>>,
     /// When HAVIPs freeze and thaw.
@@ -92,6 +96,7 @@ impl ServerConfig {
             versions,
             confirm_timeout: Duration::from_secs(1),
             observer: Arc::new(|_| {}),
+            outward: OutwardConfig::default(),
             listeners: Vec::new(),
             damping: Damping::default(),
             reports: bounded(REPORTS),
@@ -115,7 +120,10 @@ pub enum ServerError {
     /// The socket cannot be made.
     #[error(transparent)]
     Socket(#[from] SocketError),
-    /// No thread, or no place in the runtime.
+    /// The events that webhooks have still to tell cannot be read.
+    #[error("cannot read the events for webhooks: {0}")]
+    Webhooks(LedgerError),
+    /// No thread, no place in the runtime, or no netlink socket for routes.
     #[error("cannot start the control path: {0}")]
     Start(#[from] io::Error),
 }
@@ -129,6 +137,8 @@ pub struct Server {
     served: mpsc::Receiver<()>,
     serving: AbortHandle,
     streams: Streams,
+    runtime: Handle,
+    outward: Outward,
     threads: Vec<JoinHandle<()>>,
     _socket: SocketFile,
 }
@@ -149,7 +159,10 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state =
             State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
+        let (outward, outward_listeners) =
+            Outward::start(config.outward, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
         let mut listeners = Listeners(config.listeners);
+        listeners.0.extend(outward_listeners);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;
         listeners.loaded(snapshot.as_ref())?;
@@ -174,6 +187,7 @@ impl Server {
             versions: config.versions,
             budget: Arc::new(Budget::default()),
             streams: streams.clone(),
+            webhooks: Arc::clone(&outward.webhooks),
         }));
         let committer = Committer {
             state,
@@ -195,7 +209,19 @@ impl Server {
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
         ];
         let (serving, served) = serve(&config.runtime, listener, service)?;
-        Ok(Self { figures, jobs, stopping, served, serving, streams, threads, _socket: socket })
+        let runtime = config.runtime;
+        Ok(Self {
+            figures,
+            jobs,
+            stopping,
+            served,
+            serving,
+            streams,
+            runtime,
+            outward,
+            threads,
+            _socket: socket,
+        })
     }
 
     /// The last revision that is published; never waits for a commit.
@@ -208,6 +234,18 @@ impl Server {
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.figures.borrow().1
+    }
+
+    /// How it stands with each receiver of webhooks.
+    #[must_use]
+    pub fn webhooks(&self) -> Vec<ctl_webhook::Status> {
+        self.outward.webhooks.status()
+    }
+
+    /// How it goes with routes; `None`: none are made.
+    #[must_use]
+    pub fn routes(&self) -> Option<ctl_routes::Figures> {
+        self.outward.routes()
     }
 
     /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,
@@ -225,6 +263,7 @@ impl Server {
                 tracing::error!("a thread of the control path had panicked");
             }
         }
+        self.runtime.block_on(self.outward.webhooks.stop());
         // Each request has its answer by now. A connection that says nothing is nothing to wait for.
         if self.served.recv_timeout(STOP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             let open = self.streams.open();

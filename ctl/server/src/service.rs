@@ -7,6 +7,7 @@ use crossbeam::channel::{Sender, TrySendError};
 use ctl_api::model::{Batch, Name, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
+use ctl_webhook::Webhooks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -20,6 +21,7 @@ use crate::{QUEUE, SNAPSHOTS, Versions, WATCHES, snapshot, watching};
 use ctl_api::model::Revision;
 
 mod havip;
+mod webhook;
 
 /// What the procedures share.
 pub(crate) struct Shared {
@@ -36,6 +38,7 @@ pub(crate) struct Shared {
     pub versions: Versions,
     pub budget: Arc<Budget>,
     pub streams: Streams,
+    pub webhooks: Arc<Webhooks>,
 }
 
 /// One permit for each stream, kind by kind, so that watchers do not lock out those who export.
@@ -253,26 +256,25 @@ impl Bcast for Service {
         &self,
         _: Request<proto::WebhooksRequest>,
     ) -> Result<Response<proto::WebhooksReply>, Status> {
-        Err(not_served())
+        let webhooks = self.0.webhooks.status().into_iter().map(webhook::status).collect();
+        Ok(Response::new(proto::WebhooksReply { webhooks }))
     }
 
     async fn dead_letters(
         &self,
-        _: Request<proto::DeadLettersRequest>,
+        request: Request<proto::DeadLettersRequest>,
     ) -> Result<Response<proto::DeadLettersReply>, Status> {
-        Err(not_served())
+        let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
+        self.read(move |shared| webhook::dead_letters(shared, &receiver)).await
     }
 
     async fn retry_dead_letters(
         &self,
-        _: Request<proto::RetryDeadLettersRequest>,
+        request: Request<proto::RetryDeadLettersRequest>,
     ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
-        Err(not_served())
+        let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
+        self.read(move |shared| webhook::retry(shared, &receiver)).await
     }
-}
-
-fn not_served() -> Status {
-    Status::unimplemented("this daemon does not serve webhooks")
 }
 
 fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal> {

@@ -142,7 +142,7 @@ pub struct Webhooks {
     receivers: Arc<[Arc<Receiver>]>,
     settler: Arc<Settler>,
     stopping: watch::Sender<bool>,
-    tasks: Vec<JoinHandle<()>>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Webhooks {
@@ -184,7 +184,7 @@ impl Webhooks {
             .collect();
         tasks.push(runtime.spawn(settle::run(Arc::clone(&settler), stops)));
         let outbox = Outbox::new(source.into(), Arc::clone(&receivers), Arc::clone(&settler));
-        Ok((outbox, Self { receivers, settler, stopping, tasks }))
+        Ok((outbox, Self { receivers, settler, stopping, tasks: Mutex::new(tasks) }))
     }
 
     /// How it stands with each receiver, in the order of the configuration.
@@ -214,6 +214,10 @@ impl Webhooks {
         Ok(count)
     }
 
+    fn take_tasks(&self) -> Vec<JoinHandle<()>> {
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     fn find(&self, name: &Name) -> Result<&Arc<Receiver>, UnknownReceiver> {
         self.receivers
             .iter()
@@ -222,9 +226,9 @@ impl Webhooks {
     }
 
     /// Stops: what is under way has a second, and what was accepted leaves the store.
-    pub async fn stop(mut self) {
+    pub async fn stop(&self) {
         self.stopping.send_replace(true);
-        for mut task in self.tasks.drain(..) {
+        for mut task in self.take_tasks() {
             if tokio::time::timeout(STOP_WAIT, &mut task).await.is_err() {
                 task.abort();
             }
@@ -237,7 +241,7 @@ impl Webhooks {
 
 impl Drop for Webhooks {
     fn drop(&mut self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
+        self.take_tasks().iter().for_each(JoinHandle::abort);
     }
 }
 

@@ -1,0 +1,153 @@
+//! What others are told of what commits: receivers of webhooks, and layer-3 networks by routes.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ctl_api::model::{Event, Name};
+use ctl_routes::{Figures, Routes, RoutesConfig, Unusable};
+use ctl_store::{OutboxRows, Record, Snapshot, Store, StoreError};
+use ctl_webhook::{Endpoint, Outbox, Policy, Webhooks};
+use hashbrown::HashSet;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+
+use crate::listener::{Listener, Reporter};
+use crate::server::ServerError;
+
+/// How long a report waits where too many wait already.
+const REPORT_AGAIN: Duration = Duration::from_millis(100);
+
+/// Whom to tell what.
+#[derive(Default)]
+pub struct OutwardConfig {
+    /// The receivers of webhooks.
+    pub webhooks: Vec<Endpoint>,
+    /// What the receivers tell this node by: a URI reference (CloudEvents 1.0, `source`).
+    pub source: String,
+    /// How webhooks are delivered.
+    pub policy: Policy,
+    /// Which routes are made; `None`: none are, and those that are there stay.
+    pub routes: Option<RoutesConfig>,
+}
+
+/// What tells others, as it runs.
+pub(crate) struct Outward {
+    pub webhooks: Arc<Webhooks>,
+    routes: Option<Arc<Routes>>,
+}
+
+impl Outward {
+    /// Starts what is configured. Routes are made in the network namespace of the thread that calls this.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read, or there is no netlink socket.
+    pub fn start(
+        config: OutwardConfig,
+        store: &Arc<dyn Store>,
+        runtime: &Handle,
+        reporter: Reporter,
+    ) -> Result<(Self, Vec<Box<dyn Listener>>), ServerError> {
+        let OutwardConfig { webhooks, source, policy, routes } = config;
+        let (outbox, webhooks) =
+            Webhooks::start(webhooks, &source, Arc::new(Arc::clone(store)), policy, runtime)
+                .map_err(ServerError::Webhooks)?;
+        let mut listeners: Vec<Box<dyn Listener>> = vec![Box::new(outbox)];
+        let routes = routes.map(|config| start_routes(config, runtime, reporter)).transpose()?;
+        if let Some(routes) = &routes {
+            listeners.push(Box::new(RoutesListener { routes: Arc::clone(routes), known: HashSet::new() }));
+        }
+        Ok((Self { webhooks: Arc::new(webhooks), routes }, listeners))
+    }
+
+    /// How it goes with routes, where any are made.
+    pub fn routes(&self) -> Option<Figures> {
+        self.routes.as_ref().map(|routes| routes.figures())
+    }
+}
+
+fn start_routes(config: RoutesConfig, runtime: &Handle, reporter: Reporter) -> io::Result<Arc<Routes>> {
+    let _context = runtime.enter();
+    let (routes, unusable, task) = Routes::new(config)?;
+    runtime.spawn(task);
+    runtime.spawn(report(unusable, reporter));
+    Ok(Arc::new(routes))
+}
+
+/// Has it told which routes cannot be.
+async fn report(mut unusable: mpsc::Receiver<Unusable>, reporter: Reporter) {
+    while let Some(Unusable { havip, route, why, .. }) = unusable.recv().await {
+        let detail = format!("no route {route}: {why}");
+        while !reporter.route_unusable(havip.clone(), detail.clone()) {
+            tokio::time::sleep(REPORT_AGAIN).await;
+        }
+    }
+}
+
+impl Listener for Outbox {
+    fn loaded(&mut self, _: &dyn Snapshot) -> Result<(), StoreError> {
+        match self.reload().map_err(|error| error.downcast::<StoreError>()) {
+            Err(Ok(error)) => Err(*error),
+            Err(Err(error)) => {
+                tracing::error!(%error, "webhook events of an unsure commit wait for the next start");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn stage(&mut self, records: &[Record]) -> OutboxRows {
+        Self::stage(self, records)
+    }
+
+    fn committed(&mut self, _: &[Record]) {
+        Self::committed(self);
+    }
+
+    fn aborted(&mut self) {
+        Self::aborted(self);
+    }
+}
+
+struct RoutesListener {
+    routes: Arc<Routes>,
+    /// HAVIPs that it was told of: what a new snapshot does not have of them is gone.
+    known: HashSet<Name>,
+}
+
+impl Listener for RoutesListener {
+    fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
+        let teps = snapshot.teps()?.map(|tep| tep.map(Event::TepSet));
+        let havips = snapshot.havips()?.map(|entry| entry.map(|entry| Event::HavipSet(Box::new(entry))));
+        let mut events = teps.chain(havips).collect::<Result<Vec<_>, _>>()?;
+        let gone = std::mem::take(&mut self.known);
+        self.know(&events);
+        events.extend(gone.into_iter().filter(|name| !self.known.contains(name)).map(Event::HavipRemoved));
+        self.routes.apply(&events);
+        Ok(())
+    }
+
+    fn committed(&mut self, records: &[Record]) {
+        for record in records {
+            self.know(&record.events);
+        }
+        self.routes.apply(records.iter().flat_map(|record| &record.events));
+    }
+}
+
+impl RoutesListener {
+    fn know(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::HavipSet(entry) => {
+                    self.known.insert(entry.havip.name.clone());
+                }
+                Event::HavipRemoved(name) => {
+                    self.known.remove(name);
+                }
+                _ => {}
+            }
+        }
+    }
+}
