@@ -6,12 +6,15 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use bcast_domain::RateError;
+use ctl_routes::RoutesConfig;
+use ctl_webhook::{Endpoint, WebhookConfig};
 use dpdk::{DeviceSpec, DeviceSpecError};
 use wire::MacAddr;
 
 use crate::limits::LimitsConfig;
 
 mod file;
+mod havip;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +22,8 @@ mod tests;
 pub const MAX_WORKERS: usize = 16;
 /// Node addresses at most.
 pub const MAX_ADDRESSES: usize = wire::NodeAddresses::MAX;
+
+pub use havip::HavipConfig;
 
 /// Why a configuration was refused.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +123,9 @@ pub enum ValueError {
     /// Not a rate, or out of range.
     #[error(transparent)]
     Rate(#[from] RateError),
+    /// A receiver that cannot be one.
+    #[error(transparent)]
+    Webhook(#[from] Box<ctl_webhook::ConfigError>),
     /// A path that is not absolute.
     #[error("\"{}\" is not an absolute path", .0.display())]
     Path(PathBuf),
@@ -261,6 +269,12 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// `[eal]`
     pub eal: EalSection,
+    /// `[havip]`
+    pub havip: HavipConfig,
+    /// `[[webhook]]`, as it is written; it was found right.
+    pub webhooks: Vec<WebhookConfig>,
+    /// `[routes]`; `None`: none are made.
+    pub routes: Option<RoutesConfig>,
 }
 
 impl Config {
@@ -290,6 +304,14 @@ impl Config {
         file.check().map_err(|(key, problem)| ConfigError::Value { path: path.into(), key, problem })
     }
 
+    /// The receivers of webhooks, with what their files hold now.
+    ///
+    /// # Errors
+    /// The first that cannot be one.
+    pub fn receivers(&self) -> Result<Vec<Endpoint>, ValueError> {
+        receivers(&self.webhooks)
+    }
+
     /// The keys in which `new` differs and which take a restart; empty where all that differs can change live.
     pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
         let mut keys = Vec::new();
@@ -310,6 +332,13 @@ impl Config {
         note(self.api_socket != new.api_socket, "api.socket");
         note(self.metrics_listen != new.metrics_listen, "metrics.listen");
         note(self.eal != new.eal, "eal");
+        note(self.havip != new.havip, "havip");
+        note(self.webhooks != new.webhooks, "webhook");
+        note(self.routes != new.routes, "routes");
         keys
     }
+}
+
+fn receivers(webhooks: &[WebhookConfig]) -> Result<Vec<Endpoint>, ValueError> {
+    WebhookConfig::check(webhooks).map_err(|error| ValueError::Webhook(Box::new(error)))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
-use ctl_server::{Server, ServerConfig, Versions};
+use ctl_server::{OutwardConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -210,6 +210,14 @@ impl Daemon {
         let mut server_config =
             ServerConfig::new(config.api_socket.clone(), self.runtime.handle().clone(), versions);
         let change_seconds = self.view.change_seconds.clone();
+        server_config.havips = config.havip.limits;
+        server_config.damping = config.havip.damping;
+        server_config.outward = OutwardConfig {
+            webhooks: config.receivers()?,
+            source: format!("urn:bcast:{}", config.underlay.node.first()),
+            routes: config.routes.clone(),
+            ..OutwardConfig::default()
+        };
         server_config.observer = Arc::new(move |took: Duration| change_seconds.observe(took.as_secs_f64()));
         Ok(Server::start(server_config, store, domains, readers.grace(), Arc::new(node))?)
     }

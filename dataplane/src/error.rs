@@ -3,7 +3,7 @@
 use ctl_server::ServerError;
 use ctl_store::StoreError;
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, ValueError};
 use crate::counters::NoMemory;
 use crate::metrics::MetricsError;
 use crate::netlink::NetlinkError;
@@ -16,6 +16,9 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What a value of the configuration names is not what it was when the file was read.
+    #[error("configuration: {0}")]
+    Value(#[from] ValueError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -2,12 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use ctl_webhook::Status;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -214,12 +216,47 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
     page.gauge("bcast_domains", "Broadcast domains.", counts.domains)?;
     page.gauge("bcast_teps", "Registered tunnel endpoints.", counts.teps)?;
     page.gauge("bcast_members", "Memberships in all domains.", counts.members)?;
+    page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
+    told_to_others(&page, node)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
     families.extend(residence(&node.counters).iter().map(Counted::family));
     TextEncoder::new().encode_to_string(&families)
+}
+
+/// How it goes with webhooks and routes.
+fn told_to_others(page: &Page, node: &NodeView) -> Metric {
+    let (webhooks, routes) =
+        node.server().as_ref().map(|server| (server.webhooks(), server.routes())).unwrap_or_default();
+    let gauges = |name: &str, help: &str, value: &dyn Fn(&Status) -> u64| {
+        let metric = IntGaugeVec::new(Opts::new(name, help), &["receiver"])?;
+        for webhook in &webhooks {
+            let value = i64::try_from(value(webhook)).unwrap_or(i64::MAX);
+            metric.with_label_values(&[webhook.name.as_str()]).set(value);
+        }
+        page.0.register(Box::new(metric))
+    };
+    let counters = |name: &str, help: &str, value: fn(&Status) -> u64| {
+        let values = webhooks.iter().map(|webhook| (webhook.name.to_string(), value(webhook)));
+        page.counters(name, help, "receiver", values)
+    };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now_ms = u64::try_from(now_ms).unwrap_or(u64::MAX);
+    let oldest =
+        |webhook: &Status| webhook.oldest_unix_ms.map_or(0, |since| now_ms.saturating_sub(since) / 1_000);
+    gauges("bcast_webhook_pending", "Events that the receiver has still to accept.", &|w| w.pending as u64)?;
+    gauges("bcast_webhook_oldest_seconds", "How long the oldest of them has been waiting.", &oldest)?;
+    counters("bcast_webhook_delivered_total", "Events that the receiver accepted.", |w| w.delivered)?;
+    counters("bcast_webhook_failed_total", "Attempts that failed.", |w| w.failed)?;
+    counters("bcast_webhook_dead_total", "Events that became dead letters.", |w| w.dead)?;
+    counters("bcast_webhook_left_out_total", "Events that a later one stands for.", |w| w.left_out)?;
+    let Some(routes) = routes else { return Ok(()) };
+    page.gauge("bcast_routes", "Host routes of virtual IPs in the kernel.", routes.routes)?;
+    page.gauge("bcast_routes_unusable", "Those that cannot be, for want of a next hop.", routes.unusable)?;
+    page.gauge("bcast_routes_failing", "Those that the kernel refused.", routes.failing)?;
+    page.counter("bcast_routes_written_total", "Routes made, moved or removed.", routes.written)
 }
 
 async fn metrics(State(node): State<Arc<NodeView>>) -> Response {

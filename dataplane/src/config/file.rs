@@ -6,12 +6,15 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use bcast_domain::Rate;
+use ctl_routes::RoutesConfig;
+use ctl_webhook::WebhookConfig;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use wire::MacAddr;
 
 use crate::limits::LimitsConfig;
 
+use super::havip::Havip;
 use super::{
     Config, EalSection, InterfaceAddress, LiveConfig, MAX_ADDRESSES, MAX_WORKERS, OuterSource, PortConfig,
     UnderlayConfig, ValueError,
@@ -29,6 +32,9 @@ pub struct File {
     api: Api,
     metrics: Metrics,
     eal: Eal,
+    havip: Havip,
+    webhook: Vec<WebhookConfig>,
+    routes: Option<RoutesConfig>,
 }
 
 #[derive(Deserialize)]
@@ -200,7 +206,7 @@ impl Default for Eal {
 }
 
 /// Of `key`: `value` as a number between `min` and `max`.
-fn number<T: TryFrom<u64> + Into<u64>>(
+pub(super) fn number<T: TryFrom<u64> + Into<u64>>(
     key: &'static str,
     value: u64,
     min: T,
@@ -250,6 +256,12 @@ impl File {
                 hugepages: self.eal.hugepages,
                 args: self.eal.args,
             },
+            havip: self.havip.check()?,
+            webhooks: match super::receivers(&self.webhook) {
+                Ok(_) => self.webhook,
+                Err(problem) => return Err(("webhook", problem)),
+            },
+            routes: self.routes,
         })
     }
 }

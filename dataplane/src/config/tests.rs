@@ -36,6 +36,7 @@ fn every_key_but_device_and_addresses_has_its_default() {
     assert_eq!(config.store_path, Path::new("/var/lib/bcastd/domains.redb"));
     assert_eq!(config.api_socket, Path::new("/run/bcastd/api.sock"));
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9117");
+    assert_eq!((config.webhooks, config.routes), (Vec::new(), None));
     assert_eq!(config.eal, EalSection { memory_mb: 512, hugepages: true, args: Vec::new() });
 }
 
@@ -102,6 +103,15 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
         ("store", "path = \"domains.redb\"", "store.path: \"domains.redb\" is not an absolute path"),
         ("metrics", "listen = \"9117\"", "metrics.listen: \"9117\" is not an address and port"),
         ("eal", "memory_mb = 1", "eal.memory_mb: 1 is out of range: 64 to 65536"),
+        ("havip", "attachments = 0", "b.toml: havip.attachments: 0 is out of range: 1 to 64"),
+        ("havip", "total = 1000000", "b.toml: havip.total: 1000000 is out of range: 1 to 131072"),
+        ("havip", "flap_moves = 0", "b.toml: havip.flap_moves: 0 is out of range"),
+        ("havip", "thaw_after_s = 86401", "b.toml: havip.thaw_after_s: 86401 is out of range: 1 to 86400"),
+        ("havip", "moves = 5", "unknown field `moves`, expected one of `attachments`, `per_instance`"),
+        ("routes", "protocol = 188", "routes.protocol: 188 is FRR's; take one that nobody has, as 117"),
+        ("routes", "public_table = 254", "routes.public_table: 254 is one of the host's own tables"),
+        ("routes", "tables = 1", "unknown field `tables`"),
+        ("[webhook]", "name = \"noc\"", "missing field `url`"),
         ("nothing", "at = 1", "unknown field `nothing`"),
     ] {
         let text = with(section, line);
@@ -111,6 +121,30 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
     }
     let missing = parse("[underlay]\naddresses = [\"198.18.0.254/16\"]\n[workers]\ncores = [0]\n");
     assert!(missing.unwrap_err().contains("port.device: missing"));
+}
+
+#[test]
+fn a_receiver_of_webhooks_is_checked_with_its_files() {
+    let webhook = |url: &str, secret: &Path| {
+        let line = format!("name = \"noc\"\nurl = \"{url}\"\nsecret_file = \"{}\"", secret.display());
+        parse(&format!("{LEAST}[[webhook]]\n{line}\n"))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("noc.key");
+    std::fs::write(&secret, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let config = webhook("http://198.18.0.9/bcast", &secret).unwrap();
+    assert_eq!((config.webhooks.len(), config.receivers().unwrap().len()), (1, 1));
+    for (url, secret, error) in [
+        (
+            "ftp://198.18.0.9/",
+            secret.as_path(),
+            "b.toml: webhook: webhook \"noc\": url \"ftp://198.18.0.9/\" is not",
+        ),
+        ("http://198.18.0.9/", Path::new("/nowhere/noc.key"), "cannot read secret_file /nowhere/noc.key"),
+    ] {
+        let refused = webhook(url, secret).expect_err(url);
+        assert!(refused.contains(error), "{refused}");
+    }
 }
 
 #[test]

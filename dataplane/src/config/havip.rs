@@ -1,0 +1,81 @@
+//! `[havip]`: how many virtual IPs there may be, and when one that flaps is held still.
+
+use bcast_domain::limits::MAX_VIPS;
+use ctl_havip::Damping;
+use ctl_server::HavipLimits;
+use serde::Deserialize;
+
+use super::ValueError;
+use super::file::number;
+
+/// What virtual IPs keep to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HavipConfig {
+    /// How many there may be.
+    pub limits: HavipLimits,
+    /// When they freeze and thaw.
+    pub damping: Damping,
+}
+
+/// The section as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Havip {
+    attachments: u64,
+    per_instance: u64,
+    per_vni: u64,
+    total: u64,
+    flap_moves: u64,
+    flap_window_s: u64,
+    thaw_quiet_s: u64,
+    thaw_after_s: u64,
+}
+
+impl Default for Havip {
+    fn default() -> Self {
+        let HavipLimits { attachments, per_instance, per_vni, total } = HavipLimits::default();
+        Self {
+            attachments: attachments.into(),
+            per_instance: per_instance.into(),
+            per_vni: per_vni.into(),
+            total: total.into(),
+            flap_moves: 5,
+            flap_window_s: 180,
+            thaw_quiet_s: 30,
+            thaw_after_s: 540,
+        }
+    }
+}
+
+/// Most seconds that anything here may take: a day.
+const DAY_S: u32 = 86_400;
+
+impl Havip {
+    pub fn check(&self) -> Result<HavipConfig, (&'static str, ValueError)> {
+        let most = u32::try_from(MAX_VIPS).unwrap_or(u32::MAX);
+        let limits = HavipLimits {
+            attachments: number("havip.attachments", self.attachments, 1_u32, 64)?,
+            per_instance: number("havip.per_instance", self.per_instance, 1_u32, most)?,
+            per_vni: number("havip.per_vni", self.per_vni, 1_u32, 10_000)?,
+            total: number("havip.total", self.total, 1_u32, most)?,
+        };
+        let damping = Damping::of_seconds(
+            number("havip.flap_moves", self.flap_moves, 1_u32, 1_000_000)?,
+            number("havip.flap_window_s", self.flap_window_s, 1_u32, DAY_S)?,
+            number("havip.thaw_quiet_s", self.thaw_quiet_s, 1_u32, DAY_S)?,
+            number("havip.thaw_after_s", self.thaw_after_s, 1_u32, DAY_S)?,
+        );
+        Ok(HavipConfig { limits, damping })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_those_of_the_crates_that_keep_to_them() {
+        let defaults = HavipConfig { limits: HavipLimits::default(), damping: Damping::default() };
+        assert_eq!(Havip::default().check().unwrap(), defaults);
+    }
+}
