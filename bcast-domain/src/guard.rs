@@ -2,59 +2,141 @@
 
 use std::{fmt, net::IpAddr};
 
-use crate::{Vip, lockfree::prefetch};
+use crate::{SpeakerId, TepIndex, Vip, VipId, limits::MAX_VIPS, lockfree::prefetch};
 
 /// The virtual IPs of a domain at one moment, with who may announce them. Never changed: a change makes another.
 ///
 /// Reached from the domain's [`MemberList`](crate::MemberList).
 pub struct Guard {
-    /// Open addressing with linear probing, a power of two, at most half full; each slot is [`EMPTY`] or a tag and a position.
-    index: Box<[u32]>,
+    /// Open addressing with linear probing: a power of two, at most half full.
+    places: Box<[Place]>,
     vips: Box<[Vip]>,
 }
 
-/// A slot with nothing in it. Positions count from one, so no slot in use is this.
-const EMPTY: u32 = 0;
-/// Bits of a slot that are the position in `vips`, plus one. Those above are bits of the hash, so that a slot of another address is
-/// nearly always passed by without a look at that address.
-const POSITION: u32 = (1 << POSITION_BITS) - 1;
-const POSITION_BITS: u32 = 18;
+/// One virtual IP, or none: a cache line with all that most announcements need.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+struct Place {
+    address: Address,
+    /// In `vips`, counted from one; 0: there is none here.
+    position: u32,
+    is_v4: bool,
+    id: u32,
+    /// The first of its speakers; who is 0 is none.
+    speakers: [u32; NEAR],
+    who: [u64; NEAR],
+}
 
-const _: () = assert!(crate::limits::MAX_VIPS < POSITION as usize);
+/// Speakers that a place has room for: others, and VRRP's virtual MAC addresses, take a look at the [`Vip`] itself.
+const NEAR: usize = 3;
+
+const _: () = assert!(size_of::<Place>() == 64 && MAX_VIPS < u32::MAX as usize);
+
+/// An address as plain words: an [`IpAddr`] is moved in wider pieces than it was written in, which a processor cannot take from
+/// its store buffer.
+type Address = [u64; 2];
+
+/// An address that is looked up, in two steps: [`Guard::prefetch`], and a while later [`Guard::look_up`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sought {
+    address: Address,
+    hash: u32,
+    is_v4: bool,
+}
+
+impl Sought {
+    /// This address.
+    ///
+    /// Mixes it with the finalizer of MurmurHash3. That is mixing enough: addresses come from the operator's own subnets, and a
+    /// packet only looks up, so the worst that it can choose is the longest run of places that the operator's own have made.
+    #[inline(always)]
+    pub fn new(address: IpAddr) -> Self {
+        let is_v4 = address.is_ipv4();
+        let address = match address {
+            IpAddr::V4(address) => [address.to_bits().into(), 0],
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+                [[a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]].map(u64::from_be_bytes)
+            }
+        };
+        let mut hash = address[0] ^ address[1].wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        let [.., a, b, c, d] = hash.to_le_bytes();
+        Self { address, hash: u32::from_le_bytes([a, b, c, d]), is_v4 }
+    }
+}
+
+/// A MAC address at a tunnel endpoint, as one word; 0 is none, as no MAC address is zero.
+#[inline(always)]
+fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
+    // An index has 16 bits.
+    let [low, high, ..] = tep.get().to_le_bytes();
+    let [a, b, c, d, e, f] = mac;
+    u64::from_le_bytes([a, b, c, d, e, f, low, high])
+}
+
+const _: () = assert!(crate::limits::MAX_TEPS <= 1 << 16);
+
+/// A virtual IP that was looked up.
+#[derive(Clone, Copy)]
+pub struct Found<'g> {
+    guard: &'g Guard,
+    place: &'g Place,
+}
+
+impl<'g> Found<'g> {
+    /// Its number.
+    #[inline(always)]
+    pub fn id(self) -> VipId {
+        VipId(self.place.id)
+    }
+
+    /// As [`Vip::speaker`].
+    #[inline(always)]
+    pub fn speaker(self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
+        let who = who(mac, tep);
+        match self.place.who.iter().position(|&near| near == who) {
+            Some(near) if who != 0 => Some(SpeakerId(self.place.speakers[near])),
+            _ => self.far_speaker(mac, tep),
+        }
+    }
+
+    #[cold]
+    fn far_speaker(self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
+        self.vip().speaker(mac, tep)
+    }
+
+    /// The virtual IP itself.
+    #[inline]
+    pub fn vip(self) -> &'g Vip {
+        &self.guard.vips[self.place.position as usize - 1]
+    }
+}
 
 impl Guard {
     /// The guard of these virtual IPs. Each address should be there once; of several with the same, the first is found.
     ///
-    /// # Panics
-    /// Never: beyond [`MAX_VIPS`](crate::limits::MAX_VIPS), which is more than a node can hold, virtual IPs are left out.
+    /// Beyond [`MAX_VIPS`], which is more than a node can hold, they are left out.
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
-        let vips: Box<[Vip]> = vips.into_iter().take(crate::limits::MAX_VIPS).collect();
-        let slots = (2 * vips.len()).next_power_of_two();
-        let mut guard = Self { index: vec![EMPTY; slots].into(), vips: [].into() };
+        let vips: Box<[Vip]> = vips.into_iter().take(MAX_VIPS).collect();
+        let places = vec![Place::default(); (2 * vips.len()).next_power_of_two()];
+        let mut guard = Self { places: places.into(), vips: [].into() };
         for (position, vip) in (1..).zip(&vips) {
-            let hash = hash(vip.address);
-            let mut at = guard.start(hash);
-            while guard.index[at] != EMPTY {
+            let sought = Sought::new(vip.address);
+            let mut at = guard.start(&sought);
+            while guard.places[at].position != 0 {
                 at = guard.next(at);
             }
-            guard.index[at] = hash & !POSITION | position;
+            guard.places[at] = Place::new(&sought, position, vip);
         }
         guard.vips = vips;
         guard
     }
 
     /// The virtual IP with this address.
-    #[inline]
     pub fn find(&self, address: IpAddr) -> Option<&Vip> {
-        let hash = hash(address);
-        let mut at = self.start(hash);
-        while let Some((found, vip)) = self.next_like(hash, at) {
-            if vip.address == address {
-                return Some(vip);
-            }
-            at = self.next(found);
-        }
-        None
+        self.look_up(&Sought::new(address)).map(Found::vip)
     }
 
     /// All of them.
@@ -62,43 +144,48 @@ impl Guard {
         &self.vips
     }
 
-    /// Asks the processor to fetch where [`find`](Self::find) of this address will begin.
+    /// The virtual IP with the address that is sought.
     #[inline(always)]
-    pub fn prefetch(&self, address: IpAddr) {
-        prefetch(&raw const self.index[self.start(hash(address))]);
-    }
-
-    /// Asks the processor, a while later, to fetch the virtual IP that [`find`](Self::find) will look at first.
-    #[inline(always)]
-    pub fn prefetch_vip(&self, address: IpAddr) {
-        if let Some((_, vip)) = self.next_like(hash(address), self.start(hash(address))) {
-            prefetch(vip);
-        }
-    }
-
-    /// From this slot on, the first with the hash's tag: where it is, and the virtual IP that it stands for.
-    #[inline(always)]
-    fn next_like(&self, hash: u32, mut at: usize) -> Option<(usize, &Vip)> {
+    pub fn look_up(&self, sought: &Sought) -> Option<Found<'_>> {
+        let mut at = self.start(sought);
         loop {
-            let slot = self.index[at];
-            if slot == EMPTY {
+            let place = &self.places[at];
+            if place.position == 0 {
                 return None;
             }
-            if (slot ^ hash) & !POSITION == 0 {
-                return Some((at, &self.vips[(slot & POSITION) as usize - 1]));
+            if place.address == sought.address && place.is_v4 == sought.is_v4 {
+                return Some(Found { guard: self, place });
             }
             at = self.next(at);
         }
     }
 
+    /// Asks the processor to fetch where [`look_up`](Self::look_up) will begin.
     #[inline(always)]
-    fn start(&self, hash: u32) -> usize {
-        hash as usize & (self.index.len() - 1)
+    pub fn prefetch(&self, sought: &Sought) {
+        prefetch(&raw const self.places[self.start(sought)]);
+    }
+
+    #[inline(always)]
+    fn start(&self, sought: &Sought) -> usize {
+        sought.hash as usize & (self.places.len() - 1)
     }
 
     #[inline(always)]
     fn next(&self, at: usize) -> usize {
-        (at + 1) & (self.index.len() - 1)
+        (at + 1) & (self.places.len() - 1)
+    }
+}
+
+impl Place {
+    fn new(sought: &Sought, position: u32, vip: &Vip) -> Self {
+        let Sought { address, is_v4, .. } = *sought;
+        let mut place = Self { address, position, is_v4, id: vip.id.get(), ..Self::default() };
+        for (near, speaker) in vip.speakers.iter().take(NEAR).enumerate() {
+            place.who[near] = who(speaker.mac.octets(), speaker.tep);
+            place.speakers[near] = speaker.id.get();
+        }
+        place
     }
 }
 
@@ -106,31 +193,4 @@ impl fmt::Debug for Guard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.vips).finish()
     }
-}
-
-/// Mixes an address into 32 bits; the low ones say where a probe starts, the high ones are the tag.
-///
-/// Addresses come from the operator's own subnets, and a packet only looks up. So mixing need not resist anybody: the worst that
-/// a packet can choose is the longest run of slots that the operator's own addresses have made.
-#[inline(always)]
-fn hash(address: IpAddr) -> u32 {
-    let mut hash = match address {
-        IpAddr::V4(address) => address.to_bits(),
-        IpAddr::V6(address) => {
-            let [a, b, c, d] = halves(address.to_bits());
-            // The low half differs most within a subnet.
-            (a ^ b.rotate_left(8)).wrapping_mul(0x9e37_79b1) ^ c.wrapping_mul(0x27d4_eb2f) ^ d
-        }
-    };
-    // The finalizer of MurmurHash3.
-    hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
-    hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
-    hash ^ (hash >> 16)
-}
-
-#[inline(always)]
-fn halves(bits: u128) -> [u32; 4] {
-    let bytes = bits.to_be_bytes();
-    let (words, _) = bytes.as_chunks::<4>();
-    [words[0], words[1], words[2], words[3]].map(u32::from_be_bytes)
 }

@@ -87,7 +87,7 @@ mod mac;
 mod rate;
 mod vip;
 
-pub use guard::Guard;
+pub use guard::{Found, Guard, Sought};
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
 pub use lockfree::{

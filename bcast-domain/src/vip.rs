@@ -5,7 +5,6 @@ use std::{fmt, net::IpAddr};
 use crate::{
     Mac, TepIndex,
     limits::{LimitError, MAX_SPEAKERS, MAX_VIPS},
-    lockfree::prefetch,
 };
 
 /// The dense number of a virtual IP: a place in arrays of what was heard.
@@ -14,7 +13,7 @@ use crate::{
 /// Below [`MAX_VIPS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct VipId(u32);
+pub struct VipId(pub(crate) u32);
 
 impl VipId {
     /// The virtual IP with this number.
@@ -50,7 +49,7 @@ impl fmt::Display for VipId {
 /// Below [`MAX_SPEAKERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct SpeakerId(u32);
+pub struct SpeakerId(pub(crate) u32);
 
 impl SpeakerId {
     /// The speaker with this number.
@@ -117,12 +116,6 @@ impl Vip {
             Some(speaker) => Some(speaker.id),
             None => self.virtual_speaker(mac, tep),
         }
-    }
-
-    /// Asks the processor to fetch what [`speaker`](Self::speaker) looks at.
-    #[inline(always)]
-    pub fn prefetch_speakers(&self) {
-        prefetch(self.speakers.as_ptr());
     }
 
     fn virtual_speaker(&self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {

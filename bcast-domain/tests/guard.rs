@@ -8,7 +8,7 @@ use std::{
 };
 
 use bcast_domain::{
-    Guard, LimitError, Mac, MemberList, Speaker, SpeakerId, TepIndex, Vip, VipId, Vni, limits, table,
+    Guard, LimitError, Mac, MemberList, Sought, Speaker, SpeakerId, TepIndex, Vip, VipId, Vni, limits, table,
 };
 use proptest::prelude::*;
 
@@ -76,6 +76,9 @@ fn a_speaker_is_its_mac_at_its_endpoint_or_alone_there_a_virtual_mac_of_a_stated
     ];
     for (case, vip, mac, tep, expected) in cases {
         assert_eq!(vip.speaker(mac, TepIndex::from(tep)).map(SpeakerId::get), expected, "{case}");
+        let guard = Guard::new([vip.clone()]);
+        let found = guard.look_up(&Sought::new(vip.address)).unwrap();
+        assert_eq!(found.speaker(mac, TepIndex::from(tep)).map(SpeakerId::get), expected, "{case}, guarded");
     }
 }
 
@@ -204,7 +207,11 @@ proptest! {
         let guard = Guard::new(vips.iter().cloned());
         prop_assert_eq!(guard.vips(), &vips[..]);
         for address in addresses.iter().chain(&asked) {
-            guard.prefetch(*address);
+            let sought = Sought::new(*address);
+            guard.prefetch(&sought);
+            let found = guard.look_up(&sought);
+            prop_assert_eq!(found.map(|found| found.vip()), map.get(address).copied(), "{}", address);
+            prop_assert_eq!(found.map(|found| found.id()), map.get(address).map(|vip| vip.id), "{}", address);
             prop_assert_eq!(guard.find(*address), map.get(address).copied(), "{}", address);
         }
     }
@@ -230,5 +237,9 @@ proptest! {
             None => None,
         };
         prop_assert_eq!(vip.speaker(mac, from.into()), expected);
+        let guard = Guard::new([vip.clone()]);
+        let found = guard.look_up(&Sought::new(vip.address)).unwrap();
+        prop_assert_eq!(found.speaker(mac, from.into()), expected);
+        prop_assert_eq!(found.speaker([0; 6], TepIndex::default()), None);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, Refused, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use sniff::{Sniff, Sniffer};
+use sniff::Sniffer;
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
 use crate::announcer::Announcer;
@@ -140,8 +140,9 @@ impl Worker {
 
         // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
         match sniff::guarded(&domains) {
-            1.. if origin == Origin::Port => {
-                listen(&mut self.sniffer, burst, &candidates, &domains, self.tsc.nanoseconds(received));
+            guarded @ 1.. if origin == Origin::Port => {
+                let now_ns = self.tsc.nanoseconds(received);
+                listen(&mut self.sniffer, burst, &candidates, &domains, guarded, now_ns);
             }
             _ => self.sniffer.forget(),
         }
@@ -247,20 +248,26 @@ impl Worker {
 }
 
 /// Judges what the frames of domains with virtual IPs announce.
-#[cold]
+#[inline(never)]
 fn listen(
     sniffer: &mut Sniffer,
     burst: &Burst,
     candidates: &[Candidate],
     domains: &[Option<&MemberList>; BURST],
+    guarded: u32,
     now_ns: u64,
 ) {
-    let frames = candidates.iter().zip(domains).enumerate().filter_map(|(index, (candidate, domain))| {
-        let guard = domain.as_ref()?.guard()?;
-        let inner = burst.get(candidate.place)?.data().get(candidate.outer.inner_range())?;
-        Some(Sniff { index, inner, from: candidate.source, guard })
-    });
-    sniffer.read(frames, now_ns);
+    let mut listening = sniffer.listen(now_ns);
+    for index in sniff::bits(guarded) {
+        if let Some(candidate) = candidates.get(index)
+            && let Some(guard) = domains[index].and_then(MemberList::guard)
+            && let Some(mbuf) = burst.get(candidate.place)
+            && let Some(inner) = mbuf.data().get(candidate.outer.inner_range())
+        {
+            listening.hear(index, candidate.source, guard, inner);
+        }
+    }
+    listening.judge();
 }
 
 /// Reports a refused announcement: why its frame is dropped.

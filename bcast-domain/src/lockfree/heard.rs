@@ -21,7 +21,10 @@ use super::{
 use crate::{SpeakerId, Utterance, VipId};
 #[cfg(not(loom))]
 use {
-    super::{slots::zeroed, sync::AtomicU64},
+    super::{
+        slots::{ask_for_large_pages, zeroed},
+        sync::AtomicU64,
+    },
     crate::limits::{MAX_SPEAKERS, MAX_VIPS},
 };
 
@@ -55,7 +58,7 @@ pub struct Spoken {
 
 /// What workers have heard of all virtual IPs: written by all workers, read by the control side, without locks.
 ///
-/// Its memory (some 34 MB for all [`SpeakerId`]s) is the system's until it is written.
+/// Its memory (some 34 MB for all [`SpeakerId`]s) is the system's until it is written, in pages of 2 MB if it has them.
 pub struct Heard {
     speakers: Box<[Cells]>,
     marks: Box<[AtomicU64]>,
@@ -72,7 +75,9 @@ impl Heard {
     #[cfg(not(loom))]
     pub fn new() -> Self {
         // SAFETY: all zeroes is a valid atomic, and so valid `Cells`.
-        unsafe { Self { speakers: zeroed(MAX_SPEAKERS), marks: zeroed(MAX_VIPS / WORD) } }
+        let heard = unsafe { Self { speakers: zeroed(MAX_SPEAKERS), marks: zeroed(MAX_VIPS / WORD) } };
+        ask_for_large_pages(&heard.speakers);
+        heard
     }
 
     /// Nothing was heard; for few virtual IPs, as loom has few atomics.

@@ -160,11 +160,11 @@ impl Slots {
 /// becomes resident 2 MB at a time, so some tens of domains already take all of the array, 32 MiB for a million.
 /// Small arrays hold no whole page of 2 MB and stay as they are.
 #[cfg(all(target_os = "linux", not(loom)))]
-fn ask_for_large_pages(slots: &[Slot]) {
+pub(super) fn ask_for_large_pages<T>(array: &[T]) {
     /// Of the smallest page; `madvise` takes whole ones.
     const PAGE: usize = 4096;
     const LARGE_PAGE: usize = 2 << 20;
-    let (memory, size) = (slots.as_ptr().cast::<u8>(), size_of_val(slots));
+    let (memory, size) = (array.as_ptr().cast::<u8>(), size_of_val(array));
     if size < LARGE_PAGE {
         return;
     }
@@ -176,7 +176,7 @@ fn ask_for_large_pages(slots: &[Slot]) {
 }
 
 #[cfg(not(any(target_os = "linux", loom)))]
-fn ask_for_large_pages(_slots: &[Slot]) {}
+pub(super) fn ask_for_large_pages<T>(_array: &[T]) {}
 
 /// So many values of all zeroes, at least one. Their memory is not there until it is touched.
 ///

@@ -16,7 +16,7 @@ use bcast_domain::{
     VipId, Vni, table_with_capacity,
 };
 use bench::{NODE, tep};
-use sniff::{Ears, Sniff, Sniffer, guarded};
+use sniff::{Ears, Sniffer, guarded};
 use wire::{
     FrameHeader, MacAddr, NodeAddresses, NodeAddressesError, Outer, Template,
     gratuitous::{Form, garp},
@@ -151,7 +151,7 @@ impl Announcements {
         reader.lookup_bulk(&vnis, &mut domains);
         match guarded(&domains) {
             0 => self.sniffer.forget(),
-            _ => listen(&mut self.sniffer, &self.frames, &outers, &domains),
+            guarded => listen(&mut self.sniffer, &self.frames, &outers, &domains, guarded),
         }
         for (index, (outer, domain)) in outers.iter().zip(&domains).enumerate() {
             let (Some(outer), Some(domain)) = (outer, domain) else { continue };
@@ -229,18 +229,22 @@ fn source(outer: &Outer) -> TepIndex {
     TepIndex::from(u16::from(last.wrapping_sub(1)))
 }
 
-#[cold]
+#[inline(never)]
 fn listen(
     sniffer: &mut Sniffer,
     frames: &[Vec<u8>; BURST],
     outers: &[Option<Outer>; BURST],
     domains: &[Option<&MemberList>; BURST],
+    guarded: u32,
 ) {
-    let sniffs = outers.iter().zip(domains).zip(frames).enumerate();
-    let sniffs = sniffs.filter_map(|(index, ((outer, domain), frame))| {
-        let outer = outer.as_ref()?;
-        let (guard, inner) = (domain.as_ref()?.guard()?, frame.get(outer.inner_range())?);
-        Some(Sniff { index, inner, from: source(outer), guard })
-    });
-    sniffer.read(sniffs, 1);
+    let mut listening = sniffer.listen(1);
+    for index in sniff::bits(guarded) {
+        if let Some(outer) = &outers[index]
+            && let Some(guard) = domains[index].and_then(MemberList::guard)
+            && let Some(inner) = frames[index].get(outer.inner_range())
+        {
+            listening.hear(index, source(outer), guard, inner);
+        }
+    }
+    listening.judge();
 }

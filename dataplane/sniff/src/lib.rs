@@ -4,7 +4,7 @@
 //! up together, step by step, each step for all frames: so the cache misses overlap, as they do for domains.
 //!
 //! ```text
-//!   list ──▶ guard ──▶ slot of its index ──▶ virtual IP ──▶ speakers ──▶ cells of what is heard
+//!   list ──▶ guard ──▶ virtual IP, with its first speakers ──▶ cells of what is heard
 //! ```
 //!
 //! No frame waits for an answer: the control side learns what was said later, from [`Heard`] and from a queue of what was
@@ -13,10 +13,11 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayVec;
-use bcast_domain::{Guard, Heard, MemberList, Refusal, Refused, SpeakerId, TepIndex, Utterance, Vip, VipId};
+use bcast_domain::{
+    Found, Guard, Heard, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance, VipId,
+};
 use crossbeam::queue::ArrayQueue;
-use wire::announcement::Kind;
+use wire::announcement::{Kind, plain_arp};
 use wire::{Announcement, DropReason, MacAddr, announcement};
 
 /// Frames of a burst at most.
@@ -26,7 +27,7 @@ const ADDRESSES: usize = 255;
 /// Refused announcements that wait for the control side, at most.
 const REFUSED: usize = 4096;
 
-/// Which of a burst's domains have virtual IPs, as bits. Their guards are on their way into the cache.
+/// Which of a burst's domains have virtual IPs: see [`bits`]. Their guards are on their way into the cache.
 #[inline(always)]
 pub fn guarded(domains: &[Option<&MemberList>; BURST]) -> u32 {
     let mut guarded = 0;
@@ -53,37 +54,21 @@ impl Ears {
     }
 }
 
-/// A frame of a domain with virtual IPs.
-pub struct Sniff<'b> {
-    /// Its number in the burst.
-    pub index: usize,
-    /// The inner frame.
-    pub inner: &'b [u8],
-    /// Where it came from.
-    pub from: TepIndex,
-    /// The virtual IPs of its domain.
-    pub guard: &'b Guard,
+/// Who says what about an address.
+#[derive(Clone, Copy)]
+struct Speech {
+    kind: Kind,
+    source: MacAddr,
+    bound: MacAddr,
+    from: TepIndex,
 }
 
-/// A frame that announces something.
-struct Reading<'b> {
-    sniff: Sniff<'b>,
-    announcement: Announcement<'b>,
-}
-
-impl<'b> Reading<'b> {
-    /// The virtual IPs that it names.
+impl Speech {
+    /// What is to be noted of it, if anything, where it is about this virtual IP.
     #[inline(always)]
-    fn vips(&self) -> impl Iterator<Item = &'b Vip> + use<'b> {
-        let guard = self.sniff.guard;
-        self.announcement.addresses().filter_map(|address| guard.find(address))
-    }
-
-    /// Who says what of a virtual IP, if there is something to note.
-    #[inline(always)]
-    fn hear(&self, vip: &Vip) -> Result<Option<(SpeakerId, Utterance)>, Refusal> {
-        let Announcement { kind, source, bound, .. } = self.announcement;
-        let speaker = |mac: MacAddr| vip.speaker(mac.0, self.sniff.from);
+    fn about(&self, vip: Found) -> Result<Option<(SpeakerId, Utterance)>, Refusal> {
+        let Self { kind, source, bound, from } = *self;
+        let speaker = |mac: MacAddr| vip.speaker(mac.0, from);
         match (kind, speaker(source)) {
             (Kind::Hidden, _) => Err(Refusal::Hidden),
             (Kind::Advert { .. }, None) => Err(Refusal::Advert),
@@ -101,9 +86,12 @@ impl<'b> Reading<'b> {
         }
     }
 
-    /// Whether it would move what it names if its sender were attached.
-    fn claims(&self) -> bool {
-        self.announcement.kind == Kind::Claim && self.announcement.bound == self.announcement.source
+    /// Its refusal.
+    #[cold]
+    fn refused(&self, vip: VipId, what: Refusal, at_ns: u64) -> Refused {
+        // It would move what it names if its sender were attached.
+        let claims = self.kind == Kind::Claim && self.bound == self.source;
+        Refused { vip, mac: self.source.0, tep: self.from, what, claims, at_ns }
     }
 }
 
@@ -138,18 +126,17 @@ pub fn reason(refused: &Refused) -> DropReason {
     }
 }
 
-/// What was found in a frame.
-struct Finding {
-    index: usize,
-    verdict: Result<Said, Refused>,
-}
+/// What was found in a frame: what it says, or what it must not say.
+type Finding = Result<Said, Refused>;
 
 /// A worker's part: it judges a burst's frames all at once, and is then asked about one after the other.
 pub struct Sniffer {
     ears: Arc<Ears>,
-    findings: ArrayVec<Finding, BURST>,
-    /// The first finding that was not asked for.
-    next: usize,
+    /// By frame: who says what, and of which address.
+    speeches: [(Speech, Sought); BURST],
+    /// By frame, where the bit of `found` is set.
+    findings: [Option<Finding>; BURST],
+    found: u32,
     /// Which virtual IPs the burst's frames name, and who speaks. It has room for all that a burst can name, so it never grows.
     said: Vec<(VipId, SpeakerId)>,
     /// When the burst came, by the node's clock.
@@ -160,76 +147,38 @@ impl Sniffer {
     /// For one worker.
     pub fn new(ears: Arc<Ears>) -> Self {
         let said = Vec::with_capacity(BURST * ADDRESSES);
-        Self { ears, findings: ArrayVec::new(), next: 0, said, now_ns: 0 }
+        let none = Speech {
+            kind: Kind::Use,
+            source: MacAddr::ZERO,
+            bound: MacAddr::ZERO,
+            from: TepIndex::default(),
+        };
+        let speeches = [(none, Sought::default()); BURST];
+        Self { ears, speeches, findings: [None; BURST], found: 0, said, now_ns: 0 }
     }
 
-    /// Judges what the frames of a burst announce. They ascend in their numbers, and come at `now_ns` by the node's clock.
-    ///
-    /// Nothing is noted yet: a frame that is dropped for another reason has announced nothing.
-    pub fn read<'b>(&mut self, frames: impl Iterator<Item = Sniff<'b>>, now_ns: u64) {
-        self.forget();
-        self.now_ns = now_ns;
-        let mut readings = ArrayVec::<Reading<'b>, BURST>::new();
-        for sniff in frames.take(BURST) {
-            if let Some(announcement) = announcement(sniff.inner) {
-                announcement.addresses().for_each(|address| sniff.guard.prefetch(address));
-                readings.push(Reading { sniff, announcement });
-            }
-        }
-        for reading in &readings {
-            reading.announcement.addresses().for_each(|address| reading.sniff.guard.prefetch_vip(address));
-        }
-        for reading in &readings {
-            reading.vips().for_each(Vip::prefetch_speakers);
-        }
-        for reading in &readings {
-            if let Some(verdict) = self.judge(reading) {
-                self.findings.push(Finding { index: reading.sniff.index, verdict });
-            }
-        }
-    }
-
-    /// Forgets the last burst, where there is nothing to [`read`](Self::read).
+    /// Forgets the last burst, where there is nothing to [`listen`](Self::listen) to.
     #[inline(always)]
     pub fn forget(&mut self) {
-        self.findings.clear();
-        self.next = 0;
-        self.said.clear();
+        self.found = 0;
     }
 
+    /// Listens to a burst that comes at `now_ns` by the node's clock.
+    ///
+    /// Nothing is noted yet: a frame that is dropped for another reason has announced nothing.
     #[inline(always)]
-    fn judge(&mut self, reading: &Reading) -> Option<Result<Said, Refused>> {
-        let from = self.said.len();
-        let mut what = None;
-        for vip in reading.vips() {
-            match reading.hear(vip) {
-                Ok(Some((speaker, said))) => {
-                    self.ears.heard.prefetch(vip.id, speaker);
-                    self.said.push((vip.id, speaker));
-                    what = Some(said);
-                }
-                Ok(None) => {}
-                Err(what) => {
-                    let (mac, tep) = (reading.announcement.source.0, reading.sniff.from);
-                    let (claims, at_ns) = (reading.claims(), self.now_ns);
-                    return Some(Err(Refused { vip: vip.id, mac, tep, what, claims, at_ns }));
-                }
-            }
-        }
-        what.map(|what| Ok(Said { what, from, to: self.said.len() }))
+    pub fn listen<'b>(&mut self, now_ns: u64) -> Listening<'_, 'b> {
+        self.forget();
+        self.said.clear();
+        self.now_ns = now_ns;
+        Listening { sniffer: self, asked: 0, guards: [None; BURST] }
     }
 
     /// What the frame with this number says of virtual IPs, if anything; or what it must not say: then it is to be dropped for
-    /// that [`reason`], and [reported](Self::report). To be asked in ascending order.
+    /// that [`reason`], and [reported](Self::report).
     #[inline(always)]
-    pub fn finding(&mut self, index: usize) -> Option<Result<Said, Refused>> {
-        while let Some(finding) = self.findings.get(self.next) {
-            if finding.index >= index {
-                return (finding.index == index).then_some(finding.verdict);
-            }
-            self.next += 1;
-        }
-        None
+    pub fn finding(&self, index: usize) -> Option<Result<Said, Refused>> {
+        if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
     }
 
     /// Notes what an accepted frame said.
@@ -244,4 +193,100 @@ impl Sniffer {
     pub fn report(&self, refused: Refused) -> bool {
         self.ears.refused.push(refused).is_ok()
     }
+
+    /// Judges what a frame says of one virtual IP, beside what it says of others. False if it may not.
+    #[inline(always)]
+    fn judge(&mut self, index: usize, speech: &Speech, vip: Found) -> bool {
+        let index = index % BURST;
+        match speech.about(vip) {
+            Ok(Some((speaker, what))) => {
+                self.ears.heard.prefetch(vip.id(), speaker);
+                let to = self.said.len() + 1;
+                let from = match self.findings[index] {
+                    Some(Ok(said)) if self.found >> index & 1 == 1 => said.from,
+                    _ => self.said.len(),
+                };
+                self.said.push((vip.id(), speaker));
+                self.findings[index] = Some(Ok(Said { what, from, to }));
+            }
+            Ok(None) => return true,
+            Err(what) => self.findings[index] = Some(Err(speech.refused(vip.id(), what, self.now_ns))),
+        }
+        self.found |= 1 << index;
+        matches!(self.findings[index], Some(Ok(_)))
+    }
+}
+
+/// A burst that is listened to.
+pub struct Listening<'s, 'b> {
+    sniffer: &'s mut Sniffer,
+    /// Frames that announce one address, as bits, and the virtual IPs of their domains.
+    asked: u32,
+    guards: [Option<&'b Guard>; BURST],
+}
+
+impl<'b> Listening<'_, 'b> {
+    /// Hears a frame of a domain with these virtual IPs: its number in the burst, where it came from, and the inner frame.
+    #[inline(always)]
+    pub fn hear(&mut self, index: usize, from: TepIndex, guard: &'b Guard, inner: &[u8]) {
+        match plain_arp(inner) {
+            Some(announcement) => self.take(index, from, guard, &announcement),
+            None => self.hear_rarer(index, from, guard, inner),
+        }
+    }
+
+    fn hear_rarer(&mut self, index: usize, from: TepIndex, guard: &'b Guard, inner: &[u8]) {
+        if let Some(announcement) = announcement(inner) {
+            self.take(index, from, guard, &announcement);
+        }
+    }
+
+    #[inline(always)]
+    fn take(&mut self, index: usize, from: TepIndex, guard: &'b Guard, announcement: &Announcement) {
+        let index = index % BURST;
+        let Announcement { kind, source, bound, .. } = *announcement;
+        let speech = Speech { kind, source, bound, from };
+        match announcement.only() {
+            Some(address) => {
+                self.sniffer.speeches[index] = (speech, Sought::new(address));
+                self.guards[index] = Some(guard);
+                self.asked |= 1 << index;
+            }
+            None => self.several(index, &speech, guard, announcement),
+        }
+    }
+
+    /// Hears an announcement of several addresses: one after the other, up to the first that is refused.
+    #[cold]
+    fn several(&mut self, index: usize, speech: &Speech, guard: &Guard, announcement: &Announcement) {
+        let mut vips = announcement.addresses().filter_map(|address| guard.look_up(&Sought::new(address)));
+        let _refused = vips.find(|&vip| !self.sniffer.judge(index, speech, vip));
+    }
+
+    /// Judges them all.
+    #[inline(always)]
+    pub fn judge(self) {
+        let Self { sniffer, asked, guards } = self;
+        for index in bits(asked) {
+            if let Some(guard) = guards[index] {
+                guard.prefetch(&sniffer.speeches[index].1);
+            }
+        }
+        for index in bits(asked) {
+            let (speech, sought) = sniffer.speeches[index];
+            if let Some(vip) = guards[index].and_then(|guard| guard.look_up(&sought)) {
+                sniffer.judge(index, &speech, vip);
+            }
+        }
+    }
+}
+
+/// The numbers of the bits that are set, ascending.
+#[inline(always)]
+pub fn bits(mut of: u32) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let bit = of.trailing_zeros();
+        of &= of.wrapping_sub(1);
+        (bit < u32::BITS).then_some(bit as usize % BURST)
+    })
 }

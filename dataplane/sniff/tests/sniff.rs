@@ -8,7 +8,7 @@ use bcast_domain::{
     Guard, Mac, MemberList, Reader, Refusal, Refused, Speaker, SpeakerId, Spoken, TepIndex, Vip, VipId, Vni,
     table,
 };
-use sniff::{BURST, Ears, KINDS, Sniff, Sniffer, guarded, reason};
+use sniff::{BURST, Ears, KINDS, Sniffer, guarded, reason};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{DropReason, MacAddr, checksum};
 
@@ -100,8 +100,9 @@ impl Rig {
     /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
     fn hear(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Refused>> {
         let guard = self.reader.lookup(GUARDED).unwrap().guard().unwrap();
-        let sniff = Sniff { index: 3, inner: frame, from: from.into(), guard };
-        self.sniffer.read([sniff].into_iter(), NOW);
+        let mut listening = self.sniffer.listen(NOW);
+        listening.hear(3, from.into(), guard, frame);
+        listening.judge();
         assert!((0..3).all(|index| self.sniffer.finding(index).is_none()));
         let finding = self.sniffer.finding(3);
         assert!(self.sniffer.finding(4).is_none());
@@ -294,8 +295,11 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
     let guard = lists(GUARDED).unwrap().guard().unwrap();
     let frames = [claim(HOLDER, FOUR), claim(STRANGER, FOUR), claim(BACKUP, OTHER), claim(BACKUP, FOUR)];
     let sniffs = [(0, 1, &frames[0][..]), (3, 3, &frames[1]), (7, 2, &frames[2]), (31, 2, &frames[3])];
-    let sniff = |(index, from, inner): (usize, u16, _)| Sniff { index, inner, from: from.into(), guard };
-    rig.sniffer.read(sniffs.map(sniff).into_iter(), NOW);
+    let mut listening = rig.sniffer.listen(NOW);
+    for (index, from, inner) in sniffs {
+        listening.hear(index, TepIndex::from(from), guard, inner);
+    }
+    listening.judge();
     assert!(rig.drained().is_empty(), "nothing is noted yet");
     assert!(rig.sniffer.finding(1).is_none());
     assert!(rig.sniffer.finding(3).unwrap().is_err());

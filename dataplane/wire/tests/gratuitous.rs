@@ -1,6 +1,6 @@
 //! What the node announces for others, byte for byte as scapy makes it, and as a worker reads it.
 
-#![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 mod common;
 

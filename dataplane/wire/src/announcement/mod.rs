@@ -81,7 +81,7 @@ impl<'f> Names<'f> {
     }
 }
 
-#[inline]
+#[inline(always)]
 fn is_hosts(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || broadcast)
@@ -94,13 +94,23 @@ impl<'f> Announcement<'f> {
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
         self.names.iter()
     }
+
+    /// The address that it is about, if it is about one.
+    #[must_use]
+    #[inline(always)]
+    pub fn only(&self) -> Option<IpAddr> {
+        match (self.names.v4, self.names.v6, self.names.also) {
+            (&[octets], [], []) => Some(IpAddr::from(octets)),
+            ([], &[octets], []) => Some(IpAddr::from(octets)),
+            _ => None,
+        }
+    }
 }
 
 /// Reads what `inner`, an Ethernet frame, announces. `None` if nothing, or if no receiver would believe it.
 ///
 /// Its work is bounded by the frame's length. Whether the sender may say so is for the caller to decide.
 #[must_use]
-#[inline]
 pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
     let (ethernet, _) = Ethernet::ref_from_prefix(inner).ok()?;
     let (ethertype, payload) = innermost(inner)?;
@@ -111,6 +121,15 @@ pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
         _ => None,
     };
     announcement.filter(|announcement| announcement.addresses().next().is_some())
+}
+
+/// The same of ARP without a tag, which most announcements are: in line, so that nothing of it need go through memory. `None` of
+/// any other frame.
+#[must_use]
+#[inline(always)]
+pub fn plain_arp(inner: &[u8]) -> Option<Announcement<'_>> {
+    let (ethernet, payload) = Ethernet::ref_from_prefix(inner).ok()?;
+    if ethernet.ethertype.get() == ethertype::ARP { arp::read(ethernet.source, payload) } else { None }
 }
 
 fn over_ipv6(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {

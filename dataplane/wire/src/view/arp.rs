@@ -39,7 +39,7 @@ impl Arp {
     /// Reads the payload of an ARP frame; what follows the 28 bytes is padding. `None` for other hardware,
     /// protocols or lengths of addresses.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn parse(payload: &[u8]) -> Option<&Self> {
         let (arp, _) = Self::ref_from_prefix(payload).ok()?;
         let kind = (arp.protocol.get(), arp.hardware_len, arp.protocol_len);
@@ -49,28 +49,28 @@ impl Arp {
 
     /// The sender's address where it stands in the packet.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sender_octets(&self) -> &[u8; 4] {
         &self.sender_address
     }
 
     /// Address of the sender; unspecified in a probe.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn sender(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.sender_address)
     }
 
     /// Address that is asked for.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn target(&self) -> Ipv4Addr {
         Ipv4Addr::from(self.target_address)
     }
 
     /// The sender announces its own address, by request or reply (RFC 5944 section 4.6, RFC 5227 section 3).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_gratuitous(&self) -> bool {
         self.sender_address == self.target_address
             && !self.sender().is_unspecified()
@@ -79,7 +79,7 @@ impl Arp {
 
     /// The sender asks whether an address is free before it takes it (RFC 5227 section 1.1).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub fn is_probe(&self) -> bool {
         self.operation.get() == Self::REQUEST
             && self.sender().is_unspecified()
