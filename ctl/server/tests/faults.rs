@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::havip::*;
 use common::refusing::Refusing;
 use common::*;
 use ctl_api::client::Refusal;
@@ -96,6 +97,44 @@ fn after_a_commit_of_unknown_outcome_the_table_follows_the_store() {
         assert_eq!(rig.members(vni), members.and_then(addresses), "domain {vni}");
     }
     assert_eq!(rig.server().counts().teps, 2);
+}
+
+#[test]
+fn after_a_commit_of_unknown_outcome_the_guards_follow_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let doubt = Arc::new(AtomicBool::new(false));
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let rig = Rig::with_store(folder.path(), Doubtful(store, Arc::clone(&doubt)));
+    rig.commit(vec![
+        add(1),
+        add(2),
+        create(1),
+        create(2),
+        create_havip("web", 1, 1),
+        create_havip("db", 2, 2),
+    ]);
+    rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("db", "vm1", 1, &[1])]);
+    doubt.store(true, Ordering::Relaxed);
+    let changes = vec![
+        attach("web", "vm2", 2, &[2]),
+        remove_havip("db"),
+        create_havip("new", 2, 3),
+        bind_eip("new", "203.0.113.7"),
+        garp(2, true),
+        hop(1, Some("198.18.0.9"), None),
+    ];
+    assert!(rig.try_commit(Batch::new(changes)).is_err());
+    doubt.store(false, Ordering::Relaxed);
+    // As every other one would: it finds the store elsewhere, or itself there already.
+    rig.commit(vec![attach("new", "vm1", 1, &[1])]);
+    assert_eq!(rig.guarded(1), [("10.0.0.1".to_owned(), vec![(1, 1), (2, 2)])]);
+    assert_eq!(rig.guarded(2), [("10.0.0.3".to_owned(), vec![(1, 1)])]);
+    assert_eq!(rig.server().counts().havips, 2);
+    let taken = Batch::new(vec![bind_eip("web", "203.0.113.7")]);
+    assert_eq!(rig.try_commit(taken).unwrap_err().0, Refusal::NameTaken);
+    rig.commit(vec![create_havip("db", 2, 2)]);
+    assert_eq!(rig.run(rig.client().domain(2.into())).unwrap().garp, 1);
+    assert_eq!(rig.run(rig.client().tep(by(1))).unwrap().tep.unwrap().next_hop, "198.18.0.9");
 }
 
 #[test]
