@@ -1,8 +1,12 @@
 //! A domain's virtual IPs, as workers ask for them.
 
-use std::{fmt, net::IpAddr};
+use std::{fmt, net::IpAddr, sync::Arc};
 
-use crate::{SpeakerId, TepIndex, Vip, VipId, limits::MAX_VIPS, lockfree::prefetch};
+use crate::{
+    SpeakerId, TepIndex, Vip, VipId,
+    limits::MAX_VIPS,
+    lockfree::{Learned, prefetch},
+};
 
 /// The virtual IPs of a domain at one moment, with who may announce them. Never changed: a change makes another.
 ///
@@ -11,6 +15,8 @@ pub struct Guard {
     /// Open addressing with linear probing: a power of two, at most half full.
     places: Box<[Place]>,
     vips: Box<[Vip]>,
+    /// Of a strict domain.
+    learned: Option<Arc<Learned>>,
 }
 
 /// One virtual IP, or none: a cache line with all that most announcements need.
@@ -65,11 +71,22 @@ impl Sought {
         let [.., a, b, c, d] = hash.to_le_bytes();
         Self { address, hash: u32::from_le_bytes([a, b, c, d]), is_v4 }
     }
+
+    /// The address.
+    pub fn address(&self) -> IpAddr {
+        let [first, second] = self.address.map(u64::to_be_bytes);
+        match (self.is_v4, first, second) {
+            (true, [_, _, _, _, a, b, c, d], _) => IpAddr::from([a, b, c, d]),
+            (false, [a, b, c, d, e, f, g, h], [i, j, k, l, m, n, o, p]) => {
+                IpAddr::from([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p])
+            }
+        }
+    }
 }
 
 /// A MAC address at a tunnel endpoint, as one word; 0 is none, as no MAC address is zero.
 #[inline(always)]
-fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
+pub(crate) fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
     // An index has 16 bits.
     let [low, high, ..] = tep.get().to_le_bytes();
     let [a, b, c, d, e, f] = mac;
@@ -77,6 +94,12 @@ fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
 }
 
 const _: () = assert!(crate::limits::MAX_TEPS <= 1 << 16);
+
+/// Where that is.
+pub(crate) fn tep(who: u64) -> TepIndex {
+    let [.., low, high] = who.to_le_bytes();
+    TepIndex::from(u16::from_le_bytes([low, high]))
+}
 
 /// A virtual IP that was looked up.
 #[derive(Clone, Copy)]
@@ -121,7 +144,7 @@ impl Guard {
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
         let vips: Box<[Vip]> = vips.into_iter().take(MAX_VIPS).collect();
         let places = vec![Place::default(); (2 * vips.len()).next_power_of_two()];
-        let mut guard = Self { places: places.into(), vips: [].into() };
+        let mut guard = Self { places: places.into(), vips: [].into(), learned: None };
         for (position, vip) in (1..).zip(&vips) {
             let sought = Sought::new(vip.address);
             let mut at = guard.start(&sought);
@@ -132,6 +155,19 @@ impl Guard {
         }
         guard.vips = vips;
         guard
+    }
+
+    /// The same in a strict domain: addresses that are no virtual IPs stay with those who have them. A guard that takes the place
+    /// of another goes on with what that one has learnt.
+    #[must_use]
+    pub fn strict(self, learned: Arc<Learned>) -> Self {
+        Self { learned: Some(learned), ..self }
+    }
+
+    /// Who has the addresses that are no virtual IPs, in a strict domain.
+    #[inline(always)]
+    pub fn learned(&self) -> Option<&Learned> {
+        self.learned.as_deref()
     }
 
     /// The virtual IP with this address.

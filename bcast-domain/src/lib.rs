@@ -91,8 +91,8 @@ pub use guard::{Found, Guard, Sought};
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
 pub use lockfree::{
-    ArrayPublisher, DomainPublisher, Epoch, Grace, Heard, HeldList, Laggards, MemberList, Offline, Reader,
-    Readers, Spoken, table, table_with_capacity,
+    ArrayPublisher, DomainPublisher, Epoch, Grace, Heard, HeldList, Laggards, Learned, MemberList, Offline,
+    Reader, Readers, SILENCE_NS, Spoken, table, table_with_capacity,
 };
 #[cfg(loom)]
 #[doc(hidden)]

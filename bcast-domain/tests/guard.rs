@@ -208,6 +208,7 @@ proptest! {
         prop_assert_eq!(guard.vips(), &vips[..]);
         for address in addresses.iter().chain(&asked) {
             let sought = Sought::new(*address);
+            prop_assert_eq!(sought.address(), *address);
             guard.prefetch(&sought);
             let found = guard.look_up(&sought);
             prop_assert_eq!(found.map(|found| found.vip()), map.get(address).copied(), "{}", address);

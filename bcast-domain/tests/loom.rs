@@ -14,8 +14,8 @@
 use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
-    ArrayPublisher, DomainPublisher, Guard, Heard, Reader, Readers, SITES, SpeakerId, Spoken, TepIndex,
-    Utterance, VipId, Vni, live_allocations, table,
+    ArrayPublisher, DomainPublisher, Guard, Heard, Learned, Reader, Readers, SILENCE_NS, SITES, SpeakerId,
+    Spoken, TepIndex, Utterance, VipId, Vni, live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -348,6 +348,22 @@ fn hearing(workers: usize) {
     assert_eq!(known, vec![if workers == 1 { both } else { claim }; workers], "noted, and never learnt");
 }
 
+/// An address whose holder is silent is taken by one of two that announce it at once, and then stays with that one.
+fn taking_over(_: usize) {
+    let learned = Arc::new(Learned::new());
+    let address = std::net::IpAddr::from([10, 0, 0, 7]);
+    let announce = move |learned: &Learned, tep: u16, now_ns| {
+        learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), now_ns, |_| false)
+    };
+    assert!(announce(&learned, 1, 1));
+    let later = 2 + SILENCE_NS;
+    let other = Arc::clone(&learned);
+    let thread = thread::spawn(move || announce(&other, 2, later));
+    let mine = announce(&learned, 3, later);
+    assert!(mine != thread.join().unwrap(), "taken by both, or by nobody");
+    assert_eq!(announce(&learned, 3, later), mine);
+}
+
 /// Readers register while a list is replaced, and leave.
 fn registering(readers: usize) {
     let (mut domains, _array, makes) = table(());
@@ -418,6 +434,7 @@ models! {
     registering_with_1_reader: registering, 1;
     guarding_with_1_reader: guarding, 1;
     hearing_from_1_worker: hearing, 1;
+    taking_an_address_over: taking_over, 1;
     holding_with_1_reader: holding, 1;
     handing_what_is_held_over: |_| handing_over(false), 2;
     handing_what_is_held_over_and_sleeping: |_| handing_over(true), 2;

@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bcast_domain::{DomainId, MemberList, Reader, Refused, TepIndex, Vni};
+use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use sniff::Sniffer;
+use sniff::{Sniffer, Unheard};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
 
 use crate::announcer::Announcer;
@@ -155,7 +155,7 @@ impl Worker {
             let verdict = candidate.check(mbuf, domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
                 let said = self.sniffer.finding(index).transpose();
-                let said = said.map_err(|refused| refuse(&self.sniffer, refused, self.out.counters()))?;
+                let said = said.map_err(|unheard| refuse(&self.sniffer, unheard, self.out.counters()))?;
                 if let Some(limits) = limits {
                     let cells = self.out.cells().domain(domain.domain());
                     limits.admit(candidate.ask(domain, class), &self.lots, cells, clock)?;
@@ -260,23 +260,25 @@ fn listen(
     let mut listening = sniffer.listen(now_ns);
     for index in sniff::bits(guarded) {
         if let Some(candidate) = candidates.get(index)
-            && let Some(guard) = domains[index].and_then(MemberList::guard)
+            && let Some(domain) = domains[index]
             && let Some(mbuf) = burst.get(candidate.place)
             && let Some(inner) = mbuf.data().get(candidate.outer.inner_range())
         {
-            listening.hear(index, candidate.source, guard, inner);
+            listening.hear(index, candidate.source, domain, inner);
         }
     }
     listening.judge();
 }
 
-/// Reports a refused announcement: why its frame is dropped.
+/// Reports what was refused: why its frame is dropped.
 #[cold]
-fn refuse(sniffer: &Sniffer, refused: Refused, counters: &WorkerCounters) -> DropReason {
-    if !sniffer.report(refused) {
+fn refuse(sniffer: &Sniffer, unheard: Unheard, counters: &WorkerCounters) -> DropReason {
+    if let Unheard::Refused(refused) = unheard
+        && !sniffer.report(refused)
+    {
         counters.refused_lost.add(1);
     }
-    sniff::reason(&refused)
+    unheard.reason()
 }
 
 impl Candidate {

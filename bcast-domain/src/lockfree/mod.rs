@@ -3,6 +3,7 @@
 
 mod array;
 mod heard;
+mod learned;
 mod list;
 mod owned;
 mod publisher;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 pub use array::ArrayPublisher;
 pub use heard::{Heard, Spoken};
+pub use learned::{Learned, SILENCE_NS};
 pub use list::MemberList;
 pub use publisher::DomainPublisher;
 pub use qsbr::{Epoch, Grace, Laggards, Offline};

@@ -240,10 +240,10 @@ fn listen(
     let mut listening = sniffer.listen(1);
     for index in sniff::bits(guarded) {
         if let Some(outer) = &outers[index]
-            && let Some(guard) = domains[index].and_then(MemberList::guard)
+            && let Some(domain) = domains[index]
             && let Some(inner) = frames[index].get(outer.inner_range())
         {
-            listening.hear(index, source(outer), guard, inner);
+            listening.hear(index, source(outer), domain, inner);
         }
     }
     listening.judge();

@@ -11,10 +11,11 @@
 //! [`Refused`].
 #![forbid(unsafe_code)]
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bcast_domain::{
-    Found, Guard, Heard, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance, VipId,
+    Found, Guard, Heard, Learned, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance, VipId,
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
@@ -118,16 +119,27 @@ impl Said {
     }
 }
 
-/// What a refused announcement's frame is dropped for.
-pub fn reason(refused: &Refused) -> DropReason {
-    match refused.what {
-        Refusal::Advert => DropReason::VrrpSpoof,
-        Refusal::Stranger | Refusal::Unsound | Refusal::Hidden => DropReason::GarpSpoof,
+/// Why an announcement's frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unheard {
+    /// It names a virtual IP, and must not. The control side is to be [told](Sniffer::report).
+    Refused(Refused),
+    /// It would move an address of a strict domain from another who has it.
+    Strict,
+}
+
+impl Unheard {
+    /// What its frame counts as.
+    pub fn reason(self) -> DropReason {
+        match self {
+            Self::Refused(Refused { what: Refusal::Advert, .. }) => DropReason::VrrpSpoof,
+            Self::Refused(_) | Self::Strict => DropReason::GarpSpoof,
+        }
     }
 }
 
-/// What was found in a frame: what it says, or what it must not say.
-type Finding = Result<Said, Refused>;
+/// What was found in a frame: what it says, or why it is dropped.
+type Finding = Result<Said, Unheard>;
 
 /// A worker's part: it judges a burst's frames all at once, and is then asked about one after the other.
 pub struct Sniffer {
@@ -171,13 +183,12 @@ impl Sniffer {
         self.forget();
         self.said.clear();
         self.now_ns = now_ns;
-        Listening { sniffer: self, asked: 0, guards: [None; BURST] }
+        Listening { sniffer: self, asked: 0, domains: [None; BURST] }
     }
 
-    /// What the frame with this number says of virtual IPs, if anything; or what it must not say: then it is to be dropped for
-    /// that [`reason`], and [reported](Self::report).
+    /// What the frame with this number says of virtual IPs, if anything; or why it is to be dropped.
     #[inline(always)]
-    pub fn finding(&self, index: usize) -> Option<Result<Said, Refused>> {
+    pub fn finding(&self, index: usize) -> Option<Result<Said, Unheard>> {
         if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
     }
 
@@ -187,6 +198,30 @@ impl Sniffer {
         for &(vip, speaker) in self.said.get(said.from..said.to).unwrap_or_default() {
             self.ears.heard.note(vip, speaker, said.what, self.now_ns);
         }
+    }
+
+    /// Judges what a frame says of an address of a strict domain that is no virtual IP. False if it may not.
+    #[cold]
+    fn judge_strictly(
+        &mut self,
+        index: usize,
+        speech: &Speech,
+        address: IpAddr,
+        domain: &MemberList,
+        learned: &Learned,
+    ) -> bool {
+        let gone = |tep| domain.position(tep).is_none();
+        let may = match speech.kind {
+            Kind::Claim | Kind::Use => learned.admit(address, speech.bound.0, speech.from, self.now_ns, gone),
+            // No cache believes an advertisement.
+            Kind::Advert { .. } => true,
+            Kind::Hidden => false,
+        };
+        if !may {
+            self.findings[index % BURST] = Some(Err(Unheard::Strict));
+            self.found |= 1 << (index % BURST);
+        }
+        may
     }
 
     /// Tells the control side what was refused; false if too much waits for it already.
@@ -210,7 +245,10 @@ impl Sniffer {
                 self.findings[index] = Some(Ok(Said { what, from, to }));
             }
             Ok(None) => return true,
-            Err(what) => self.findings[index] = Some(Err(speech.refused(vip.id(), what, self.now_ns))),
+            Err(what) => {
+                let refused = speech.refused(vip.id(), what, self.now_ns);
+                self.findings[index] = Some(Err(Unheard::Refused(refused)));
+            }
         }
         self.found |= 1 << index;
         matches!(self.findings[index], Some(Ok(_)))
@@ -220,62 +258,83 @@ impl Sniffer {
 /// A burst that is listened to.
 pub struct Listening<'s, 'b> {
     sniffer: &'s mut Sniffer,
-    /// Frames that announce one address, as bits, and the virtual IPs of their domains.
+    /// Frames that announce one address, as bits, and their domains with their virtual IPs.
     asked: u32,
-    guards: [Option<&'b Guard>; BURST],
+    domains: [Option<(&'b MemberList, &'b Guard)>; BURST],
 }
 
 impl<'b> Listening<'_, 'b> {
-    /// Hears a frame of a domain with these virtual IPs: its number in the burst, where it came from, and the inner frame.
+    /// Hears a frame of a domain, if that has virtual IPs or is strict: its number in the burst, where it came from, and the inner
+    /// frame.
     #[inline(always)]
-    pub fn hear(&mut self, index: usize, from: TepIndex, guard: &'b Guard, inner: &[u8]) {
+    pub fn hear(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         match plain_arp(inner) {
-            Some(announcement) => self.take(index, from, guard, &announcement),
-            None => self.hear_rarer(index, from, guard, inner),
+            Some(announcement) => self.take(index, from, domain, &announcement),
+            None => self.hear_rarer(index, from, domain, inner),
         }
     }
 
-    fn hear_rarer(&mut self, index: usize, from: TepIndex, guard: &'b Guard, inner: &[u8]) {
+    fn hear_rarer(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         if let Some(announcement) = announcement(inner) {
-            self.take(index, from, guard, &announcement);
+            self.take(index, from, domain, &announcement);
         }
     }
 
     #[inline(always)]
-    fn take(&mut self, index: usize, from: TepIndex, guard: &'b Guard, announcement: &Announcement) {
+    fn take(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, announcement: &Announcement) {
+        let Some(guard) = domain.guard() else { return };
         let index = index % BURST;
         let Announcement { kind, source, bound, .. } = *announcement;
         let speech = Speech { kind, source, bound, from };
         match announcement.only() {
             Some(address) => {
                 self.sniffer.speeches[index] = (speech, Sought::new(address));
-                self.guards[index] = Some(guard);
+                self.domains[index] = Some((domain, guard));
                 self.asked |= 1 << index;
             }
-            None => self.several(index, &speech, guard, announcement),
+            None => self.several(index, &speech, domain, guard, announcement),
         }
     }
 
     /// Hears an announcement of several addresses: one after the other, up to the first that is refused.
     #[cold]
-    fn several(&mut self, index: usize, speech: &Speech, guard: &Guard, announcement: &Announcement) {
-        let mut vips = announcement.addresses().filter_map(|address| guard.look_up(&Sought::new(address)));
-        let _refused = vips.find(|&vip| !self.sniffer.judge(index, speech, vip));
+    fn several(
+        &mut self,
+        index: usize,
+        speech: &Speech,
+        domain: &MemberList,
+        guard: &Guard,
+        announcement: &Announcement,
+    ) {
+        let _refused = announcement.addresses().find(|&address| !match (
+            guard.look_up(&Sought::new(address)),
+            guard.learned(),
+        ) {
+            (Some(vip), _) => self.sniffer.judge(index, speech, vip),
+            (None, Some(learned)) => self.sniffer.judge_strictly(index, speech, address, domain, learned),
+            (None, None) => true,
+        });
     }
 
     /// Judges them all.
     #[inline(always)]
     pub fn judge(self) {
-        let Self { sniffer, asked, guards } = self;
+        let Self { sniffer, asked, domains } = self;
         for index in bits(asked) {
-            if let Some(guard) = guards[index] {
+            if let Some((_, guard)) = domains[index] {
                 guard.prefetch(&sniffer.speeches[index].1);
             }
         }
         for index in bits(asked) {
             let (speech, sought) = sniffer.speeches[index];
-            if let Some(vip) = guards[index].and_then(|guard| guard.look_up(&sought)) {
-                sniffer.judge(index, &speech, vip);
+            let Some((domain, guard)) = domains[index] else { continue };
+            match guard.look_up(&sought) {
+                Some(vip) => _ = sniffer.judge(index, &speech, vip),
+                None => {
+                    if let Some(learned) = guard.learned() {
+                        sniffer.judge_strictly(index, &speech, sought.address(), domain, learned);
+                    }
+                }
             }
         }
     }

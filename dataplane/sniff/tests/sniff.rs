@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bcast_domain::{
-    Guard, Mac, MemberList, Reader, Refusal, Refused, Speaker, SpeakerId, Spoken, TepIndex, Vip, VipId, Vni,
-    table,
+    DomainPublisher, Guard, Learned, Mac, MemberList, Reader, Refusal, Refused, SILENCE_NS, Speaker,
+    SpeakerId, Spoken, TepIndex, Vip, VipId, Vni, table,
 };
-use sniff::{BURST, Ears, KINDS, Sniffer, guarded, reason};
+use sniff::{BURST, Ears, KINDS, Sniffer, Unheard, guarded};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{DropReason, MacAddr, checksum};
 
@@ -78,7 +78,11 @@ fn hidden(source: [u8; 6]) -> Vec<u8> {
 
 /// A domain with virtual IPs, and one worker's sniffer.
 struct Rig {
+    domains: DomainPublisher,
     reader: Reader<()>,
+    /// Where frames are of.
+    vni: Vni,
+    now_ns: u64,
     ears: Arc<Ears>,
     sniffer: Sniffer,
 }
@@ -94,14 +98,21 @@ impl Rig {
         }
         domains.set_guard(GUARDED, Some(Arc::new(Guard::new(vips()))));
         let ears = Ears::new();
-        Self { reader: readers.reader(), sniffer: Sniffer::new(ears.clone()), ears }
+        Self {
+            domains,
+            reader: readers.reader(),
+            vni: GUARDED,
+            now_ns: NOW,
+            sniffer: Sniffer::new(ears.clone()),
+            ears,
+        }
     }
 
     /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
-    fn hear(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Refused>> {
-        let guard = self.reader.lookup(GUARDED).unwrap().guard().unwrap();
-        let mut listening = self.sniffer.listen(NOW);
-        listening.hear(3, from.into(), guard, frame);
+    fn hear(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Unheard>> {
+        let domain = self.reader.lookup(self.vni).unwrap();
+        let mut listening = self.sniffer.listen(self.now_ns);
+        listening.hear(3, from.into(), domain, frame);
         listening.judge();
         assert!((0..3).all(|index| self.sniffer.finding(index).is_none()));
         let finding = self.sniffer.finding(3);
@@ -261,11 +272,12 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
     ];
     for (case, from, frame, (vip, what, claims, dropped)) in cases {
         let mut rig = Rig::new();
-        let Some(Err(refused)) = rig.hear(from, &frame) else { panic!("{case}: it was not refused") };
+        let Some(Err(unheard)) = rig.hear(from, &frame) else { panic!("{case}: it was not refused") };
+        let Unheard::Refused(refused) = unheard else { panic!("{case}: {unheard:?}") };
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
         assert_eq!(refused, Refused { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
-        assert_eq!(reason(&refused), dropped, "{case}");
+        assert_eq!(unheard.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.sniffer.report(refused), "{case}");
         assert_eq!(rig.ears.refused.pop(), Some(refused), "{case}");
@@ -292,12 +304,12 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
         (lists(GUARDED), lists(PLAIN), lists(GUARDED), lists(GUARDED));
     assert_eq!(guarded(&domains), 1 | 1 << 3 | 1 << 31);
 
-    let guard = lists(GUARDED).unwrap().guard().unwrap();
+    let domain = lists(GUARDED).unwrap();
     let frames = [claim(HOLDER, FOUR), claim(STRANGER, FOUR), claim(BACKUP, OTHER), claim(BACKUP, FOUR)];
     let sniffs = [(0, 1, &frames[0][..]), (3, 3, &frames[1]), (7, 2, &frames[2]), (31, 2, &frames[3])];
     let mut listening = rig.sniffer.listen(NOW);
     for (index, from, inner) in sniffs {
-        listening.hear(index, TepIndex::from(from), guard, inner);
+        listening.hear(index, TepIndex::from(from), domain, inner);
     }
     listening.judge();
     assert!(rig.drained().is_empty(), "nothing is noted yet");
@@ -317,8 +329,62 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
 #[test]
 fn what_was_refused_waits_in_a_bounded_queue() {
     let mut rig = Rig::new();
-    let Some(Err(refused)) = rig.hear(3, &claim(STRANGER, FOUR)) else { panic!("it was not refused") };
+    let Some(Err(Unheard::Refused(refused))) = rig.hear(3, &claim(STRANGER, FOUR)) else {
+        panic!("it was not refused")
+    };
     assert_eq!((0..5000).filter(|_| rig.sniffer.report(refused)).count(), 4096);
     assert_eq!(rig.ears.refused.pop(), Some(refused));
     assert!(rig.sniffer.report(refused));
+}
+
+#[test]
+fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or_silent() {
+    let mut rig = Rig::new();
+    let learned = Arc::new(Learned::new());
+    let strict = |vips: Vec<Vip>| Some(Arc::new(Guard::new(vips).strict(Arc::clone(&learned))));
+    rig.domains.set_guard(GUARDED, strict(vips().into()));
+    let dropped = Some(Err(Unheard::Strict));
+    let request = |mac| arp(mac, 1, (mac, ORDINARY), OTHER);
+    let advertised = |mac| advertisement(MacAddr(mac), "fd00::7".parse().unwrap()).to_vec();
+    let wrong_bound = arp(BACKUP, 1, (STRANGER, ORDINARY), ORDINARY);
+    let steps = [
+        ("the first has it", 1, claim(HOLDER, ORDINARY), None),
+        ("and uses it", 1, request(HOLDER), None),
+        ("another claims it", 2, claim(BACKUP, ORDINARY), dropped),
+        ("or only uses it", 2, request(BACKUP), dropped),
+        ("with a tag", 2, tagged(&request(BACKUP), &[[0x81, 0, 0, 0]]), dropped),
+        ("or binds it to a third", 2, wrong_bound, dropped),
+        ("the same MAC elsewhere", 2, claim(HOLDER, ORDINARY), dropped),
+        ("IPv6", 2, advertised(BACKUP), None),
+        ("IPv6, another", 1, advertised(HOLDER), dropped),
+        ("a virtual IP is not learnt", 1, claim(HOLDER, FOUR), Some(Ok("claim"))),
+        ("and moves", 2, claim(BACKUP, FOUR), Some(Ok("claim"))),
+        ("an advertisement of it moves no cache", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY]), None),
+        ("discovery that hides", 2, hidden(BACKUP), Some(Err(refused_hidden()))),
+    ];
+    for (step, from, frame, expected) in steps {
+        assert_eq!(rig.hear(from, &frame), expected, "{step}");
+    }
+    assert_eq!(Unheard::Strict.reason(), DropReason::GarpSpoof);
+    assert_eq!(learned.len(), 2);
+
+    // What was learnt outlives a change of the guard.
+    rig.domains.set_guard(GUARDED, strict(Vec::new()));
+    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), dropped);
+    // Silent for an hour, and a moment more.
+    rig.now_ns += SILENCE_NS;
+    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), dropped);
+    rig.now_ns += 1;
+    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), None);
+    assert_eq!(rig.hear(1, &claim(HOLDER, ORDINARY)), dropped, "now it is the other's");
+    // Its endpoint leaves.
+    rig.domains.set(GUARDED, &[1, 3].map(TepIndex::from)).unwrap();
+    assert_eq!(rig.hear(1, &claim(HOLDER, ORDINARY)), None);
+}
+
+/// What [`hidden`] is refused as.
+fn refused_hidden() -> Unheard {
+    let vip = VipId::new(3).unwrap();
+    let (mac, tep, what) = (BACKUP, TepIndex::from(2), Refusal::Hidden);
+    Unheard::Refused(Refused { vip, mac, tep, what, claims: false, at_ns: NOW })
 }
