@@ -4,10 +4,9 @@
 //! do. So what was heard of a speaker is never taken for what another said.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
-use bcast_domain::{Epoch, Grace, Guard, Heard, Speaker, SpeakerId, Tep, TepIndex, Vip, VipId, Vni};
+use bcast_domain::{Epoch, Grace, Heard, Speaker, SpeakerId, Tep, TepIndex, Vip, VipId, Vni};
 use ctl_api::model::{Attachment, Havip, HavipEntry, Holder, Name};
 use hashbrown::{HashMap, HashSet};
 
@@ -289,12 +288,17 @@ impl Havips {
         std::mem::take(&mut self.stale).into_iter()
     }
 
-    /// The guard of a domain; `None` where it has no HAVIPs.
-    pub fn guard(&self, vni: Vni, index: impl Fn(Tep) -> Option<TepIndex>) -> Option<Arc<Guard>> {
+    /// The guard of a domain has to be published anew.
+    pub fn touch(&mut self, vni: Vni) {
+        self.stale.insert(vni);
+    }
+
+    /// The HAVIPs of a domain as its guard has them, by number.
+    pub fn vips(&self, vni: Vni, index: impl Fn(Tep) -> Option<TepIndex>) -> Vec<Vip> {
         let mut vips: Vec<Vip> =
             self.of_domain(vni).filter_map(|id| self.get(id)).map(|held| vip(held, &index)).collect();
         vips.sort_unstable_by_key(|vip| vip.id);
-        (!vips.is_empty()).then(|| Arc::new(Guard::new(vips)))
+        vips
     }
 
     /// From `epoch` on no worker goes by the numbers that were given back.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::{
-    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LimitError, MemberList, Tep, TepIndex, TepLimit,
-    Vni,
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, Guard, LimitError, MemberList, Tep, TepIndex,
+    TepLimit, Vni,
 };
 use crossbeam::channel::Receiver;
 use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
@@ -293,8 +293,10 @@ impl State {
     /// Publishes who may announce the HAVIPs of each domain where that changed. What goes with a domain needs nothing more.
     fn publish_guards(&mut self) {
         for vni in self.havips.take_stale() {
-            let guard = self.havips.guard(vni, |tep| self.teps.index(tep));
-            self.publisher.set_guard(vni, guard);
+            let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
+            // A strict domain is guarded though it has no HAVIPs.
+            let guarded = !vips.is_empty() || self.strict.contains(&vni);
+            self.publisher.set_guard(vni, guarded.then(|| Arc::new(Guard::new(vips))));
         }
     }
 
@@ -331,10 +333,13 @@ impl State {
             Some(name) => self.names.insert(domain.vni, name.clone()),
             None => self.names.remove(&domain.vni),
         };
-        match domain.garp {
+        let other_mode = match domain.garp {
             GarpMode::Open => self.strict.remove(&domain.vni),
             GarpMode::Strict => self.strict.insert(domain.vni),
         };
+        if other_mode {
+            self.havips.touch(domain.vni);
+        }
     }
 
     /// Waits for the numbers of removed domains where all others are taken.

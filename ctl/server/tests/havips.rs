@@ -515,3 +515,22 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     let all = status.diagnosis.iter().zip(lines).all(|(line, begins)| line.starts_with(begins));
     assert!(all, "{:?}", status.diagnosis);
 }
+
+#[test]
+fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(folder.path());
+    let is_guarded = |rig: &Rig, vni: u32| rig.readers.reader().lookup(vni.into()).unwrap().guard().is_some();
+    assert!(is_guarded(&rig, 5001) && !is_guarded(&rig, 5002));
+    rig.commit(vec![garp(5002, true)]);
+    assert!(is_guarded(&rig, 5002));
+    rig.stop();
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    assert!(is_guarded(&rig, 5002), "also after a restart");
+    rig.commit(vec![remove_domain(5002), set(5002, &[1])]);
+    assert!(!is_guarded(&rig, 5002), "the mode went with the domain");
+    rig.commit(vec![garp(5002, true)]);
+    rig.commit(vec![garp(5002, false), garp(5001, true), remove_havip("web")]);
+    assert!(!is_guarded(&rig, 5002) && is_guarded(&rig, 5001));
+}
