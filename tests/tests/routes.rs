@@ -4,6 +4,8 @@
 mod applier;
 #[path = "routes/bgp.rs"]
 mod bgp;
+#[path = "routes/daemon.rs"]
+mod daemon;
 
 use ctl_api::model::Event;
 use ctl_routes::Why;

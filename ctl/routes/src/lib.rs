@@ -16,7 +16,8 @@
 //!
 //! A move replaces the route in one step: there is no moment without it. (FRR 8.4 cannot follow that; see
 //! [`RoutesConfig::replace`].) What an earlier daemon left is taken over if it is
-//! right, and removed if it is not. The routes outlive the daemon, since what they lead to does.
+//! right, and removed if it is not. The routes outlive the daemon (but for those
+//! by its own TAP), since what they lead to does.
 
 #![forbid(unsafe_code)]
 

@@ -81,17 +81,15 @@ pub struct Hop {
 pub enum Why {
     /// The TEP is reached by a router that nobody named.
     #[error(
-        "TEP {0} is on no link of the node's, and no gateway to it is known; set its next_hop to one that is on a link"
+        "TEP {0} is on no link of the node's; name a gateway to it that is: bcastctl tep next-hop {0} ADDRESS"
     )]
     NoNextHop(Tep),
     /// A TEP has an IPv4 address only.
-    #[error(
-        "an IPv6 route needs an IPv6 next hop, and TEP {0} has none; set its next_hop6 to a gateway on a link"
-    )]
+    #[error("TEP {0} has no IPv6 next hop; name a gateway to it: bcastctl tep next-hop {0} ADDRESS")]
     NoNextHop6(Tep),
     /// The gateway is not a neighbour.
     #[error(
-        "the next hop {gateway} of TEP {tep} is on no link of the node's; see `ip route get {gateway}`, and set another"
+        "the next hop {gateway} of TEP {tep} is on no link of the node's; name another: bcastctl tep next-hop {tep} ADDRESS"
     )]
     OffLink {
         /// The holder's TEP.
@@ -101,8 +99,7 @@ pub enum Why {
     },
     /// A link-local address means nothing without its interface.
     #[error(
-        "the next hop {gateway} of TEP {tep} is link-local and names no interface; set next_hop6 to a global or unique \
-         local address"
+        "the next hop {gateway} of TEP {tep} is link-local, which names no interface; name a global or unique local address"
     )]
     LinkLocal {
         /// The holder's TEP.

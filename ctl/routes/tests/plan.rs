@@ -154,13 +154,13 @@ fn the_next_hop_is_the_teps_address_where_that_is_on_link_and_else_its_gateway()
 fn every_reason_says_what_to_do() {
     let (tep, gateway) = (tep(10), "fe80::1".parse().expect("an address"));
     let rows = [
+        (Why::NoNextHop(tep), "name a gateway to it that is: bcastctl tep next-hop 198.18.0.10 ADDRESS"),
+        (Why::NoNextHop6(tep), "name a gateway to it: bcastctl tep next-hop 198.18.0.10 ADDRESS"),
         (
-            Why::NoNextHop(tep),
-            "TEP 198.18.0.10 is on no link of the node's, and no gateway to it is known; set its next_hop",
+            Why::OffLink { tep, gateway: ip("192.0.2.1") },
+            "name another: bcastctl tep next-hop 198.18.0.10 ADDRESS",
         ),
-        (Why::NoNextHop6(tep), "TEP 198.18.0.10 has none; set its next_hop6"),
-        (Why::OffLink { tep, gateway: ip("192.0.2.1") }, "see `ip route get 192.0.2.1`, and set another"),
-        (Why::LinkLocal { tep, gateway }, "set next_hop6 to a global or unique local address"),
+        (Why::LinkLocal { tep, gateway }, "name a global or unique local address"),
     ];
     for (why, expected) in rows {
         assert!(why.to_string().contains(expected), "{why}");

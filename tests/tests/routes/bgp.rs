@@ -17,7 +17,8 @@ use nix::unistd::{Group, User};
 
 use crate::applier::{Applier, CONFIG, havip, tep};
 
-const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
+/// Where the configurations are.
+pub const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// A node, two hypervisors and two routers on one link; a client behind each router.
 ///
@@ -90,41 +91,19 @@ impl Site {
         Self { node, hypervisors, routers, clients, folder, _switch: switch }
     }
 
-    /// BIRD in a namespace, with this configuration.
-    fn bird(&self, namespace: &Namespace, config: &Path) -> Process {
-        let at = |what: &str| {
-            self.folder.path().join(format!("{}.{what}", namespace.name())).display().to_string()
-        };
-        let line = format!("bird -f -c {} -s {} -P {}", config.display(), at("ctl"), at("pid"));
-        let mut bird = namespace.start(&line, Path::new(&at("log")));
-        wait_for("BIRD", || {
-            let ended = bird.ended();
-            assert!(ended.is_none(), "BIRD ended:\n{}", bird.log());
-            Path::new(&at("ctl")).exists().then_some(())
-        });
-        bird
-    }
-
-    /// BIRD on the routers: it takes what the node tells, and puts it into the kernel's main table.
+    /// BIRD on both routers.
     fn start_routers(&self) -> Vec<Process> {
         let start = |(n, router): (usize, &Namespace)| {
-            let session = |family: &str, own: &str, node: &str| {
-                format!(
-                    "protocol kernel {{ {family} {{ export all; }}; }}\n\
-                     protocol bgp node_{family} {{\n    local {own}{n} as 6500{n};\n    neighbor {node} as 65000;\n    \
-                     passive;\n    {family} {{ import all; export none; }};\n}}\n"
-                )
-            };
-            let config = format!(
-                "router id 198.18.255.{n};\nlog stderr all;\nprotocol device {{ }}\n{}{}",
-                session("ipv4", "198.18.255.", "198.18.0.254"),
-                session("ipv6", "2001:db8:1::", "2001:db8:1::254"),
-            );
             let path = self.folder.path().join(format!("router{n}.conf"));
-            fs::write(&path, config).expect("the folder is ours");
-            self.bird(router, &path)
+            fs::write(&path, router_config(n, &["ipv4", "ipv6"])).expect("the folder is ours");
+            start_bird(router, &path, self.folder.path())
         };
         (1..).zip(&self.routers).map(start).collect()
+    }
+
+    /// BIRD on the node, with docs/bird.conf.
+    fn start_bird(&self) -> Process {
+        start_bird(&self.node, &Path::new(DOCS).join("bird.conf"), self.folder.path())
     }
 
     /// zebra and bgpd on the node, with docs/frr.conf.
@@ -158,18 +137,12 @@ impl Site {
     /// Waits until no router has a session with the node.
     fn wait_sessions_down(&self) {
         for router in &self.routers {
-            let control = self.folder.path().join(format!("{}.ctl", router.name()));
-            let sessions = || router.run(&format!("birdc -s {} show protocols", control.display()));
-            wait_for("sessions to be down", || (!sessions().contains("Established")).then_some(()));
+            wait_for("sessions to be down", || (sessions(router, self.folder.path()) == 0).then_some(()));
         }
     }
 
-    /// The next hop to an address in a router's main table; none, if it has no route of its own.
     fn next_hop(&self, router: usize, address: &str) -> Option<IpAddr> {
-        let family = if address.contains(':') { "-6" } else { "-4" };
-        let route = self.routers[router].ip(&format!("{family} route show {address} proto bird"));
-        let mut words = route.split_whitespace().skip_while(|word| *word != "via").skip(1);
-        words.next().map(|via| via.parse().expect("an address"))
+        next_hop(&self.routers[router], address)
     }
 
     fn wait_next_hop(&self, router: usize, address: &str, expected: &str) {
@@ -193,6 +166,52 @@ impl Site {
             (self.answers(client, address) == Some(hypervisor)).then_some(())
         });
     }
+}
+
+/// A configuration for BIRD on router 1 or 2: it takes what the node tells, and puts it into the kernel's main table.
+pub fn router_config(n: usize, families: &[&str]) -> String {
+    let session = |family: &&str| {
+        let (own, node) = match *family {
+            "ipv4" => ("198.18.255.", "198.18.0.254"),
+            _ => ("2001:db8:1::", "2001:db8:1::254"),
+        };
+        format!(
+            "protocol kernel {{ {family} {{ export all; }}; }}\n\
+             protocol bgp node_{family} {{\n    local {own}{n} as 6500{n};\n    neighbor {node} as 65000;\n    passive;\n    \
+             {family} {{ import all; export none; }};\n}}\n"
+        )
+    };
+    let sessions: String = families.iter().map(session).collect();
+    format!("router id 198.18.255.{n};\nlog stderr all;\nprotocol device {{ }}\n{sessions}")
+}
+
+/// BIRD in a namespace.
+pub fn start_bird(namespace: &Namespace, config: &Path, folder: &Path) -> Process {
+    let at = |what: &str| folder.join(format!("{}.{what}", namespace.name())).display().to_string();
+    let line = format!("bird -f -c {} -s {} -P {}", config.display(), at("ctl"), at("pid"));
+    let _ = fs::remove_file(at("ctl"));
+    let mut bird = namespace.start(&line, Path::new(&at("log")));
+    wait_for("BIRD", || {
+        let ended = bird.ended();
+        assert!(ended.is_none(), "BIRD ended:\n{}", bird.log());
+        Path::new(&at("ctl")).exists().then_some(())
+    });
+    bird
+}
+
+/// How many BGP sessions the BIRD of a namespace has.
+pub fn sessions(namespace: &Namespace, folder: &Path) -> usize {
+    let control = folder.join(format!("{}.ctl", namespace.name()));
+    let protocols = namespace.run(&format!("birdc -s {} show protocols", control.display()));
+    protocols.matches("Established").count()
+}
+
+/// The next hop to an address in a router's main table; none, if it has no route of its own.
+pub fn next_hop(router: &Namespace, address: &str) -> Option<IpAddr> {
+    let family = if address.contains(':') { "-6" } else { "-4" };
+    let route = router.ip(&format!("{family} route show {address} proto bird"));
+    let mut words = route.split_whitespace().skip_while(|word| *word != "via").skip(1);
+    words.next().map(|via| via.parse().expect("an address"))
 }
 
 /// Both HAVIPs of VNI 5001, held on hypervisor 1 or 2.
@@ -220,7 +239,7 @@ fn bird_tells_routers_where_virtual_ips_are_and_packets_from_outside_follow_them
     let site = Site::new();
     let applier = Applier::start(&site.node, CONFIG);
     let _routers = site.start_routers();
-    let _bird = site.bird(&site.node, &Path::new(DOCS).join("bird.conf"));
+    let _bird = site.start_bird();
     applier.routes.apply(&[teps(), held(1)].concat());
     for (router, address, next_hops) in ALL {
         site.wait_next_hop(router, address, next_hops[0]);
@@ -258,7 +277,7 @@ fn a_routing_daemon_that_was_killed_leaves_routers_what_they_know() {
     let site = Site::new();
     let applier = Applier::start(&site.node, CONFIG);
     let _routers = site.start_routers();
-    let start = || site.bird(&site.node, &Path::new(DOCS).join("bird.conf"));
+    let start = || site.start_bird();
     let mut bird = start();
     applier.routes.apply(&[teps(), held(1)].concat());
     for (router, address, next_hops) in ALL {
@@ -287,7 +306,7 @@ fn two_tenants_with_one_address_have_it_in_two_tables_and_each_router_knows_its_
     let site = Site::new();
     let applier = Applier::start(&site.node, CONFIG);
     let _routers = site.start_routers();
-    let _bird = site.bird(&site.node, &Path::new(DOCS).join("bird.conf"));
+    let _bird = site.start_bird();
     // VNI 5002 has a table, but nobody exports it: what is told of VNI 5001 must not change with it.
     let ours = |holder: &str| havip("ours", 5001, VIP, None, Some(holder));
     let theirs = |holder: &str| havip("theirs", 5002, VIP, None, Some(holder));
