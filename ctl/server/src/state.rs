@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::{
-    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, Guard, LimitError, MemberList, Tep, TepIndex,
-    TepLimit, Vni,
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, Guard, Learned, LimitError, MemberList, Tep,
+    TepIndex, TepLimit, Vni,
 };
 use crossbeam::channel::Receiver;
 use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
@@ -36,8 +36,8 @@ pub(crate) struct State {
     pub havips: Havips,
     pub havip_limits: HavipLimits,
     pub machines: Machines,
-    /// The domains whose GARP mode is strict.
-    strict: HashSet<Vni>,
+    /// The domains whose GARP mode is strict, and what their workers have learnt since it is.
+    strict: HashMap<Vni, Arc<Learned>>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -81,7 +81,7 @@ impl State {
             havips: Havips::default(),
             havip_limits,
             machines: Machines::new(damping),
-            strict: HashSet::new(),
+            strict: HashMap::new(),
             publisher,
             grace,
             limits: Limits::new(Arc::clone(&node)),
@@ -139,7 +139,7 @@ impl State {
 
     /// What addresses that are no HAVIP may do in a domain.
     pub fn garp(&self, vni: Vni) -> GarpMode {
-        if self.strict.contains(&vni) { GarpMode::Strict } else { GarpMode::Open }
+        if self.strict.contains_key(&vni) { GarpMode::Strict } else { GarpMode::Open }
     }
 
     /// The rates of a domain's own.
@@ -294,9 +294,12 @@ impl State {
     fn publish_guards(&mut self) {
         for vni in self.havips.take_stale() {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
-            // A strict domain is guarded though it has no HAVIPs.
-            let guarded = !vips.is_empty() || self.strict.contains(&vni);
-            self.publisher.set_guard(vni, guarded.then(|| Arc::new(Guard::new(vips))));
+            let guard = match self.strict.get(&vni) {
+                // A strict domain is guarded though it has no HAVIPs.
+                Some(learned) => Some(Guard::new(vips).strict(Arc::clone(learned))),
+                None => (!vips.is_empty()).then(|| Guard::new(vips)),
+            };
+            self.publisher.set_guard(vni, guard.map(Arc::new));
         }
     }
 
@@ -334,8 +337,8 @@ impl State {
             None => self.names.remove(&domain.vni),
         };
         let other_mode = match domain.garp {
-            GarpMode::Open => self.strict.remove(&domain.vni),
-            GarpMode::Strict => self.strict.insert(domain.vni),
+            GarpMode::Open => self.strict.remove(&domain.vni).is_some(),
+            GarpMode::Strict => self.strict.try_insert(domain.vni, Arc::default()).is_ok(),
         };
         if other_mode {
             self.havips.touch(domain.vni);
