@@ -10,6 +10,9 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 /// Whether an inner frame is ARP of any kind, a neighbour advertisement or VRRP, behind up to two VLAN tags: what elections
 /// and moved addresses are told by, so it goes before all else and has limits of its own.
 ///
+/// Solicitations and router messages bind addresses as well (see [`announcement()`](crate::announcement())), but no failover waits
+/// for them: they are data.
+///
 /// It is a matter of the type alone: nothing is verified. Fragments and IPv6 extension headers are not followed (RFC 6980
 /// forbids fragmented neighbour discovery).
 #[must_use]
