@@ -214,7 +214,7 @@ impl Daemon {
         server_config.damping = config.havip.damping;
         server_config.outward = OutwardConfig {
             webhooks: config.receivers()?,
-            source: format!("urn:bcast:{}", config.underlay.node.first()),
+            source: format!("/bcast/{}", config.underlay.node.first()),
             routes: config.routes.clone(),
             ..OutwardConfig::default()
         };
