@@ -36,6 +36,8 @@ pub struct Settings {
     pub peer: Option<Ipv4Addr>,
     /// A master that hears a lesser one announces its addresses anew.
     pub reasserts: bool,
+    /// It gives up when its interface loses the carrier.
+    pub tracks_carrier: bool,
 }
 
 /// What the virtual MAC address is used for.
@@ -60,6 +62,7 @@ impl Settings {
         address: IpAddr::V4(VIP),
         peer: None,
         reasserts: true,
+        tracks_carrier: true,
     };
     /// The same by VRRPv2, which counts whole seconds.
     pub const OLD: Self = Self { version: 2, interval: 1.0, ..Self::FAST };
@@ -113,7 +116,7 @@ fn entering(state: &str) -> String {
 }
 
 fn configuration(vm: &Vm, settings: Settings) -> String {
-    let Settings { version, interval, priority, nopreempt, virtual_mac, address, peer, reasserts } = settings;
+    let Settings { version, interval, priority, nopreempt, virtual_mac, address, peer, .. } = settings;
     let nopreempt = if nopreempt { "nopreempt" } else { "" };
     let virtual_mac = match virtual_mac {
         VirtualMac::Unused => "",
@@ -121,7 +124,8 @@ fn configuration(vm: &Vm, settings: Settings) -> String {
         VirtualMac::All => "use_vmac vrrp",
     };
     let prefix = if address.is_ipv4() { 16 } else { 64 };
-    let reasserts = if reasserts { "" } else { "vrrp_garp_lower_prio_repeat 0" };
+    let tracking = if settings.tracks_carrier { "" } else { "dont_track_primary" };
+    let reasserts = if settings.reasserts { "" } else { "vrrp_garp_lower_prio_repeat 0" };
     let own = vm.address;
     let peer = peer.map_or_else(String::new, |peer| {
         format!("unicast_src_ip {own}\n    unicast_peer {{\n        {peer}\n    }}")
@@ -140,6 +144,7 @@ vrrp_instance vip {{
     advert_int {interval}
     {nopreempt}
     {virtual_mac}
+    {tracking}
     {peer}
     virtual_ipaddress {{
         {address}/{prefix}

@@ -249,14 +249,14 @@ impl Overlay {
         self.hypervisors.iter().map(|hypervisor| hypervisor.host.address).collect()
     }
 
-    /// Lets the hypervisors find each other on the underlay. Open vSwitch's userspace datapath knows a MAC address from
-    /// an ARP reply alone, and drops the first packet to a hypervisor that it has to ask for: a second for a VM's ping.
+    /// Lets the hypervisors find each other, and the node, on the underlay. Open vSwitch's userspace datapath knows a MAC address
+    /// from an ARP reply alone, and drops the first packet to whom it has to ask for: a second for a VM's ping, and an
+    /// announcement that is not made twice.
     pub fn introduce(&self) {
-        for (from, to) in
-            self.hypervisors.iter().flat_map(|from| self.hypervisors.iter().map(move |to| (from, to)))
-        {
-            if from.host.address != to.host.address {
-                from.host.namespace.run(&format!("arping -q -i br-phy -C 1 -c 10 {}", to.host.address));
+        for from in &self.hypervisors {
+            let own = from.host.address;
+            for to in self.teps().into_iter().chain([NODE]).filter(|to| *to != own) {
+                from.host.namespace.run(&format!("arping -q -i br-phy -C 1 -c 10 {to}"));
             }
         }
     }

@@ -1,0 +1,229 @@
+//! What goes wrong with virtual IPs gets right again: double masters, flapping, caches that missed an announcement, daemons
+//! that die.
+
+use e2e::{
+    forge::{self, Arping, Mouth, arping},
+    keepalived::{Keepalived, Settings, VIP},
+    lab::{Lab, mac_text},
+    node::Node,
+    openflow::Places,
+    overlay::Overlay,
+    process::wait_for,
+};
+
+const VNI: u32 = 5001;
+const WEB: &str = "web";
+
+/// Three hypervisors with a VM each; the first two VMs may have the address.
+fn cloud<'lab>(lab: &'lab Lab, options: &str) -> (Overlay, Node<'lab>) {
+    let overlay = Overlay::new(lab, Places::Told, &[&[VNI], &[VNI], &[VNI]]);
+    let node = Node::plain(lab);
+    overlay.introduce();
+    node.serve(VNI, &overlay.teps());
+    node.create_havip(WEB, VNI, VIP, options);
+    overlay.vms[..2].iter().for_each(|vm| node.attach(WEB, &overlay, vm));
+    (overlay, node)
+}
+
+/// The well-known blackhole: the true master is cut off for a while, the other one takes over, and when both hear each other
+/// again the true one, which never noticed, says nothing. Caches keep the other's MAC address for hours.
+#[test]
+fn a_double_master_is_healed_and_third_ones_learn_the_true_master() {
+    let lab = Lab::new();
+    let (overlay, node) = cloud(&lab, "");
+    let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
+    let teps = overlay.teps();
+    // It may not help itself: whoever hears a lesser master would announce the address anew.
+    let settings = Settings { reasserts: false, nopreempt: false, ..Settings::FAST };
+    let start = |vm: usize, priority: u8| {
+        let folder = lab.folder().join(format!("keepalived-{vm}"));
+        Keepalived::start(&overlay.vms[vm], Settings { priority, ..settings }, folder)
+    };
+    let mut first = start(0, 200);
+    first.wait_entered("MASTER", 1);
+    let mut second = start(1, 100);
+    second.wait_entered("BACKUP", 1);
+    let before = node.wait_holder(WEB, &overlay, one);
+    third.set_neighbour(VIP, one.mac);
+
+    node.must(&format!("domain leave {VNI} {}", teps[0]));
+    second.wait_entered("MASTER", 1);
+    let meanwhile = node.wait_holder(WEB, &overlay, two);
+    wait_for("the other one in the third's cache", || {
+        (third.neighbour(VIP) == Some(mac_text(two.mac))).then_some(())
+    });
+    node.must(&format!("domain join {VNI} {}", teps[0]));
+    second.wait_entered("BACKUP", 2);
+    let after = node.wait_holder(WEB, &overlay, one);
+    assert_eq!(
+        (first.entered("MASTER"), first.entered("BACKUP")),
+        (1, 1),
+        "it never noticed:\n{}",
+        first.log()
+    );
+    wait_for("the true one in the third's cache", || {
+        (third.neighbour(VIP) == Some(mac_text(one.mac))).then_some(())
+    });
+    assert_eq!((after.why(), after.previous()), ("healed", meanwhile.holder()));
+    assert!(before.generation() < meanwhile.generation() && meanwhile.generation() < after.generation());
+}
+
+/// Both advertise at the same time, each deaf to the other: that is told, and its end.
+#[test]
+fn two_masters_at_a_time_are_told_as_a_conflict_until_one_is_left() {
+    let lab = Lab::new();
+    let (overlay, node) = cloud(&lab, "");
+    let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
+    let deaf = "table=0,priority=99,in_port=gre0,dl_type=0x0800,nw_proto=112";
+    for hypervisor in &overlay.hypervisors[..2] {
+        hypervisor.ofctl(&format!("add-flow br-int {deaf},actions=drop"));
+    }
+    let settings = Settings { reasserts: false, nopreempt: false, ..Settings::FAST };
+    let start = |vm: usize, priority: u8| {
+        let folder = lab.folder().join(format!("keepalived-{vm}"));
+        let mut keepalived = Keepalived::start(&overlay.vms[vm], Settings { priority, ..settings }, folder);
+        keepalived.wait_entered("MASTER", 1);
+        keepalived
+    };
+    let _first = start(0, 200);
+    third.set_neighbour(VIP, one.mac);
+    let mut second = start(1, 100);
+    let told = node.wait_havip(WEB, "in conflict", |havip| havip.state() == "conflict");
+    assert!(told.diagnosis().contains(&one.port) && told.diagnosis().contains(&two.port), "{told:?}");
+    wait_for("the other one in the third's cache", || {
+        (third.neighbour(VIP) == Some(mac_text(two.mac))).then_some(())
+    });
+    for hypervisor in &overlay.hypervisors[..2] {
+        hypervisor.ofctl(&format!("--strict del-flows br-int {}", deaf));
+    }
+    second.wait_entered("BACKUP", 2);
+    node.wait_holder(WEB, &overlay, one);
+    wait_for("the true one in the third's cache", || {
+        (third.neighbour(VIP) == Some(mac_text(one.mac))).then_some(())
+    });
+    let kinds: Vec<_> = node.history(WEB).into_iter().map(|(kind, _)| kind).collect();
+    let at = |kind: &str| kinds.iter().position(|found| found == kind);
+    assert!(at("conflict") < at("conflict_ended") && at("conflict").is_some(), "{kinds:?}");
+}
+
+#[test]
+fn an_address_that_moves_too_often_is_held_still_until_it_is_thawed() {
+    let lab = Lab::new();
+    let (overlay, node) = cloud(&lab, "");
+    let [one, two, _] = &overlay.vms[..] else { panic!("three VMs") };
+    let mut turns = [one, two].into_iter().cycle();
+    let mut by_turns = || turns.next().expect("for ever");
+    // The first binds it; five moves are carried out.
+    for moves in 0..=5 {
+        let vm = by_turns();
+        arping(vm, Arping::Request);
+        assert_eq!(node.wait_holder(WEB, &overlay, vm).moves(), moves);
+    }
+    let last = node.havip(WEB);
+    let vm = by_turns();
+    arping(vm, Arping::Request);
+    let frozen = node.wait_havip(WEB, "frozen", |havip| havip.state() == "frozen");
+    assert_eq!((frozen.holder(), frozen.moves()), (last.holder(), 5));
+    for _ in 0..4 {
+        arping(by_turns(), Arping::Request);
+    }
+    let still = node.havip(WEB);
+    assert_eq!((still.state(), still.holder(), still.moves()), ("frozen", last.holder(), 5));
+    assert!(still.diagnosis().contains("unfreeze"), "{still:?}");
+    node.must(&format!("havip unfreeze {WEB}"));
+    let thawed = node.wait_havip(WEB, "thawed", |havip| havip.state() == "bound");
+    let vm = if thawed.holder().is_some_and(|holder| holder.instance == one.port) { two } else { one };
+    arping(vm, Arping::Request);
+    node.wait_holder(WEB, &overlay, vm);
+    let kinds: Vec<_> = node.history(WEB).into_iter().map(|(kind, _)| kind).collect();
+    let at = |kind: &str| kinds.iter().position(|found| found == kind);
+    assert!(at("frozen") < at("thawed") && at("frozen").is_some(), "{kinds:?}");
+}
+
+#[test]
+fn an_address_with_a_refresh_is_announced_anew_while_its_holder_is_heard() {
+    let lab = Lab::new();
+    let (overlay, node) = cloud(&lab, "--refresh 1s");
+    let [one, _, third] = &overlay.vms[..] else { panic!("three VMs") };
+    let _keepalived = Keepalived::start(one, Settings::FAST, lab.folder().join("keepalived"));
+    node.wait_holder(WEB, &overlay, one);
+    for _ in 0..2 {
+        // What Keepalived says of itself ends after a second.
+        third.set_neighbour(VIP, [2, 9, 9, 9, 9, 9]);
+        wait_for("the holder in the third's cache", || {
+            (third.neighbour(VIP) == Some(mac_text(one.mac))).then_some(())
+        });
+        std::thread::sleep(std::time::Duration::from_millis(1200));
+    }
+    assert_eq!(node.havip(WEB).moves(), 0, "what the node says itself moves nothing");
+}
+
+#[test]
+fn two_networks_with_the_same_address_have_different_holders() {
+    const OTHER: u32 = 5002;
+    let lab = Lab::new();
+    let overlay = Overlay::new(&lab, Places::Told, &[&[VNI, OTHER], &[VNI, OTHER]]);
+    let node = Node::plain(&lab);
+    overlay.introduce();
+    node.serve(VNI, &overlay.teps());
+    node.serve(OTHER, &overlay.teps());
+    node.create_havip(WEB, VNI, VIP, "");
+    node.create_havip("other", OTHER, VIP, "");
+    let [one, other_one, two, other_two] = &overlay.vms[..] else { panic!("four VMs") };
+    [one, two].iter().for_each(|vm| node.attach(WEB, &overlay, vm));
+    [other_one, other_two].iter().for_each(|vm| node.attach("other", &overlay, vm));
+    arping(one, Arping::Request);
+    arping(other_two, Arping::Request);
+    let here = node.wait_holder(WEB, &overlay, one);
+    node.wait_holder("other", &overlay, other_two);
+    arping(other_one, Arping::Request);
+    node.wait_holder("other", &overlay, other_one);
+    let still = node.havip(WEB);
+    assert_eq!((still.holder(), still.generation()), (here.holder(), here.generation()));
+    arping(two, Arping::Request);
+    node.wait_holder(WEB, &overlay, two);
+    node.wait_holder("other", &overlay, other_one);
+}
+
+#[test]
+fn a_node_that_was_killed_knows_the_holder_and_its_generations_go_on_growing() {
+    let lab = Lab::new();
+    let hosts = [lab.host(), lab.host()];
+    let mut node = Node::plain(&lab);
+    node.serve(VNI, &hosts.each_ref().map(|host| host.address));
+    node.create_havip(WEB, VNI, VIP, "");
+    let macs = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
+    let attach = |node: &Node, number: usize| {
+        let (mac, tep) = (mac_text(macs[number]), hosts[number].address);
+        node.must(&format!("havip attach {WEB} --instance vm{number} --mac {mac} --tep {tep}"));
+    };
+    (0..2).for_each(|number| attach(&node, number));
+    let garps = macs.map(|mac| forge::announcement(mac, "GARP request").bytes);
+    let held_by = |node: &Node, number: usize| {
+        node.wait_havip(WEB, &format!("held by vm{number}"), |havip| {
+            havip.holder().is_some_and(|holder| holder.instance == format!("vm{number}"))
+        })
+    };
+    let mouths = [0, 1].map(|number| Mouth::new(&hosts[number], VNI));
+    mouths[0].say(&garps[0]);
+    let mut last = held_by(&node, 0);
+    for number in [1, 0, 1] {
+        node.kill9();
+        node.restart();
+        node.wait_resolved(&hosts.each_ref().map(|host| host.address));
+        let kept = node.havip(WEB);
+        assert_eq!((kept.holder(), kept.generation()), (last.holder(), last.generation()));
+        assert_eq!((kept.state(), kept.moves()), ("bound", last.moves()));
+        mouths[number].say(&garps[number]);
+        let moved = held_by(&node, number);
+        assert!(moved.generation() > last.generation(), "{moved:?} after {last:?}");
+        last = moved;
+    }
+    // Also when it is made anew.
+    node.must(&format!("havip rm {WEB}"));
+    node.create_havip(WEB, VNI, VIP, "");
+    attach(&node, 0);
+    mouths[0].say(&garps[0]);
+    let anew = held_by(&node, 0);
+    assert!(anew.generation() > last.generation(), "{anew:?} after {last:?}");
+}
