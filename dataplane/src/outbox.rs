@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, TepIndex};
-use dpdk::{BATCH, BURST, Body, Heads, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
+use dpdk::{BATCH, BURST, Heads, MAX_BODY, Mbuf, Mempool, SharedPayload, Stash, TxBatch, TxQueue};
 use wire::header::Tunnel;
 use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
 use zerocopy::FromBytes;
@@ -78,16 +78,25 @@ struct CopyHeads<'t> {
 
 impl Heads for CopyHeads<'_> {
     #[inline(always)]
-    fn head(&self, copy: usize) -> [u64; 6] {
-        self.header.head(&self.templates[self.targets.get(copy).index()]).0
+    fn common(&self) -> &[u64; 4] {
+        self.header.half()
+    }
+
+    #[inline(always)]
+    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)> {
+        let (templates, sum) = (self.templates, self.header.sum());
+        self.targets.iter().map(move |tep| {
+            let template = &templates[tep.index()];
+            (template.line(), template.checksum(sum))
+        })
     }
 }
 
-/// Copies of one frame that stand in the batch one after another.
+/// Copies of one frame that stand in the batch one after another. In few bytes: there is one for each frame.
 struct Run {
     domain: DomainId,
-    copies: usize,
-    inner_len: usize,
+    copies: u16,
+    inner_len: u16,
 }
 
 /// A transmit queue with the batch that fills up for it.
@@ -97,11 +106,9 @@ pub struct Outbox {
     /// Whose the copies in the batch are, in order.
     runs: ArrayVec<Run, BATCH>,
     /// Fresh buffers for headers and for short copies.
-    small: Mempool,
+    small: Stash,
     /// Fresh buffers for copies of any length, where the payload cannot be shared.
     large: Mempool,
-    /// The short inner frame at hand, aligned for copying.
-    body: Body,
     limits: PortLimits,
     /// Of what the batch is.
     class: Class,
@@ -119,8 +126,8 @@ impl Outbox {
         live: Arc<Live>,
         cells: Arc<WorkerCells>,
     ) -> Self {
-        let (batch, body) = (TxBatch::new(), Body::new());
-        Self { tx, batch, runs: ArrayVec::new(), small, large, body, limits, class: Class::Data, live, cells }
+        let (batch, small) = (TxBatch::new(), Stash::new(small));
+        Self { tx, batch, runs: ArrayVec::new(), small, large, limits, class: Class::Data, live, cells }
     }
 
     /// All that this worker counts.
@@ -194,7 +201,7 @@ impl Outbox {
             self.flush(teps);
         }
         let made = self.batch.in_place(mbuf, outer.inner_range(), header.head(template).0);
-        self.account(domain, outer.inner_len().into(), &last_one, made);
+        self.account(domain, outer.inner_len(), &last_one, made);
     }
 
     /// Copies a frame to some of its targets.
@@ -218,18 +225,18 @@ impl Outbox {
         teps: &TepArray,
     ) {
         let inner = mbuf.data().get(inner).unwrap_or_default();
-        let short = self.body.load(inner);
+        let inner_len = u16::try_from(inner.len()).unwrap_or(u16::MAX);
         let (mut rest, templates) = (targets, teps.templates());
         while !rest.is_empty() {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
-            let made = if short {
-                self.batch.copies(&self.small, targets.len(), &self.body, &heads)
+            let made = if inner.len() <= MAX_BODY {
+                self.batch.copies(&mut self.small, targets.len(), inner, &heads)
             } else {
                 long_copies(&mut self.batch, &self.large, &heads, inner)
             };
-            self.account(domain, inner.len(), &targets, made);
+            self.account(domain, inner_len, &targets, made);
         }
     }
 
@@ -243,12 +250,12 @@ impl Outbox {
         targets: Targets,
         teps: &TepArray,
     ) {
-        let (mut rest, templates, inner_len) = (targets, teps.templates(), usize::from(payload.len()));
+        let (mut rest, templates, inner_len) = (targets, teps.templates(), payload.len());
         while !rest.is_empty() {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
-            let made = self.batch.chains(&self.small, targets.len(), payload, &heads);
+            let made = self.batch.chains(&mut self.small, targets.len(), payload, &heads);
             self.account(domain, inner_len, &targets, made);
         }
     }
@@ -297,12 +304,13 @@ impl Outbox {
 
     /// Counts copies that were put into the batch, as sent until the port refuses them; or for which there was no buffer.
     #[inline(always)]
-    fn account(&mut self, domain: DomainId, inner_len: usize, targets: &Targets, made: bool) {
+    fn account(&mut self, domain: DomainId, inner_len: u16, targets: &Targets, made: bool) {
         let copies = targets.len();
         if made && copies > 0 {
             let cells = self.cells().domain(domain);
             cells.copies.add(copies as u64);
-            cells.bytes.add((copies * inner_len) as u64);
+            cells.bytes.add(copies as u64 * u64::from(inner_len));
+            let copies = u16::try_from(copies).unwrap_or(u16::MAX);
             self.runs.push(Run { domain, copies, inner_len });
         } else {
             self.drop_copies(*targets, domain, CopyDropReason::NoMbuf);
@@ -315,6 +323,12 @@ impl Outbox {
         for tep in targets.iter() {
             self.cells().drop_copy(Some(tep), domain, reason);
         }
+    }
+
+    /// There is nothing to do: fresh buffers go back to where all can have them.
+    #[inline(always)]
+    pub fn rest(&mut self) {
+        self.small.give_back();
     }
 
     /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed.
@@ -341,12 +355,13 @@ impl Outbox {
     fn drop_refused(&mut self, mut sent: usize, teps: &TepArray) {
         let mut refused = self.batch.frames();
         for run in &self.runs {
-            let skipped = run.copies.min(sent);
+            let copies = usize::from(run.copies);
+            let skipped = copies.min(sent);
             sent -= skipped;
-            let dropped = run.copies - skipped;
+            let dropped = copies - skipped;
             let cells = self.cells().domain(run.domain);
             cells.copies.spend(dropped as u64);
-            cells.bytes.spend((dropped * run.inner_len) as u64);
+            cells.bytes.spend(dropped as u64 * u64::from(run.inner_len));
             for copy in refused.by_ref().take(dropped) {
                 let header = Tunnel::ref_from_prefix(copy).ok();
                 let tep = header.and_then(|(header, _)| teps.find(header.ipv4.destination()));

@@ -4,8 +4,8 @@ use std::hint::black_box;
 
 use bench::{NODE, tep};
 use dpdk::{
-    AttachError, BATCH, Body, DeviceSpecError, Eal, EalConfig, EalError, MAX_BODY, MIN_DATA_ROOM, Mbuf,
-    Mempool, PoolError, Port, PortConfig, PortError, ThreadRegistration, TxBatch, TxQueue,
+    AttachError, BATCH, DeviceSpecError, Eal, EalConfig, EalError, Heads, MAX_BODY, MIN_DATA_ROOM, Mbuf,
+    Mempool, PoolError, Port, PortConfig, PortError, Stash, ThreadRegistration, TxBatch, TxQueue,
 };
 use wire::{FrameHeader, MacAddr, OVERHEAD, Template};
 
@@ -53,11 +53,10 @@ pub struct Replicator {
     /// Where frames are received; chains share these.
     received: Mempool,
     /// What copies, and the headers of chains, are made of.
-    small: Mempool,
+    small: Stash,
     templates: Vec<Template>,
     /// Room for an outer header, then the longest inner frame.
     frame: Vec<u8>,
-    body: Body,
     _thread: ThreadRegistration,
 }
 
@@ -83,10 +82,9 @@ impl Replicator {
             batch: TxBatch::new(),
             queue,
             received,
-            small,
+            small: Stash::new(small),
             templates,
             frame,
-            body: Body::new(),
             _thread: thread,
         })
     }
@@ -110,16 +108,11 @@ impl Replicator {
     }
 
     fn copy(&mut self, members: Members, header: &FrameHeader, inner_len: u16) -> Result<(), ReplicateError> {
-        // Always loaded: it is not longer than MAX_BODY.
-        if !self.body.load(black_box(&self.frame[OVERHEAD..OVERHEAD + usize::from(inner_len)])) {
-            return Ok(());
-        }
         for (from, count) in members.parts() {
             self.make_room(count)?;
-            let templates = &self.templates;
-            let made = self.batch.copies(&self.small, count, &self.body, &|i: usize| {
-                header.head(&templates[members.place(from + i)]).0
-            });
+            let inner = black_box(&self.frame[OVERHEAD..OVERHEAD + usize::from(inner_len)]);
+            let heads = MemberHeads { header, templates: &self.templates, members, from };
+            let made = self.batch.copies(&mut self.small, count, inner, &heads);
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;
         }
         Ok(())
@@ -141,10 +134,8 @@ impl Replicator {
         };
         for (from, count) in members.parts() {
             self.make_room(count)?;
-            let templates = &self.templates;
-            let made = self.batch.chains(&self.small, count, &mut payload, &|i: usize| {
-                header.head(&templates[members.place(from + i)]).0
-            });
+            let heads = MemberHeads { header, templates: &self.templates, members, from };
+            let made = self.batch.chains(&mut self.small, count, &mut payload, &heads);
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;
         }
         Ok(())
@@ -161,8 +152,9 @@ impl Replicator {
     }
 
     /// Mbufs that are not in their pools: 0 when nothing is lost.
-    pub fn mbufs_in_use(&self) -> u32 {
-        self.small.in_use() + self.received.in_use()
+    pub fn mbufs_in_use(&mut self) -> u32 {
+        self.small.give_back();
+        self.small.pool().in_use() + self.received.in_use()
     }
 
     /// The outer headers of one frame's copies, and its inner frame, as they would be sent; made and freed.
@@ -180,6 +172,30 @@ impl Replicator {
         let frames = self.batch.frames().map(<[u8]>::to_vec).collect();
         self.flush()?;
         Ok(frames)
+    }
+}
+
+/// The headers of a frame's copies to some of its members.
+struct MemberHeads<'h> {
+    header: &'h FrameHeader,
+    templates: &'h [Template],
+    members: Members,
+    from: usize,
+}
+
+impl Heads for MemberHeads<'_> {
+    #[inline(always)]
+    fn common(&self) -> &[u64; 4] {
+        self.header.half()
+    }
+
+    #[inline(always)]
+    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)> {
+        let (templates, members, sum) = (self.templates, self.members, self.header.sum());
+        (self.from..).map(move |member| {
+            let template = &templates[members.place(member)];
+            (template.line(), template.checksum(sum))
+        })
     }
 }
 

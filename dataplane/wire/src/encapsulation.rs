@@ -1,6 +1,6 @@
-//! The outer header of a copy: one template for each TEP, one set of words for each frame, joined by OR.
+//! The outer header of a copy: one template for each TEP, one half line for each frame, joined by OR.
 //!
-//! A template leaves the fields that depend on the frame zero, and the frame's words are zero everywhere
+//! A template leaves the fields that depend on the frame zero, and the frame's half is zero everywhere
 //! else. The IPv4 checksum is the complement of a sum, and the sum splits the same way: the template brings
 //! the part of its constant words, the frame the part of its own, so each copy costs one addition with carry
 //! (RFC 1071, RFC 1624).
@@ -27,51 +27,57 @@ pub const MAX_INNER_LEN: u16 = 65_507;
 /// Time to live of every copy.
 const TTL: u8 = 64;
 
-/// Bytes 16 to 64 of a header's cache line: the header, right-aligned, so that the inner frame starts the
-/// next line.
+/// A header's cache line: the header, right-aligned, so that the inner frame starts the next line.
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Line {
+    /// In a template: the folded sum of its IPv4 words, in wire order. In a packet it is ahead of the frame and means nothing.
+    sum: [u8; 2],
+    /// In a template: whether the next hop's MAC is known.
+    resolved: u8,
+    unused: [u8; 13],
+    end: LineEnd,
+}
+
+/// The last 48 bytes of a line: whole words that hold the header.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct LineEnd {
     unused: [u8; 6],
     tunnel: Tunnel,
 }
 
 /// [`Line`] as the words it is worked on in; the bytes are the same.
-type Words = [u64; 6];
+type Words = [u64; 8];
 
+/// All that depends on the frame is in the second half of a line.
+const HALF: usize = 4;
 /// The word that holds TOS and total length, in its last three bytes.
-const LENGTH_WORD: usize = 2;
+const LENGTH_WORD: usize = 4;
 /// The word that holds the IPv4 checksum, in its last two bytes.
-const CHECKSUM_WORD: usize = 3;
+const CHECKSUM_WORD: usize = 5;
 /// The word that holds the source address, in its first four bytes.
-const SOURCE_WORD: usize = 4;
+const SOURCE_WORD: usize = 6;
 /// The word that holds the key, in its last four bytes.
-const KEY_WORD: usize = 5;
+const KEY_WORD: usize = 7;
 
 const _: () = {
-    assert!(size_of::<Template>() == 64 && size_of::<Line>() == 48);
-    assert!(core::mem::offset_of!(Template, words) == 16);
-    let ipv4 = 6 + Ethernet::LEN;
+    assert!(size_of::<Template>() == 64 && size_of::<Line>() == 64);
+    assert!(core::mem::offset_of!(Line, sum) == 0 && core::mem::offset_of!(Line, resolved) == 2);
+    let tunnel = core::mem::offset_of!(Line, end.tunnel);
+    let ipv4 = tunnel + Ethernet::LEN;
     assert!(ipv4 + core::mem::offset_of!(Ipv4, tos) == 8 * LENGTH_WORD + 5);
     assert!(ipv4 + core::mem::offset_of!(Ipv4, total_length) == 8 * LENGTH_WORD + 6);
     assert!(ipv4 + core::mem::offset_of!(Ipv4, checksum) == 8 * CHECKSUM_WORD + 6);
     assert!(ipv4 + core::mem::offset_of!(Ipv4, source) == 8 * SOURCE_WORD);
-    assert!(6 + core::mem::offset_of!(Tunnel, key) == 8 * KEY_WORD + 4);
+    assert!(tunnel + core::mem::offset_of!(Tunnel, key) == 8 * KEY_WORD + 4);
     assert!(MAX_INNER_LEN as usize == u16::MAX as usize - IP_OVERHEAD);
 };
 
 /// All of the outer header that depends only on the TEP: one cache line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct Template {
-    /// Folded sum of the constant IPv4 words, in wire order.
-    sum: u16,
-    /// Whether the next hop's MAC is known.
-    resolved: bool,
-    /// Room: the words start at byte 16.
-    _spare: u64,
-    words: Words,
-}
+pub struct Template(Words);
 
 impl Template {
     /// Makes the template of copies to `destination`. Without a next hop it is unresolved and must not be
@@ -95,28 +101,45 @@ impl Template {
             gre: Gre { flags: U16::new(Gre::KEY), protocol: U16::new(ethertype::ETHERNET) },
             key: U32::ZERO,
         };
-        let sum = checksum::sum(tunnel.ipv4.as_bytes());
-        Self { sum, resolved: next_hop.is_some(), _spare: 0, words: words(tunnel) }
+        let sum = checksum::sum(tunnel.ipv4.as_bytes()).to_ne_bytes();
+        let end = LineEnd { unused: [0; 6], tunnel };
+        let resolved = next_hop.is_some().into();
+        Self(zerocopy::transmute!(Line { sum, resolved, unused: [0; 13], end }))
+    }
+
+    /// The line itself, right-aligned: what is not sent of it are its first 22 bytes.
+    #[must_use]
+    #[inline(always)]
+    pub const fn line(&self) -> &[u64; 8] {
+        &self.0
+    }
+
+    /// The IPv4 checksum of a copy of the frame with this [`FrameHeader::sum`], in wire order: `to_ne_bytes` is how it stands in
+    /// the packet.
+    #[must_use]
+    #[inline(always)]
+    pub fn checksum(&self, of_frame: u16) -> u16 {
+        !checksum::add(of_frame, u16::from_ne_bytes(line(&self.0).sum))
     }
 
     /// Whether the next hop's MAC is known; if not, the copy is dropped as `tep_unresolved`.
     #[must_use]
     #[inline(always)]
-    pub const fn is_resolved(&self) -> bool {
-        self.resolved
+    pub fn is_resolved(&self) -> bool {
+        line(&self.0).resolved != 0
     }
 
     /// The MAC that copies are sent to.
     #[must_use]
     pub fn next_hop(&self) -> Option<MacAddr> {
-        self.resolved.then(|| line(&self.words).tunnel.ethernet.destination)
+        self.is_resolved().then(|| line(&self.0).end.tunnel.ethernet.destination)
     }
 
     /// The TEP's address.
     #[must_use]
     #[inline]
     pub fn destination(&self) -> Ipv4Addr {
-        line(&self.words).tunnel.ipv4.destination()
+        line(&self.0).end.tunnel.ipv4.destination()
     }
 }
 
@@ -129,16 +152,13 @@ impl fmt::Debug for Template {
     }
 }
 
-/// All of the outer header that depends only on the received frame. Only three words of a header do, and the checksum: they
-/// stay in registers from copy to copy.
+/// All of the outer header that depends only on the received frame: the second half of a line, and what the checksum needs.
+///
+/// Make it long before it is used: the processor takes what it has just written as words not soon as a vector.
 #[derive(Clone, Copy)]
 pub struct FrameHeader {
-    /// TOS and total length, word [`LENGTH_WORD`].
-    length: u64,
-    /// The outer source address, word [`SOURCE_WORD`].
-    source: u64,
-    /// The key, word [`KEY_WORD`].
-    key: u64,
+    /// Words [`LENGTH_WORD`] (TOS and total length), [`SOURCE_WORD`] and [`KEY_WORD`].
+    half: [u64; HALF],
     /// Folded sum of this frame's IPv4 words, in wire order.
     sum: u16,
 }
@@ -154,25 +174,38 @@ impl FrameHeader {
     pub fn new(source: Ipv4Addr, tos: u8, key: u32, inner_len: u16) -> Self {
         let [high, low] = inner_len.saturating_add(u16::MAX - MAX_INNER_LEN).to_be_bytes();
         let ([a, b, c, d], [e, f, g, h]) = (source.octets(), key.to_be_bytes());
-        let words = [[0, tos], [high, low], [a, b], [c, d]].map(u16::from_ne_bytes);
-        Self {
-            length: u64::from_ne_bytes([0, 0, 0, 0, 0, tos, high, low]),
-            source: u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]),
-            key: u64::from_ne_bytes([0, 0, 0, 0, e, f, g, h]),
-            sum: words.into_iter().fold(0, checksum::add),
-        }
+        let words = [[0, tos, high, low], [a, b, c, d]].map(u32::from_ne_bytes);
+        let length = u64::from_ne_bytes([0, 0, 0, 0, 0, tos, high, low]);
+        let source = u64::from_ne_bytes([a, b, c, d, 0, 0, 0, 0]);
+        let key = u64::from_ne_bytes([0, 0, 0, 0, e, f, g, h]);
+        Self { half: [length, 0, source, key], sum: checksum::add_words(words[0], words[1]) }
+    }
+
+    /// What all copies of the frame have in common: bytes 32 to 64 of their lines, to be joined with a
+    /// [template's](Template::line) by OR.
+    #[must_use]
+    #[inline(always)]
+    pub const fn half(&self) -> &[u64; 4] {
+        &self.half
+    }
+
+    /// The part of the IPv4 checksum that depends on the frame.
+    #[must_use]
+    #[inline(always)]
+    pub const fn sum(&self) -> u16 {
+        self.sum
     }
 
     /// The outer header of this frame's copy to `template`'s TEP.
     #[must_use]
     #[inline(always)]
     pub fn head(&self, template: &Template) -> Head {
-        let [a, b] = (!checksum::add(self.sum, template.sum)).to_ne_bytes();
-        let mut words = template.words;
-        words[LENGTH_WORD] |= self.length;
-        words[CHECKSUM_WORD] |= u64::from_ne_bytes([0, 0, 0, 0, 0, 0, a, b]);
-        words[SOURCE_WORD] |= self.source;
-        words[KEY_WORD] |= self.key;
+        let [a, b] = template.checksum(self.sum).to_ne_bytes();
+        let [_, _, mut words @ ..] = template.0;
+        for (word, of_frame) in words[2..].iter_mut().zip(self.half) {
+            *word |= of_frame;
+        }
+        words[CHECKSUM_WORD - 2] |= u64::from_ne_bytes([0, 0, 0, 0, 0, 0, a, b]);
         Head(words)
     }
 }
@@ -197,16 +230,12 @@ impl Head {
     #[must_use]
     #[inline]
     pub fn tunnel(&self) -> &Tunnel {
-        &line(&self.0).tunnel
+        let end: &LineEnd = zerocopy::transmute_ref!(&self.0);
+        &end.tunnel
     }
 }
 
 #[inline(always)]
-fn words(tunnel: Tunnel) -> Words {
-    zerocopy::transmute!(Line { unused: [0; 6], tunnel })
-}
-
-#[inline(always)]
-fn line(words: &Words) -> &Line {
+const fn line(words: &Words) -> &Line {
     zerocopy::transmute_ref!(words)
 }

@@ -15,6 +15,8 @@ pub struct Burst {
     /// Null where it was taken. Past `len`: of no meaning.
     slots: [*mut rte_mbuf; BURST],
     len: usize,
+    /// How many were taken.
+    taken: usize,
 }
 
 // SAFETY: the pointers hide that the burst owns its mbufs; see Mbuf.
@@ -29,7 +31,7 @@ impl Default for Burst {
 impl Burst {
     /// An empty one.
     pub const fn new() -> Self {
-        Burst { slots: [ptr::null_mut(); BURST], len: 0 }
+        Burst { slots: [ptr::null_mut(); BURST], len: 0, taken: 0 }
     }
 
     /// How many were received, those taken since included.
@@ -56,6 +58,7 @@ impl Burst {
     pub fn take(&mut self, index: usize) -> Option<Mbuf> {
         let slot = self.slots[..self.len].get_mut(index)?;
         let mbuf = ptr::NonNull::new(std::mem::replace(slot, ptr::null_mut()))?;
+        self.taken += 1;
         // SAFETY: the burst owned it, and the slot is null now.
         Some(unsafe { Mbuf::from_raw(mbuf) })
     }
@@ -83,13 +86,19 @@ impl Burst {
     }
 
     /// Frees what was not taken.
+    #[inline]
     pub fn clear(&mut self) {
-        if self.len == 0 {
-            return;
+        let (len, taken) = (self.len, self.taken);
+        (self.len, self.taken) = (0, 0);
+        if len > taken {
+            self.free(len);
         }
-        let count = c_uint::try_from(self.len).unwrap_or_default();
-        self.len = 0;
-        // SAFETY: FFI; the slots hold mbufs that the burst owned until `len` was set to 0, or null, which is
+    }
+
+    #[inline(never)]
+    fn free(&mut self, len: usize) {
+        let count = c_uint::try_from(len).unwrap_or_default();
+        // SAFETY: FFI; the slots hold mbufs that the burst owned until its `len` was set to 0, or null, which is
         // skipped.
         unsafe { dpdk_sys::rte_pktmbuf_free_bulk(self.slots.as_mut_ptr(), count) };
     }

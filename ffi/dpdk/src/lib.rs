@@ -11,6 +11,7 @@
 //!
 //! - An [`Mbuf`] is not `Clone`. Dropping it gives it back to its pool.
 //! - A [`Burst`] owns what was received until [`Burst::take`]; the next receive, or drop, frees the rest.
+//! - A [`Stash`] owns fresh mbufs that nobody has written yet, until they are made copies or given back.
 //! - A [`TxBatch`] owns what it was given. [`TxQueue::transmit`] hands over exactly the prefix that the
 //!   driver accepted; the rest stays, in order, to be offered again, discarded and counted, or freed by drop.
 //! - A [`SharedPayload`] is the one thing with several owners: a segment with a reference count, and never
@@ -35,7 +36,7 @@
 //! to the mbufs: their ten fields are two vector stores, the header's address is known without reading the
 //! mbuf, the body stays in registers from copy to copy. None of that can be said in safe code, and all of it
 //! rests on how pools are made and mbufs are laid out, which [`Mempool::new`] checks for every mbuf. The
-//! caller brings the headers as a closure, so that what is *in* a packet is decided elsewhere, in safe code,
+//! caller brings the headers as [`Heads`], so that what is *in* a packet is decided elsewhere, in safe code,
 //! and still compiled into the same loop.
 //!
 //! # Threads
@@ -60,7 +61,9 @@ mod port;
 mod queue;
 mod replicate;
 mod shared;
+mod stash;
 mod tsc;
+mod vectors;
 
 pub use attach::AttachError;
 pub use burst::{BURST, Burst};
@@ -71,6 +74,7 @@ pub use mbuf::Mbuf;
 pub use mempool::{HEADROOM, MAX_CACHE, MIN_DATA_ROOM, Mempool, PoolError};
 pub use port::{Capabilities, Link, Port, PortConfig, PortError, PortStats, Queues};
 pub use queue::{RxQueue, TxQueue};
-pub use replicate::{BATCH, Body, HEADER_LEN, Heads, MAX_BODY, TxBatch};
+pub use replicate::{BATCH, HEADER_LEN, Heads, MAX_BODY, TxBatch};
 pub use shared::SharedPayload;
+pub use stash::Stash;
 pub use tsc::Tsc;

@@ -45,18 +45,21 @@ impl Mbuf {
         raw
     }
 
+    #[inline]
     fn fields(&self) -> &rte_mbuf {
         // SAFETY: the overlay's layout is checked at compile time, and no one else writes the fields of an
         // owned mbuf.
         unsafe { self.0.as_ref() }
     }
 
+    #[inline]
     fn fields_mut(&mut self) -> &mut rte_mbuf {
         // SAFETY: as above, and `&mut self` makes it the only reference.
         unsafe { self.0.as_mut() }
     }
 
     /// The bytes of the first segment.
+    #[inline]
     pub fn data(&self) -> &[u8] {
         let mbuf = self.fields();
         // SAFETY: the fields are raw pointers and lengths of C; all functions that change them, here and in
@@ -80,6 +83,7 @@ impl Mbuf {
     }
 
     /// Bytes in the first segment.
+    #[inline]
     pub fn len(&self) -> usize {
         usize::from(self.fields().data_len)
     }
@@ -170,6 +174,7 @@ impl Mbuf {
     }
 
     /// Asks for the first bytes to be brought near.
+    #[inline]
     pub(crate) fn prefetch_data(&self) {
         let mbuf = self.fields();
         crate::replicate::prefetch(mbuf.buf_addr.cast::<u8>().wrapping_add(usize::from(mbuf.data_off)));

@@ -1,7 +1,13 @@
 //! The innermost loop: one frame, many copies. Written for the instruction count; read the crate's page
 //! first.
 
-use crate::{Mbuf, Mempool, SharedPayload, mempool::MIN_DATA_ROOM};
+#[cfg(target_arch = "x86_64")]
+use crate::vectors::has_512;
+use crate::{
+    Mbuf, SharedPayload, Stash,
+    mempool::MIN_DATA_ROOM,
+    vectors::{LINE, Vector, Vectors},
+};
 use dpdk_sys::rte_mbuf;
 use std::{ffi::c_uint, mem, ops::Range, ptr};
 
@@ -14,15 +20,15 @@ pub const HEADER_LEN: u16 = 42;
 /// Longest payload that [`TxBatch::copies`] takes, in bytes.
 pub const MAX_BODY: usize = 256;
 
-/// Cache lines: where the payload starts, and what headers and bodies are written in.
-const LINE: usize = 64;
-
 /// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line
 /// of its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
 const BODY_OFFSET: usize = 2 * LINE;
 
 /// Where a copy's first byte is in its buffer.
 const DATA_OFFSET: u16 = 128 - HEADER_LEN;
+
+/// Where the IPv4 checksum is in a header's line: behind 14 bytes of Ethernet and 10 of IPv4.
+const CHECKSUM_AT: usize = LINE - HEADER_LEN as usize + 24;
 
 /// Port number of an mbuf that no port received.
 const NO_PORT: u16 = u16::MAX;
@@ -32,81 +38,6 @@ const AHEAD: usize = 4;
 
 const _: () = assert!(DATA_OFFSET as usize + HEADER_LEN as usize == BODY_OFFSET);
 const _: () = assert!(BODY_OFFSET + MAX_BODY <= MIN_DATA_ROOM as usize + crate::HEADROOM);
-
-/// The payload of one frame, at most [`MAX_BODY`] bytes, aligned and padded with zeros to whole lines.
-#[repr(C, align(64))]
-pub struct Body {
-    bytes: [u8; MAX_BODY],
-    len: u16,
-}
-
-impl Default for Body {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Body {
-    /// An empty one. Make it once and load it per frame.
-    pub const fn new() -> Self {
-        Body { bytes: [0; MAX_BODY], len: 0 }
-    }
-
-    /// Puts a frame's payload in. False, and nothing done, if it is longer than [`MAX_BODY`].
-    #[inline]
-    #[must_use]
-    pub fn load(&mut self, inner: &[u8]) -> bool {
-        let (Some(place), Ok(len)) = (self.bytes.get_mut(..inner.len()), u16::try_from(inner.len())) else {
-            return false;
-        };
-        place.copy_from_slice(inner);
-        let padded = inner.len().next_multiple_of(LINE);
-        self.bytes[inner.len()..padded].fill(0);
-        self.len = len;
-        true
-    }
-
-    /// Bytes of payload.
-    pub fn len(&self) -> usize {
-        usize::from(self.len)
-    }
-
-    /// Whether there is no payload.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// A line of it, in vectors.
-    #[inline(always)]
-    fn line<V: Vectors>(&self, line: usize) -> V {
-        // SAFETY: `V` is a line of bytes, any of which it may hold, and no more aligned than the body is; the index is
-        // checked.
-        unsafe { *ptr::from_ref(&self.bytes.as_chunks::<LINE>().0[line]).cast::<V>() }
-    }
-}
-
-/// A cache line as the vectors that are stored one by one: the wider they are, the fewer stores a copy takes, and stores are
-/// what it is made of. Plain arrays of bytes would be copied by whatever means the compiler likes.
-///
-/// # Safety
-/// [`LINE`] bytes without padding, of which any may have any value, aligned to [`LINE`] at most.
-unsafe trait Vectors: Copy {}
-
-// SAFETY: four vectors of 16 bytes.
-unsafe impl Vectors for [Vector; 4] {}
-#[cfg(target_arch = "x86_64")]
-// SAFETY: two vectors of 32 bytes.
-unsafe impl Vectors for [std::arch::x86_64::__m256i; 2] {}
-#[cfg(target_arch = "x86_64")]
-// SAFETY: one vector of 64 bytes.
-unsafe impl Vectors for [std::arch::x86_64::__m512i; 1] {}
-
-/// 16 bytes that are stored at once, and to an address that they divide. Plain structs would be taken apart
-/// by the compiler into a store for each field.
-#[cfg(target_arch = "x86_64")]
-type Vector = std::arch::x86_64::__m128i;
-#[cfg(not(target_arch = "x86_64"))]
-type Vector = u128;
 
 /// `rte_mbuf` from data_off to ol_flags: what a fresh mbuf of a pool needs set.
 #[repr(C)]
@@ -128,7 +59,7 @@ struct Lengths {
     hash_low: u32,
 }
 
-/// What all mbufs made for one frame have in common.
+/// What all mbufs made for one frame have in common: 32 bytes in one cache line.
 #[derive(Clone, Copy)]
 struct Fields {
     rearm: Vector,
@@ -139,18 +70,18 @@ const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
 const LENGTHS_AT: usize = mem::offset_of!(rte_mbuf, packet_type);
 const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16);
 
-/// Where the outer headers of copies come from. A trait, so that an implementation can be `#[inline(always)]`: the loops are
-/// compiled for wider vectors than the code around them, and the compiler would not inline a closure into those.
+/// Where the outer headers of copies come from. Each is a line of 64 bytes, right-aligned, of which the first 22 mean nothing: what
+/// all have in common and what is its own, joined by OR, and a checksum put over that.
+///
+/// A trait and no closure, as the loops are compiled for wider vectors than the code around them, and made there from references:
+/// what an iterator holds is then in registers, and was not moved by way of memory.
 pub trait Heads {
-    /// Copy `copy`'s outer header, as the 48 bytes before the payload, of which the first six are of no meaning.
-    fn head(&self, copy: usize) -> [u64; 6];
-}
+    /// What all copies have in common: bytes 32 to 64. Best written a while before, as they are read as a vector.
+    fn common(&self) -> &[u64; 4];
 
-impl<F: Fn(usize) -> [u64; 6]> Heads for F {
-    #[inline(always)]
-    fn head(&self, copy: usize) -> [u64; 6] {
-        self(copy)
-    }
+    /// What is each copy's own, and its IPv4 checksum as it stands in memory, where both lines are zero. No fewer than there are
+    /// copies: the buffers of those that are missing are lost.
+    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)>;
 }
 
 /// Mbufs to be transmitted, owned; what is left in it is freed with it.
@@ -246,12 +177,13 @@ impl TxBatch {
         usize::from(accepted)
     }
 
-    /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if the pool has not that many mbufs left, or the batch has no room for them.
+    /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if it is longer than
+    /// [`MAX_BODY`], the pool has not that many mbufs left, or the batch has no room for them.
     #[inline(always)]
-    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
+    pub fn copies(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+            if has_512() {
                 // SAFETY: the processor has what the function needs.
                 return unsafe { self.copies_512(pool, count, body, heads) };
             }
@@ -265,65 +197,70 @@ impl TxBatch {
 
     /// [`TxBatch::copies`] in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx512f,avx512vl,avx2,bmi1,bmi2")]
-    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
+    fn copies_512(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, body, heads)
     }
 
     /// [`TxBatch::copies`] in vectors of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &Body, heads: &impl Heads) -> bool {
+    fn copies_256(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m256i; 2]>(pool, count, body, heads)
     }
 
     #[inline(always)]
     fn copies_by<V: Vectors>(
         &mut self,
-        pool: &Mempool,
+        pool: &mut Stash,
         count: usize,
-        body: &Body,
+        body: &[u8],
         heads: &impl Heads,
     ) -> bool {
         // One loop per number of lines, so that the body stays in registers where it fits.
-        match usize::from(body.len).div_ceil(LINE) {
+        match body.len().div_ceil(LINE) {
             0 | 1 => self.copy_lines::<V, 1>(pool, count, body, heads),
             2 => self.copy_lines::<V, 2>(pool, count, body, heads),
             3 => self.copy_lines::<V, 3>(pool, count, body, heads),
-            _ => self.copy_lines::<V, 4>(pool, count, body, heads),
+            4 => self.copy_lines::<V, 4>(pool, count, body, heads),
+            _ => false,
         }
     }
 
     #[inline(always)]
     fn copy_lines<V: Vectors, const LINES: usize>(
         &mut self,
-        pool: &Mempool,
+        pool: &mut Stash,
         count: usize,
-        body: &Body,
+        body: &[u8],
         heads: &impl Heads,
     ) -> bool {
-        let length = HEADER_LEN + body.len;
+        let Ok(length) = u16::try_from(body.len() + usize::from(HEADER_LEN)) else { return false };
         let fields = Fields::new(1, u32::from(length), length);
         // Into registers here, once: the compiler cannot know that the mbufs written to are elsewhere.
-        let mut lines = [body.line::<V>(0); LINES];
-        for (number, line) in lines.iter_mut().enumerate() {
-            *line = body.line(number);
+        let mut lines = [V::of_bytes(body); LINES];
+        for (number, line) in lines.iter_mut().enumerate().skip(1) {
+            *line = V::of_bytes(body.get(number * LINE..).unwrap_or_default());
         }
-        let Some(fresh) = self.fresh(pool, count) else { return false };
-        for (index, &mbuf) in fresh.iter().enumerate() {
+        let (own, common) = (heads.own(), V::of_half(heads.common()));
+        let Some((fresh, slots)) = self.fresh(pool, count) else { return false };
+        let mut made = 0;
+        for (index, ((&mbuf, slot), own)) in fresh.iter().zip(slots).zip(own).enumerate() {
             if let Some(&later) = fresh.get(index + AHEAD) {
                 prefetch_mbuf(later);
             }
+            (*slot, made) = (mbuf, index + 1);
             // SAFETY: `fresh` hands over mbufs of a plain pool, whose buffers hold BODY_OFFSET + MAX_BODY bytes.
             unsafe {
-                let buffer = write_header(mbuf, fields, heads.head(index));
+                let buffer = write_header(mbuf, fields, common, own);
                 let to = buffer.add(BODY_OFFSET).cast::<V>();
                 for (number, line) in lines.iter().enumerate() {
                     to.add(number).write(*line);
                 }
             }
         }
-        true
+        self.own(made);
+        made == count
     }
 
     /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and
@@ -332,7 +269,38 @@ impl TxBatch {
     #[inline(always)]
     pub fn chains(
         &mut self,
-        pool: &Mempool,
+        pool: &mut Stash,
+        count: usize,
+        payload: &mut SharedPayload,
+        heads: &impl Heads,
+    ) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if has_512() {
+                // SAFETY: the processor has what the function needs.
+                return unsafe { self.chains_512(pool, count, payload, heads) };
+            }
+        }
+        self.chains_by::<[Vector; 4]>(pool, count, payload, heads)
+    }
+
+    /// [`TxBatch::chains`] in vectors of 64 bytes.
+    #[cfg(target_arch = "x86_64")]
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
+    fn chains_512(
+        &mut self,
+        pool: &mut Stash,
+        count: usize,
+        payload: &mut SharedPayload,
+        heads: &impl Heads,
+    ) -> bool {
+        self.chains_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, payload, heads)
+    }
+
+    #[inline(always)]
+    fn chains_by<V: Vectors>(
+        &mut self,
+        pool: &mut Stash,
         count: usize,
         payload: &mut SharedPayload,
         heads: &impl Heads,
@@ -344,21 +312,25 @@ impl TxBatch {
         let fields = Fields::new(2, u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
         let segment = payload.as_ptr();
         let chains = self.chains | (count > 0);
-        let Some(fresh) = self.fresh(pool, count) else { return false };
+        let (own, common) = (heads.own(), V::of_half(heads.common()));
+        let Some((fresh, slots)) = self.fresh(pool, count) else { return false };
         // Before the first chain is made: were `heads` to panic, references would be lost, and none given back twice.
         payload.take(taken);
-        for (index, &mbuf) in fresh.iter().enumerate() {
+        let mut made = 0;
+        for (index, ((&mbuf, slot), own)) in fresh.iter().zip(slots).zip(own).enumerate() {
             if let Some(&later) = fresh.get(index + AHEAD) {
                 prefetch_mbuf(later);
             }
-            // SAFETY: as in `copy_lines`. The chain owns the reference that is taken from `payload` below.
+            (*slot, made) = (mbuf, index + 1);
+            // SAFETY: as in `copy_lines`. The chain owns the reference that was taken from `payload` above.
             unsafe {
-                write_header(mbuf, fields, heads.head(index));
+                write_header(mbuf, fields, common, own);
                 (*mbuf).next = segment;
             }
         }
+        self.own(made);
         self.chains = chains;
-        true
+        made == count
     }
 
     /// Adds a received mbuf itself, its payload left where it is (`payload` is its place in the data) behind a new outer header,
@@ -393,22 +365,22 @@ impl TxBatch {
         true
     }
 
-    /// Takes `count` mbufs from the pool, all or none, and owns them from here on. They are to be written before anything else
-    /// is done with the batch.
+    /// Takes `count` mbufs from the stash, all or none, and where they go in the batch. When each has been written and put there,
+    /// the batch [owns](Self::own) them. Were something to panic before, they would be lost, and nothing freed twice.
     #[inline(always)]
-    fn fresh(&mut self, pool: &Mempool, count: usize) -> Option<&[*mut rte_mbuf]> {
-        let fresh = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count))?;
-        let added = u16::try_from(count).ok()?;
-        // SAFETY: FFI; the slice has room for as many pointers, and the pool is alive.
-        let short = added > 0
-            && unsafe {
-                dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), c_uint::from(added))
-            } != 0;
-        if short {
-            return None;
-        }
-        self.len += added;
-        Some(fresh)
+    fn fresh<'s>(
+        &mut self,
+        pool: &'s mut Stash,
+        count: usize,
+    ) -> Option<(&'s [*mut rte_mbuf], &mut [*mut rte_mbuf])> {
+        let slots = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count))?;
+        Some((pool.take(count)?, slots))
+    }
+
+    /// The next `count` slots hold mbufs now.
+    #[inline(always)]
+    fn own(&mut self, count: usize) {
+        self.len += u16::try_from(count).unwrap_or_default();
     }
 }
 
@@ -435,20 +407,27 @@ impl Fields {
     }
 }
 
-/// Writes the mbuf's fields and the outer header, and returns the buffer. `next` is null in a fresh mbuf.
+/// Writes the mbuf's fields and the line of the outer header, and returns the buffer. `next` is null in a fresh mbuf.
 ///
 /// # Safety
 /// The mbuf is the caller's alone, fresh from a plain pool: its buffer follows the struct, on a cache line.
 #[inline(always)]
-unsafe fn write_header(mbuf: *mut rte_mbuf, fields: Fields, head: [u64; 6]) -> *mut u8 {
-    // SAFETY: raw stores, two for ten fields; both are aligned and inside the struct, as asserted above. The
-    // head's 48 bytes are inside the buffer, whose address is known without a load.
+unsafe fn write_header<V: Vectors>(
+    mbuf: *mut rte_mbuf,
+    fields: Fields,
+    common: V,
+    (own, checksum): (&[u64; 8], u16),
+) -> *mut u8 {
+    // SAFETY: raw stores, two for ten fields; both are aligned and inside the struct, as asserted above. The header's line and the
+    // checksum in it are inside the buffer, whose address is known without a load.
     unsafe {
         let start = mbuf.cast::<u8>();
         start.add(REARM_AT).cast::<Vector>().write(fields.rearm);
         start.add(LENGTHS_AT).cast::<Vector>().write(fields.lengths);
         let buffer = mbuf.add(1).cast::<u8>();
-        buffer.add(BODY_OFFSET - size_of_val(&head)).cast::<[u64; 6]>().write(head);
+        let line = buffer.add(BODY_OFFSET - LINE);
+        line.cast::<V>().write(V::of(own).or(common));
+        line.add(CHECKSUM_AT).cast::<u16>().write(checksum);
         buffer
     }
 }

@@ -4,7 +4,7 @@
 
 mod common;
 use common::*;
-use dpdk::{BATCH, Body, Burst, Mbuf, PortConfig, TxBatch};
+use dpdk::{BATCH, Burst, Mbuf, PortConfig, TxBatch};
 
 #[test]
 fn each_copy_has_its_own_header_and_the_same_payload() {
@@ -18,7 +18,10 @@ fn each_copy_has_its_own_header_and_the_same_payload() {
     let mut expected = Vec::new();
     for len in [0, 1, 14, 18, 42, 60, 63, 64, 65, 127, 128, 129, 192, 193, 255, 256] {
         for count in [0, 1, 2, 63, BATCH] {
-            assert!(batch.copies(&pool, count, &body(&payload(len)), &head), "{len} bytes, {count} copies");
+            assert!(
+                batch.copies(&mut stash(&pool), count, &payload(len), &heads(head)),
+                "{len} bytes, {count} copies"
+            );
             assert_eq!(queues.tx[0].transmit(&mut batch), count);
             expected.extend((0..count).map(|copy| [&header(copy)[..], &payload(len)].concat()));
         }
@@ -52,7 +55,7 @@ fn chains_share_one_payload_and_give_every_reference_back() {
         let mut left = made;
         while left > 0 {
             let count = left.min(BATCH);
-            assert!(batch.chains(&pool, count, &mut shared, &head));
+            assert!(batch.chains(&mut stash(&pool), count, &mut shared, &heads(head)));
             assert_eq!(queues.tx[0].transmit(&mut batch), count);
             expected.extend((0..count).map(|copy| [&header(copy)[..], &payload(len)].concat()));
             left -= count;
@@ -71,11 +74,10 @@ fn what_follows_a_short_copy_is_zeros_and_not_an_earlier_frame() {
     let eal = eal();
     let pool = pool(&eal);
     let (_port, mut queues) = start(&eal, &pool, "vdev:net_ring0", &PortConfig::default());
-    let (mut batch, mut burst, mut body) = (TxBatch::new(), Burst::new(), Body::new());
+    let (mut batch, mut burst) = (TxBatch::new(), Burst::new());
     // A driver that pads a short frame takes what is there.
     for (len, padding) in [(256, 0), (200, 56), (20, 44), (64, 0), (1, 63)] {
-        assert!(body.load(&vec![0xff; len]));
-        assert!(batch.copies(&pool, 1, &body, &head));
+        assert!(batch.copies(&mut stash(&pool), 1, &vec![0xff; len], &heads(head)));
         assert_eq!(queues.tx[0].transmit(&mut batch), 1);
         assert_eq!(queues.rx[0].receive(&mut burst), 1);
         let mut copy = burst.take(0).unwrap();

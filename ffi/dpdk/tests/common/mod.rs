@@ -2,7 +2,7 @@
 // Each test binary uses some of it.
 #![allow(dead_code, missing_docs, clippy::cast_possible_truncation)]
 
-use dpdk::{Body, Eal, EalConfig, Mempool, Port, PortConfig, Queues};
+use dpdk::{BATCH, Eal, EalConfig, Heads, Mempool, Port, PortConfig, Queues, Stash};
 use std::{fs, path::Path};
 
 pub const POOL: u32 = 1023;
@@ -33,15 +33,47 @@ pub fn head(copy: usize) -> [u64; 6] {
     std::array::from_fn(word)
 }
 
+/// What all headers end with.
+const KEY: [u8; 4] = [0xc0, 0xff, 0xee, 0x01];
+
 /// The 42 bytes that [`head`] puts before a copy's payload.
 pub fn header(copy: usize) -> [u8; 42] {
-    std::array::from_fn(|i| (copy * 42 + i) as u8)
+    std::array::from_fn(|i| if i < 38 { (copy * 42 + i) as u8 } else { KEY[i - 38] })
 }
 
-pub fn body(bytes: &[u8]) -> Body {
-    let mut body = Body::new();
-    assert!(body.load(bytes));
-    body
+/// Headers as copies are given them: the key is what they have in common, the checksum comes apart.
+pub struct TestHeads {
+    common: [u64; 4],
+    own: Vec<([u64; 8], u16)>,
+}
+
+pub fn heads(head: impl Fn(usize) -> [u64; 6]) -> TestHeads {
+    let own = |copy| {
+        let [a, b, c, d, e, f] = head(copy).map(u64::to_ne_bytes);
+        let checksum = u16::from_ne_bytes([d[6], d[7]]);
+        let (d, f) = ([d[0], d[1], d[2], d[3], d[4], d[5], 0, 0], [f[0], f[1], f[2], f[3], 0, 0, 0, 0]);
+        ([[0xdd; 8], [0xdd; 8], a, b, c, d, e, f].map(u64::from_ne_bytes), checksum)
+    };
+    let [a, b, c, d] = KEY;
+    TestHeads {
+        common: [0, 0, 0, u64::from_ne_bytes([0, 0, 0, 0, a, b, c, d])],
+        own: (0..BATCH).map(own).collect(),
+    }
+}
+
+impl Heads for TestHeads {
+    fn common(&self) -> &[u64; 4] {
+        &self.common
+    }
+
+    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)> {
+        self.own.iter().map(|(line, checksum)| (line, *checksum))
+    }
+}
+
+/// Fresh mbufs for one call.
+pub fn stash(pool: &Mempool) -> Stash {
+    Stash::new(pool.clone())
 }
 
 /// Bytes that are no run of a header, and differ by length.
