@@ -90,6 +90,7 @@ impl Worker {
                 empty_polls = 0;
                 continue;
             }
+            self.out.rest();
             std::hint::spin_loop();
             empty_polls = empty_polls.saturating_add(1);
             let sleep_us = self.live.idle_sleep_us();
@@ -132,7 +133,7 @@ impl Worker {
         let received = self.tsc.now();
         let settings = self.live.settings();
         // 1. Decapsulate and check the outer headers; hand the kernel what is the kernel's.
-        let (candidates, vnis) = self.judge(burst, settings);
+        let Judged { candidates, vnis } = self.judge(burst, settings);
 
         // 2. Look all their domains up at once, so that the cache misses overlap.
         let mut domains = [None; BURST];
@@ -148,11 +149,10 @@ impl Worker {
         }
         let clock = Clock { now: received, per_second: self.tsc.per_second() };
         let limits = Some(&self.live.limits).filter(|limits| limits.enabled());
-        let mut accepted = [const { ArrayVec::<usize, BURST>::new_const() }; Class::ALL.len()];
+        let mut accepted = [Places::default(); Class::ALL.len()];
         let mut positions = [0; BURST];
-        for (index, (candidate, domain)) in candidates.iter().zip(domains).enumerate() {
-            let Some(mbuf) = burst.get(candidate.place) else { continue };
-            let verdict = candidate.check(mbuf, domain).and_then(|(domain, position, class)| {
+        for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
+            let verdict = candidate.check(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
                 let said = self.sniffer.finding(index).transpose();
                 let said = said.map_err(|unheard| refuse(&self.sniffer, unheard, self.out.counters()))?;
@@ -167,7 +167,7 @@ impl Worker {
                 Ok(class)
             });
             match verdict {
-                Ok(class) => accepted[class as usize].push(index),
+                Ok(class) => accepted[class as usize].insert(index),
                 Err(reason) => self.out.drop_frame(reason),
             }
         }
@@ -209,30 +209,22 @@ impl Worker {
         burst.clear();
     }
 
-    /// Checks the outer headers of a burst's frames. Those that pass are returned, with their VNIs; the others are counted, and
-    /// stay in the burst to be freed.
+    /// Checks the outer headers of a burst's frames. Those that pass are returned; the others are counted, and stay in the burst to
+    /// be freed.
     #[inline(always)]
-    fn judge(
-        &mut self,
-        burst: &mut Burst,
-        settings: Settings,
-    ) -> (ArrayVec<Candidate, BURST>, ArrayVec<Vni, BURST>) {
+    fn judge(&mut self, burst: &mut Burst, settings: Settings) -> Judged {
         let teps = self.reader.array();
-        let mut candidates = ArrayVec::new();
-        let mut vnis = ArrayVec::new();
+        let mut judged = Judged { candidates: ArrayVec::new(), vnis: ArrayVec::new() };
         let mut punted = ArrayVec::<usize, BURST>::new();
         self.out.counters().rx_frames.add(burst.len() as u64);
         for (place, mbuf) in burst.iter() {
-            match wire::outer(mbuf.data(), &self.node) {
-                Ok(outer) => match teps.find(outer.source) {
-                    Some(source) => {
-                        vnis.push(Vni::from(outer.key));
-                        let from = if settings.origin { outer.source } else { outer.destination };
-                        let header = FrameHeader::new(from, outer.tos, outer.key, outer.inner_len());
-                        candidates.push(Candidate { place, outer, source, header });
-                    }
-                    None => self.out.drop_frame(DropReason::TepUnknown),
-                },
+            // Not `wire::outer` for all: what two paths return stands in memory, and is waited for there.
+            let entered = match wire::usual(mbuf.data(), &self.node) {
+                Some(outer) => judged.enter(place, outer, teps, settings),
+                None => judged.enter_unusual(place, mbuf, &self.node, teps, settings),
+            };
+            match entered {
+                Ok(()) => {}
                 Err(Rejection::Drop(reason)) => self.out.drop_frame(reason),
                 Err(Rejection::Punt) => punted.push(place),
             }
@@ -243,7 +235,44 @@ impl Worker {
                 Err(reason) => self.out.drop_frame(reason),
             }
         }
-        (candidates, vnis)
+        judged
+    }
+}
+
+/// The frames of a burst that passed all checks of their outer headers, and their VNIs.
+struct Judged {
+    candidates: ArrayVec<Candidate, BURST>,
+    vnis: ArrayVec<Vni, BURST>,
+}
+
+impl Judged {
+    /// Enters a frame if a TEP sent it.
+    #[inline(always)]
+    fn enter(
+        &mut self,
+        place: usize,
+        outer: Outer,
+        teps: &TepArray,
+        settings: Settings,
+    ) -> Result<(), Rejection> {
+        let source = teps.find(outer.source).ok_or(DropReason::TepUnknown)?;
+        let from = if settings.origin { outer.source } else { outer.destination };
+        let header = FrameHeader::new(from, outer.tos, outer.key, outer.inner_len());
+        self.vnis.push(Vni::from(outer.key));
+        self.candidates.push(Candidate { place, outer, source, header });
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn enter_unusual(
+        &mut self,
+        place: usize,
+        mbuf: &Mbuf,
+        node: &NodeAddresses,
+        teps: &TepArray,
+        settings: Settings,
+    ) -> Result<(), Rejection> {
+        self.enter(place, wire::outer(mbuf.data(), node)?, teps, settings)
     }
 }
 
@@ -286,14 +315,13 @@ impl Candidate {
     #[inline(always)]
     fn check<'d>(
         &self,
-        mbuf: &Mbuf,
+        burst: &Burst,
         domain: Option<&'d MemberList>,
     ) -> Result<(&'d MemberList, usize, Class), DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
-        let inner = self.outer.inner(mbuf.data())?;
-        let class = if wire::is_control(inner) { Class::Control } else { Class::Data };
-        Ok((domain, position, class))
+        let control = self.outer.is_control(|| burst.get(self.place).map_or(&[], Mbuf::data))?;
+        Ok((domain, position, if control { Class::Control } else { Class::Data }))
     }
 
     /// What it asks of the limits.
@@ -306,6 +334,30 @@ impl Candidate {
             inner_len: self.outer.inner_len().into(),
             control: class == Class::Control,
         }
+    }
+}
+
+/// Some of a burst's frames, by their places among its candidates: a bit each.
+#[derive(Clone, Copy, Default)]
+struct Places(u32);
+
+const _: () = assert!(BURST == 32);
+
+impl Places {
+    #[inline(always)]
+    fn insert(&mut self, place: usize) {
+        self.0 |= 1 << place;
+    }
+}
+
+impl Iterator for Places {
+    type Item = usize;
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
+        let place = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
+        self.0 &= self.0 - 1;
+        Some(place)
     }
 }
 
@@ -389,6 +441,9 @@ impl Copying<'_> {
 
 /// Lets the domains of one class take turns, until none waits or it is time to look for new frames.
 fn serve(jobs: &mut Jobs, class: Class, until: u64, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
+    if jobs.lines(class) == 0 {
+        return;
+    }
     out.class(class);
     while jobs.front(class).is_some() {
         serve_one(jobs, class, out, teps, tsc);

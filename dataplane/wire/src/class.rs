@@ -18,15 +18,18 @@ const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 #[must_use]
 #[inline(always)]
 pub fn is_control(inner: &[u8]) -> bool {
-    match Ethernet::ref_from_prefix(inner) {
-        Ok((ethernet, _)) => match ethernet.ethertype.get() {
-            ethertype::ARP => true,
-            ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => {
-                is_control_inside(inner)
-            }
-            _ => false,
-        },
-        Err(_) => false,
+    Ethernet::ref_from_prefix(inner).is_ok_and(|(ethernet, _)| {
+        is_control_type(ethernet.ethertype.get()).unwrap_or_else(|| is_control_inside(inner))
+    })
+}
+
+/// The same of an ethertype; `None` where what is behind it decides.
+#[inline(always)]
+pub(crate) const fn is_control_type(ethertype: u16) -> Option<bool> {
+    match ethertype {
+        ethertype::ARP => Some(true),
+        ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => None,
+        _ => Some(false),
     }
 }
 

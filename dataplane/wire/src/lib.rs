@@ -67,4 +67,4 @@ pub use announcement::{Announcement, announcement};
 pub use class::is_control;
 pub use encapsulation::{FrameHeader, Head, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};
-pub use verdict::{Outer, outer};
+pub use verdict::{Outer, outer, usual};

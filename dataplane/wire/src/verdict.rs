@@ -3,12 +3,13 @@
 use core::net::Ipv4Addr;
 use core::ops::Range;
 
-use zerocopy::byteorder::network_endian::{U16, U32};
+use zerocopy::byteorder::network_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::address::NodeAddresses;
 use crate::checksum;
-use crate::encapsulation::IP_OVERHEAD;
+use crate::class::{is_control, is_control_type};
+use crate::encapsulation::{IP_OVERHEAD, OVERHEAD};
 use crate::header::{Ethernet, Gre, Ipv4, Tunnel, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
 
@@ -30,12 +31,41 @@ pub struct Outer {
     pub tos: u8,
     /// The GRE key, which is the VNI.
     pub key: u32,
-    /// Bytes of the IP packet; the frame has at least 14 more.
-    total_length: u16,
+    /// Bytes that the GRE header carries; all of them are in the frame.
+    inner_len: u16,
     /// Bytes of the GRE header, 8 to 16.
     gre_len: u8,
     /// Whether the GRE header carries a checksum.
     checksummed: bool,
+    /// What is known of the inner frame.
+    known: Known,
+}
+
+/// What the first look at a usual frame told of the inner one, whose header is in the same cache line: so it need not be looked at
+/// again when the tables have allowed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// Nothing.
+    Nothing,
+    /// It passes all checks, and is [control](crate::is_control) or not.
+    Fine { control: bool },
+}
+
+impl Known {
+    /// Of an inner frame of so many bytes behind an outer header without options.
+    #[inline(always)]
+    fn of(frame: &[u8], inner_len: u16) -> Self {
+        let Some((ethernet, _)) =
+            frame.get(OVERHEAD..).and_then(|inner| Ethernet::ref_from_prefix(inner).ok())
+        else {
+            return Self::Nothing;
+        };
+        let long = usize::from(inner_len) >= Ethernet::LEN;
+        match is_control_type(ethernet.ethertype.get()) {
+            Some(control) if long && check_addresses(ethernet).is_ok() => Self::Fine { control },
+            _ => Self::Nothing,
+        }
+    }
 }
 
 /// Judges Ethernet, IPv4 and GRE headers, from `runt` to `gre_no_key`.
@@ -49,7 +79,7 @@ pub struct Outer {
 ///
 /// [`Rejection::Punt`] if it is no overlay frame to this node (VLAN-tagged ones included), else the first
 /// check that failed.
-#[inline(always)]
+#[inline]
 pub fn outer(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
     match usual(frame, node) {
         Some(outer) => Ok(outer),
@@ -57,31 +87,62 @@ pub fn outer(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
     }
 }
 
-/// What hypervisors send: GRE with a key and nothing else. All checks at once; `None` says nothing but that this is not such a
-/// frame or that some check fails.
+/// [`outer`] of what hypervisors send: GRE with a key and nothing else. All checks at once, in words; `None` says nothing but that
+/// this is not such a frame or that some check fails.
+#[must_use]
 #[inline(always)]
-fn usual(frame: &[u8], node: &NodeAddresses) -> Option<Outer> {
-    let (tunnel, _) = Tunnel::ref_from_prefix(frame).ok()?;
+pub fn usual(frame: &[u8], node: &NodeAddresses) -> Option<Outer> {
+    const IPV4_GRE: [Masked; 3] = [
+        // Ethertype, version and header length.
+        Masked::new(12, [0x08, 0x00, Ipv4::VERSION_IHL, 0], [0xff, 0xff, 0xff, 0]),
+        // No fragment; the protocol.
+        Masked::new(20, [0, 0, 0, protocol::GRE], [0x3f, 0xff, 0, 0xff]),
+        // Flags and protocol of GRE.
+        Masked::new(34, [0x20, 0x00, 0x65, 0x58], [0xff; 4]),
+    ];
+    let head = frame.first_chunk::<{ Tunnel::LEN }>()?;
+    let tunnel: &Tunnel = zerocopy::transmute_ref!(head);
     let (ip, total_length) = (&tunnel.ipv4, tunnel.ipv4.total_length.get());
-    let kind = tunnel.ethernet.ethertype == U16::new(ethertype::IPV4)
-        && ip.version_ihl == Ipv4::VERSION_IHL
-        && ip.protocol == protocol::GRE
-        && tunnel.gre.flags == U16::new(Gre::KEY)
-        && tunnel.gre.protocol == U16::new(ethertype::ETHERNET);
+    let (source, destination) = (ip.source(), ip.destination());
+    let kind = IPV4_GRE.iter().fold(0, |other, word| other | word.differs(head)) == 0 && ip.ttl != 0;
     let lengths = (IP_OVERHEAD..=frame.len() - Ethernet::LEN).contains(&usize::from(total_length));
-    let whole = ip.ttl != 0 && ip.fragment.get() & Ipv4::FRAGMENT_MASK == 0;
     // The addresses above are for `check_by_check` to tell apart.
-    let source = matches!(ip.source[0], 1..=126 | 128..=223) && !node.contains(ip.source());
-    let fine = kind && lengths && whole && node.contains(ip.destination()) && source;
-    (fine && checksum::verifies(ip.as_bytes())).then(|| Outer {
-        source: ip.source(),
-        destination: ip.destination(),
-        tos: ip.tos,
-        key: tunnel.key.get(),
-        total_length,
-        gre_len: GRE_KEY_LEN,
-        checksummed: false,
+    let possible = matches!(ip.source[0], 1..=126 | 128..=223) && !node.contains(source);
+    let fine = kind && lengths && node.contains(destination) && possible;
+    (fine && checksum::verifies_header(zerocopy::transmute_ref!(ip))).then(|| {
+        let inner_len = total_length.saturating_sub(28);
+        let (key, known) = (tunnel.key.get(), Known::of(frame, inner_len));
+        Outer {
+            source,
+            destination,
+            tos: ip.tos,
+            key,
+            inner_len,
+            gre_len: GRE_KEY_LEN,
+            checksummed: false,
+            known,
+        }
     })
+}
+
+/// Four bytes at a fixed place that have to be these, but for the bits that are masked out.
+struct Masked {
+    at: usize,
+    wanted: u32,
+    mask: u32,
+}
+
+impl Masked {
+    const fn new(at: usize, wanted: [u8; 4], mask: [u8; 4]) -> Self {
+        Self { at, wanted: u32::from_ne_bytes(wanted), mask: u32::from_ne_bytes(mask) }
+    }
+
+    /// Not zero if they are others.
+    #[inline(always)]
+    const fn differs<const N: usize>(&self, head: &[u8; N]) -> u32 {
+        let at = self.at;
+        (u32::from_ne_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]) ^ self.wanted) & self.mask
+    }
 }
 
 /// The same for any frame, one check after the other.
@@ -105,9 +166,11 @@ fn check_by_check(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection
         destination: ip.destination(),
         tos: ip.tos,
         key,
-        total_length: ip.total_length.get(),
+        // Cannot saturate: the GRE header was found within the total length.
+        inner_len: ip.total_length.get().saturating_sub(20 + u16::from(gre_len)),
         gre_len,
         checksummed,
+        known: Known::Nothing,
     })
 }
 
@@ -183,31 +246,56 @@ impl Outer {
         }
         let inner = frame.get(range).ok_or(DropReason::InnerRunt)?;
         let (ethernet, _) = Ethernet::ref_from_prefix(inner).map_err(|_| DropReason::InnerRunt)?;
-        if !ethernet.destination.is_multicast() {
-            return Err(DropReason::InnerUnicast);
-        }
-        if ethernet.destination.is_link_local_reserved() {
-            return Err(DropReason::InnerReserved);
-        }
-        if ethernet.source.is_multicast() || ethernet.source.is_zero() {
-            return Err(DropReason::InnerSource);
-        }
+        check_addresses(ethernet)?;
         Ok(inner)
+    }
+
+    /// The same verdict, without the inner frame: whether it is [control](crate::is_control). Of most frames this is known already,
+    /// and `frame` is not asked for.
+    ///
+    /// # Errors
+    ///
+    /// The first check that failed.
+    #[inline(always)]
+    pub fn is_control<'f>(&self, frame: impl FnOnce() -> &'f [u8]) -> Result<bool, DropReason> {
+        match self.known {
+            Known::Fine { control } => Ok(control),
+            Known::Nothing => self.inner_is_control(frame()),
+        }
+    }
+
+    #[inline(never)]
+    fn inner_is_control(&self, frame: &[u8]) -> Result<bool, DropReason> {
+        self.inner(frame).map(is_control)
     }
 
     /// Where the inner frame is in the frame that [`outer`] judged.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn inner_range(&self) -> Range<usize> {
         let start = GRE_OFFSET + self.gre_len as usize;
-        start..Ethernet::LEN + self.total_length as usize
+        start..start + self.inner_len as usize
     }
 
     /// Bytes of the inner frame, at most [`MAX_INNER_LEN`](crate::MAX_INNER_LEN).
     #[must_use]
-    #[inline]
+    #[inline(always)]
     pub const fn inner_len(&self) -> u16 {
-        // Cannot saturate: the GRE header was found within the total length.
-        self.total_length.saturating_sub(20 + self.gre_len as u16)
+        self.inner_len
     }
+}
+
+/// Checks `inner_unicast`, `inner_reserved` and `inner_source`.
+#[inline(always)]
+fn check_addresses(ethernet: &Ethernet) -> Result<(), DropReason> {
+    if !ethernet.destination.is_multicast() {
+        return Err(DropReason::InnerUnicast);
+    }
+    if ethernet.destination.is_link_local_reserved() {
+        return Err(DropReason::InnerReserved);
+    }
+    if ethernet.source.is_multicast() || ethernet.source.is_zero() {
+        return Err(DropReason::InnerSource);
+    }
+    Ok(())
 }
