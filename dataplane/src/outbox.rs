@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, TepIndex};
-use dpdk::{BATCH, BURST, Heads, MAX_BODY, Mbuf, Mempool, SharedPayload, Stash, TxBatch, TxQueue};
+use dpdk::{BATCH, BURST, Heads, MAX_BODY, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
 use wire::header::Tunnel;
 use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
 use zerocopy::FromBytes;
@@ -106,7 +106,7 @@ pub struct Outbox {
     /// Whose the copies in the batch are, in order.
     runs: ArrayVec<Run, BATCH>,
     /// Fresh buffers for headers and for short copies.
-    small: Stash,
+    small: Mempool,
     /// Fresh buffers for copies of any length, where the payload cannot be shared.
     large: Mempool,
     limits: PortLimits,
@@ -126,7 +126,7 @@ impl Outbox {
         live: Arc<Live>,
         cells: Arc<WorkerCells>,
     ) -> Self {
-        let (batch, small) = (TxBatch::new(), Stash::new(small));
+        let batch = TxBatch::new();
         Self { tx, batch, runs: ArrayVec::new(), small, large, limits, class: Class::Data, live, cells }
     }
 
@@ -232,7 +232,7 @@ impl Outbox {
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
             let made = if inner.len() <= MAX_BODY {
-                self.batch.copies(&mut self.small, targets.len(), inner, &heads)
+                self.batch.copies(&self.small, targets.len(), inner, &heads)
             } else {
                 long_copies(&mut self.batch, &self.large, &heads, inner)
             };
@@ -255,7 +255,7 @@ impl Outbox {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
-            let made = self.batch.chains(&mut self.small, targets.len(), payload, &heads);
+            let made = self.batch.chains(&self.small, targets.len(), payload, &heads);
             self.account(domain, inner_len, &targets, made);
         }
     }
@@ -275,7 +275,9 @@ impl Outbox {
         let mut next: Targets<'r> = next;
         // The last target has the largest index.
         let known = next.last().is_none_or(|last| last.index() < teps.templates().len());
-        if !(teps.all_resolved() && known) {
+        let sure = teps.all_resolved() && known;
+        // One that is not resolved, or an index that waits for another TEP, is no matter to domains without it.
+        if !sure && !next.iter().all(|tep| teps.is_resolved(tep)) {
             next = self.resolved(next, domain, teps, resolved);
         }
         if self.batch.room() < next.len() {
@@ -323,12 +325,6 @@ impl Outbox {
         for tep in targets.iter() {
             self.cells().drop_copy(Some(tep), domain, reason);
         }
-    }
-
-    /// There is nothing to do: fresh buffers go back to where all can have them.
-    #[inline(always)]
-    pub fn rest(&mut self) {
-        self.small.give_back();
     }
 
     /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed.

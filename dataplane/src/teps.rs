@@ -65,6 +65,7 @@ impl TepArray {
     }
 
     /// Whether the TEP's next hop is known.
+    #[inline(always)]
     pub fn is_resolved(&self, tep: TepIndex) -> bool {
         self.templates.get(tep.index()).is_some_and(Template::is_resolved)
     }

@@ -12,7 +12,7 @@ use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
 use sniff::{Sniffer, Unheard};
-use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, Outer, Rejection};
+use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, OVERHEAD, Outer, Rejection};
 
 use crate::announcer::Announcer;
 use crate::counters::WorkerCounters;
@@ -90,7 +90,6 @@ impl Worker {
                 empty_polls = 0;
                 continue;
             }
-            self.out.rest();
             std::hint::spin_loop();
             empty_polls = empty_polls.saturating_add(1);
             let sleep_us = self.live.idle_sleep_us();
@@ -425,7 +424,8 @@ impl Copying<'_> {
         };
         let (id, targets) = (list.domain(), Targets::all(list.members(), position));
         let copies = targets.len();
-        if !self.jobs.fits(class, self.out.cells().domain(id), copies, mbuf.len()) {
+        let bytes = usize::from(outer.inner_len()) + OVERHEAD;
+        if !self.jobs.fits(class, self.out.cells().domain(id), copies, bytes) {
             return self.out.drop_frame(DropReason::JobFull);
         }
         self.accept(id, copies);

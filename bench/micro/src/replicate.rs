@@ -5,7 +5,7 @@ use std::hint::black_box;
 use bench::{NODE, tep};
 use dpdk::{
     AttachError, BATCH, DeviceSpecError, Eal, EalConfig, EalError, Heads, MAX_BODY, MIN_DATA_ROOM, Mbuf,
-    Mempool, PoolError, Port, PortConfig, PortError, Stash, ThreadRegistration, TxBatch, TxQueue,
+    Mempool, PoolError, Port, PortConfig, PortError, ThreadRegistration, TxBatch, TxQueue,
 };
 use wire::{FrameHeader, MacAddr, OVERHEAD, Template};
 
@@ -53,7 +53,7 @@ pub struct Replicator {
     /// Where frames are received; chains share these.
     received: Mempool,
     /// What copies, and the headers of chains, are made of.
-    small: Stash,
+    small: Mempool,
     templates: Vec<Template>,
     /// Room for an outer header, then the longest inner frame.
     frame: Vec<u8>,
@@ -78,15 +78,7 @@ impl Replicator {
         let templates = (0..TEPS).map(|i| Template::new(port_mac, Some(next_hop), tep(i))).collect();
         let mut frame = vec![0x5a; OVERHEAD + MAX_INNER];
         frame[OVERHEAD..OVERHEAD + 6].fill(0xff);
-        Ok(Self {
-            batch: TxBatch::new(),
-            queue,
-            received,
-            small: Stash::new(small),
-            templates,
-            frame,
-            _thread: thread,
-        })
+        Ok(Self { batch: TxBatch::new(), queue, received, small, templates, frame, _thread: thread })
     }
 
     /// `frames` frames, each with its own VNI, to `copies` members each: copied up to [`MAX_BODY`] bytes of inner
@@ -112,7 +104,7 @@ impl Replicator {
             self.make_room(count)?;
             let inner = black_box(&self.frame[OVERHEAD..OVERHEAD + usize::from(inner_len)]);
             let heads = MemberHeads { header, templates: &self.templates, members, from };
-            let made = self.batch.copies(&mut self.small, count, inner, &heads);
+            let made = self.batch.copies(&self.small, count, inner, &heads);
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;
         }
         Ok(())
@@ -135,7 +127,7 @@ impl Replicator {
         for (from, count) in members.parts() {
             self.make_room(count)?;
             let heads = MemberHeads { header, templates: &self.templates, members, from };
-            let made = self.batch.chains(&mut self.small, count, &mut payload, &heads);
+            let made = self.batch.chains(&self.small, count, &mut payload, &heads);
             made.then_some(()).ok_or(ReplicateError::NoMbuf(count))?;
         }
         Ok(())
@@ -152,9 +144,8 @@ impl Replicator {
     }
 
     /// Mbufs that are not in their pools: 0 when nothing is lost.
-    pub fn mbufs_in_use(&mut self) -> u32 {
-        self.small.give_back();
-        self.small.pool().in_use() + self.received.in_use()
+    pub fn mbufs_in_use(&self) -> u32 {
+        self.small.in_use() + self.received.in_use()
     }
 
     /// The outer headers of one frame's copies, and its inner frame, as they would be sent; made and freed.

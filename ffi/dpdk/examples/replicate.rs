@@ -8,8 +8,8 @@
 #![allow(clippy::cast_possible_truncation)]
 
 use dpdk::{
-    BATCH, Burst, Eal, EalConfig, Heads, MIN_DATA_ROOM, Mbuf, Mempool, Port, PortConfig, RxQueue, Stash,
-    TxBatch, TxQueue,
+    BATCH, Burst, Eal, EalConfig, Heads, MIN_DATA_ROOM, Mbuf, Mempool, Port, PortConfig, RxQueue, TxBatch,
+    TxQueue,
 };
 use std::{env, error::Error, hint::black_box, ptr};
 
@@ -49,7 +49,7 @@ struct Bench {
     /// Where frames are received; chains share these.
     rx_pool: Mempool,
     /// What copies, and the headers of chains, are made of: small, so that few pages hold many.
-    pool: Stash,
+    pool: Mempool,
     raw_pool: *mut dpdk_sys::rte_mempool,
     port: u16,
     queue: TxQueue,
@@ -93,10 +93,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{name:<62} {min:>7.1} {:>7.1} {max:>7.1}", results[results.len() / 2]);
         }
     }
-    let Bench { mut pool, ring, .. } = bench;
+    let Bench { pool, ring, .. } = bench;
     drop(ring);
-    pool.give_back();
-    println!("mbufs out at the end, those in the ring left aside: {}", pool.pool().in_use());
+    println!("mbufs out at the end, those in the ring left aside: {}", pool.in_use());
     Ok(())
 }
 
@@ -116,17 +115,7 @@ impl Bench {
         let raw_pool = unsafe { dpdk_sys::rte_pktmbuf_pool_create(c"floor".as_ptr(), 8191, 512, 0, 384, -1) };
         let port = port.number();
         let ring = Ring::new(eal, &rx_pool)?;
-        Ok(Bench {
-            ring,
-            rx_pool,
-            pool: Stash::new(pool),
-            raw_pool,
-            port,
-            queue,
-            batch: TxBatch::new(),
-            templates,
-            members,
-        })
+        Ok(Bench { ring, rx_pool, pool, raw_pool, port, queue, batch: TxBatch::new(), templates, members })
     }
 
     /// What no loop can be faster than: DPDK's own taking and freeing, on a pool of its own.
@@ -151,12 +140,8 @@ impl Bench {
         let words = black_box([0x33, 0, 0x55, 0x66]);
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
-            let made = self.batch.copies(
-                &mut self.pool,
-                members.len(),
-                body,
-                &BenchHeads { templates, members, words },
-            );
+            let made =
+                self.batch.copies(&self.pool, members.len(), body, &BenchHeads { templates, members, words });
             assert!(made);
             assert_eq!(self.queue.transmit(&mut self.batch), members.len());
         }
@@ -170,12 +155,8 @@ impl Bench {
         let words = black_box([0x33, 0, 0x55, 0x66]);
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
-            let made = self.batch.copies(
-                &mut self.pool,
-                members.len(),
-                body,
-                &BenchHeads { templates, members, words },
-            );
+            let made =
+                self.batch.copies(&self.pool, members.len(), body, &BenchHeads { templates, members, words });
             assert!(made);
             self.ring.pass(&mut self.batch);
         }
@@ -191,7 +172,7 @@ impl Bench {
         for members in self.members.chunks(BATCH) {
             let templates = &self.templates;
             let made = self.batch.chains(
-                &mut self.pool,
+                &self.pool,
                 members.len(),
                 &mut shared,
                 &BenchHeads { templates, members, words },

@@ -11,7 +11,6 @@
 //!
 //! - An [`Mbuf`] is not `Clone`. Dropping it gives it back to its pool.
 //! - A [`Burst`] owns what was received until [`Burst::take`]; the next receive, or drop, frees the rest.
-//! - A [`Stash`] owns fresh mbufs that nobody has written yet, until they are made copies or given back.
 //! - A [`TxBatch`] owns what it was given. [`TxQueue::transmit`] hands over exactly the prefix that the
 //!   driver accepted; the rest stays, in order, to be offered again, discarded and counted, or freed by drop.
 //! - A [`SharedPayload`] is the one thing with several owners: a segment with a reference count, and never
@@ -58,10 +57,10 @@ mod log;
 mod mbuf;
 mod mempool;
 mod port;
+mod port_error;
 mod queue;
 mod replicate;
 mod shared;
-mod stash;
 mod tsc;
 mod vectors;
 
@@ -72,9 +71,9 @@ pub use eal::{Eal, EalConfig, EalError, ThreadRegistration, version};
 pub use errno::Errno;
 pub use mbuf::Mbuf;
 pub use mempool::{HEADROOM, MAX_CACHE, MIN_DATA_ROOM, Mempool, PoolError};
-pub use port::{Capabilities, Link, Port, PortConfig, PortError, PortStats, Queues};
+pub use port::{Capabilities, Link, Port, PortConfig, PortStats, Queues};
+pub use port_error::PortError;
 pub use queue::{RxQueue, TxQueue};
 pub use replicate::{BATCH, HEADER_LEN, Heads, MAX_BODY, TxBatch};
 pub use shared::SharedPayload;
-pub use stash::Stash;
 pub use tsc::Tsc;

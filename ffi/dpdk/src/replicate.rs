@@ -4,7 +4,7 @@
 #[cfg(target_arch = "x86_64")]
 use crate::vectors::has_512;
 use crate::{
-    Mbuf, SharedPayload, Stash,
+    Mbuf, Mempool, SharedPayload,
     mempool::MIN_DATA_ROOM,
     vectors::{LINE, Vector, Vectors},
 };
@@ -180,7 +180,7 @@ impl TxBatch {
     /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if it is longer than
     /// [`MAX_BODY`], the pool has not that many mbufs left, or the batch has no room for them.
     #[inline(always)]
-    pub fn copies(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
+    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             if has_512() {
@@ -198,21 +198,21 @@ impl TxBatch {
     /// [`TxBatch::copies`] in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
-    fn copies_512(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
+    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, body, heads)
     }
 
     /// [`TxBatch::copies`] in vectors of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn copies_256(&mut self, pool: &mut Stash, count: usize, body: &[u8], heads: &impl Heads) -> bool {
+    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
         self.copies_by::<[std::arch::x86_64::__m256i; 2]>(pool, count, body, heads)
     }
 
     #[inline(always)]
     fn copies_by<V: Vectors>(
         &mut self,
-        pool: &mut Stash,
+        pool: &Mempool,
         count: usize,
         body: &[u8],
         heads: &impl Heads,
@@ -230,7 +230,7 @@ impl TxBatch {
     #[inline(always)]
     fn copy_lines<V: Vectors, const LINES: usize>(
         &mut self,
-        pool: &mut Stash,
+        pool: &Mempool,
         count: usize,
         body: &[u8],
         heads: &impl Heads,
@@ -243,13 +243,13 @@ impl TxBatch {
             *line = V::of_bytes(body.get(number * LINE..).unwrap_or_default());
         }
         let (own, common) = (heads.own(), V::of_half(heads.common()));
-        let Some((fresh, slots)) = self.fresh(pool, count) else { return false };
+        let Some(fresh) = self.fresh(pool, count) else { return false };
         let mut made = 0;
-        for (index, ((&mbuf, slot), own)) in fresh.iter().zip(slots).zip(own).enumerate() {
+        for (index, (&mbuf, own)) in fresh.iter().zip(own).enumerate() {
             if let Some(&later) = fresh.get(index + AHEAD) {
                 prefetch_mbuf(later);
             }
-            (*slot, made) = (mbuf, index + 1);
+            made = index + 1;
             // SAFETY: `fresh` hands over mbufs of a plain pool, whose buffers hold BODY_OFFSET + MAX_BODY bytes.
             unsafe {
                 let buffer = write_header(mbuf, fields, common, own);
@@ -269,7 +269,7 @@ impl TxBatch {
     #[inline(always)]
     pub fn chains(
         &mut self,
-        pool: &mut Stash,
+        pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
         heads: &impl Heads,
@@ -289,7 +289,7 @@ impl TxBatch {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
     fn chains_512(
         &mut self,
-        pool: &mut Stash,
+        pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
         heads: &impl Heads,
@@ -300,7 +300,7 @@ impl TxBatch {
     #[inline(always)]
     fn chains_by<V: Vectors>(
         &mut self,
-        pool: &mut Stash,
+        pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
         heads: &impl Heads,
@@ -313,15 +313,15 @@ impl TxBatch {
         let segment = payload.as_ptr();
         let chains = self.chains | (count > 0);
         let (own, common) = (heads.own(), V::of_half(heads.common()));
-        let Some((fresh, slots)) = self.fresh(pool, count) else { return false };
+        let Some(fresh) = self.fresh(pool, count) else { return false };
         // Before the first chain is made: were `heads` to panic, references would be lost, and none given back twice.
         payload.take(taken);
         let mut made = 0;
-        for (index, ((&mbuf, slot), own)) in fresh.iter().zip(slots).zip(own).enumerate() {
+        for (index, (&mbuf, own)) in fresh.iter().zip(own).enumerate() {
             if let Some(&later) = fresh.get(index + AHEAD) {
                 prefetch_mbuf(later);
             }
-            (*slot, made) = (mbuf, index + 1);
+            made = index + 1;
             // SAFETY: as in `copy_lines`. The chain owns the reference that was taken from `payload` above.
             unsafe {
                 write_header(mbuf, fields, common, own);
@@ -365,16 +365,16 @@ impl TxBatch {
         true
     }
 
-    /// Takes `count` mbufs from the stash, all or none, and where they go in the batch. When each has been written and put there,
-    /// the batch [owns](Self::own) them. Were something to panic before, they would be lost, and nothing freed twice.
+    /// Takes `count` mbufs from the pool, all or none, to the slots where they go in the batch. When they have been written the
+    /// batch [owns](Self::own) them. Were something to panic before, they would be lost, and nothing sent as it was.
     #[inline(always)]
-    fn fresh<'s>(
-        &mut self,
-        pool: &'s mut Stash,
-        count: usize,
-    ) -> Option<(&'s [*mut rte_mbuf], &mut [*mut rte_mbuf])> {
-        let slots = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count))?;
-        Some((pool.take(count)?, slots))
+    fn fresh(&mut self, pool: &Mempool, count: usize) -> Option<&[*mut rte_mbuf]> {
+        let fresh = self.mbufs.get_mut(usize::from(self.len)..).and_then(|free| free.get_mut(..count))?;
+        let wanted = c_uint::try_from(count).ok()?;
+        // SAFETY: FFI; the slice has room for as many pointers, and the pool is alive.
+        let short = count > 0
+            && unsafe { dpdk_sys::shim_mbuf_get_bulk(pool.as_ptr(), fresh.as_mut_ptr(), wanted) } != 0;
+        (!short).then_some(fresh)
     }
 
     /// The next `count` slots hold mbufs now.

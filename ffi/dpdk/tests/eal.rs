@@ -33,7 +33,7 @@ fn it_starts_on_hugepages() {
     let eal = Eal::init(&EalConfig { memory_mb: 64, ..EalConfig::default() }).unwrap();
     let pool = pool(&eal);
     let mut batch = TxBatch::new();
-    assert!(batch.copies(&mut stash(&pool), 64, b"frame", &heads(head)));
+    assert!(batch.copies(&pool, 64, b"frame", &heads(head)));
     assert!(hugepages("HugePages_Free") < hugepages("HugePages_Total"));
     drop(batch);
     assert_eq!(pool.in_use(), 0);
@@ -102,7 +102,7 @@ fn more_threads_register_than_a_node_has_workers() {
                 let _registration = eal.register_thread().unwrap();
                 gate.wait();
                 let mut batch = TxBatch::new();
-                assert!(batch.copies(&mut stash(&pool), 8, b"frame", &heads(head)));
+                assert!(batch.copies(&pool, 8, b"frame", &heads(head)));
             });
         }
         gate.wait();

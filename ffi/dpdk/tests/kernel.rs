@@ -72,13 +72,13 @@ fn frames_pass(eal: &Eal, from: (&str, &Mempool), to: (&str, &Mempool), made_of:
     let waiting = to.1.in_use();
     let (mut batch, mut expected) = (TxBatch::new(), Vec::new());
     for (len, count) in [(18, 1), (60, 64), (256, 64)] {
-        assert!(batch.copies(&mut stash(made_of), count, &payload(len), &heads(ethernet_head)));
+        assert!(batch.copies(made_of, count, &payload(len), &heads(ethernet_head)));
         assert_eq!(sender.tx[0].transmit(&mut batch), count, "{len} bytes");
         expected.extend((0..count).map(|copy| [&ethernet_header(copy)[..], &payload(len)].concat()));
     }
     if chains {
         let mut shared = Mbuf::from_bytes(made_of, &payload(1472)).unwrap().share(0..1472, 64).ok().unwrap();
-        assert!(batch.chains(&mut stash(made_of), 64, &mut shared, &heads(ethernet_head)));
+        assert!(batch.chains(made_of, 64, &mut shared, &heads(ethernet_head)));
         assert_eq!(sender.tx[0].transmit(&mut batch), 64);
         expected.extend((0..64).map(|copy| [&ethernet_header(copy)[..], &payload(1472)].concat()));
     }
@@ -176,10 +176,10 @@ fn a_tap_port_is_a_kernel_interface_while_it_is_open() {
     ip("link set dtap0 up");
     let (other, mut watcher) = start(&eal, &pool, "af_packet:dtap0", &PortConfig::default());
     let mut batch = TxBatch::new();
-    assert!(batch.copies(&mut stash(&pool), 64, &payload(60), &heads(ethernet_head)));
+    assert!(batch.copies(&pool, 64, &payload(60), &heads(ethernet_head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 64);
     let mut shared = Mbuf::from_bytes(&pool, &payload(1400)).unwrap().share(0..1400, 2).ok().unwrap();
-    assert!(batch.chains(&mut stash(&pool), 2, &mut shared, &heads(ethernet_head)));
+    assert!(batch.chains(&pool, 2, &mut shared, &heads(ethernet_head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 2);
     let seen = receive_own(&mut watcher.rx[0], 66);
     assert_eq!(seen.len(), 66);
@@ -187,7 +187,7 @@ fn a_tap_port_is_a_kernel_interface_while_it_is_open() {
     assert_eq!(seen[65], [&ethernet_header(1)[..], &payload(1400)].concat());
 
     // And what the kernel sends out of it is received.
-    assert!(batch.copies(&mut stash(&pool), 3, &payload(60), &heads(ethernet_head)));
+    assert!(batch.copies(&pool, 3, &payload(60), &heads(ethernet_head)));
     assert_eq!(watcher.tx[0].transmit(&mut batch), 3);
     assert_eq!(receive_own(&mut queues.rx[0], 3).len(), 3);
     drop((watcher, other, queues, port));

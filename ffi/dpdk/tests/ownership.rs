@@ -4,7 +4,7 @@
 
 mod common;
 use common::*;
-use dpdk::{BATCH, BURST, Burst, Mbuf, PortConfig, Stash, TxBatch};
+use dpdk::{BATCH, BURST, Burst, Mbuf, PortConfig, TxBatch};
 
 /// net_ring hands what it is given to its own receive side; its ring holds 1,023.
 const RING: &str = "vdev:net_ring0";
@@ -18,7 +18,7 @@ fn a_full_ring_takes_a_prefix_and_leaves_the_rest_to_the_batch() {
     let (mut batch, mut sent) = (TxBatch::new(), 0);
     let numbered = |base: usize| move |copy: usize| head(base + copy);
     loop {
-        assert!(batch.copies(&mut stash(&pool), BATCH - batch.len(), b"frame", &heads(numbered(sent))));
+        assert!(batch.copies(&pool, BATCH - batch.len(), b"frame", &heads(numbered(sent))));
         let accepted = queues.tx[0].transmit(&mut batch);
         sent += accepted;
         assert_eq!(batch.len(), BATCH - accepted);
@@ -51,7 +51,7 @@ fn what_a_full_ring_refused_is_freed_once_by_discard_or_by_drop() {
     let (_port, mut queues) = start(&eal, &pool, RING, &PortConfig::default());
     let mut batch = TxBatch::new();
     while queues.tx[0].transmit(&mut batch) == batch.len() || batch.is_empty() {
-        assert!(batch.copies(&mut stash(&pool), batch.room(), b"frame", &heads(head)));
+        assert!(batch.copies(&pool, batch.room(), b"frame", &heads(head)));
     }
     let refused = batch.len();
     assert!(refused > 0);
@@ -60,7 +60,7 @@ fn what_a_full_ring_refused_is_freed_once_by_discard_or_by_drop() {
     assert_eq!(batch.discard_all(), 0);
     assert_eq!(pool.in_use() as usize, RING_ROOM);
 
-    assert!(batch.copies(&mut stash(&pool), 3, b"frame", &heads(head)));
+    assert!(batch.copies(&pool, 3, b"frame", &heads(head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 0);
     drop(batch);
     assert_eq!(pool.in_use() as usize, RING_ROOM);
@@ -73,12 +73,12 @@ fn an_exhausted_pool_makes_all_copies_or_none() {
     let eal = eal();
     let pool = dpdk::Mempool::new(&eal, "few", 127, 0, 2048).unwrap();
     let (mut first, mut second) = (TxBatch::new(), TxBatch::new());
-    assert!(first.copies(&mut stash(&pool), BATCH, b"frame", &heads(head)));
+    assert!(first.copies(&pool, BATCH, b"frame", &heads(head)));
     for count in [64, 127, usize::MAX] {
-        assert!(!second.copies(&mut stash(&pool), count, b"frame", &heads(head)), "{count} of 63");
+        assert!(!second.copies(&pool, count, b"frame", &heads(head)), "{count} of 63");
     }
     assert!(second.is_empty());
-    assert!(second.copies(&mut stash(&pool), 63, b"frame", &heads(head)));
+    assert!(second.copies(&pool, 63, b"frame", &heads(head)));
     assert_eq!(pool.in_use(), 127);
     assert!(Mbuf::alloc(&pool).is_none());
     assert!(Mbuf::from_bytes(&pool, b"frame").is_none());
@@ -86,9 +86,9 @@ fn an_exhausted_pool_makes_all_copies_or_none() {
     // Without header mbufs no chain is made, and the payload keeps all its references.
     second.discard_all();
     let mut shared = Mbuf::from_bytes(&pool, &payload(1400)).unwrap().share(0..1400, 100).ok().unwrap();
-    assert!(!second.chains(&mut stash(&pool), 63, &mut shared, &heads(head)), "62 are left");
+    assert!(!second.chains(&pool, 63, &mut shared, &heads(head)), "62 are left");
     assert_eq!((second.len(), shared.references()), (0, 100));
-    assert!(second.chains(&mut stash(&pool), 62, &mut shared, &heads(head)));
+    assert!(second.chains(&pool, 62, &mut shared, &heads(head)));
     assert_eq!(shared.references(), 38);
     drop((first, second, shared));
     is_whole(&pool);
@@ -99,14 +99,14 @@ fn a_batch_takes_no_more_than_it_has_room_for() {
     let eal = eal();
     let pool = pool(&eal);
     let mut batch = TxBatch::new();
-    assert!(!batch.copies(&mut stash(&pool), BATCH + 1, b"frame", &heads(head)));
-    assert!(batch.copies(&mut stash(&pool), BATCH - 1, b"frame", &heads(head)));
-    assert!(!batch.copies(&mut stash(&pool), 2, b"frame", &heads(head)));
+    assert!(!batch.copies(&pool, BATCH + 1, b"frame", &heads(head)));
+    assert!(batch.copies(&pool, BATCH - 1, b"frame", &heads(head)));
+    assert!(!batch.copies(&pool, 2, b"frame", &heads(head)));
     assert!(batch.push(Mbuf::alloc(&pool).unwrap()).is_ok());
     let refused = batch.push(Mbuf::from_bytes(&pool, b"one too many").unwrap()).unwrap_err();
     assert_eq!(refused.data(), b"one too many");
     assert_eq!((batch.len(), batch.room()), (BATCH, 0));
-    assert!(batch.copies(&mut stash(&pool), 0, b"frame", &heads(head)), "none always fit");
+    assert!(batch.copies(&pool, 0, b"frame", &heads(head)), "none always fit");
     drop((batch, refused));
     is_whole(&pool);
 }
@@ -124,10 +124,10 @@ fn a_payload_goes_back_when_the_last_of_its_holders_is_gone() {
         let mut shared = received.share(100..500, references).ok().unwrap();
         assert_eq!((shared.len(), shared.references()), (400, usize::from(references)));
         assert!(
-            !batch.chains(&mut stash(&pool), usize::from(references) + 1, &mut shared, &heads(head)),
+            !batch.chains(&pool, usize::from(references) + 1, &mut shared, &heads(head)),
             "more than there are references"
         );
-        assert!(batch.chains(&mut stash(&pool), chains, &mut shared, &heads(head)));
+        assert!(batch.chains(&pool, chains, &mut shared, &heads(head)));
         assert_eq!(pool.in_use() as usize, 1 + chains);
         if batch_first {
             drop(batch);
@@ -163,7 +163,7 @@ fn a_burst_frees_what_was_not_taken() {
     let pool = pool(&eal);
     let (_port, mut queues) = start(&eal, &pool, RING, &PortConfig::default());
     let (mut batch, mut burst) = (TxBatch::new(), Burst::new());
-    assert!(batch.copies(&mut stash(&pool), 40, b"frame", &heads(head)));
+    assert!(batch.copies(&pool, 40, b"frame", &heads(head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 40);
 
     assert_eq!(queues.rx[0].receive(&mut burst), BURST);
@@ -187,7 +187,7 @@ fn a_burst_frees_what_was_not_taken() {
     drop(taken);
     assert_eq!(pool.in_use(), 0);
 
-    assert!(batch.copies(&mut stash(&pool), 5, b"frame", &heads(head)));
+    assert!(batch.copies(&pool, 5, b"frame", &heads(head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 5);
     assert_eq!(queues.rx[0].receive(&mut burst), 5);
     drop(burst);
@@ -202,10 +202,10 @@ fn chains_are_not_offered_to_a_driver_that_would_garble_them() {
     assert!(!queues.tx[0].takes_chains());
     let mut batch = TxBatch::new();
     let mut shared = Mbuf::from_bytes(&pool, &payload(500)).unwrap().share(0..500, 2).ok().unwrap();
-    assert!(batch.chains(&mut stash(&pool), 2, &mut shared, &heads(head)));
+    assert!(batch.chains(&pool, 2, &mut shared, &heads(head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), 0);
     assert_eq!(batch.discard_all(), 2);
-    assert!(batch.copies(&mut stash(&pool), 2, b"frame", &heads(head)), "an emptied batch is as good as new");
+    assert!(batch.copies(&pool, 2, b"frame", &heads(head)), "an emptied batch is as good as new");
     assert_eq!(queues.tx[0].transmit(&mut batch), 2);
     drain(&mut queues.rx[0]);
     is_whole(&pool);
@@ -286,7 +286,7 @@ fn a_copy_takes_256_bytes_and_no_more() {
     let pool = pool(&eal);
     let mut batch = TxBatch::new();
     for (len, taken) in [(256, true), (257, false), (70_000, false)] {
-        assert_eq!(batch.copies(&mut stash(&pool), 1, &payload(len), &heads(head)), taken, "{len} bytes");
+        assert_eq!(batch.copies(&pool, 1, &payload(len), &heads(head)), taken, "{len} bytes");
     }
     assert_eq!(batch.len(), 1);
     drop(batch);
@@ -318,7 +318,7 @@ fn a_payload_that_threads_let_go_of_at_once_goes_back_once() {
             let mut shared = Mbuf::from_bytes(&pool, &payload(500)).unwrap().share(0..500, 100).ok().unwrap();
             for sender in &senders {
                 let mut batch = TxBatch::new();
-                assert!(batch.chains(&mut stash(&pool), 1 + round % 3, &mut shared, &heads(head)));
+                assert!(batch.chains(&pool, 1 + round % 3, &mut shared, &heads(head)));
                 sender.send(batch).unwrap();
             }
             gate.wait();
@@ -328,23 +328,5 @@ fn a_payload_that_threads_let_go_of_at_once_goes_back_once() {
         }
         drop(senders);
     });
-    is_whole(&pool);
-}
-
-#[test]
-fn a_stash_keeps_what_it_has_until_it_gives_it_back() {
-    let eal = eal();
-    let pool = pool(&eal);
-    let (mut batch, mut stash) = (TxBatch::new(), Stash::new(pool.clone()));
-    // Wanted, and what the stash has then: it is filled up when it has too few.
-    for (wanted, left) in [(0, 0), (8, 56), (50, 6), (6, 0), (1, 63), (64, 0), (7, 57)] {
-        assert!(batch.copies(&mut stash, wanted, b"frame", &heads(head)));
-        assert_eq!(batch.discard_all(), wanted);
-        assert_eq!(pool.in_use(), left, "{wanted}");
-    }
-    stash.give_back();
-    assert_eq!(pool.in_use(), 0);
-    assert!(batch.copies(&mut stash, 3, b"frame", &heads(head)));
-    drop((stash, batch));
     is_whole(&pool);
 }

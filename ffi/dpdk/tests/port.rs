@@ -153,7 +153,7 @@ fn what_is_transmitted_is_counted() {
     let pool = pool(&eal);
     let (port, mut queues) = start(&eal, &pool, "vdev:net_null0,no-rx=1", &PortConfig::default());
     let mut batch = TxBatch::new();
-    assert!(batch.copies(&mut stash(&pool), BATCH, &[0; 60], &heads(head)));
+    assert!(batch.copies(&pool, BATCH, &[0; 60], &heads(head)));
     assert_eq!(queues.tx[0].transmit(&mut batch), BATCH);
     let stats = port.stats().unwrap();
     assert_eq!((stats.tx_frames, stats.rx_frames, stats.missed), (64, 0, 0));

@@ -2,7 +2,7 @@
 // Each test binary uses some of it.
 #![allow(dead_code, missing_docs, clippy::cast_possible_truncation)]
 
-use dpdk::{BATCH, Eal, EalConfig, Heads, Mempool, Port, PortConfig, Queues, Stash};
+use dpdk::{BATCH, Eal, EalConfig, Heads, Mempool, Port, PortConfig, Queues};
 use std::{fs, path::Path};
 
 pub const POOL: u32 = 1023;
@@ -69,11 +69,6 @@ impl Heads for TestHeads {
     fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)> {
         self.own.iter().map(|(line, checksum)| (line, *checksum))
     }
-}
-
-/// Fresh mbufs for one call.
-pub fn stash(pool: &Mempool) -> Stash {
-    Stash::new(pool.clone())
 }
 
 /// Bytes that are no run of a header, and differ by length.
