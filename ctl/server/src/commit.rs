@@ -4,10 +4,10 @@
 //! is all or nothing by itself and gets its own revision). Confirmation is another thread's ([`crate::confirm`]), so
 //! that the next group commits meanwhile.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use ctl_api::model::{Batch, Event, RequestId, Revision};
 use ctl_store::{Answer, Group, Record, Store, StoreError};
 use tokio::sync::{oneshot, watch};
@@ -15,11 +15,11 @@ use tokio::sync::{oneshot, watch};
 use crate::budget::Claim;
 use crate::confirm::{Published, Waiting};
 use crate::listener::{Listeners, Report};
-use crate::machines;
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::stage::{Stage, Staged};
 use crate::state::{Figures, State};
+use crate::{QUEUE, machines};
 
 /// Most requests in one group.
 const GROUP_REQUESTS: usize = 512;
@@ -41,12 +41,34 @@ pub(crate) struct Job {
     pub _claim: Claim,
 }
 
-/// What the commit thread is sent.
-pub(crate) enum Message {
-    /// Commit this.
-    Commit(Job),
-    /// Finish what was sent before, and end.
-    Stop,
+/// The way to the commit thread, until it is closed.
+///
+/// All senders are this one, so that closing it is an end: what was sent before is received, and nothing is sent after. (A
+/// job that stayed in the channel of a thread that has ended would keep its client waiting for ever.)
+pub(crate) struct Intake(RwLock<Option<Sender<Job>>>);
+
+impl Intake {
+    pub fn new(jobs: Sender<Job>) -> Arc<Self> {
+        Arc::new(Self(RwLock::new(Some(jobs))))
+    }
+
+    /// Sends a job.
+    ///
+    /// # Errors
+    ///
+    /// Too many wait, or the daemon is stopping.
+    pub fn send(&self, job: Job) -> Result<(), Refusal> {
+        let jobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        jobs.as_ref().ok_or(Refusal::Stopping)?.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => Refusal::Busy(QUEUE),
+            TrySendError::Disconnected(_) => Refusal::Stopping,
+        })
+    }
+
+    /// The commit thread ends once it has carried out what was sent.
+    pub fn close(&self) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// Where the answer goes, and no sooner than when.
@@ -57,7 +79,7 @@ pub(crate) struct Committer {
     pub state: Arc<Mutex<State>>,
     pub store: Arc<dyn Store>,
     pub node: Arc<dyn Node>,
-    pub jobs: Receiver<Message>,
+    pub jobs: Receiver<Job>,
     pub stopped: bool,
     pub confirmer: Sender<Published>,
     /// The revision up to which watchers may read.
@@ -148,7 +170,7 @@ impl Committer {
             true => return None,
             false => self.first_message(),
         };
-        while let Ok(Message::Commit(job)) = message {
+        while let Ok(job) = message {
             changes += job.batch.changes.len();
             jobs.push(job);
             if jobs.len() == GROUP_REQUESTS || changes >= GROUP_CHANGES {
@@ -159,13 +181,13 @@ impl Committer {
                 Err(_) => return Some(jobs),
             }
         }
-        // A stop, or nobody is left to send one.
+        // Nobody is left to send one.
         self.stopped = !matches!(message, Err(RecvTimeoutError::Timeout));
         Some(jobs)
     }
 
     /// Waits for a message, at most until HAVIPs have to be looked at, and frees replaced lists meanwhile.
-    fn first_message(&mut self) -> Result<Message, RecvTimeoutError> {
+    fn first_message(&mut self) -> Result<Job, RecvTimeoutError> {
         loop {
             let wait = self.wait();
             let message = match wait {

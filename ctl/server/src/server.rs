@@ -22,7 +22,7 @@ use tokio_stream::wrappers::UnixListenerStream;
 
 use crate::QUEUE;
 use crate::budget::Budget;
-use crate::commit::{Committer, Message};
+use crate::commit::{Committer, Intake};
 use crate::confirm::{Confirmer, Observer};
 use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
 use crate::node::Node;
@@ -131,7 +131,7 @@ pub enum ServerError {
 /// The running control path. Dropping it stops it, as [`Server::shutdown`] does.
 pub struct Server {
     figures: watch::Receiver<Figures>,
-    jobs: Sender<Message>,
+    jobs: Arc<Intake>,
     stopping: watch::Sender<bool>,
     /// Disconnected when nothing is served any more.
     served: mpsc::Receiver<()>,
@@ -172,6 +172,7 @@ impl Server {
         let (stopping, stops) = watch::channel(false);
         let state = Arc::new(Mutex::new(state));
         let (jobs, queue) = bounded(QUEUE);
+        let jobs = Intake::new(jobs);
         let (confirmer, groups) = bounded(QUEUE);
 
         let streams = Streams::default();
@@ -180,7 +181,7 @@ impl Server {
             state: Arc::clone(&state),
             store: Arc::clone(&store),
             node: Arc::clone(&node),
-            jobs: jobs.clone(),
+            jobs: Arc::clone(&jobs),
             visible: seen,
             figures: figures.clone(),
             stopping: stops,
@@ -257,7 +258,7 @@ impl Server {
     fn stop(&mut self) {
         self.stopping.send_replace(true);
         // What was queued before this is committed and answered; the confirming thread ends with the commit thread.
-        drop(self.jobs.send(Message::Stop));
+        self.jobs.close();
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 tracing::error!("a thread of the control path had panicked");

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 
 use bcast_domain::Vni;
-use crossbeam::channel::{Sender, TrySendError};
 use ctl_api::model::{Batch, Name, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
@@ -12,12 +11,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::budget::{Budget, Claim};
-use crate::commit::{Job, Message, lock};
+use crate::commit::{Intake, Job, lock};
 use crate::feed::{Fed, feed};
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::state::{Figures, State};
-use crate::{QUEUE, SNAPSHOTS, Versions, WATCHES, snapshot, watching};
+use crate::{SNAPSHOTS, Versions, WATCHES, snapshot, watching};
 use ctl_api::model::Revision;
 
 mod havip;
@@ -28,7 +27,7 @@ pub(crate) struct Shared {
     pub state: Arc<Mutex<State>>,
     pub store: Arc<dyn Store>,
     pub node: Arc<dyn Node>,
-    pub jobs: Sender<Message>,
+    pub jobs: Arc<Intake>,
     /// The revision up to which watchers may read.
     pub visible: watch::Receiver<Revision>,
     /// What is published, read without the state's lock.
@@ -70,11 +69,7 @@ impl Service {
     /// Hands a batch to the commit thread and waits for its answer.
     async fn enqueue(&self, batch: Batch, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
         let (reply, answer) = oneshot::channel();
-        let job = Message::Commit(Job { batch, reply, _claim: claim });
-        self.0.jobs.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Busy(QUEUE),
-            TrySendError::Disconnected(_) => Refusal::Stopping,
-        })?;
+        self.0.jobs.send(Job { batch, reply, _claim: claim })?;
         let (Answer { revision, changed, notes }, drained) =
             answer.await.map_err(|_| Refusal::Stopping)??;
         // The runtime's clock ticks in milliseconds: a moment that is over is not waited for.
