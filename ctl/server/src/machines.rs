@@ -28,8 +28,8 @@ const MOST_DECISIONS: usize = 1_000;
 const MOST_STEPS: usize = 10_000;
 /// Most refused announcements taken in one look: all that the data plane keeps.
 const MOST_REFUSED: usize = 4_096;
-/// When a decision that the store did not take is made again.
-const RETRY_NS: u64 = SECOND / 10;
+/// When decisions are made again after the store did not take some.
+const RETRY_NS: u64 = SECOND;
 
 /// The machines of all HAVIPs.
 #[derive(Default)]
@@ -43,8 +43,10 @@ pub(crate) struct Machines {
     due: BinaryHeap<Reverse<(u64, VipId)>>,
     /// Those that are to step now, each once.
     ready: VecDeque<VipId>,
-    /// Those that are to be announced on their holder's behalf.
+    /// Those that are to be announced on their holder's behalf, each once.
     announcing: VecDeque<VipId>,
+    /// Nothing is decided before: the store did not take what was.
+    paused_until_ns: u64,
     /// Reports that the store did not take.
     reports: Vec<Report>,
     /// What was heard of the one that steps.
@@ -56,6 +58,7 @@ struct Slot {
     /// The time in `due` that counts.
     armed_ns: u64,
     is_ready: bool,
+    is_announcing: bool,
 }
 
 /// What the machines see of the node.
@@ -103,8 +106,8 @@ impl Machines {
     }
 
     /// Some are ready, so the next look should be at once.
-    pub fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+    pub fn is_ready(&self, now_ns: u64) -> bool {
+        !self.ready.is_empty() && now_ns >= self.paused_until_ns
     }
 
     /// What may be wrong with a HAVIP; a line each.
@@ -141,7 +144,12 @@ impl Machines {
             }
             None => {
                 let machine = Machine::new(&speakers, stored, options, now_ns);
-                *slot = Some(Box::new(Slot { machine, armed_ns: u64::MAX, is_ready: false }));
+                *slot = Some(Box::new(Slot {
+                    machine,
+                    armed_ns: u64::MAX,
+                    is_ready: false,
+                    is_announcing: false,
+                }));
                 self.len += 1;
             }
         }
@@ -187,6 +195,9 @@ impl Machines {
         unix_ms: u64,
     ) -> Look {
         let now_ns = view.node.now_ns();
+        if now_ns < self.paused_until_ns {
+            return Look::default();
+        }
         view.node.heard().drain(|id| self.make_ready(id));
         self.take_refused(view);
         while let Some(&Reverse((due_ns, id))) = self.due.peek().filter(|due| due.0.0 <= now_ns) {
@@ -248,7 +259,9 @@ impl Machines {
         self.heard = heard;
         self.arm(id);
         if decisions.is_settled() {
-            self.announcing.extend(decisions.reannounce.then_some(id));
+            if decisions.reannounce {
+                self.make_announced(id);
+            }
             return None;
         }
         look.before.push((id, before));
@@ -261,19 +274,29 @@ impl Machines {
 
     /// What was decided is durable.
     pub fn keep(&mut self, look: Look) {
-        self.announcing.extend(look.announce);
+        look.announce.into_iter().for_each(|id| self.make_announced(id));
     }
 
-    /// What was decided is not: it is decided anew, a little later.
-    pub fn undo(&mut self, look: Look, now_ns: u64) {
+    /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
+    /// now, and there is nothing left to decide.
+    pub fn undo(&mut self, look: Look, view: &View<'_>) {
+        let now_ns = view.node.now_ns();
+        self.paused_until_ns = now_ns.saturating_add(RETRY_NS);
         self.reports = look.reports;
-        let retry_ns = now_ns.saturating_add(RETRY_NS);
         for (id, before) in look.before {
-            if let Some(slot) = self.slot(id) {
-                slot.machine = before;
-                slot.armed_ns = slot.armed_ns.min(retry_ns);
-                self.due.push(Reverse((retry_ns, id)));
-            }
+            let (Some(slot), Some(held)) = (self.slot(id), view.havips.get(id)) else { continue };
+            slot.machine = before;
+            self.follow_one(held, view, now_ns);
+            self.make_ready(id);
+        }
+    }
+
+    fn make_announced(&mut self, id: VipId) {
+        if let Some(slot) = self.slot(id)
+            && !slot.is_announcing
+        {
+            slot.is_announcing = true;
+            self.announcing.push_back(id);
         }
     }
 
@@ -287,6 +310,9 @@ impl Machines {
                 return;
             }
             self.announcing.pop_front();
+            if let Some(slot) = self.slot(id) {
+                slot.is_announcing = false;
+            }
         }
     }
 }

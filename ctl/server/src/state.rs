@@ -230,7 +230,8 @@ impl State {
 
     /// What the machines decided is not durable.
     pub fn undo(&mut self, look: Look) {
-        self.machines.undo(look, self.node.now_ns());
+        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
+        self.machines.undo(look, &view);
     }
 
     /// Has workers announce what is to be announced.

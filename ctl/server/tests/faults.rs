@@ -9,19 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::failing::Failing;
 use common::havip::*;
-use common::refusing::Refusing;
 use common::*;
 use ctl_api::client::Refusal;
-use ctl_api::model::{
-    Batch, Change, DomainEntry, Event, Happening, MAX_CHANGES, Name, RequestId, Revision, TepEntry, TepRef,
-};
+use ctl_api::model::{Batch, Change, DomainEntry, Event, MAX_CHANGES, Revision, TepEntry, TepRef};
 use ctl_api::{Client, ClientError, proto};
 use ctl_server::{Server, ServerError, SocketError};
-use ctl_store::{
-    Answer, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Record, Snapshot, Store,
-    StoreError,
-};
+use ctl_store::{EmbeddedStore, Group, Record, Store};
 use tokio_stream::wrappers::ReceiverStream;
 
 #[test]
@@ -29,7 +24,7 @@ fn while_the_disk_is_full_changes_are_refused_and_forwarding_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Refusing { store, full: Arc::clone(&full) });
+    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&full), late: false });
     rig.commit(vec![add(1), set(1, &[1])]);
     full.store(true, Ordering::Relaxed);
     let (kind, text) = rig.try_commit(Batch::new(vec![remove_domain(1)])).unwrap_err();
@@ -40,51 +35,12 @@ fn while_the_disk_is_full_changes_are_refused_and_forwarding_goes_on() {
     assert_eq!(rig.commit(vec![remove_domain(1)]).revision, 2);
 }
 
-/// A store whose commits happen, though it says that it does not know.
-struct Doubtful(EmbeddedStore, Arc<AtomicBool>);
-
-impl Store for Doubtful {
-    fn revision(&self) -> Result<Revision, StoreError> {
-        self.0.revision()
-    }
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.0.snapshot()
-    }
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        self.0.commit(group)?;
-        let doubtful = self.1.load(Ordering::Relaxed);
-        let error = || StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() };
-        if doubtful { Err(error()) } else { Ok(()) }
-    }
-    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
-        self.0.answer(id, unix_ms)
-    }
-    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
-        self.0.changes(from)
-    }
-    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
-        self.0.history(havip)
-    }
-    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
-        self.0.outbox()
-    }
-    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
-        self.0.settle(gone, dead)
-    }
-    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
-        self.0.dead_letters(receiver)
-    }
-    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
-        self.0.revive(receiver, unix_ms)
-    }
-}
-
 #[test]
 fn after_a_commit_of_unknown_outcome_the_table_follows_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let doubt = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Doubtful(store, Arc::clone(&doubt)));
+    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&doubt), late: true });
     rig.commit(vec![add(1), add(2), set(1, &[1, 2]), set(2, &[1]), set(3, &[1, 2])]);
     doubt.store(true, Ordering::Relaxed);
     let changes = vec![remove_domain(2), leave(1, &[1]), add(3), join(3, &[3]), remove(2, true)];
@@ -104,7 +60,7 @@ fn after_a_commit_of_unknown_outcome_the_guards_follow_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let doubt = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Doubtful(store, Arc::clone(&doubt)));
+    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&doubt), late: true });
     rig.commit(vec![
         add(1),
         add(2),

@@ -8,13 +8,15 @@ use ctl_store::{
     Answer, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError,
 };
 
-/// A store that refuses to commit while it is told to.
-pub struct Refusing {
+/// A store that fails while it is told to.
+pub struct Failing {
     pub store: EmbeddedStore,
-    pub full: Arc<AtomicBool>,
+    pub fails: Arc<AtomicBool>,
+    /// It fails after it has committed, and says that it does not know.
+    pub late: bool,
 }
 
-impl Store for Refusing {
+impl Store for Failing {
     fn revision(&self) -> Result<Revision, StoreError> {
         self.store.revision()
     }
@@ -22,11 +24,17 @@ impl Store for Refusing {
         self.store.snapshot()
     }
     fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        if self.full.load(Ordering::Relaxed) {
-            let reason = "No space left on device".to_owned();
-            return Err(StoreError::Refused { path: "domains.redb".into(), reason });
+        let path = || "domains.redb".into();
+        match (self.fails.load(Ordering::Relaxed), self.late) {
+            (false, _) => self.store.commit(group),
+            (true, false) => {
+                Err(StoreError::Refused { path: path(), reason: "No space left on device".to_owned() })
+            }
+            (true, true) => {
+                self.store.commit(group)?;
+                Err(StoreError::Unknown { path: path(), reason: "I/O error".to_owned() })
+            }
         }
-        self.store.commit(group)
     }
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
         self.store.answer(id, unix_ms)
