@@ -3,8 +3,8 @@
 
     receiver.py PLAN SECRET [CERTIFICATE KEY]
 
-PLAN is a JSON file, read at each request: {"*": [step, ...], SUBJECT: [step, ...]}; the last step of a list is repeated. The first line of
-output is the port; then one JSON line for each request, before it is answered.
+PLAN is a JSON file, read at each request: {"*": [step, ...], SUBJECT: [step, ...]}; the last step of a list is repeated, or with
+"cycle": true the list. The first line of output is the port; then one JSON line for each request, before it is answered.
 """
 import base64, hashlib, hmac, json, ssl, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,8 +18,8 @@ def step_for(subject):
     plan = json.load(open(plan_file))
     who = subject if subject in plan else "*"
     with lock:
-        taken[who] = taken.get(who, -1) + 1
-        return plan[who][min(taken[who], len(plan[who]) - 1)]
+        taken[who], steps = taken.get(who, -1) + 1, plan[who]
+        return steps[taken[who] % len(steps) if "cycle" in plan else min(taken[who], len(steps) - 1)]
 
 
 class Handler(BaseHTTPRequestHandler):
