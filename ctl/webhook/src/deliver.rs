@@ -9,18 +9,24 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep_until};
 
 use crate::backoff::Policy;
-use crate::http::{Connection, Failure, deliver};
+use crate::http::{Connection, Failure, Leftover, deliver};
 use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
 use ctl_store::{DeadLetter, OutboxRow};
 
-/// Idle connections that are kept open.
+/// Idle connections that are kept open for long.
 const IDLE: usize = 2;
 /// How long a task without anything to do waits at most, until it is woken.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What came of an attempt, and the connection if it is still good.
-type Outcome = (OutboxRow, Result<(), Failure>, Option<Connection>);
+/// What a receiver's task waits for.
+#[allow(clippy::large_enum_variant, reason = "a few at a time, each in a task of its own")]
+enum Done {
+    /// An attempt, with what is left of its answer.
+    Landed(OutboxRow, Result<(), Failure>, Option<Leftover>),
+    /// The rest of an answer: the connection if it is still good.
+    Drained(Option<Connection>),
+}
 
 /// A receiver's task, until `stops`.
 pub(crate) async fn run(
@@ -29,37 +35,43 @@ pub(crate) async fn run(
     policy: Policy,
     mut stops: watch::Receiver<bool>,
 ) {
-    let mut flying: JoinSet<Outcome> = JoinSet::new();
+    let mut busy: JoinSet<Done> = JoinSet::new();
     let mut idle: Vec<Connection> = Vec::new();
     let mut sweep = interval(policy.sweep_every());
+    // A receiver whose answers have no end has as many connections again at most.
+    let most = 2 * policy.concurrency;
     loop {
         let now = Instant::now();
-        while let Some(row) = { receiver.queue().take(now) } {
+        while busy.len() < most {
+            let Some(row) = receiver.queue().take(now) else { break };
             let (receiver, connection) = (Arc::clone(&receiver), idle.pop());
-            flying.spawn(async move {
-                let (result, connection) =
-                    deliver(&receiver.endpoint, connection, &row, policy.timeout).await;
-                (row, result, connection)
+            busy.spawn(async move {
+                let (result, left) = deliver(&receiver.endpoint, connection, &row, policy.timeout).await;
+                Done::Landed(row, result, left)
             });
         }
-        // What flies wakes this task when it has come down; until then there may be no place for more.
-        let next = (flying.len() < policy.concurrency).then(|| receiver.queue().wake()).flatten();
+        // Whatever is busy wakes this task when it is done; until then there may be no place for more.
+        let next = (busy.len() < most).then(|| receiver.queue().wake()).flatten();
         tokio::select! {
-            Some(done) = flying.join_next() => {
-                // Only a task that was aborted or panicked is an error, and neither happens here.
-                if let Ok((row, result, connection)) = done {
-                    idle.extend(connection.filter(|_| idle.len() < IDLE.max(flying.len())));
+            // Only a task that was aborted or panicked is an error, and neither happens here.
+            Some(Ok(done)) = busy.join_next() => match done {
+                Done::Landed(row, result, left) => {
                     conclude(&receiver, &settler, &row, result);
+                    left.into_iter().for_each(|left| drop(busy.spawn(async { Done::Drained(left.drain().await) })));
                 }
-            }
+                Done::Drained(connection) => idle.extend(connection.filter(|_| idle.len() < policy.concurrency)),
+            },
             () = receiver.woken() => {}
             () = sleep_until(next.unwrap_or(now + LONG).into()) => {}
-            _ = sweep.tick() => bury(&receiver, &settler, policy.keep),
+            _ = sweep.tick() => {
+                bury(&receiver, &settler, policy.keep);
+                idle.truncate(IDLE);
+            }
             _ = stops.wait_for(|&stop| stop) => break,
         }
     }
-    while let Some(done) = flying.join_next().await {
-        if let Ok((row, result, _)) = done {
+    while let Some(done) = busy.join_next().await {
+        if let Ok(Done::Landed(row, result, _)) = done {
             conclude(&receiver, &settler, &row, result);
         }
     }

@@ -73,14 +73,28 @@ impl Drop for Connection {
     }
 }
 
-/// Sends an event once, and also returns the connection where it can be used again. A connection that was used before may have
-/// been closed by the receiver meanwhile; then a new one is made at once.
+/// A connection with what is left of an answer in it.
+pub(crate) struct Leftover {
+    connection: Connection,
+    answer: Response<Incoming>,
+}
+
+impl Leftover {
+    /// Reads the rest; gives the connection if that was little and it can be used again.
+    pub async fn drain(self) -> Option<Connection> {
+        let whole = timeout(BODY_TIME, swallow(self.answer)).await.unwrap_or(false);
+        whole.then_some(self.connection)
+    }
+}
+
+/// Sends an event once. A connection that was used before may have been closed by the receiver meanwhile; then a new one is made
+/// at once. The status counts alone, so it does not wait for the rest of the answer.
 pub(crate) async fn deliver(
     endpoint: &Endpoint,
     idle: Option<Connection>,
     row: &OutboxRow,
     within: Duration,
-) -> (Result<(), Failure>, Option<Connection>) {
+) -> (Result<(), Failure>, Option<Leftover>) {
     if let Some(connection) = idle.filter(|connection| !connection.requests.is_closed()) {
         match post(endpoint, connection, row, within).await {
             (Err(Failure::Http(_)), _) => {}
@@ -133,10 +147,10 @@ async fn post(
     mut connection: Connection,
     row: &OutboxRow,
     within: Duration,
-) -> (Result<(), Failure>, Option<Connection>) {
+) -> (Result<(), Failure>, Option<Leftover>) {
     let request = match request(endpoint, row) {
         Ok(request) => request,
-        Err(error) => return (Err(error.into()), Some(connection)),
+        Err(error) => return (Err(error.into()), None),
     };
     let answer = async {
         connection.requests.ready().await?;
@@ -150,8 +164,7 @@ async fn post(
     let status = answer.status();
     let retry_after = retry_after(answer.headers());
     let result = if status.is_success() { Ok(()) } else { Err(Failure::Status { status, retry_after }) };
-    let whole = timeout(BODY_TIME, swallow(answer)).await.unwrap_or(false);
-    (result, whole.then_some(connection))
+    (result, Some(Leftover { connection, answer }))
 }
 
 fn request(endpoint: &Endpoint, row: &OutboxRow) -> Result<Request<Full<Bytes>>, hyper::http::Error> {

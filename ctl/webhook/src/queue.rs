@@ -131,7 +131,7 @@ impl Queue {
 
     /// The next event to send.
     pub fn take(&mut self, now: Instant) -> Option<OutboxRow> {
-        if self.flying >= self.policy.concurrency || self.wake()? > now {
+        if self.wake()? > now {
             return None;
         }
         let (_, name) = self.turns.pop_first()?;
@@ -147,6 +147,7 @@ impl Queue {
     pub fn wake(&self) -> Option<Instant> {
         let ((due, _), _) = self.turns.first_key_value()?;
         match self.breaker {
+            _ if self.flying >= self.policy.concurrency => None,
             Breaker { failures: 0, .. } => Some(*due),
             _ if self.flying > 0 => None,
             Breaker { until, .. } => Some(until.map_or(*due, |until| until.max(*due))),

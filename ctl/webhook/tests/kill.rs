@@ -69,7 +69,9 @@ fn every_event_arrives_in_order_however_often_the_sender_is_killed() {
         let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["503"]}"#);
         let url = format!("http://127.0.0.1:{}/", receiver.port);
         life(&folder, &url, 20);
-        receiver.plan(r#"{"cycle": true, "*": ["200", "200", "500", "200", "200", "close", "200", "503", "200"]}"#);
+        receiver.plan(
+            r#"{"cycle": true, "*": ["200", "200", "500", "200", "200", "close", "200", "503", "200"]}"#,
+        );
         let last = (0..4).map(|_| life(&folder, &url, 30)).last().unwrap();
         let mut requests = Vec::new();
         // One that is not killed before all has arrived.

@@ -4,9 +4,9 @@
     receiver.py PLAN SECRET [CERTIFICATE KEY]
 
 PLAN is a JSON file, read at each request: {"*": [step, ...], SUBJECT: [step, ...]}; the last step of a list is repeated, or with
-"cycle": true the list. The first line of output is the port; then one JSON line for each request, before it is answered.
+"cycle": true the list. The port is $PORT, or any. The first line of output is the port; then one JSON line for each request, before it is answered.
 """
-import base64, hashlib, hmac, json, ssl, sys, threading, time
+import base64, hashlib, hmac, json, os, ssl, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 plan_file, secret = sys.argv[1], open(sys.argv[2], "rb").read().strip()
@@ -106,7 +106,7 @@ class Server(ThreadingHTTPServer):
         pass
 
 
-server = Server(("127.0.0.1", 0), Handler)
+server = Server(("127.0.0.1", int(os.environ.get("PORT", 0))), Handler)
 if len(sys.argv) > 3:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(sys.argv[3], sys.argv[4])

@@ -73,6 +73,7 @@ fn no_more_than_the_policy_allows_are_under_way() {
     let rows: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(1..).collect();
     let mut q = Clocked::with(&rows);
     assert_eq!(q.take(0), (1..=8).collect::<Vec<_>>());
+    assert_eq!(q.queue.wake(), None, "nobody is woken in vain");
     q.accept("v3", 4, 0);
     assert_eq!(q.take(0), [9]);
 }
