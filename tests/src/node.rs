@@ -63,6 +63,17 @@ impl Config {
         self
     }
 
+    /// Adds a `[[webhook]]`.
+    pub fn webhook(mut self, name: &str, url: &str, secret_file: &Path) -> Self {
+        let mut webhook = Table::new();
+        let values = [("name", name.to_owned()), ("url", url.to_owned())];
+        let file = ("secret_file", secret_file.display().to_string());
+        webhook.extend(values.into_iter().chain([file]).map(|(key, value)| (key.to_owned(), value.into())));
+        let all = self.table.entry("webhook").or_insert_with(|| Value::Array(Vec::new()));
+        all.as_array_mut().expect("webhooks are an array").push(webhook.into());
+        self
+    }
+
     /// Runs the daemon as nobody, without any privilege.
     pub fn unprivileged(mut self) -> Self {
         self.place = Place::Nobody;

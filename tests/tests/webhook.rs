@@ -1,0 +1,134 @@
+//! What happens to virtual IPs reaches a receiver by HTTP, whatever dies on the way.
+
+use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::Path};
+
+use e2e::{
+    frame::{ethernet, overlay},
+    lab::{Host, Lab, mac_text},
+    node::{Config, Node},
+    process::{Process, wait_for},
+    sender::Sender,
+};
+use serde_json::Value;
+
+const VNI: u32 = 5001;
+const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
+const PORT: u16 = 8080;
+
+/// A VM on a hypervisor, as far as its announcements go.
+struct Speaker<'lab> {
+    host: &'lab Host,
+    mac: [u8; 6],
+    sender: Sender,
+}
+
+impl<'lab> Speaker<'lab> {
+    fn new(host: &'lab Host, last: u8) -> Self {
+        Self { host, mac: [0x52, 0x54, 0, 0, 0, last], sender: Sender::new(&host.namespace, "eth0") }
+    }
+
+    /// A gratuitous ARP request for the address.
+    fn claim(&self) {
+        let vip = VIP.octets();
+        let arp = [&[0, 1, 8, 0, 6, 4, 0, 1], &self.mac[..], &vip, &[0; 6], &vip].concat();
+        self.sender.send(&overlay(self.host, VNI, &ethernet([0xff; 6], self.mac, 0x0806, &arp)));
+    }
+}
+
+fn secret(lab: &Lab) -> std::path::PathBuf {
+    let file = lab.folder().join("secret");
+    fs::write(&file, "whsec_c2VjcmV0IGVub3VnaCBmb3IgYW55Ym9keSBhdCBhbGw=\n")
+        .expect("the lab's folder is ours");
+    file
+}
+
+/// The receiver of the crate's own tests, which verifies signatures, inside the node's namespace.
+fn receiver(lab: &Lab, log: &Path) -> Process {
+    let plan = lab.folder().join("plan.json");
+    fs::write(&plan, r#"{"*": ["200"]}"#).expect("the lab's folder is ours");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../ctl/webhook/tests/receiver.py");
+    let mut command = lab.node.command("/usr/bin/python3");
+    command.arg(script).arg(plan).arg(lab.folder().join("secret")).env("PORT", PORT.to_string());
+    Process::start(&mut command, log)
+}
+
+/// What it has received: whole lines of JSON.
+fn received(log: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().skip(1).map(|line| serde_json::from_str(line).expect("the receiver prints JSON")).collect()
+}
+
+/// Type and generation of what happened.
+type Story = Vec<(String, u64)>;
+
+/// By the webhook: what comes again after a kill was there before.
+fn told(requests: &[Value]) -> Story {
+    let mut seen = BTreeSet::new();
+    let events = requests.iter().map(|request| &request["event"]);
+    let first = events.filter(|event| seen.insert(event["id"].to_string()));
+    let story = first.map(|event| {
+        let kind = event["type"].as_str().expect("a type").trim_start_matches("bcast.havip.");
+        (kind.to_owned(), event["data"]["generation"].as_u64().expect("a generation"))
+    });
+    story.collect()
+}
+
+/// By the node itself.
+fn history(node: &Node<'_>) -> Story {
+    let story = node.history("web").into_iter();
+    story.map(|(kind, value)| (kind, value["generation"].as_u64().expect("a generation"))).collect()
+}
+
+#[test]
+fn a_receiver_that_was_away_while_the_node_was_killed_is_told_every_move_in_order() {
+    let lab = Lab::new();
+    let (one, other) = (lab.host(), lab.host());
+    let url = format!("http://127.0.0.1:{PORT}/");
+    let config = Config::new(lab.folder()).set("havip.flap_moves", 1000).webhook("noc", &url, &secret(&lab));
+    let mut node = Node::start(&lab, &config);
+    node.serve(VNI, &[one.address, other.address]);
+    node.must(&format!("havip create web --vni {VNI} --subnet 10.0.0.0/24 --address {VIP}"));
+    let speakers = [Speaker::new(&one, 1), Speaker::new(&other, 2)];
+    for (number, speaker) in speakers.iter().enumerate() {
+        let (mac, tep) = (mac_text(speaker.mac), speaker.host.address);
+        node.must(&format!("havip attach web --instance vm{number} --mac {mac} --tep {tep}"));
+    }
+    let log = lab.folder().join("received.log");
+    let moves = |node: &Node<'_>, count: usize| {
+        for number in 0..count {
+            let speaker = &speakers[number % 2];
+            speaker.claim();
+            let mac = mac_text(speaker.mac);
+            node.wait_havip("web", "the next holder", |havip| havip.holder().is_some_and(|it| it.mac == mac));
+        }
+    };
+
+    moves(&node, 10);
+    wait_for("the receiver to be missed", || node.must("webhook list").contains("away").then_some(()));
+    node.kill9();
+    node.restart();
+    moves(&node, 10);
+    assert_eq!(node.metrics().labelled("bcast_webhook_pending", "receiver", "noc"), 20);
+    let running = receiver(&lab, &log);
+    let all = history(&node);
+    assert_eq!(all.len(), 20, "{all:?}");
+    wait_for("all that happened", || (told(&received(&log)).len() >= all.len()).then_some(()));
+    assert_eq!(told(&received(&log)), all);
+
+    // It dies with its receiver there, too.
+    for _ in 0..3 {
+        moves(&node, 4);
+        node.kill9();
+        node.restart();
+    }
+    let all = history(&node);
+    wait_for("the rest", || (told(&received(&log)).len() >= all.len()).then_some(()));
+    let requests = received(&log);
+    assert_eq!(told(&requests), all);
+    assert!(requests.iter().all(|request| request["signed"] == true && request["fresh"] == true));
+    node.wait_metrics("nothing to be pending", |metrics| {
+        metrics.labelled("bcast_webhook_pending", "receiver", "noc") == 0
+    });
+    drop(running);
+}
