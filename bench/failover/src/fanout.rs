@@ -1,0 +1,140 @@
+//! An announcement that moves an address, from the node's port in to the last of its copies out.
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use bench::plot::{self, Axis};
+use bench::report::{Figure, Report};
+use e2e::forge::{self, Mouth};
+use e2e::frame::Copy;
+use e2e::keepalived::VIP;
+use e2e::lab::{Lab, NODE, mac_text};
+use e2e::node::{Config, Node, binary};
+use e2e::process::wait_for;
+use e2e::sniffer::{Seen, Sniffer};
+use serde::Serialize;
+
+use crate::lines::Lines;
+use crate::times::{Times, ms};
+use crate::{Error, FLAP_MOVES};
+
+const VNI: u32 = 5001;
+const HAVIP: &str = "vip";
+/// Who hands the address over: each is on a TEP of its own.
+const INSTANCES: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
+/// What the last copy may take: half of the times, and 99 times of 100.
+const MEDIAN_MS: f64 = 2.0;
+const P99_MS: f64 = 20.0;
+
+/// One announcement; all in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Row {
+    /// Which, from 1.
+    round: u32,
+    /// From the frame at the node's port to the first copy.
+    first_ms: f64,
+    /// To the last one.
+    last_ms: f64,
+    /// To the event in `bcastctl watch`.
+    told_ms: f64,
+}
+
+/// Measures; tells whether all targets were met.
+pub fn run(members: u16, count: u32, results: &Path) -> Result<bool, Error> {
+    let lab = Lab::new();
+    let hosts = [lab.host(), lab.host()];
+    // All the members are behind the second host: nobody answers for them, so every next hop is its MAC address.
+    let config = Config::new(lab.folder())
+        .set("underlay.tap", "")
+        .set("underlay.gateway_mac", mac_text(hosts[1].mac))
+        .set("havip.flap_moves", FLAP_MOVES);
+    let node = Node::start(&lab, &config);
+    join(&lab, &node, &hosts.each_ref().map(|host| host.address), members)?;
+    node.create_havip(HAVIP, VNI, VIP, "");
+    for (number, (mac, host)) in (1..).zip(INSTANCES.iter().zip(&hosts)) {
+        let (mac, tep) = (mac_text(*mac), host.address);
+        node.must(&format!("havip attach {HAVIP} --instance vm{number} --mac {mac} --tep {tep}"));
+    }
+    let watch =
+        Lines::start(Command::new(binary("bcastctl")).arg("--socket").arg(node.socket()).arg("watch"))?;
+    let frames = INSTANCES.map(|mac| forge::announcement(mac, "GARP request").bytes);
+    let mouths = hosts.each_ref().map(|host| Mouth::new(host, VNI));
+    let mut rows = Vec::new();
+    for round in 1..=count {
+        let one = usize::from(round % 2 == 0);
+        let sniffer =
+            Sniffer::start(&lab.switch, "node", "proto gre", lab.folder(), &format!("wire-{round}"));
+        mouths[one].say(&frames[one]);
+        let seen = sniffer.wait_for_count(1 + usize::from(members));
+        let (arrived, copies) = split(&seen, hosts[one].address);
+        let unseen = |what| Error::Unseen { round, what };
+        let arrived = arrived.ok_or(unseen("the announcement"))?;
+        let (first, last) = copies.iter().min().zip(copies.iter().max()).ok_or(unseen("a copy"))?;
+        let instance = format!("\"vm{}\"", one + 1);
+        let event = |line: &str| {
+            (line.contains("\"moved\"") || line.contains("\"bound\"")) && line.contains(&instance)
+        };
+        let told = wait_for("the event", || watch.first(arrived, event));
+        rows.push(Row {
+            round,
+            first_ms: ms(arrived, *first),
+            last_ms: ms(arrived, *last),
+            told_ms: ms(arrived, told),
+        });
+        drop(sniffer);
+    }
+    report(members, &rows, results)
+}
+
+/// Makes a domain of both hosts' TEPs and so many others that an announcement of either makes `copies` copies.
+fn join(lab: &Lab, node: &Node, hosts: &[Ipv4Addr; 2], copies: u16) -> Result<(), Error> {
+    let others = (1..copies).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        Ipv4Addr::new(198, 18, 100 + high, low)
+    });
+    let members: Vec<_> = hosts.iter().copied().chain(others).map(|address| address.to_string()).collect();
+    let teps: String = members.iter().map(|address| format!("- {{address: {address}}}\n")).collect();
+    let file = lab.folder().join("domain.yaml");
+    std::fs::write(
+        &file,
+        format!("teps:\n{teps}domains:\n- {{vni: {VNI}, members: [{}]}}\n", members.join(", ")),
+    )?;
+    node.must(&format!("apply -f {}", file.display()));
+    Ok(())
+}
+
+/// When the frame from the TEP came, and when each of its copies left.
+fn split(seen: &[Seen], tep: Ipv4Addr) -> (Option<Duration>, Vec<Duration>) {
+    let frames = seen.iter().filter_map(|seen| Some((seen.at, Copy::parse(&seen.bytes)?.source)));
+    let frames: Vec<_> = frames.collect();
+    let arrived = frames.iter().find(|(_, source)| *source == tep).map(|(at, _)| *at);
+    (arrived, frames.iter().filter(|(_, source)| *source == NODE).map(|(at, _)| *at).collect())
+}
+
+fn report(members: u16, rows: &[Row], results: &Path) -> Result<bool, Error> {
+    let of = |part: fn(&Row) -> f64| rows.iter().map(part).collect::<Times>();
+    let parts = [
+        ("first copy", of(|row| row.first_ms)),
+        ("last copy", of(|row| row.last_ms)),
+        ("event in watch", of(|row| row.told_ms)),
+    ];
+    println!("{} announcements, {members} copies each; flap_moves = {FLAP_MOVES}", rows.len());
+    println!("{:<58} {:>9} {:>9} {:>9}", "milliseconds from the node's port in", "median", "p99", "most");
+    parts.iter().for_each(|(what, times)| println!("{}", times.line(what)));
+    let [_, (_, last), _] = &parts;
+    let what = format!("gratuitous ARP in to the last of {members} members on the wire");
+    let figures = vec![
+        Figure::at_most(format!("{what}, median"), last.at(0.5), MEDIAN_MS, " ms"),
+        Figure::at_most(format!("{what}, p99"), last.at(0.99), P99_MS, " ms"),
+    ];
+    let met = figures.iter().all(|figure| figure.met != Some(false));
+    let written = Report::new("fanout", "failover", figures, rows.to_vec()).write(results)?;
+    let plot = results.join("fanout.svg");
+    let curves: Vec<_> = parts.iter().map(|(what, times)| times.curve(what)).collect();
+    let title = format!("A gratuitous ARP to {members} members");
+    plot::quantiles(&plot, &title, Axis::log("milliseconds from the node's port in"), &curves)?;
+    println!("\n{}\n{}", written.display(), plot.display());
+    Ok(met)
+}
