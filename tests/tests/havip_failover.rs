@@ -4,14 +4,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use e2e::{
-    forge::{self, Arping, FromSpeaker, Mouth, arping},
+    forge::{self, Arping, Mouth, arping},
     frame::{broadcast, overlay},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VirtualMac},
     lab::{Lab, mac_text},
-    node::{Config, Metrics, Node},
+    node::{Config, Node},
     openflow::Places,
     overlay::{Overlay, Vm},
-    process::wait_for,
     sender::Sender,
     sniffer::Sniffer,
     traffic::{Traffic, counts, not_once},
@@ -181,60 +180,6 @@ fn a_virtual_ip_follows_windows_when_it_announces_and_not_while_it_probes() {
     assert_eq!(probed.moves(), 0);
     windows.send(&forge::announcement(two.mac, "GARP request").bytes);
     assert_eq!(node.wait_holder(WEB, &overlay, two).moves(), 1);
-}
-
-/// Every form that moves an address does; every other leaves it where it is.
-#[test]
-fn each_form_of_announcement_moves_a_virtual_ip_or_does_not() {
-    let lab = Lab::new();
-    let hosts = [lab.host(), lab.host(), lab.host()];
-    let config = Config::new(lab.folder()).set("havip.flap_moves", 10_000);
-    let node = Node::start(&lab, &config);
-    node.serve(VNI, &hosts.each_ref().map(|host| host.address));
-    let macs = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
-    for (name, address) in [("four", IpAddr::from(VIP)), ("six", VIP6.into())] {
-        node.create_havip(name, VNI, address, "");
-        for (number, (mac, host)) in (1..).zip(macs.iter().zip(&hosts)) {
-            let (mac, tep) = (mac_text(*mac), host.address);
-            node.must(&format!("havip attach {name} --instance vm{number} --mac {mac} --tep {tep}"));
-        }
-    }
-    let mouths = [Mouth::new(&hosts[0], VNI), Mouth::new(&hosts[1], VNI)];
-    let forms = macs.map(forge::announcements);
-    let plain = |speaker: usize| {
-        ["GARP request", "NA"]
-            .map(|name| forms[speaker].iter().find(|form| form.name == name).expect("it is made"))
-    };
-    let holders = || ["four", "six"].map(|name| node.havip(name).holder().map(|holder| holder.instance));
-    // The address is the one's; the other says something, and then, as a fence, something that always counts.
-    for form in &forms[1] {
-        for (form, name) in plain(0).iter().zip(["four", "six"]) {
-            mouths[0].say(&form.bytes);
-            node.wait_havip(name, "with the first again", |havip| {
-                havip.holder().is_some_and(|holder| holder.instance == "vm1")
-            });
-        }
-        let before = node.metrics();
-        mouths[1].say(&form.bytes);
-        let after = node.wait_metrics("its verdict", |metrics| {
-            metrics.adds_up() && metrics.sum("bcast_rx_frames_total") > before.sum("bcast_rx_frames_total")
-        });
-        let dropped = |metrics: &Metrics| {
-            ["garp_spoof", "vrrp_spoof"].iter().map(|reason| metrics.reason(DROPS, reason)).sum::<u64>()
-        };
-        let refused = form.from_speaker == FromSpeaker::Dropped;
-        assert_eq!(dropped(&after) - dropped(&before), u64::from(refused), "{form:?}");
-        if form.from_speaker == FromSpeaker::Claim {
-            wait_for(&format!("a move by {form:?}"), || {
-                holders().contains(&Some("vm2".to_owned())).then_some(())
-            });
-        } else {
-            let moves = ["four", "six"].map(|name| node.havip(name).moves());
-            plain(0).iter().for_each(|form| mouths[0].say(&form.bytes));
-            assert_eq!(holders(), [Some("vm1".to_owned()), Some("vm1".to_owned())], "{form:?}");
-            assert_eq!(["four", "six"].map(|name| node.havip(name).moves()), moves, "{form:?}");
-        }
-    }
 }
 
 #[test]
