@@ -40,7 +40,9 @@ impl<'lab> Stage<'lab> {
         let fence = MACS.map(|mac| {
             let mut garp = forge::announcement(mac, "GARP request").bytes;
             // ARP's sender and target.
-            [28, 38].map(|at| garp[at..at + 4].copy_from_slice(&FENCE_ADDRESS));
+            for at in [28, 38] {
+                garp[at..at + 4].copy_from_slice(&FENCE_ADDRESS);
+            }
             garp
         });
         let stage = Self { hosts, node, mouths, said: Cell::new(0), fence, fences: Cell::new(0) };
