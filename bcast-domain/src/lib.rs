@@ -99,4 +99,4 @@ pub use lockfree::{
 pub use lockfree::{SITES, live_allocations};
 pub use mac::{Mac, MacError, Octets};
 pub use rate::{DomainLimit, Rate, RateError, TepLimit};
-pub use vip::{Refusal, Refused, Speaker, SpeakerId, Utterance, Vip, VipId};
+pub use vip::{Refusal, Refused, Speaker, SpeakerId, Utterance, Vip, VipId, virtual_mac, vrid};

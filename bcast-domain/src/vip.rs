@@ -119,9 +119,8 @@ impl Vip {
     }
 
     fn virtual_speaker(&self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
-        let [0x00, 0x00, 0x5e, 0x00, family, vrid] = mac else { return None };
-        let own_family = if self.address.is_ipv4() { 1 } else { 2 };
-        if family != own_family || !self.vrids.contains(&vrid) {
+        let vrid = vrid(mac);
+        if mac != virtual_mac(self.address, vrid) || !self.vrids.contains(&vrid) {
             return None;
         }
         let mut there = self.speakers.iter().filter(|speaker| speaker.tep == tep);
@@ -132,11 +131,29 @@ impl Vip {
     }
 }
 
+/// A VRRP router's virtual MAC address for an address of that family (RFC 9568 section 7.3).
+#[inline]
+pub const fn virtual_mac(address: IpAddr, vrid: u8) -> [u8; 6] {
+    [0x00, 0x00, 0x5e, 0x00, if address.is_ipv4() { 1 } else { 2 }, vrid]
+}
+
+/// The VRRP id of a virtual MAC address of either family; 0 of all others.
+#[inline]
+pub const fn vrid(mac: [u8; 6]) -> u8 {
+    match mac {
+        [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => vrid,
+        _ => 0,
+    }
+}
+
 /// What an announcement that was accepted said about a virtual IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Utterance {
     /// That it is here now: gratuitous ARP, or an unsolicited neighbour advertisement that overrides.
-    Claim,
+    Claim {
+        /// Of whose virtual MAC address it said so; 0: its own MAC address.
+        vrid: u8,
+    },
     /// That it is here, by the way: an ARP packet, a neighbour advertisement or a solicitation from it.
     Use,
     /// A VRRP advertisement that lists it.

@@ -26,14 +26,20 @@ fn each_kind_of_utterance_has_its_place_and_the_latest_counts() {
     assert_eq!(heard.read(id), Spoken::default());
     let advert = |interval_cs, priority| Utterance::Advert { interval_cs, priority };
     let utterances = [
-        (Utterance::Claim, Spoken { claim_ns: 1, ..Spoken::default() }),
+        (Utterance::Claim { vrid: 0 }, Spoken { claim_ns: 1, ..Spoken::default() }),
         (Utterance::Use, Spoken { claim_ns: 1, use_ns: 2, ..Spoken::default() }),
         (
             advert(4095, 255),
-            Spoken { claim_ns: 1, use_ns: 2, advert_ns: 3, interval_cs: 4095, priority: 255 },
+            Spoken { claim_ns: 1, vrid: 0, use_ns: 2, advert_ns: 3, interval_cs: 4095, priority: 255 },
         ),
-        (advert(10, 0), Spoken { claim_ns: 1, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 }),
-        (Utterance::Claim, Spoken { claim_ns: 5, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 }),
+        (
+            advert(10, 0),
+            Spoken { claim_ns: 1, vrid: 0, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 },
+        ),
+        (
+            Utterance::Claim { vrid: 255 },
+            Spoken { claim_ns: 5, vrid: 255, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 },
+        ),
     ];
     for (at_ns, (what, expected)) in (1..).zip(utterances) {
         heard.note(vip(0), id, what, at_ns);
@@ -51,7 +57,7 @@ fn a_drain_names_each_virtual_ip_once_that_something_was_noted_of() {
     let ids = [0, 1, 63, 64, 65_536, limits::MAX_VIPS - 1];
     for id in ids {
         heard.note(vip(id), speaker(0), Utterance::Use, 1);
-        heard.note(vip(id), speaker(limits::MAX_SPEAKERS - 1), Utterance::Claim, 2);
+        heard.note(vip(id), speaker(limits::MAX_SPEAKERS - 1), Utterance::Claim { vrid: 0 }, 2);
     }
     assert_eq!(drained(&heard), ids);
     assert!(drained(&heard).is_empty(), "each is taken once");
@@ -71,7 +77,7 @@ fn what_is_noted_by_several_workers_beside_a_drain_is_all_learnt() {
                 let heard = &heard;
                 scope.spawn(move || {
                     for (round, id) in (1..=ROUNDS).flat_map(|round| (0..VIPS).map(move |id| (round, id))) {
-                        heard.note(vip(id), speaker(worker * VIPS + id), Utterance::Claim, round);
+                        heard.note(vip(id), speaker(worker * VIPS + id), Utterance::Claim { vrid: 0 }, round);
                     }
                 })
             })

@@ -322,7 +322,7 @@ fn hearing(workers: usize) {
         .map(|&speaker| {
             let heard = Arc::clone(&heard);
             thread::spawn(move || {
-                heard.note(vip, speaker, Utterance::Claim, 1);
+                heard.note(vip, speaker, Utterance::Claim { vrid: 0 }, 1);
                 if workers == 1 {
                     heard.note(vip, speaker, Utterance::Advert { interval_cs: 100, priority: 200 }, 2);
                 }

@@ -34,7 +34,8 @@ const WORD: usize = 64;
 /// What was last heard of one speaker. Half a cache line.
 #[repr(C)]
 struct Cells {
-    claim_ns: AtomicU64,
+    /// The time of the last claim in the upper 56 bits (two years), and of whose virtual MAC address it was below.
+    claim: AtomicU64,
     use_ns: AtomicU64,
     advert_ns: AtomicU64,
     /// Of the last advertisement: the interval, and the priority in bits 16 to 23.
@@ -46,6 +47,8 @@ struct Cells {
 pub struct Spoken {
     /// Its last [`Utterance::Claim`].
     pub claim_ns: u64,
+    /// The VRRP id of the virtual MAC address that it claimed with; 0: its own MAC address.
+    pub vrid: u8,
     /// Its last [`Utterance::Use`].
     pub use_ns: u64,
     /// Its last [`Utterance::Advert`].
@@ -84,7 +87,7 @@ impl Heard {
     #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        let cells = |_| Cells { claim_ns: zero(), use_ns: zero(), advert_ns: zero(), advert: zero() };
+        let cells = |_| Cells { claim: zero(), use_ns: zero(), advert_ns: zero(), advert: zero() };
         Self { speakers: (0..2).map(cells).collect(), marks: [zero()].into() }
     }
 
@@ -93,7 +96,9 @@ impl Heard {
     pub fn note(&self, vip: VipId, speaker: SpeakerId, what: Utterance, at_ns: u64) {
         let cells = &self.speakers[speaker.index()];
         match what {
-            Utterance::Claim => cells.claim_ns.store(at_ns, Ordering::Relaxed),
+            Utterance::Claim { vrid } => {
+                cells.claim.store(at_ns << u8::BITS | u64::from(vrid), Ordering::Relaxed);
+            }
             Utterance::Use => cells.use_ns.store(at_ns, Ordering::Relaxed),
             Utterance::Advert { interval_cs, priority } => {
                 let advert = u64::from(interval_cs) | u64::from(priority) << u16::BITS;
@@ -127,8 +132,10 @@ impl Heard {
     pub fn read(&self, speaker: SpeakerId) -> Spoken {
         let cells = &self.speakers[speaker.index()];
         let [interval_low, interval_high, priority, ..] = cells.advert.load(Ordering::Relaxed).to_le_bytes();
+        let claim = cells.claim.load(Ordering::Relaxed);
         Spoken {
-            claim_ns: cells.claim_ns.load(Ordering::Relaxed),
+            claim_ns: claim >> u8::BITS,
+            vrid: claim.to_le_bytes()[0],
             use_ns: cells.use_ns.load(Ordering::Relaxed),
             advert_ns: cells.advert_ns.load(Ordering::Relaxed),
             interval_cs: u16::from_le_bytes([interval_low, interval_high]),
@@ -139,7 +146,7 @@ impl Heard {
     /// Forgets what was heard of a speaker, before another gets its number: once no worker can hear the old one any more.
     pub fn forget(&self, speaker: SpeakerId) {
         let cells = &self.speakers[speaker.index()];
-        for cell in [&cells.claim_ns, &cells.use_ns, &cells.advert_ns, &cells.advert] {
+        for cell in [&cells.claim, &cells.use_ns, &cells.advert_ns, &cells.advert] {
             cell.store(0, Ordering::Relaxed);
         }
     }

@@ -11,9 +11,9 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bcast_domain::{SpeakerId, Spoken, VipId};
+use bcast_domain::{Heard, SpeakerId, Spoken, VipId, virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, Happening, HappeningKind, HavipEntry, Revision};
+use ctl_api::model::{Event, Happening, HappeningKind, Havip, HavipEntry, Revision};
 use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, enact};
 use ctl_store::Record;
 
@@ -304,7 +304,7 @@ impl Machines {
     pub fn announce(&mut self, view: &View<'_>) {
         while let Some(&id) = self.announcing.front() {
             let held = view.havips.get(id);
-            if let Some(holding) = held.and_then(holding)
+            if let Some(holding) = held.and_then(|held| holding(held, view.node.heard()))
                 && !view.node.announce(&holding)
             {
                 return;
@@ -318,10 +318,17 @@ impl Machines {
 }
 
 /// Where a HAVIP is, for those that listen to gratuitous ARP.
-fn holding(held: &Held) -> Option<Holding> {
+///
+/// It is bound to the MAC address that its holder last claimed it with: its own, or a virtual one.
+fn holding(held: &Held, heard: &Heard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
-    let (vni, address) = (held.entry.havip.vni, held.entry.havip.address);
-    Some(Holding { vni, address, mac: holder.mac.octets(), tep: holder.tep })
+    let Havip { vni, address, vrids, .. } = &held.entry.havip;
+    let claimed = held.holder().map_or(0, |speaker| heard.read(speaker).vrid);
+    let mac = match vrids.contains(&claimed) {
+        true => virtual_mac(*address, claimed),
+        false => holder.mac.octets(),
+    };
+    Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep })
 }
 
 /// One line in the log for each thing that happened.

@@ -409,7 +409,7 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     let (vip, old) = (rig.vip(5001), rig.speaker(5001, 1, 1));
     rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[1])]);
     assert_eq!((rig.vip(5001), rig.speaker(5001, 1, 1)), (vip, old));
-    rig.node.heard.note(vip, old, Utterance::Claim, 7);
+    rig.node.heard.note(vip, old, Utterance::Claim { vrid: 0 }, 7);
     rig.worker.set_stuck(true);
     let another = Batch::new(vec![attach("web", "vm1", 9, &[1, 2])]);
     assert!(rig.try_commit(another).is_err(), "durable, not confirmed");

@@ -17,7 +17,7 @@ use ctl_server::{Holding, Listener, Reporter};
 use ctl_store::{EmbeddedStore, Record};
 
 /// A claim.
-const CLAIM: Utterance = Utterance::Claim;
+const CLAIM: Utterance = Utterance::Claim { vrid: 0 };
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
@@ -192,6 +192,25 @@ fn time_alone_thaws_and_refreshes() {
     pass(&rig, 11 * SECOND);
     until("announced again", || rig.node.announced.lock().unwrap().len() == 2);
     assert_eq!(kinds(&rig)[7..], ["thawed", "moved"]);
+}
+
+#[test]
+fn it_is_announced_with_the_mac_address_that_its_holder_claimed_it_with() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    let mut havip = rig.havip("web").havip;
+    (havip.refresh_s, havip.vrids) = (Some(10), vec![51]);
+    rig.commit(vec![Change::HavipSet(Box::new(havip))]);
+    let own = mac(1).octets();
+    let virtual_mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 51];
+    for (n, (vrid, expected)) in [(0, own), (51, virtual_mac), (52, own)].into_iter().enumerate() {
+        say(&rig, 1, Utterance::Claim { vrid });
+        until_held(&rig, Some(1));
+        pass(&rig, 11 * SECOND);
+        until("announced", || rig.node.announced.lock().unwrap().len() > n);
+        let announced = rig.node.announced.lock().unwrap()[n].mac;
+        assert_eq!(announced, expected, "after a claim with the virtual MAC of {vrid}");
+    }
 }
 
 /// Notes what happens, and reports once that there is no route.

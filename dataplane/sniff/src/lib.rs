@@ -15,7 +15,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bcast_domain::{
-    Found, Guard, Heard, Learned, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance, VipId,
+    Found, Guard, Heard, Learned, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance,
+    VipId, vrid,
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
@@ -78,7 +79,9 @@ impl Speech {
                 Ok(sound.then_some((speaker, Utterance::Advert { interval_cs, priority })))
             }
             (Kind::Claim | Kind::Use, None) => Err(Refusal::Stranger),
-            (Kind::Claim, Some(speaker)) if bound == source => Ok(Some((speaker, Utterance::Claim))),
+            (Kind::Claim, Some(speaker)) if bound == source => {
+                Ok(Some((speaker, Utterance::Claim { vrid: vrid(source.0) })))
+            }
             // A speaker has two MAC addresses where it has a virtual one.
             (Kind::Claim | Kind::Use, Some(one)) if bound == source || speaker(bound) == Some(one) => {
                 Ok(Some((one, Utterance::Use)))
@@ -112,7 +115,7 @@ impl Said {
     /// Which of [`KINDS`] it is.
     pub fn kind(self) -> usize {
         match self.what {
-            Utterance::Claim => 0,
+            Utterance::Claim { .. } => 0,
             Utterance::Use => 1,
             Utterance::Advert { .. } => 2,
         }

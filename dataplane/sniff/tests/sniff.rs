@@ -156,6 +156,7 @@ fn used(speaker: u32) -> Option<Noted> {
 fn those_who_are_attached_are_heard() {
     let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
     let six = advertisement(MacAddr(HOLDER), SIX);
+    let claimed_as = |speaker, vrid| Some((speaker, Spoken { claim_ns: NOW, vrid, ..Spoken::default() }));
     let advertised =
         |priority| Some((10, Spoken { advert_ns: NOW, interval_cs: 100, priority, ..Spoken::default() }));
     /// Description, from where, frame, what it counts as, what is noted.
@@ -178,7 +179,7 @@ fn those_who_are_attached_are_heard() {
             Some("claim"),
             claimed(10),
         ),
-        ("from the virtual MAC", 1, claim(VIRTUAL, FOUR), Some("claim"), claimed(10)),
+        ("from the virtual MAC", 1, claim(VIRTUAL, FOUR), Some("claim"), claimed_as(10, 51)),
         ("an ordinary request", 1, arp(HOLDER, 1, (HOLDER, FOUR), ORDINARY), Some("use"), used(10)),
         (
             "its virtual MAC in a frame from its own",
