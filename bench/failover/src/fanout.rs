@@ -17,6 +17,7 @@ use e2e::sniffer::{Seen, Sniffer};
 use serde::Serialize;
 
 use crate::lines::Lines;
+use crate::receiver::Receiver;
 use crate::times::{Times, ms};
 use crate::{Error, FLAP_MOVES};
 
@@ -27,6 +28,8 @@ const INSTANCES: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
 /// What the last copy may take: half of the times, and 99 times of 100.
 const MEDIAN_MS: f64 = 2.0;
 const P99_MS: f64 = 20.0;
+/// And the event at a webhook's receiver, 99 times of 100.
+const WEBHOOK_MS: f64 = 50.0;
 
 /// One announcement; all in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -39,6 +42,8 @@ struct Row {
     last_ms: f64,
     /// To the event in `bcastctl watch`.
     told_ms: f64,
+    /// To the event at a webhook's receiver.
+    webhook_ms: f64,
 }
 
 /// Measures; tells whether all targets were met.
@@ -50,6 +55,7 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool, Error> {
         .set("underlay.tap", "")
         .set("underlay.gateway_mac", mac_text(hosts[1].mac))
         .set("havip.flap_moves", FLAP_MOVES);
+    let (receiver, config) = Receiver::start(&lab, config)?;
     let node = Node::start(&lab, &config);
     join(&lab, &node, &hosts.each_ref().map(|host| host.address), members)?;
     node.create_havip(HAVIP, VNI, VIP, "");
@@ -72,16 +78,17 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool, Error> {
         let unseen = |what| Error::Unseen { round, what };
         let arrived = arrived.ok_or(unseen("the announcement"))?;
         let (first, last) = copies.iter().min().zip(copies.iter().max()).ok_or(unseen("a copy"))?;
-        let instance = format!("\"vm{}\"", one + 1);
-        let event = |line: &str| {
-            (line.contains("\"moved\"") || line.contains("\"bound\"")) && line.contains(&instance)
-        };
+        let instance = format!("vm{}", one + 1);
+        let holder = format!("\"holder\":{{\"instance\":\"{instance}\"");
+        let event = |line: &str| line.contains("\"happened\"") && line.contains(&holder);
         let told = wait_for("the event", || watch.first(arrived, event));
+        let received = wait_for("the webhook", || receiver.first(arrived, &instance));
         rows.push(Row {
             round,
             first_ms: ms(arrived, *first),
             last_ms: ms(arrived, *last),
             told_ms: ms(arrived, told),
+            webhook_ms: ms(arrived, received),
         });
         drop(sniffer);
     }
@@ -119,15 +126,17 @@ fn report(members: u16, rows: &[Row], results: &Path) -> Result<bool, Error> {
         ("first copy", of(|row| row.first_ms)),
         ("last copy", of(|row| row.last_ms)),
         ("event in watch", of(|row| row.told_ms)),
+        ("webhook received", of(|row| row.webhook_ms)),
     ];
     println!("{} announcements, {members} copies each; flap_moves = {FLAP_MOVES}", rows.len());
     println!("{:<58} {:>9} {:>9} {:>9}", "milliseconds from the node's port in", "median", "p99", "most");
     parts.iter().for_each(|(what, times)| println!("{}", times.line(what)));
-    let [_, (_, last), _] = &parts;
+    let [_, (_, last), _, (_, webhook)] = &parts;
     let what = format!("gratuitous ARP in to the last of {members} members on the wire");
     let figures = vec![
         Figure::at_most(format!("{what}, median"), last.at(0.5), MEDIAN_MS, " ms"),
         Figure::at_most(format!("{what}, p99"), last.at(0.99), P99_MS, " ms"),
+        Figure::at_most("gratuitous ARP to webhook received, p99", webhook.at(0.99), WEBHOOK_MS, " ms"),
     ];
     let met = figures.iter().all(|figure| figure.met != Some(false));
     let written = Report::new("fanout", "failover", figures, rows.to_vec()).write(results)?;

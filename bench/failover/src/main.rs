@@ -9,6 +9,7 @@ mod failovers;
 mod fanout;
 mod layer3;
 mod lines;
+mod receiver;
 mod times;
 
 use std::path::PathBuf;
@@ -43,7 +44,7 @@ enum Mode {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
         count: u32,
     },
-    /// Times gratuitous ARPs that move an address, from the node's port in to the last copy out
+    /// Times gratuitous ARPs that move an address, from the node's port in to the last copy out and to a webhook's receiver
     Fanout {
         /// Copies that each makes
         #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u16).range(2..=4096))]
