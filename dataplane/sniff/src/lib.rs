@@ -129,14 +129,21 @@ pub enum Unheard {
     Refused(Refused),
     /// It would move an address of a strict domain from another who has it.
     Strict,
+    /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
+    Cut {
+        /// Whether it is VRRP.
+        vrrp: bool,
+    },
 }
 
 impl Unheard {
     /// What its frame counts as.
     pub fn reason(self) -> DropReason {
         match self {
-            Self::Refused(Refused { what: Refusal::Advert, .. }) => DropReason::VrrpSpoof,
-            Self::Refused(_) | Self::Strict => DropReason::GarpSpoof,
+            Self::Refused(Refused { what: Refusal::Advert, .. }) | Self::Cut { vrrp: true } => {
+                DropReason::VrrpSpoof
+            }
+            Self::Refused(_) | Self::Strict | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
         }
     }
 }
@@ -201,6 +208,14 @@ impl Sniffer {
         for &(vip, speaker) in self.said.get(said.from..said.to).unwrap_or_default() {
             self.ears.heard.note(vip, speaker, said.what, self.now_ns);
         }
+    }
+
+    /// Refuses a frame that does not tell of which address it speaks.
+    #[cold]
+    fn cut(&mut self, index: usize, kind: Kind) {
+        let vrrp = matches!(kind, Kind::Advert { .. });
+        self.findings[index % BURST] = Some(Err(Unheard::Cut { vrrp }));
+        self.found |= 1 << (index % BURST);
     }
 
     /// Judges what a frame says of an address of a strict domain that is no virtual IP. False if it may not.
@@ -289,6 +304,9 @@ impl<'b> Listening<'_, 'b> {
         let index = index % BURST;
         let Announcement { kind, source, bound, .. } = *announcement;
         let speech = Speech { kind, source, bound, from };
+        if announcement.cut {
+            return self.sniffer.cut(index, kind);
+        }
         match announcement.only() {
             Some(address) => {
                 self.sniffer.speeches[index] = (speech, Sought::new(address));

@@ -76,6 +76,25 @@ fn hidden(source: [u8; 6]) -> Vec<u8> {
     frame
 }
 
+/// The same behind hop-by-hop options, of a packet that states no length: Linux goes by the frame's.
+fn jumbo(source: [u8; 6]) -> Vec<u8> {
+    let mut frame = hidden(source);
+    (frame[18], frame[19], frame[20]) = (0, 0, 0);
+    frame
+}
+
+/// A first fragment, of so many bytes, of a neighbour advertisement or (112) a VRRP advertisement that names `SIX`.
+fn first_fragment(protocol: u8, len: u8) -> Vec<u8> {
+    let plain = advertisement(MacAddr(STRANGER), SIX);
+    let message = match protocol {
+        112 => [&[0x31, 51, 255, 1, 0, 100, 0, 0][..], &SIX.octets()].concat(),
+        _ => plain[54..].to_vec(),
+    };
+    let mut frame = [&plain[..54], &[protocol, 0, 0, 1, 0, 0, 0, 1], &message[..usize::from(len)]].concat();
+    (frame[19], frame[20]) = (8 + len, 44);
+    frame
+}
+
 /// A domain with virtual IPs, and one worker's sniffer.
 struct Rig {
     domains: DomainPublisher,
@@ -216,7 +235,7 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
     let all = [FOUR, OTHER, ORDINARY];
     /// Description, from where, frame; the virtual IP, what was refused, whether it claims, what the frame is dropped for.
     type Case = (&'static str, u16, Vec<u8>, (u32, Refusal, bool, DropReason));
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         ("a stranger's claim", 3, claim(STRANGER, FOUR), (1, Refusal::Stranger, true, spoof)),
         (
             "with a tag",
@@ -263,6 +282,12 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
             (3, Refusal::Stranger, true, spoof),
         ),
         ("discovery that hides", 1, hidden(HOLDER), (3, Refusal::Hidden, false, spoof)),
+        (
+            "discovery that hides in a packet without a length",
+            1,
+            jumbo(HOLDER),
+            (3, Refusal::Hidden, false, spoof),
+        ),
         ("VRRP", 3, advert(STRANGER, 2, 255, 255, &[FOUR]), (1, Refusal::Advert, false, vrrp)),
         (
             "VRRP that nobody believes, of several",
@@ -282,6 +307,26 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.sniffer.report(refused), "{case}");
         assert_eq!(rig.ears.refused.pop(), Some(refused), "{case}");
+    }
+}
+
+#[test]
+fn a_fragment_that_ends_before_or_amid_an_address_is_dropped() {
+    for (protocol, len, expected) in [
+        (58, 0, Some(DropReason::GarpSpoof)),
+        (58, 8, Some(DropReason::GarpSpoof)),
+        (58, 16, Some(DropReason::GarpSpoof)),
+        (58, 24, Some(DropReason::GarpSpoof)),
+        (112, 0, Some(DropReason::VrrpSpoof)),
+        (112, 16, Some(DropReason::VrrpSpoof)),
+        (112, 24, Some(DropReason::VrrpSpoof)),
+        // The address is in the next one, whole.
+        (112, 8, None),
+    ] {
+        let mut rig = Rig::new();
+        let heard = rig.hear(3, &first_fragment(protocol, len));
+        let dropped = heard.map(|verdict| verdict.unwrap_err().reason());
+        assert_eq!(dropped, expected, "protocol {protocol}, {len} bytes");
     }
 }
 

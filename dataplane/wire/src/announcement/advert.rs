@@ -33,7 +33,13 @@ pub(super) fn over_ipv4<'f>(source: MacAddr, packet: &Ipv4Packet<'f>) -> Option<
     let advert = Vrrp::from_ipv4(packet);
     let header = packet.header;
     let arrived = header.ttl == TTL && header.destination() == GROUP && packet.checksum_verifies();
-    Some(Announcement { kind: kind(message, offset, advert, arrived), source, bound: source, names })
+    Some(Announcement {
+        kind: kind(message, offset, advert, arrived),
+        source,
+        bound: source,
+        cut: false,
+        names,
+    })
 }
 
 /// An advertisement over IPv6, also behind extension headers.
@@ -42,12 +48,18 @@ pub(super) fn over_ipv6<'f>(
     packet: &Ipv6Packet<'f>,
     upper: &Upper<'f>,
 ) -> Option<Announcement<'f>> {
-    let listed = listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>())?;
+    let first = upper.fragment_offset == Some(0);
+    // Over IPv4 no fragment ends amid an address.
+    let (listed, cut) = match listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>()) {
+        Some(listed) => (listed, first && listed.len() % size_of::<Ipv6Addr>() != 0),
+        None if first && upper.payload.len() < HEADER_LEN => (&[][..], true),
+        None => return None,
+    };
     let names = Names::v6(listed.as_chunks().0);
     let advert = Vrrp::from_ipv6(packet);
     let arrived = packet.header.hop_limit == TTL && packet.header.destination() == GROUP6;
     let kind = kind(upper.payload, upper.fragment_offset, advert, arrived);
-    Some(Announcement { kind, source, bound: source, names })
+    Some(Announcement { kind, source, bound: source, cut, names })
 }
 
 /// The addresses of a message, or of the part of it that a fragment carries, of `size` bytes each.

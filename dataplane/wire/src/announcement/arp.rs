@@ -15,5 +15,5 @@ pub(super) fn read(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> 
     }
     let kind = if arp.is_gratuitous() { Kind::Claim } else { Kind::Use };
     let names = Names { v4: slice::from_ref(arp.sender_octets()), ..Names::default() };
-    Some(Announcement { kind, source, bound: arp.sender_mac, names })
+    Some(Announcement { kind, source, bound: arp.sender_mac, cut: false, names })
 }

@@ -61,7 +61,7 @@ pub(super) fn read<'f>(
     let unsolicited = message.get(4).is_some_and(|flags| flags & (SOLICITED | OVERRIDE) == OVERRIDE);
     let claim = advertisement && unsolicited && option == Some(source);
     let kind = if claim { Kind::Claim } else { Kind::Use };
-    Some(Announcement { kind, source, bound, names: Names::v6(names) })
+    Some(Announcement { kind, source, bound, cut: false, names: Names::v6(names) })
 }
 
 /// In fragments or behind extension headers: the sender, and the target as far as it is in sight. The checksum is not looked
@@ -69,17 +69,24 @@ pub(super) fn read<'f>(
 #[cold]
 fn hidden<'f>(source: MacAddr, sender: &'f [[u8; 16]], upper: &Upper<'f>) -> Option<Announcement<'f>> {
     let message = upper.payload;
-    let target = match upper.fragment_offset {
+    let first = upper.fragment_offset == Some(0);
+    let (target, cut) = match upper.fragment_offset {
         // What kind of message it is was said in the first fragment.
-        Some(offset) if offset > 0 => TARGET.checked_sub(offset).map_or(&[][..], |at| target(message, at)),
-        _ => match *message.first()? {
-            ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT => &[],
-            NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT => target(message, TARGET),
+        Some(offset) if offset > 0 => {
+            (TARGET.checked_sub(offset).map_or(&[][..], |at| target(message, at)), false)
+        }
+        _ => match message.first() {
+            Some(&(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT)) => (&[][..], false),
+            Some(&(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT)) => {
+                let target = target(message, TARGET);
+                (target, first && target.is_empty())
+            }
+            None if first => (&[][..], true),
             _ => return None,
         },
     };
     let names = Names { v6: sender, also: target, ..Names::default() };
-    Some(Announcement { kind: Kind::Hidden, source, bound: source, names })
+    Some(Announcement { kind: Kind::Hidden, source, bound: source, cut, names })
 }
 
 /// The address at that place, if it is whole.

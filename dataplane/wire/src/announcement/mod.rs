@@ -28,6 +28,9 @@ pub struct Announcement<'f> {
     /// What the addresses are bound to: the ARP sender's MAC or that of the link-layer option. Where the message has none,
     /// [`Self::source`]. Of several options one that is not the source, if there is any: receivers differ in which they take.
     pub bound: MacAddr,
+    /// It is the first fragment of something that names addresses, and ends before or amid one of them. Which that is no frame tells
+    /// by itself, only what the receiver puts together.
+    pub cut: bool,
     names: Names<'f>,
 }
 
@@ -88,7 +91,7 @@ fn is_hosts(address: IpAddr) -> bool {
 }
 
 impl<'f> Announcement<'f> {
-    /// The addresses that it is about, at least one, and up to 255 of a VRRP advertisement. None is unspecified, multicast or
+    /// The addresses that it is about, at least one unless it is [cut](Self::cut), and up to 255 of a VRRP advertisement. None is unspecified, multicast or
     /// broadcast.
     #[inline]
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
@@ -120,7 +123,7 @@ pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
         ethertype::IPV6 => over_ipv6(ethernet.source, payload),
         _ => None,
     };
-    announcement.filter(|announcement| announcement.addresses().next().is_some())
+    announcement.filter(|announcement| announcement.cut || announcement.addresses().next().is_some())
 }
 
 /// The same of ARP without a tag, which most announcements are: in line, so that nothing of it need go through memory. `None` of

@@ -6,7 +6,7 @@ use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::checksum;
-use crate::header::Ipv4;
+use crate::header::{Ipv4, protocol};
 
 /// An IPv4 packet (RFC 791), options allowed.
 #[derive(Clone, Copy, Debug)]
@@ -106,11 +106,17 @@ pub struct Ipv6Packet<'p> {
 
 impl<'p> Ipv6Packet<'p> {
     /// Reads a packet. `None` if the version is not 6 or the payload is not all there.
+    ///
+    /// Of one that says that it has no payload, but has hop-by-hop options, all that follows is the payload: its length should be
+    /// in an option (RFC 2675 section 3), and Linux takes the frame's where that option is missing.
     #[must_use]
     #[inline]
     pub fn parse(packet: &'p [u8]) -> Option<Self> {
         let (header, rest) = Ipv6Header::ref_from_prefix(packet).ok()?;
-        let payload = rest.get(..usize::from(header.payload_length.get()))?;
+        let payload = match header.payload_length.get() {
+            0 if header.next_header == protocol::HOP_BY_HOP => rest,
+            length => rest.get(..usize::from(length))?,
+        };
         (header.version_class_flow.get() >> 28 == 6).then_some(Self { header, payload })
     }
 
