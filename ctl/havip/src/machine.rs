@@ -159,10 +159,15 @@ impl Machine {
         }
     }
 
-    /// Notes an announcement that was refused.
-    pub fn refused(&mut self, stranger: Stranger) {
+    /// Notes an announcement that was refused. `by_now` is the speaker whose it is by now: workers may have refused it while the change
+    /// that attached its sender was under way, and then it is replayed at once.
+    pub fn refused(&mut self, stranger: Stranger, by_now: Option<SpeakerId>) {
         let strangers = self.strangers.get_or_insert_default();
-        strangers.refused(stranger);
+        let can_be_replayed = strangers.refused(stranger, by_now.is_none());
+        if let Some(speaker) = by_now.filter(|_| can_be_replayed) {
+            self.replays.push((speaker, stranger));
+            self.due_ns = Some(0);
+        }
         self.due_ns = self.due_ns.into_iter().chain(strangers.due_ns()).min();
     }
 

@@ -90,17 +90,20 @@ pub(crate) struct Known {
 }
 
 impl Strangers {
-    /// Notes what was refused. Only what would be right if its sender were attached can be replayed.
-    pub fn refused(&mut self, stranger: Stranger) {
+    /// Notes what was refused, to be replayed later if `later`. Only what would be right if its sender were attached can be replayed;
+    /// says whether that is so.
+    pub fn refused(&mut self, stranger: Stranger, later: bool) -> bool {
         let place = KINDS.iter().position(|&what| what == stranger.what);
         if let Some(kind) = place.and_then(|place| self.kinds.get_mut(place)) {
             kind.last = Some(stranger);
             kind.total += 1;
             kind.untold += 1;
         }
-        if matches!(stranger.what, Refusal::Stranger | Refusal::Advert) {
+        let can_be_replayed = matches!(stranger.what, Refusal::Stranger | Refusal::Advert);
+        if can_be_replayed && later {
             self.remember(stranger);
         }
+        can_be_replayed
     }
 
     fn remember(&mut self, stranger: Stranger) {

@@ -123,7 +123,7 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
     for (case, script, strangers, expected) in cases {
         let mut rig = Rig::new(&[1, 2], Options::default());
         rig.play(script, 10_000);
-        strangers.iter().for_each(|stranger| rig.machine.refused(*stranger));
+        strangers.iter().for_each(|stranger| rig.machine.refused(*stranger, None));
         let lines =
             rig.machine.diagnosis(10_000 * MS + MS, &Damping::default(), |speaker| name(&holder(speaker)));
         assert_eq!(lines.len(), expected.len(), "{case}: {lines:?}");

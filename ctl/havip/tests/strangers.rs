@@ -28,7 +28,7 @@ fn a_hundred_thousand_forgeries_are_a_few_events_that_count_them_all() {
     let kinds = [Refusal::Stranger, Refusal::Advert, Refusal::Hidden, Refusal::Unsound];
     for n in 0..100_000_u32 {
         let now_ns = u64::from(n) * SECOND / 10_000;
-        machine.refused(forged(n, kinds[n as usize % 4], now_ns));
+        machine.refused(forged(n, kinds[n as usize % 4], now_ns), None);
         if machine.due_ns().is_some_and(|due| due <= now_ns) {
             told.extend(machine.step(&[], now_ns, &damping, &mut alarms).told);
         }
@@ -47,7 +47,7 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
     let (mut alarms, damping) = (Alarms::new(), Damping::default());
     let mut machines: Vec<Machine> = (0..2_000).map(|_| machine()).collect();
     for machine in &mut machines {
-        machine.refused(forged(9, Refusal::Stranger, SECOND));
+        machine.refused(forged(9, Refusal::Stranger, SECOND), None);
     }
     let mut told = Vec::new();
     let mut look = |machines: &mut Vec<Machine>, from_s: u64, until_s: u64| {
@@ -63,7 +63,7 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
     };
     assert_eq!(look(&mut machines, 1, 2), (100, 100), "a hundred at once");
     for machine in &mut machines {
-        machine.refused(forged(9, Refusal::Stranger, 2 * SECOND));
+        machine.refused(forged(9, Refusal::Stranger, 2 * SECOND), None);
     }
     let (events, counted) = look(&mut machines, 2, 600);
     assert!((2_000..=2_100).contains(&events), "each of them once more at most: {events}");
@@ -79,7 +79,7 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
         (Refusal::Hidden, false),
     ] {
         let mut machine = machine();
-        machine.refused(forged(3, what, SECOND));
+        machine.refused(forged(3, what, SECOND), None);
         let speakers = [id(1), id(2), id(3)];
         let bound = (HavipState::Bound, Some(id(1)));
         machine.follow(&speakers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
@@ -92,7 +92,7 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
 fn of_many_strangers_the_latest_are_remembered() {
     let mut machine = machine();
     for who in 3..20 {
-        machine.refused(forged(who, Refusal::Stranger, SECOND + u64::from(who)));
+        machine.refused(forged(who, Refusal::Stranger, SECOND + u64::from(who)), None);
     }
     let speakers: Vec<_> = (1..20).map(id).collect();
     let mut asked = Vec::new();

@@ -234,7 +234,9 @@ impl Machines {
                 continue;
             };
             let (mac, what) = (refused.mac, refused.what);
-            slot.machine.refused(Stranger { mac, tep, what, claims: refused.claims, at_ns: refused.at_ns });
+            let stranger = Stranger { mac, tep, what, claims: refused.claims, at_ns: refused.at_ns };
+            let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
+            slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
         }
     }

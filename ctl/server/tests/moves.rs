@@ -133,6 +133,24 @@ fn a_claim_that_came_before_its_sender_was_attached_is_replayed_and_announced() 
 }
 
 #[test]
+fn a_claim_that_workers_refused_while_its_sender_was_being_attached_is_replayed_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    rig.commit(vec![attach("web", "vm3", 3, &[3])]);
+    // By the guard of before; the control side finds it in the queue only now.
+    refuse(&rig, 3, Refusal::Stranger, true);
+    until_held(&rig, Some(3));
+    assert_eq!(rig.havip("web").binding.why, Some(Why::Replay));
+    until("announced", || !rig.node.announced.lock().unwrap().is_empty());
+    // What would be wrong of an attached one, too, moves nothing.
+    refuse(&rig, 1, Refusal::Unsound, true);
+    until("told", || rig.history("web").iter().filter(|told| told.kind == HappeningKind::Spoof).count() == 2);
+    assert_eq!(holder(&rig), Some(3));
+}
+
+#[test]
 fn detaching_its_holder_unbinds_it_and_another_use_binds_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());

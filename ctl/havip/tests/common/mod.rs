@@ -191,7 +191,7 @@ impl Rig {
 
     fn refused(&mut self, who: u32, claims: bool, at_ns: u64) {
         let stranger = Stranger { mac: mac(who), tep: tep(who), what: Refusal::Stranger, claims, at_ns };
-        self.machine.refused(stranger);
+        self.machine.refused(stranger, None);
     }
 
     fn speakers(&self) -> Vec<SpeakerId> {
