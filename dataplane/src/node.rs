@@ -223,7 +223,7 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn now_ns(&self) -> u64 {
-        self.view.tsc.nanoseconds(self.view.tsc.now())
+        self.view.tsc.clock_ns(self.view.tsc.now())
     }
 
     fn announce(&self, holding: &Holding) -> bool {

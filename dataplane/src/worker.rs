@@ -141,7 +141,7 @@ impl Worker {
         // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
         match sniff::guarded(&domains) {
             guarded @ 1.. if origin == Origin::Port => {
-                let now_ns = self.tsc.nanoseconds(received);
+                let now_ns = self.tsc.clock_ns(received);
                 listen(&mut self.sniffer, burst, &candidates, &domains, guarded, now_ns);
             }
             _ => self.sniffer.forget(),
