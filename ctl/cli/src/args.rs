@@ -185,7 +185,7 @@ pub enum TepCommand {
         /// Its address or name
         tep: TepRef,
         /// An IPv4 gateway, an IPv6 one, or both; one that is not given stays
-        #[arg(value_name = "ADDRESS", num_args = 0..=2)]
+        #[arg(value_name = "ADDRESS", num_args = 0..=2, value_parser = havip::address)]
         next_hops: Vec<IpAddr>,
         /// Those that are not given are none any more
         #[arg(long)]

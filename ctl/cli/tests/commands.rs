@@ -129,7 +129,7 @@ fn wrong_usage_is_status_2() {
         ("domain limit 5001 --frames 1", "unexpected argument"),
         ("tep limit hv1 --frames", "a value is required"),
         ("tep limit hv1 --frames 1 --default", "cannot be used with"),
-        ("tep next-hop hv1 hv2", "invalid IP address syntax"),
+        ("tep next-hop hv1 hv2", "is not an IP address; write it like 10.0.0.100"),
         ("tep next-hop hv1 192.0.2.1 192.0.2.2", "192.0.2.1 and 192.0.2.2 are of one family"),
         ("tep next-hop hv1 192.0.2.1 2001:db8::1 192.0.2.2", "no more were expected"),
         ("domain garp 5001 closed", "[possible values: open, strict]"),

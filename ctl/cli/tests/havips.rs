@@ -203,9 +203,18 @@ fn wrong_usage_is_status_2() {
         ),
         (&*format!("{create} --subnet 10.0.0.1/24 --address 10.0.0.1"), "the subnet is 10.0.0.0/24"),
         (&*format!("{create} --subnet 10.0.0.0/33 --address 10.0.0.1"), "too long; at most 32 bits"),
-        (&*format!("{create} --subnet 10.0.0.0/24 --address web"), "invalid IP address syntax"),
-        (&*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 0"), "0 is not in 1..=255"),
-        (&*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 256"), "256 is not in 1..=255"),
+        (
+            &*format!("{create} --subnet 10.0.0.0/24 --address web"),
+            "is not an IP address; write it like 10.0.0.100",
+        ),
+        (
+            &*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 0"),
+            "is not a VRRP id; give 1 to 255",
+        ),
+        (
+            &*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --vrid 256"),
+            "is not a VRRP id; give 1 to 255",
+        ),
         (
             &*format!("{create} --subnet 10.0.0.0/24 --address 10.0.0.1 --refresh 2d"),
             "is not a time; write whole",
@@ -223,7 +232,7 @@ fn wrong_usage_is_status_2() {
         ("havip attach web --instance vm3 --mac 00:00:00:00:00:00 --tep hv1", "00:00:00:00:00:00"),
         ("havip attach web --instance vm3 --mac 52:54:00 --tep hv1", "52:54:00"),
         ("havip bind-eip web", "required"),
-        ("havip bind-eip web eip", "invalid IP address syntax"),
+        ("havip bind-eip web eip", "is not an IP address; write it like 10.0.0.100"),
         ("webhook", "Usage: bcastctl webhook"),
     ] {
         let (status, _, said) = run(&node, args);

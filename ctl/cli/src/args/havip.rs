@@ -24,10 +24,10 @@ pub enum HavipCommand {
         #[arg(long)]
         subnet: Subnet,
         /// Its address, IPv4 or IPv6
-        #[arg(long)]
+        #[arg(long, value_parser = address)]
         address: IpAddr,
         /// VRRP ids whose virtual MAC addresses its holders may use (Keepalived's use_vmac)
-        #[arg(long = "vrid", value_name = "VRID", value_delimiter = ',', value_parser = clap::value_parser!(u8).range(1..))]
+        #[arg(long = "vrid", value_name = "VRID", value_delimiter = ',', value_parser = vrid)]
         vrids: Vec<u8>,
         /// Announce it anew this often while its holder is heard, as in 30s, 5m or 1h
         #[arg(long, value_name = "TIME")]
@@ -72,6 +72,7 @@ pub enum HavipCommand {
         /// The HAVIP
         name: Name,
         /// The address
+        #[arg(value_parser = address)]
         eip: IpAddr,
     },
     /// Take its public address from it
@@ -106,6 +107,29 @@ pub enum WebhookCommand {
         /// The receiver
         receiver: Name,
     },
+}
+
+/// Text that is no IP address.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not an IP address; write it like 10.0.0.100 or fd00::64, without prefix length or zone")]
+pub struct AddressError(String);
+
+/// An address of either family.
+///
+/// # Errors
+///
+/// The text is none.
+pub fn address(text: &str) -> Result<IpAddr, AddressError> {
+    text.parse().map_err(|_| AddressError(text.to_owned()))
+}
+
+/// Text that is no VRRP id.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{0:?} is not a VRRP id; give 1 to 255")]
+struct VridError(String);
+
+fn vrid(text: &str) -> Result<u8, VridError> {
+    text.parse().ok().filter(|&vrid| vrid > 0).ok_or_else(|| VridError(text.to_owned()))
 }
 
 /// How often an address is announced anew, in seconds.
@@ -147,6 +171,24 @@ impl FromStr for Refresh {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_address_or_vrrp_id_says_what_one_looks_like() {
+        for text in ["10.0.0.100", "fd00::64", "::ffff:10.0.0.1"] {
+            assert_eq!(address(text).unwrap().to_string(), text);
+        }
+        for text in ["", "web", "10.0.0", "010.0.0.1", "203.0.113.7/32", "fe80::1%eth0"] {
+            let error = address(text).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("{text:?} is not an IP address; write it like ")), "{error}");
+        }
+        assert_eq!((vrid("1"), vrid("255")), (Ok(1), Ok(255)));
+        for text in ["", "0", "256", "-1", "x", "5 1"] {
+            assert_eq!(
+                vrid(text).unwrap_err().to_string(),
+                format!("{text:?} is not a VRRP id; give 1 to 255")
+            );
+        }
+    }
 
     #[test]
     fn a_refresh_is_written_in_seconds_minutes_or_hours() {
