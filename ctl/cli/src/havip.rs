@@ -169,6 +169,12 @@ fn attachments(out: &mut Out, havip: &proto::Havip, heard: &[proto::LastHeard]) 
     out.table(columns, &places.map(row).collect::<Vec<_>>())
 }
 
+/// Who was refused last, and of how many: those before it may have been others'.
+fn offender(offender: &proto::Offender) -> String {
+    let proto::Offender { mac, tep, count } = offender;
+    if *count > 1 { format!("{mac} on {tep}, the last of {count}") } else { format!("{mac} on {tep}") }
+}
+
 /// `havip history`.
 pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
     let happenings = client.havip_history(name).await?;
@@ -176,8 +182,7 @@ pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<
         return out.array(happenings.iter().map(shapes::Happening::from));
     }
     let row = |happening: &proto::Happening| {
-        let offender =
-            happening.offender.as_ref().map(|o| format!("{} on {}, {} times", o.mac, o.tep, o.count));
+        let offender = happening.offender.as_ref().map(offender);
         let detail = Some(happening.detail.clone()).filter(|detail| !detail.is_empty());
         let detail: Vec<String> = offender.into_iter().chain(detail).collect();
         [

@@ -358,7 +358,7 @@ fn the_history_tells_what_happened() {
     node.script.lock().unwrap().happenings = happenings();
     let table = "TIME                      EVENT  HOLDER  PREVIOUS  WHY   GENERATION  DETAIL
 2026-11-23T01:04:05.007Z  moved  vm1     vm2       garp  42          -
-2026-11-23T01:04:05.007Z  spoof  vm1     -         -     43          33:33:00:00:00:01 on 198.18.0.9, 12 times; a gratuitous ARP
+2026-11-23T01:04:05.007Z  spoof  vm1     -         -     43          33:33:00:00:00:01 on 198.18.0.9, the last of 12; a gratuitous ARP
 ";
     assert_eq!(run(&node, "havip history web"), (0, table.to_owned(), String::new()));
     let json = format!(

@@ -47,8 +47,8 @@ impl Machine {
         }
         for seat in self.seats.iter().filter(|seat| seat.heard_ns().is_none()) {
             lines.push(format!(
-                "{} is attached but was never heard in {} s: does it run, with this MAC, and does its hypervisor send \
-                 broadcast here?",
+                "{} is attached but was never heard in {} s, as is usual of a backup; if it is none: does it run, with \
+                 this MAC, and does its hypervisor send broadcast here?",
                 name(seat.speaker),
                 ago(seat.since_ns)
             ));
@@ -78,6 +78,7 @@ fn stranger(known: &Known, ago: u64) -> String {
         Refusal::Unsound | Refusal::Hidden => "",
     };
     let (tep, total) = (known.last.tep, known.total);
-    let times = if total == 1 { "once".to_owned() } else { format!("{total} times") };
-    format!("{what} by {mac} at {tep}{advice}: refused {times}, last {ago} s ago")
+    // Offences of a kind are counted together, whoever committed them: the last is not to be blamed for all.
+    let among = if total == 1 { String::new() } else { format!(", the last of {total} such from all") };
+    format!("{what} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
 }

@@ -81,6 +81,7 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         (0..7).map(|n| (1_000 + n * 1_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
     let forged =
         Stranger { mac: mac(9), tep: tep(9), what: Refusal::Stranger, claims: true, at_ns: 7 * SECOND };
+    let other = Stranger { mac: mac(8), tep: tep(8), ..forged };
     let adverts = Stranger { what: Refusal::Advert, ..forged };
     let cases: [Case<'_>; 6] = [
         ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),
@@ -107,10 +108,10 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         (
             "strangers",
             &[(1_000, Claim(1)), (2_000, Use(2))],
-            &[forged, forged, adverts],
+            &[other, other, forged, adverts],
             &[
-                "announced by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused 2 times, last 3 s ago",
-                "advertised (VRRP) by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused once",
+                "announced by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused 3 s ago, the last of 3 such from all",
+                "advertised (VRRP) by 52:54:00:00:00:09 at 198.18.0.9, which is not attached there: refused 3 s ago",
             ],
         ),
         (

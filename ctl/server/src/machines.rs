@@ -13,7 +13,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use bcast_domain::{Heard, SpeakerId, Spoken, VipId, virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, Happening, HappeningKind, Havip, HavipEntry, Revision};
+use ctl_api::model::{Event, Happening, HappeningKind, Havip, HavipEntry, Offender, Revision};
 use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, enact};
 use ctl_store::Record;
 
@@ -340,9 +340,12 @@ pub(crate) fn log(happening: &Happening) {
     let why = why.map(|why| why.as_str()).unwrap_or_default();
     match kind {
         HappeningKind::Spoof => {
-            let (tep, count) = offender.map_or((None, 0), |offender| (Some(offender.tep), offender.count));
-            let tep = tep.map(|tep| tep.to_string()).unwrap_or_default();
-            tracing::warn!(%havip, %vni, %address, tep, count, detail, "refused announcements of a HAVIP");
+            let last = offender.map(|Offender { mac, tep, .. }| {
+                let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
+                format!("{mac} at {tep}")
+            });
+            let (last, count) = (last.unwrap_or_default(), offender.map_or(0, |offender| offender.count));
+            tracing::warn!(%havip, %vni, %address, offender = last, count, detail, "refused announcements of a HAVIP");
         }
         HappeningKind::Frozen | HappeningKind::Conflict | HappeningKind::RouteUnusable => {
             tracing::warn!(%havip, %vni, %address, generation, holder, detail, "HAVIP {kind}");

@@ -93,6 +93,6 @@ pub struct Offender {
     pub mac: [u8; 6],
     /// The TEP that it came from.
     pub tep: Tep,
-    /// How many such announcements this stands for.
+    /// How many such announcements this stands for, the last of which was its.
     pub count: u64,
 }
