@@ -187,6 +187,7 @@ fn a_keepalived_that_was_there_before_the_havip_is_bound_by_its_next_advert() {
     let lab = Lab::new();
     let overlay = Overlay::new(&lab, Places::Told, &[&[VNI], &[VNI]]);
     let node = Node::plain(&lab);
+    overlay.introduce();
     node.serve(VNI, &overlay.teps());
     let vm = &overlay.vms[0];
     let mut keepalived = Keepalived::start(vm, Settings::FAST, lab.folder().join("keepalived"));

@@ -149,12 +149,14 @@ fn is_refreshed(settings: Settings, options: &str, mac: Option<[u8; 6]>) {
     let overlay = Overlay::new(&lab, places, &[&[VNI], &[VNI], &[VNI]]);
     let config = Config::new(lab.folder()).set("replication.outer_source", places.outer_source());
     let node = Node::start(&lab, &config);
+    overlay.introduce();
     node.serve(VNI, &overlay.teps());
     let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
     node.create_havip(WEB, VNI, settings.address, &format!("--refresh 1s {options}"));
     [one, two].iter().for_each(|vm| node.attach(WEB, &overlay, vm));
     overlay.vms.iter().for_each(Vm::enable_ipv6);
-    let _keepalived = Keepalived::start(one, settings, lab.folder().join("keepalived"));
+    let mut keepalived = Keepalived::start(one, settings, lab.folder().join("keepalived"));
+    keepalived.wait_entered("MASTER", 1);
     let before = node.wait_holder(WEB, &overlay, one);
     // Keepalived announces it when it becomes master and a second later; then the node alone does, each second.
     for _ in 0..3 {
