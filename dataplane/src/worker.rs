@@ -167,7 +167,16 @@ impl Worker {
             });
             match verdict {
                 Ok(class) => accepted[class as usize].insert(index),
-                Err(reason) => self.out.drop_frame(reason),
+                Err(reason) => {
+                    // A migrating instance may be faster than the controller: what it announces from a TEP that is
+                    // about to become a member is to be remembered.
+                    if reason == DropReason::TepNotMember
+                        && let Some(Err(unheard)) = self.sniffer.finding(index)
+                    {
+                        refuse(&self.sniffer, unheard, self.out.counters());
+                    }
+                    self.out.drop_frame(reason);
+                }
             }
         }
 

@@ -1,6 +1,6 @@
 //! What happened to each HAVIP: a bounded number of things for each, and of all.
 
-use ctl_api::model::{Happening, Name};
+use ctl_api::model::{Happening, HappeningKind, Name};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
 
 use crate::codec;
@@ -8,6 +8,8 @@ use crate::embedded::{Failure, META, existing};
 
 /// Most happenings that are kept of one HAVIP; the oldest go first.
 pub const HISTORY_OF_ONE: usize = 50;
+/// Of these, forgeries: whoever forges shall not push out what matters.
+const SPOOFS_OF_ONE: usize = 10;
 /// Most happenings that are kept of all HAVIPs; the oldest go first.
 pub const HISTORY_OF_ALL: u64 = 500_000;
 
@@ -46,16 +48,34 @@ impl<'t> History<'t> {
         self.happenings.insert((name, self.next), codec::put_happening(happening).as_slice())?;
         self.ages.insert(self.next, name)?;
         self.next += 1;
-        let kept = self.happenings.range(all_of(name))?.count();
-        let oldest = self.happenings.range(all_of(name))?.take(kept.saturating_sub(HISTORY_OF_ONE));
-        let oldest = oldest.map(|row| Ok(row?.0.value().1)).collect::<Result<Vec<u64>, Failure>>()?;
-        for number in oldest {
-            self.happenings.remove((name, number))?;
-            self.ages.remove(number)?;
+        if happening.kind == HappeningKind::Spoof {
+            self.keep(name, SPOOFS_OF_ONE, |row| Ok(codec::happening(row)?.kind == HappeningKind::Spoof))?;
         }
+        self.keep(name, HISTORY_OF_ONE, |_| Ok(true))?;
         while self.ages.len()? > self.most {
             let Some((number, name)) = self.ages.pop_first()? else { break };
             self.happenings.remove((name.value(), number.value()))?;
+        }
+        Ok(())
+    }
+
+    /// Keeps the newest so many of a HAVIP's that are such.
+    fn keep(
+        &mut self,
+        name: &str,
+        most: usize,
+        is_such: impl Fn(&[u8]) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut such = Vec::new();
+        for row in self.happenings.range(all_of(name))? {
+            let (key, row) = row?;
+            if is_such(row.value())? {
+                such.push(key.value().1);
+            }
+        }
+        for number in such.iter().take(such.len().saturating_sub(most)) {
+            self.happenings.remove((name, *number))?;
+            self.ages.remove(number)?;
         }
         Ok(())
     }
@@ -85,12 +105,12 @@ pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<Hap
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use ctl_api::model::{Binding, HappeningKind, Havip, HavipEntry};
+    use ctl_api::model::{Binding, Havip, HavipEntry};
     use redb::{Database, ReadableDatabase, backends::InMemoryBackend};
 
     use super::*;
 
-    fn happening(name: &str, generation: u64) -> Happening {
+    fn happening(name: &str, kind: HappeningKind, generation: u64) -> Happening {
         let havip = Havip {
             name: name.parse().unwrap(),
             vni: 1.into(),
@@ -102,7 +122,25 @@ mod tests {
             eip: None,
         };
         let entry = HavipEntry { havip, binding: Binding { generation, ..Binding::unbound(0) } };
-        Happening::of(&entry, HappeningKind::Spoof, 0)
+        Happening::of(&entry, kind, 0)
+    }
+
+    #[test]
+    fn forgeries_push_out_forgeries_alone() {
+        let database = Database::builder().create_with_backend(InMemoryBackend::new()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let mut history = History::open(&transaction).unwrap();
+        let kind = |generation| match generation {
+            0..3 | 500 => HappeningKind::Moved,
+            _ => HappeningKind::Spoof,
+        };
+        (0..=520).for_each(|n| history.add(&happening("a", kind(n), n)).unwrap());
+        history.close(&transaction).unwrap();
+        transaction.commit().unwrap();
+        let transaction = database.begin_read().unwrap();
+        let kept = read(&transaction, &"a".parse().unwrap()).unwrap();
+        let kept: Vec<u64> = kept.iter().map(|happening| happening.generation).collect();
+        assert_eq!(kept, [&[0, 1, 2, 500], &Vec::from_iter(511..=520)[..]].concat());
     }
 
     #[test]
@@ -112,7 +150,9 @@ mod tests {
         let mut history = History::open(&transaction).unwrap();
         history.most = 60;
         for (name, generations) in [("a", 0..20), ("b", 20..90), ("a", 90..95)] {
-            generations.for_each(|generation| history.add(&happening(name, generation)).unwrap());
+            generations.for_each(|generation| {
+                history.add(&happening(name, HappeningKind::Moved, generation)).unwrap()
+            });
         }
         history.close(&transaction).unwrap();
         transaction.commit().unwrap();
