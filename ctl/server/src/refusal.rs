@@ -191,6 +191,17 @@ pub enum Problem {
         /// Whose it is.
         holder: Name,
     },
+    /// A route to it would lead the underlay astray.
+    #[error("EIP {0} is a TEP's address, this node's, or no host's on its link; give one that is nobody's")]
+    EipOfUnderlay(IpAddr),
+    /// The same, the other way round.
+    #[error("{tep} is the EIP of HAVIP {havip}; unbind it there first")]
+    TepIsEip {
+        /// The TEP to add.
+        tep: Tep,
+        /// Whose EIP that is.
+        havip: Name,
+    },
     /// The HAVIP has an EIP already.
     #[error("HAVIP {name} has the EIP {eip}, and has one at most; unbind that first")]
     HasEip {
@@ -257,11 +268,12 @@ impl Problem {
             | Self::HavipThere { .. }
             | Self::AddressTaken { .. }
             | Self::EipTaken { .. }
+            | Self::TepIsEip { .. }
             | Self::HasEip { .. } => Code::AlreadyExists,
             Self::StillMember { .. } | Self::StillAttached { .. } | Self::HasHavips { .. } => {
                 Code::FailedPrecondition
             }
-            Self::Tep(_) | Self::Havip(_) => Code::InvalidArgument,
+            Self::Tep(_) | Self::Havip(_) | Self::EipOfUnderlay(_) => Code::InvalidArgument,
 
             Self::Members { .. }
             | Self::Domains(_)

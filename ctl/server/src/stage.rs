@@ -193,6 +193,9 @@ impl<'s> Stage<'s> {
 
     fn tep_add(&mut self, tep: Tep, name: Option<&Name>) -> Result<Effect, Problem> {
         self.node.tep_allowed(tep)?;
+        if let Some(havip) = self.havip_with_eip(tep.address().into()) {
+            return Err(Problem::TepIsEip { tep, havip });
+        }
         if let Some((name, holder)) = name.and_then(|n| self.holder(n).map(|h| (n, h)))
             && holder != tep
         {

@@ -195,6 +195,31 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
             "change 2: EIP 203.0.113.7 is HAVIP db's; unbind it there first",
         ),
         (vec![bind_eip("x", "203.0.113.9")], Refusal::NotFound, "HAVIP x does not exist"),
+        (
+            vec![unbind_eip("web"), bind_eip("web", "198.18.0.1")],
+            Refusal::Invalid,
+            "change 2: EIP 198.18.0.1 is a TEP's address, this node's, or no host's on its link",
+        ),
+        (
+            vec![unbind_eip("web"), bind_eip("web", "169.254.0.1")],
+            Refusal::Invalid,
+            "change 2: EIP 169.254.0.1 is link-local; give one that is routed",
+        ),
+        (
+            vec![Change::TepAdd { address: "203.0.113.7".parse().unwrap(), name: None }],
+            Refusal::NameTaken,
+            "203.0.113.7 is the EIP of HAVIP db; unbind it there first",
+        ),
+        (
+            vec![Change::HavipAttach {
+                name: "web".parse().unwrap(),
+                instance: "vm9".parse().unwrap(),
+                mac: "00:00:5e:00:02:33".parse().unwrap(),
+                teps: vec!["198.18.0.1".parse().unwrap()],
+            }],
+            Refusal::Invalid,
+            "MAC 00:00:5e:00:02:33 of instance vm9 is the virtual one of VRRP id 51; give the instance's own",
+        ),
         (vec![unfreeze("x")], Refusal::NotFound, "HAVIP x does not exist"),
         (vec![garp(7, true)], Refusal::NotFound, "domain 7 does not exist"),
         (vec![hop(9, Some("198.18.0.9"), None)], Refusal::NotFound, "TEP 198.18.0.9 is not registered"),

@@ -187,6 +187,22 @@ pub enum HavipError {
     /// A public address of no single host.
     #[error("EIP {0}")]
     Eip(NotUnicast),
+    /// A public address that nobody outside the link can reach.
+    #[error("EIP {0} is link-local; give one that is routed")]
+    EipLinkLocal(IpAddr),
+    /// A virtual MAC address is no instance's own.
+    #[error(
+        "MAC {mac} of instance {instance} is the virtual one of VRRP id {vrid}; give the instance's own, and the HAVIP \
+         VRRP id {vrid}"
+    )]
+    VirtualMac {
+        /// The instance.
+        instance: Name,
+        /// Its MAC, as given.
+        mac: Mac,
+        /// Whose it is.
+        vrid: u8,
+    },
     /// A VRRP id out of range.
     #[error("VRRP id {0} is out of range; 1 to 255")]
     Vrid(u32),
@@ -232,12 +248,16 @@ pub enum HavipError {
 }
 
 impl Attachment {
-    /// One or two TEPs.
+    /// One or two TEPs, and a MAC address of its own.
     ///
     /// # Errors
     ///
-    /// [`HavipError::Teps`].
+    /// [`HavipError::Teps`], [`HavipError::VirtualMac`].
     pub fn check(&self) -> Result<(), HavipError> {
+        let (instance, mac, vrid) = (self.instance.clone(), self.mac, bcast_domain::vrid(self.mac.octets()));
+        if vrid != 0 {
+            return Err(HavipError::VirtualMac { instance, mac, vrid });
+        }
         match self.teps.len() {
             1..=MAX_ATTACHMENT_TEPS => Ok(()),
             count => Err(HavipError::Teps { instance: self.instance.clone(), count }),
@@ -278,6 +298,9 @@ impl Havip {
         }
         unicast(address).map_err(HavipError::Address)?;
         self.eip.map(unicast).transpose().map_err(HavipError::Eip)?;
+        if let Some(eip) = self.eip.filter(is_link_local) {
+            return Err(HavipError::EipLinkLocal(eip));
+        }
         if self.vrids.contains(&0) {
             return Err(HavipError::Vrid(0));
         }
@@ -310,6 +333,14 @@ impl Havip {
             }
         }
         Ok(())
+    }
+}
+
+/// RFC 3927, RFC 4291 section 2.5.6.
+fn is_link_local(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
     }
 }
 

@@ -335,6 +335,12 @@ impl Stage<'_> {
         Ok(Effect::CHANGED)
     }
 
+    /// The HAVIP whose EIP this is.
+    pub(super) fn havip_with_eip(&self, eip: IpAddr) -> Option<Name> {
+        let staged = self.havips.eips.get(&eip);
+        staged.map_or_else(|| self.state.havips.with_eip(eip), Option::as_ref).cloned()
+    }
+
     /// Neither address nor EIP is another's.
     fn check_taken(&self, havip: &Havip) -> Result<(), Problem> {
         let Havip { name, vni, address, eip, .. } = havip;
@@ -344,9 +350,14 @@ impl Stage<'_> {
             return Err(Problem::AddressTaken { vni: *vni, address: *address, holder: holder.clone() });
         }
         let Some(eip) = *eip else { return Ok(()) };
-        let staged = self.havips.eips.get(&eip);
-        match staged.map_or_else(|| self.state.havips.with_eip(eip), Option::as_ref) {
-            Some(holder) if holder != name => Err(Problem::EipTaken { eip, holder: holder.clone() }),
+        if let IpAddr::V4(v4) = eip
+            && let Ok(tep) = Tep::new(v4)
+            && (self.registered(tep).is_some() || self.node.tep_allowed(tep).is_err())
+        {
+            return Err(Problem::EipOfUnderlay(eip));
+        }
+        match self.havip_with_eip(eip) {
+            Some(holder) if holder != *name => Err(Problem::EipTaken { eip, holder }),
             _ => Ok(()),
         }
     }
