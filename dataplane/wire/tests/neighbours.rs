@@ -44,5 +44,8 @@ fn no_frame_that_changes_a_neighbour_cache_goes_unseen() {
     }
     // The host was there, and believed frames of both families. How many depends on its timers, too: some 35 and 24.
     let enough = sent >= 700 && moved >= 20 && moved6 >= 10;
-    assert!(enough, "{sent} frames were sent, of which {moved} about IPv4 and {moved6} about IPv6 were believed");
+    assert!(
+        enough,
+        "{sent} frames were sent, of which {moved} about IPv4 and {moved6} about IPv6 were believed"
+    );
 }
