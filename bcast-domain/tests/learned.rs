@@ -26,10 +26,13 @@ fn sixteen_thousand_addresses_stay_with_who_has_them() {
     let learned = Learned::new();
     assert!(learned.is_empty());
     assert!((0..MANY).all(|n| announce(&learned, n, 1, 1)));
-    assert_eq!(learned.len(), 16_384);
-    assert!((0..MANY).all(|n| !announce(&learned, n, 2, 2)));
-    assert!((0..MANY).all(|n| announce(&learned, n, 1, 3)));
-    assert_eq!(learned.len(), 16_384);
+    // The places are chosen by a secret key: now and then one address finds those that it may have all taken.
+    let held = learned.len();
+    assert!((16_300..=16_384).contains(&held), "{held}");
+    let stay = (0..MANY).filter(|&n| !announce(&learned, n, 2, 2)).count();
+    assert_eq!(stay, held, "each that is remembered stays");
+    let still = (0..MANY).filter(|&n| announce(&learned, n, 1, 3)).count();
+    assert!(still >= held, "{still}");
 }
 
 #[test]
