@@ -11,8 +11,8 @@ use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{OutwardConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use netlink::{Notices, Requests};
+use signal_hook::consts::SIGTERM;
 use sniff::{Ears, Sniffer};
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
@@ -26,13 +26,14 @@ use crate::jobs::Jobs;
 use crate::limits::Lots;
 use crate::live::Live;
 use crate::metrics;
-use crate::netlink::{Events, HostUse, Netlink};
-use crate::nexthops::{Fatal, NextHops, Setup};
 use crate::node::{ControlledNode, NodeView};
 use crate::outbox::{Outbox, PortLimits};
 use crate::punt::{self, PuntPort, PuntQueues};
+use crate::readiness::Readiness;
 use crate::shield::Shield;
+use crate::stop::{self, Request};
 use crate::teps::TepArray;
+use crate::underlay::{Fatal, HostUse, Interfaces, Kernel, KernelError, Task, Underlay};
 use crate::worker::Worker;
 
 /// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
@@ -41,6 +42,8 @@ const POOL_SIZES: [u32; 3] = [8191, 8191, 4095];
 const POOL_CACHE: u32 = 512;
 /// Buffers for what the kernel sends.
 const KERNEL_POOL: u32 = 2047;
+/// Time that the kernel has for each request of the start.
+const START_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the last requests may take to be answered when the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -50,17 +53,14 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Why it did not start, or that it did not stop cleanly.
 pub fn run(path: &Path) -> Result<(), StartError> {
     let mut config = Config::load(path)?;
-    let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    let requests = stop::requests()?;
     // The runtime's threads are made before DPDK, and the store is opened before the port is touched.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let store = EmbeddedStore::open(&config.store_path)?;
     let ended = Arc::new(OnceLock::new());
     let daemon = Daemon::start(&config, runtime, store, &ended)?;
     tracing::info!(device = %config.port.device, workers = config.cores.len(), "forwarding");
-    for signal in signals.forever() {
-        if signal != SIGHUP {
-            break;
-        }
+    while let Ok(Request::Reload) = requests.recv() {
         config = reload(path, config, &daemon.live);
     }
     tracing::info!("stopping");
@@ -95,9 +95,9 @@ struct Daemon {
     runtime: Runtime,
     view: Arc<NodeView>,
     live: Arc<Live>,
-    next_hops: NextHops,
+    underlay: Arc<Underlay>,
     stop: Arc<AtomicBool>,
-    /// The workers, the punt, and the task that follows next hops.
+    /// The workers, the punt, the sampler of readiness, and the task that follows next hops.
     threads: Vec<JoinHandle<()>>,
     /// Keeps the kernel off the port.
     _shield: Option<Shield>,
@@ -123,37 +123,31 @@ impl Daemon {
         ended: &Arc<OnceLock<Fatal>>,
     ) -> Result<Self, StartError> {
         let listener = runtime.block_on(metrics::listen(config.metrics_listen))?;
-        // Next hops have a runtime of their own: the control path waits for them.
+        // Next hops have a runtime of their own, so that nothing else holds them up.
         let netlink_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shield = netlink_runtime.block_on(prepare_interface(config))?;
         let eal = Eal::init(&eal_config(config))?;
         let mut ready = open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
-        let view = Arc::new(node_view(config, &ready, Tsc::new(&eal))?);
         let live = Arc::new(Live::new(config.live)?);
-        let (mut tap, kernel, port_index) =
+        let KernelSide { mut tap, kernel, port_index } =
             netlink_runtime.block_on(kernel_side(config, ready.mac, &live))?;
-        let (next_hops, task) = NextHops::new(Setup {
-            kernel,
-            fixed: config.underlay.gateway_mac,
-            port_index,
-            port_mac: ready.mac,
-            publisher,
-            live: live.clone(),
-            fatal: end_by(ended.clone()),
-        });
-        let follow = std::thread::Builder::new().name("next-hops".into());
-        let follow = follow.spawn(move || netlink_runtime.block_on(task))?;
+        let underlay = Underlay::new(config.underlay.gateway_mac, ready.mac, publisher, kernel.is_some());
+        let view = Arc::new(node_view(config, &ready, Tsc::new(&eal), (&live, &underlay))?);
+        let mut threads = Vec::new();
+        if let Some(kernel) = kernel {
+            let fatal = end_by(ended.clone());
+            let task = Task::new(underlay.clone(), kernel, port_index, live.clone(), fatal);
+            let follow = std::thread::Builder::new().name("next-hops".into());
+            threads.push(follow.spawn(move || {
+                netlink_runtime.block_on(task.run());
+                // Nothing that it may still wait for is waited for.
+                netlink_runtime.shutdown_background();
+            })?);
+        }
         runtime.spawn(metrics::serve(listener, view.clone()));
-        let mut daemon = Self {
-            runtime,
-            view,
-            live,
-            next_hops,
-            stop: Arc::default(),
-            threads: vec![follow],
-            _shield: shield,
-        };
+        let mut daemon =
+            Self { runtime, view, live, underlay, stop: Arc::default(), threads, _shield: shield };
         // From here on there is something to take down.
         match daemon.bring_up(config, store, &eal, &mut ready, (domains, &readers), &mut tap) {
             Ok(()) => Ok(daemon),
@@ -178,12 +172,25 @@ impl Daemon {
         tap: &mut Option<SyncDevice>,
     ) -> Result<(), StartError> {
         let server = self.start_control(config, store, ready, (domains, readers))?;
+        self.underlay.loaded();
         let punt = tap.is_some().then(PuntQueues::new);
         self.start_workers(config, eal, ready, readers, punt.as_ref())?;
         if let (Some(tap), Some(queues)) = (tap.take(), punt) {
             self.start_punt(tap, queues, ready, config)?;
         }
         *self.view.server() = Some(server);
+        self.start_sampler(config)
+    }
+
+    /// Starts the thread that samples what readiness depends on.
+    fn start_sampler(&mut self, config: &Config) -> Result<(), StartError> {
+        let (readiness, port, stop) =
+            (self.view.readiness.clone(), self.view.port.clone(), self.stop.clone());
+        // Of an interface of the kernel's the kernel tells; virtual devices are always up.
+        let asks_driver = matches!(config.port.device, DeviceSpec::Pci(_));
+        let link = move || asks_driver.then(|| port.link().map_or(true, |link| link.up));
+        let body = move || readiness.run(&stop, link);
+        self.threads.push(std::thread::Builder::new().name("readiness".into()).spawn(body)?);
         Ok(())
     }
 
@@ -198,7 +205,7 @@ impl Daemon {
         let node = ControlledNode {
             view: self.view.clone(),
             live: self.live.clone(),
-            next_hops: self.next_hops.clone(),
+            underlay: self.underlay.clone(),
             links: config.underlay.addresses.clone(),
             drain_time: ready.drain_time,
             earlier_drops: Mutex::default(),
@@ -290,18 +297,21 @@ impl Daemon {
 
     /// Answers the last requests, stops the workers, and gives everything back.
     fn stop(self) -> Result<(), StartError> {
+        stop::step("the control path");
         let server = self.view.server().take();
         if let Some(server) = server {
             server.shutdown();
         }
         // First, or the TAP's end would be news to it.
-        self.next_hops.stop();
+        self.underlay.stop();
         self.stop.store(true, Relaxed);
+        stop::step("the workers, or the thread that follows next hops");
         for thread in self.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread panicked");
             }
         }
+        stop::step("the port");
         // af_xdp's driver keeps what it lent to the kernel for receiving, even when it is closed (DPDK 22.11).
         let keeps_rx = self.view.port.capabilities().driver == "net_af_xdp";
         let pools = self.view.pools.iter().filter(|(name, _)| !(keeps_rx && name.starts_with("rx")));
@@ -332,17 +342,18 @@ fn eal_config(config: &Config) -> EalConfig {
 /// Refuses an interface that the host is using, sets it up, and keeps the kernel from answering on it.
 async fn prepare_interface(config: &Config) -> Result<Option<Shield>, StartError> {
     let Some(interface) = config.port.device.interface() else { return Ok(None) };
-    let (netlink, _events) = Netlink::open()?;
-    let used = netlink.host_use(interface).await?;
+    let requests = open_requests()?;
+    let interfaces = Interfaces(&requests);
+    let used = interfaces.host_use(interface).await?;
     if used != HostUse::Free && !config.port.takeover {
         return Err(StartError::PortInUse { interface: interface.into(), used: used.to_string() });
     }
-    let (mtu, wanted) = (netlink.mtu(interface).await?, config.port.mtu);
+    let (mtu, wanted) = (interfaces.mtu(interface).await?, config.port.mtu);
     if mtu < wanted.into() {
         // The kernel would drop longer frames silently, and they would be counted as sent.
         return Err(StartError::InterfaceMtu { interface: interface.into(), mtu, wanted });
     }
-    netlink.set_up(interface).await?;
+    interfaces.set_up(interface).await?;
     match config.port.device {
         DeviceSpec::AfPacket(_) => Ok(Some(Shield::raise(interface)?)),
         _ => Ok(None),
@@ -388,38 +399,53 @@ fn open_port(config: &Config, eal: &Eal) -> Result<Ready, StartError> {
     })
 }
 
-/// Makes the TAP the node's interface in the kernel. Gives the TAP, the kernel's side where there is something to follow, and
-/// the index of the interface behind the port.
-async fn kernel_side(
-    config: &Config,
-    mac: MacAddr,
-    live: &Live,
-) -> Result<(Option<SyncDevice>, Option<(Netlink, Events)>, Option<u32>), StartError> {
+/// Opens a connection to the kernel for the requests of the start: a full BGP table takes its time to be read.
+fn open_requests() -> Result<Requests, StartError> {
+    Ok(Requests::open(false)?.with_deadline(START_DEADLINE))
+}
+
+/// The node in the kernel's network stack.
+struct KernelSide {
+    tap: Option<SyncDevice>,
+    /// Where there is something to follow.
+    kernel: Option<(Kernel, Notices)>,
+    /// Index of the interface behind the port.
+    port_index: Option<u32>,
+}
+
+/// Makes the TAP the node's interface in the kernel.
+async fn kernel_side(config: &Config, mac: MacAddr, live: &Live) -> Result<KernelSide, StartError> {
     let interface = config.port.device.interface();
     if interface.is_none() && config.underlay.tap.is_none() {
-        return Ok((None, None, None));
+        return Ok(KernelSide { tap: None, kernel: None, port_index: None });
     }
-    let (mut netlink, events) = Netlink::open()?;
+    let (notices, requests) = (Task::listen()?, open_requests()?);
+    let interfaces = Interfaces(&requests);
     let mut port_index = None;
     if let Some(interface) = interface {
-        let (index, up) = netlink.index(interface).await?;
+        let (index, up) = interfaces.index(interface).await?;
         port_index = Some(index);
         live.set_link_up(up);
     }
-    let Some(name) = &config.underlay.tap else { return Ok((None, Some((netlink, events)), port_index)) };
-    if netlink.index(name).await.is_ok() {
+    let mut kernel = Kernel::new(Requests::open(false)?);
+    let Some(name) = &config.underlay.tap else {
+        return Ok(KernelSide { tap: None, kernel: Some((kernel, notices)), port_index });
+    };
+    if interfaces.index(name).await.is_ok() {
         return Err(StartError::TapTaken(name.clone()));
     }
     let refused = |error| StartError::Tap { name: name.clone(), error };
     let tap = DeviceBuilder::new().name(name.clone()).layer(Layer::L2).inherit_enable_state();
     let tap = tap.build_sync().map_err(refused)?;
     tap.set_nonblocking(true).map_err(refused)?;
+    let (index, _) = interfaces.index(name).await?;
     let (addresses, gateway) = (&config.underlay.addresses, config.underlay.gateway);
-    if let Err(error) = netlink.configure_tap(name, mac, config.port.mtu, addresses, gateway).await {
-        netlink.remove_rules().await;
-        return Err(error.into());
+    if let Err(error) = kernel.configure_tap((name, index), (mac, config.port.mtu), addresses, gateway).await
+    {
+        kernel.remove_rules().await;
+        return Err(KernelError::from(error).into());
     }
-    Ok((Some(tap), Some((netlink, events)), port_index))
+    Ok(KernelSide { tap: Some(tap), kernel: Some((kernel, notices)), port_index })
 }
 
 /// Ends the daemon as SIGTERM does, and leaves word why.
@@ -434,13 +460,20 @@ fn end_by(ended: Arc<OnceLock<Fatal>>) -> Box<dyn FnOnce(Fatal) + Send> {
 }
 
 /// What can be read of the node, before it forwards.
-fn node_view(config: &Config, ready: &Ready, tsc: Tsc) -> Result<NodeView, StartError> {
+fn node_view(
+    config: &Config,
+    ready: &Ready,
+    tsc: Tsc,
+    (live, underlay): (&Arc<Live>, &Arc<Underlay>),
+) -> Result<NodeView, StartError> {
+    let counters = Arc::new(Counters::new(config.cores.len())?);
     let workers = ready.pools.iter().enumerate().flat_map(|(worker, pools)| {
         let names = ["rx", "copies", "large"].into_iter();
         names.zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
     });
     Ok(NodeView {
-        counters: Arc::new(Counters::new(config.cores.len())?),
+        readiness: Readiness::new(live.clone(), underlay.clone(), counters.clone()),
+        counters,
         ears: Ears::new(),
         announcer: Announcer::new(config.underlay.node.first(), ready.kernel_pool.clone()),
         tsc,

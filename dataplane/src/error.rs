@@ -6,9 +6,8 @@ use ctl_store::StoreError;
 use crate::config::{ConfigError, ValueError};
 use crate::counters::NoMemory;
 use crate::metrics::MetricsError;
-use crate::netlink::NetlinkError;
-use crate::nexthops::Fatal;
 use crate::shield::ShieldError;
+use crate::underlay::{Fatal, KernelError};
 
 /// Why the daemon did not start, or did not stop cleanly. One line, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +44,7 @@ pub enum StartError {
     Pool(#[from] dpdk::PoolError),
     /// The kernel's network stack.
     #[error(transparent)]
-    Netlink(#[from] NetlinkError),
+    Kernel(#[from] KernelError),
     /// The shield.
     #[error(transparent)]
     Shield(#[from] ShieldError),

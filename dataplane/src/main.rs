@@ -17,14 +17,15 @@ mod jobs;
 mod limits;
 mod live;
 mod metrics;
-mod netlink;
-mod nexthops;
 mod node;
 mod outbox;
 mod punt;
+mod readiness;
 mod shield;
+mod stop;
 mod targets;
 mod teps;
+mod underlay;
 mod worker;
 
 /// Replicates the broadcast and multicast frames of overlay networks to the member hypervisors of each.

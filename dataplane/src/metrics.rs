@@ -21,6 +21,7 @@ use wire::{CopyDropReason, DropReason};
 use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
 use crate::jobs::Class;
 use crate::node::NodeView;
+use crate::readiness::Condition;
 
 /// Seconds that a change may take to reach every worker, as the histogram's buckets.
 const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1.0];
@@ -219,6 +220,14 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
     page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
+    let conditions = IntGaugeVec::new(
+        Opts::new("bcast_condition", "Whether a condition of readiness is met (1) or not (0)."),
+        &["condition"],
+    )?;
+    for (condition, met) in node.readiness.conditions(node) {
+        conditions.with_label_values(&[condition.as_str()]).set(met.is_ok().into());
+    }
+    page.0.register(Box::new(conditions))?;
     told_to_others(&page, node)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
@@ -267,9 +276,13 @@ async fn metrics(State(node): State<Arc<NodeView>>) -> Response {
 }
 
 async fn ready(State(node): State<Arc<NodeView>>) -> (StatusCode, String) {
-    match node.not_ready().await {
-        None => (StatusCode::OK, "ready\n".into()),
-        Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+    let failed = |(condition, met): (Condition, Result<(), String>)| {
+        met.err().map(|why| format!("{condition}: {why}\n"))
+    };
+    let failed: String = node.readiness.conditions(&node).into_iter().filter_map(failed).collect();
+    match failed.is_empty() {
+        true => (StatusCode::OK, "ready\n".into()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, failed),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, Holding, NextHop, NodeStats, Server, TepRefusal};
@@ -15,10 +15,8 @@ use crate::announcer::Announcer;
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
 use crate::live::Live;
-use crate::nexthops::NextHops;
-
-/// A worker that has not polled for so long is not ready.
-const POLLING: Duration = Duration::from_secs(1);
+use crate::readiness::Readiness;
+use crate::underlay::Underlay;
 
 /// A counter that is not a worker's: its name, what it counts, and where.
 pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
@@ -27,6 +25,8 @@ pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
 pub struct NodeView {
     /// The workers' counters.
     pub counters: Arc<Counters>,
+    /// Whether the node may and can forward.
+    pub readiness: Arc<Readiness>,
     /// What the workers hear of virtual IPs.
     pub ears: Arc<Ears>,
     /// What the node announces itself.
@@ -79,24 +79,6 @@ impl NodeView {
     pub fn counts(&self) -> (Counts, u64) {
         self.server().as_ref().map(|server| (server.counts(), server.revision().get())).unwrap_or_default()
     }
-
-    /// Why the node is not ready to forward; `None`: it is. Takes up to a second where a worker has stopped.
-    pub async fn not_ready(&self) -> Option<String> {
-        if self.server().is_none() {
-            return Some("the store is not loaded yet".into());
-        }
-        let deadline = Instant::now() + POLLING;
-        for (number, worker) in self.counters.workers.iter().enumerate() {
-            let before = worker.totals.polls.get();
-            while worker.totals.polls.get() == before {
-                if Instant::now() > deadline {
-                    return Some(format!("worker {number} does not poll"));
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        }
-        None
-    }
 }
 
 /// The data plane as the control path uses it.
@@ -106,7 +88,7 @@ pub struct ControlledNode {
     /// What the workers go by.
     pub live: Arc<Live>,
     /// Where TEPs are registered.
-    pub next_hops: NextHops,
+    pub underlay: Arc<Underlay>,
     /// The node's own addresses, which no TEP can have.
     pub links: Vec<InterfaceAddress>,
     /// How long a copy may sit in the port's transmit ring.
@@ -153,8 +135,11 @@ impl ctl_server::Node for ControlledNode {
             };
         }
         drop(earlier);
-        // It fails where the daemon is stopping: no worker will use the array any more.
-        self.next_hops.set_teps(added, removed).unwrap_or_default()
+        self.underlay.set_teps(added, removed)
+    }
+
+    fn next_hops_settled(&self, patience: Duration) -> Epoch {
+        self.underlay.settle(patience)
     }
 
     fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit) {
@@ -167,7 +152,7 @@ impl ctl_server::Node for ControlledNode {
 
     fn next_hop(&self, tep: TepIndex) -> NextHop {
         let unknown = NextHop { gateway: None, mac: None, since: SystemTime::now() };
-        self.next_hops.get(tep).unwrap_or(unknown)
+        self.underlay.get(tep).unwrap_or(unknown)
     }
 
     fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)> {

@@ -289,10 +289,12 @@ impl Committer {
             }
         }
         let changed = !accepted.group.records.is_empty();
+        let mut events = accepted.group.records.iter().flat_map(|record| &record.events);
+        let sets_teps = events.any(|event| matches!(event, Event::TepSet(_)));
         let Accepted { removes, waiting, .. } = accepted;
         if !waiting.is_empty() {
             // The confirmer outlives this thread.
-            drop(self.confirmer.send(Published { epoch, at, changed, removes, waiting }));
+            drop(self.confirmer.send(Published { epoch, at, changed, sets_teps, removes, waiting }));
         }
     }
 

@@ -12,6 +12,9 @@ use crate::commit::Reply;
 use crate::node::Node;
 use crate::refusal::Refusal;
 
+/// Time that the lookup of new TEPs' next hops may add to an answer.
+const NEXT_HOPS: Duration = Duration::from_millis(100);
+
 /// Told how long a change took from its publication until every worker had seen it.
 pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
 
@@ -21,6 +24,8 @@ pub(crate) struct Published {
     pub at: Instant,
     /// Whether the group changed anything.
     pub changed: bool,
+    /// Whether the group set TEPs, whose next hops are looked up once they are published.
+    pub sets_teps: bool,
     /// Whether a copy that was made before it may go where none goes after it.
     pub removes: bool,
     pub waiting: Vec<Waiting>,
@@ -53,12 +58,16 @@ impl Confirmer {
         let mut undrained = false;
         for group in &self.groups {
             // From publication on, so that one stuck worker does not add its second for each group behind it.
+            let epoch = match group.sets_teps {
+                true => group.epoch.max(self.node.next_hops_settled(NEXT_HOPS)),
+                false => group.epoch,
+            };
             let left = self.timeout.saturating_sub(group.at.elapsed());
             // What is removed must not be in anyone's hands any more; what is new must only be found.
             let gone = group.removes || undrained;
             let confirmed = match gone {
-                true => self.grace.wait(group.epoch, left),
-                false => self.grace.wait_seen(group.epoch, left),
+                true => self.grace.wait(epoch, left),
+                false => self.grace.wait_seen(epoch, left),
             };
             match confirmed {
                 Ok(()) => {

@@ -16,8 +16,12 @@ pub trait Node: Send + Sync + 'static {
     fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal>;
 
     /// Puts TEPs into the array that member lists point into, and takes others out. Returns once the new array is
-    /// published; changes may be gathered for up to 10 ms. Called by the commit thread alone.
+    /// published, after 10 ms at most: it does not wait for next hops. Called by the commit thread alone, with the state locked.
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch;
+
+    /// Waits until the next hops of the TEPs that were put into the array were looked up and published, at most for
+    /// `patience`. Returns the epoch of the last publication.
+    fn next_hops_settled(&self, patience: Duration) -> Epoch;
 
     /// Gives a domain's number these rates, at once for what workers receive from now on. Until it is called, a number has
     /// the node's own rates; it keeps what it was given when it goes to another domain. Called by the commit thread alone.
@@ -91,7 +95,7 @@ pub enum TepRefusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextHop {
     /// The next hop's address: a gateway, or the TEP itself where it is on the link; `None`: there is no route.
-    pub gateway: Option<Ipv4Addr>,
+    pub gateway: Option<IpAddr>,
     /// Its MAC; `None`: unresolved.
     pub mac: Option<[u8; 6]>,
     /// Since when both hold.

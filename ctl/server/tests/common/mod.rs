@@ -76,6 +76,10 @@ impl Node for TestNode {
         publisher.replace(array)
     }
 
+    fn next_hops_settled(&self, _: Duration) -> Epoch {
+        Epoch::default()
+    }
+
     fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit) {
         give(&self.domain_limits, domain.get(), limit);
     }
@@ -86,7 +90,7 @@ impl Node for TestNode {
 
     fn next_hop(&self, _: TepIndex) -> NextHop {
         NextHop {
-            gateway: Some(Ipv4Addr::new(198, 18, 0, 254)),
+            gateway: Some(Ipv4Addr::new(198, 18, 0, 254).into()),
             mac: Some([2, 0, 0, 0, 0, 0xfe]),
             since: SystemTime::UNIX_EPOCH + Duration::from_millis(1234),
         }

@@ -1,0 +1,144 @@
+//! Whether the node may and can forward, condition by condition.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crate::counters::Counters;
+use crate::live::Live;
+use crate::node::NodeView;
+use crate::underlay::Underlay;
+
+/// Time between two samples.
+const SAMPLE_EVERY: Duration = Duration::from_millis(100);
+/// Time without a poll after which a worker counts as stopped, and without a sample after which the sampler does.
+const STOPPED_AFTER: Duration = Duration::from_secs(1);
+
+/// A condition of readiness.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// The store is loaded into the table.
+    StoreLoaded,
+    /// The port's link is up.
+    Link,
+    /// Every worker polls.
+    Workers,
+    /// The thread that follows next hops takes turns, and the kernel answers it.
+    NextHops,
+    /// The kernel was asked for the next hops of all TEPs of the store.
+    NextHopsAsked,
+}
+
+impl Condition {
+    /// All conditions, in the order in which they are shown.
+    pub const ALL: [Self; 5] =
+        [Self::StoreLoaded, Self::Link, Self::Workers, Self::NextHops, Self::NextHopsAsked];
+
+    /// The condition's name in metrics and in the answer of `/readyz`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::StoreLoaded => "store_loaded",
+            Self::Link => "link",
+            Self::Workers => "workers",
+            Self::NextHops => "next_hops",
+            Self::NextHopsAsked => "next_hops_asked",
+        }
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Samples of what makes no sign by itself when it stops.
+pub struct Readiness {
+    live: Arc<Live>,
+    underlay: Arc<Underlay>,
+    counters: Arc<Counters>,
+    started: Instant,
+    /// For each worker: its polls at the last sample, and milliseconds after `started` of the last poll seen.
+    polls: Vec<(AtomicU64, AtomicU64)>,
+    /// Milliseconds after `started` of the last sample.
+    sampled_ms: AtomicU64,
+}
+
+impl Readiness {
+    /// Nothing sampled yet.
+    pub fn new(live: Arc<Live>, underlay: Arc<Underlay>, counters: Arc<Counters>) -> Arc<Self> {
+        let polls = counters.workers.iter().map(|_| Default::default()).collect();
+        let (started, sampled_ms) = (Instant::now(), AtomicU64::new(0));
+        Arc::new(Self { live, underlay, counters, started, polls, sampled_ms })
+    }
+
+    /// Samples until `stop`, on a thread of its own: a driver may take its time to tell the state of its link.
+    pub fn run(&self, stop: &AtomicBool, link: impl Fn() -> Option<bool>) {
+        while !stop.load(Relaxed) {
+            if let Some(up) = link()
+                && self.live.set_link_up(up) != up
+            {
+                tracing::warn!(up, "the port's link changed");
+            }
+            self.sample(self.now_ms());
+            std::thread::sleep(SAMPLE_EVERY);
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sample(&self, now_ms: u64) {
+        for (worker, (polls, polled_ms)) in self.counters.workers.iter().zip(&self.polls) {
+            let now = worker.totals.polls.get();
+            if polls.swap(now, Relaxed) != now {
+                polled_ms.store(now_ms, Relaxed);
+            }
+        }
+        self.sampled_ms.store(now_ms, Relaxed);
+    }
+
+    /// The workers that do not poll.
+    fn stopped_workers(&self, now_ms: u64) -> Vec<String> {
+        let late =
+            |ms: &AtomicU64| now_ms.saturating_sub(ms.load(Relaxed)) > STOPPED_AFTER.as_millis() as u64;
+        if late(&self.sampled_ms) {
+            return vec![
+                "it is not known whether the workers poll: the sampling thread does not answer".into(),
+            ];
+        }
+        let workers = self
+            .polls
+            .iter()
+            .enumerate()
+            .filter(|(_, (polls, polled_ms))| polls.load(Relaxed) == 0 || late(polled_ms));
+        workers.map(|(number, _)| format!("worker {number} does not poll")).collect()
+    }
+
+    /// Each condition, with the reason in one line where it fails.
+    pub fn conditions(&self, node: &NodeView) -> Vec<(Condition, Result<(), String>)> {
+        Condition::ALL.into_iter().map(|condition| (condition, self.check(condition, node))).collect()
+    }
+
+    fn check(&self, condition: Condition, node: &NodeView) -> Result<(), String> {
+        let met = |met: bool, why: &str| if met { Ok(()) } else { Err(why.to_owned()) };
+        let health = self.underlay.health();
+        match condition {
+            Condition::StoreLoaded => met(node.server().is_some(), "the store is not loaded yet"),
+            Condition::Link => met(self.live.link_up(), "the port's link is down"),
+            Condition::Workers => match self.stopped_workers(self.now_ms()) {
+                stopped if stopped.is_empty() => Ok(()),
+                stopped => Err(stopped.join(", ")),
+            },
+            Condition::NextHops => met(
+                health.answers,
+                "the thread that follows next hops does not answer, or the kernel does not answer it",
+            ),
+            Condition::NextHopsAsked => {
+                met(health.asked, "the kernel has not been asked for the next hops of all TEPs yet")
+            }
+        }
+    }
+}

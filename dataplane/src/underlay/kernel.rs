@@ -1,0 +1,324 @@
+//! Requests to the kernel's network stack: the TAP's addresses and routes, routes to TEPs, and neighbours. Each has a deadline.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use netlink::{RequestError, Requests};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::neighbour::{
+    NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
+
+use futures::{StreamExt, TryStreamExt};
+use wire::MacAddr;
+
+use super::effect::{neighbour_address, usable_mac};
+use super::family_of;
+use super::hops::Route;
+use crate::config::InterfaceAddress;
+
+/// The number of the routing table that holds the way to `underlay.gateway` is this and the TAP's index.
+const FIRST_TABLE: u32 = 9_117_000;
+/// The kernel's main routing table.
+const MAIN_TABLE: u32 = 254;
+/// Priorities of the two rules for what comes from the node's addresses: first the main table without its default route, then
+/// the daemon's own table.
+const RULES: [u32; 2] = [9116, 9117];
+
+/// The TAP does not forward, and finds out within about ten seconds that a next hop has another MAC address without having
+/// announced it: a neighbour is in doubt after at most 1.5 x 3 s, tried a second later, asked thrice at its old address, a
+/// second each, and then by broadcast, without having been unresolved.
+const TAP_SYSCTLS: [(&str, &str); 6] = [
+    ("ipv4/conf/TAP/forwarding", "0"),
+    ("ipv6/conf/TAP/forwarding", "0"),
+    ("ipv4/neigh/TAP/base_reachable_time_ms", "3000"),
+    ("ipv4/neigh/TAP/interval_probe_time_ms", "1000"),
+    ("ipv4/neigh/TAP/delay_first_probe_time", "1"),
+    ("ipv4/neigh/TAP/mcast_resolicit", "3"),
+];
+
+/// The kernel's error number for an object that is there already, EEXIST.
+const EXISTS: i32 = -17;
+/// Those with which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
+/// EHOSTUNREACH.
+const NO_ROUTE: [i32; 5] = [-13, -22, -19, -101, -113];
+
+/// A request to the kernel failed, at start.
+#[derive(Debug, thiserror::Error)]
+pub enum KernelError {
+    /// There is no such interface.
+    #[error("there is no network interface \"{0}\" here; see `ip link`")]
+    NoInterface(String),
+    /// A request failed.
+    #[error("{0}; it takes the capability CAP_NET_ADMIN")]
+    Request(#[from] RequestError),
+}
+
+/// The kernel's network stack, as the node uses it while it runs.
+pub struct Kernel {
+    requests: Requests,
+    tap_index: u32,
+    /// The node's addresses; packets are routed by the first.
+    addresses: Vec<InterfaceAddress>,
+    gateway: Option<Ipv4Addr>,
+}
+
+impl Kernel {
+    /// The stack without a TAP.
+    pub fn new(requests: Requests) -> Self {
+        Self { requests, tap_index: 0, addresses: Vec::new(), gateway: None }
+    }
+
+    /// Index of the TAP; 0: there is none.
+    pub fn tap_index(&self) -> u32 {
+        self.tap_index
+    }
+
+    /// Makes the TAP the node's network interface: MAC, MTU, addresses, up, and the way to the gateway.
+    ///
+    /// # Errors
+    /// The kernel refuses one of these, or does not answer.
+    pub async fn configure_tap(
+        &mut self,
+        (tap, tap_index): (&str, u32),
+        (mac, mtu): (MacAddr, u16),
+        addresses: &[InterfaceAddress],
+        gateway: Option<Ipv4Addr>,
+    ) -> Result<(), RequestError> {
+        self.tap_index = tap_index;
+        (self.addresses, self.gateway) = (addresses.to_vec(), gateway);
+        let link = LinkUnspec::new_with_index(self.tap_index).address(mac.0.to_vec()).mtu(mtu.into()).build();
+        let set = async |handle: rtnetlink::Handle| handle.link().set(link).execute().await;
+        self.requests.run("setting the TAP's MAC address and MTU", set).await?;
+        for link in addresses {
+            let add = async |handle: rtnetlink::Handle| {
+                handle.address().add(self.tap_index, link.address.into(), link.prefix).execute().await
+            };
+            self.requests.run("giving the TAP its address", add).await?;
+        }
+        for (key, value) in TAP_SYSCTLS {
+            let path = format!("/proc/sys/net/{}", key.replace("TAP", tap));
+            if let Err(error) = std::fs::write(&path, value) {
+                tracing::warn!(path, value, %error, "a setting of the TAP could not be made");
+            }
+        }
+        let up = LinkUnspec::new_with_index(self.tap_index).up().build();
+        let set = async |handle: rtnetlink::Handle| handle.link().set(up).execute().await;
+        self.requests.run("setting the TAP up", set).await?;
+        self.remove_rules().await;
+        if gateway.is_some() {
+            self.route_to_gateway().await?;
+            self.add_rules().await?;
+        }
+        Ok(())
+    }
+
+    fn table(&self) -> u32 {
+        FIRST_TABLE.wrapping_add(self.tap_index)
+    }
+
+    /// Puts the route to `underlay.gateway` where it is missing: the kernel removes it when the TAP goes down.
+    ///
+    /// # Errors
+    /// As every request: the kernel refuses, or does not answer; so for all that follow.
+    pub async fn restore_gateway(&self) -> Result<(), RequestError> {
+        match self.route_to_gateway().await {
+            Err(error) if !error.is_silence() => {
+                tracing::debug!(%error, "the route to underlay.gateway cannot be there now");
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    async fn route_to_gateway(&self) -> Result<(), RequestError> {
+        let Some(gateway) = self.gateway else { return Ok(()) };
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().gateway(gateway).output_interface(self.tap_index);
+        let route = route.table_id(self.table()).build();
+        let add = async |handle: rtnetlink::Handle| handle.route().add(route).execute().await;
+        match self.requests.run("adding the route to underlay.gateway", add).await {
+            Err(error) if error.code() == Some(EXISTS) => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Packets from the node's addresses go by the main table's routes but its default route, and else to the gateway.
+    async fn add_rules(&self) -> Result<(), RequestError> {
+        for link in &self.addresses {
+            for (priority, table) in RULES.into_iter().zip([MAIN_TABLE, self.table()]) {
+                let add = async |handle: rtnetlink::Handle| {
+                    let rule = handle.rule().add().v4().source_prefix(link.address, 32);
+                    let mut rule = rule.table_id(table).priority(priority).action(RuleAction::ToTable);
+                    if table == MAIN_TABLE {
+                        rule.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
+                    }
+                    rule.replace().execute().await
+                };
+                self.requests.run("adding the routing rule for the node's addresses", add).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Routing rules for IPv4.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn rules(&self) -> Result<Vec<RuleMessage>, RequestError> {
+        let get =
+            async |handle: rtnetlink::Handle| handle.rule().get(IpVersion::V4).execute().try_collect().await;
+        self.requests.run("reading routing rules", get).await
+    }
+
+    /// Removes the routing rules for the node's addresses, also those of a daemon that was killed. Routes go with the TAP.
+    pub async fn remove_rules(&self) {
+        let rules = match self.rules().await {
+            Ok(rules) => rules,
+            Err(error) => return tracing::warn!(%error, "routing rules of the daemon may be left"),
+        };
+        let priority = |a: &RuleAttribute| matches!(a, RuleAttribute::Priority(p) if RULES.contains(p));
+        let source = |a: &RuleAttribute| match a {
+            RuleAttribute::Source(IpAddr::V4(from)) => {
+                self.addresses.iter().any(|link| link.address == *from)
+            }
+            _ => false,
+        };
+        let ours = rules
+            .into_iter()
+            .filter(|rule| rule.attributes.iter().any(priority) && rule.attributes.iter().any(source));
+        for rule in ours {
+            let del = async |handle: rtnetlink::Handle| handle.rule().del(rule).execute().await;
+            if let Err(error) = self.requests.run("removing a routing rule of the daemon", del).await {
+                tracing::warn!(%error, "a routing rule of the daemon is left");
+            }
+        }
+    }
+
+    /// All network interfaces.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn links(&self) -> Result<Vec<LinkMessage>, RequestError> {
+        let get = async |handle: rtnetlink::Handle| handle.link().get().execute().try_collect().await;
+        self.requests.run("reading network interfaces", get).await
+    }
+
+    /// The route to `address` by the TAP; `None`: there is none.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn route(&self, address: Ipv4Addr) -> Result<Option<Route>, RequestError> {
+        let Some(node) = self.addresses.first() else { return Ok(None) };
+        let query = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
+        let query = query.source_prefix(node.address, 32).build();
+        let get = async |handle: rtnetlink::Handle| handle.route().get(query).execute().try_next().await;
+        match self.requests.run("looking up the route to a TEP", get).await {
+            Ok(found) => Ok(found.and_then(|found| by_tap(&found, self.tap_index, address))),
+            Err(error) if error.code().is_some_and(|code| NO_ROUTE.contains(&code)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Asks the kernel to resolve a next hop now, and to keep it resolved.
+    ///
+    /// # Errors
+    /// The kernel's neighbour table is full, or the kernel knows no `managed` neighbours (before 5.16), or it does not answer.
+    pub async fn ask_for_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
+        let ask = async |handle: rtnetlink::Handle| {
+            let request = handle.neighbours().add(self.tap_index, hop);
+            let mut request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
+            let managed = NeighbourAttribute::ExtFlags(NeighbourExtFlags::Managed);
+            request.message_mut().attributes.push(managed);
+            request.execute().await
+        };
+        self.requests.run("asking for a next hop", ask).await
+    }
+
+    /// Lets the kernel forget a next hop. It may have done so already.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub async fn forget_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
+        let message = self.neighbour_message(hop);
+        let del = async |handle: rtnetlink::Handle| handle.neighbours().del(message).execute().await;
+        match self.requests.run("forgetting a next hop", del).await {
+            Err(error) if error.is_silence() => Err(error),
+            Err(error) => {
+                tracing::debug!(next_hop = %hop, %error, "the kernel had no such neighbour");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// One neighbour; `None`: the kernel has no entry.
+    ///
+    /// # Errors
+    /// The kernel does not answer.
+    pub async fn neighbour(&self, hop: IpAddr) -> Result<Option<NeighbourMessage>, RequestError> {
+        let message = self.neighbour_message(hop);
+        let get = async |handle: rtnetlink::Handle| {
+            let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(message));
+            request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+            let mut answers = handle.clone().request(request)?;
+            while let Some(answer) = answers.next().await {
+                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(found)) = answer.payload
+                {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
+        };
+        self.requests.run("reading a neighbour", get).await
+    }
+
+    /// The TAP's neighbours of both families, each with its MAC address where that may be used.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn neighbours(&self) -> Result<HashMap<IpAddr, Option<MacAddr>>, RequestError> {
+        let mut all = HashMap::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let get = async |handle: rtnetlink::Handle| {
+                let request = handle.neighbours().get().set_address_family(family);
+                request.execute().try_collect::<Vec<_>>().await
+            };
+            let found = self.requests.run("reading neighbours", get).await?;
+            let found = found.iter().filter(|message| message.header.ifindex == self.tap_index);
+            all.extend(found.filter_map(|message| Some((neighbour_address(message)?, usable_mac(message)))));
+        }
+        Ok(all)
+    }
+
+    fn neighbour_message(&self, hop: IpAddr) -> NeighbourMessage {
+        let mut message = NeighbourMessage::default();
+        message.header.family = family_of(hop);
+        message.header.ifindex = self.tap_index;
+        message.attributes.push(NeighbourAttribute::Destination(hop.into()));
+        message
+    }
+}
+
+/// The route by which the kernel would send to `address`, where it leaves by the TAP.
+fn by_tap(found: &RouteMessage, tap_index: u32, address: Ipv4Addr) -> Option<Route> {
+    let (mut hop, mut leaves_by_tap, mut by_object) = (IpAddr::from(address), false, false);
+    for attribute in &found.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => leaves_by_tap = *index == tap_index,
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => hop = (*gateway).into(),
+            // RFC 8950: an IPv4 route by way of an IPv6 next hop.
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop = (*gateway).into(),
+            RouteAttribute::Via(RouteVia::Inet(gateway)) => hop = (*gateway).into(),
+            // Some other kind of next hop, which the node cannot resolve.
+            RouteAttribute::Via(_) => return None,
+            RouteAttribute::NhId(_) => by_object = true,
+            _ => {}
+        }
+    }
+    leaves_by_tap.then_some(Route { hop, by_object })
+}

@@ -1,0 +1,224 @@
+//! The underlay: where each TEP is reached, and whether the port's link is up.
+//!
+//! ```text
+//!  commit thread ──add, remove──▶ Hops ──array──▶ workers
+//!                                  ▲ │ questions
+//!            routes, MACs, links   │ ▼
+//!                                 Task ◀──▶ Kernel (requests) ; Notices (notifications)
+//! ```
+//!
+//! The commit thread registers TEPs and publishes the array itself: it never waits for the kernel. The [`task`], on a thread
+//! and runtime of its own, asks the kernel for the route to each TEP and for the next hop's MAC address, follows both by
+//! notifications, and publishes what changed. Next hops are `managed` neighbours: the kernel keeps asking for them.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use bcast_domain::{ArrayPublisher, Epoch, Tep, TepIndex};
+use ctl_server::NextHop;
+use tokio::sync::Notify;
+use wire::MacAddr;
+
+use crate::teps::TepArray;
+
+mod effect;
+mod gate;
+mod hops;
+mod interface;
+mod kernel;
+mod task;
+
+pub use interface::{HostUse, Interfaces};
+pub use kernel::{Kernel, KernelError};
+pub use task::{Fatal, Task};
+
+use gate::Gate;
+use hops::{Hops, Published};
+
+/// Time without a turn of the task after which it does not answer.
+const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// TEPs, their next hops, and the array that workers read.
+pub struct Underlay {
+    inner: Mutex<Inner>,
+    /// There is work for the task.
+    woken: Notify,
+    /// The task has published, or has nothing more to look up.
+    settled: Condvar,
+    view: RwLock<Vec<Option<NextHop>>>,
+    started: Instant,
+    /// Milliseconds after `started` of the task's last turn.
+    beat_ms: AtomicU64,
+    /// The kernel did not answer the task's last request.
+    silent: AtomicBool,
+    /// All TEPs of the store are registered.
+    loaded: AtomicBool,
+    /// The kernel was asked for the next hops of all TEPs of the store.
+    asked: AtomicBool,
+    stopping: AtomicBool,
+    /// There is a task: next hops come from the kernel.
+    follows_kernel: bool,
+}
+
+struct Inner {
+    hops: Hops,
+    port_mac: MacAddr,
+    publisher: ArrayPublisher<TepArray>,
+    epoch: Epoch,
+    gate: Gate,
+}
+
+/// Health of the task that follows next hops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// The task takes turns, and the kernel answers it.
+    pub answers: bool,
+    /// The kernel was asked for the next hops of all TEPs of the store.
+    pub asked: bool,
+}
+
+impl Underlay {
+    /// No TEPs. `fixed`: the MAC address of every next hop. `follows_kernel`: a [`Task`] will run.
+    pub fn new(
+        fixed: Option<MacAddr>,
+        port_mac: MacAddr,
+        publisher: ArrayPublisher<TepArray>,
+        follows_kernel: bool,
+    ) -> Arc<Self> {
+        let inner = Inner {
+            hops: Hops::new(fixed),
+            port_mac,
+            publisher,
+            epoch: Epoch::default(),
+            gate: Gate::default(),
+        };
+        Arc::new(Self {
+            inner: Mutex::new(inner),
+            woken: Notify::new(),
+            settled: Condvar::new(),
+            view: RwLock::default(),
+            started: Instant::now(),
+            beat_ms: AtomicU64::new(0),
+            silent: AtomicBool::new(false),
+            loaded: AtomicBool::new(false),
+            asked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            follows_kernel,
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers and removes TEPs, and publishes the array; returns its epoch. Waits for the gate, some 10 ms at most, and
+    /// never for the kernel.
+    pub fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        let mut inner = self.lock();
+        removed.iter().for_each(|&index| inner.hops.remove(index));
+        added.iter().for_each(|&(index, tep)| inner.hops.add(index, tep));
+        self.woken.notify_one();
+        loop {
+            let wait = inner.gate.wait(Instant::now());
+            if wait.is_zero() {
+                return self.publish(&mut inner);
+            }
+            drop(inner);
+            std::thread::sleep(wait);
+            inner = self.lock();
+        }
+    }
+
+    /// Waits until the routes of all TEPs were looked up and workers can see them, at most for `patience`; not at all where
+    /// the kernel does not answer. Returns the epoch of the last publication.
+    pub fn settle(&self, patience: Duration) -> Epoch {
+        let inner = self.lock();
+        let unsettled = |inner: &mut Inner| {
+            let settled = inner.hops.is_settled() && !inner.hops.is_changed();
+            self.follows_kernel && !settled && self.health().answers && !self.stopping.load(Relaxed)
+        };
+        match self.settled.wait_timeout_while(inner, patience, unsettled) {
+            Ok((inner, _)) => inner.epoch,
+            Err(poisoned) => poisoned.into_inner().0.epoch,
+        }
+    }
+
+    /// Where frames to a TEP go now.
+    pub fn get(&self, index: TepIndex) -> Option<NextHop> {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.get(index.index()).copied().flatten()
+    }
+
+    /// All TEPs of the store are registered.
+    pub fn loaded(&self) {
+        self.loaded.store(true, Relaxed);
+        self.woken.notify_one();
+    }
+
+    /// Health of the task.
+    pub fn health(&self) -> Health {
+        let beat = self.started + Duration::from_millis(self.beat_ms.load(Relaxed));
+        let answers = !self.silent.load(Relaxed) && beat.elapsed() < SILENT_AFTER;
+        Health {
+            answers: answers || !self.follows_kernel,
+            asked: self.asked.load(Relaxed) || !self.follows_kernel,
+        }
+    }
+
+    /// Ends the task; it removes what the daemon put into the kernel's routing.
+    pub fn stop(&self) {
+        self.stopping.store(true, Relaxed);
+        self.woken.notify_one();
+        self.settled.notify_all();
+    }
+
+    /// Publishes the array as it is now.
+    fn publish(&self, inner: &mut Inner) -> Epoch {
+        let published = inner.hops.publish();
+        self.show(&published);
+        let teps: Vec<_> =
+            published.iter().map(|tep| tep.map(|Published { tep, mac, .. }| (tep, mac))).collect();
+        inner.publisher.reclaim();
+        inner.epoch = inner.publisher.replace(TepArray::build(inner.port_mac, &teps));
+        inner.gate.pass(Instant::now());
+        self.settled.notify_all();
+        inner.epoch
+    }
+
+    /// Brings the view of `bcastctl tep show` up to date.
+    fn show(&self, published: &[Option<Published>]) {
+        let now = SystemTime::now();
+        let mut view = self.view.write().unwrap_or_else(PoisonError::into_inner);
+        view.resize(published.len(), None);
+        for (shown, published) in view.iter_mut().zip(published) {
+            let new = published.map(|Published { gateway, mac, .. }| NextHop {
+                gateway,
+                mac: mac.map(|mac| mac.0),
+                since: now,
+            });
+            let place = |hop: &Option<NextHop>| hop.map(|hop| (hop.gateway, hop.mac));
+            if place(shown) != place(&new) {
+                *shown = new;
+            }
+        }
+    }
+
+    /// The task took a turn.
+    fn beat(&self) {
+        let elapsed = self.started.elapsed().as_millis();
+        self.beat_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// Next hops that the kernel resolves for the node.
+fn family_of(hop: IpAddr) -> netlink_packet_route::AddressFamily {
+    match hop {
+        IpAddr::V4(_) => netlink_packet_route::AddressFamily::Inet,
+        IpAddr::V6(_) => netlink_packet_route::AddressFamily::Inet6,
+    }
+}
+
+#[cfg(test)]
+mod tests;

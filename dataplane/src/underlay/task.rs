@@ -1,0 +1,403 @@
+//! The task that asks the kernel, and follows its notifications.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use bcast_domain::Tep;
+use futures::future::join_all;
+use netlink::{Notice, Notices, RequestError};
+use rtnetlink::MulticastGroup;
+use tokio::time::Instant;
+use wire::MacAddr;
+
+use super::Underlay;
+use super::effect::{Effect, Tables, Watched, is_static, link_is_up, usable_mac};
+use super::hops::{Route, Stale};
+use super::kernel::Kernel;
+use crate::live::Live;
+
+/// Changes of routes are gathered for so long before routes are looked up again.
+const ROUTES_SETTLE: Duration = Duration::from_millis(50);
+/// Time between two reads of links, rules and neighbours in full, in which what is unresolved is tried again.
+const RESYNC_EVERY: Duration = Duration::from_secs(5);
+/// Time between lost notifications and the read in full that makes up for them; more may be lost until then.
+const RESYNC_AFTER_LOSS: Duration = Duration::from_millis(200);
+/// Time between two lines of the log about lost notifications.
+const SAY_LOST_EVERY: Duration = Duration::from_secs(10);
+/// Time for which a kernel that did not answer is left alone.
+const SILENCE: Duration = Duration::from_secs(1);
+/// Time between two turns where nothing happens.
+const IDLE_TURN: Duration = Duration::from_millis(250);
+/// Questions that are under way at a time.
+const AT_ONCE: usize = 64;
+
+/// The kernel's error number for a full neighbour table, ENOBUFS.
+const NO_BUFFERS: i32 = -105;
+
+/// The node cannot go on.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum Fatal {
+    /// The TAP is gone.
+    #[error("the TAP was removed; bcastd makes a new one when it is started again")]
+    Tap,
+    /// The interface behind the port is gone.
+    #[error("the port's network interface was removed; start bcastd again when it is back")]
+    Port,
+}
+
+/// The task that asks the kernel, and follows its notifications.
+pub struct Task {
+    underlay: Arc<Underlay>,
+    kernel: Kernel,
+    notices: Notices,
+    watched: Watched,
+    live: Arc<Live>,
+    fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
+    /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
+    settle_at: Option<Instant>,
+    /// When links, rules and neighbours are read in full.
+    resync_at: Instant,
+    /// Routes are to be looked up anew with the next read in full.
+    lost: bool,
+    /// When the log told of lost notifications.
+    said_lost: Option<Instant>,
+    /// The kernel is left alone until then.
+    silent_until: Option<Instant>,
+    /// Said that the kernel keeps no neighbour for some next hop.
+    warned: bool,
+}
+
+impl Task {
+    /// Multicast groups whose notifications matter.
+    const GROUPS: [MulticastGroup; 6] = [
+        MulticastGroup::Link,
+        MulticastGroup::Neigh,
+        MulticastGroup::Ipv4Ifaddr,
+        MulticastGroup::Ipv4Route,
+        MulticastGroup::Ipv4Rule,
+        MulticastGroup::Nexthop,
+    ];
+
+    /// Hears notifications, on the current runtime and in the network namespace of this thread. To be called before the state
+    /// is read that they change.
+    ///
+    /// # Errors
+    /// There is no netlink socket to be had.
+    pub fn listen() -> io::Result<Notices> {
+        Notices::open(&Self::GROUPS)
+    }
+
+    /// The task, to be [run](Self::run). `port_index`: the interface behind the port. `fatal` is told once that the daemon
+    /// cannot go on.
+    pub fn new(
+        underlay: Arc<Underlay>,
+        (kernel, notices): (Kernel, Notices),
+        port_index: Option<u32>,
+        live: Arc<Live>,
+        fatal: Box<dyn FnOnce(Fatal) + Send>,
+    ) -> Self {
+        let watched = Watched { tap: kernel.tap_index(), port: port_index, tables: Tables::Any };
+        Self {
+            underlay,
+            kernel,
+            notices,
+            watched,
+            live,
+            fatal: Some(fatal),
+            settle_at: None,
+            resync_at: Instant::now(),
+            lost: false,
+            said_lost: None,
+            silent_until: None,
+            warned: false,
+        }
+    }
+
+    /// Runs until [`Underlay::stop`].
+    pub async fn run(mut self) {
+        while !self.underlay.stopping.load(Relaxed) {
+            self.underlay.beat();
+            let publish_in = self.publish_in();
+            let works = self.silent_until.is_none_or(|until| until <= Instant::now()) && self.has_work();
+            let now = Instant::now();
+            tokio::select! {
+                biased;
+                () = tokio::time::sleep(publish_in.unwrap_or_default()), if publish_in.is_some() => self.publish(),
+                notice = self.notices.next() => self.hear(notice).await,
+                () = tokio::time::sleep_until(self.settle_at.unwrap_or(now)), if self.settle_at.is_some() => {
+                    self.settle_at = None;
+                }
+                () = tokio::time::sleep_until(self.resync_at) => {
+                    let done = self.resync().await;
+                    self.note(done);
+                }
+                () = std::future::ready(()), if works => {
+                    let done = self.work().await;
+                    self.note(done);
+                    self.settled();
+                }
+                () = self.underlay.woken.notified() => self.settled(),
+                () = tokio::time::sleep(IDLE_TURN) => {}
+            }
+        }
+        if !self.underlay.silent.load(Relaxed) {
+            self.kernel.remove_rules().await;
+        }
+    }
+
+    /// Time until the array is to be published; `None`: nothing changed.
+    fn publish_in(&self) -> Option<Duration> {
+        let inner = self.underlay.lock();
+        inner.hops.is_changed().then(|| inner.gate.wait(std::time::Instant::now()))
+    }
+
+    fn publish(&self) {
+        let mut inner = self.underlay.lock();
+        // The commit thread may have published meanwhile.
+        if inner.hops.is_changed() && inner.gate.wait(std::time::Instant::now()).is_zero() {
+            self.underlay.publish(&mut inner);
+        }
+    }
+
+    fn has_work(&self) -> bool {
+        let inner = self.underlay.lock();
+        inner.hops.has_work() || (self.settle_at.is_none() && inner.hops.has_stale())
+    }
+
+    /// Those who wait for the routes of new TEPs are woken where there is nothing more to wait for.
+    fn settled(&self) {
+        let inner = self.underlay.lock();
+        if inner.hops.is_settled() {
+            if self.underlay.loaded.load(Relaxed) {
+                self.underlay.asked.store(true, Relaxed);
+            }
+            self.underlay.settled.notify_all();
+        }
+    }
+
+    /// Keeps in mind whether the kernel answers.
+    fn note(&mut self, done: Result<(), RequestError>) {
+        let error = done.err();
+        let silent = error.as_ref().is_some_and(RequestError::is_silence);
+        self.silent_until = silent.then(|| Instant::now() + SILENCE);
+        if self.underlay.silent.swap(silent, Relaxed) != silent {
+            match silent {
+                true => {
+                    tracing::error!(error = error.map(tracing::field::display), "the kernel does not answer")
+                }
+                false => tracing::info!("the kernel answers again"),
+            }
+        } else if let Some(error) = error.filter(|_| !silent) {
+            tracing::warn!(%error, "a request to the kernel failed; it is tried again");
+        }
+    }
+
+    async fn hear(&mut self, notice: io::Result<Notice>) {
+        let effect = match notice {
+            Ok(notice) => self.watched.effect(&notice),
+            Err(error) => {
+                tracing::error!(%error, "the socket for notifications failed; another is opened");
+                tokio::time::sleep(RESYNC_AFTER_LOSS).await;
+                match Self::listen() {
+                    Ok(notices) => self.notices = notices,
+                    Err(error) => tracing::error!(%error, "there is no socket for notifications"),
+                }
+                Some(Effect::Resync)
+            }
+        };
+        if let Some(effect) = effect {
+            self.apply(effect);
+        }
+    }
+
+    fn apply(&mut self, effect: Effect) {
+        match effect {
+            Effect::PortLink(up) => self.port_link(up),
+            Effect::TapLink => {
+                // The gateway's route comes back with the read in full.
+                self.resync_at = self.resync_at.min(Instant::now() + ROUTES_SETTLE);
+                self.mark(Stale::All);
+            }
+            Effect::PortGone => self.give_up(Fatal::Port),
+            Effect::TapGone => self.give_up(Fatal::Tap),
+            Effect::Resolved(hop, mac) => self.underlay.lock().hops.resolved(hop, mac),
+            Effect::Vanished(hop) => self.underlay.lock().hops.vanished(hop),
+            Effect::Routes(stale) => self.mark(stale),
+            Effect::Rules => {
+                self.watched.tables = Tables::Any;
+                self.resync_at = self.resync_at.min(Instant::now() + ROUTES_SETTLE);
+                self.mark(Stale::All);
+            }
+            Effect::Resync => {
+                let now = Instant::now();
+                if self.said_lost.is_none_or(|said| now - said >= SAY_LOST_EVERY) {
+                    self.said_lost = Some(now);
+                    tracing::warn!(
+                        "netlink notifications were lost; links, neighbours and routes are read anew"
+                    );
+                }
+                self.lost = true;
+                self.resync_at = self.resync_at.min(Instant::now() + RESYNC_AFTER_LOSS);
+            }
+        }
+    }
+
+    fn port_link(&self, up: bool) {
+        if self.live.set_link_up(up) != up {
+            tracing::warn!(up, "the port's link changed");
+        }
+    }
+
+    fn give_up(&mut self, why: Fatal) {
+        if let Some(fatal) = self.fatal.take() {
+            fatal(why);
+        }
+    }
+
+    /// Marks routes, which are looked up once no more of the same is to be expected.
+    fn mark(&mut self, stale: Stale) {
+        let mut inner = self.underlay.lock();
+        let had_stale = inner.hops.has_stale();
+        inner.hops.mark(stale);
+        let has_stale = inner.hops.has_stale();
+        drop(inner);
+        if has_stale && !had_stale {
+            self.settle_at = Some(Instant::now() + ROUTES_SETTLE);
+        }
+    }
+
+    /// Reads links, rules and neighbours in full, and tries again what is unresolved.
+    async fn resync(&mut self) -> Result<(), RequestError> {
+        self.resync_at = Instant::now() + RESYNC_EVERY;
+        let lost = self.lost;
+        self.kernel.restore_gateway().await?;
+        let links = self.kernel.links().await?;
+        let link = |index: u32| links.iter().find(|link| link.header.index == index);
+        match self.watched.port.map(link) {
+            Some(None) => self.give_up(Fatal::Port),
+            Some(Some(link)) => self.port_link(link_is_up(link)),
+            None => {}
+        }
+        if self.watched.tap == 0 {
+            self.lost = false;
+            return Ok(());
+        }
+        if link(self.watched.tap).is_none() {
+            self.give_up(Fatal::Tap);
+        }
+        self.watched.tables = Tables::of(&self.kernel.rules().await?);
+        let neighbours = self.kernel.neighbours().await?;
+        let mut inner = self.underlay.lock();
+        inner.hops.neighbours(&neighbours);
+        inner.hops.mark_unresolved();
+        if lost {
+            inner.hops.mark(Stale::All);
+        }
+        inner.publisher.reclaim();
+        let next_hops = inner.hops.len();
+        drop(inner);
+        self.lost = false;
+        if !self.warned {
+            // Reading a file may block.
+            tokio::task::spawn_blocking(move || warn_if_many(next_hops));
+        }
+        Ok(())
+    }
+
+    /// Asks the kernel some of what there is to ask.
+    async fn work(&mut self) -> Result<(), RequestError> {
+        let teps = self.underlay.lock().hops.take(AT_ONCE, self.settle_at.is_some());
+        let (kernel, mut result) = (&self.kernel, Ok(()));
+        let lookups = teps.into_iter().map(async |tep: Tep| (tep, kernel.route(tep.address()).await));
+        let found: Vec<(Tep, Result<Option<Route>, RequestError>)> = join_all(lookups).await;
+        let (to_ask, to_forget) = {
+            let mut inner = self.underlay.lock();
+            for (tep, route) in found {
+                match route {
+                    Ok(route) => inner.hops.routed(tep, route),
+                    Err(error) => {
+                        inner.hops.put_back(tep);
+                        result = Err(error);
+                    }
+                }
+            }
+            (inner.hops.take_to_ask(AT_ONCE), inner.hops.take_to_forget(AT_ONCE))
+        };
+        let asked = join_all(to_ask.into_iter().map(async |hop| (hop, ask(kernel, hop).await))).await;
+        let forgotten = join_all(to_forget.into_iter().map(|hop| kernel.forget_neighbour(hop))).await;
+        let mut inner = self.underlay.lock();
+        let mut refused = None;
+        for (hop, answer) in asked {
+            match answer {
+                Ok(Answer { mac, asked }) => {
+                    if asked {
+                        inner.hops.asked(hop);
+                    }
+                    inner.hops.resolved(hop, mac);
+                }
+                Err(error) if error.is_silence() => {
+                    inner.hops.ask_again(hop);
+                    result = Err(error);
+                }
+                // Tried again with the next read in full.
+                Err(error) => refused = refused.or(Some((hop, error))),
+            }
+        }
+        let next_hops = inner.hops.len();
+        drop(inner);
+        if let Some((hop, error)) = refused {
+            self.warn_of_refusal(hop, next_hops, &error);
+        }
+        forgotten.into_iter().fold(result, Result::and)
+    }
+
+    fn warn_of_refusal(&mut self, next_hop: IpAddr, next_hops: usize, error: &RequestError) {
+        if std::mem::replace(&mut self.warned, true) {
+            return;
+        }
+        match error.code() {
+            Some(NO_BUFFERS) => tracing::warn!(
+                %next_hop, next_hops, %error,
+                "the kernel keeps no neighbour for this next hop; raise net.ipv4.neigh.default.gc_thresh3"
+            ),
+            _ => tracing::warn!(
+                %next_hop, next_hops, %error,
+                "the kernel keeps no neighbour for this next hop; it takes a kernel from 5.16 on"
+            ),
+        }
+    }
+}
+
+/// Answer of the kernel on a next hop.
+struct Answer {
+    mac: Option<MacAddr>,
+    /// The kernel keeps an entry at the daemon's request.
+    asked: bool,
+}
+
+/// Has the kernel resolve a next hop and keep it so, unless the operator has said where it is.
+async fn ask(kernel: &Kernel, hop: IpAddr) -> Result<Answer, RequestError> {
+    let present = kernel.neighbour(hop).await?;
+    // An entry that was there before brings no notification.
+    let mac = present.as_ref().and_then(usable_mac);
+    if present.as_ref().is_some_and(is_static) {
+        return Ok(Answer { mac, asked: false });
+    }
+    kernel.ask_for_neighbour(hop).await?;
+    Ok(Answer { mac, asked: true })
+}
+
+/// Warns where the kernel's neighbour table, which is bounded over all network namespaces, is nearly full.
+fn warn_if_many(next_hops: usize) {
+    const LIMIT: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
+    let limit: Option<usize> = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
+    if limit.is_some_and(|limit| next_hops >= limit / 10 * 8) {
+        static SAID: std::sync::Once = std::sync::Once::new();
+        SAID.call_once(|| {
+            tracing::warn!(next_hops, limit, "the kernel's neighbour table is nearly full; raise {LIMIT}");
+        });
+    }
+}
