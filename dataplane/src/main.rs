@@ -1,12 +1,10 @@
 //! bcastd: the daemon that replicates broadcast frames.
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use tracing_subscriber::EnvFilter;
 
 mod announcer;
 mod config;
@@ -16,6 +14,7 @@ mod error;
 mod jobs;
 mod limits;
 mod live;
+mod log;
 mod metrics;
 mod node;
 mod outbox;
@@ -40,24 +39,15 @@ struct Args {
     check: bool,
 }
 
-/// What is logged unless the environment's BCASTD_LOG says otherwise. netlink_proto warns of notifications that come while the
-/// daemon stops.
-const LOG: &str = "info,netlink_proto=error";
-
 fn main() -> ExitCode {
     let args = Args::parse();
-    let filter = EnvFilter::try_from_env("BCASTD_LOG").unwrap_or_else(|_| EnvFilter::new(LOG));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
+    let log = log::start();
     let done = if args.check {
         config::Config::load(&args.config).map(|_| ()).map_err(error::StartError::from)
     } else {
         daemon::run(&args.config)
     };
+    drop(log);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -20,6 +20,7 @@ use wire::{CopyDropReason, DropReason};
 
 use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
 use crate::jobs::Class;
+use crate::log;
 use crate::node::NodeView;
 use crate::readiness::Condition;
 
@@ -220,6 +221,11 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
     page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
+    page.counter(
+        "bcast_log_lost_lines_total",
+        "Lines of the log that were lost: nobody took them.",
+        log::lost(),
+    )?;
     let conditions = IntGaugeVec::new(
         Opts::new("bcast_condition", "Whether a condition of readiness is met (1) or not (0)."),
         &["condition"],

@@ -8,6 +8,7 @@
 //! those of `linux/netfilter/nf_tables.h`.
 
 use std::io;
+use std::time::Duration;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
@@ -33,10 +34,16 @@ pub enum ShieldError {
         /// The kernel's answer.
         error: io::Error,
     },
+    /// nf_tables did not answer in time.
+    #[error("nf_tables did not answer within {} s; see the kernel's log", ANSWER.as_secs())]
+    NoAnswer,
     /// nf_tables did not answer as netlink does.
     #[error("nf_tables gave an answer that is no netlink acknowledgement")]
     Answer,
 }
+
+/// Time that nf_tables has for an answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
@@ -66,12 +73,18 @@ impl Shield {
     pub fn raise(interface: &str) -> Result<Self, ShieldError> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
+        let timeout = Some(ANSWER);
+        rustix::net::sockopt::set_socket_timeout(&socket, rustix::net::sockopt::Timeout::Recv, timeout)
+            .map_err(io::Error::from)?;
         let batch = batch(&format!("bcast_{interface}"), interface);
         socket.send_to(&batch, &SocketAddr::new(0, 0), 0)?;
         // One acknowledgement a message; they may come in one datagram or two.
         let mut acknowledged = 0;
         while acknowledged < 2 {
-            let (answer, _) = socket.recv_from_full()?;
+            let (answer, _) = socket.recv_from_full().map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => ShieldError::NoAnswer,
+                _ => error.into(),
+            })?;
             for code in answers(&answer) {
                 match code? {
                     0 => acknowledged += 1,

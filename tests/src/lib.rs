@@ -9,6 +9,7 @@
 
 pub mod forge;
 pub mod frame;
+pub mod freeze;
 pub mod havip;
 pub mod keepalived;
 pub mod kept;

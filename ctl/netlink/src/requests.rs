@@ -1,8 +1,8 @@
 //! Requests to the kernel, each with a deadline.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use rtnetlink::Handle;
 use thiserror::Error;
@@ -10,6 +10,8 @@ use tokio::task::AbortHandle;
 
 /// Time that the kernel has for one request and all of its answers.
 pub const DEADLINE: Duration = Duration::from_secs(2);
+/// Time after a missed deadline in which further requests fail at once, so that a long list of them does not wait one by one.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// A request failed.
 #[derive(Debug, Error)]
@@ -59,7 +61,14 @@ impl RequestError {
 pub struct Requests {
     strict: bool,
     deadline: Duration,
-    connection: Mutex<Option<Connection>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Connection>,
+    /// The kernel did not answer a request; until then none is sent.
+    silent_until: Option<Instant>,
 }
 
 struct Connection {
@@ -80,8 +89,8 @@ impl Requests {
     /// # Errors
     /// There is no netlink socket to be had.
     pub fn open(strict: bool) -> io::Result<Self> {
-        let connection = Mutex::new(Some(connect(strict)?));
-        Ok(Self { strict, deadline: DEADLINE, connection })
+        let state = State { connection: Some(connect(strict)?), silent_until: None };
+        Ok(Self { strict, deadline: DEADLINE, state: Mutex::new(state) })
     }
 
     /// The same connection with another deadline for each request.
@@ -99,34 +108,40 @@ impl Requests {
         what: &'static str,
         request: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
     ) -> Result<T, RequestError> {
-        let handle = self.handle()?;
+        let silence = RequestError::NoAnswer { what, deadline: self.deadline };
+        let Some(handle) = self.handle()? else { return Err(silence) };
         match tokio::time::timeout(self.deadline, request(handle)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(error)) => {
                 // The connection has ended: the next request opens a new one.
                 if matches!(error, rtnetlink::Error::RequestFailed) {
-                    self.close();
+                    self.lock().connection = None;
                 }
                 Err(RequestError::Refused { what, error })
             }
             Err(_) => {
-                self.close();
-                Err(RequestError::NoAnswer { what, deadline: self.deadline })
+                let silent_until = Some(Instant::now() + SILENCE);
+                *self.lock() = State { connection: None, silent_until };
+                Err(silence)
             }
         }
     }
 
-    fn handle(&self) -> io::Result<Handle> {
-        let mut slot = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
-        let connection = match slot.take() {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection; `None`: the kernel is left alone for a while.
+    fn handle(&self) -> io::Result<Option<Handle>> {
+        let mut state = self.lock();
+        if state.silent_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(None);
+        }
+        let connection = match state.connection.take() {
             Some(connection) => connection,
             None => connect(self.strict)?,
         };
-        Ok(slot.insert(connection).handle.clone())
-    }
-
-    fn close(&self) {
-        *self.connection.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(Some(state.connection.insert(connection).handle.clone()))
     }
 }
 
@@ -136,4 +151,34 @@ fn connect(strict: bool) -> io::Result<Connection> {
         false => rtnetlink::new_connection()?,
     };
     Ok(Connection { handle, task: tokio::spawn(connection).abort_handle() })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_is_not_answered_ends_at_its_deadline_and_the_next_ones_at_once() {
+        let requests = Requests::open(false).unwrap().with_deadline(Duration::from_millis(20));
+        let hang = async |_: Handle| pending::<Result<(), rtnetlink::Error>>().await;
+        let error = requests.run("a request", hang).await.unwrap_err();
+        assert!(error.is_silence());
+        assert!(
+            error.to_string().contains("a request failed: the kernel did not answer within 0.02 s"),
+            "{error}"
+        );
+        let asked = async |_: Handle| -> Result<(), rtnetlink::Error> { panic!("the kernel is asked") };
+        for _ in 0..1_000 {
+            assert!(requests.run("a request", asked).await.unwrap_err().is_silence());
+        }
+        requests.lock().silent_until = Some(Instant::now());
+        let links = async |handle: Handle| {
+            use futures::TryStreamExt;
+            handle.link().get().execute().try_collect::<Vec<_>>().await
+        };
+        let requests = requests.with_deadline(Duration::from_secs(20));
+        assert!(!requests.run("reading links", links).await.unwrap().is_empty(), "a new connection serves");
+    }
 }

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
-use futures::channel::mpsc::UnboundedReceiver;
-use futures::{StreamExt, TryStreamExt};
-use netlink_packet_core::NetlinkMessage;
+use futures::TryStreamExt;
+use netlink::{Notices, RequestError, Requests};
+use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Handle, MulticastGroup, RouteMessageBuilder};
 
 use crate::config::RoutesConfig;
@@ -24,13 +24,12 @@ const GONE: [i32; 3] = [-3, -2, -19];
 /// Those with which a lookup says that there is no way: EACCES, EINVAL (prohibited, blackhole), ENETUNREACH, EHOSTUNREACH.
 const NO_WAY: [i32; 5] = [-13, -22, -101, -113, -19];
 
-/// Notifications of changed links and addresses.
-pub type Events = UnboundedReceiver<(NetlinkMessage<RouteNetlinkMessage>, rtnetlink::sys::SocketAddr)>;
+/// Time that the kernel has for one request: it reads all of its routes to tell the daemon's.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A connection to the kernel of the namespace in which it was opened.
-#[derive(Clone)]
 pub struct Kernel {
-    handle: Handle,
+    requests: Requests,
     protocol: RouteProtocol,
     /// Whether routes are replaced; else they are removed and added.
     replace: bool,
@@ -41,28 +40,34 @@ impl Kernel {
     ///
     /// # Errors
     /// There is no netlink socket to be had.
-    pub fn open(config: &RoutesConfig) -> io::Result<(Self, Events)> {
-        let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
-        let (listening, _, events) = rtnetlink::new_multicast_connection(&groups)?;
-        tokio::spawn(listening);
-        // Strict: the kernel, not we, picks our routes out of all of them.
-        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
-        tokio::spawn(connection);
+    pub fn open(config: &RoutesConfig) -> io::Result<(Self, Notices)> {
+        let notices = Self::listen()?;
+        // Strict: the kernel picks the daemon's routes out of all of them.
+        let requests = Requests::open(true)?.with_deadline(DEADLINE);
         let protocol = RouteProtocol::from(config.protocol());
-        Ok((Self { handle, protocol, replace: config.replace() }, events))
+        Ok((Self { requests, protocol, replace: config.replace() }, notices))
+    }
+
+    /// Hears notifications of changed links and addresses, on the current runtime.
+    ///
+    /// # Errors
+    /// There is no netlink socket to be had.
+    pub fn listen() -> io::Result<Notices> {
+        Notices::open(&[MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
     }
 
     /// The interface by which an address is reached without a router, as packets from this host would.
     ///
     /// # Errors
     /// The kernel does not say.
-    pub async fn on_link(&self, address: IpAddr) -> Result<Option<u32>, rtnetlink::Error> {
+    pub async fn on_link(&self, address: IpAddr) -> Result<Option<u32>, RequestError> {
         let mut query = RouteMessage::default();
         let (family, bits) = family(address);
         query.header.address_family = family;
         query.header.destination_prefix_length = bits;
         query.attributes.push(RouteAttribute::Destination(address.into()));
-        let found = match self.handle.route().get(query).execute().try_next().await {
+        let get = async |handle: Handle| handle.route().get(query).execute().try_next().await;
+        let found = match self.requests.run("looking up the route to a next hop", get).await {
             Ok(found) => found,
             Err(error) if is_one_of(&error, &NO_WAY) => None,
             Err(error) => return Err(error),
@@ -87,15 +92,21 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel does not say.
-    pub async fn installed(&self) -> Result<HashMap<Key, Option<Hop>>, rtnetlink::Error> {
+    pub async fn installed(&self) -> Result<HashMap<Key, Option<Hop>>, RequestError> {
         let mut found = HashMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut query = RouteMessage::default();
             query.header.address_family = family;
             query.header.protocol = self.protocol;
-            let mut routes = self.handle.route().get(query).execute();
-            while let Some(route) = routes.try_next().await? {
-                let Some((key, hop)) = self.read(&route) else { continue };
+            let get = async |handle: Handle| {
+                let mut routes = handle.route().get(query).execute();
+                let mut ours = Vec::new();
+                while let Some(route) = routes.try_next().await? {
+                    ours.extend(self.read(&route));
+                }
+                Ok(ours)
+            };
+            for (key, hop) in self.requests.run("reading routes", get).await? {
                 found.entry(key).and_modify(|hop| *hop = None).or_insert(hop);
             }
         }
@@ -132,11 +143,12 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub async fn put(&self, key: Key, hop: Hop, moves: bool) -> Result<(), rtnetlink::Error> {
+    pub async fn put(&self, key: Key, hop: Hop, moves: bool) -> Result<(), RequestError> {
         let mut route = self.message(key);
         route.attributes.push(RouteAttribute::Gateway(hop.gateway.into()));
         route.attributes.push(RouteAttribute::Oif(hop.interface));
-        let put = self.handle.route().add(route).replace().execute();
+        let add = async |handle: Handle| handle.route().add(route).replace().execute().await;
+        let put = self.requests.run("writing a route", add);
         if moves && !self.replace {
             // Both requests are sent before either is waited for: who listens sees the two as one change.
             let (removed, put) = futures::join!(self.remove(key), put);
@@ -149,11 +161,12 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel refuses.
-    pub async fn remove(&self, key: Key) -> Result<(), rtnetlink::Error> {
+    pub async fn remove(&self, key: Key) -> Result<(), RequestError> {
         let mut route = self.message(key);
         // Whatever scope and kind it has.
         (route.header.scope, route.header.kind) = (RouteScope::NoWhere, RouteType::Unspec);
-        match self.handle.route().del(route).execute().await {
+        let del = async |handle: Handle| handle.route().del(route).execute().await;
+        match self.requests.run("removing a route", del).await {
             Err(error) if is_one_of(&error, &GONE) => Ok(()),
             done => done,
         }
@@ -182,11 +195,6 @@ fn family(address: IpAddr) -> (AddressFamily, u8) {
     }
 }
 
-fn is_one_of(error: &rtnetlink::Error, codes: &[i32]) -> bool {
-    matches!(error, rtnetlink::Error::NetlinkError(message) if codes.contains(&message.raw_code()))
-}
-
-/// What was told by an event makes no difference: all that matters is looked up.
-pub async fn next(events: &mut Events) -> Option<()> {
-    events.next().await.map(drop)
+fn is_one_of(error: &RequestError, codes: &[i32]) -> bool {
+    error.code().is_some_and(|code| codes.contains(&code))
 }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use ctl_api::model::{Event, Name};
 use futures::{StreamExt, stream};
+use netlink::Notices;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::config::RoutesConfig;
-use crate::kernel::{AT_ONCE, Events, Kernel, next};
+use crate::kernel::{AT_ONCE, Kernel};
 use crate::mailbox::Mailbox;
 use crate::plan::Plan;
 use crate::route::{Hop, Key, OnLink, Why};
@@ -69,7 +70,7 @@ impl Routes {
     pub fn new(
         config: RoutesConfig,
     ) -> io::Result<(Self, mpsc::Receiver<Unusable>, impl Future<Output = ()> + Send)> {
-        let (kernel, events) = Kernel::open(&config)?;
+        let (kernel, notices) = Kernel::open(&config)?;
         let mailbox = Arc::new(Mailbox::default());
         let (tell, told) = mpsc::channel(TELLINGS);
         let (show, figures) = watch::channel(Figures::default());
@@ -86,7 +87,7 @@ impl Routes {
             tell,
             show,
         };
-        Ok((Self { mailbox: mailbox.clone(), figures }, told, task.run(mailbox, events)))
+        Ok((Self { mailbox: mailbox.clone(), figures }, told, task.run(mailbox, notices)))
     }
 
     /// Takes what was committed, in its order; does not wait for the kernel.
@@ -128,7 +129,7 @@ struct Task {
 }
 
 impl Task {
-    async fn run(mut self, mailbox: Arc<Mailbox>, mut events: Events) {
+    async fn run(mut self, mailbox: Arc<Mailbox>, mut notices: Notices) {
         let mut loaded = false;
         let mut due = Instant::now() + RESYNC_EVERY;
         loop {
@@ -152,7 +153,18 @@ impl Task {
                         due = due.min(Instant::now() + self.retry);
                     }
                 }
-                Some(()) = next(&mut events) => due = due.min(Instant::now() + LINKS_SETTLE),
+                // All that matters is looked up, whatever changed.
+                notice = notices.next() => {
+                    due = due.min(Instant::now() + LINKS_SETTLE);
+                    if let Err(error) = notice {
+                        tracing::error!(%error, "the socket for notifications failed; another is opened");
+                        sleep(LINKS_SETTLE).await;
+                        match Kernel::listen() {
+                            Ok(again) => notices = again,
+                            Err(error) => tracing::error!(%error, "there is no socket for notifications"),
+                        }
+                    }
+                }
                 () = sleep_until(due) => {
                     due = Instant::now() + if loaded { self.resync().await } else { RESYNC_EVERY };
                 }

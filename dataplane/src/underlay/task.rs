@@ -29,6 +29,8 @@ const RESYNC_AFTER_LOSS: Duration = Duration::from_millis(200);
 const SAY_LOST_EVERY: Duration = Duration::from_secs(10);
 /// Time for which a kernel that did not answer is left alone.
 const SILENCE: Duration = Duration::from_secs(1);
+/// Time until next hops are tried again that the kernel refused to resolve.
+const RETRY_REFUSED: Duration = Duration::from_millis(500);
 /// Time between two turns where nothing happens.
 const IDLE_TURN: Duration = Duration::from_millis(250);
 /// Questions that are under way at a time.
@@ -36,6 +38,8 @@ const AT_ONCE: usize = 64;
 
 /// The kernel's error number for a full neighbour table, ENOBUFS.
 const NO_BUFFERS: i32 = -105;
+/// For an interface that is down, ENETDOWN.
+const NETWORK_DOWN: i32 = -100;
 
 /// The node cannot go on.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
@@ -64,6 +68,9 @@ pub struct Task {
     lost: bool,
     /// When the log told of lost notifications.
     said_lost: Option<Instant>,
+    /// Next hops that the kernel refused to resolve, while the TAP was down for one, and when they are tried again.
+    refused: Vec<IpAddr>,
+    retry_at: Option<Instant>,
     /// The kernel is left alone until then.
     silent_until: Option<Instant>,
     /// Said that the kernel keeps no neighbour for some next hop.
@@ -111,6 +118,8 @@ impl Task {
             resync_at: Instant::now(),
             lost: false,
             said_lost: None,
+            refused: Vec::new(),
+            retry_at: None,
             silent_until: None,
             warned: false,
         }
@@ -129,6 +138,11 @@ impl Task {
                 notice = self.notices.next() => self.hear(notice).await,
                 () = tokio::time::sleep_until(self.settle_at.unwrap_or(now)), if self.settle_at.is_some() => {
                     self.settle_at = None;
+                }
+                () = tokio::time::sleep_until(self.retry_at.unwrap_or(now)), if self.retry_at.is_some() => {
+                    self.retry_at = None;
+                    let hops = &mut self.underlay.lock().hops;
+                    self.refused.drain(..).for_each(|hop| hops.ask_again(hop));
                 }
                 () = tokio::time::sleep_until(self.resync_at) => {
                     let done = self.resync().await;
@@ -329,7 +343,7 @@ impl Task {
         let asked = join_all(to_ask.into_iter().map(async |hop| (hop, ask(kernel, hop).await))).await;
         let forgotten = join_all(to_forget.into_iter().map(|hop| kernel.forget_neighbour(hop))).await;
         let mut inner = self.underlay.lock();
-        let mut refused = None;
+        let mut refused: Option<(IpAddr, RequestError)> = None;
         for (hop, answer) in asked {
             match answer {
                 Ok(Answer { mac, asked }) => {
@@ -342,12 +356,20 @@ impl Task {
                     inner.hops.ask_again(hop);
                     result = Err(error);
                 }
-                // Tried again with the next read in full.
-                Err(error) => refused = refused.or(Some((hop, error))),
+                Err(error) => {
+                    let error = refused.insert((hop, error)).1.code();
+                    // A full table is tried again with the next read in full.
+                    if error != Some(NO_BUFFERS) {
+                        self.refused.push(hop);
+                    }
+                }
             }
         }
         let next_hops = inner.hops.len();
         drop(inner);
+        if !self.refused.is_empty() {
+            self.retry_at.get_or_insert(Instant::now() + RETRY_REFUSED);
+        }
         if let Some((hop, error)) = refused {
             self.warn_of_refusal(hop, next_hops, &error);
         }
@@ -355,7 +377,7 @@ impl Task {
     }
 
     fn warn_of_refusal(&mut self, next_hop: IpAddr, next_hops: usize, error: &RequestError) {
-        if std::mem::replace(&mut self.warned, true) {
+        if error.code() == Some(NETWORK_DOWN) || std::mem::replace(&mut self.warned, true) {
             return;
         }
         match error.code() {
