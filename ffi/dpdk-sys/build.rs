@@ -9,10 +9,6 @@ use std::{
     process::{self, Command},
 };
 
-/// The libraries whose symbols are called. The drivers and buses are loaded by the EAL at run time, from the
-/// folder that libdpdk was built with.
-const LIBRARIES: [&str; 4] = ["rte_ethdev", "rte_mbuf", "rte_mempool", "rte_eal"];
-
 /// The first release that has what is used; Debian 12's.
 const OLDEST: &str = "22.11";
 
@@ -48,13 +44,16 @@ fn main() {
 
 fn build() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=shim");
-    let library =
-        pkg_config::Config::new().atleast_version(OLDEST).cargo_metadata(false).probe("libdpdk").map_err(
-            |error| {
-                eprintln!("{error}");
-                format!("libdpdk {OLDEST} or newer was not found: `apt install libdpdk-dev` (Debian, Ubuntu)")
-            },
-        )?;
+    // Never static, whatever the environment asks: the drivers are plugins, and plugins need the libraries.
+    let library = pkg_config::Config::new()
+        .atleast_version(OLDEST)
+        .statik(false)
+        .cargo_metadata(false)
+        .probe("libdpdk")
+        .map_err(|error| {
+            eprintln!("{error}");
+            format!("libdpdk {OLDEST} or newer was not found: `apt install libdpdk-dev` (Debian, Ubuntu)")
+        })?;
     // Another DPDK wants other bindings. (The pkg-config crate sees to its variables.)
     for header in library.include_paths.iter().map(|path| path.join("rte_build_config.h")) {
         if header.exists() {
@@ -73,7 +72,7 @@ fn build() -> Result<(), Box<dyn Error>> {
     for path in &library.link_paths {
         println!("cargo::rustc-link-search=native={}", path.display());
     }
-    for name in LIBRARIES {
+    for name in libraries(&library)? {
         println!("cargo::rustc-link-lib=dylib={name}");
     }
 
@@ -98,6 +97,22 @@ fn build() -> Result<(), Box<dyn Error>> {
     let file = PathBuf::from(env::var("OUT_DIR")?).join("bindings.rs");
     bindings.generate()?.write_to_file(file)?;
     Ok(())
+}
+
+/// DPDK's libraries by pkg-config's list: releases move functions from one to another (the log left librte_eal
+/// in 23.11). rustc links with `--as-needed`, so that a program depends only on those that it calls. The EAL
+/// loads drivers and buses at run time, from the folder that libdpdk was built with.
+fn libraries(library: &pkg_config::Library) -> Result<Vec<&str>, Box<dyn Error>> {
+    let names: Vec<&str> =
+        library.libs.iter().map(String::as_str).filter(|name| name.starts_with("rte_")).collect();
+    if names.contains(&"rte_eal") {
+        return Ok(names);
+    }
+    Err(format!(
+        "`pkg-config --libs libdpdk` names no shared librte_eal, only {:?}: install DPDK's shared libraries",
+        library.libs
+    )
+    .into())
 }
 
 /// `pkg-config --cflags libdpdk` word by word; the pkg-config crate sorts flags and drops what it does not
