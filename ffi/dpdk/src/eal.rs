@@ -1,12 +1,14 @@
 //! The environment abstraction layer: memory, devices, threads. Started once in a process.
 
-use crate::{Errno, log::Capture};
+use crate::{
+    Errno,
+    folder::{self, RuntimeFolder},
+    log::Capture,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
-    ffi::{CStr, CString, OsStr, c_char, c_int},
+    ffi::{CStr, CString, c_char, c_int},
     marker::PhantomData,
-    os::unix::ffi::OsStrExt,
-    path::PathBuf,
     ptr::NonNull,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -25,7 +27,8 @@ pub struct EalConfig {
     pub hugepages: bool,
     /// The core that DPDK counts as its own main core. Nothing runs on it: workers are threads of the caller.
     pub main_core: u32,
-    /// Tells this process's files from those of other DPDK processes; none are left behind.
+    /// Name of this process's runtime folder, which tells it from those of other DPDK processes. By default
+    /// `bcast-PID`: a folder of such a name that a dead process left is removed by the next that starts.
     pub file_prefix: String,
     /// More EAL arguments, verbatim, after the others: they win.
     pub args: Vec<String>,
@@ -37,7 +40,7 @@ impl Default for EalConfig {
             memory_mb: 512,
             hugepages: true,
             main_core: 0,
-            file_prefix: format!("bcast-{}", std::process::id()),
+            file_prefix: folder::own_prefix(),
             args: Vec::new(),
         }
     }
@@ -117,6 +120,8 @@ pub(crate) struct Environment {
     /// The bus of each attached device, by name.
     attached: Mutex<BTreeMap<CString, &'static CStr>>,
     next_device: AtomicU32,
+    /// Removed last, whether or not DPDK is cleaned up: nothing is ever in it.
+    _folder: Option<RuntimeFolder>,
 }
 
 /// A pool's address. Pools stay in place as long as the EAL runs.
@@ -143,12 +148,15 @@ impl Eal {
             return Err(EalError::Restarted);
         }
         let started = thread::Builder::new().name("eal-init".into()).spawn(move || start(words))?.join();
+        // That of a failed start goes at once.
+        let folder = RuntimeFolder::claim();
         match started {
             Ok(Ok(())) => Ok(Eal(Arc::new(Environment {
                 pools: Mutex::default(),
                 open_ports: Mutex::default(),
                 attached: Mutex::default(),
                 next_device: AtomicU32::new(0),
+                _folder: folder,
             }))),
             Ok(Err((errno, log))) => Err(EalError::Init { errno, log, advice: advice(config, errno) }),
             Err(_) => Err(EalError::Thread(std::io::Error::other("it panicked"))),
@@ -211,15 +219,10 @@ impl Drop for Environment {
             .iter()
             .any(|pool| unsafe { dpdk_sys::rte_mempool_in_use_count(pool.0.as_ptr()) } > 0);
         if !out {
-            // SAFETY: FFI; the EAL runs, and the string is its own, of which a copy is made.
-            let folder = unsafe { CStr::from_ptr(dpdk_sys::rte_eal_get_runtime_dir()) };
-            let folder = PathBuf::from(OsStr::from_bytes(folder.to_bytes()));
             // SAFETY: FFI; the EAL runs, and nobody is left who could use what this unmaps. A free that is
             // just returning has written its last: without a cache that is the tail index of the pool's ring,
             // which is what made the pool complete.
             unsafe { dpdk_sys::rte_eal_cleanup() };
-            // DPDK makes a folder for each process and leaves it behind. It is empty, or somebody else's business.
-            drop(std::fs::remove_dir(folder));
         }
     }
 }

@@ -53,6 +53,7 @@ mod burst;
 mod device;
 mod eal;
 mod errno;
+mod folder;
 mod log;
 mod mbuf;
 mod mempool;

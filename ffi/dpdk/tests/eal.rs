@@ -29,7 +29,7 @@ fn it_starts_once_in_a_process() {
 
 #[test]
 fn it_starts_on_hugepages() {
-    reserve_hugepages();
+    reserve_hugepages(HUGEPAGES);
     let eal = Eal::init(&EalConfig { memory_mb: 64, ..EalConfig::default() }).unwrap();
     let pool = pool(&eal);
     let mut batch = TxBatch::new();
@@ -135,36 +135,4 @@ fn a_pool_that_cannot_be_made_says_why() {
     assert!(twice.contains("File exists"), "{twice}");
     let huge = make("b", 10_000_000, 512, 2048).unwrap_err().to_string();
     assert!(huge.contains("22583 MiB") && huge.contains("Cannot allocate memory"), "{huge}");
-}
-
-fn hugepages(field: &str) -> u32 {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
-    let line = meminfo.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// Sees to it that enough are free; leaves those that are there alone.
-fn reserve_hugepages() {
-    let missing = HUGEPAGES.saturating_sub(hugepages("HugePages_Free"));
-    if missing > 0 {
-        let wanted = (hugepages("HugePages_Total") + missing).to_string();
-        fs::write("/proc/sys/vm/nr_hugepages", wanted).unwrap();
-    }
-    assert!(hugepages("HugePages_Free") >= HUGEPAGES, "the machine has no memory for hugepages");
-}
-
-#[test]
-fn its_folder_goes_with_it() {
-    let file_prefix = format!("bcast-folder-{}", std::process::id());
-    let config = EalConfig {
-        memory_mb: 64,
-        hugepages: false,
-        file_prefix: file_prefix.clone(),
-        ..EalConfig::default()
-    };
-    let eal = Eal::init(&config).unwrap();
-    let folder = std::path::Path::new("/var/run/dpdk").join(file_prefix);
-    assert!(folder.is_dir(), "{}", folder.display());
-    drop(eal);
-    assert!(!folder.exists(), "{}", folder.display());
 }

@@ -124,3 +124,20 @@ pub fn drain(queue: &mut dpdk::RxQueue) -> Vec<Vec<u8>> {
     }
     frames
 }
+
+/// A number of `/proc/meminfo`.
+pub fn hugepages(field: &str) -> u32 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let line = meminfo.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// Sees to it that so many hugepages of 2 MiB are free; leaves those that are there alone.
+pub fn reserve_hugepages(count: u32) {
+    let missing = count.saturating_sub(hugepages("HugePages_Free"));
+    if missing > 0 {
+        let wanted = (hugepages("HugePages_Total") + missing).to_string();
+        fs::write("/proc/sys/vm/nr_hugepages", wanted).unwrap();
+    }
+    assert!(hugepages("HugePages_Free") >= count, "the machine has no memory for hugepages");
+}
