@@ -47,7 +47,8 @@ fn child(role: &str) {
 
 /// Starts this program's test of that name again, as a child with a role.
 fn start(test: &str, role: &str, runtime: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
+    // Not `current_exe`, which is a path of the mount namespace that this process began in.
+    Command::new("/proc/self/exe")
         .args(["--exact", test, "--nocapture"])
         .env(ROLE, role)
         .env("RUNTIME_DIRECTORY", runtime)
