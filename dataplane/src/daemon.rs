@@ -19,6 +19,7 @@ use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use wire::{IP_OVERHEAD, MacAddr};
 
 use crate::announcer::Announcer;
+use crate::clocks::Clocks;
 use crate::config::{Config, LiveConfig};
 use crate::counters::Counters;
 use crate::error::StartError;
@@ -259,7 +260,7 @@ impl Daemon {
                 lots: Lots::new()?,
                 sniffer: Sniffer::new(self.view.ears.clone()),
                 announcer: (number == 0).then(|| self.view.announcer.clone()),
-                tsc: self.view.tsc,
+                tsc: self.view.clocks.tsc,
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
             let (started, wait) = mpsc::channel();
@@ -476,7 +477,7 @@ fn node_view(
         counters,
         ears: Ears::new(),
         announcer: Announcer::new(config.underlay.node.first(), ready.kernel_pool.clone()),
-        tsc,
+        clocks: Clocks::new(tsc),
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),
         pools: workers.chain([("kernel".into(), ready.kernel_pool.clone())]).collect(),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod announcer;
+mod clocks;
 mod config;
 mod counters;
 mod daemon;

@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
-use ctl_server::{Counts, DomainCounters, Holding, NextHop, NodeStats, Server, TepRefusal};
-use dpdk::{Mempool, Port, Tsc};
+use ctl_server::{Counts, DomainCounters, Holding, Moment, NextHop, NodeStats, Server, TepRefusal};
+use dpdk::{Mempool, Port};
 use prometheus::Histogram;
 use sniff::Ears;
 use wire::{CopyDropReason, DropReason};
 
 use crate::announcer::Announcer;
+use crate::clocks::Clocks;
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
 use crate::live::Live;
@@ -31,8 +32,8 @@ pub struct NodeView {
     pub ears: Arc<Ears>,
     /// What the node announces itself.
     pub announcer: Arc<Announcer>,
-    /// The workers' clock.
-    pub tsc: Tsc,
+    /// The workers' clock, and the kernel's.
+    pub clocks: Clocks,
     /// How long changes take to reach every worker.
     pub change_seconds: Histogram,
     /// The port.
@@ -207,8 +208,8 @@ impl ctl_server::Node for ControlledNode {
         self.view.ears.refused.pop()
     }
 
-    fn now_ns(&self) -> u64 {
-        self.view.tsc.clock_ns(self.view.tsc.now())
+    fn now(&self) -> Moment {
+        self.view.clocks.now()
     }
 
     fn announce(&self, holding: &Holding) -> bool {

@@ -203,7 +203,7 @@ impl Worker {
             }
             if sent > 0 {
                 copying.out.flush(copying.teps);
-                let ns = self.tsc.nanoseconds(self.tsc.now() - received);
+                let ns = self.tsc.nanoseconds(self.tsc.since(received));
                 copying.out.counters().residence[class as usize].add(sent, ns, 0);
             }
             if class == Class::Control && !copying.jobs.is_empty() {
@@ -480,7 +480,7 @@ fn serve_one(jobs: &mut Jobs, class: Class, out: &mut Outbox, teps: &TepArray, t
         }
         let (received, waited) = (job.received, quanta.saturating_sub(job.after + job.quanta));
         out.flush(teps);
-        let ns = tsc.nanoseconds(tsc.now() - received);
+        let ns = tsc.nanoseconds(tsc.since(received));
         out.counters().residence[class as usize].add(1, ns, waited);
         if !jobs.finish(class, out.cells().domain(id)) {
             return;
@@ -499,7 +499,7 @@ fn cut(jobs: &mut Jobs, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
             // The first in a line is the oldest.
             while let Some(job) = jobs.front(class)
                 && job.list.is_awaited()
-                && now - job.received > tsc.per_second() / JOB_AGE
+                && now.saturating_sub(job.received) > tsc.per_second() / JOB_AGE
             {
                 let id = job.list.domain();
                 let (targets, _) = job.next(usize::MAX);

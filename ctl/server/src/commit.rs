@@ -212,7 +212,7 @@ impl Committer {
             self.tell(&state);
         }
         match looks {
-            true if state.machines.is_ready(self.node.now_ns()) => Wait::Look(Duration::ZERO),
+            true if state.machines.is_ready(self.node.now().steady_ns) => Wait::Look(Duration::ZERO),
             true => Wait::Look(LOOK_EVERY),
             false if state.counts().retired > 0 => Wait::Reclaim,
             false => Wait::Long,

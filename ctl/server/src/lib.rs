@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod budget;
+mod clock;
 mod commit;
 mod confirm;
 mod feed;
@@ -30,6 +31,7 @@ mod teps;
 mod watching;
 
 pub use budget::STAGED_BYTES;
+pub use clock::Moment;
 pub use confirm::Observer;
 pub use listener::{Listener, Reporter};
 pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};

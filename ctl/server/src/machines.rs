@@ -6,7 +6,8 @@
 //! committed changes┘                                     └─ the store does not take it ─▶ undo, and try again
 //! ```
 //!
-//! A machine decides in place; what it was before is kept until its decision is durable.
+//! A machine decides in place; what it was before is kept until its decision is durable. All its times are of the steady clock
+//! ([`crate::clock`]); workers' stamps are translated as they come in.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,7 +18,8 @@ use ctl_api::model::{Event, Happening, HappeningKind, Havip, HavipEntry, Offende
 use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, enact};
 use ctl_store::Record;
 
-use crate::havips::{Havips, Held, vip};
+use crate::clock::{Clock, Moment, Said, Sayings};
+use crate::havips::{Havips, Held, Seat, vip};
 use crate::listener::{REPORTS, Report};
 use crate::node::{Holding, Node};
 use crate::teps::Teps;
@@ -36,6 +38,7 @@ const RETRY_NS: u64 = SECOND;
 pub(crate) struct Machines {
     damping: Damping,
     alarms: Alarms,
+    clock: Clock,
     /// By number.
     slots: Vec<Option<Box<Slot>>>,
     len: usize,
@@ -55,6 +58,7 @@ pub(crate) struct Machines {
 
 struct Slot {
     machine: Machine,
+    sayings: Sayings,
     /// The time in `due` that counts.
     armed_ns: u64,
     is_ready: bool,
@@ -117,11 +121,24 @@ impl Machines {
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
 
-    /// Follows committed changes of these HAVIPs. `now_ns` is a time before workers could know of them.
-    pub fn follow(&mut self, changed: impl IntoIterator<Item = VipId>, view: &View<'_>, now_ns: u64) {
+    /// What each speaker of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
+    pub fn sayings<'h>(&mut self, held: &'h Held, node: &dyn Node) -> Vec<(&'h Seat, Spoken, Said)> {
+        self.clock.mark(node.now());
+        let (clock, mut unknown) = (&self.clock, Sayings::default());
+        let slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
+        let sayings = slot.map_or(&mut unknown, |slot| &mut slot.sayings);
+        let said = |seat: &'h Seat| {
+            let spoken = node.heard().read(seat.id);
+            (seat, spoken, sayings.follow(seat.id, spoken, clock).1)
+        };
+        held.speakers.iter().map(said).collect()
+    }
+
+    /// Follows committed changes of these HAVIPs. `now` is a time before workers could know of them.
+    pub fn follow(&mut self, changed: impl IntoIterator<Item = VipId>, view: &View<'_>, now: Moment) {
         for id in changed {
             match view.havips.get(id) {
-                Some(held) => self.follow_one(held, view, now_ns),
+                Some(held) => self.follow_one(held, view, now.steady_ns),
                 None => self.remove(id),
             }
         }
@@ -141,11 +158,13 @@ impl Machines {
             Some(slot) => {
                 let who = |stranger: &Stranger| view.who(held, stranger);
                 slot.machine.follow(&speakers, stored, options, now_ns, who);
+                slot.sayings.retain(&speakers);
             }
             None => {
                 let machine = Machine::new(&speakers, stored, options, now_ns);
                 *slot = Some(Box::new(Slot {
                     machine,
+                    sayings: Sayings::default(),
                     armed_ns: u64::MAX,
                     is_ready: false,
                     is_announcing: false,
@@ -194,7 +213,9 @@ impl Machines {
         revision: Revision,
         unix_ms: u64,
     ) -> Look {
-        let now_ns = view.node.now_ns();
+        let now = view.node.now();
+        let now_ns = now.steady_ns;
+        self.clock.mark(now);
         if now_ns < self.paused_until_ns {
             return Look::default();
         }
@@ -230,11 +251,12 @@ impl Machines {
     fn take_refused(&mut self, view: &View<'_>) {
         for _ in 0..MOST_REFUSED {
             let Some(refused) = view.node.take_refused() else { return };
+            let at_ns = self.clock.stamp(refused.at_ns).steady_ns;
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
             let (mac, what) = (refused.mac, refused.what);
-            let stranger = Stranger { mac, tep, what, claims: refused.claims, at_ns: refused.at_ns };
+            let stranger = Stranger { mac, tep, what, claims: refused.claims, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
@@ -253,8 +275,11 @@ impl Machines {
         let mut heard = std::mem::take(&mut self.heard);
         heard.clear();
         let held = view.havips.get(id)?;
-        heard.extend(held.speakers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
+        heard.extend(held.speakers.iter().map(|seat| {
+            let spoken = view.node.heard().read(seat.id);
+            (seat.id, slot.sayings.follow(seat.id, spoken, &self.clock).0)
+        }));
         slot.is_ready = false;
         let before = slot.machine.clone();
         let decisions = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
@@ -282,7 +307,7 @@ impl Machines {
     /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
     /// now, and there is nothing left to decide.
     pub fn undo(&mut self, look: Look, view: &View<'_>) {
-        let now_ns = view.node.now_ns();
+        let now_ns = view.node.now().steady_ns;
         self.paused_until_ns = now_ns.saturating_add(RETRY_NS);
         self.reports = look.reports;
         for (id, before) in look.before {

@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit, Vni};
 use thiserror::Error;
 
+use crate::clock::Moment;
+
 /// The data plane, as the control path sees it.
 pub trait Node: Send + Sync + 'static {
     /// Whether this TEP can be one of this node's.
@@ -51,8 +53,8 @@ pub trait Node: Send + Sync + 'static {
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
     fn take_refused(&self) -> Option<Refused>;
 
-    /// The clock that workers go by: nanoseconds since some moment before the daemon started.
-    fn now_ns(&self) -> u64;
+    /// What time it is: by the clock that workers stamp what they hear with, and by those that others understand.
+    fn now(&self) -> Moment;
 
     /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP. Nothing of
     /// it is heard. False if too many wait already: try again later.

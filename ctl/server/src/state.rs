@@ -16,6 +16,7 @@ use ctl_havip::Damping;
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
+use crate::clock::Moment;
 use crate::havips::Havips;
 use crate::limits::Limits;
 use crate::listener::Report;
@@ -182,7 +183,7 @@ impl State {
     ///
     /// New TEPs are in the array before a list or a guard names them, and gone ones leave it after the last one did.
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
-        let now_ns = self.node.now_ns();
+        let now = self.node.now();
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
         let mut array = None;
@@ -206,15 +207,15 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
-        self.follow_havips(now_ns);
+        self.follow_havips(now);
         epoch
     }
 
-    /// The machines follow the HAVIPs. `now_ns` is a time before workers could know of them.
-    fn follow_havips(&mut self, now_ns: u64) {
+    /// The machines follow the HAVIPs. `now` is a time before workers could know of them.
+    fn follow_havips(&mut self, now: Moment) {
         let changed = self.havips.take_changed();
         let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.follow(changed, &view, now_ns);
+        self.machines.follow(changed, &view, now);
     }
 
     /// What the machines decide, all at the next revision.
@@ -376,7 +377,7 @@ impl State {
     ///
     /// The store cannot be read; then only a part may have been followed, and it has to be tried again.
     pub fn load(&mut self, snapshot: &dyn Snapshot) -> Result<Epoch, StoreError> {
-        let now_ns = self.node.now_ns();
+        let now = self.node.now();
         let (mut added, mut known) = (Vec::new(), HashSet::new());
         for tep in snapshot.teps()? {
             let tep = tep?;
@@ -400,7 +401,7 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = snapshot.revision();
-        self.follow_havips(now_ns);
+        self.follow_havips(now);
         Ok(epoch)
     }
 

@@ -520,11 +520,11 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm3", 3, &[3])]);
     rig.node.now_ns.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
     let advert = Utterance::Advert { interval_cs: 10, priority: 100 };
+    let before = now_ms();
     rig.node.heard.note(rig.vip(5001), rig.speaker(5001, 1, 1), advert, 3_000_000_000);
     while rig.havip("web").binding.holder.is_none() {
         std::thread::yield_now();
     }
-    let before = now_ms();
     let status = rig.run(rig.client().havip(&name("web"))).unwrap();
     let [one, other] = &status.heard[..] else { panic!("{:?}", status.heard) };
     assert_eq!((one.instance.as_str(), one.tep.as_str(), one.claim_unix_ms), ("vm1", "198.18.0.1", 0));

@@ -4,6 +4,7 @@ use crate::{
     Errno,
     folder::{self, RuntimeFolder},
     log::Capture,
+    tsc::Pair,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -122,6 +123,8 @@ pub(crate) struct Environment {
     next_device: AtomicU32,
     /// Removed last, whether or not DPDK is cleaned up: nothing is ever in it.
     _folder: Option<RuntimeFolder>,
+    /// What the clocks said before the EAL started.
+    pub(crate) started: Pair,
 }
 
 /// A pool's address. Pools stay in place as long as the EAL runs.
@@ -147,6 +150,7 @@ impl Eal {
         if STARTED.swap(true, Ordering::Relaxed) {
             return Err(EalError::Restarted);
         }
+        let clocks = Pair::read();
         let started = thread::Builder::new().name("eal-init".into()).spawn(move || start(words))?.join();
         // That of a failed start goes at once.
         let folder = RuntimeFolder::claim();
@@ -157,6 +161,7 @@ impl Eal {
                 attached: Mutex::default(),
                 next_device: AtomicU32::new(0),
                 _folder: folder,
+                started: clocks,
             }))),
             Ok(Err((errno, log))) => Err(EalError::Init { errno, log, advice: advice(config, errno) }),
             Err(_) => Err(EalError::Thread(std::io::Error::other("it panicked"))),

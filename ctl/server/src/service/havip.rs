@@ -1,28 +1,25 @@
 //! The procedures that show a HAVIP.
 
+use bcast_domain::Spoken;
 use ctl_api::model::{HavipEntry, Name};
 use ctl_api::proto;
 
 use super::Shared;
-use crate::commit::{lock, now_ms};
+use crate::clock::Said;
+use crate::commit::lock;
 use crate::havips::Seat;
 use crate::refusal::Refusal;
 use crate::state::State;
 
 /// Who holds it, when its attachments were last heard, and what may be wrong.
 pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, Refusal> {
-    let (entry, speakers, diagnosis) = {
-        let state = lock(&shared.state);
-        let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
-        let mut lines = state.machines.diagnosis(held, shared.node.now_ns());
-        lines.extend(diagnosis(&state, &held.entry));
-        (held.entry.clone(), held.speakers.clone(), lines)
-    };
-    Ok(proto::HavipStatus {
-        entry: Some(entry.into()),
-        diagnosis,
-        heard: speakers.into_iter().map(|seat| heard(shared, seat)).collect(),
-    })
+    let mut state = lock(&shared.state);
+    let state = &mut *state;
+    let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
+    let heard = state.machines.sayings(held, shared.node.as_ref()).into_iter().map(heard).collect();
+    let mut lines = state.machines.diagnosis(held, shared.node.now().steady_ns);
+    lines.extend(diagnosis(state, &held.entry));
+    Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis: lines, heard })
 }
 
 /// What the state alone tells: an attachment whose frames never come so far.
@@ -43,21 +40,15 @@ fn diagnosis(state: &State, entry: &HavipEntry) -> Vec<String> {
     strangers.map(line).collect()
 }
 
-fn heard(shared: &Shared, Seat { id, who }: Seat) -> proto::LastHeard {
-    let spoken = shared.node.heard().read(id);
-    let (now_ns, now_ms) = (shared.node.now_ns(), now_ms());
-    // 0 is never.
-    let unix_ms = |at_ns: u64| match at_ns {
-        0 => 0,
-        at_ns => now_ms.saturating_sub(now_ns.saturating_sub(at_ns) / 1_000_000),
-    };
+fn heard((seat, spoken, said): (&Seat, Spoken, Said)) -> proto::LastHeard {
+    let Seat { who, .. } = seat;
     proto::LastHeard {
         instance: who.instance.to_string(),
         mac: who.mac.to_string(),
         tep: who.tep.to_string(),
-        claim_unix_ms: unix_ms(spoken.claim_ns),
-        use_unix_ms: unix_ms(spoken.use_ns),
-        advert_unix_ms: unix_ms(spoken.advert_ns),
+        claim_unix_ms: said.claim.unix_ms,
+        use_unix_ms: said.usage.unix_ms,
+        advert_unix_ms: said.advert.unix_ms,
         advert_interval_cs: spoken.interval_cs.into(),
         advert_priority: spoken.priority.into(),
     }

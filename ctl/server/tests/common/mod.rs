@@ -20,7 +20,8 @@ use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
 use ctl_api::proto;
 use ctl_server::{
-    DomainCounters, Holding, Listener, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal, Versions,
+    DomainCounters, Holding, Listener, Moment, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal,
+    Versions,
 };
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
@@ -43,6 +44,8 @@ pub struct TestNode {
     pub heard: Heard,
     pub refused: Mutex<VecDeque<Refused>>,
     pub now_ns: AtomicU64,
+    /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
+    pub moment: Mutex<Option<Moment>>,
     /// What it was asked to announce.
     pub announced: Mutex<Vec<Holding>>,
 }
@@ -121,8 +124,11 @@ impl Node for TestNode {
         self.refused.lock().unwrap().pop_front()
     }
 
-    fn now_ns(&self) -> u64 {
-        self.now_ns.load(Ordering::Relaxed)
+    fn now(&self) -> Moment {
+        let now_ns = self.now_ns.load(Ordering::Relaxed);
+        let unix_ns = havip::now_ms() * 1_000_000;
+        let simulated = Moment { worker_ns: now_ns, steady_ns: now_ns, unix_ns };
+        self.moment.lock().unwrap().unwrap_or(simulated)
     }
 
     fn announce(&self, holding: &Holding) -> bool {
@@ -206,6 +212,7 @@ impl Rig {
             heard: Heard::new(),
             refused: Mutex::default(),
             now_ns: AtomicU64::new(1),
+            moment: Mutex::default(),
             announced: Mutex::default(),
         });
         let worker = Worker::start(&readers);

@@ -1,0 +1,182 @@
+//! What time it was when a worker heard something.
+//!
+//! Workers stamp what they hear with the processor's time stamp counter, since it costs them nothing. Its rate is known to some parts
+//! in a million at best, and can change when a virtual machine moves to another host. So an age by that clock is wrong by more, the
+//! older it is: 0.2 % of a day are three minutes. Therefore a stamp is translated when the commit thread takes it, a millisecond
+//! later, and the outcome is kept:
+//!
+//! ```text
+//! workers' clock   ──a──────────t────b──▶     a, b: moments at which all three clocks were read
+//! steady clock     ──a──────────t────b──▶     t: between two moments, by proportion; so no rate has to be known
+//! Unix time        ──a──────────t────b──▶     t: the steady time, and what Unix time was ahead of it in the nearer moment
+//! ```
+//!
+//! Machines and all that counts an age go by the steady clock, which is the kernel's. Unix time is for showing alone: setting the
+//! wall clock afterwards changes no time that was shown.
+
+use std::collections::VecDeque;
+
+use bcast_domain::{SpeakerId, Spoken};
+
+/// How far apart moments are at least that are kept, nanoseconds; but for the last two, which are always kept.
+const SPACING_NS: u64 = 10_000_000;
+/// Moments that are kept: more than a second of them.
+const MOMENTS: usize = 256;
+/// Over a shorter time than this, nanoseconds, no rate is measured.
+const MEASURABLE_NS: u64 = 1_000_000;
+
+/// A workers' clock that is this much behind itself, nanoseconds, was set back: the virtual machine is on another host, and nothing
+/// is known of the new count. By less, the counters of two cores differ.
+const SET_BACK_NS: u64 = 1_000_000;
+
+/// One moment, by three clocks. Nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The clock that workers stamp what they hear by; it began before the daemon started.
+    pub worker_ns: u64,
+    /// A clock that nobody sets, at the rate of real time; above 0.
+    pub steady_ns: u64,
+    /// Unix time.
+    pub unix_ns: u64,
+}
+
+/// What is known of how the three clocks go.
+#[derive(Debug, Default)]
+pub(crate) struct Clock {
+    /// The oldest first; the workers' clock grows from each to the next.
+    moments: VecDeque<Moment>,
+}
+
+/// A worker's stamp, and when that was. All 0: never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    worker_ns: u64,
+    /// By the steady clock.
+    pub steady_ns: u64,
+    /// Unix time in milliseconds.
+    pub unix_ms: u64,
+}
+
+/// What a speaker said last, of each kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub claim: Stamp,
+    /// Of ordinary ARP and neighbour discovery.
+    pub usage: Stamp,
+    pub advert: Stamp,
+}
+
+/// What the speakers of one HAVIP said last; without those that said nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Sayings(Vec<(SpeakerId, Said)>);
+
+impl Clock {
+    /// Takes note of a moment, which is now.
+    pub fn mark(&mut self, now: Moment) {
+        let back_ns = self.moments.back().map_or(0, |last| last.worker_ns.saturating_sub(now.worker_ns));
+        if back_ns >= SET_BACK_NS {
+            self.moments.clear();
+        } else if back_ns > 0 {
+            return;
+        }
+        let from_end =
+            |back: usize| self.moments.len().checked_sub(back).and_then(|place| self.moments.get(place));
+        if let (Some(before), Some(last)) = (from_end(3), from_end(1))
+            && last.worker_ns - before.worker_ns < SPACING_NS
+        {
+            // The one between them is not needed to be as close together as that.
+            self.moments.remove(self.moments.len() - 2);
+        }
+        if self.moments.back().is_some_and(|last| last.worker_ns == now.worker_ns) {
+            self.moments.pop_back();
+        }
+        if self.moments.len() == MOMENTS {
+            self.moments.pop_front();
+        }
+        self.moments.push_back(now);
+    }
+
+    /// When a worker's stamp was. It should not be much later than the last mark.
+    pub fn stamp(&self, worker_ns: u64) -> Stamp {
+        if worker_ns == 0 {
+            return Stamp::default();
+        }
+        let stamp =
+            |at: Moment| Stamp { worker_ns, steady_ns: at.steady_ns, unix_ms: at.unix_ns / 1_000_000 };
+        self.moment(worker_ns).map(stamp).unwrap_or_default()
+    }
+
+    fn moment(&self, worker_ns: u64) -> Option<Moment> {
+        let after = self.moments.partition_point(|moment| moment.worker_ns < worker_ns);
+        let (first, last) = (self.moments.front()?, self.moments.back()?);
+        let earlier = after.checked_sub(1).and_then(|place| self.moments.get(place)).unwrap_or(first);
+        let later = self.moments.get(after).unwrap_or(last);
+        // Before the first moment, or behind the last one: by the rate that all of them show.
+        let (from, to) = if earlier == later { (first, last) } else { (earlier, later) };
+        let distance = worker_ns.abs_diff(earlier.worker_ns);
+        let steady =
+            by_rate(distance, to.worker_ns - from.worker_ns, to.steady_ns.saturating_sub(from.steady_ns));
+        let steady_ns = match worker_ns < earlier.worker_ns {
+            true => earlier.steady_ns.saturating_sub(steady).max(1),
+            false => earlier.steady_ns.saturating_add(steady),
+        };
+        let is_nearer = distance < later.worker_ns.abs_diff(worker_ns);
+        let nearer = if is_nearer { earlier } else { later };
+        let unix_ns = match nearer.steady_ns.checked_sub(steady_ns) {
+            Some(before) => nearer.unix_ns.saturating_sub(before),
+            None => nearer.unix_ns.saturating_add(steady_ns - nearer.steady_ns),
+        };
+        Some(Moment { worker_ns, steady_ns, unix_ns })
+    }
+}
+
+/// What the steady clock shows for this time of the workers' clock, where `steady` passed for `worker` of those.
+fn by_rate(time: u64, worker: u64, steady: u64) -> u64 {
+    if worker < MEASURABLE_NS && time > worker {
+        return time;
+    }
+    let scaled = (u128::from(time) * u128::from(steady)).checked_div(u128::from(worker));
+    scaled.map_or(time, |scaled| u64::try_from(scaled).unwrap_or(u64::MAX))
+}
+
+impl Stamp {
+    /// Follows a worker's stamp. One that is known stays what it was found to be.
+    fn follow(&mut self, worker_ns: u64, clock: &Clock) -> u64 {
+        if self.worker_ns != worker_ns {
+            *self = clock.stamp(worker_ns);
+        }
+        self.steady_ns
+    }
+}
+
+impl Sayings {
+    /// What a speaker said, by the steady clock, and all that is known of when that was. `spoken` is by the workers' clock.
+    pub fn follow(&mut self, speaker: SpeakerId, spoken: Spoken, clock: &Clock) -> (Spoken, Said) {
+        let place = match self.0.iter().position(|(known, _)| *known == speaker) {
+            Some(place) => place,
+            None if (spoken.claim_ns, spoken.use_ns, spoken.advert_ns) == (0, 0, 0) => {
+                return (spoken, Said::default());
+            }
+            None => {
+                self.0.push((speaker, Said::default()));
+                self.0.len() - 1
+            }
+        };
+        let Some((_, said)) = self.0.get_mut(place) else { return (spoken, Said::default()) };
+        let steady = Spoken {
+            claim_ns: said.claim.follow(spoken.claim_ns, clock),
+            use_ns: said.usage.follow(spoken.use_ns, clock),
+            advert_ns: said.advert.follow(spoken.advert_ns, clock),
+            ..spoken
+        };
+        (steady, *said)
+    }
+
+    /// Forgets all speakers but these.
+    pub fn retain(&mut self, speakers: &[SpeakerId]) {
+        self.0.retain(|(speaker, _)| speakers.contains(speaker));
+    }
+}
+
+#[cfg(test)]
+mod tests;
