@@ -34,7 +34,7 @@ use crate::readiness::Readiness;
 use crate::shield::Shield;
 use crate::stop::{self, Request};
 use crate::teps::TepArray;
-use crate::underlay::{Fatal, HostUse, Interfaces, Kernel, KernelError, Task, Underlay};
+use crate::underlay::{Fatal, HostUse, Interfaces, Kernel, Task, Underlay};
 use crate::worker::Worker;
 
 /// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
@@ -444,7 +444,7 @@ async fn kernel_side(config: &Config, mac: MacAddr, live: &Live) -> Result<Kerne
     if let Err(error) = kernel.configure_tap((name, index), (mac, config.port.mtu), addresses, gateway).await
     {
         kernel.remove_rules().await;
-        return Err(KernelError::from(error).into());
+        return Err(error.into());
     }
     Ok(KernelSide { tap: Some(tap), kernel: Some((kernel, notices)), port_index })
 }

@@ -23,6 +23,7 @@ mod punt;
 mod readiness;
 mod shield;
 mod stop;
+mod tap;
 mod targets;
 mod teps;
 mod underlay;

@@ -110,7 +110,7 @@ pub struct Outbox {
     /// Fresh buffers for copies of any length, where the payload cannot be shared.
     large: Mempool,
     limits: PortLimits,
-    /// Of what the batch is.
+    /// Traffic class of the copies in the batch.
     class: Class,
     live: Arc<Live>,
     cells: Arc<WorkerCells>,
@@ -200,7 +200,9 @@ impl Outbox {
         if self.batch.room() == 0 {
             self.flush(teps);
         }
+        // The buffer is plain, the batch has room, and the inner frame is within it: so only room before that can be missing.
         let made = self.batch.in_place(mbuf, outer.inner_range(), header.head(template).0);
+        let made = if made { Ok(()) } else { Err(CopyDropReason::NoHeadroom) };
         self.account(domain, outer.inner_len(), &last_one, made);
     }
 
@@ -232,7 +234,7 @@ impl Outbox {
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
             let made = if inner.len() <= MAX_BODY {
-                self.batch.copies(&self.small, targets.len(), inner, &heads)
+                or_no_mbuf(self.batch.copies(&self.small, targets.len(), inner, &heads))
             } else {
                 long_copies(&mut self.batch, &self.large, &heads, inner)
             };
@@ -255,7 +257,7 @@ impl Outbox {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
-            let made = self.batch.chains(&self.small, targets.len(), payload, &heads);
+            let made = or_no_mbuf(self.batch.chains(&self.small, targets.len(), payload, &heads));
             self.account(domain, inner_len, &targets, made);
         }
     }
@@ -304,18 +306,18 @@ impl Outbox {
         Targets::all(resolved, usize::MAX)
     }
 
-    /// Counts copies that were put into the batch, as sent until the port refuses them; or for which there was no buffer.
+    /// Counts copies that were put into the batch, as sent until the port refuses them; or why they were not made.
     #[inline(always)]
-    fn account(&mut self, domain: DomainId, inner_len: u16, targets: &Targets, made: bool) {
+    fn account(&mut self, domain: DomainId, inner_len: u16, targets: &Targets, made: Made) {
         let copies = targets.len();
-        if made && copies > 0 {
+        if let Err(reason) = made {
+            self.drop_copies(*targets, domain, reason);
+        } else if copies > 0 {
             let cells = self.cells().domain(domain);
             cells.copies.add(copies as u64);
             cells.bytes.add(copies as u64 * u64::from(inner_len));
             let copies = u16::try_from(copies).unwrap_or(u16::MAX);
             self.runs.push(Run { domain, copies, inner_len });
-        } else {
-            self.drop_copies(*targets, domain, CopyDropReason::NoMbuf);
         }
     }
 
@@ -327,11 +329,12 @@ impl Outbox {
         }
     }
 
-    /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed.
+    /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed. A port whose link is down is
+    /// given nothing.
     #[inline(always)]
     pub fn flush(&mut self, teps: &TepArray) {
-        let mut sent = 0;
-        let attempts = if self.live.link_up() { TX_ATTEMPTS[self.class as usize] } else { 0 };
+        let (mut sent, link_up) = (0, self.live.link_up());
+        let attempts = if link_up { TX_ATTEMPTS[self.class as usize] } else { 0 };
         for _ in 0..attempts {
             sent += self.tx.transmit(&mut self.batch);
             if self.batch.is_empty() {
@@ -341,14 +344,15 @@ impl Outbox {
         }
         self.counters().tx_copies.add(sent as u64);
         if !self.batch.is_empty() {
-            self.drop_refused(sent, teps);
+            let reason = if link_up { CopyDropReason::TxFull } else { CopyDropReason::LinkDown };
+            self.drop_refused(sent, reason, teps);
         }
         self.runs.clear();
     }
 
     /// Counts and frees what the port did not take: all of the batch's runs beyond the first `sent` copies.
     #[cold]
-    fn drop_refused(&mut self, mut sent: usize, teps: &TepArray) {
+    fn drop_refused(&mut self, mut sent: usize, reason: CopyDropReason, teps: &TepArray) {
         let mut refused = self.batch.frames();
         for run in &self.runs {
             let copies = usize::from(run.copies);
@@ -361,7 +365,7 @@ impl Outbox {
             for copy in refused.by_ref().take(dropped) {
                 let header = Tunnel::ref_from_prefix(copy).ok();
                 let tep = header.and_then(|(header, _)| teps.find(header.ipv4.destination()));
-                self.cells().drop_copy(tep, run.domain, CopyDropReason::TxFull);
+                self.cells().drop_copy(tep, run.domain, reason);
             }
         }
         drop(refused);
@@ -387,18 +391,32 @@ impl Outbox {
     }
 }
 
+/// Whether copies were put into the batch, all of them, or why none was.
+type Made = Result<(), CopyDropReason>;
+
+/// Of copies for which the batch has room, and whose lengths and references are right: only buffers can have been missing.
+#[inline(always)]
+fn or_no_mbuf(made: bool) -> Made {
+    if made { Ok(()) } else { Err(CopyDropReason::NoMbuf) }
+}
+
 /// Long copies, all or none.
 #[cold]
-fn long_copies(batch: &mut TxBatch, pool: &Mempool, heads: &CopyHeads, inner: &[u8]) -> bool {
+fn long_copies(batch: &mut TxBatch, pool: &Mempool, heads: &CopyHeads, inner: &[u8]) -> Made {
     let mut copies = ArrayVec::<Mbuf, BATCH>::new();
     for tep in heads.targets.iter() {
         let header = heads.header.head(&heads.templates[tep.index()]).to_bytes();
-        let Some(mut copy) = Mbuf::alloc(pool) else { return false };
-        let Some(frame) = copy.append(OVERHEAD + inner.len()) else { return false };
+        let mut copy = Mbuf::alloc(pool).ok_or(CopyDropReason::NoMbuf)?;
+        let frame = copy.append(OVERHEAD + inner.len()).ok_or(CopyDropReason::NoHeadroom)?;
         let (head, body) = frame.split_at_mut(OVERHEAD);
         head.copy_from_slice(&header);
         body.copy_from_slice(inner);
         copies.push(copy);
     }
-    copies.into_iter().all(|copy| batch.push(copy).is_ok())
+    // The caller has made room for them.
+    copies.into_iter().for_each(|copy| drop(batch.push(copy)));
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,11 +54,16 @@ impl PuntPort {
         Self { queues, sends: worker == 0, tokens: 0, workers, refilled: Instant::now() }
     }
 
-    /// Passes a frame on to the kernel, unless `rate` (frames a second of the whole node) or the queue forbids.
+    /// Passes a frame on to the kernel, unless `rate` (frames a second of the whole node) or the queue forbids. Redirects never
+    /// get there: the TAP's own setting does not keep the host from following those of IPv4 while `conf/all/accept_redirects`, which
+    /// is the host's, allows it ([`crate::tap`]).
     ///
     /// # Errors
     /// Why the frame was freed.
     pub fn offer(&mut self, mbuf: Mbuf, rate: u32) -> Result<(), DropReason> {
+        if wire::redirect::is_redirect(mbuf.data()) {
+            return Err(DropReason::PuntRedirect);
+        }
         let Some(queues) = &self.queues else { return Err(DropReason::PuntOff) };
         if self.tokens == 0 {
             self.tokens = refill(&mut self.refilled, Instant::now(), rate.div_ceil(self.workers));

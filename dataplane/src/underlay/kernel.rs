@@ -30,18 +30,6 @@ const MAIN_TABLE: u32 = 254;
 /// the daemon's own table.
 const RULES: [u32; 2] = [9116, 9117];
 
-/// The TAP does not forward, and finds out within about ten seconds that a next hop has another MAC address without having
-/// announced it: a neighbour is in doubt after at most 1.5 x 3 s, tried a second later, asked thrice at its old address, a
-/// second each, and then by broadcast, without having been unresolved.
-const TAP_SYSCTLS: [(&str, &str); 6] = [
-    ("ipv4/conf/TAP/forwarding", "0"),
-    ("ipv6/conf/TAP/forwarding", "0"),
-    ("ipv4/neigh/TAP/base_reachable_time_ms", "3000"),
-    ("ipv4/neigh/TAP/interval_probe_time_ms", "1000"),
-    ("ipv4/neigh/TAP/delay_first_probe_time", "1"),
-    ("ipv4/neigh/TAP/mcast_resolicit", "3"),
-];
-
 /// The kernel's error number for an object that is there already, EEXIST.
 const EXISTS: i32 = -17;
 /// Those with which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
@@ -54,6 +42,9 @@ pub enum KernelError {
     /// There is no such interface.
     #[error("there is no network interface \"{0}\" here; see `ip link`")]
     NoInterface(String),
+    /// A setting of the TAP.
+    #[error(transparent)]
+    Setting(#[from] crate::tap::SettingError),
     /// A request failed.
     #[error("{0}; it takes the capability CAP_NET_ADMIN")]
     Request(#[from] RequestError),
@@ -89,7 +80,7 @@ impl Kernel {
         (mac, mtu): (MacAddr, u16),
         addresses: &[InterfaceAddress],
         gateway: Option<Ipv4Addr>,
-    ) -> Result<(), RequestError> {
+    ) -> Result<(), KernelError> {
         self.tap_index = tap_index;
         (self.addresses, self.gateway) = (addresses.to_vec(), gateway);
         let link = LinkUnspec::new_with_index(self.tap_index).address(mac.0.to_vec()).mtu(mtu.into()).build();
@@ -101,12 +92,7 @@ impl Kernel {
             };
             self.requests.run("giving the TAP its address", add).await?;
         }
-        for (key, value) in TAP_SYSCTLS {
-            let path = format!("/proc/sys/net/{}", key.replace("TAP", tap));
-            if let Err(error) = std::fs::write(&path, value) {
-                tracing::warn!(path, value, %error, "a setting of the TAP could not be made");
-            }
-        }
+        crate::tap::configure(tap)?;
         let up = LinkUnspec::new_with_index(self.tap_index).up().build();
         let set = async |handle: rtnetlink::Handle| handle.link().set(up).execute().await;
         self.requests.run("setting the TAP up", set).await?;

@@ -30,6 +30,8 @@ pub mod ethertype {
 pub mod protocol {
     /// IPv6 hop-by-hop options (RFC 8200 section 4.3).
     pub const HOP_BY_HOP: u8 = 0;
+    /// ICMP for IPv4 (RFC 792).
+    pub const ICMP: u8 = 1;
     /// IPv6 routing header (RFC 8200 section 4.4).
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header (RFC 8200 section 4.5).

@@ -59,6 +59,7 @@ pub mod encapsulation;
 pub mod gratuitous;
 pub mod header;
 pub mod reason;
+pub mod redirect;
 pub mod verdict;
 pub mod view;
 

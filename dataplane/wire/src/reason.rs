@@ -84,6 +84,8 @@ reasons! {
         ControlRate = "control_rate",
         /// The worker's queue of large fan-outs is full, or the domain's share of it.
         JobFull = "job_full",
+        /// For the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
+        PuntRedirect = "punt_redirect",
         /// For the node itself, but over the punt's rate or queue. Found by the caller.
         PuntLimited = "punt_limited",
         /// For the node itself, but there is no TAP. Found by the caller.
@@ -100,6 +102,10 @@ reasons! {
         MtuExceeded = "mtu_exceeded",
         /// The pool of packet buffers is exhausted.
         NoMbuf = "no_mbuf",
+        /// A packet buffer has no room for the copy's outer header, or for the copy.
+        NoHeadroom = "no_headroom",
+        /// The port's link is down: the copy was not handed to the port.
+        LinkDown = "link_down",
         /// The transmit ring stayed full through every retry.
         TxFull = "tx_full",
         /// Its frame's fan-out was cut: it had waited for 2 ms.

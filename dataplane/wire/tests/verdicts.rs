@@ -130,7 +130,7 @@ fn every_reason_that_bytes_decide_has_a_frame() {
     // These take a table or a queue, which this crate does not have.
     let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
     let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::JobFull];
-    let callers = [&tables[..], &rates, &[Why::PuntLimited, Why::PuntOff]].concat();
+    let callers = [&tables[..], &rates, &[Why::PuntRedirect, Why::PuntLimited, Why::PuntOff]].concat();
     for reason in DropReason::ALL {
         assert_eq!(tested.contains(&reason), !callers.contains(&reason), "{reason}");
     }
@@ -326,10 +326,12 @@ fn another_frame_than_the_judged_one_is_refused_without_panic() {
 #[test]
 fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     let labels: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(labels.len(), 24);
+    assert_eq!(labels.len(), 25);
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(copies, ["tep_unresolved", "mtu_exceeded", "no_mbuf", "tx_full", "job_expired"]);
+    let expected =
+        ["tep_unresolved", "mtu_exceeded", "no_mbuf", "no_headroom", "link_down", "tx_full", "job_expired"];
+    assert_eq!(copies, expected);
     assert_eq!(format!("{:>12}|", DropReason::GreNoKey), "  gre_no_key|");
 }

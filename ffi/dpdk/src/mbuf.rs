@@ -53,7 +53,7 @@ impl Mbuf {
     }
 
     #[inline]
-    fn fields_mut(&mut self) -> &mut rte_mbuf {
+    pub(crate) fn fields_mut(&mut self) -> &mut rte_mbuf {
         // SAFETY: as above, and `&mut self` makes it the only reference.
         unsafe { self.0.as_mut() }
     }

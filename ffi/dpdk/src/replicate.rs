@@ -453,3 +453,26 @@ pub(crate) fn prefetch(address: *const u8) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Eal, EalConfig};
+
+    #[test]
+    fn a_received_frame_without_room_for_its_new_header_is_refused_and_freed() {
+        let eal = Eal::init(&EalConfig { memory_mb: 64, hugepages: false, ..EalConfig::default() }).unwrap();
+        let pool = Mempool::new(&eal, "frames", 63, 0, 2048).unwrap();
+        let mut batch = TxBatch::new();
+        // A header takes 42 bytes, and is written with the six bytes before it.
+        for (headroom, taken) in [(0, false), (5, false), (6, true), (128, true)] {
+            let mut mbuf = Mbuf::from_bytes(&pool, &[0xaa; 102]).unwrap();
+            // As a driver would that leaves so many bytes before what it receives.
+            mbuf.fields_mut().data_off = headroom;
+            assert_eq!(batch.in_place(mbuf, 42..102, [0; 6]), taken, "{headroom} bytes of headroom");
+        }
+        assert_eq!((batch.len(), pool.in_use()), (2, 2));
+        drop(batch);
+        assert_eq!(pool.in_use(), 0);
+    }
+}
