@@ -1,5 +1,6 @@
 //! The configuration file: TOML in, a checked [`Config`] out, or one line that says what to mend.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -333,7 +334,11 @@ impl Config {
         note(self.metrics_listen != new.metrics_listen, "metrics.listen");
         note(self.eal != new.eal, "eal");
         note(self.havip != new.havip, "havip");
-        note(self.webhooks != new.webhooks, "webhook");
+        // What else is said of a receiver changes live.
+        let names = |config: &Self| -> BTreeSet<String> {
+            config.webhooks.iter().map(|webhook| webhook.name.clone()).collect()
+        };
+        note(names(self) != names(new), "webhook");
         note(self.routes != new.routes, "routes");
         keys
     }

@@ -62,7 +62,7 @@ pub fn run(path: &Path) -> Result<(), StartError> {
     let daemon = Daemon::start(&config, runtime, store, &ended)?;
     tracing::info!(device = %config.port.device, workers = config.cores.len(), "forwarding");
     while let Ok(Request::Reload) = requests.recv() {
-        config = reload(path, config, &daemon.live);
+        config = reload(path, config, &daemon);
     }
     tracing::info!("stopping");
     let stopped = daemon.stop();
@@ -70,9 +70,14 @@ pub fn run(path: &Path) -> Result<(), StartError> {
 }
 
 /// Reads the file again: what can change live does; a broken file changes nothing. Returns what is in force.
-fn reload(path: &Path, old: Config, live: &Live) -> Config {
-    let new = match Config::load(path) {
-        Ok(new) => new,
+fn reload(path: &Path, old: Config, daemon: &Daemon) -> Config {
+    let read = || {
+        let new = Config::load(path)?;
+        let receivers = new.receivers()?;
+        Ok::<_, StartError>((new, receivers))
+    };
+    let (new, receivers) = match read() {
+        Ok(read) => read,
         Err(error) => {
             tracing::error!(%error, "not reloaded: the old configuration stays in force");
             return old;
@@ -85,9 +90,13 @@ fn reload(path: &Path, old: Config, live: &Live) -> Config {
             "these changes take a restart; until then the old values stay"
         );
     }
-    live.set(new.live);
+    daemon.live.set(new.live);
+    let webhooks = receivers.len();
+    if let Some(server) = daemon.view.server().as_ref() {
+        server.reload_webhooks(receivers);
+    }
     let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits } = new.live;
-    tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, %limits, "reloaded");
+    tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, %limits, webhooks, "reloaded");
     Config { live: new.live, ..old }
 }
 

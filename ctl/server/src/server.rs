@@ -237,6 +237,11 @@ impl Server {
         self.figures.borrow().1
     }
 
+    /// Takes over what is configured now of the receivers of webhooks that were there at start.
+    pub fn reload_webhooks(&self, webhooks: Vec<ctl_webhook::Endpoint>) {
+        self.outward.webhooks.reload(webhooks);
+    }
+
     /// How it stands with each receiver of webhooks.
     #[must_use]
     pub fn webhooks(&self) -> Vec<ctl_webhook::Status> {

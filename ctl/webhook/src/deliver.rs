@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, sleep_until};
 
 use crate::backoff::Policy;
+use crate::config::Endpoint;
 use crate::http::{Connection, Failure, Leftover, deliver};
 use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
@@ -22,8 +23,8 @@ const LONG: Duration = Duration::from_secs(3600);
 /// What a receiver's task waits for.
 #[allow(clippy::large_enum_variant, reason = "a few at a time, each in a task of its own")]
 enum Done {
-    /// An attempt, with what is left of its answer.
-    Landed(OutboxRow, Result<(), Failure>, Option<Leftover>),
+    /// An attempt, how it was made, and what is left of its answer.
+    Landed(OutboxRow, Arc<Endpoint>, Result<(), Failure>, Option<Leftover>),
     /// The rest of an answer: the connection if it is still good.
     Drained(Option<Connection>),
 }
@@ -44,10 +45,13 @@ pub(crate) async fn run(
         let now = Instant::now();
         while busy.len() < most {
             let Some(row) = receiver.queue().take(now) else { break };
-            let (receiver, connection) = (Arc::clone(&receiver), idle.pop());
+            let endpoint = receiver.endpoint();
+            // What was opened by other certificates, or to another place, is no way there any more.
+            idle.retain(|connection| connection.is_to(&endpoint));
+            let connection = idle.pop();
             busy.spawn(async move {
-                let (result, left) = deliver(&receiver.endpoint, connection, &row, policy.timeout).await;
-                Done::Landed(row, result, left)
+                let (result, left) = deliver(&endpoint, connection, &row, policy.timeout).await;
+                Done::Landed(row, endpoint, result, left)
             });
         }
         // Whatever is busy wakes this task when it is done; until then there may be no place for more.
@@ -55,8 +59,8 @@ pub(crate) async fn run(
         tokio::select! {
             // Only a task that was aborted or panicked is an error, and neither happens here.
             Some(Ok(done)) = busy.join_next() => match done {
-                Done::Landed(row, result, left) => {
-                    conclude(&receiver, &settler, &row, result);
+                Done::Landed(row, endpoint, result, left) => {
+                    conclude(&receiver, &settler, &row, &endpoint, result);
                     left.into_iter().for_each(|left| drop(busy.spawn(async { Done::Drained(left.drain().await) })));
                 }
                 Done::Drained(connection) => idle.extend(connection.filter(|_| idle.len() < policy.concurrency)),
@@ -71,13 +75,19 @@ pub(crate) async fn run(
         }
     }
     while let Some(done) = busy.join_next().await {
-        if let Ok(Done::Landed(row, result, _)) = done {
-            conclude(&receiver, &settler, &row, result);
+        if let Ok(Done::Landed(row, endpoint, result, _)) = done {
+            conclude(&receiver, &settler, &row, &endpoint, result);
         }
     }
 }
 
-fn conclude(receiver: &Receiver, settler: &Settler, row: &OutboxRow, result: Result<(), Failure>) {
+fn conclude(
+    receiver: &Receiver,
+    settler: &Settler,
+    row: &OutboxRow,
+    endpoint: &Arc<Endpoint>,
+    result: Result<(), Failure>,
+) {
     let now = Instant::now();
     match result {
         Ok(()) => {
@@ -93,7 +103,14 @@ fn conclude(receiver: &Receiver, settler: &Settler, row: &OutboxRow, result: Res
             let reason: Arc<str> = failure.to_string().into();
             let before = receiver.last_error().replace(Arc::clone(&reason));
             receiver.figures.failed.fetch_add(1, Relaxed);
-            receiver.queue().failed(row, failure.blame(), Arc::clone(&reason), now);
+            {
+                let mut queue = receiver.queue();
+                queue.failed(row, failure.blame(), Arc::clone(&reason), now);
+                // It was made with a secret, or by certificates, that were replaced meanwhile: that says nothing of the new ones.
+                if !Arc::ptr_eq(endpoint, &receiver.endpoint()) {
+                    queue.hurry(now);
+                }
+            }
             if before.as_deref() != Some(&*reason) {
                 let (webhook, id, havip) = (receiver.name(), row.key.id, &row.havip);
                 tracing::warn!(%webhook, %id, %havip, error = %reason, "an event was not accepted; it is sent again");

@@ -2,6 +2,7 @@
 //! status counts alone.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -63,8 +64,17 @@ impl Failure {
 
 /// An open connection, with the task that drives it.
 pub(crate) struct Connection {
+    /// How it was opened.
+    endpoint: Arc<Endpoint>,
     requests: SendRequest<Full<Bytes>>,
     driver: JoinHandle<()>,
+}
+
+impl Connection {
+    /// Whether it was opened this way.
+    pub fn is_to(&self, endpoint: &Arc<Endpoint>) -> bool {
+        Arc::ptr_eq(&self.endpoint, endpoint)
+    }
 }
 
 impl Drop for Connection {
@@ -90,7 +100,7 @@ impl Leftover {
 /// Sends an event once. A connection that was used before may have been closed by the receiver meanwhile; then a new one is made
 /// at once. The status counts alone, so it does not wait for the rest of the answer.
 pub(crate) async fn deliver(
-    endpoint: &Endpoint,
+    endpoint: &Arc<Endpoint>,
     idle: Option<Connection>,
     row: &OutboxRow,
     within: Duration,
@@ -107,7 +117,7 @@ pub(crate) async fn deliver(
     }
 }
 
-async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Connection, Failure> {
+async fn connect(endpoint: &Arc<Endpoint>, within: Duration) -> Result<Connection, Failure> {
     let (host, port) = (endpoint.host.clone(), endpoint.port);
     match timeout(within, open(endpoint)).await {
         Ok(done) => done,
@@ -115,22 +125,23 @@ async fn connect(endpoint: &Endpoint, within: Duration) -> Result<Connection, Fa
     }
 }
 
-async fn open(endpoint: &Endpoint) -> Result<Connection, Failure> {
+async fn open(endpoint: &Arc<Endpoint>) -> Result<Connection, Failure> {
     let (host, port) = (&endpoint.host, endpoint.port);
     let stream = TcpStream::connect((host.as_str(), port)).await;
     let refused = |reason| Failure::Connect { host: host.clone(), port, reason };
     let stream = stream.map_err(refused)?;
     stream.set_nodelay(true).map_err(refused)?;
     match &endpoint.tls {
-        None => handshake(stream).await,
+        None => handshake(endpoint, stream).await,
         Some((connector, name)) => {
             let stream = connector.connect(name.clone(), stream).await;
-            handshake(stream.map_err(|reason| Failure::Tls { host: host.clone(), port, reason })?).await
+            handshake(endpoint, stream.map_err(|reason| Failure::Tls { host: host.clone(), port, reason })?)
+                .await
         }
     }
 }
 
-async fn handshake<S>(stream: S) -> Result<Connection, Failure>
+async fn handshake<S>(endpoint: &Arc<Endpoint>, stream: S) -> Result<Connection, Failure>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Send + Unpin + 'static,
 {
@@ -139,7 +150,7 @@ where
     let (requests, connection) = builder.handshake(TokioIo::new(stream)).await?;
     // What goes wrong with the connection, the request under way is told.
     let driver = tokio::spawn(async move { drop(connection.await) });
-    Ok(Connection { requests, driver })
+    Ok(Connection { endpoint: Arc::clone(endpoint), requests, driver })
 }
 
 async fn post(

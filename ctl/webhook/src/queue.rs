@@ -193,6 +193,18 @@ impl Queue {
         self.give_turn(&row.havip, due);
     }
 
+    /// Lets what waits after failures have its turn now: the receiver is reached in another way.
+    pub fn hurry(&mut self, now: Instant) {
+        self.breaker.until = self.breaker.until.map(|until| until.min(now));
+        for ((due, counter), name) in std::mem::take(&mut self.turns) {
+            let turn = (due.min(now), counter);
+            if let Some(line) = self.lines.get_mut(&name) {
+                line.turn = Some(turn);
+            }
+            self.turns.insert(turn, name);
+        }
+    }
+
     /// Takes out the rows that have waited since `unix_ms` or longer, each with why it failed last. What flies stays.
     pub fn expire(&mut self, unix_ms: u64) -> Vec<(OutboxRow, Option<Arc<str>>)> {
         let (mut expired, mut emptied) = (Vec::new(), Vec::new());

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ctl_api::model::Name;
 use thiserror::Error;
@@ -24,7 +24,9 @@ const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// A receiver, as the commit thread, its task and the metrics see it.
 pub(crate) struct Receiver {
-    pub endpoint: Endpoint,
+    name: Name,
+    /// Where and how it is reached; replaced as a whole.
+    endpoint: Mutex<Arc<Endpoint>>,
     queue: Mutex<Queue>,
     woken: Notify,
     pub figures: Figures,
@@ -77,11 +79,23 @@ pub struct UnknownReceiver(pub Name);
 
 impl Receiver {
     pub fn name(&self) -> &Name {
-        &self.endpoint.name
+        &self.name
+    }
+
+    /// Where and how it is reached now.
+    pub fn endpoint(&self) -> Arc<Endpoint> {
+        Arc::clone(&self.endpoint.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From the next attempt on it is reached there and so. What waited for it to become better is tried at once.
+    fn reach(&self, endpoint: Endpoint) {
+        *self.endpoint.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(endpoint);
+        self.queue().hurry(Instant::now());
+        self.wake();
     }
 
     pub fn pending(&self) -> usize {
-        self.endpoint.pending
+        self.endpoint().pending
     }
 
     /// The queue; also after a thread panicked while it had it, since each change of it is complete by then.
@@ -122,7 +136,7 @@ impl Receiver {
         let Figures { delivered, failed, dead, left_out, overflowed, .. } = &self.figures;
         Status {
             name: self.name().clone(),
-            url: self.endpoint.url(),
+            url: self.endpoint().url(),
             pending,
             bound: self.pending(),
             oldest_unix_ms,
@@ -165,7 +179,8 @@ impl Webhooks {
             .into_iter()
             .map(|endpoint| {
                 Arc::new(Receiver {
-                    endpoint,
+                    name: endpoint.name.clone(),
+                    endpoint: Mutex::new(Arc::new(endpoint)),
                     queue: Mutex::new(Queue::new(policy)),
                     woken: Notify::new(),
                     figures: Figures::default(),
@@ -185,6 +200,16 @@ impl Webhooks {
         tasks.push(runtime.spawn(settle::run(Arc::clone(&settler), stops)));
         let outbox = Outbox::new(source.into(), Arc::clone(&receivers), Arc::clone(&settler));
         Ok((outbox, Self { receivers, settler, stopping, tasks: Mutex::new(tasks) }))
+    }
+
+    /// Takes over what is configured now of those receivers that were configured at start: where they are, their secrets and CAs. It
+    /// counts from each one's next attempt on. The others wait for the next start.
+    pub fn reload(&self, endpoints: Vec<Endpoint>) {
+        for endpoint in endpoints {
+            if let Ok(receiver) = self.find(&endpoint.name) {
+                receiver.reach(endpoint);
+            }
+        }
     }
 
     /// How it stands with each receiver, in the order of the configuration.

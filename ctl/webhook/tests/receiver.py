@@ -4,14 +4,18 @@
     receiver.py PLAN SECRET [CERTIFICATE KEY]
 
 PLAN is a JSON file, read at each request: {"*": [step, ...], SUBJECT: [step, ...]}; the last step of a list is repeated, or with
-"cycle": true the list. The port is $PORT, or any. The first line of output is the port; then one JSON line for each request, before it is answered.
+"cycle": true the list. "verify" is 200 for a right signature, else 401. SECRET is read at each request, too. The port is $PORT, or any. The first line of output is the port; then one JSON line for each request, before it is answered.
 """
 import base64, hashlib, hmac, json, os, ssl, sys, threading, time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-plan_file, secret = sys.argv[1], open(sys.argv[2], "rb").read().strip()
-key = base64.b64decode(secret[6:]) if secret.startswith(b"whsec_") else secret
+plan_file, secret_file = sys.argv[1], sys.argv[2]
 lock, taken = threading.Lock(), {}
+
+
+def key():
+    secret = open(secret_file, "rb").read().strip()
+    return base64.b64decode(secret[6:]) if secret.startswith(b"whsec_") else secret
 
 
 def step_for(subject):
@@ -34,13 +38,15 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
         signed = b".".join([self.headers["webhook-id"].encode(), self.headers["webhook-timestamp"].encode(), body])
-        digest = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+        digest = base64.b64encode(hmac.new(key(), signed, hashlib.sha256).digest()).decode()
         event = json.loads(body)
+        right = hmac.compare_digest("v1," + digest, self.headers["webhook-signature"])
         step = step_for(event["subject"])
+        step = step if step != "verify" else "200" if right else "401"
         line = {"step": step, "path": self.path, "host": self.headers["host"], "event": event,
                 "content_type": self.headers["content-type"], "id": self.headers["webhook-id"],
                 "fresh": abs(time.time() - int(self.headers["webhook-timestamp"])) < 60,
-                "signed": hmac.compare_digest("v1," + digest, self.headers["webhook-signature"])}
+                "signed": right}
         with lock:
             print(json.dumps(line), flush=True)
         self.answer(*step.split())

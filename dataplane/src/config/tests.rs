@@ -200,6 +200,33 @@ fn what_differs_is_told_apart_by_whether_it_takes_a_restart() {
 }
 
 #[test]
+fn of_webhooks_only_their_names_take_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let [secret, other] = ["secret", "other"].map(|name| folder.path().join(name));
+    for path in [&secret, &other] {
+        std::fs::write(path, "a secret of more than 24 bytes").unwrap();
+    }
+    let webhook = |name: &str, url: &str, secret: &Path, rest: &str| {
+        format!("[[webhook]]\nname = \"{name}\"\nurl = \"{url}\"\nsecret_file = {secret:?}\n{rest}\n")
+    };
+    let url = "http://198.18.0.9/";
+    let (noc, soc) = (webhook("noc", url, &secret, ""), webhook("soc", url, &secret, ""));
+    let old = parse(&format!("{LEAST}{noc}{soc}")).unwrap();
+    for (what, text, restart) in [
+        ("another order", [soc.clone(), noc.clone()], false),
+        ("another URL", [webhook("noc", "http://198.18.0.8/", &secret, ""), soc.clone()], false),
+        ("another secret", [webhook("noc", url, &other, ""), soc.clone()], false),
+        ("another bound", [webhook("noc", url, &secret, "pending = 5"), soc.clone()], false),
+        ("one less", [noc.clone(), String::new()], true),
+        ("another name", [webhook("noc2", url, &secret, ""), soc.clone()], true),
+    ] {
+        let new = parse(&format!("{LEAST}{}", text.concat())).unwrap();
+        assert_ne!(old, new, "{what}");
+        assert_eq!(old.needs_restart(&new), Vec::from_iter(restart.then_some("webhook")), "{what}");
+    }
+}
+
+#[test]
 fn a_link_knows_who_is_on_it_and_which_of_its_addresses_are_no_hosts() {
     for (link, other, on_link, no_host) in [
         ("198.18.0.254/16", "198.18.255.254", true, false),
