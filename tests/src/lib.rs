@@ -11,6 +11,7 @@ pub mod forge;
 pub mod frame;
 pub mod freeze;
 pub mod havip;
+pub mod icmp;
 pub mod keepalived;
 pub mod kept;
 pub mod lab;

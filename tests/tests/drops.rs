@@ -2,6 +2,7 @@
 
 use e2e::{
     frame::{at, broadcast, ethernet, ipv4, overlay, overlay_from, patched},
+    icmp::{redirect, redirect6},
     lab::{Host, Lab, NODE, NODE_MAC, mac_text},
     node::{Config, Metrics, Node},
     sender::Sender,
@@ -92,6 +93,18 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
             ("multicast", inner(&ethernet([0xff; 6], [1, 0, 0x5e, 0, 0, 1], 0x0800, &[0; 46]))),
             ("zero", inner(&ethernet([0xff; 6], [0; 6], 0x0800, &[0; 46]))),
         ],
+        // Many more forms are tested in dataplane/wire/tests/redirects.rs.
+        DropReason::PuntRedirect => {
+            let (far, gateway) = ([203, 0, 113, 9].into(), [198, 18, 0, 2].into());
+            let plain = redirect(from, far, gateway);
+            let mut tagged = plain.clone();
+            tagged.splice(12..12, [0x81, 0, 0xe0, 0]);
+            vec![
+                ("a redirect", plain),
+                ("a redirect behind a priority tag", tagged),
+                ("a redirect of IPv6", redirect6(from, "2001:db8::9".parse().expect("one"), [2; 6])),
+            ]
+        }
         // They depend on the device or the configuration: each has a test below.
         DropReason::IpFragment | DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
         // They take a virtual IP: see tests/havip_path.rs.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use e2e::{
-    frame::{broadcast, overlay},
+    frame::{broadcast, ethernet, overlay},
     lab::{Lab, NODE, mac_text},
     node::{Config, Node, get},
     process::wait_for,
@@ -137,6 +137,41 @@ fn while_the_ports_link_is_down_copies_are_dropped_and_none_comes_late() {
         sender.send(&overlay(&from, VNI, &broadcast(1, number, 60)));
         (!sniffer.seen().is_empty()).then_some(())
     });
+}
+
+#[test]
+fn copies_that_are_made_while_the_ports_link_is_down_are_counted_as_that_and_not_handed_to_the_port() {
+    let lab = Lab::new();
+    let node = Node::plain(&lab);
+    let (from, to) = (lab.host(), lab.host());
+    node.serve(VNI, &[from.address, to.address]);
+    node.must(&format!(
+        "havip create web --vni {VNI} --subnet 10.0.0.0/24 --address 10.0.0.100 --refresh 1s"
+    ));
+    let (mac, vip) = ([0x52, 0x54, 0, 0, 0, 1], [10, 0, 0, 100]);
+    node.must(&format!("havip attach web --instance vm1 --mac {} --tep {}", mac_text(mac), from.address));
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 1], &mac[..], &vip, &[0; 6], &vip].concat();
+    let claim = || {
+        let frame = overlay(&from, VNI, &ethernet([0xff; 6], mac, 0x0806, &arp));
+        Sender::new(&from.namespace, "eth0").send(&frame);
+    };
+    claim();
+    node.wait_havip("web", "vm1 to hold it", |havip| havip.holder().is_some());
+    // With the link down nothing comes in; but the node itself goes on announcing the address, for three seconds.
+    claim();
+    lab.node.ip("link set dev eth0 down");
+    let metrics = node.wait_metrics("copies that are not made for a link that is down", |metrics| {
+        metrics.reason("bcast_copy_drops_total", "link_down") > 0 && metrics.adds_up()
+    });
+    assert_eq!(metrics.reason("bcast_copy_drops_total", "tx_full"), 0);
+    let shown = |line: &str, column: usize| {
+        let text = node.must(line);
+        let row = text.lines().find(|row| row.contains("link_down")).unwrap_or_else(|| panic!("{text}"));
+        row.split_whitespace().nth(column).and_then(|word| word.parse::<u64>().ok()).expect("a number")
+    };
+    assert!(shown(&format!("tep show {}", to.address), 1) > 0);
+    assert_eq!(shown(&format!("tep show {}", from.address), 1), 0, "the holder's own TEP gets none");
+    assert!(shown("stats", 2) > 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use e2e::{
     process::{Process, wait_for},
     sender::Sender,
 };
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 const VNI: u32 = 5001;
@@ -45,7 +46,7 @@ fn secret(lab: &Lab) -> std::path::PathBuf {
 /// The receiver of the crate's own tests, which verifies signatures, inside the node's namespace.
 fn receiver(lab: &Lab, log: &Path) -> Process {
     let plan = lab.folder().join("plan.json");
-    fs::write(&plan, r#"{"*": ["200"]}"#).expect("the lab's folder is ours");
+    fs::write(&plan, r#"{"*": ["verify"]}"#).expect("the lab's folder is ours");
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../ctl/webhook/tests/receiver.py");
     let mut command = lab.node.command("/usr/bin/python3");
     command.arg(script).arg(plan).arg(lab.folder().join("secret")).env("PORT", PORT.to_string());
@@ -131,4 +132,60 @@ fn a_receiver_that_was_away_while_the_node_was_killed_is_told_every_move_in_orde
         metrics.labelled("bcast_webhook_pending", "receiver", "noc") == 0
     });
     drop(running);
+}
+
+#[test]
+fn a_new_secret_counts_from_sighup_on_and_a_broken_one_leaves_the_old_one_in_force() {
+    let lab = Lab::new();
+    let (one, other) = (lab.host(), lab.host());
+    let url = format!("http://127.0.0.1:{PORT}/");
+    let [old, new] = ["b2xkIHNlY3JldCB0aGF0IGlzIGxvbmcgZW5vdWdo", "bmV3IHNlY3JldCB0aGF0IGlzIGxvbmcgZW5vdWdo"];
+    let (own, of_receiver) = (lab.folder().join("copy"), secret(&lab));
+    let write = |path: &Path, text: &str| fs::write(path, text).expect("the lab's folder is ours");
+    let secrets = [old, new].map(|text| format!("whsec_{text}\n"));
+    write(&own, &secrets[0]);
+    write(&of_receiver, &secrets[0]);
+    let config = Config::new(lab.folder()).set("havip.flap_moves", 1000).webhook("noc", &url, &own);
+    let mut node = Node::start(&lab, &config);
+    let log = lab.folder().join("received.log");
+    let _running = receiver(&lab, &log);
+    node.serve(VNI, &[one.address, other.address]);
+    node.must(&format!("havip create web --vni {VNI} --subnet 10.0.0.0/24 --address {VIP}"));
+    let speakers = [Speaker::new(&one, 1), Speaker::new(&other, 2)];
+    for (number, speaker) in speakers.iter().enumerate() {
+        let (mac, tep) = (mac_text(speaker.mac), speaker.host.address);
+        node.must(&format!("havip attach web --instance vm{number} --mac {mac} --tep {tep}"));
+    }
+    let mut number = 0;
+    let mut moves = |node: &Node<'_>| {
+        for _ in 0..4 {
+            let speaker = &speakers[number % 2];
+            number += 1;
+            speaker.claim();
+            let mac = mac_text(speaker.mac);
+            node.wait_havip("web", "the next holder", |havip| havip.holder().is_some_and(|it| it.mac == mac));
+        }
+    };
+    let accepted =
+        || -> Vec<Value> { received(&log).into_iter().filter(|request| request["step"] == "200").collect() };
+    moves(&node);
+    wait_for("the first four", || (accepted().len() == 4).then_some(()));
+
+    // A secret that is none changes nothing: the receiver goes on with the old one, and so does the node.
+    write(&own, "short");
+    node.process().signal(Signal::SIGHUP);
+    let named = format!("secret_file {}", own.display());
+    node.process().wait_for_lines(&named, 1);
+    moves(&node);
+    wait_for("the next four", || (accepted().len() == 8).then_some(()));
+
+    // The receiver has a new one first. What it refuses comes when the node has it, too.
+    write(&of_receiver, &secrets[1]);
+    moves(&node);
+    wait_for("a refusal", || received(&log).iter().any(|request| request["step"] == "401").then_some(()));
+    write(&own, &secrets[1]);
+    node.process().signal(Signal::SIGHUP);
+    wait_for("the last four", || (accepted().len() >= 12).then_some(()));
+    assert_eq!(told(&accepted()), history(&node));
+    assert!(!node.log().contains("these changes take a restart"), "{}", node.log());
 }
