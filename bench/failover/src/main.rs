@@ -5,6 +5,7 @@
 //! by the kernel's stamps on captured frames.
 
 mod burst;
+mod churn;
 mod failovers;
 mod fanout;
 mod layer3;
@@ -59,6 +60,12 @@ enum Mode {
         #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
         havips: u16,
     },
+    /// Times answers of the control path while a full BGP table keeps changing beside 65,534 TEPs
+    Churn {
+        /// Routes in the table
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+        routes: u32,
+    },
 }
 
 /// Why there is no result.
@@ -78,6 +85,9 @@ pub enum Error {
     /// The report.
     #[error("cannot write the report: {0}")]
     Report(#[from] std::io::Error),
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] ctl_api::ClientError),
     /// The plot.
     #[error("cannot draw the plot: {0}")]
     Plot(#[from] bench::plot::PlotError),
@@ -90,6 +100,7 @@ fn main() -> ExitCode {
         _ if !is_root() => Err(Error::NotRoot),
         Mode::Keepalived { count } => failovers::run(count, &results),
         Mode::Burst { havips } => burst::run(havips, &results),
+        Mode::Churn { routes } => churn::run(routes, &results),
         Mode::Fanout { members, count } => fanout::run(members, count, &results),
     };
     match run {
