@@ -41,7 +41,7 @@ impl Bench {
         let large = pool("large", 255, LARGE_ROOM);
         let name = eal.attach(&"vdev:net_ring0".parse().unwrap(), 1).unwrap();
         let port = Port::open(eal, &name).unwrap();
-        let mut queues = port.configure(&PortConfig::default(), &[received.clone()]).unwrap();
+        let mut queues = port.configure(&PortConfig::default(), std::slice::from_ref(&received)).unwrap();
         let live = Arc::new(Live::new(config()).unwrap());
         let cells = Arc::new(WorkerCells::new().unwrap());
         let limits = PortLimits { max_inner: 1472, can_share: false };

@@ -68,6 +68,31 @@ fn events_of_one_virtual_ip_go_one_at_a_time_and_those_of_others_beside_them() {
 }
 
 #[test]
+fn what_waits_after_failures_is_due_at_once_when_it_is_hurried_and_in_the_same_order() {
+    let mut q = Clocked::with(&[("a", 1), ("a", 2), ("b", 3), ("c", 4), ("d", 5)]);
+    assert_eq!(q.take(0), [1, 3, 4, 5]);
+    q.fail("a", 1, Blame::Event(Some(Duration::from_secs(600))), 0);
+    q.fail("b", 3, Blame::Event(Some(Duration::from_secs(300))), 0);
+    q.accept("c", 4, 0);
+    // What flies is left alone.
+    q.queue.hurry(q.at(1));
+    assert_eq!(q.take(1), [1, 3], "each once");
+    q.fail("a", 1, Blame::Receiver(None), 2);
+    q.fail("b", 3, Blame::Receiver(Some(Duration::from_secs(600))), 2);
+    q.accept("d", 5, 2);
+    q.queue.insert(row("e", 6), q.at(2));
+    assert_eq!(q.take(3).len(), 3, "the one that was accepted has closed the breaker");
+    for (havip, revision) in [("a", 1), ("b", 3), ("e", 6)] {
+        q.fail(havip, revision, Blame::Receiver(Some(Duration::from_secs(600))), 3);
+    }
+    assert_eq!(q.take(4), [0; 0]);
+    q.queue.hurry(q.at(4));
+    assert_eq!(q.take(4), [1], "one alone, until it is accepted");
+    q.accept("a", 1, 4);
+    assert_eq!(q.take(4), [3, 6, 2]);
+}
+
+#[test]
 fn no_more_than_the_policy_allows_are_under_way() {
     let names: Vec<String> = (0..20).map(|i| format!("v{i}")).collect();
     let rows: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(1..).collect();
