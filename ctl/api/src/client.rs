@@ -66,7 +66,7 @@ pub enum Refusal {
     Invalid,
     /// `NOT_FOUND`: it names a TEP, a domain or a HAVIP that is not there.
     NotFound,
-    /// `ALREADY_EXISTS`: another TEP or HAVIP has that name, or another HAVIP that address.
+    /// `ALREADY_EXISTS`: another TEP or HAVIP has that name, another HAVIP that address, or another request that id.
     NameTaken,
     /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, or the domain has HAVIPs.
     StillMember,
@@ -193,7 +193,28 @@ impl Client {
     ///
     /// As [`Client::snapshot`].
     pub async fn havips(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.snapshot_of(proto::SnapshotRequest { only_havips: true }).await
+        self.snapshot_of(proto::SnapshotRequest { only_havips: true, with_history: false }).await
+    }
+
+    /// All TEPs, domains and HAVIPs as of one revision, and what happened to the HAVIPs: a backup.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn backup(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+        self.snapshot_of(proto::SnapshotRequest { only_havips: false, with_history: true }).await
+    }
+
+    /// Replaces everything by a backup.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::commit`].
+    pub async fn restore(
+        &mut self,
+        parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
+    ) -> Result<proto::CommitReply, ClientError> {
+        self.answer(|mut rpc| async move { rpc.restore(parts).await }).await
     }
 
     async fn snapshot_of(

@@ -126,10 +126,29 @@ fn every_change_comes_back_from_its_message_as_it_was() {
         expected: Some(Revision::new(7)),
         request_id: Some("id".parse().unwrap()),
         dry_run: true,
+        above: Some(Revision::MAX_ABOVE),
     };
     let bytes = proto::CommitRequest::from(batch.clone()).encode_to_vec();
     let message = proto::CommitRequest::decode(bytes.as_slice()).unwrap();
     assert_eq!(Batch::try_from(message), Ok(batch));
+}
+
+#[test]
+fn a_revision_to_be_above_is_one_that_a_node_can_have_given() {
+    for (number, is_one) in
+        [(0, false), (1, true), (1 << 52, true), ((1 << 52) + 1, false), (u64::MAX, false)]
+    {
+        let message = proto::CommitRequest { above_revision: Some(number), ..Default::default() };
+        let batch = Batch::try_from(message);
+        assert_eq!(batch.is_ok(), is_one, "{number}");
+        if let Err(error) = batch {
+            assert!(
+                error
+                    .to_string()
+                    .contains(&format!("revision {number} to be above is not from 1 to 4503599627370496"))
+            );
+        }
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ctl_api::model::Change;
-use ctl_api::proto::CommitRequest;
+use ctl_api::model::{Change, DomainEntry, Happening, HavipEntry, TepEntry};
+use ctl_api::proto::{CommitRequest, RestoreRequest};
 use prost::Message;
 
 use crate::refusal::Refusal;
@@ -35,7 +35,21 @@ impl Claim {
 
     /// Claims the bytes of one more message.
     pub fn add(&mut self, message: &CommitRequest) -> Result<(), Refusal> {
-        let bytes = message.encoded_len() + message.changes.len() * size_of::<Change>();
+        self.add_bytes(message.encoded_len() + message.changes.len() * size_of::<Change>())
+    }
+
+    /// Claims the bytes of one more part of a backup.
+    pub fn add_backup(&mut self, message: &RestoreRequest) -> Result<(), Refusal> {
+        let entries = message.part.as_ref().map_or(0, |part| {
+            part.teps.len() * size_of::<TepEntry>()
+                + part.domains.len() * size_of::<DomainEntry>()
+                + part.havips.len() * size_of::<HavipEntry>()
+                + part.history.len() * size_of::<Happening>()
+        });
+        self.add_bytes(message.encoded_len() + entries)
+    }
+
+    fn add_bytes(&mut self, bytes: usize) -> Result<(), Refusal> {
         // A counter alone: what it guards is memory, not data, so no ordering is needed.
         let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.bytes += bytes;

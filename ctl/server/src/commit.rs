@@ -9,14 +9,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
 use ctl_api::model::{Batch, Event, RequestId, Revision};
-use ctl_store::{Answer, Group, Record, Store, StoreError};
+use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
 use tokio::sync::{oneshot, watch};
 
 use crate::budget::Claim;
 use crate::confirm::{Published, Waiting};
+use crate::health::{Health, Trouble};
 use crate::listener::{Listeners, Report};
 use crate::node::Node;
 use crate::refusal::Refusal;
+use crate::restore::Restore;
 use crate::stage::{Stage, Staged};
 use crate::state::{Figures, State};
 use crate::{QUEUE, machines};
@@ -31,14 +33,34 @@ const RECLAIM_EVERY: Duration = Duration::from_millis(20);
 
 /// How often what was heard of HAVIPs is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long the thread waits at most before it turns: its heartbeat while nothing happens.
+const TURN_EVERY: Duration = Duration::from_millis(500);
 
 /// A request that waits to be committed. Once the commit thread has taken it, it is carried out even where nobody
 /// waits for the answer any more.
 pub(crate) struct Job {
-    pub batch: Batch,
+    pub work: Work,
     pub reply: Reply,
     /// The memory that it holds, given back with it.
     pub _claim: Claim,
+}
+
+/// What a request asks for.
+pub(crate) enum Work {
+    /// Changes, and what their request id belongs to.
+    Changes(Batch, Body),
+    /// A backup in place of everything; it commits alone.
+    Restore(Box<Restore>),
+}
+
+impl Work {
+    fn changes(&self) -> usize {
+        match self {
+            Self::Changes(batch, _) => batch.changes.len(),
+            // Nothing joins its group.
+            Self::Restore(_) => GROUP_CHANGES,
+        }
+    }
 }
 
 /// The way to the commit thread, until it is closed.
@@ -90,17 +112,10 @@ pub(crate) struct Committer {
     pub reports: Receiver<Report>,
     /// When replaced lists were freed last.
     pub reclaimed: Instant,
-}
-
-/// For how long the thread may wait for a message.
-#[derive(Clone, Copy)]
-enum Wait {
-    /// Until there is one.
-    Long,
-    /// Until replaced lists can be freed.
-    Reclaim,
-    /// Until HAVIPs have to be looked at.
-    Look(Duration),
+    pub health: Arc<Health>,
+    pub trouble: Trouble,
+    /// The store could not be followed where it may be elsewhere.
+    pub astray: bool,
 }
 
 /// The accepted requests of a group, and what they change.
@@ -114,13 +129,53 @@ struct Accepted {
 impl Committer {
     /// Serves until the last sender of jobs is gone; what was sent by then is answered.
     pub fn run(mut self) {
-        while let Some(jobs) = self.next_group() {
+        while let Some(mut jobs) = self.next_group() {
+            self.health.turn(Instant::now());
+            let restore = jobs.pop_if(|job| matches!(job.work, Work::Restore(_)));
             if !jobs.is_empty() {
                 let accepted = self.validate(jobs);
                 self.carry_out(accepted);
             }
+            if let Some(Job { work: Work::Restore(restore), reply, .. }) = restore {
+                self.restore(*restore, reply);
+            }
             // After each group, so that no move waits for more than one.
             self.look_at_havips();
+            self.probe();
+        }
+    }
+
+    /// While the store takes no changes it is tried now and then, so that it is known when it does again.
+    fn probe(&mut self) {
+        if !self.trouble.is_time(Instant::now()) {
+            return;
+        }
+        let tried = if self.astray { self.follow_store() } else { Ok(()) };
+        match tried.and_then(|()| self.store.probe()) {
+            Ok(()) => self.trouble.works(),
+            Err(error) => self.trouble.failed(&error, 0, Instant::now()),
+        }
+    }
+
+    /// Replaces everything by a backup.
+    fn restore(&mut self, restore: Restore, reply: Reply) {
+        if reply.is_closed() {
+            return;
+        }
+        let staged = self.store.snapshot().map_err(Refusal::from).and_then(|snapshot| {
+            restore.stage(&lock(&self.state), self.node.as_ref(), snapshot.identity(), now_ms())
+        });
+        let group = match staged {
+            Ok(group) => group,
+            Err(refusal) => return drop(reply.send(Err(refusal))),
+        };
+        let events = group.records.iter().flat_map(|record| &record.events);
+        let changed = events.filter(|event| !matches!(event, Event::Happened(_))).count() as u64;
+        let revision = group.records.last().map(|record| record.revision).unwrap_or_default();
+        let answer = Answer { revision, changed, notes: Vec::new() };
+        let waiting = vec![Waiting { reply, answer, drains: true }];
+        if self.carry_out(Accepted { group, removes: true, waiting }) {
+            tracing::info!(%revision, changed, "a backup was restored");
         }
     }
 
@@ -129,6 +184,11 @@ impl Committer {
         accepted.group.outbox = self.listeners.stage(&accepted.group.records);
         match self.commit(&accepted.group) {
             Ok(()) => {
+                if !accepted.group.is_empty() {
+                    // The store was at the group's base, so it is followed.
+                    self.astray = false;
+                    self.trouble.works();
+                }
                 self.publish(accepted);
                 true
             }
@@ -171,7 +231,7 @@ impl Committer {
             false => self.first_message(),
         };
         while let Ok(job) = message {
-            changes += job.batch.changes.len();
+            changes += job.work.changes();
             jobs.push(job);
             if jobs.len() == GROUP_REQUESTS || changes >= GROUP_CHANGES {
                 return Some(jobs);
@@ -186,24 +246,15 @@ impl Committer {
         Some(jobs)
     }
 
-    /// Waits for a message, at most until HAVIPs have to be looked at, and frees replaced lists meanwhile.
+    /// Waits for a message, at most until there is something else to do, and frees replaced lists before.
     fn first_message(&mut self) -> Result<Job, RecvTimeoutError> {
-        loop {
-            let wait = self.wait();
-            let message = match wait {
-                Wait::Long => self.jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Wait::Reclaim => self.jobs.recv_timeout(RECLAIM_EVERY),
-                Wait::Look(time) => self.jobs.recv_timeout(time),
-            };
-            match (message, wait) {
-                (Err(RecvTimeoutError::Timeout), Wait::Reclaim) => {}
-                (message, _) => return message,
-            }
-        }
+        let wait = self.wait();
+        let probe = self.trouble.wait(Instant::now());
+        self.jobs.recv_timeout(probe.map_or(wait, |probe| probe.min(wait)))
     }
 
     /// Frees replaced lists now and then, and says how long to wait for a message.
-    fn wait(&mut self) -> Wait {
+    fn wait(&mut self) -> Duration {
         let mut state = lock(&self.state);
         let looks = !state.machines.is_idle();
         if !looks || self.reclaimed.elapsed() >= RECLAIM_EVERY {
@@ -212,10 +263,10 @@ impl Committer {
             self.tell(&state);
         }
         match looks {
-            true if state.machines.is_ready(self.node.now().steady_ns) => Wait::Look(Duration::ZERO),
-            true => Wait::Look(LOOK_EVERY),
-            false if state.counts().retired > 0 => Wait::Reclaim,
-            false => Wait::Long,
+            true if state.machines.is_ready(self.node.now().steady_ns) => Duration::ZERO,
+            true => LOOK_EVERY,
+            false if state.counts().retired > 0 => RECLAIM_EVERY,
+            false => TURN_EVERY,
         }
     }
 
@@ -228,7 +279,8 @@ impl Committer {
         let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
         // Whoever went away before this point changes nothing.
         for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
-            match self.validate_one(&mut stage, &job.batch, &mut group) {
+            let Work::Changes(batch, body) = &job.work else { continue };
+            match self.validate_one(&mut stage, batch, *body, &mut group) {
                 Ok(staged) => {
                     removes |= staged.removes;
                     // What changed nothing may speak of what was removed just before it.
@@ -245,22 +297,38 @@ impl Committer {
         &self,
         stage: &mut Stage<'_>,
         batch: &Batch,
+        body: Body,
         group: &mut Group,
     ) -> Result<Staged, Refusal> {
-        let id = batch.request_id.as_ref().filter(|_| !batch.dry_run);
-        if let Some(answer) = id.map(|id| self.first_answer(id, group)).transpose()?.flatten() {
-            return Ok(Staged { answer, record: None, removes: true });
+        let mut answered = None;
+        if let Some(id) = &batch.request_id {
+            match self.first_answer(id, group)? {
+                // Of an answer from before bodies were kept nothing else is known.
+                Some((kept, answer)) if kept.is_none_or(|kept| kept == body) => {
+                    return Ok(Staged { answer, record: None, removes: true });
+                }
+                Some(_) => return Err(Refusal::IdOfAnother(id.clone())),
+                None if batch.dry_run => {}
+                None if self.store.answers_left(group.unix_ms)? <= group.answers.len() as u64 => {
+                    return Err(Refusal::Ids);
+                }
+                None => answered = Some(id.clone()),
+            }
         }
         let mut staged = stage.batch(batch, group.unix_ms)?;
         group.records.extend(staged.record.take());
-        group.answers.extend(id.map(|id| (id.clone(), staged.answer.clone())));
+        group.answers.extend(answered.map(|id| Answered { id, body, answer: staged.answer.clone() }));
         Ok(staged)
     }
 
-    /// The answer that a request with this id got before.
-    fn first_answer(&self, id: &RequestId, group: &Group) -> Result<Option<Answer>, StoreError> {
-        match group.answers.iter().find(|(other, _)| other == id) {
-            Some((_, answer)) => Ok(Some(answer.clone())),
+    /// The answer that a request with this id got before, and what the id belongs to.
+    fn first_answer(
+        &self,
+        id: &RequestId,
+        group: &Group,
+    ) -> Result<Option<(Option<Body>, Answer)>, StoreError> {
+        match group.answers.iter().find(|answered| answered.id == *id) {
+            Some(Answered { body, answer, .. }) => Ok(Some((Some(*body), answer.clone()))),
             None => self.store.answer(id, group.unix_ms),
         }
     }
@@ -305,32 +373,36 @@ impl Committer {
     /// Nothing of a group that the store did not take is in the table. Where the store may have taken it after all,
     /// the table follows the store.
     fn refuse(&mut self, accepted: Accepted, error: StoreError) {
-        tracing::error!(%error, requests = accepted.waiting.len(), "changes are refused");
         self.listeners.aborted();
-        let follow = matches!(error, StoreError::Unknown { .. } | StoreError::Diverged { .. });
+        self.astray |= matches!(error, StoreError::Unknown { .. } | StoreError::Diverged { .. });
+        // A store that is elsewhere than thought works.
+        if !matches!(error, StoreError::Diverged { .. }) {
+            self.trouble.failed(&error, accepted.waiting.len(), Instant::now());
+        }
         let refusal = Refusal::from(error);
         for waiting in accepted.waiting {
             drop(waiting.reply.send(Err(refusal.clone())));
         }
-        if follow {
-            self.follow_store();
+        if self.astray
+            && let Err(error) = self.follow_store()
+        {
+            // It is tried again; and the next commit will find that the store is elsewhere.
+            self.trouble.failed(&error, 0, Instant::now());
         }
     }
 
-    fn follow_store(&mut self) {
-        let loaded = self.store.snapshot().and_then(|snapshot| {
-            let mut state = lock(&self.state);
-            let loaded = state.load(snapshot.as_ref());
-            self.tell(&state);
-            let revision = state.revision;
-            drop(state);
-            loaded.and_then(|_| self.listeners.loaded(snapshot.as_ref())).map(|()| revision)
-        });
-        match loaded {
-            Ok(revision) => drop(self.visible.send_replace(revision)),
-            // The next commit will find that the store is elsewhere, and this is tried again.
-            Err(error) => tracing::error!(%error, "the store cannot be followed yet"),
-        }
+    fn follow_store(&mut self) -> Result<(), StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let mut state = lock(&self.state);
+        let loaded = state.load(snapshot.as_ref());
+        self.tell(&state);
+        let revision = state.revision;
+        drop(state);
+        loaded?;
+        self.listeners.loaded(snapshot.as_ref())?;
+        self.astray = false;
+        self.visible.send_replace(revision);
+        Ok(())
     }
 }
 

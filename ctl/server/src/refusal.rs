@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::REVISION_TRAILER;
-use ctl_api::model::{BatchError, HavipError, Name, NameError, Revision, TepRef, TepRefError};
-use ctl_store::StoreError;
+use ctl_api::model::{BatchError, HavipError, Name, NameError, RequestId, Revision, TepRef, TepRefError};
+use ctl_store::{ANSWERS, HISTORY_OF_ONE, StoreError};
 use ctl_webhook::UnknownReceiver;
 use thiserror::Error;
 use tonic::{Code, Status};
@@ -71,6 +71,28 @@ pub enum Refusal {
     /// The client takes what is sent too slowly.
     #[error("the client took nothing for {0} seconds; open the stream anew (a watch from where it was)")]
     Slow(u64),
+    /// Another request had that id.
+    #[error(
+        "the request id {id} belongs to another request of the last 10 minutes; give each request an id of its own, and \
+         repeat one only with the same changes and conditions",
+        id = .0.as_str()
+    )]
+    IdOfAnother(RequestId),
+    /// No more request ids can be kept.
+    #[error("{ANSWERS} request ids were used within 10 minutes; go on without ids, or later")]
+    Ids,
+    /// A backup that cannot be restored.
+    #[error("the backup: {0}; nothing was changed")]
+    Backup(Problem),
+    /// A backup with an entry that cannot be.
+    #[error("the backup holds what cannot be: {0}; nothing was changed")]
+    BackupEntry(String),
+    /// A backup of a revision that no node has given.
+    #[error("the backup is of revision {0}, and a node gives none above {max}; nothing was changed", max = Revision::MAX_ABOVE)]
+    BackupRevision(u64),
+    /// The stream of a backup was cut.
+    #[error("the backup ended before its last part; nothing was changed, send it again")]
+    BackupCut,
     /// The store.
     #[error("{0}")]
     Store(Arc<StoreError>),
@@ -154,6 +176,20 @@ pub enum Problem {
         vni: Vni,
         /// How many.
         havips: u32,
+    },
+    /// Something stands twice in a backup.
+    #[error("{0} stands there twice")]
+    Twice(String),
+    /// A HAVIP has more history than is kept.
+    #[error("more than {HISTORY_OF_ONE} things are told of HAVIP {0}")]
+    History(Name),
+    /// The holder in a backup may not hold it.
+    #[error("HAVIP {name} is held by instance {instance}, which is not attached so")]
+    HolderNotAttached {
+        /// The HAVIP.
+        name: Name,
+        /// Its holder.
+        instance: Name,
     },
     /// There is no such HAVIP.
     #[error("HAVIP {0} does not exist; create it first")]
@@ -273,7 +309,12 @@ impl Problem {
             Self::StillMember { .. } | Self::StillAttached { .. } | Self::HasHavips { .. } => {
                 Code::FailedPrecondition
             }
-            Self::Tep(_) | Self::Havip(_) | Self::EipOfUnderlay(_) => Code::InvalidArgument,
+            Self::Tep(_)
+            | Self::Havip(_)
+            | Self::EipOfUnderlay(_)
+            | Self::Twice(_)
+            | Self::History(_)
+            | Self::HolderNotAttached { .. } => Code::InvalidArgument,
 
             Self::Members { .. }
             | Self::Domains(_)
@@ -293,7 +334,12 @@ impl Refusal {
         match self {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
             Self::Batch(_) | Self::TepRef(_) | Self::Name(_) => Code::InvalidArgument,
+            Self::BackupEntry(_) | Self::BackupRevision(_) | Self::BackupCut => Code::InvalidArgument,
             Self::Change { problem, .. } => problem.code(),
+            Self::Backup(problem) if problem.code() == Code::ResourceExhausted => Code::ResourceExhausted,
+            Self::Backup(_) => Code::InvalidArgument,
+            Self::IdOfAnother(_) => Code::AlreadyExists,
+            Self::Ids => Code::ResourceExhausted,
             Self::Revision { .. } => Code::Aborted,
             Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::NoWebhook(_) => Code::NotFound,
             Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,

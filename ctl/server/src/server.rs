@@ -24,6 +24,7 @@ use crate::QUEUE;
 use crate::budget::Budget;
 use crate::commit::{Committer, Intake};
 use crate::confirm::{Confirmer, Observer};
+use crate::health::{Health, Trouble};
 use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
 use crate::node::Node;
 use crate::outward::{Outward, OutwardConfig};
@@ -139,6 +140,7 @@ pub struct Server {
     streams: Streams,
     runtime: Handle,
     outward: Outward,
+    health: Arc<Health>,
     threads: Vec<JoinHandle<()>>,
     _socket: SocketFile,
 }
@@ -175,6 +177,7 @@ impl Server {
         let jobs = Intake::new(jobs);
         let (confirmer, groups) = bounded(QUEUE);
 
+        let health = Arc::new(Health::new(Instant::now()));
         let streams = Streams::default();
         let (listener, socket) = socket::listen(&config.socket)?;
         let service = Service(Arc::new(Shared {
@@ -202,6 +205,9 @@ impl Server {
             listeners,
             reports: config.reports.1,
             reclaimed: Instant::now(),
+            health: Arc::clone(&health),
+            trouble: Trouble::new(Arc::clone(&health)),
+            astray: false,
         };
         let confirmer =
             Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };
@@ -220,6 +226,7 @@ impl Server {
             streams,
             runtime,
             outward,
+            health,
             threads,
             _socket: socket,
         })
@@ -240,6 +247,23 @@ impl Server {
     /// Takes over what is configured now of the receivers of webhooks that were there at start.
     pub fn reload_webhooks(&self, webhooks: Vec<ctl_webhook::Endpoint>) {
         self.outward.webhooks.reload(webhooks);
+    }
+
+    /// Whether the store takes changes now; never waits for a commit. After a commit that failed it does not, until one
+    /// succeeds or a small transaction does, which is tried each second.
+    ///
+    /// # Errors
+    ///
+    /// Why it does not, in one line.
+    pub fn store_takes_changes(&self) -> Result<(), String> {
+        self.health.takes_changes()
+    }
+
+    /// How long ago the commit thread turned last: it does so at least each half second, but for the time that a commit
+    /// takes. What grows beyond that is a thread that hangs, or is gone. Never waits.
+    #[must_use]
+    pub fn commit_thread_silent_for(&self) -> Duration {
+        self.health.since_turn(Instant::now())
     }
 
     /// How it stands with each receiver of webhooks.

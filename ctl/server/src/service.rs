@@ -5,16 +5,18 @@ use std::sync::{Arc, Mutex};
 use bcast_domain::Vni;
 use ctl_api::model::{Batch, Name, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
-use ctl_store::{Answer, Store};
+use ctl_store::{Answer, Body, Store};
 use ctl_webhook::Webhooks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::budget::{Budget, Claim};
-use crate::commit::{Intake, Job, lock};
+use crate::commit::{Intake, Job, Work, lock};
 use crate::feed::{Fed, feed};
 use crate::node::Node;
 use crate::refusal::Refusal;
+use crate::request::RequestDigest;
+use crate::restore::Restore;
 use crate::state::{Figures, State};
 use crate::{SNAPSHOTS, Versions, WATCHES, snapshot, watching};
 use ctl_api::model::Revision;
@@ -66,10 +68,10 @@ impl Streams {
 pub(crate) struct Service(pub Arc<Shared>);
 
 impl Service {
-    /// Hands a batch to the commit thread and waits for its answer.
-    async fn enqueue(&self, batch: Batch, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+    /// Hands work to the commit thread and waits for its answer.
+    async fn enqueue(&self, work: Work, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
         let (reply, answer) = oneshot::channel();
-        self.0.jobs.send(Job { batch, reply, _claim: claim })?;
+        self.0.jobs.send(Job { work, reply, _claim: claim })?;
         let (Answer { revision, changed, notes }, drained) =
             answer.await.map_err(|_| Refusal::Stopping)??;
         // The runtime's clock ticks in milliseconds: a moment that is over is not waited for.
@@ -79,29 +81,57 @@ impl Service {
         Ok(Response::new(proto::CommitReply { revision: revision.get(), changed, notes }))
     }
 
-    /// Receives all parts of a large batch.
-    async fn gather(&self, mut parts: Streaming<proto::CommitRequest>) -> Result<(Batch, Claim), Status> {
+    /// The next message of a stream; `None` at its end.
+    async fn next<T>(&self, parts: &mut Streaming<T>) -> Result<Option<T>, Status> {
         let mut stopping = self.0.stopping.clone();
+        tokio::select! {
+            part = parts.message() => part,
+            _ = stopping.wait_for(|&stopping| stopping) => Err(Refusal::Stopping.into()),
+        }
+    }
+
+    /// Receives all parts of a large batch.
+    async fn gather(&self, mut parts: Streaming<proto::CommitRequest>) -> Result<(Work, Claim), Status> {
         let mut claim = Claim::new(&self.0.budget);
-        let mut batch: Option<Batch> = None;
-        loop {
-            let part = tokio::select! {
-                part = parts.message() => part?,
-                _ = stopping.wait_for(|&stopping| stopping) => return Err(Refusal::Stopping.into()),
-            };
-            let Some(part) = part else { break };
+        let mut gathered: Option<(Batch, RequestDigest)> = None;
+        while let Some(part) = self.next(&mut parts).await? {
             claim.add(&part)?;
-            let before = batch.as_ref().map_or(0, |batch| batch.changes.len());
-            let part = Batch::try_from(part).map_err(|error| Refusal::Batch(error.after(before)))?;
-            match &mut batch {
-                Some(batch) => batch.changes.extend(part.changes),
-                None => batch = Some(part),
+            match &mut gathered {
+                Some((batch, digest)) => {
+                    digest.add(&part);
+                    let before = batch.changes.len();
+                    let part = Batch::try_from(part).map_err(|error| Refusal::Batch(error.after(before)))?;
+                    batch.changes.extend(part.changes);
+                }
+                None => {
+                    let mut digest = RequestDigest::start(&part);
+                    digest.add(&part);
+                    gathered = Some((Batch::try_from(part).map_err(Refusal::Batch)?, digest));
+                }
             }
         }
         // A stream that the client cancelled ends here like one that is whole. Cancelled, this future is polled no
         // more once it has waited, so that a part of a batch is never committed.
         tokio::task::yield_now().await;
-        Ok((batch.unwrap_or_default(), claim))
+        let work = gathered.map(|(batch, digest)| Work::Changes(batch, digest.finish()));
+        Ok((work.unwrap_or_else(|| Work::Changes(Batch::default(), Body::default())), claim))
+    }
+
+    /// Receives all parts of a backup.
+    async fn gather_backup(
+        &self,
+        mut parts: Streaming<proto::RestoreRequest>,
+    ) -> Result<(Work, Claim), Status> {
+        let mut claim = Claim::new(&self.0.budget);
+        let mut restore = Box::<Restore>::default();
+        while let Some(part) = self.next(&mut parts).await? {
+            if restore.is_whole {
+                return Err(Refusal::BackupCut.into());
+            }
+            claim.add_backup(&part)?;
+            restore.add(part)?;
+        }
+        if restore.is_whole { Ok((Work::Restore(restore), claim)) } else { Err(Refusal::BackupCut.into()) }
     }
 
     /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
@@ -131,28 +161,38 @@ impl Bcast for Service {
         let message = request.into_inner();
         let mut claim = Claim::new(&self.0.budget);
         claim.add(&message)?;
+        let mut digest = RequestDigest::start(&message);
+        digest.add(&message);
         let batch = Batch::try_from(message).map_err(Refusal::Batch)?;
-        self.enqueue(batch, claim).await
+        self.enqueue(Work::Changes(batch, digest.finish()), claim).await
     }
 
     async fn commit_stream(
         &self,
         request: Request<Streaming<proto::CommitRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let (batch, claim) = self.gather(request.into_inner()).await?;
-        self.enqueue(batch, claim).await
+        let (work, claim) = self.gather(request.into_inner()).await?;
+        self.enqueue(work, claim).await
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<proto::RestoreRequest>>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let (work, claim) = self.gather_backup(request.into_inner()).await?;
+        self.enqueue(work, claim).await
     }
 
     async fn snapshot(
         &self,
         request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
-        let only_havips = request.into_inner().only_havips;
+        let asked = request.into_inner();
         let permit = permit(&self.0.streams.snapshots, SNAPSHOTS)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
-            snapshot::send(&shared, &sender, only_havips);
+            snapshot::send(&shared, &sender, asked);
             drop(permit);
         });
         Ok(Response::new(stream))

@@ -6,6 +6,7 @@ use ctl_store::Snapshot;
 use prost::Message;
 use tokio::runtime::Handle;
 
+use crate::commit::now_ms;
 use crate::feed::{Feed, Over};
 use crate::refusal::Refusal;
 use crate::service::Shared;
@@ -14,12 +15,12 @@ use crate::service::Shared;
 const PART_BYTES: usize = 256 << 10;
 
 /// Sends all of it; on a thread that may block.
-pub(crate) fn send(shared: &Shared, feed: &Feed<proto::SnapshotPart>, only_havips: bool) {
+pub(crate) fn send(shared: &Shared, feed: &Feed<proto::SnapshotPart>, asked: proto::SnapshotRequest) {
     let parts =
         Parts { shared, feed, runtime: Handle::current(), part: proto::SnapshotPart::default(), bytes: 0 };
     match shared.store.snapshot() {
         Ok(snapshot) => {
-            if let Err(Stop::Refused(refusal)) = parts.send_all(snapshot.as_ref(), only_havips) {
+            if let Err(Stop::Refused(refusal)) = parts.send_all(snapshot.as_ref(), asked) {
                 feed.end(refusal);
             }
         }
@@ -56,9 +57,10 @@ struct Parts<'s> {
 }
 
 impl Parts<'_> {
-    fn send_all(mut self, snapshot: &dyn Snapshot, only_havips: bool) -> Result<(), Stop> {
+    fn send_all(mut self, snapshot: &dyn Snapshot, asked: proto::SnapshotRequest) -> Result<(), Stop> {
         self.part.revision = Some(snapshot.revision().get());
-        if !only_havips {
+        (self.part.store, self.part.unix_ms) = (snapshot.identity(), now_ms());
+        if !asked.only_havips {
             self.send_domains(snapshot)?;
         }
         for entry in snapshot.havips()? {
@@ -67,7 +69,20 @@ impl Parts<'_> {
             self.part.havips.push(entry);
             self.send_full()?;
         }
+        if asked.with_history {
+            self.send_history(snapshot)?;
+        }
         self.send()
+    }
+
+    fn send_history(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
+        for happening in snapshot.history()? {
+            let happening = proto::Happening::from(happening?);
+            self.bytes += happening.encoded_len();
+            self.part.history.push(happening);
+            self.send_full()?;
+        }
+        Ok(())
     }
 
     fn send_domains(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {

@@ -142,7 +142,7 @@ impl<'s> Stage<'s> {
         self.unix_ms = unix_ms;
         self.taken_out.clear();
         match self.changes(&batch.changes) {
-            Ok(answer) if !batch.dry_run => Ok(self.keep(answer)),
+            Ok(answer) if !batch.dry_run => Ok(self.keep(answer, batch.above)),
             outcome => {
                 self.take_back(totals);
                 outcome.map(|answer| Staged { answer, record: None, removes: false })

@@ -260,6 +260,12 @@ impl State {
     /// Returns it with its index where it is new.
     fn set_tep(&mut self, tep: &TepEntry) -> Option<(TepIndex, Tep)> {
         let new = self.teps.set(tep.address, tep.name.clone());
+        // Of a store or a backup from when the node had other addresses.
+        if let Err(refusal) = self.node.tep_allowed(tep.address)
+            && self.refused.insert(tep.address)
+        {
+            tracing::warn!(%refusal, "a stored TEP cannot be one of this node's any more; remove it");
+        }
         if let Some(index) = self.teps.index(tep.address) {
             self.limits.set_tep(index, tep.limit);
             self.teps.set_next_hops(index, (tep.next_hop, tep.next_hop6));
@@ -382,11 +388,6 @@ impl State {
         for tep in snapshot.teps()? {
             let tep = tep?;
             known.insert(tep.address);
-            if let Err(refusal) = self.node.tep_allowed(tep.address)
-                && self.refused.insert(tep.address)
-            {
-                tracing::warn!(%refusal, "a stored TEP cannot be one of this node's any more; remove it");
-            }
             added.extend(self.set_tep(&tep));
         }
         let mut epoch = self.node.set_teps(&added, &[]);

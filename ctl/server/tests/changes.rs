@@ -132,30 +132,6 @@ fn a_writer_that_expects_another_revision_is_refused_and_told_both() {
 }
 
 #[test]
-fn the_same_request_id_gets_the_first_answer_also_after_a_restart() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rig = Rig::new(folder.path());
-    let batch = |change| Batch {
-        request_id: Some("r-1".parse().unwrap()),
-        ..Batch::new(vec![change, leave(7, &[1])])
-    };
-    let first = rig.try_commit(batch(add(1))).unwrap();
-    assert_eq!((first.revision, first.changed, first.notes.len()), (1, 1, 1));
-    rig.commit(vec![add(2)]);
-    assert_eq!(rig.try_commit(batch(add(3))).unwrap(), first);
-    rig.stop();
-    drop(rig);
-    let rig = Rig::new(folder.path());
-    assert_eq!(rig.try_commit(batch(add(3))).unwrap(), first);
-    assert_eq!((rig.server().revision(), rig.server().counts().teps), (Revision::new(2), 2));
-    // A refused request keeps no answer.
-    let wrong = Batch { request_id: Some("r-2".parse().unwrap()), ..Batch::new(vec![join(9, &[1])]) };
-    rig.try_commit(wrong.clone()).unwrap_err();
-    let right = Batch { changes: vec![create(9)], ..wrong };
-    assert_eq!(rig.try_commit(right).unwrap().revision, 3);
-}
-
-#[test]
 fn a_dry_run_checks_everything_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());

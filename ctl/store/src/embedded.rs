@@ -1,30 +1,33 @@
 //! The embedded store: one redb file, owned by this process alone.
 
 use std::fmt;
-use std::fs::{DirBuilder, File};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use ctl_api::model::{Happening, Name, RequestId, Revision};
-use redb::backends::FileBackend;
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, StorageError,
-    TableDefinition, TableError, WriteTransaction,
+    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition,
+    TableError, WriteTransaction,
 };
 
 use crate::codec::Malformed;
+use crate::revision_file::{self, Mark, RevisionFile};
 use crate::{
-    ANSWERS, Answer, Changes, DeadLetter, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError, history,
+    Answer, Body, Changes, DeadLetter, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError, history,
     log, outbox,
 };
 
+mod answers;
+mod open;
 mod snapshot;
 mod write;
 
+use open::open_database;
 use snapshot::EmbeddedSnapshot;
-use write::{oldest_kept, write_group};
+pub(crate) use write::count;
+use write::write_group;
+
+pub use open::Accepted;
 
 /// The newest version of the file's layout.
 pub const SCHEMA: u64 = 3;
@@ -39,6 +42,14 @@ const CACHE_BYTES: usize = 16 << 20;
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Key in [`META`]: the last revision that committed.
 pub(crate) const REVISION: &str = "revision";
+/// Key in [`META`]: how many durable transactions there were.
+const WRITES: &str = "writes";
+/// Key in [`META`]: when the last group committed, Unix time in milliseconds.
+const COMMITTED_MS: &str = "committed_ms";
+/// Key in [`META`]: a random number of this store's own.
+const IDENTITY: &str = "identity";
+/// Key in [`META`]: the store has a revision file.
+const HAS_REVISION_FILE: &str = "revision_file";
 /// Key in [`META`]: the schema version.
 const SCHEMA_KEY: &str = "schema";
 /// Address -> name.
@@ -51,11 +62,6 @@ const TEP_HOPS: TableDefinition<u32, (u32, u128)> = TableDefinition::new("tep_ho
 const HAVIPS: TableDefinition<&str, &[u8]> = TableDefinition::new("havips");
 /// VNI -> name, rates, GARP mode and members.
 const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domains");
-/// Request id -> Unix milliseconds, revision, changed, notes (a line each).
-const ANSWER_ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
-/// The request ids by age.
-const ANSWER_AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("answer_ages");
-
 /// Opens the database anew, with the settings given.
 type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
 
@@ -63,10 +69,14 @@ type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + S
 pub struct EmbeddedStore {
     path: PathBuf,
     opener: Opener,
-    /// None after a failed commit, until it could be opened again.
-    database: Mutex<Option<Arc<Database>>>,
+    /// None after a failed commit, until it could be opened again. Held for reading only while a transaction begins or
+    /// writes, so that a long read keeps nobody from opening the file again.
+    database: RwLock<Option<Database>>,
     /// Held while a transaction writes, until its outcome is known: whoever else writes finds the file open again.
     writing: Mutex<()>,
+    revision_file: Mutex<RevisionFile>,
+    /// Most answers kept.
+    answers: u64,
 }
 
 /// What can happen inside a transaction.
@@ -76,8 +86,6 @@ pub(crate) enum Failure {
     Malformed(Malformed),
     /// The store is at this revision, not at the group's base.
     At(Revision),
-    /// No more answers can be kept.
-    AnswersFull,
 }
 
 impl<E: Into<redb::Error>> From<E> for Failure {
@@ -98,75 +106,16 @@ impl fmt::Display for Failure {
             Self::Redb(error) => error.fmt(f),
             Self::Malformed(Malformed(what)) => write!(f, "{what} was expected in a row"),
             Self::At(revision) => write!(f, "it is at revision {revision}"),
-            Self::AnswersFull => {
-                write!(f, "{ANSWERS} request ids were used within 10 minutes; go on without ids, or later")
-            }
         }
     }
 }
 
 impl EmbeddedStore {
-    /// Opens the store at `path`; makes it, for its owner alone, where there is no file, and also its folder.
-    ///
-    /// # Errors
-    ///
-    /// Each of [`StoreError`]'s `Open`, `Folder`, `IsFolder`, `InUse`, `Foreign`, `Schema` and `Damaged`.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
-        make_folder(path)?;
-        let file = path.to_owned();
-        let open = move |builder: &Builder| {
-            let mut options = File::options();
-            let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&file)?;
-            builder.create_with_backend(FileBackend::new(file)?)
-        };
-        Self::open_with(path, Box::new(open))
-    }
-
-    /// The same through an opener of the caller's: for stores on storage that fails when it is told to.
+    /// The same store, which keeps so many answers at most.
     #[doc(hidden)]
-    pub fn open_with(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let store =
-            Self { path: path.to_owned(), opener, database: Mutex::new(None), writing: Mutex::new(()) };
-        // Whatever was done to the file while nobody owned it is found now: past this, a page is trusted.
-        let database = store.open_database(true)?;
-        store.check_schema(&database)?;
-        *store.lock() = Some(Arc::new(database));
-        Ok(store)
-    }
-
-    fn open_database(&self, check_all: bool) -> Result<Database, StoreError> {
-        let mut builder = Database::builder();
-        builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(check_all);
-        let path = || self.path.clone();
-        (self.opener)(&builder).map_err(|error| match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                StoreError::InUse(path())
-            }
-            DatabaseError::Storage(StorageError::Io(reason))
-                if reason.kind() == io::ErrorKind::InvalidData =>
-            {
-                StoreError::Foreign(path())
-            }
-            DatabaseError::Storage(StorageError::Io(reason)) => StoreError::Open { path: path(), reason },
-            DatabaseError::UpgradeRequired(version) => {
-                StoreError::Damaged { path: path(), what: format!("its file format has version {version}") }
-            }
-            other => StoreError::Damaged { path: path(), what: other.to_string() },
-        })
-    }
-
-    /// Checks the schema version, and writes it into a file without any table.
-    fn check_schema(&self, database: &Database) -> Result<(), StoreError> {
-        let found = schema(database).map_err(|failure| self.damaged(&failure))?;
-        match found {
-            Found::Schema(SCHEMA_WITHOUT_LIMITS..=SCHEMA) => Ok(()),
-            Found::Schema(found) => Err(StoreError::Schema { path: self.path.clone(), found }),
-            Found::Foreign => Err(StoreError::Foreign(self.path.clone())),
-            Found::Empty => make_tables(database).map_err(|failure| StoreError::Refused {
-                path: self.path.clone(),
-                reason: failure.to_string(),
-            }),
-        }
+    #[must_use]
+    pub fn keeping_answers(self, most: u64) -> Self {
+        Self { answers: most, ..self }
     }
 
     fn damaged(&self, failure: &Failure) -> StoreError {
@@ -181,32 +130,61 @@ impl EmbeddedStore {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Arc<Database>>> {
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Does something with the database; opened again where a failed commit closed it.
+    fn with_database<T>(&self, mut act: impl FnMut(&Database) -> T) -> Result<T, StoreError> {
+        loop {
+            if let Some(database) = &*self.database.read().unwrap_or_else(PoisonError::into_inner) {
+                return Ok(act(database));
+            }
+            let mut slot = self.database.write().unwrap_or_else(PoisonError::into_inner);
+            if slot.is_none() {
+                let database = open_database(&self.path, &self.opener, false)?;
+                // What a failed commit left is told to nobody before the revision file says it too.
+                let begun = database.begin_read().map_err(Failure::from);
+                let mark =
+                    begun.and_then(|begun| mark(&begun)).map_err(|failure| self.unreadable(failure))?;
+                self.check_and_note(mark)?;
+                *slot = Some(database);
+            }
+        }
     }
 
-    /// The database; opened again where a failed commit closed it.
-    fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.lock();
-        if let Some(database) = &*slot {
-            return Ok(Arc::clone(database));
+    fn close(&self) {
+        *self.database.write().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn revision_file(&self) -> MutexGuard<'_, RevisionFile> {
+        self.revision_file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes a state of the store in the revision file, which must not say a later one.
+    fn check_and_note(&self, mark: Mark) -> Result<(), StoreError> {
+        let mut file = self.revision_file();
+        if mark < file.noted() {
+            return Err(open::behind(&self.path, mark, file.noted()));
         }
-        let database = Arc::new(self.open_database(false)?);
-        *slot = Some(Arc::clone(&database));
-        Ok(database)
+        file.note(mark)
+            .map_err(|reason| StoreError::RevisionFile { file: revision_file::path_of(&self.path), reason })
     }
 
     /// Runs `read` on one consistent state.
     fn reading<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
-        let database = self.database()?;
-        let transaction = database.begin_read().map_err(|e| self.unreadable(e.into()))?;
+        let begun = self.with_database(Database::begin_read)?;
+        let transaction = begun.map_err(|e| self.unreadable(e.into()))?;
+        let mark = mark(&transaction).map_err(|failure| self.unreadable(failure))?;
+        // What is just being committed is told to nobody before it is noted. A read may also be older than what is.
+        self.revision_file().note(mark).map_err(|reason| self.unnoted(reason))?;
         read(&transaction).map_err(|failure| self.unreadable(failure))
+    }
+
+    fn unnoted(&self, reason: std::io::Error) -> StoreError {
+        StoreError::RevisionFile { file: revision_file::path_of(&self.path), reason }
     }
 
     /// After a failed commit: redb takes no more from a file that failed it once, so the file is opened again, and
     /// tells whether the commit is in it.
     fn reopen(&self, base: Revision, failure: &Failure) -> StoreError {
-        *self.lock() = None;
+        self.close();
         let (path, reason) = (self.path.clone(), failure.to_string());
         match self.revision() {
             Ok(revision) if revision == base => StoreError::Refused { path, reason },
@@ -214,19 +192,27 @@ impl EmbeddedStore {
         }
     }
 
-    /// Runs `write` on a transaction that is no group's.
+    /// Runs `write` on a transaction that is no group's. It returns the store's mark where the transaction was durable.
     fn writing<T>(
         &self,
-        write: impl FnOnce(WriteTransaction) -> Result<T, Failure>,
+        write: impl FnOnce(WriteTransaction) -> Result<(T, Option<Mark>), Failure>,
     ) -> Result<T, StoreError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = self.database()?;
-        let done = database.begin_write().map_err(Failure::from).and_then(write);
-        drop(database);
-        done.map_err(|failure| {
-            *self.lock() = None;
-            StoreError::Unknown { path: self.path.clone(), reason: failure.to_string() }
-        })
+        let mut write = Some(write);
+        let done = self.with_database(|database| {
+            let begun = database.begin_write().map_err(Failure::from)?;
+            write.take().map(|write| write(begun)).transpose()
+        })?;
+        let unknown = |reason: String| {
+            self.close();
+            StoreError::Unknown { path: self.path.clone(), reason }
+        };
+        let done = done.map_err(|failure| unknown(failure.to_string()))?;
+        let (value, mark) = done.ok_or_else(|| unknown("the transaction did not begin".to_owned()))?;
+        match mark.map(|mark| self.check_and_note(mark)) {
+            Some(Err(error)) => Err(unknown(error.to_string())),
+            Some(Ok(())) | None => Ok(value),
+        }
     }
 }
 
@@ -246,45 +232,38 @@ impl Store for EmbeddedStore {
 
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
         let path = self.path.clone();
-        let snapshot = self.reading(|transaction| {
-            let meta = transaction.open_table(META)?;
-            Ok(EmbeddedSnapshot {
-                path,
-                revision: Revision::new(meta.get(REVISION)?.map_or(0, |r| r.value())),
-                teps: transaction.open_table(TEPS)?,
-                tep_limits: existing(transaction.open_table(TEP_LIMITS))?,
-                tep_hops: existing(transaction.open_table(TEP_HOPS))?,
-                domains: transaction.open_table(DOMAINS)?,
-                havips: existing(transaction.open_table(HAVIPS))?,
-            })
-        })?;
+        let snapshot = self.reading(|transaction| EmbeddedSnapshot::begin(transaction, path))?;
         Ok(Box::new(snapshot))
     }
 
     fn commit(&self, group: &Group) -> Result<(), StoreError> {
         let _alone = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let database = self.database()?;
-        let done = write_group(&database, group);
-        // Whoever still reads holds its own handle; the file must be closed before it is opened again.
-        drop(database);
-        done.map_err(|failure| match failure {
-            Failure::At(found) => StoreError::Diverged { expected: group.base, found },
-            Failure::AnswersFull => {
-                StoreError::Refused { path: self.path.clone(), reason: failure.to_string() }
-            }
-            failure => self.reopen(group.base, &failure),
+        match self.with_database(|database| write_group(database, group))? {
+            Ok(mark) => self.check_and_note(mark).map_err(|error| {
+                // It is durable, but was not answered: whoever reads it from now on finds it noted, or an error.
+                self.close();
+                StoreError::Unknown { path: self.path.clone(), reason: error.to_string() }
+            }),
+            Err(Failure::At(found)) => Err(StoreError::Diverged { expected: group.base, found }),
+            Err(failure) => Err(self.reopen(group.base, &failure)),
+        }
+    }
+
+    fn probe(&self) -> Result<(), StoreError> {
+        self.writing(|transaction| {
+            let mark = write::count(&transaction)?;
+            transaction.commit()?;
+            Ok(((), Some(mark)))
         })
     }
 
-    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
-        self.reading(|transaction| {
-            let answers = transaction.open_table(ANSWER_ROWS)?;
-            let Some(row) = answers.get(id.as_str())? else { return Ok(None) };
-            let (at, revision, changed, notes) = row.value();
-            let fresh = at > oldest_kept(unix_ms);
-            let notes = notes.lines().map(str::to_owned).collect();
-            Ok(fresh.then(|| Answer { revision: Revision::new(revision), changed, notes }))
-        })
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError> {
+        self.reading(|transaction| answers::read(transaction, id, unix_ms))
+    }
+
+    fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError> {
+        let kept = self.reading(|transaction| answers::kept(transaction, unix_ms))?;
+        Ok(self.answers.saturating_sub(kept))
     }
 
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
@@ -300,7 +279,7 @@ impl Store for EmbeddedStore {
     }
 
     fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
-        self.writing(|transaction| outbox::settle(transaction, gone, dead))
+        self.writing(|transaction| Ok(((), outbox::settle(transaction, gone, dead)?)))
     }
 
     fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
@@ -308,21 +287,10 @@ impl Store for EmbeddedStore {
     }
 
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
-        self.writing(|transaction| outbox::revive(transaction, receiver, unix_ms))
-    }
-}
-
-/// Makes the folder of a store's file, where only that is missing.
-fn make_folder(path: &Path) -> Result<(), StoreError> {
-    if path.is_dir() {
-        return Err(StoreError::IsFolder(path.to_owned()));
-    }
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() && !folder.exists() => DirBuilder::new()
-            .mode(0o700)
-            .create(folder)
-            .map_err(|reason| StoreError::Folder { folder: folder.to_owned(), reason }),
-        _ => Ok(()),
+        self.writing(|transaction| {
+            let (rows, mark) = outbox::revive(transaction, receiver, unix_ms)?;
+            Ok((rows, Some(mark)))
+        })
     }
 }
 
@@ -331,35 +299,11 @@ fn is_closed(error: &redb::Error) -> bool {
     matches!(error, redb::Error::DatabaseClosed | redb::Error::PreviousIo)
 }
 
-/// What a file holds.
-enum Found {
-    Empty,
-    Schema(u64),
-    Foreign,
-}
-
-fn schema(database: &Database) -> Result<Found, Failure> {
-    let transaction = database.begin_read()?;
-    if transaction.list_tables()?.next().is_none() {
-        return Ok(Found::Empty);
-    }
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::Storage(error)) => return Err(error.into()),
-        Err(_) => return Ok(Found::Foreign),
-    };
-    Ok(meta.get(SCHEMA_KEY)?.map_or(Found::Foreign, |version| Found::Schema(version.value())))
-}
-
-fn make_tables(database: &Database) -> Result<(), Failure> {
-    let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS)?;
-    transaction.open_table(TEPS)?;
-    transaction.open_table(DOMAINS)?;
-    transaction.open_table(ANSWER_ROWS)?;
-    transaction.open_table(ANSWER_AGES)?;
-    transaction.open_table(log::LOG)?;
-    Ok(transaction.commit()?)
+/// The store's state, as its revision file has to say it.
+fn mark(transaction: &ReadTransaction) -> Result<Mark, Failure> {
+    let meta = transaction.open_table(META)?;
+    let number = |key| Ok::<u64, Failure>(meta.get(key)?.map_or(0, |number| number.value()));
+    Ok(Mark { revision: number(REVISION)?, write: number(WRITES)? })
 }
 
 /// A table that a file lacks where it was last written before there was any of that.

@@ -50,7 +50,8 @@ pub enum StoreError {
     },
     /// What is in the file cannot be.
     #[error(
-        "the store {path} is damaged: {what}; move it away, start with a new one and apply your last export",
+        "the store {path} is damaged: {what}; move it away, make a new one with `bcastd --accept-store`, \
+         start, and restore your last backup (`bcastctl restore`)",
         path = .path.display()
     )]
     Damaged {
@@ -58,6 +59,69 @@ pub enum StoreError {
         path: PathBuf,
         /// What was found.
         what: String,
+    },
+    /// The store is older than the last revision that was answered.
+    #[error(
+        "the store {path} is at revision {found} and misses what was written after it; revision {answered} was answered \
+         ({file} says so): it was damaged, or replaced by an older copy; put the newer one back, or accept it as it is with \
+         `bcastd --accept-store` and restore your last backup",
+        path = .path.display(), file = .file.display()
+    )]
+    Behind {
+        /// The store.
+        path: PathBuf,
+        /// The revision file.
+        file: PathBuf,
+        /// Where the store is.
+        found: Revision,
+        /// Where it was.
+        answered: Revision,
+    },
+    /// There is a revision file, and no store.
+    #[error(
+        "there is no store {path}, but revision {answered} was answered ({file} says so); put the store back, or make a new \
+         one with `bcastd --accept-store` and restore your last backup",
+        path = .path.display(), file = .file.display()
+    )]
+    Gone {
+        /// Where the store should be.
+        path: PathBuf,
+        /// The revision file.
+        file: PathBuf,
+        /// The revision that was answered.
+        answered: Revision,
+    },
+    /// There is no revision file beside a store that has one.
+    #[error(
+        "{file} is missing: nothing says whether the store {path} is as new as what was answered; put it back, or accept \
+         the store as it is with `bcastd --accept-store`",
+        path = .path.display(), file = .file.display()
+    )]
+    RevisionFileMissing {
+        /// The store.
+        path: PathBuf,
+        /// The revision file.
+        file: PathBuf,
+    },
+    /// Nothing in the revision file can be read.
+    #[error(
+        "{file} is damaged: nothing says whether the store {path} is as new as what was answered; put it back, or accept \
+         the store as it is with `bcastd --accept-store`",
+        path = .path.display(), file = .file.display()
+    )]
+    RevisionFileDamaged {
+        /// The store.
+        path: PathBuf,
+        /// The revision file.
+        file: PathBuf,
+    },
+    /// The revision file cannot be read or written.
+    #[error("cannot read or write {file}: {reason}; it must say what was answered last, before anything is", file = .file.display())]
+    RevisionFile {
+        /// The revision file.
+        file: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
     },
     /// A commit failed, and nothing changed.
     #[error("the store {path} could not commit: {reason}; nothing was changed", path = .path.display())]

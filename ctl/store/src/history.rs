@@ -1,7 +1,10 @@
 //! What happened to each HAVIP: a bounded number of things for each, and of all.
 
 use ctl_api::model::{Happening, HappeningKind, Name};
-use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition, WriteTransaction};
+use redb::{
+    ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
+    WriteTransaction,
+};
 
 use crate::codec;
 use crate::embedded::{Failure, META, existing};
@@ -88,12 +91,36 @@ impl<'t> History<'t> {
         Ok(())
     }
 
+    /// Has these in place of all there is, of each HAVIP in their order, none of them beyond the bounds.
+    pub fn replace(&mut self, happenings: &[Happening]) -> Result<(), Failure> {
+        self.happenings.retain(|_, _| false)?;
+        self.ages.retain(|_, _| false)?;
+        // Those of one HAVIP keep their order, as they do not go back in time.
+        let mut by_age: Vec<&Happening> = happenings.iter().collect();
+        by_age.sort_by_key(|happening| happening.generation);
+        for happening in by_age {
+            let name = happening.havip.as_str();
+            self.happenings.insert((name, self.next), codec::put_happening(happening).as_slice())?;
+            self.ages.insert(self.next, name)?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+
     /// Ends the writing.
     pub fn close(self, transaction: &WriteTransaction) -> Result<(), Failure> {
         transaction.open_table(META)?.insert(NEXT, self.next)?;
         Ok(())
     }
 }
+
+/// All there is, by HAVIP, the oldest first.
+pub(crate) fn table(transaction: &ReadTransaction) -> Result<Option<HistoryTable>, Failure> {
+    existing(transaction.open_table(HAPPENINGS))
+}
+
+/// A read transaction's table of what happened.
+pub(crate) type HistoryTable = ReadOnlyTable<(&'static str, u64), &'static [u8]>;
 
 /// What happened to a HAVIP, the oldest first.
 pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<Happening>, Failure> {

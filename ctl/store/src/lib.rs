@@ -2,7 +2,7 @@
 //!
 //! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, what webhook receivers
 //! have still to be told, the answers to requests that carried an id, and a bounded log of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
-//! else.
+//! else. Beside it the revision file says which revision was answered last: a store that is older is refused.
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -11,8 +11,9 @@ mod error;
 mod history;
 mod log;
 mod outbox;
+mod revision_file;
 
-pub use embedded::{EmbeddedStore, SCHEMA};
+pub use embedded::{Accepted, EmbeddedStore, SCHEMA};
 pub use error::StoreError;
 pub use history::{HISTORY_OF_ALL, HISTORY_OF_ONE};
 pub use log::{LOG_BYTES, LOG_RECORD_BYTES, LOG_REVISIONS};
@@ -26,6 +27,19 @@ use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Name, RequestId,
 pub const ANSWER_KEPT: Duration = Duration::from_secs(600);
 /// Most answers kept at a time.
 pub const ANSWERS: u64 = 1_000_000;
+
+/// SHA-256 of a request's changes and conditions: what its id belongs to.
+pub type Body = [u8; 32];
+
+/// How far revisions may have gone on, at most, beyond one that was seen at `then_ms` and where nobody knows what came after it
+/// until `now_ms` (Unix time in milliseconds): a hundred each millisecond for ten years at most, and a million for clocks that
+/// are not right. No node commits as fast.
+#[must_use]
+pub fn unknown_since(then_ms: u64, now_ms: u64) -> u64 {
+    const EACH_MS: u64 = 100;
+    const LONGEST_MS: u64 = 10 * 366 * 86_400_000;
+    1_000_000 + EACH_MS * now_ms.saturating_sub(then_ms).min(LONGEST_MS)
+}
 
 /// What one revision changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +64,17 @@ pub struct Answer {
     pub notes: Vec<String>,
 }
 
+/// A request that carried an id, and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answered {
+    /// Its id.
+    pub id: RequestId,
+    /// What the id belongs to.
+    pub body: Body,
+    /// What it was answered.
+    pub answer: Answer,
+}
+
 /// Revisions that commit together: all of them or none.
 #[derive(Debug, Clone, Default)]
 pub struct Group {
@@ -57,12 +82,16 @@ pub struct Group {
     pub base: Revision,
     /// The time, Unix time in milliseconds.
     pub unix_ms: u64,
-    /// The revisions after `base`, without a gap.
+    /// The revisions after `base`, ascending. The log starts anew behind a gap.
     pub records: Vec<Record>,
     /// Answers to be kept.
-    pub answers: Vec<(RequestId, Answer)>,
+    pub answers: Vec<Answered>,
     /// What webhook receivers shall be told of it.
     pub outbox: OutboxRows,
+    /// The log starts anew after this group: its records are not logged, and whoever watches starts over.
+    pub anew: bool,
+    /// What happened to HAVIPs, in place of all that is kept of that; what happens in the records is not added.
+    pub history: Option<Vec<Happening>>,
 }
 
 impl Group {
@@ -107,12 +136,27 @@ pub trait Store: Send + Sync + 'static {
     /// committed), and nothing changed.
     fn commit(&self, group: &Group) -> Result<(), StoreError>;
 
-    /// The answer that a request with this id got within the last [`ANSWER_KEPT`].
+    /// A small durable transaction that changes nothing: whether the store takes changes.
+    ///
+    /// # Errors
+    ///
+    /// It does not.
+    fn probe(&self) -> Result<(), StoreError>;
+
+    /// The answer that a request with this id got within the last [`ANSWER_KEPT`], and what the id belongs to; `None` where a
+    /// daemon answered that did not keep it.
     ///
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError>;
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError>;
+
+    /// How many more answers can be kept, of [`ANSWERS`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError>;
 
     /// What the revisions from `from` on changed.
     ///
@@ -167,6 +211,9 @@ pub trait Snapshot: Send {
     /// The revision.
     fn revision(&self) -> Revision;
 
+    /// A random number of the store's own, which no other store has.
+    fn identity(&self) -> u64;
+
     /// The TEPs, by address.
     ///
     /// # Errors
@@ -187,4 +234,11 @@ pub trait Snapshot: Send {
     ///
     /// As [`Store::revision`].
     fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError>;
+
+    /// What happened to the HAVIPs, by name, of each the oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn history(&self) -> Result<Entries<'_, Happening>, StoreError>;
 }

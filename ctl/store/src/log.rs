@@ -23,13 +23,31 @@ const BYTES: &str = "log_bytes";
 /// The first revision that the log can resume from.
 const START: &str = "log_start";
 
-/// Appends a group's records, and trims.
+/// Empties the log: it starts with this revision.
+pub(crate) fn clear(transaction: &WriteTransaction, start: Revision) -> Result<(), Failure> {
+    transaction.open_table(LOG)?.retain(|_, _| false)?;
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(BYTES, 0)?;
+    meta.insert(START, start.get())?;
+    Ok(())
+}
+
+/// Appends a group's records, and trims. A log has no gap: whoever would read over one starts over.
 pub(crate) fn append(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
+    if let Some(last) = group.records.last().filter(|_| group.anew) {
+        return clear(transaction, last.revision.next());
+    }
     let mut log = transaction.open_table(LOG)?;
     let mut meta = transaction.open_table(META)?;
+    let mut next = group.base.next();
     let mut bytes = meta.get(BYTES)?.map_or(0, |b| b.value());
     let mut start = meta.get(START)?.map_or(1, |s| s.value());
     for record in &group.records {
+        if record.revision != next {
+            log.retain(|_, _| false)?;
+            (bytes, start) = (0, record.revision.get());
+        }
+        next = record.revision.next();
         let encoded = codec::put_record(record);
         let length = encoded.len() as u64;
         if length > LOG_RECORD_BYTES {

@@ -7,7 +7,8 @@ use ctl_api::model::{Name, Revision};
 use redb::{Durability, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use crate::codec::{self, Malformed};
-use crate::embedded::{Failure, existing};
+use crate::embedded::{Failure, count, existing};
+use crate::revision_file::Mark;
 
 /// Most dead letters of one receiver; the oldest go first.
 pub const DEAD_LETTERS: usize = 10_000;
@@ -162,12 +163,12 @@ pub(crate) fn dead(transaction: &ReadTransaction, receiver: &Name) -> Result<Vec
 /// Deletes rows, and moves others to the dead letters.
 ///
 /// What is only deleted need not be durable before the next commit is: a row that comes back after a crash is delivered
-/// once more.
+/// once more. Returns the store's mark where the transaction was durable.
 pub(crate) fn settle(
     mut transaction: WriteTransaction,
     gone: &[OutboxKey],
     letters: &[DeadLetter],
-) -> Result<(), Failure> {
+) -> Result<Option<Mark>, Failure> {
     if letters.is_empty() {
         transaction.set_durability(Durability::None).map_err(redb::Error::from)?;
     }
@@ -178,7 +179,9 @@ pub(crate) fn settle(
         }
         bury(&transaction, letters)?;
     }
-    Ok(transaction.commit()?)
+    let mark = if letters.is_empty() { None } else { Some(count(&transaction)?) };
+    transaction.commit()?;
+    Ok(mark)
 }
 
 fn bury(transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), Failure> {
@@ -209,7 +212,7 @@ pub(crate) fn revive(
     transaction: WriteTransaction,
     receiver: &Name,
     unix_ms: u64,
-) -> Result<Vec<OutboxRow>, Failure> {
+) -> Result<(Vec<OutboxRow>, Mark), Failure> {
     let mut rows = Vec::new();
     {
         let mut dead = transaction.open_table(DEAD)?;
@@ -221,6 +224,7 @@ pub(crate) fn revive(
             rows.push(row);
         }
     }
+    let mark = count(&transaction)?;
     transaction.commit()?;
-    Ok(rows)
+    Ok((rows, mark))
 }

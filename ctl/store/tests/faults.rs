@@ -6,6 +6,7 @@ mod common;
 use std::fs::File;
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,12 +26,16 @@ struct Faulty {
     left: Left,
 }
 
+fn spend(left: &Left) -> io::Result<()> {
+    match left.fetch_sub(1, Ordering::Relaxed) {
+        1.. => Ok(()),
+        _ => Err(io::Error::from_raw_os_error(28)), // ENOSPC
+    }
+}
+
 impl Faulty {
     fn spend(&self) -> io::Result<()> {
-        match self.left.fetch_sub(1, Ordering::Relaxed) {
-            1.. => Ok(()),
-            _ => Err(io::Error::from_raw_os_error(28)), // ENOSPC
-        }
+        spend(&self.left)
     }
 }
 
@@ -72,11 +77,18 @@ const PLENTY: i64 = i64::MAX / 2;
 fn faulty(path: &Path) -> (EmbeddedStore, Left) {
     let left = Left::new(AtomicI64::new(PLENTY));
     let (file, counter) = (PathBuf::from(path), Arc::clone(&left));
+    let of_the_revision_file = Arc::clone(&left);
     let store = EmbeddedStore::open_with(
         path,
         Box::new(move |builder| {
             let file = File::options().read(true).write(true).create(true).truncate(false).open(&file)?;
             builder.create_with_backend(Faulty { file: FileBackend::new(file)?, left: Arc::clone(&counter) })
+        }),
+        Box::new(move |file, bytes, offset| {
+            spend(&of_the_revision_file)?;
+            file.write_all_at(bytes, offset)?;
+            spend(&of_the_revision_file)?;
+            file.sync_data()
         }),
     );
     (store.unwrap(), left)

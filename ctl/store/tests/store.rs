@@ -8,8 +8,8 @@ use std::path::Path;
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{DomainEntry, Event, GarpMode, RequestId, Revision, TepEntry};
 use ctl_store::{
-    ANSWER_KEPT, Answer, Changes, EmbeddedStore, Group, LOG_RECORD_BYTES, LOG_REVISIONS, Record, Store,
-    StoreError,
+    ANSWER_KEPT, Answer, Answered, Changes, EmbeddedStore, Group, LOG_RECORD_BYTES, LOG_REVISIONS, Record,
+    Store, StoreError,
 };
 use redb::{Database, ReadableDatabase, TableDefinition};
 
@@ -183,7 +183,8 @@ fn a_file_from_before_limits_is_taken_and_stays_one_until_a_limit_is_stored() {
     assert_eq!((revision, Event::TepSet(teps[0].clone())), (1, first.events[0].clone()));
     assert_eq!(Event::DomainSet(domains[0].clone()), first.events[1]);
     assert_eq!(store.changes(Revision::new(1)).unwrap(), Changes::Records(vec![first]));
-    assert_eq!(store.answer(&"id".parse().unwrap(), 5_001).unwrap().map(|answer| answer.changed), Some(2));
+    let answer = store.answer(&"id".parse().unwrap(), 5_001).unwrap();
+    assert_eq!(answer.map(|(body, answer)| (body, answer.changed)), Some((None, 2)), "its body is not known");
     store.commit(&group(1, vec![record(2, vec![tep_set(2, None), domain_set(7, &[1, 2])])])).unwrap();
     drop(store);
     assert_eq!(schema(), 1, "the daemon before this one would take it");
@@ -231,16 +232,16 @@ fn answers_are_kept_for_ten_minutes_and_then_the_id_is_free() {
     let id: RequestId = "r".parse().unwrap();
     let answer = Answer { revision: Revision::new(3), changed: 2, notes: vec!["one".into(), "two".into()] };
     let keep = |unix_ms, answer: &Answer| {
-        let answers = vec![(id.clone(), answer.clone())];
+        let answers = vec![Answered { id: id.clone(), body: [7; 32], answer: answer.clone() }];
         store.commit(&Group { unix_ms, answers, ..Group::default() }).unwrap();
     };
     keep(1_000, &answer);
     let kept = u64::try_from(ANSWER_KEPT.as_millis()).unwrap();
-    assert_eq!(store.answer(&id, 1_000 + kept - 1).unwrap(), Some(answer));
+    assert_eq!(store.answer(&id, 1_000 + kept - 1).unwrap(), Some((Some([7; 32]), answer)));
     assert_eq!(store.answer(&id, 1_000 + kept).unwrap(), None);
     let second = Answer { revision: Revision::new(9), ..Answer::default() };
     keep(1_000 + kept, &second);
-    assert_eq!(store.answer(&id, 1_001 + kept).unwrap(), Some(second));
+    assert_eq!(store.answer(&id, 1_001 + kept).unwrap(), Some((Some([7; 32]), second)));
 }
 
 #[test]

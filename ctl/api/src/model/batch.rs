@@ -17,6 +17,8 @@ pub struct Batch {
     pub request_id: Option<RequestId>,
     /// Check everything, change nothing.
     pub dry_run: bool,
+    /// The node shall be above this revision afterwards.
+    pub above: Option<Revision>,
 }
 
 /// Why a message is not a [`Batch`].
@@ -36,6 +38,9 @@ pub enum BatchError {
     /// The request id is wrong.
     #[error(transparent)]
     RequestId(#[from] RequestIdError),
+    /// The revision to be above is none that a node can have given.
+    #[error("revision {0} to be above is not from 1 to {max}; no node has given it", max = Revision::MAX_ABOVE)]
+    Above(u64),
 }
 
 impl BatchError {
@@ -103,6 +108,11 @@ impl Iterator for Parts {
     }
 }
 
+fn above(number: u64) -> Result<Revision, BatchError> {
+    let is_one = (1..=Revision::MAX_ABOVE.get()).contains(&number);
+    is_one.then_some(Revision::new(number)).ok_or(BatchError::Above(number))
+}
+
 impl TryFrom<proto::CommitRequest> for Batch {
     type Error = BatchError;
 
@@ -118,6 +128,7 @@ impl TryFrom<proto::CommitRequest> for Batch {
             expected: message.expected_revision.map(Revision::new),
             request_id: message.request_id.as_deref().map(str::parse).transpose()?,
             dry_run: message.dry_run,
+            above: message.above_revision.map(above).transpose()?,
         })
     }
 }
@@ -129,6 +140,7 @@ impl From<Batch> for proto::CommitRequest {
             expected_revision: batch.expected.map(Revision::get),
             request_id: batch.request_id.map(|id| id.as_str().to_owned()),
             dry_run: batch.dry_run,
+            above_revision: batch.above.map(Revision::get),
         }
     }
 }

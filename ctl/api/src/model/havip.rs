@@ -127,6 +127,8 @@ words! {
         Thawed = "thawed",
         /// It was thawed by hand.
         Unfrozen = "unfrozen",
+        /// A backup was restored.
+        Restored = "restored",
     }
 }
 

@@ -34,6 +34,9 @@ pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 pub struct Revision(u64);
 
 impl Revision {
+    /// Greatest revision that a request may ask to be above: 2^52. What follows it is exact in JSON, too.
+    pub const MAX_ABOVE: Self = Self(1 << 52);
+
     /// The revision with this number.
     #[must_use]
     pub const fn new(number: u64) -> Self {

@@ -27,7 +27,7 @@ pub async fn commit(
     dry_run: bool,
 ) -> Result<CommitReply, Failure> {
     let reply = if plan.len() <= MAX_CHANGES {
-        let batch = Batch { changes: changes(plan).collect(), expected, request_id: None, dry_run };
+        let batch = Batch { expected, dry_run, ..Batch::new(changes(plan).collect()) };
         match client.commit(batch).await {
             Err(ClientError::TooLarge(_)) => stream(client, plan, expected, dry_run).await,
             reply => reply,

@@ -47,6 +47,8 @@ pub struct Script {
     pub happenings: Vec<proto::Happening>,
     pub webhooks: Vec<proto::Webhook>,
     pub letters: Vec<proto::DeadLetter>,
+    /// What was restored last.
+    pub restored: Vec<proto::RestoreRequest>,
 }
 
 /// A running node; its socket goes with it.
@@ -173,10 +175,12 @@ impl Script {
         found.ok_or_else(|| Status::not_found(format!("there is no webhook {name}")))
     }
 
-    fn snapshot(&self) -> Vec<proto::SnapshotPart> {
+    fn snapshot(&self, with_history: bool) -> Vec<proto::SnapshotPart> {
         let teps = self.model.teps.iter().map(|(address, name)| self.tep(*address, name).into());
         let mut parts = vec![proto::SnapshotPart {
             revision: Some(self.model.revision),
+            store: 77,
+            unix_ms: 1_795_395_845_007,
             teps: teps.collect(),
             ..Default::default()
         }];
@@ -199,7 +203,8 @@ impl Script {
                 .map(|domains| proto::SnapshotPart { domains: domains.to_vec(), ..Default::default() }),
         );
         let havips = self.model.havips.values().map(|havip| self.havip(havip)).collect();
-        parts.push(proto::SnapshotPart { havips, ..Default::default() });
+        let history = if with_history { self.happenings.clone() } else { vec![] };
+        parts.push(proto::SnapshotPart { havips, history, ..Default::default() });
         parts
     }
 }
@@ -242,14 +247,32 @@ impl Bcast for Service {
 
     async fn snapshot(
         &self,
-        _: Request<proto::SnapshotRequest>,
+        request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
         let mut script = self.0.lock().unwrap();
-        let parts = script.snapshot();
+        let parts = script.snapshot(request.into_inner().with_history);
         if let Some(batch) = script.others.pop_front() {
             script.model.commit(batch).unwrap();
         }
         items(parts.into_iter().map(Ok).collect())
+    }
+
+    async fn restore(
+        &self,
+        request: Request<Streaming<proto::RestoreRequest>>,
+    ) -> Result<Response<proto::CommitReply>, Status> {
+        let (mut parts, mut all) = (request.into_inner(), Vec::new());
+        while let Some(part) = parts.message().await? {
+            all.push(part);
+        }
+        let mut script = self.0.lock().unwrap();
+        let revision = script.model.revision;
+        if let Some(expected) = all[0].expected_revision.filter(|&expected| expected != revision) {
+            return Err(Status::aborted(format!("revision {expected} was expected, not {revision}")));
+        }
+        let revision = all[0].part.as_ref().unwrap().revision.unwrap().max(revision) + 1;
+        script.restored = all;
+        Ok(Response::new(proto::CommitReply { revision, changed: 3, notes: vec![] }))
     }
 
     async fn get_tep(
@@ -285,7 +308,7 @@ impl Bcast for Service {
         request: Request<proto::GetDomainRequest>,
     ) -> Result<Response<proto::Domain>, Status> {
         let vni = request.into_inner().vni;
-        let parts = self.0.lock().unwrap().snapshot();
+        let parts = self.0.lock().unwrap().snapshot(false);
         let domain = parts.into_iter().flat_map(|part| part.domains).find(|domain| domain.vni == vni);
         domain.map(Response::new).ok_or_else(|| Status::not_found(format!("there is no domain {vni}")))
     }

@@ -8,11 +8,14 @@ use hashbrown::HashSet;
 use super::{Domain, Registered, Stage, Staged, Totals, base_domain, base_tep};
 
 impl Stage<'_> {
-    pub(super) fn keep(&mut self, mut answer: Answer) -> Staged {
-        self.stamp(self.revision.next());
+    /// The revision is greater than `above` afterwards, also where nothing else changes.
+    pub(super) fn keep(&mut self, mut answer: Answer, above: Option<Revision>) -> Staged {
+        let next = self.revision.max(above.unwrap_or_default()).next();
+        let is_raised = above.is_some_and(|above| above >= self.revision);
+        self.stamp(next);
         let (events, removes) = self.events();
-        let record = (!events.is_empty()).then(|| {
-            self.revision = self.revision.next();
+        let record = (!events.is_empty() || is_raised).then(|| {
+            self.revision = next;
             Record { revision: self.revision, unix_ms: self.unix_ms, events }
         });
         answer.revision = self.revision;

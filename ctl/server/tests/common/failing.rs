@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ctl_api::model::{Happening, Name, RequestId, Revision};
 use ctl_store::{
-    Answer, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Snapshot, Store, StoreError,
+    Answer, Body, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Snapshot, Store,
+    StoreError,
 };
 
 /// A store that fails while it is told to.
@@ -36,8 +37,17 @@ impl Store for Failing {
             }
         }
     }
-    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<Answer>, StoreError> {
+    fn probe(&self) -> Result<(), StoreError> {
+        match self.fails.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() }),
+            false => self.store.probe(),
+        }
+    }
+    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError> {
         self.store.answer(id, unix_ms)
+    }
+    fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError> {
+        self.store.answers_left(unix_ms)
     }
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.store.changes(from)

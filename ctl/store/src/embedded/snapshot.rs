@@ -4,24 +4,45 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use bcast_domain::TepLimit;
-use ctl_api::model::{DomainEntry, HavipEntry, Revision, TepEntry};
-use redb::{ReadOnlyTable, ReadableTable, StorageError};
+use ctl_api::model::{DomainEntry, Happening, HavipEntry, Revision, TepEntry};
+use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
-use super::{Failure, is_closed};
+use super::{
+    DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEP_HOPS, TEP_LIMITS, TEPS, existing, is_closed,
+};
+use crate::history::{self, HistoryTable};
 use crate::{Entries, Snapshot, StoreError, codec};
 
 /// A read transaction's tables; they keep it open.
 pub(super) struct EmbeddedSnapshot {
-    pub path: PathBuf,
-    pub revision: Revision,
-    pub teps: ReadOnlyTable<u32, &'static str>,
-    pub tep_limits: Option<ReadOnlyTable<u32, u64>>,
-    pub tep_hops: Option<ReadOnlyTable<u32, (u32, u128)>>,
-    pub domains: ReadOnlyTable<u32, &'static [u8]>,
-    pub havips: Option<ReadOnlyTable<&'static str, &'static [u8]>>,
+    path: PathBuf,
+    revision: Revision,
+    identity: u64,
+    teps: ReadOnlyTable<u32, &'static str>,
+    tep_limits: Option<ReadOnlyTable<u32, u64>>,
+    tep_hops: Option<ReadOnlyTable<u32, (u32, u128)>>,
+    domains: ReadOnlyTable<u32, &'static [u8]>,
+    havips: Option<ReadOnlyTable<&'static str, &'static [u8]>>,
+    history: Option<HistoryTable>,
 }
 
 impl EmbeddedSnapshot {
+    pub fn begin(transaction: &ReadTransaction, path: PathBuf) -> Result<Self, Failure> {
+        let meta = transaction.open_table(META)?;
+        let number = |key| Ok::<u64, Failure>(meta.get(key)?.map_or(0, |number| number.value()));
+        Ok(Self {
+            path,
+            revision: Revision::new(number(REVISION)?),
+            identity: number(IDENTITY)?,
+            teps: transaction.open_table(TEPS)?,
+            tep_limits: existing(transaction.open_table(TEP_LIMITS))?,
+            tep_hops: existing(transaction.open_table(TEP_HOPS))?,
+            domains: transaction.open_table(DOMAINS)?,
+            havips: existing(transaction.open_table(HAVIPS))?,
+            history: history::table(transaction)?,
+        })
+    }
+
     fn error(&self, failure: &Failure) -> StoreError {
         let path = self.path.clone();
         match failure {
@@ -35,6 +56,10 @@ impl EmbeddedSnapshot {
 impl Snapshot for EmbeddedSnapshot {
     fn revision(&self) -> Revision {
         self.revision
+    }
+
+    fn identity(&self) -> u64 {
+        self.identity
     }
 
     fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
@@ -74,5 +99,14 @@ impl Snapshot for EmbeddedSnapshot {
             StorageError,
         >| { Ok(codec::havip(row?.1.value())?) };
         Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    }
+
+    fn history(&self) -> Result<Entries<'_, Happening>, StoreError> {
+        let Some(history) = &self.history else { return Ok(Box::new(std::iter::empty())) };
+        let rows = history.iter().map_err(|e| self.error(&e.into()))?;
+        let happening = |row: Result<(_, redb::AccessGuard<'_, &[u8]>), StorageError>| {
+            Ok(codec::happening(row?.1.value())?)
+        };
+        Ok(Box::new(rows.map(move |row| happening(row).map_err(|e: Failure| self.error(&e)))))
     }
 }

@@ -4,17 +4,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Tep, TepLimit};
 use ctl_api::model::{Event, GarpMode, Revision, TepEntry};
-use redb::{Database, ReadableTable, ReadableTableMetadata, Table, WriteTransaction};
+use redb::{Database, ReadableTable, Table, WriteTransaction};
 
 use super::{
-    ANSWER_AGES, ANSWER_ROWS, DOMAINS, Failure, HAVIPS, META, REVISION, SCHEMA, SCHEMA_KEY,
-    SCHEMA_WITHOUT_HAVIPS, SCHEMA_WITHOUT_LIMITS, TEP_HOPS, TEP_LIMITS, TEPS,
+    COMMITTED_MS, DOMAINS, Failure, HAVIPS, META, REVISION, SCHEMA, SCHEMA_KEY, SCHEMA_WITHOUT_HAVIPS,
+    SCHEMA_WITHOUT_LIMITS, TEP_HOPS, TEP_LIMITS, TEPS, WRITES, answers,
 };
 use crate::history::History;
-use crate::{ANSWER_KEPT, ANSWERS, Group, codec, log, outbox};
+use crate::revision_file::Mark;
+use crate::{Group, codec, log, outbox};
 
-/// One transaction; its commit is durable when it returns. Dropped on any error before, it leaves no trace.
-pub(super) fn write_group(database: &Database, group: &Group) -> Result<(), Failure> {
+/// One transaction; its commit is durable when it returns, but for the revision file. Dropped on any error before, it leaves no
+/// trace.
+pub(super) fn write_group(database: &Database, group: &Group) -> Result<Mark, Failure> {
     let transaction = database.begin_write()?;
     let found = transaction.open_table(META)?.get(REVISION)?.map_or(0, |r| r.value());
     if found != group.base.get() {
@@ -26,6 +28,7 @@ pub(super) fn write_group(database: &Database, group: &Group) -> Result<(), Fail
         log::append(&transaction, group)?;
         let mut meta = transaction.open_table(META)?;
         meta.insert(REVISION, last.revision.get())?;
+        meta.insert(COMMITTED_MS, group.unix_ms)?;
         let needed = group.records.iter().flat_map(|record| &record.events).map(schema_of).max();
         let found = meta.get(SCHEMA_KEY)?.map_or(0, |schema| schema.value());
         if let Some(needed) = needed.filter(|&needed| needed > found) {
@@ -36,8 +39,19 @@ pub(super) fn write_group(database: &Database, group: &Group) -> Result<(), Fail
         outbox::write(&transaction, &group.outbox)?;
         transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA)?;
     }
-    write_answers(&transaction, group)?;
-    Ok(transaction.commit()?)
+    answers::write(&transaction, group)?;
+    let mark = count(&transaction)?;
+    transaction.commit()?;
+    Ok(mark)
+}
+
+/// Counts a durable transaction; returns the store's mark after it.
+pub(crate) fn count(transaction: &WriteTransaction) -> Result<Mark, Failure> {
+    let mut meta = transaction.open_table(META)?;
+    let revision = meta.get(REVISION)?.map_or(0, |revision| revision.value());
+    let write = meta.get(WRITES)?.map_or(0, |writes| writes.value()) + 1;
+    meta.insert(WRITES, write)?;
+    Ok(Mark { revision, write })
 }
 
 /// The oldest layout in which this can be said.
@@ -60,7 +74,7 @@ fn is_of_a_havip(event: &&Event) -> bool {
 
 fn write_havips(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
     let mut events = group.records.iter().flat_map(|record| &record.events).filter(is_of_a_havip).peekable();
-    if events.peek().is_none() {
+    if events.peek().is_none() && group.history.is_none() {
         return Ok(());
     }
     let mut havips = transaction.open_table(HAVIPS)?;
@@ -75,11 +89,16 @@ fn write_havips(transaction: &WriteTransaction, group: &Group) -> Result<(), Fai
                 history.forget(name)?;
             }
             // The last thing that happens to a HAVIP has no history any more.
-            Event::Happened(happening) if havips.get(happening.havip.as_str())?.is_some() => {
+            Event::Happened(happening)
+                if group.history.is_none() && havips.get(happening.havip.as_str())?.is_some() =>
+            {
                 history.add(happening)?;
             }
             _ => {}
         }
+    }
+    if let Some(happenings) = &group.history {
+        history.replace(happenings)?;
     }
     history.close(transaction)
 }
@@ -142,24 +161,4 @@ fn write_rows(transaction: &WriteTransaction, group: &Group) -> Result<(), Failu
         }
     }
     Ok(())
-}
-
-pub(super) fn oldest_kept(unix_ms: u64) -> u64 {
-    unix_ms.saturating_sub(u64::try_from(ANSWER_KEPT.as_millis()).unwrap_or(u64::MAX))
-}
-
-/// Keeps the group's answers, and lets go of those that are old.
-fn write_answers(transaction: &WriteTransaction, group: &Group) -> Result<(), Failure> {
-    let mut answers = transaction.open_table(ANSWER_ROWS)?;
-    let mut ages = transaction.open_table(ANSWER_AGES)?;
-    for row in ages.extract_from_if(..(oldest_kept(group.unix_ms) + 1, ""), |_, ()| true)? {
-        answers.remove(row?.0.value().1)?;
-    }
-    for (id, answer) in &group.answers {
-        let (id, notes) = (id.as_str(), answer.notes.join("\n"));
-        // An id that was used before the last 10 minutes may be used anew.
-        answers.insert(id, (group.unix_ms, answer.revision.get(), answer.changed, notes.as_str()))?;
-        ages.insert((group.unix_ms, id), ())?;
-    }
-    if answers.len()? > ANSWERS { Err(Failure::AnswersFull) } else { Ok(()) }
 }

@@ -1,0 +1,183 @@
+//! Whether the store takes changes, and whether the commit thread turns: for whoever must not wait for the state.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use ctl_store::StoreError;
+
+/// How often the store is tried while it takes no changes.
+pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// At most one line in the log says that the store takes no changes, or still takes none, in this time.
+const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// What the commit thread tells of itself and the store.
+#[derive(Debug)]
+pub(crate) struct Health {
+    started: Instant,
+    /// When the commit thread turned last, in milliseconds since `started`. Alone, so it needs no ordering.
+    turned_ms: AtomicU64,
+    /// Why the store takes no changes, in one line.
+    trouble: Mutex<Option<String>>,
+}
+
+impl Health {
+    pub fn new(now: Instant) -> Self {
+        Self { started: now, turned_ms: AtomicU64::new(0), trouble: Mutex::default() }
+    }
+
+    /// The commit thread goes round.
+    pub fn turn(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started);
+        self.turned_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago that was.
+    pub fn since_turn(&self, now: Instant) -> Duration {
+        let turned = Duration::from_millis(self.turned_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.started).saturating_sub(turned)
+    }
+
+    /// Whether the store takes changes; if not, why.
+    pub fn takes_changes(&self) -> Result<(), String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
+    }
+
+    fn set_trouble(&self, trouble: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    }
+}
+
+/// A store that takes no changes, as the commit thread sees it: when to try it again, and what to say in the log. A disk that is
+/// full for a day makes a line a minute, whatever is refused.
+#[derive(Debug)]
+pub(crate) struct Trouble {
+    health: Arc<Health>,
+    /// When the store is tried next; `None`: it takes changes.
+    probe_at: Option<Instant>,
+    /// When a line said last that it takes none.
+    said: Option<Instant>,
+    /// Whether the line that it does again is owed.
+    told: bool,
+    /// Requests refused since the last line.
+    refused: usize,
+}
+
+/// A line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    Begins,
+    GoesOn,
+    Ends,
+}
+
+impl Trouble {
+    pub fn new(health: Arc<Health>) -> Self {
+        Self { health, probe_at: None, said: None, told: false, refused: 0 }
+    }
+
+    /// How long to wait at most before it is [time](Trouble::is_time) to try the store.
+    pub fn wait(&self, now: Instant) -> Option<Duration> {
+        self.probe_at.map(|at| at.saturating_duration_since(now))
+    }
+
+    /// The store is to be tried.
+    pub fn is_time(&self, now: Instant) -> bool {
+        self.probe_at.is_some_and(|at| now >= at)
+    }
+
+    /// It took no changes of so many requests, or does not take any yet.
+    pub fn failed(&mut self, error: &StoreError, requests: usize, now: Instant) {
+        let refused = self.refused + requests;
+        match self.fails(requests, now) {
+            Some(Line::Begins) => {
+                tracing::error!(%error, refused, "the store takes no changes; it is tried each second");
+            }
+            Some(_) => tracing::warn!(%error, refused, "the store still takes no changes"),
+            None => {}
+        }
+        self.health.set_trouble(Some(error.to_string()));
+    }
+
+    /// It takes changes.
+    pub fn works(&mut self) {
+        let refused = self.refused;
+        if self.ends() == Some(Line::Ends) {
+            tracing::info!(refused, "the store takes changes again");
+        }
+        self.health.set_trouble(None);
+    }
+
+    fn fails(&mut self, requests: usize, now: Instant) -> Option<Line> {
+        self.probe_at = Some(now + PROBE_EVERY);
+        self.refused += requests;
+        if self.said.is_some_and(|said| now.saturating_duration_since(said) < SAY_EVERY) {
+            return None;
+        }
+        let line = if self.told { Line::GoesOn } else { Line::Begins };
+        (self.said, self.told, self.refused) = (Some(now), true, 0);
+        Some(line)
+    }
+
+    fn ends(&mut self) -> Option<Line> {
+        self.probe_at = None;
+        if !self.told {
+            return None;
+        }
+        (self.told, self.refused) = (false, 0);
+        Some(Line::Ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_that_fails_for_long_is_told_once_a_minute_and_one_that_fails_now_and_then_no_more_often() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut trouble = Trouble::new(Arc::new(Health::new(start)));
+        let lines = |trouble: &mut Trouble, from: u64, upto: u64| -> Vec<(u64, Line)> {
+            (from..upto).filter_map(|second| Some((second, trouble.fails(10, at(second))?))).collect()
+        };
+        assert_eq!(trouble.ends(), None, "nothing is said of a store that works");
+        let first = lines(&mut trouble, 0, 150);
+        assert_eq!(first, [(0, Line::Begins), (60, Line::GoesOn), (120, Line::GoesOn)]);
+        assert_eq!((trouble.refused, trouble.ends()), (290, Some(Line::Ends)));
+        // It works and fails by turns, each second.
+        let mut told = Vec::new();
+        for second in 150..400 {
+            told.extend(trouble.fails(1, at(second)).map(|line| (second, line)));
+            told.extend(trouble.ends().map(|line| (second, line)));
+        }
+        let both = |second| [(second, Line::Begins), (second, Line::Ends)];
+        assert_eq!(told, [both(180), both(240), both(300), both(360)].concat());
+    }
+
+    #[test]
+    fn a_store_that_fails_is_tried_a_second_later_and_health_says_why() {
+        let start = Instant::now();
+        let health = Arc::new(Health::new(start));
+        let mut trouble = Trouble::new(Arc::clone(&health));
+        assert_eq!((health.takes_changes(), trouble.wait(start)), (Ok(()), None));
+        let error = StoreError::Refused { path: "s".into(), reason: "No space left on device".to_owned() };
+        trouble.failed(&error, 1, start);
+        assert!(health.takes_changes().unwrap_err().contains("No space left on device"));
+        assert!(!trouble.is_time(start) && trouble.is_time(start + PROBE_EVERY));
+        assert_eq!(trouble.wait(start), Some(PROBE_EVERY));
+        trouble.works();
+        assert_eq!((health.takes_changes(), trouble.wait(start)), (Ok(()), None));
+    }
+
+    #[test]
+    fn a_thread_that_does_not_turn_is_told_by_its_last_turn() {
+        let start = Instant::now();
+        let health = Health::new(start);
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(health.since_turn(at(700)), Duration::from_millis(700));
+        health.turn(at(900));
+        assert_eq!(health.since_turn(at(900)), Duration::ZERO);
+        assert_eq!(health.since_turn(at(1_900)), Duration::from_secs(1));
+    }
+}
