@@ -1,10 +1,11 @@
 //! bcastd: the daemon that replicates broadcast frames.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use ctl_store::{Accepted, EmbeddedStore};
 
 mod announcer;
 mod clocks;
@@ -29,6 +30,9 @@ mod teps;
 mod underlay;
 mod worker;
 
+use config::Config;
+use error::StartError;
+
 /// Replicates the broadcast and multicast frames of overlay networks to the member hypervisors of each.
 #[derive(Parser)]
 #[command(version)]
@@ -39,15 +43,19 @@ struct Args {
     /// Checks the configuration file, and does nothing else.
     #[arg(long)]
     check: bool,
+    /// Accepts the store as it is, where it is refused because it is older than the last revision that was answered, or
+    /// gone, or its revision file is missing or damaged. Says at which revision it goes on, and does nothing else.
+    #[arg(long, conflicts_with = "check")]
+    accept_store: bool,
 }
 
 fn main() -> ExitCode {
     let args = Args::parse();
     let log = log::start();
-    let done = if args.check {
-        config::Config::load(&args.config).map(|_| ()).map_err(error::StartError::from)
-    } else {
-        daemon::run(&args.config)
+    let done = match args {
+        Args { check: true, config, .. } => Config::load(&config).map(|_| ()).map_err(StartError::from),
+        Args { accept_store: true, config, .. } => accept_store(&config),
+        Args { config, .. } => daemon::run(&config),
     };
     drop(log);
     match done {
@@ -57,4 +65,17 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Makes a store that is refused one that is taken, above each revision that may have been given.
+fn accept_store(config: &Path) -> Result<(), StartError> {
+    let path = Config::load(config)?.store_path;
+    let Accepted { found, next, changed } = EmbeddedStore::accept(&path)?;
+    let path = path.display();
+    if changed {
+        println!("the store {path} is accepted at revision {found}; it goes on with revision {next}");
+    } else {
+        println!("the store {path} is whole, at revision {found}; there is nothing to accept");
+    }
+    Ok(())
 }

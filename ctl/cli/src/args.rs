@@ -86,8 +86,10 @@ are RFC 3339):
   export          {revision, teps: [{address, name, limit, next_hop, next_hop6}],
                   domains: [{vni, name, limit, garp, members}], havips: [{name, vni, subnet, address,
                   vrids, refresh, eip, attachments: [{instance, mac, teps}]}]}: an apply file; what
-                  has no name, rate and so on of its own has no such field, and apply reads over
-                  the revision
+                  has no name, rate and so on of its own has no such field; apply makes the node's
+                  revision greater than the one that it says
+  backup          {revision, time, teps, domains, havips, happenings}; nothing with -
+  restore         {revision, changed, notes, backup: as above}
   stats           {revision, counters, drops, copy_drops, port}
   stats VNI       {vni, name?, members, frames, copies, bytes, drops}
   version         {bcastctl, bcastd?, dpdk?}"
@@ -132,6 +134,18 @@ pub enum Command {
     },
     /// Print everything as an apply file: YAML, or JSON with -o json
     Export,
+    /// Write everything as of one revision into a file, for `restore`; the node goes on serving
+    ///
+    /// What waits for webhook receivers, dead letters and request ids are not in it.
+    Backup {
+        /// The file, replaced where it is there; `-` for standard output
+        file: PathBuf,
+    },
+    /// Replace everything that the node has by a backup, in one revision above all that were given
+    ///
+    /// The file is read whole and checked before anything changes. HAVIPs that another instance holds from then on get
+    /// the new revision as their generation, and receivers of webhooks are told; watchers start over.
+    Restore(RestoreArgs),
     /// Counters, drops by reason, port errors; with a VNI: that domain's frames, copies, bytes, drops
     Stats {
         /// The domain
@@ -320,6 +334,16 @@ impl DomainRates {
     pub fn limit(&self) -> DomainLimit {
         DomainLimit { copies: self.copies, bits: self.bits, control: self.control }
     }
+}
+
+/// `bcastctl restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// A file that `backup` wrote; `-` for standard input
+    pub file: PathBuf,
+    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships or HAVIPs
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `bcastctl apply`.

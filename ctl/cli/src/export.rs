@@ -27,7 +27,7 @@ pub async fn run(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
 
 /// As YAML, an entry a line; members by address, which holds where names change.
 fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::Result<()> {
-    writeln!(to, "# bcast, revision {revision}")?;
+    writeln!(to, "revision: {revision}")?;
     writeln!(to, "teps:{}", if inventory.teps().is_empty() { " []" } else { "" })?;
     for tep in inventory.teps() {
         write!(to, "  - {{address: {}", tep.address)?;

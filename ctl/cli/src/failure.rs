@@ -11,6 +11,7 @@ use thiserror::Error;
 use tonic::Status;
 
 use crate::apply::{EntryError, SyntaxError};
+use crate::backup::BackupError;
 
 /// Exit status of a refusal.
 const REFUSED: u8 = 1;
@@ -68,6 +69,22 @@ pub enum Failure {
         /// Which entry, and why.
         reason: EntryError,
     },
+    /// A file that is no backup, or none that is whole.
+    #[error("{}: {reason}", file.display())]
+    Backup {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong.
+        reason: BackupError,
+    },
+    /// A backup that cannot be written.
+    #[error("cannot write {}: {reason}; the file is as it was before", file.display())]
+    BackupWrite {
+        /// The file.
+        file: PathBuf,
+        /// What the kernel said.
+        reason: io::Error,
+    },
     /// Too much to remove unasked.
     #[error(
         "this removes {removed} of {all} {what}, over 20 %: nothing was changed; run it again with --yes if it is meant"
@@ -85,6 +102,11 @@ pub enum Failure {
         "the node changed each time between plan and commit: nothing was changed; a --prune needs a node that nobody else is changing just now"
     )]
     Moved,
+    /// The node changed each time after what a restore removes was counted.
+    #[error(
+        "the node changed each time before the backup was sent: nothing was changed; run it again with --yes"
+    )]
+    RestoreMoved,
     /// Standard output is full or gone otherwise.
     #[error("cannot write to standard output: {0}")]
     Output(io::Error),

@@ -3,6 +3,7 @@
 
 mod apply;
 mod args;
+mod backup;
 mod change;
 mod export;
 mod failure;
@@ -75,6 +76,8 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Apply(args) => apply::run(out, &line.socket, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,
         Command::Export => export::run(out, &mut connect.await?).await,
+        Command::Backup { file } => backup::backup(out, &mut connect.await?, &file).await,
+        Command::Restore(args) => backup::restore(out, &line.socket, args).await,
         Command::Stats { vni: None } => stats::node(out, &mut connect.await?).await,
         Command::Stats { vni: Some(vni) } => stats::domain(out, &mut connect.await?, vni).await,
         Command::Version => stats::version(out, connect.await).await,

@@ -52,6 +52,33 @@ pub struct Applied<'a> {
     pub plan: Totals,
 }
 
+/// What is in a backup.
+#[derive(Debug, serde::Serialize)]
+pub struct BackedUp {
+    /// The revision that it is of.
+    pub revision: u64,
+    /// When it was made, RFC 3339.
+    pub time: String,
+    /// TEPs.
+    pub teps: u64,
+    /// Domains.
+    pub domains: u64,
+    /// HAVIPs.
+    pub havips: u64,
+    /// Things that happened to HAVIPs.
+    pub happenings: u64,
+}
+
+/// What `restore` did.
+#[derive(Debug, serde::Serialize)]
+pub struct Restored<'a> {
+    /// The same as for single changes.
+    #[serde(flatten)]
+    pub changed: Changed<'a>,
+    /// What was restored.
+    pub backup: BackedUp,
+}
+
 /// A TEP's rates, each a second; null where it is the node's default.
 #[derive(Debug, Default, serde::Serialize)]
 pub struct TepRates {

@@ -379,7 +379,7 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
         assert_eq!(got, want, "{text}");
         let again = to.run(&["export", "-o", format]).1;
         assert_eq!(
-            again.replace("revision 2", "revision 1").replace("\"revision\":2", "\"revision\":1"),
+            again.replace("revision: 2", "revision: 1").replace("\"revision\":2", "\"revision\":1"),
             text
         );
     }

@@ -261,3 +261,91 @@ fn an_event_that_is_settled_while_the_disk_fails_is_in_one_place() {
     }
     assert!(failed > 0, "no point failed");
 }
+
+#[test]
+fn a_long_read_keeps_no_store_from_opening_again_after_a_failed_commit() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, left) = faulty(&folder.path().join("domains.redb"));
+    let insert = (0..5_000).map(|index| common::row("noc", 1, index)).collect();
+    let outbox = OutboxRows { insert, delete: vec![] };
+    store.commit(&Group { outbox, ..group(0, 0..10) }).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..2)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut cut = 0;
+                    while !done.load(Ordering::Relaxed) {
+                        match store.outbox() {
+                            Ok(rows) => assert_eq!(rows.len(), 5_000),
+                            Err(StoreError::CutShort(_)) => cut += 1,
+                            Err(other) => panic!("a read under way: {other}"),
+                        }
+                    }
+                    cut
+                })
+            })
+            .collect();
+        for round in 0..40 {
+            left.store(0, Ordering::Relaxed);
+            let refused = store.commit(&group(1 + round, 100..200)).unwrap_err();
+            left.store(PLENTY, Ordering::Relaxed);
+            assert!(!refused.to_string().contains("another daemon"), "{refused}");
+            let next = u32::try_from(round).unwrap() * 100 + 1_000;
+            store.commit(&group(1 + round, next..next + 100)).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|reader| drop(reader.join().unwrap()));
+    });
+    assert_eq!(store.revision().unwrap().get(), 41);
+}
+
+#[test]
+fn a_revision_file_that_cannot_be_written_makes_no_answer_and_later_commits_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    let full = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_full = Arc::clone(&full);
+    let file = path.clone();
+    let store = EmbeddedStore::open_with(
+        &path,
+        Box::new(move |builder| {
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(&file)?;
+            builder.create_with_backend(FileBackend::new(file)?)
+        }),
+        Box::new(move |file, bytes, offset| {
+            if is_full.load(Ordering::Relaxed) {
+                return Err(io::Error::from_raw_os_error(28)); // ENOSPC
+            }
+            file.write_all_at(bytes, offset)?;
+            file.sync_data()
+        }),
+    )
+    .unwrap();
+    store.commit(&group(0, 0..10)).unwrap();
+    full.store(true, Ordering::Relaxed);
+    let error = store.commit(&group(1, 10..20)).unwrap_err();
+    assert!(matches!(&error, StoreError::Unknown { .. }), "{error}");
+    assert!(error.to_string().contains("domains.redb.revision: No space left on device"), "{error}");
+    // What nobody was answered is told to nobody, and no other change gets its number.
+    for _ in 0..3 {
+        let reading = store.revision().unwrap_err().to_string();
+        assert!(
+            reading.contains("cannot read or write") && reading.contains("domains.redb.revision"),
+            "{reading}"
+        );
+        assert!(
+            store.snapshot().is_err() && store.commit(&group(1, 30..40)).is_err() && store.probe().is_err()
+        );
+    }
+    full.store(false, Ordering::Relaxed);
+    assert_eq!((store.revision().unwrap().get(), domains(&store)), (2, 20), "it was durable");
+    assert!(matches!(store.commit(&group(1, 30..40)).unwrap_err(), StoreError::Diverged { .. }));
+    store.commit(&group(2, 20..30)).unwrap();
+    // A crash while it could not be written leaves the newer store.
+    full.store(true, Ordering::Relaxed);
+    store.commit(&group(3, 30..40)).unwrap_err();
+    drop(store);
+    let store = EmbeddedStore::open(&path).unwrap();
+    assert_eq!((store.revision().unwrap().get(), domains(&store)), (4, 40));
+}

@@ -350,3 +350,24 @@ fn a_damaged_file_is_refused_wherever_the_damage_is() {
     std::fs::write(&path, &good).unwrap();
     assert_eq!(everything(&open(folder.path())).2.len(), 2_000);
 }
+
+#[test]
+fn a_store_that_much_was_removed_from_is_small_again_after_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    let store = open(folder.path());
+    let members: Vec<u16> = (1..=1_500).collect();
+    let events = (0..10_000).map(|vni| domain_set(vni, &members)).collect();
+    store.commit(&group(0, vec![record(1, events)])).unwrap();
+    let gone = (0..10_000).filter(|vni| vni % 50 != 0).map(|vni| Event::DomainRemoved(vni.into())).collect();
+    store.commit(&group(1, vec![record(2, gone)])).unwrap();
+    let expected = everything(&store);
+    let length = || std::fs::metadata(&path).unwrap().len();
+    let before = length();
+    drop(store);
+    assert!(before > 60_000_000, "{before}");
+    let store = open(folder.path());
+    assert!(length() < before / 10, "{} of {before}", length());
+    assert_eq!(everything(&store), expected);
+    store.commit(&group(2, vec![record(3, vec![domain_set(1, &[1])])])).unwrap();
+}

@@ -22,6 +22,8 @@ struct Work {
     dead: Vec<DeadLetter>,
     /// Those of both, and those of the transaction under way.
     unsettled: HashSet<OutboxKey>,
+    /// The store took nothing when it was last tried.
+    fails: bool,
 }
 
 /// Gathers what is over.
@@ -116,9 +118,15 @@ impl Settler {
                     for key in gone.iter().chain(dead.iter().map(|letter| &letter.row.key)) {
                         work.unsettled.remove(key);
                     }
+                    if std::mem::take(&mut work.fails) {
+                        tracing::info!("accepted webhook events leave the store again");
+                    }
                 }
                 Err(error) => {
-                    tracing::error!(%error, "accepted webhook events cannot leave the store yet");
+                    // One line, however often it is tried.
+                    if !std::mem::replace(&mut work.fails, true) {
+                        tracing::error!(%error, "accepted webhook events cannot leave the store yet");
+                    }
                     work.gone.extend(gone);
                     work.dead.extend(dead);
                     return false;

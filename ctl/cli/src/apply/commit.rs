@@ -16,24 +16,31 @@ use crate::failure::Failure;
 /// Bytes of changes in a part of a stream: far under the limit, so that progress shows.
 const PART_BYTES: usize = 1 << 20;
 
-/// Commits the plan, or with `dry_run` has the node check it; with `expected` only at that revision.
+/// Under which conditions a plan commits.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Only at this revision.
+    pub expected: Option<Revision>,
+    /// Above this revision.
+    pub above: Option<Revision>,
+    /// It is checked alone.
+    pub dry_run: bool,
+}
+
+/// Commits the plan, or has the node check it.
 ///
 /// # Errors
 /// [`Failure::Moved`] where the node is at another revision than `expected`, and whatever else the client says.
-pub async fn commit(
-    client: &mut Client,
-    plan: &Arc<Plan>,
-    expected: Option<Revision>,
-    dry_run: bool,
-) -> Result<CommitReply, Failure> {
+pub async fn commit(client: &mut Client, plan: &Arc<Plan>, terms: Terms) -> Result<CommitReply, Failure> {
+    let Terms { expected, above, dry_run } = terms;
     let reply = if plan.len() <= MAX_CHANGES {
-        let batch = Batch { expected, dry_run, ..Batch::new(changes(plan).collect()) };
+        let batch = Batch { expected, above, dry_run, ..Batch::new(changes(plan).collect()) };
         match client.commit(batch).await {
-            Err(ClientError::TooLarge(_)) => stream(client, plan, expected, dry_run).await,
+            Err(ClientError::TooLarge(_)) => stream(client, plan, terms).await,
             reply => reply,
         }
     } else {
-        stream(client, plan, expected, dry_run).await
+        stream(client, plan, terms).await
     };
     reply.map_err(|error| match error {
         ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::Moved,
@@ -52,15 +59,10 @@ fn by_entry(plan: &Plan, message: &str) -> Option<String> {
     Some(format!("{}: {words}", plan.subject(at)?))
 }
 
-async fn stream(
-    client: &mut Client,
-    plan: &Arc<Plan>,
-    expected: Option<Revision>,
-    dry_run: bool,
-) -> Result<CommitReply, ClientError> {
+async fn stream(client: &mut Client, plan: &Arc<Plan>, terms: Terms) -> Result<CommitReply, ClientError> {
     let bar = progress(plan.len());
-    let expected_revision = expected.map(Revision::get);
-    let head = proto::CommitRequest { expected_revision, dry_run, ..Default::default() };
+    let Terms { expected, above, dry_run } = terms;
+    let head = proto::CommitRequest::from(Batch { expected, above, dry_run, ..Batch::default() });
     let parts = Parts { head: Some(head), changes: changes(plan), bar: bar.clone() };
     let reply = client.commit_parts(tokio_stream::iter(parts)).await;
     bar.finish_and_clear();

@@ -6,7 +6,7 @@
 //! havips:  [{name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100, attachments: [{instance: vm1, mac: "52:54:00:00:00:01", teps: [hv1]}]}]
 //! ```
 //!
-//! An export may also say the `revision` that it is of: that is read over.
+//! An export also says the `revision` that it is of: the node's is greater once it is applied.
 
 mod havip;
 mod values;
@@ -16,7 +16,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Tep, TepLimit, Vni};
-use ctl_api::model::{GarpMode, Name, TepRef};
+use ctl_api::model::{GarpMode, Name, Revision, TepRef};
 use serde::Deserialize;
 use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use thiserror::Error;
@@ -27,6 +27,8 @@ use values::{domain_limit, optional_text, tep_limit, text, vni};
 /// An apply file as it stands: entries in the file's order, names not yet resolved.
 #[derive(Debug, Default)]
 pub struct ApplyFile {
+    /// The revision that it was exported of.
+    pub revision: Option<Revision>,
     /// The entries of `teps`.
     pub teps: Vec<FileTep>,
     /// The entries of `domains`.
@@ -281,7 +283,7 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
                 Section::Revision if revision => return Err(de::Error::duplicate_field("revision")),
                 Section::Revision => {
                     revision = true;
-                    let _: u64 = map.next_value()?;
+                    self.file.revision = exported(map.next_value()?).map_err(de::Error::custom)?;
                 }
                 Section::Teps => {
                     teps = true;
@@ -300,6 +302,19 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
         Ok(())
     }
 }
+
+/// A revision that a node can have given; 0 is that of an empty one.
+fn exported(number: u64) -> Result<Option<Revision>, NoRevision> {
+    match Revision::new(number) {
+        revision if revision > Revision::MAX_ABOVE => Err(NoRevision(number)),
+        revision => Ok(Some(revision).filter(|_| number > 0)),
+    }
+}
+
+/// A revision that no node has given.
+#[derive(Debug, Error)]
+#[error("revision {0} is above {max}; no node has given it", max = Revision::MAX_ABOVE)]
+struct NoRevision(u64);
 
 enum Section {
     Teps,

@@ -75,7 +75,9 @@ async fn attempt(
     let want = resolve::resolve(file, &have, args.prune)
         .map_err(|reason| Failure::Entry { file: args.file.clone(), reason })?;
     let plan = Arc::new(Plan::new(have, want, args.prune));
-    if plan.is_empty() {
+    // What was exported elsewhere shall not make generations that were told there already.
+    let above = file.revision.filter(|&above| above >= revision);
+    if plan.is_empty() && above.is_none() {
         return nothing(out, revision, args.dry_run);
     }
     heard(show(out, &plan, args.verbose))?;
@@ -85,7 +87,8 @@ async fn attempt(
         *confirmed = removed;
     }
     let expected = args.prune.then_some(revision);
-    let reply = commit::commit(client, &plan, expected, args.dry_run).await?;
+    let terms = commit::Terms { expected, above, dry_run: args.dry_run };
+    let reply = commit::commit(client, &plan, terms).await?;
     report(out, &plan, &reply, args.dry_run)
 }
 
@@ -136,22 +139,27 @@ fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Res
 
 /// Lets a plan pass that removes few memberships and HAVIPs, or that `--yes` or someone at a terminal confirms.
 fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
+    if !args.prune || args.yes {
+        return Ok(());
+    }
     let totals = plan.totals();
     let many = [
         ("memberships", totals.memberships.removed, plan.have().memberships()),
         ("HAVIPs", totals.havips.removed, plan.have().havips().len()),
     ];
+    confirm_removals(many, args.file != Path::new("-"))
+}
+
+/// Lets pass what removes few, of each kind so many of all, or what someone at a terminal confirms; standard input may be
+/// for something else.
+pub fn confirm_removals(many: [(&'static str, usize, usize); 2], may_ask: bool) -> Result<(), Failure> {
     let Some((what, removed, all)) =
         many.into_iter().find(|(_, removed, all)| removed * CONFIRM_OVER_ONE_IN > *all)
     else {
         return Ok(());
     };
-    if !args.prune || args.yes {
-        return Ok(());
-    }
     let stdin = io::stdin();
-    let can_ask = args.file != Path::new("-") && stdin.is_terminal() && io::stderr().is_terminal();
-    if can_ask {
+    if may_ask && stdin.is_terminal() && io::stderr().is_terminal() {
         let mut answer = String::new();
         let asked = write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ");
         if asked.is_ok() && stdin.read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")

@@ -117,7 +117,7 @@ pub enum EntryError {
 /// # Errors
 /// [`EntryError`] for the first entry that contradicts another one or the node.
 pub fn resolve(file: &ApplyFile, have: &Inventory, prune: bool) -> Result<Inventory, EntryError> {
-    let ApplyFile { teps, domains, havips, members, names } = file;
+    let ApplyFile { teps, domains, havips, members, names, .. } = file;
     let mut want = Inventory::default();
     let known = resolve_teps(teps, have, prune, &mut want)?;
     let by_index: Vec<Option<Tep>> = names.iter().map(|name| known.names.get(name).copied()).collect();

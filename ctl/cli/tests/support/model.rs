@@ -66,8 +66,9 @@ impl Model {
             done.notes.extend(notes.into_iter().map(|note| format!("change {position}: {note}")));
             done.changed += u64::from(before.as_ref() != Some(&next));
         }
-        if done.changed > 0 {
-            next.revision += 1;
+        let above = batch.above.map_or(0, |above| above.get());
+        if done.changed > 0 || above > 0 && above >= next.revision {
+            next.revision = next.revision.max(above) + 1;
         }
         if !batch.dry_run {
             *self = next;

@@ -1,0 +1,221 @@
+//! `backup` and `restore`: all that a node has, as of one revision, in a file, and back.
+
+mod file;
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ctl_api::client::Refusal;
+use ctl_api::model::{DomainEntry, HavipEntry, Revision, RowError};
+use ctl_api::proto::{RestoreRequest, SnapshotPart};
+use ctl_api::{Client, ClientError};
+
+pub use file::BackupError;
+use file::{Counts, Reader, Writer};
+
+use crate::apply::{self, Inventory, snapshot};
+use crate::args::RestoreArgs;
+use crate::failure::Failure;
+use crate::out::{Out, utc};
+use crate::shapes::{BackedUp, Changed, Restored};
+
+impl From<Counts> for BackedUp {
+    fn from(counts: Counts) -> Self {
+        let Counts { revision, unix_ms, teps, domains, havips, happenings, .. } = counts;
+        Self { revision, time: utc(unix_ms), teps, domains, havips, happenings }
+    }
+}
+
+/// Standard input or output.
+const STANDARD: &str = "-";
+/// How often a backup is compared with a node that moves on under it.
+const COMPARISONS: usize = 5;
+
+/// `backup`: one revision of everything, read while the node serves. A file is there whole or not at all.
+pub async fn backup(out: &mut Out, client: &mut Client, file: &Path) -> Result<(), Failure> {
+    if file == Path::new(STANDARD) {
+        let sink = out.raw();
+        write(client, sink).await?.map_err(Failure::from)?;
+        return Ok(());
+    }
+    let failed = |reason| Failure::BackupWrite { file: file.to_owned(), reason };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // For its owner alone, and gone again where something fails.
+    let partial = tempfile::Builder::new().prefix(".bcast-backup-").tempfile_in(folder).map_err(failed)?;
+    let mut sink = BufWriter::new(partial);
+    let counts = write(client, &mut sink).await?.map_err(failed)?;
+    let partial = sink.into_inner().map_err(|error| failed(error.into_error()))?;
+    partial.as_file().sync_all().map_err(failed)?;
+    partial.persist(file).map_err(|error| failed(error.error))?;
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed)?;
+    if out.is_json() {
+        return out.json(&BackedUp::from(counts));
+    }
+    let Counts { revision, teps, domains, havips, .. } = counts;
+    let place = file.display();
+    out.line(format_args!(
+        "revision {revision} is in {place}: {teps} TEPs, {domains} domains, {havips} HAVIPs"
+    ))
+}
+
+/// Writes all that the node sends; the inner error is the sink's.
+async fn write(client: &mut Client, sink: impl Write) -> Result<io::Result<Counts>, Failure> {
+    let mut parts = client.backup().await?;
+    let mut writer = match Writer::new(sink) {
+        Ok(writer) => writer,
+        Err(error) => return Ok(Err(error)),
+    };
+    while let Some(part) = parts.message().await.map_err(|status| Failure::of_stream(client, status))? {
+        if let Err(error) = writer.part(&part) {
+            return Ok(Err(error));
+        }
+    }
+    Ok(writer.finish())
+}
+
+/// `restore`: the file is read whole and checked before the node is asked for anything.
+pub async fn restore(out: &mut Out, socket: &Path, args: RestoreArgs) -> Result<(), Failure> {
+    let mut source = Source::open(&args.file)?;
+    let counts = source.check()?;
+    let mut client = Client::connect(socket).await?;
+    let mut comparisons = 1;
+    let reply = loop {
+        // What is confirmed holds for the revision that it was counted at; with --yes for any.
+        let expected = if args.yes { None } else { Some(confirm(&mut client, &mut source, &args).await?) };
+        match source.send(&mut client, expected).await {
+            Err(Failure::RestoreMoved) if comparisons < COMPARISONS => comparisons += 1,
+            sent => break sent?,
+        }
+    };
+    if out.is_json() {
+        let changed = Changed { revision: reply.revision, changed: reply.changed, notes: &reply.notes };
+        return out.json(&Restored { changed, backup: counts.into() });
+    }
+    out.line(format_args!("restored revision {} as revision {}", counts.revision, reply.revision))
+}
+
+/// Lets a restore pass that removes few memberships and HAVIPs, or that someone at a terminal confirms. Returns the
+/// revision that it was counted at.
+async fn confirm(client: &mut Client, source: &mut Source, args: &RestoreArgs) -> Result<Revision, Failure> {
+    let (revision, have) = snapshot::read(client).await?;
+    let (memberships, havips) = source.kept(&have)?;
+    let many = [
+        ("memberships", have.memberships().saturating_sub(memberships), have.memberships()),
+        ("HAVIPs", have.havips().len().saturating_sub(havips), have.havips().len()),
+    ];
+    apply::confirm_removals(many, args.file != Path::new(STANDARD))?;
+    Ok(revision)
+}
+
+/// A backup that is read as often as it takes.
+struct Source {
+    name: PathBuf,
+    file: File,
+}
+
+impl Source {
+    /// Opens the file. Standard input is put into a temporary file, so that it can be checked before it is used.
+    fn open(name: &Path) -> Result<Self, Failure> {
+        let unreadable = |reason| Failure::Unreadable { file: name.to_owned(), reason };
+        let file = if name == Path::new(STANDARD) {
+            let mut file = tempfile::tempfile().map_err(unreadable)?;
+            io::copy(&mut io::stdin().lock(), &mut file).map_err(unreadable)?;
+            file
+        } else {
+            File::open(name).map_err(unreadable)?
+        };
+        Ok(Self { name: name.to_owned(), file })
+    }
+
+    fn wrong(&self, reason: BackupError) -> Failure {
+        Failure::Backup { file: self.name.clone(), reason }
+    }
+
+    /// The file from its start.
+    fn reader(&self) -> Result<Reader<impl Read + Send + use<>>, Failure> {
+        let again = || {
+            let mut file = self.file.try_clone()?;
+            file.rewind()?;
+            Ok(BufReader::with_capacity(256 << 10, file))
+        };
+        let file = again().map_err(|reason| Failure::Unreadable { file: self.name.clone(), reason })?;
+        Reader::new(file).map_err(|reason| self.wrong(reason))
+    }
+
+    /// Reads it whole.
+    fn check(&mut self) -> Result<Counts, Failure> {
+        let mut reader = self.reader()?;
+        while reader.next().map_err(|reason| self.wrong(reason))?.is_some() {}
+        Ok(reader.counts())
+    }
+
+    /// How many of the node's memberships and HAVIPs stay.
+    fn kept(&mut self, have: &Inventory) -> Result<(usize, usize), Failure> {
+        let (mut memberships, mut havips) = (0, 0);
+        let mut reader = self.reader()?;
+        while let Some(part) = reader.next().map_err(|reason| self.wrong(reason))? {
+            for domain in part.domains {
+                let DomainEntry { vni, mut members, .. } = domain.try_into()?;
+                members.sort_unstable();
+                let had = have.domain(vni).map(|row| have.members(row)).unwrap_or_default();
+                memberships += had.iter().filter(|tep| members.binary_search(tep).is_ok()).count();
+            }
+            for entry in part.havips {
+                let entry = HavipEntry::try_from(entry).map_err(RowError::from)?;
+                havips += usize::from(have.havip(&entry.havip.name).is_some());
+            }
+        }
+        Ok((memberships, havips))
+    }
+
+    /// Sends it, with `expected` only to a node at that revision.
+    async fn send(
+        &mut self,
+        client: &mut Client,
+        expected: Option<Revision>,
+    ) -> Result<ctl_api::proto::CommitReply, Failure> {
+        let failed = Arc::new(Mutex::new(None));
+        let requests = Requests { reader: Some(self.reader()?), expected, failed: Arc::clone(&failed) };
+        let reply = client.restore(tokio_stream::iter(requests)).await;
+        // A stream that ended early was refused for that; why it did is what matters.
+        if let Some(reason) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return Err(self.wrong(reason));
+        }
+        reply.map_err(|error| match error {
+            ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::RestoreMoved,
+            error => error.into(),
+        })
+    }
+}
+
+/// The messages of a restore, made as the transport takes them. The last one is sent only where the file was whole.
+struct Requests<R> {
+    reader: Option<Reader<R>>,
+    expected: Option<Revision>,
+    failed: Arc<Mutex<Option<BackupError>>>,
+}
+
+impl<R: Read> Iterator for Requests<R> {
+    type Item = RestoreRequest;
+
+    fn next(&mut self) -> Option<RestoreRequest> {
+        let read: Result<Option<SnapshotPart>, BackupError> = self.reader.as_mut()?.next();
+        let expected_revision = self.expected.take().map(Revision::get);
+        match read {
+            Ok(part) => {
+                let last = part.is_none();
+                if last {
+                    self.reader = None;
+                }
+                Some(RestoreRequest { part, last, expected_revision })
+            }
+            Err(reason) => {
+                self.reader = None;
+                *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! `backup` and `restore`, from node to file and back.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use ctl_api::model::{Batch, Change};
+use ctl_api::proto::SnapshotPart;
+use support::model;
+use support::node::{Node, told};
+
+fn node() -> Node {
+    let node =
+        Node::with(model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[1, 2, 3])]));
+    let happening = ctl_api::proto::Happening { havip: "web".to_owned(), ..Default::default() };
+    node.script.lock().unwrap().happenings = vec![happening];
+    node
+}
+
+/// What a node sends, without empty parts.
+fn sent(node: &Node) -> Vec<SnapshotPart> {
+    let parts = node.script.lock().unwrap().restored.iter().filter_map(|part| part.part.clone()).collect();
+    parts
+}
+
+#[test]
+fn a_backup_is_for_its_owner_alone_and_is_restored_as_it_was_taken() {
+    let node = node();
+    let file = node.file("domains.bcast", "what was there before");
+    let words = format!("revision 1 is in {file}: 3 TEPs, 2 domains, 0 HAVIPs\n");
+    assert_eq!(node.run(&["backup", &file]), (0, words, String::new()));
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let folder = std::path::Path::new(&file).parent().unwrap();
+    let names =
+        std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!names.into_iter().any(|name| name.contains("backup-")), "no part of it is left there");
+    let piped = node.command(&["backup", "-"]).output().unwrap();
+    assert_eq!((piped.status.code(), piped.stdout), (Some(0), std::fs::read(&file).unwrap()));
+    // Nothing is removed, so nothing is asked.
+    assert_eq!(
+        node.run(&["restore", &file]),
+        (0, "restored revision 1 as revision 2\n".to_owned(), String::new())
+    );
+    {
+        let script = node.script.lock().unwrap();
+        let last = script.restored.last().unwrap();
+        assert!(last.last && last.part.is_none());
+        assert!(script.restored.iter().rev().skip(1).all(|part| !part.last && part.part.is_some()));
+        assert_eq!(script.restored[0].expected_revision, Some(1), "what was compared is what is replaced");
+    }
+    let all = sent(&node);
+    assert_eq!((all[0].revision, all[0].store, all[0].teps.len()), (Some(1), 77, 3));
+    assert_eq!(all.iter().map(|part| part.domains.len()).sum::<usize>(), 2);
+    assert_eq!(all.iter().map(|part| part.history.len()).sum::<usize>(), 1);
+    let restore =
+        node.command(&["restore", "-", "-o", "json"]).stdin(std::fs::File::open(&file).unwrap()).output();
+    let (status, out, _) = told(restore.unwrap());
+    let words = "{\"revision\":2,\"changed\":3,\"notes\":[],\"backup\":{\"revision\":1,\"time\":\"2026-11-23T01:04:05.007Z\",\
+                 \"teps\":3,\"domains\":2,\"havips\":0,\"happenings\":1}}\n";
+    assert_eq!((status, out.as_str()), (0, words));
+}
+
+#[test]
+fn a_restore_that_would_remove_many_memberships_wants_yes() {
+    let (from, to) = (node(), Node::with(model(&[(1, ""), (2, "")], &[(5001, "", &[1, 2]), (7, "", &[1])])));
+    let file = from.file("domains.bcast", "");
+    assert_eq!(from.run(&["backup", &file]).0, 0);
+    let (status, _, said) = to.run(&["restore", &file]);
+    assert_eq!(status, 1);
+    assert!(said.contains("this removes 1 of 3 memberships, over 20 %: nothing was changed"), "{said}");
+    assert!(to.script.lock().unwrap().restored.is_empty());
+    assert_eq!(to.run(&["restore", &file, "--yes"]).0, 0);
+    assert_eq!(to.script.lock().unwrap().restored[0].expected_revision, None);
+    // One that nothing is lost by is counted anew where the node has changed meanwhile.
+    let more = Batch::new(vec![Change::DomainCreate { vni: 8.into(), name: None }]);
+    let domain = Node::with(model(&[(1, "")], &[(5001, "", &[1])]));
+    domain.script.lock().unwrap().others = [more].into();
+    assert_eq!(domain.run(&["restore", &file]).0, 0);
+    assert_eq!(domain.script.lock().unwrap().restored[0].expected_revision, Some(2));
+}
+
+#[test]
+fn a_file_that_is_no_whole_backup_is_refused_before_the_node_is_asked() {
+    let node = node();
+    let file = node.file("domains.bcast", "");
+    assert_eq!(node.run(&["backup", &file]).0, 0);
+    let good = std::fs::read(&file).unwrap();
+    let mut flipped = good.clone();
+    flipped[20] ^= 1;
+    for (bytes, words) in [
+        (good[..good.len() - 1].to_vec(), "it is cut: it ends before its end; nothing was changed"),
+        (flipped, "it is damaged"),
+        ([&good[..], b"x"].concat(), "it is damaged (something follows its end)"),
+        (b"teps: []\n".to_vec(), "it is no backup of bcastctl"),
+        (vec![], "it is no backup of bcastctl"),
+    ] {
+        std::fs::write(&file, bytes).unwrap();
+        // There is not even a node.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bcastctl"));
+        command.args(["restore", &file, "--yes"]).env("BCAST_SOCKET", "/nowhere").stdin(Stdio::null());
+        let (status, _, said) = told(command.output().unwrap());
+        assert_eq!(status, 1, "{said}");
+        assert!(said.contains(words) && said.contains(&file), "{said}");
+    }
+}
+
+#[test]
+fn a_backup_that_cannot_be_taken_leaves_the_file_as_it_was() {
+    let node = node();
+    let file = node.file("domains.bcast", "before");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bcastctl"));
+    command.args(["backup", &file]).env("BCAST_SOCKET", "/nowhere").stdin(Stdio::null());
+    assert_eq!(told(command.output().unwrap()).0, 3);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "before");
+    let (status, _, said) = node.run(&["backup", "/nowhere/domains.bcast"]);
+    assert_eq!(status, 1);
+    assert!(said.contains("cannot write /nowhere/domains.bcast: "), "{said}");
+}
+
+#[test]
+fn an_export_applied_on_an_empty_node_starts_above_the_exported_revision() {
+    let mut model = model(&[(1, "hv1")], &[(5001, "vpc-a", &[1])]);
+    model.revision = 812;
+    let from = Node::with(model);
+    for format in ["table", "json"] {
+        let text = from.run(&["export", "-o", format]).1;
+        let to = Node::with(support::model(&[], &[]));
+        let file = to.file("export", &text);
+        let (status, said, _) = to.run(&["apply", "-f", &file]);
+        assert!(status == 0 && said.ends_with("applied (revision 813)\n"), "{said}");
+        assert_eq!(to.run(&["apply", "-f", &file]).1, "nothing to change (revision 813)\n");
+        // A node that has it all, and is below.
+        let below = Node::with(support::model(&[(1, "hv1")], &[(5001, "vpc-a", &[1])]));
+        assert_eq!(below.run(&["apply", "-f", &file]).0, 0);
+        assert_eq!(below.model().revision, 813);
+    }
+    let absurd = from.file("absurd", "revision: 4503599627370497\nteps: []\n");
+    let (status, _, said) = from.run(&["apply", "-f", &absurd]);
+    assert!(status == 1 && said.contains("revision 4503599627370497 is above 4503599627370496"), "{said}");
+}
