@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -281,11 +281,14 @@ async fn metrics(State(node): State<Arc<NodeView>>) -> Response {
     }
 }
 
-async fn ready(State(node): State<Arc<NodeView>>) -> (StatusCode, String) {
-    let failed = |(condition, met): (Condition, Result<(), String>)| {
-        met.err().map(|why| format!("{condition}: {why}\n"))
-    };
-    let failed: String = node.readiness.conditions(&node).into_iter().filter_map(failed).collect();
+/// `/readyz`: whether the node may and can forward. `/readyz?changes`: whether it takes changes, too. A line for each
+/// condition that fails.
+async fn ready(State(node): State<Arc<NodeView>>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    let changes = query.is_some_and(|query| query.split('&').any(|key| key == "changes"));
+    let conditions = node.readiness.conditions(&node).into_iter();
+    let asked = conditions.filter(|(condition, _)| changes || condition.is_of_forwarding());
+    let failed: String =
+        asked.filter_map(|(condition, met)| Some(format!("{condition}: {}\n", met.err()?))).collect();
     match failed.is_empty() {
         true => (StatusCode::OK, "ready\n".into()),
         false => (StatusCode::SERVICE_UNAVAILABLE, failed),
@@ -300,7 +303,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
     TcpListener::bind(address).await.map_err(|error| MetricsError::Listen { address, error })
 }
 
-/// Answers `/metrics`, `/healthz` (the process runs) and `/readyz` (store loaded, workers polling) for ever.
+/// Answers `/metrics`, `/healthz` (the process runs) and `/readyz` for ever.
 pub async fn serve(listener: TcpListener, node: Arc<NodeView>) {
     let router = Router::new()
         .route("/metrics", get(metrics))

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use ctl_server::Server;
+
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::node::NodeView;
@@ -14,6 +16,9 @@ use crate::underlay::Underlay;
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 /// Time without a poll after which a worker counts as stopped, and without a sample after which the sampler does.
 const STOPPED_AFTER: Duration = Duration::from_secs(1);
+
+/// Time that one commit may take: a million domains at once take some ten seconds.
+const COMMITTING: Duration = Duration::from_secs(30);
 
 /// A condition of readiness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +33,28 @@ pub enum Condition {
     NextHops,
     /// The kernel was asked for the next hops of all TEPs of the store.
     NextHopsAsked,
+    /// The thread that commits changes takes turns.
+    CommitThread,
+    /// The store takes changes. A node whose disk is full forwards: this is no condition of that.
+    StoreChanges,
 }
 
 impl Condition {
     /// All conditions, in the order in which they are shown.
-    pub const ALL: [Self; 5] =
-        [Self::StoreLoaded, Self::Link, Self::Workers, Self::NextHops, Self::NextHopsAsked];
+    pub const ALL: [Self; 7] = [
+        Self::StoreLoaded,
+        Self::Link,
+        Self::Workers,
+        Self::NextHops,
+        Self::NextHopsAsked,
+        Self::CommitThread,
+        Self::StoreChanges,
+    ];
+
+    /// The node cannot forward, or not for long, without it.
+    pub fn is_of_forwarding(self) -> bool {
+        self != Self::StoreChanges
+    }
 
     /// The condition's name in metrics and in the answer of `/readyz`.
     pub fn as_str(self) -> &'static str {
@@ -43,6 +64,8 @@ impl Condition {
             Self::Workers => "workers",
             Self::NextHops => "next_hops",
             Self::NextHopsAsked => "next_hops_asked",
+            Self::CommitThread => "commit_thread",
+            Self::StoreChanges => "store_changes",
         }
     }
 }
@@ -125,8 +148,9 @@ impl Readiness {
     fn check(&self, condition: Condition, node: &NodeView) -> Result<(), String> {
         let met = |met: bool, why: &str| if met { Ok(()) } else { Err(why.to_owned()) };
         let health = self.underlay.health();
+        let server = node.server();
         match condition {
-            Condition::StoreLoaded => met(node.server().is_some(), "the store is not loaded yet"),
+            Condition::StoreLoaded => met(server.is_some(), "the store is not loaded yet"),
             Condition::Link => met(self.live.link_up(), "the port's link is down"),
             Condition::Workers => match self.stopped_workers(self.now_ms()) {
                 stopped if stopped.is_empty() => Ok(()),
@@ -139,6 +163,14 @@ impl Readiness {
             Condition::NextHopsAsked => {
                 met(health.asked, "the kernel has not been asked for the next hops of all TEPs yet")
             }
+            Condition::CommitThread => {
+                let silent = server.as_ref().map(Server::commit_thread_silent_for).unwrap_or_default();
+                met(silent < COMMITTING, "the thread that commits changes does not answer")
+            }
+            Condition::StoreChanges => match server.as_ref() {
+                Some(server) => server.store_takes_changes(),
+                None => Err("the store is not loaded yet".into()),
+            },
         }
     }
 }

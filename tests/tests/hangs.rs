@@ -104,6 +104,47 @@ fn a_worker_that_hangs_is_named_and_sigterm_ends_the_daemon() {
 }
 
 #[test]
+fn a_commit_thread_that_hangs_is_named_queries_are_answered_and_sigterm_ends_the_daemon() {
+    let lab = Lab::new();
+    let mut node = Node::plain(&lab);
+    node.must("tep add 198.18.200.1 --name h1");
+    let frozen = Frozen::thread(node.process(), "ctl-commit");
+    let answer = node.ctl(&["--timeout", "1", "tep", "add", "198.18.200.2"]);
+    assert_eq!(answer.status, 3, "{answer:?}");
+    node.must("version");
+    node.must("stats");
+    let line = wait_unready(&lab, "commit_thread");
+    assert!(line.contains("does not answer"), "{line}");
+    node.process().signal(Signal::SIGTERM);
+    assert_eq!(frozen.end_of(node.process()).code(), Some(1), "{}", node.log());
+    node.restart();
+    assert!(node.must("tep list").contains("h1"));
+}
+
+#[test]
+fn a_full_disk_withdraws_no_node_and_readyz_changes_tells() {
+    let lab = Lab::new();
+    let node = Node::start(&lab, &Config::new(lab.folder()).small_disk(&lab));
+    let filling = node.fill_disk();
+    let refused = wait_for("a change to be refused", || {
+        (1..200).map(|n| node.ctl(&["tep", "add", &format!("198.18.201.{n}")])).find(|answer| answer.status != 0)
+    });
+    assert_eq!(refused.status, 1, "{refused:?}");
+    wait_ready(&lab);
+    let changes = |status: &str| {
+        wait_for(&format!("/readyz?changes to be {status}"), || {
+            get(&lab.node, "/readyz?changes").filter(|reply| reply.starts_with(&format!("HTTP/1.1 {status}")))
+        })
+    };
+    let reply = changes("503");
+    assert!(reply.contains("store_changes: "), "{reply}");
+    assert_eq!(node.metrics().labelled("bcast_condition", "condition", "store_changes"), 0);
+    fs::remove_file(filling).unwrap();
+    changes("200");
+    node.must("tep add 198.18.202.1");
+}
+
+#[test]
 fn a_flood_of_notifications_beside_changes_hangs_nothing() {
     let lab = Lab::new();
     let mut node = Node::plain(&lab);
