@@ -22,7 +22,6 @@ use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence,
 use crate::jobs::Class;
 use crate::log;
 use crate::node::NodeView;
-use crate::readiness::Condition;
 
 /// Seconds that a change may take to reach every worker, as the histogram's buckets.
 const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1.0];
