@@ -106,7 +106,7 @@ impl Site {
         start_bird(&self.node, &Path::new(DOCS).join("bird.conf"), self.folder.path())
     }
 
-    /// zebra and bgpd on the node, with docs/frr.conf.
+    /// zebra and bgpd on the node, with docs/frr.conf or, from FRR 10 on, docs/frr10.conf.
     fn start_frr(&self) -> Vec<Process> {
         let folder = self.folder.path().join("frr");
         fs::create_dir(&folder).expect("the folder is ours");
@@ -130,7 +130,10 @@ impl Site {
             process
         };
         let processes = ["zebra", "bgpd"].map(start).into();
-        self.node.run(&format!("vtysh --vty_socket {} --inputfile {DOCS}/frr.conf", folder.display()));
+        let version = self.node.run("/usr/lib/frr/zebra --version");
+        let major = version.split_whitespace().find_map(|word| word.split('.').next()?.parse::<u32>().ok());
+        let file = if major.expect("FRR says its version") < 10 { "frr.conf" } else { "frr10.conf" };
+        self.node.run(&format!("vtysh --vty_socket {} --inputfile {DOCS}/{file}", folder.display()));
         processes
     }
 
