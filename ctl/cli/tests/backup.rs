@@ -1,4 +1,5 @@
 //! `backup` and `restore`, from node to file and back.
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
@@ -20,8 +21,7 @@ fn node() -> Node {
 
 /// What a node sends, without empty parts.
 fn sent(node: &Node) -> Vec<SnapshotPart> {
-    let parts = node.script.lock().unwrap().restored.iter().filter_map(|part| part.part.clone()).collect();
-    parts
+    node.script.lock().unwrap().restored.iter().filter_map(|part| part.part.clone()).collect()
 }
 
 #[test]
