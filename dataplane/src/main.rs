@@ -13,6 +13,7 @@ mod config;
 mod counters;
 mod daemon;
 mod error;
+mod http;
 mod jobs;
 mod limits;
 mod live;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
+    ctl_net::raise_descriptors();
     let done = if args.check {
         config::Config::load(&args.config).map(|_| ()).map_err(error::StartError::from)
     } else {

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod model;
+mod patience;
 
 pub use client::{Client, ClientError};
 

@@ -7,9 +7,13 @@
 //! carried out, and a request id lets the client learn its answer.
 #![forbid(unsafe_code)]
 
+mod answers;
+mod blocking;
 mod budget;
 mod commit;
 mod confirm;
+mod connection;
+mod deadline;
 mod feed;
 mod havips;
 mod ids;
@@ -19,6 +23,7 @@ mod machines;
 mod node;
 mod outward;
 mod overlay;
+mod received;
 mod refusal;
 mod server;
 mod service;
@@ -31,6 +36,7 @@ mod watching;
 
 pub use budget::STAGED_BYTES;
 pub use confirm::Observer;
+pub use connection::CONNECTIONS;
 pub use listener::{Listener, Reporter};
 pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
 pub use outward::OutwardConfig;

@@ -1,6 +1,7 @@
 //! The remote procedures: a message is parsed here, and everything behind works on the model.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bcast_domain::Vni;
 use ctl_api::model::{Batch, Name, TepRef};
@@ -8,8 +9,11 @@ use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Store};
 use ctl_webhook::Webhooks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::answers::Outgoing;
+use crate::blocking::{Blocking, Threads};
 use crate::budget::{Budget, Claim};
 use crate::commit::{Intake, Job, lock};
 use crate::feed::{Fed, feed};
@@ -21,6 +25,9 @@ use ctl_api::model::Revision;
 
 mod havip;
 mod webhook;
+
+/// How long a client may take to send the next part of a large batch.
+const NEXT_PART: Duration = Duration::from_secs(30);
 
 /// What the procedures share.
 pub(crate) struct Shared {
@@ -35,7 +42,11 @@ pub(crate) struct Shared {
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
     pub versions: Versions,
+    /// What requests hold while they are gathered and wait.
     pub budget: Arc<Budget>,
+    /// What watches have read and not yet sent.
+    pub watched: Arc<Budget>,
+    pub threads: Threads,
     pub streams: Streams,
     pub webhooks: Arc<Webhooks>,
 }
@@ -86,13 +97,15 @@ impl Service {
         let mut batch: Option<Batch> = None;
         loop {
             let part = tokio::select! {
-                part = parts.message() => part?,
+                part = timeout(NEXT_PART, parts.message()) => {
+                    part.map_err(|_| Refusal::NoPart(NEXT_PART.as_secs()))??
+                }
                 _ = stopping.wait_for(|&stopping| stopping) => return Err(Refusal::Stopping.into()),
             };
             let Some(part) = part else { break };
-            claim.add(&part)?;
             let before = batch.as_ref().map_or(0, |batch| batch.changes.len());
-            let part = Batch::try_from(part).map_err(|error| Refusal::Batch(error.after(before)))?;
+            let (part, claimed) = self.parse(part, claim, before).await?;
+            claim = claimed;
             match &mut batch {
                 Some(batch) => batch.changes.extend(part.changes),
                 None => batch = Some(part),
@@ -104,15 +117,45 @@ impl Service {
         Ok((batch.unwrap_or_default(), claim))
     }
 
+    /// Makes a batch of a message, which has so many changes before it. That takes milliseconds where it is a large one.
+    async fn parse(
+        &self,
+        message: proto::CommitRequest,
+        mut claim: Claim,
+        before: usize,
+    ) -> Result<(Batch, Claim), Refusal> {
+        let parse = move || {
+            claim.add(&message)?;
+            let batch = Batch::try_from(message).map_err(|error| Refusal::Batch(error.after(before)))?;
+            Ok((batch, claim))
+        };
+        self.0.threads.parsing.run(parse).await?
+    }
+
     /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let shared = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || read(&shared));
-        Ok(Response::new(read.await.map_err(|_| Refusal::Stopping)??))
+        self.on(&self.0.threads.state, read).await
     }
+
+    /// The same on a thread of this kind.
+    async fn on<T: Send + 'static>(
+        &self,
+        threads: &Blocking,
+        read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let shared = Arc::clone(&self.0);
+        Ok(Response::new(threads.run(move || read(&shared)).await??))
+    }
+}
+
+/// What the connection knows of the answer to this request.
+fn answer_of<T>(request: &Request<T>) -> Result<Arc<Outgoing>, Status> {
+    let answer = request.extensions().get::<Arc<Outgoing>>().cloned();
+    answer
+        .ok_or_else(|| Status::internal("the request came by no connection; this is a defect of the daemon"))
 }
 
 fn permit(streams: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -128,10 +171,8 @@ impl Bcast for Service {
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let message = request.into_inner();
-        let mut claim = Claim::new(&self.0.budget);
-        claim.add(&message)?;
-        let batch = Batch::try_from(message).map_err(Refusal::Batch)?;
+        let claim = Claim::new(&self.0.budget);
+        let (batch, claim) = self.parse(request.into_inner(), claim, 0).await?;
         self.enqueue(batch, claim).await
     }
 
@@ -147,13 +188,14 @@ impl Bcast for Service {
         &self,
         request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let answer = answer_of(&request)?;
+        answer.hold(permit(&self.0.streams.snapshots, SNAPSHOTS)?);
         let only_havips = request.into_inner().only_havips;
-        let permit = permit(&self.0.streams.snapshots, SNAPSHOTS)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
             snapshot::send(&shared, &sender, only_havips);
-            drop(permit);
+            drop(answer);
         });
         Ok(Response::new(stream))
     }
@@ -162,13 +204,14 @@ impl Bcast for Service {
         &self,
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let permit = permit(&self.0.streams.watches, WATCHES)?;
+        let answer = answer_of(&request)?;
+        answer.hold(permit(&self.0.streams.watches, WATCHES)?);
         let from = Some(request.into_inner().from_revision).filter(|&from| from > 0).map(Revision::new);
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             watching::follow(shared, from, sender).await;
-            drop(permit);
+            drop(answer);
         });
         Ok(Response::new(stream))
     }
@@ -195,7 +238,8 @@ impl Bcast for Service {
     }
 
     async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
-        let stats = self.0.node.stats();
+        let node = Arc::clone(&self.0.node);
+        let stats = self.0.threads.port.run(move || node.stats()).await?;
         let (revision, counts) = *self.0.figures.borrow();
         let count = |name: &str, value: usize| proto::Counter { name: name.to_owned(), value: value as u64 };
         let mut all = counters(stats.counters);
@@ -244,15 +288,18 @@ impl Bcast for Service {
         request: Request<proto::HavipHistoryRequest>,
     ) -> Result<Response<proto::HavipHistoryReply>, Status> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| havip::history(shared, name)).await
+        self.on(&self.0.threads.store, move |shared| havip::history(shared, name)).await
     }
 
     async fn webhooks(
         &self,
         _: Request<proto::WebhooksRequest>,
     ) -> Result<Response<proto::WebhooksReply>, Status> {
-        let webhooks = self.0.webhooks.status().into_iter().map(webhook::status).collect();
-        Ok(Response::new(proto::WebhooksReply { webhooks }))
+        self.read(|shared| {
+            let webhooks = shared.webhooks.status().into_iter().map(webhook::status).collect();
+            Ok(proto::WebhooksReply { webhooks })
+        })
+        .await
     }
 
     async fn dead_letters(
@@ -260,7 +307,7 @@ impl Bcast for Service {
         request: Request<proto::DeadLettersRequest>,
     ) -> Result<Response<proto::DeadLettersReply>, Status> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| webhook::dead_letters(shared, &receiver)).await
+        self.on(&self.0.threads.store, move |shared| webhook::dead_letters(shared, &receiver)).await
     }
 
     async fn retry_dead_letters(
@@ -268,7 +315,7 @@ impl Bcast for Service {
         request: Request<proto::RetryDeadLettersRequest>,
     ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| webhook::retry(shared, &receiver)).await
+        self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver)).await
     }
 }
 

@@ -17,6 +17,7 @@ mod tests;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ctl_api::Client;
 use ctl_api::model::Revision;
@@ -44,13 +45,18 @@ const PLANS: usize = 5;
 ///
 /// Without `--prune` the changes hold on whatever the node has by then: what the file does not name stays. What is to
 /// be removed is only known for one revision, so with it the plan is committed at that one or made anew.
-pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Failure> {
+pub async fn run(
+    out: &mut Out,
+    socket: &Path,
+    patience: Option<Duration>,
+    args: ApplyArgs,
+) -> Result<(), Failure> {
     let unreadable = |reason| Failure::Unreadable { file: args.file.clone(), reason };
     let file = {
         let text = read(&args.file).map_err(unreadable)?;
         file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
     };
-    let mut client = Client::connect(socket).await?;
+    let mut client = Client::connect_with(socket, patience).await?;
     let (mut plans, mut confirmed) = (1, (0, 0));
     loop {
         match attempt(out, &mut client, &file, &args, &mut confirmed).await {
