@@ -32,6 +32,7 @@ pub(crate) struct Answers(Mutex<Vec<Weak<Outgoing>>>);
 pub(crate) struct Outgoing {
     owed: Mutex<Owed>,
     permit: OnceLock<OwnedSemaphorePermit>,
+    _place: OwnedSemaphorePermit,
 }
 
 /// What the client has still to take.
@@ -46,10 +47,10 @@ struct Owed {
 }
 
 impl Answers {
-    /// A new answer.
-    pub fn open(&self) -> Arc<Outgoing> {
+    /// A new answer, to a request that has a place.
+    pub fn open(&self, place: OwnedSemaphorePermit) -> Arc<Outgoing> {
         let owed = Owed { slices: 0, speaks: false, since: Instant::now() };
-        let answer = Arc::new(Outgoing { owed: Mutex::new(owed), permit: OnceLock::new() });
+        let answer = Arc::new(Outgoing { owed: Mutex::new(owed), permit: OnceLock::new(), _place: place });
         self.all().push(Arc::downgrade(&answer));
         answer
     }

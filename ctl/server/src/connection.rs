@@ -12,8 +12,9 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep_until};
+use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tower::Service;
@@ -22,11 +23,14 @@ use crate::answers::{Answers, Taken};
 use crate::budget::Budget;
 use crate::deadline::{self, Deadlines};
 use crate::received::Received;
+use crate::refusal::Refusal;
 
 /// Most connections at a time. One more takes the place of one that has no request under way.
-pub const CONNECTIONS: usize = 128;
+pub const CONNECTIONS: usize = 256;
+/// Most requests at a time, of all connections; an answer counts until the client has taken it.
+const REQUESTS: usize = 5_000;
 /// Most requests of a connection at a time.
-const REQUESTS: u32 = 256;
+const STREAMS: u32 = 256;
 /// Bytes of a request's headers at most.
 const HEADER_BYTES: u32 = 16 << 10;
 /// Bytes of an answer that the transport holds until the client takes them, at most.
@@ -46,6 +50,7 @@ const ANSWERED_BYTES: usize = 128 << 20;
 #[derive(Clone)]
 pub(crate) struct Api {
     routes: Routes,
+    places: Arc<Semaphore>,
     received: Arc<Budget>,
     answered: Arc<Budget>,
 }
@@ -53,7 +58,7 @@ pub(crate) struct Api {
 impl Api {
     pub fn new(routes: Routes) -> Self {
         let (received, answered) = (Budget::new(RECEIVED_BYTES), Budget::new(ANSWERED_BYTES));
-        Self { routes: routes.prepare(), received, answered }
+        Self { routes: routes.prepare(), places: Arc::new(Semaphore::new(REQUESTS)), received, answered }
     }
 
     /// Serves a connection until the client ends it or has to be cut off, or `stopping` and its requests are answered.
@@ -98,7 +103,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .max_concurrent_streams(REQUESTS)
+        .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEADER_BYTES)
         .max_send_buf_size(SEND_BYTES)
         .keep_alive_interval(KEEP_ALIVE)
@@ -121,7 +126,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let answer = self.answers.open();
+        let Ok(place) = Arc::clone(&self.api.places).try_acquire_owned() else {
+            return Box::pin(async { Ok(Status::from(Refusal::Requests(REQUESTS)).into_http()) });
+        };
+        let answer = self.answers.open(place);
         self.admitted.set(Activity::Working);
         let deadlines = match Deadlines::of(request.uri().path(), request.headers()) {
             Ok(deadlines) => deadlines,

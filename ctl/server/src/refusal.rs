@@ -68,6 +68,9 @@ pub enum Refusal {
     /// Too many streams are open.
     #[error("{0} streams of this kind are open already; close one")]
     Streams(usize),
+    /// Too many requests are under way.
+    #[error("{0} requests are under way already; try again in a moment")]
+    Requests(usize),
     /// The requests or answers under way hold too much memory.
     #[error("the requests and answers under way hold all the memory that they may; try again in a moment")]
     Memory,
@@ -313,6 +316,7 @@ impl Refusal {
             Self::Busy(_)
             | Self::Staged
             | Self::Memory
+            | Self::Requests(_)
             | Self::Hangs { .. }
             | Self::Streams(_)
             | Self::Slow(_) => Code::ResourceExhausted,

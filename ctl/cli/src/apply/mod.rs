@@ -87,7 +87,7 @@ async fn attempt(
     heard(show(out, &plan, args.verbose))?;
     let removed = (plan.totals().memberships.removed, plan.totals().havips.removed);
     if !args.dry_run && (removed.0 > confirmed.0 || removed.1 > confirmed.1) {
-        confirm(&plan, args)?;
+        confirm(&plan, args).await?;
         *confirmed = removed;
     }
     let expected = args.prune.then_some(revision);
@@ -141,7 +141,7 @@ fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Res
 }
 
 /// Lets a plan pass that removes few memberships and HAVIPs, or that `--yes` or someone at a terminal confirms.
-fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
+async fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
     let totals = plan.totals();
     let many = [
         ("memberships", totals.memberships.removed, plan.have().memberships()),
@@ -155,12 +155,15 @@ fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
     if !args.prune || args.yes {
         return Ok(());
     }
-    let stdin = io::stdin();
-    let can_ask = args.file != Path::new("-") && stdin.is_terminal() && io::stderr().is_terminal();
-    if can_ask {
-        let mut answer = String::new();
-        let asked = write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ");
-        if asked.is_ok() && stdin.read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    let can_ask = args.file != Path::new("-") && io::stdin().is_terminal() && io::stderr().is_terminal();
+    if can_ask && write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ").is_ok() {
+        // On a thread of its own: the daemon wants to hear meanwhile that its client is there.
+        let line = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        });
+        if let Ok(Ok(line)) = line.await
+            && matches!(line.trim(), "y" | "Y" | "yes")
         {
             return Ok(());
         }

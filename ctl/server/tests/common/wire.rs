@@ -1,6 +1,9 @@
 //! A gRPC client that does as a test says, and no more: it keeps no deadlines, and gives windows when it is told to.
 
+use std::io;
 use std::path::Path;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,6 +11,7 @@ use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use http::Request;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -15,6 +19,43 @@ use tonic::Code;
 
 /// A bound for what must happen, on a machine that is busy with other things.
 pub const SOON: Duration = Duration::from_secs(30);
+
+/// A socket that is read, or never.
+struct Socket {
+    stream: UnixStream,
+    reads: bool,
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.reads {
+            true => Pin::new(&mut self.stream).poll_read(context, buffer),
+            false => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
 
 /// A connection, driven by a task.
 pub struct Wire {
@@ -25,7 +66,16 @@ pub struct Wire {
 impl Wire {
     /// Connects; streams' windows have so many bytes.
     pub async fn connect(socket: &Path, window: u32) -> Self {
-        let stream = UnixStream::connect(socket).await.unwrap();
+        Self::open(socket, window, true).await
+    }
+
+    /// Connects, and never reads what comes.
+    pub async fn deaf(socket: &Path, window: u32) -> Self {
+        Self::open(socket, window, false).await
+    }
+
+    async fn open(socket: &Path, window: u32, reads: bool) -> Self {
+        let stream = Socket { stream: UnixStream::connect(socket).await.unwrap(), reads };
         let mut builder = Builder::new();
         builder.initial_window_size(window);
         let (requests, connection) = builder.handshake(stream).await.unwrap();
