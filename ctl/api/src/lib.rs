@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod codec;
 pub mod model;
 mod patience;
 
