@@ -13,6 +13,7 @@ mod config;
 mod counters;
 mod daemon;
 mod error;
+mod http;
 mod jobs;
 mod limits;
 mod live;
@@ -52,6 +53,7 @@ struct Args {
 fn main() -> ExitCode {
     let args = Args::parse();
     let log = log::start();
+    ctl_net::raise_descriptors();
     let done = match args {
         Args { check: true, config, .. } => Config::load(&config).map(|_| ()).map_err(StartError::from),
         Args { accept_store: true, config, .. } => accept_store(&config),

@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use ctl_net::{Connections, Figures};
 use ctl_webhook::Status;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
@@ -16,15 +17,23 @@ use prometheus::{
 };
 use sniff::KINDS;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 use wire::{CopyDropReason, DropReason};
 
 use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
+use crate::http::{self, Limits};
 use crate::jobs::Class;
 use crate::log;
 use crate::node::NodeView;
 
 /// Seconds that a change may take to reach every worker, as the histogram's buckets.
 const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1.0];
+
+/// Pages that are made at a time. Making one asks the port for its counters, which a driver may be slow to tell.
+static PAGES: Semaphore = Semaphore::const_new(2);
+/// How long a page may take.
+const PAGE_TIME: Duration = Duration::from_secs(5);
 
 /// The metrics could not be served.
 #[derive(Debug, thiserror::Error)]
@@ -155,7 +164,7 @@ impl Page {
     }
 }
 
-fn render(node: &NodeView) -> Result<String, prometheus::Error> {
+fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     let page = Page(Registry::new());
     let by_worker = |name: &str, help: &str, cell: fn(&WorkerCounters) -> &Cell| {
         let workers = node.counters.workers.iter().enumerate();
@@ -234,10 +243,29 @@ fn render(node: &NodeView) -> Result<String, prometheus::Error> {
     }
     page.0.register(Box::new(conditions))?;
     told_to_others(&page, node)?;
+    connections(&page, node, http)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
     families.extend(residence(&node.counters).iter().map(Counted::family));
     TextEncoder::new().encode_to_string(&families)
+}
+
+/// Who is connected to the API and to this server.
+fn connections(page: &Page, node: &NodeView, http: Figures) -> Metric {
+    let api = node.server().as_ref().map(ctl_server::Server::connections).unwrap_or_default();
+    let servers = [("api", api), ("metrics", http)];
+    let open = IntGaugeVec::new(Opts::new("bcast_connections", "Open connections, by server."), &["server"])?;
+    for (server, figures) in servers {
+        open.with_label_values(&[server]).set(i64::try_from(figures.open).unwrap_or(i64::MAX));
+    }
+    page.0.register(Box::new(open))?;
+    let counters = |name: &str, help: &str, value: fn(Figures) -> u64| {
+        page.counters(name, help, "server", servers.map(|(server, figures)| (server.into(), value(figures))))
+    };
+    counters("bcast_connections_evicted_total", "Idle connections closed to let others in.", |f| f.evicted)?;
+    counters("bcast_connections_refused_total", "Connections refused: all others were at work.", |f| {
+        f.refused
+    })
 }
 
 /// How it goes with webhooks and routes.
@@ -273,10 +301,24 @@ fn told_to_others(page: &Page, node: &NodeView) -> Metric {
     page.counter("bcast_routes_written_total", "Routes made, moved or removed.", routes.written)
 }
 
-async fn metrics(State(node): State<Arc<NodeView>>) -> Response {
-    match render(&node) {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+/// Makes a page on a thread that may wait for the port.
+async fn metrics(node: Arc<NodeView>, http: Figures) -> Response {
+    let made = async {
+        let permit = PAGES.acquire().await.ok()?;
+        let make = move || {
+            let page = render(&node, http);
+            // Until then it counts, also where nobody waits for it any more.
+            drop(permit);
+            page
+        };
+        tokio::task::spawn_blocking(make).await.ok()
+    };
+    let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+    match timeout(PAGE_TIME, made).await {
+        Ok(Some(Ok(text))) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+        Ok(Some(Err(error))) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        Ok(None) => (unavailable, "the daemon is stopping\n").into_response(),
+        Err(_) => (unavailable, "the port does not tell its counters\n").into_response(),
     }
 }
 
@@ -304,12 +346,13 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, MetricsError> {
 
 /// Answers `/metrics`, `/healthz` (the process runs) and `/readyz` for ever.
 pub async fn serve(listener: TcpListener, node: Arc<NodeView>) {
+    let connections = http::connections();
+    let here = Arc::clone(&connections);
+    let page = move |State(node): State<Arc<NodeView>>| metrics(node, Connections::figures(&here));
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(page))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .with_state(node);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "metrics are no longer served");
-    }
+    http::serve(listener, router, connections, Limits::default()).await;
 }

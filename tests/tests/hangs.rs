@@ -127,7 +127,9 @@ fn a_full_disk_withdraws_no_node_and_readyz_changes_tells() {
     let node = Node::start(&lab, &Config::new(lab.folder()).small_disk(&lab));
     let filling = node.fill_disk();
     let refused = wait_for("a change to be refused", || {
-        (1..200).map(|n| node.ctl(&["tep", "add", &format!("198.18.201.{n}")])).find(|answer| answer.status != 0)
+        (1..200)
+            .map(|n| node.ctl(&["tep", "add", &format!("198.18.201.{n}")]))
+            .find(|answer| answer.status != 0)
     });
     assert_eq!(refused.status, 1, "{refused:?}");
     wait_ready(&lab);

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use prost::Message;
@@ -10,10 +11,11 @@ use thiserror::Error;
 use tokio::net::UnixStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint, Uri};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming, TimeoutExpired};
 
 use crate::REVISION_TRAILER;
 use crate::model::{Batch, MAX_MESSAGE_BYTES, Name, Revision, TepRef};
+use crate::patience::{Progress, within};
 use crate::proto::{self, bcast_client::BcastClient};
 use bcast_domain::Vni;
 
@@ -22,7 +24,11 @@ use bcast_domain::Vni;
 pub struct Client {
     rpc: BcastClient<Channel>,
     socket: PathBuf,
+    patience: Option<Duration>,
 }
+
+/// Pause before a daemon is tried again that has too many connections to accept.
+const CONNECT_AGAIN: Duration = Duration::from_millis(20);
 
 /// Why there is no answer, or none that was wished for.
 #[derive(Debug, Error)]
@@ -45,6 +51,18 @@ pub enum ClientError {
         socket: PathBuf,
         /// The innermost cause.
         reason: String,
+    },
+    /// Nobody answers, though somebody may be there.
+    #[error(
+        "the daemon at {socket} gave no sign for {seconds} s: it hangs, or is stopped; look at its log, and if a change \
+         was under way, whether it is there",
+        socket = .socket.display(), seconds = .patience.as_secs_f64()
+    )]
+    Silent {
+        /// Where it is.
+        socket: PathBuf,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// The message is longer than the daemon takes; nothing was sent.
     #[error("a message of {0} bytes is over the limit of {MAX_MESSAGE_BYTES}; send the changes in parts")]
@@ -74,7 +92,8 @@ pub enum Refusal {
     Conflict,
     /// `RESOURCE_EXHAUSTED`: a limit would be exceeded.
     Limit,
-    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made.
+    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made. Without a revision: the
+    /// daemon itself gave up, and a change may be there or not.
     Unconfirmed(Option<Revision>),
     /// `UNAVAILABLE`: the store refuses (disk full), or the daemon is stopping.
     Unavailable,
@@ -105,24 +124,37 @@ fn revision_of(status: &Status) -> Option<Revision> {
 }
 
 impl Client {
-    /// Connects to the daemon's Unix socket.
+    /// Connects to the daemon's Unix socket, and waits for every answer as long as it takes.
     ///
     /// # Errors
     ///
     /// [`ClientError::Unreachable`].
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+        Self::connect_with(socket, None).await
+    }
+
+    /// The same, with a bound on how long the daemon may give no sign: not accept the connection, not answer, not take or send
+    /// the next message of a stream. It is also the deadline that the daemon is given for an answer of one message.
+    ///
+    /// # Errors
+    ///
+    /// [`ClientError::Unreachable`], or [`ClientError::Silent`]; that may come of all that follows, too.
+    pub async fn connect_with(socket: &Path, patience: Option<Duration>) -> Result<Self, ClientError> {
         let path = socket.to_owned();
+        let waits = patience.is_some();
         let connector = tower::service_fn(move |_: Uri| {
             let path = path.clone();
-            async move { UnixStream::connect(path).await.map(TokioIo::new) }
+            async move { connect(&path, waits).await.map(TokioIo::new) }
         });
         // The authority is never looked up: the connector goes to the socket.
-        let channel = Endpoint::from_static("http://bcastd").connect_with_connector(connector).await;
+        let endpoint = Endpoint::from_static("http://bcastd");
+        let channel = within(patience, socket, endpoint.connect_with_connector(connector)).await?;
         let unreachable = |error: tonic::transport::Error| ClientError::Unreachable {
             socket: socket.to_owned(),
             reason: io_error(&error).unwrap_or_else(|| io::Error::other(error)),
         };
-        Ok(Self { rpc: BcastClient::new(channel.map_err(unreachable)?), socket: socket.to_owned() })
+        let rpc = BcastClient::new(channel.map_err(unreachable)?);
+        Ok(Self { rpc, socket: socket.to_owned(), patience })
     }
 
     /// The socket that it is connected to.
@@ -135,9 +167,12 @@ impl Client {
     #[must_use]
     pub fn error(&self, status: Status) -> ClientError {
         // Only an error that this side made has a cause; what the daemon answered has none.
-        match innermost(&status) {
-            Some(cause) => ClientError::Lost { socket: self.socket.clone(), reason: cause.to_string() },
-            None => {
+        match (innermost(&status), self.patience) {
+            (Some(cause), Some(patience)) if cause.is::<TimeoutExpired>() => {
+                ClientError::Silent { socket: self.socket.clone(), patience }
+            }
+            (Some(cause), _) => ClientError::Lost { socket: self.socket.clone(), reason: cause.to_string() },
+            (None, _) => {
                 ClientError::Refused { refusal: Refusal::of(&status), message: status.message().to_owned() }
             }
         }
@@ -152,7 +187,10 @@ impl Client {
     pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
         let request = proto::CommitRequest::from(batch);
         match request.encoded_len() {
-            0..=MAX_MESSAGE_BYTES => self.answer(|mut rpc| async move { rpc.commit(request).await }).await,
+            0..=MAX_MESSAGE_BYTES => {
+                let request = self.timed(request);
+                self.answer(|mut rpc| async move { rpc.commit(request).await }).await
+            }
             length => Err(ClientError::TooLarge(length)),
         }
     }
@@ -175,7 +213,15 @@ impl Client {
         &mut self,
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
     ) -> Result<proto::CommitReply, ClientError> {
-        self.answer(|mut rpc| async move { rpc.commit_stream(parts).await }).await
+        let progress = Progress::new();
+        let parts = progress.noting(parts);
+        let mut rpc = self.rpc.clone();
+        tokio::select! {
+            reply = rpc.commit_stream(parts) => {
+                reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
+            }
+            error = progress.ceases(self.patience, &self.socket) => Err(error),
+        }
     }
 
     /// All TEPs, domains and HAVIPs as of one revision.
@@ -230,7 +276,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where there is none.
     pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus, ClientError> {
-        let request = proto::GetHavipRequest { name: name.to_string() };
+        let request = self.timed(proto::GetHavipRequest { name: name.to_string() });
         self.answer(|mut rpc| async move { rpc.get_havip(request).await }).await
     }
 
@@ -240,7 +286,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where there is none.
     pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::Happening>, ClientError> {
-        let request = proto::HavipHistoryRequest { name: name.to_string() };
+        let request = self.timed(proto::HavipHistoryRequest { name: name.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
         Ok(reply.happenings)
     }
@@ -251,8 +297,8 @@ impl Client {
     ///
     /// As [`Client::snapshot`].
     pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>, ClientError> {
-        let reply =
-            self.answer(|mut rpc| async move { rpc.webhooks(proto::WebhooksRequest {}).await }).await?;
+        let request = self.timed(proto::WebhooksRequest {});
+        let reply = self.answer(|mut rpc| async move { rpc.webhooks(request).await }).await?;
         Ok(reply.webhooks)
     }
 
@@ -262,7 +308,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where there is no such receiver.
     pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>, ClientError> {
-        let request = proto::DeadLettersRequest { receiver: receiver.to_string() };
+        let request = self.timed(proto::DeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
         Ok(reply.letters)
     }
@@ -273,7 +319,7 @@ impl Client {
     ///
     /// As [`Client::dead_letters`].
     pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64, ClientError> {
-        let request = proto::RetryDeadLettersRequest { receiver: receiver.to_string() };
+        let request = self.timed(proto::RetryDeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
         Ok(reply.retried)
     }
@@ -284,7 +330,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where it is not registered.
     pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus, ClientError> {
-        let request = proto::GetTepRequest { tep: Some(tep.into()) };
+        let request = self.timed(proto::GetTepRequest { tep: Some(tep.into()) });
         self.answer(|mut rpc| async move { rpc.get_tep(request).await }).await
     }
 
@@ -294,7 +340,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where there is none.
     pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain, ClientError> {
-        let request = proto::GetDomainRequest { vni: vni.get() };
+        let request = self.timed(proto::GetDomainRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.get_domain(request).await }).await
     }
 
@@ -317,7 +363,8 @@ impl Client {
     ///
     /// As [`Client::snapshot`].
     pub async fn stats(&mut self) -> Result<proto::StatsReply, ClientError> {
-        self.answer(|mut rpc| async move { rpc.stats(proto::StatsRequest {}).await }).await
+        let request = self.timed(proto::StatsRequest {});
+        self.answer(|mut rpc| async move { rpc.stats(request).await }).await
     }
 
     /// One domain's counters.
@@ -326,7 +373,7 @@ impl Client {
     ///
     /// [`Refusal::NotFound`] where there is none.
     pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply, ClientError> {
-        let request = proto::DomainStatsRequest { vni: vni.get() };
+        let request = self.timed(proto::DomainStatsRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
     }
 
@@ -336,15 +383,46 @@ impl Client {
     ///
     /// As [`Client::snapshot`].
     pub async fn version(&mut self) -> Result<proto::VersionReply, ClientError> {
-        self.answer(|mut rpc| async move { rpc.version(proto::VersionRequest {}).await }).await
+        let request = self.timed(proto::VersionRequest {});
+        self.answer(|mut rpc| async move { rpc.version(request).await }).await
+    }
+
+    /// The next message of a stream; `None`: it has ended.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::snapshot`].
+    pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, ClientError> {
+        within(self.patience, &self.socket, stream.message()).await?.map_err(|status| self.error(status))
+    }
+
+    /// A request that is answered by one message, in time.
+    fn timed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(patience) = self.patience {
+            request.set_timeout(patience);
+        }
+        request
     }
 
     async fn answer<T, F>(&self, call: impl FnOnce(BcastClient<Channel>) -> F) -> Result<T, ClientError>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let reply = call(self.rpc.clone()).await;
+        let reply = within(self.patience, &self.socket, call(self.rpc.clone())).await?;
         reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
+    }
+}
+
+/// Connects. One that `waits` tries again where the daemon has too many connections to accept.
+async fn connect(path: &Path, waits: bool) -> io::Result<UnixStream> {
+    loop {
+        match UnixStream::connect(path).await {
+            Err(error) if waits && error.kind() == io::ErrorKind::WouldBlock => {
+                tokio::time::sleep(CONNECT_AGAIN).await;
+            }
+            done => return done,
+        }
     }
 }
 

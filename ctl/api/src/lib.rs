@@ -7,7 +7,9 @@
 #![forbid(unsafe_code)]
 
 pub mod client;
+mod codec;
 pub mod model;
+mod patience;
 
 pub use client::{Client, ClientError};
 

@@ -4,6 +4,7 @@ mod havip;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -25,6 +26,10 @@ pub struct CommandLine {
         default_value = "/run/bcastd/api.sock"
     )]
     pub socket: PathBuf,
+    /// How long the daemon may give no sign, in seconds: not answer, not take or send the next part of something large;
+    /// a watch waits for events as long as it takes
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub timeout: Duration,
     /// How to print: for people, or for programs
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     pub output: Format,
@@ -33,11 +38,19 @@ pub struct CommandLine {
     pub command: Command,
 }
 
+/// A time above zero.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: Option<f64> = text.parse().ok().filter(|number| *number > 0.0 && *number <= 1e6);
+    let time = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
+    time.ok_or_else(|| format!("{text:?} is no number of seconds from 0.001 to 1000000"))
+        .map(|time| time.max(Duration::from_millis(1)))
+}
+
 macro_rules! exit_status {
     () => {
         "\
-Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, 3 cannot reach the daemon,
-or a watch ended. VNIs are written 5001 or 0x1389; TEPs by their underlay address or their name;
+Exit status: 0 done, 1 refused (the reason on standard error), 2 usage, 3 cannot reach the daemon or
+got no answer from it in time, or a watch ended. VNIs are written 5001 or 0x1389; TEPs by their underlay address or their name;
 rates are a second, written 250000 or 250k (k, M, G, T)."
     };
 }

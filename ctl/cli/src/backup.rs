@@ -105,7 +105,7 @@ async fn confirm(client: &mut Client, source: &mut Source, args: &RestoreArgs) -
         ("memberships", have.memberships().saturating_sub(memberships), have.memberships()),
         ("HAVIPs", have.havips().len().saturating_sub(havips), have.havips().len()),
     ];
-    apply::confirm_removals(many, args.file != Path::new(STANDARD))?;
+    apply::confirm_removals(many, args.file != Path::new(STANDARD)).await?;
     Ok(revision)
 }
 

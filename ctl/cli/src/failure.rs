@@ -4,11 +4,10 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use ctl_api::ClientError;
 use ctl_api::client::Refusal;
 use ctl_api::model::RowError;
-use ctl_api::{Client, ClientError};
 use thiserror::Error;
-use tonic::Status;
 
 use crate::apply::{EntryError, SyntaxError};
 use crate::backup::BackupError;
@@ -134,11 +133,6 @@ impl From<serde_json::Error> for Failure {
 }
 
 impl Failure {
-    /// What a stream's item failed of.
-    pub fn of_stream(client: &Client, status: Status) -> Self {
-        client.error(status).into()
-    }
-
     /// Says why on standard error, in one line.
     pub fn report(&self) {
         if !matches!(self, Self::Closed) {
@@ -154,7 +148,12 @@ impl Failure {
         match self {
             Self::Closed => 0,
             Self::SameFamily { .. } => USAGE,
-            Self::Client(ClientError::Unreachable { .. } | ClientError::Lost { .. })
+            Self::Client(
+                ClientError::Unreachable { .. }
+                | ClientError::Lost { .. }
+                | ClientError::Silent { .. }
+                | ClientError::Refused { refusal: Refusal::Unconfirmed(None), .. },
+            )
             | Self::WatchEnded { .. } => UNREACHABLE,
             _ => REFUSED,
         }

@@ -81,7 +81,7 @@ fn or_never(unix_ms: u64) -> String {
 pub async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let mut parts = client.havips().await?;
     let mut havips = Vec::new();
-    while let Some(part) = parts.message().await.map_err(|status| Failure::of_stream(client, status))? {
+    while let Some(part) = client.next(&mut parts).await? {
         havips.extend(part.havips.into_iter().map(|entry| {
             let proto::HavipEntry { havip, binding } = entry;
             (havip.unwrap_or_default(), binding.unwrap_or_default())

@@ -46,7 +46,8 @@ fn run(line: CommandLine) -> Result<(), Failure> {
 }
 
 async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
-    let connect = Client::connect(&line.socket);
+    let patience = Some(line.timeout);
+    let connect = Client::connect_with(&line.socket, patience);
     match line.command {
         Command::Tep(TepCommand::List) => show::teps(out, &mut connect.await?).await,
         Command::Tep(TepCommand::Show { tep }) => show::tep(out, &mut connect.await?, tep).await,
@@ -73,7 +74,7 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         }
         Command::Havip(change) => havip::change(out, &mut connect.await?, change).await,
         Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
-        Command::Apply(args) => apply::run(out, &line.socket, args).await,
+        Command::Apply(args) => apply::run(out, &line.socket, patience, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,
         Command::Export => export::run(out, &mut connect.await?).await,
         Command::Backup { file } => backup::backup(out, &mut connect.await?, &file).await,

@@ -28,7 +28,7 @@ pub async fn teps(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
 async fn all_teps(client: &mut Client) -> Result<Vec<proto::Tep>, Failure> {
     let mut parts = client.snapshot().await?;
     let mut teps = Vec::new();
-    while let Some(part) = parts.message().await.map_err(|status| Failure::of_stream(client, status))? {
+    while let Some(part) = client.next(&mut parts).await? {
         teps.extend(part.teps);
         if !part.domains.is_empty() {
             break;

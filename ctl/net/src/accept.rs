@@ -1,8 +1,10 @@
 //! The loop that accepts connections, and ends them in the end.
 
+use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -19,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// Where the process or the host has no file descriptor left, an idle connection is closed, and it is tried again.
 pub async fn serve<S, F>(
     connections: Arc<Connections>,
-    accept: impl AsyncFn() -> io::Result<S>,
+    mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,
     serve: impl Fn(S, Admitted) -> F,
     stop: impl Future<Output = ()>,
 ) where
@@ -31,7 +33,7 @@ pub async fn serve<S, F>(
         let accepted = tokio::select! {
             () = &mut stop => break,
             Some(_) = tasks.join_next() => continue,
-            accepted = accept() => accepted,
+            accepted = poll_fn(&mut poll_accept) => accepted,
         };
         match accepted {
             Ok(stream) => {
@@ -79,13 +81,12 @@ mod tests {
         let (calls, (done, stop)) = (AtomicUsize::new(0), oneshot::channel::<()>());
         let done = std::sync::Mutex::new(Some(done));
         let begun = tokio::time::Instant::now();
-        let accept = async || match calls.fetch_add(1, Relaxed) {
-            0 => Ok(()),
-            1..=10 => Err(io::Error::from_raw_os_error(Errno::MFILE.raw_os_error())),
-            11 => Ok(()),
+        let accept = |_: &mut Context<'_>| match calls.fetch_add(1, Relaxed) {
+            0 | 11 => Poll::Ready(Ok(())),
+            1..=10 => Poll::Ready(Err(io::Error::from_raw_os_error(Errno::MFILE.raw_os_error()))),
             _ => {
                 drop(done.lock().unwrap().take());
-                std::future::pending().await
+                Poll::Pending
             }
         };
         let task = async |admitted: Admitted| admitted.evicted().await;
@@ -104,7 +105,7 @@ mod tests {
             async { drop(stop.await) },
         )
         .await;
-        assert_eq!(calls.load(Relaxed), 13);
+        assert!(calls.load(Relaxed) >= 13);
         // The clock is the test's: it counts pauses, whatever the machine does.
         assert_eq!(begun.elapsed().as_millis(), 1_000, "a pause for each failure");
     }

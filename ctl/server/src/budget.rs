@@ -1,4 +1,4 @@
-//! A bound on what requests hold in memory before they are committed.
+//! A bound on what requests and answers hold in memory, all of them together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,19 +9,26 @@ use prost::Message;
 
 use crate::refusal::Refusal;
 
-/// Most bytes that requests may hold while they are received and wait, all of them together.
+/// Most bytes that requests may hold while they are gathered and wait, all of them together.
 ///
 /// A message counts with its length, and each change with its own size in memory: enough for one `apply` of a
 /// million domains with 16 members each.
 pub const STAGED_BYTES: usize = 512 << 20;
 
-/// What is claimed of [`STAGED_BYTES`].
-#[derive(Debug, Default)]
+/// A bound in bytes, and what is claimed of it.
+#[derive(Debug)]
 pub(crate) struct Budget {
     used: AtomicUsize,
+    most: usize,
 }
 
-/// One request's part; given back when it is dropped.
+impl Budget {
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self { used: AtomicUsize::new(0), most })
+    }
+}
+
+/// One request's or answer's part; given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim {
     budget: Arc<Budget>,
@@ -33,9 +40,22 @@ impl Claim {
         Self { budget: Arc::clone(budget), bytes: 0 }
     }
 
+    /// Bytes that are claimed so far.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Claims so many bytes more; false where that is over the budget.
+    pub fn claim(&mut self, bytes: usize) -> bool {
+        // A counter alone: what it guards is memory, not data, so no ordering is needed.
+        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.bytes += bytes;
+        used <= self.budget.most
+    }
+
     /// Claims the bytes of one more message.
     pub fn add(&mut self, message: &CommitRequest) -> Result<(), Refusal> {
-        self.add_bytes(message.encoded_len() + message.changes.len() * size_of::<Change>())
+        self.stage(message.encoded_len() + message.changes.len() * size_of::<Change>())
     }
 
     /// Claims the bytes of one more part of a backup.
@@ -46,14 +66,11 @@ impl Claim {
                 + part.havips.len() * size_of::<HavipEntry>()
                 + part.history.len() * size_of::<Happening>()
         });
-        self.add_bytes(message.encoded_len() + entries)
+        self.stage(message.encoded_len() + entries)
     }
 
-    fn add_bytes(&mut self, bytes: usize) -> Result<(), Refusal> {
-        // A counter alone: what it guards is memory, not data, so no ordering is needed.
-        let used = self.budget.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.bytes += bytes;
-        if used > STAGED_BYTES { Err(Refusal::Staged) } else { Ok(()) }
+    fn stage(&mut self, bytes: usize) -> Result<(), Refusal> {
+        if self.claim(bytes) { Ok(()) } else { Err(Refusal::Staged) }
     }
 }
 
@@ -69,7 +86,7 @@ mod tests {
 
     #[test]
     fn what_is_staged_is_bounded_over_all_requests_and_given_back_with_each() {
-        let budget = Arc::new(Budget::default());
+        let budget = Budget::new(STAGED_BYTES);
         let message = CommitRequest { changes: vec![Default::default(); 10_000], ..Default::default() };
         let mut first = Claim::new(&budget);
         while first.add(&message).is_ok() {}

@@ -7,10 +7,14 @@
 //! carried out, and a request id lets the client learn its answer.
 #![forbid(unsafe_code)]
 
+mod answers;
+mod blocking;
 mod budget;
 mod clock;
 mod commit;
 mod confirm;
+mod connection;
+mod deadline;
 mod feed;
 mod havips;
 mod health;
@@ -21,6 +25,7 @@ mod machines;
 mod node;
 mod outward;
 mod overlay;
+mod received;
 mod refusal;
 mod request;
 mod restore;
@@ -36,6 +41,7 @@ mod watching;
 pub use budget::STAGED_BYTES;
 pub use clock::Moment;
 pub use confirm::Observer;
+pub use connection::CONNECTIONS;
 pub use listener::{Listener, Reporter};
 pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
 pub use outward::OutwardConfig;

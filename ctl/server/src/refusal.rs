@@ -68,6 +68,23 @@ pub enum Refusal {
     /// Too many streams are open.
     #[error("{0} streams of this kind are open already; close one")]
     Streams(usize),
+    /// Too many requests are under way.
+    #[error("{0} requests are under way already; try again in a moment")]
+    Requests(usize),
+    /// The requests or answers under way hold too much memory.
+    #[error("the requests and answers under way hold all the memory that they may; try again in a moment")]
+    Memory,
+    /// Calls of this kind do not end.
+    #[error("{calls} {what} are under way and do not end; try again later, and look at the daemon's log")]
+    Hangs {
+        /// What they do.
+        what: &'static str,
+        /// How many there may be.
+        calls: usize,
+    },
+    /// The next part of a batch does not come.
+    #[error("no further part of the batch came for {0} seconds; nothing was changed, send it again")]
+    NoPart(u64),
     /// The client takes what is sent too slowly.
     #[error("the client took nothing for {0} seconds; open the stream anew (a watch from where it was)")]
     Slow(u64),
@@ -342,9 +359,15 @@ impl Refusal {
             Self::Ids => Code::ResourceExhausted,
             Self::Revision { .. } => Code::Aborted,
             Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::NoWebhook(_) => Code::NotFound,
-            Self::Busy(_) | Self::Staged | Self::Streams(_) | Self::Slow(_) => Code::ResourceExhausted,
+            Self::Busy(_)
+            | Self::Staged
+            | Self::Memory
+            | Self::Requests(_)
+            | Self::Hangs { .. }
+            | Self::Streams(_)
+            | Self::Slow(_) => Code::ResourceExhausted,
             Self::Store(_) | Self::Ledger(_) | Self::Stopping => Code::Unavailable,
-            Self::Unconfirmed { .. } => Code::DeadlineExceeded,
+            Self::Unconfirmed { .. } | Self::NoPart(_) => Code::DeadlineExceeded,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
+use std::task::Context;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,7 @@ use crossbeam::channel::{Receiver, Sender, bounded};
 use ctl_api::model::{MAX_MESSAGE_BYTES, Revision};
 use ctl_api::proto::bcast_server::BcastServer;
 use ctl_havip::Damping;
+use ctl_net::{Activity, Connections};
 use ctl_store::{Store, StoreError};
 use ctl_webhook::LedgerError;
 use thiserror::Error;
@@ -18,12 +20,14 @@ use tokio::net::UnixListener;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio_stream::wrappers::UnixListenerStream;
+use tonic::service::Routes;
 
 use crate::QUEUE;
-use crate::budget::Budget;
+use crate::blocking::Threads;
+use crate::budget::{Budget, STAGED_BYTES};
 use crate::commit::{Committer, Intake};
 use crate::confirm::{Confirmer, Observer};
+use crate::connection::{Api, CONNECTIONS};
 use crate::health::{Health, Trouble};
 use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
 use crate::node::Node;
@@ -34,6 +38,8 @@ use crate::state::{Counts, Figures, State};
 
 /// How long connections may stay open once every request has its answer.
 const STOP_WAIT: Duration = Duration::from_millis(500);
+/// Bytes that watches have read and not yet sent, at most, all of them together.
+const WATCHED_BYTES: usize = 128 << 20;
 
 /// What `bcastctl version` shows.
 #[derive(Debug, Clone)]
@@ -137,6 +143,7 @@ pub struct Server {
     /// Disconnected when nothing is served any more.
     served: mpsc::Receiver<()>,
     serving: AbortHandle,
+    connections: Arc<Connections>,
     streams: Streams,
     runtime: Handle,
     outward: Outward,
@@ -189,7 +196,9 @@ impl Server {
             figures: figures.clone(),
             stopping: stops,
             versions: config.versions,
-            budget: Arc::new(Budget::default()),
+            budget: Budget::new(STAGED_BYTES),
+            watched: Budget::new(WATCHED_BYTES),
+            threads: Threads::default(),
             streams: streams.clone(),
             webhooks: Arc::clone(&outward.webhooks),
         }));
@@ -215,7 +224,8 @@ impl Server {
             thread::Builder::new().name("ctl-commit".to_owned()).spawn(move || committer.run())?,
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
         ];
-        let (serving, served) = serve(&config.runtime, listener, service)?;
+        let connections = Connections::new(CONNECTIONS, Activity::Idle);
+        let (serving, served) = serve(&config.runtime, listener, service, &connections)?;
         let runtime = config.runtime;
         Ok(Self {
             figures,
@@ -223,6 +233,7 @@ impl Server {
             stopping,
             served,
             serving,
+            connections,
             streams,
             runtime,
             outward,
@@ -264,6 +275,12 @@ impl Server {
     #[must_use]
     pub fn commit_thread_silent_for(&self) -> Duration {
         self.health.since_turn(Instant::now())
+    }
+
+    /// The API's connections.
+    #[must_use]
+    pub fn connections(&self) -> ctl_net::Figures {
+        self.connections.figures()
     }
 
     /// How it stands with each receiver of webhooks.
@@ -318,21 +335,23 @@ fn serve(
     runtime: &Handle,
     listener: std::os::unix::net::UnixListener,
     service: Service,
+    connections: &Arc<Connections>,
 ) -> Result<(AbortHandle, mpsc::Receiver<()>), io::Error> {
     let _context = runtime.enter();
-    let connections = UnixListenerStream::new(UnixListener::from_std(listener)?);
-    let mut stopping = service.0.stopping.clone();
+    let listener = UnixListener::from_std(listener)?;
+    let stopping = service.0.stopping.clone();
+    let mut stopped = stopping.clone();
     let stop = async move {
         // An error says that the server is gone: then it stops as well.
-        drop(stopping.wait_for(|&stopping| stopping).await);
+        drop(stopped.wait_for(|&stopping| stopping).await);
     };
-    let procedures = BcastServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let router = tonic::transport::Server::builder().add_service(procedures);
+    let api = Api::new(Routes::new(BcastServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES)));
+    let connections = Arc::clone(connections);
     let (done, served) = mpsc::channel();
     let task = runtime.spawn(async move {
-        if let Err(error) = router.serve_with_incoming_shutdown(connections, stop).await {
-            tracing::error!(%error, "the API's socket failed");
-        }
+        let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
+        let connection = |stream, admitted| api.clone().serve(stream, admitted, stopping.clone());
+        ctl_net::serve(connections, accept, connection, stop).await;
         drop(done);
     });
     Ok((task.abort_handle(), served))

@@ -1,6 +1,7 @@
 //! The remote procedures: a message is parsed here, and everything behind works on the model.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bcast_domain::Vni;
 use ctl_api::model::{Batch, Name, TepRef};
@@ -8,8 +9,11 @@ use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::{Answer, Body, Store};
 use ctl_webhook::Webhooks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::answers::Outgoing;
+use crate::blocking::{Blocking, Threads};
 use crate::budget::{Budget, Claim};
 use crate::commit::{Intake, Job, Work, lock};
 use crate::feed::{Fed, feed};
@@ -24,6 +28,9 @@ use ctl_api::model::Revision;
 mod havip;
 mod webhook;
 
+/// How long a client may take to send the next part of a large batch.
+const NEXT_PART: Duration = Duration::from_secs(30);
+
 /// What the procedures share.
 pub(crate) struct Shared {
     pub state: Arc<Mutex<State>>,
@@ -37,7 +44,11 @@ pub(crate) struct Shared {
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
     pub versions: Versions,
+    /// What requests hold while they are gathered and wait.
     pub budget: Arc<Budget>,
+    /// What watches have read and not yet sent.
+    pub watched: Arc<Budget>,
+    pub threads: Threads,
     pub streams: Streams,
     pub webhooks: Arc<Webhooks>,
 }
@@ -85,7 +96,7 @@ impl Service {
     async fn next<T>(&self, parts: &mut Streaming<T>) -> Result<Option<T>, Status> {
         let mut stopping = self.0.stopping.clone();
         tokio::select! {
-            part = parts.message() => part,
+            part = timeout(NEXT_PART, parts.message()) => part.map_err(|_| Refusal::NoPart(NEXT_PART.as_secs()))?,
             _ = stopping.wait_for(|&stopping| stopping) => Err(Refusal::Stopping.into()),
         }
     }
@@ -95,20 +106,15 @@ impl Service {
         let mut claim = Claim::new(&self.0.budget);
         let mut gathered: Option<(Batch, RequestDigest)> = None;
         while let Some(part) = self.next(&mut parts).await? {
-            claim.add(&part)?;
-            match &mut gathered {
-                Some((batch, digest)) => {
-                    digest.add(&part);
-                    let before = batch.changes.len();
-                    let part = Batch::try_from(part).map_err(|error| Refusal::Batch(error.after(before)))?;
-                    batch.changes.extend(part.changes);
-                }
-                None => {
-                    let mut digest = RequestDigest::start(&part);
-                    digest.add(&part);
-                    gathered = Some((Batch::try_from(part).map_err(Refusal::Batch)?, digest));
-                }
-            }
+            let before = gathered.as_ref().map_or(0, |(batch, _)| batch.changes.len());
+            let (batch, digest) = gathered.take().unzip();
+            let parsed = self.parse(part, claim, digest, before).await?;
+            claim = parsed.claim;
+            let batch = match batch {
+                Some(batch) => append(batch, parsed.batch),
+                None => parsed.batch,
+            };
+            gathered = Some((batch, parsed.digest));
         }
         // A stream that the client cancelled ends here like one that is whole. Cancelled, this future is polled no
         // more once it has waited, so that a part of a batch is never committed.
@@ -128,10 +134,33 @@ impl Service {
             if restore.is_whole {
                 return Err(Refusal::BackupCut.into());
             }
-            claim.add_backup(&part)?;
-            restore.add(part)?;
+            let add = move || {
+                claim.add_backup(&part)?;
+                restore.add(part)?;
+                Ok::<_, Refusal>((restore, claim))
+            };
+            (restore, claim) = self.0.threads.parsing.run(add).await??;
         }
         if restore.is_whole { Ok((Work::Restore(restore), claim)) } else { Err(Refusal::BackupCut.into()) }
+    }
+
+    /// Makes a batch of a message, which has so many changes before it, and of a stream this `digest`. That takes milliseconds
+    /// where it is a large one.
+    async fn parse(
+        &self,
+        message: proto::CommitRequest,
+        mut claim: Claim,
+        digest: Option<RequestDigest>,
+        before: usize,
+    ) -> Result<Parsed, Refusal> {
+        let parse = move || {
+            claim.add(&message)?;
+            let mut digest = digest.unwrap_or_else(|| RequestDigest::start(&message));
+            digest.add(&message);
+            let batch = Batch::try_from(message).map_err(|error| Refusal::Batch(error.after(before)))?;
+            Ok(Parsed { batch, digest, claim })
+        };
+        self.0.threads.parsing.run(parse).await?
     }
 
     /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
@@ -139,10 +168,38 @@ impl Service {
         &self,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
     ) -> Result<Response<T>, Status> {
-        let shared = Arc::clone(&self.0);
-        let read = tokio::task::spawn_blocking(move || read(&shared));
-        Ok(Response::new(read.await.map_err(|_| Refusal::Stopping)??))
+        self.on(&self.0.threads.state, read).await
     }
+
+    /// The same on a thread of this kind.
+    async fn on<T: Send + 'static>(
+        &self,
+        threads: &Blocking,
+        read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
+    ) -> Result<Response<T>, Status> {
+        let shared = Arc::clone(&self.0);
+        Ok(Response::new(threads.run(move || read(&shared)).await??))
+    }
+}
+
+/// A message of a batch, parsed.
+struct Parsed {
+    batch: Batch,
+    digest: RequestDigest,
+    claim: Claim,
+}
+
+/// A batch with one more part of its stream.
+fn append(mut batch: Batch, part: Batch) -> Batch {
+    batch.changes.extend(part.changes);
+    batch
+}
+
+/// What the connection knows of the answer to this request.
+fn answer_of<T>(request: &Request<T>) -> Result<Arc<Outgoing>, Status> {
+    let answer = request.extensions().get::<Arc<Outgoing>>().cloned();
+    answer
+        .ok_or_else(|| Status::internal("the request came by no connection; this is a defect of the daemon"))
 }
 
 fn permit(streams: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit, Refusal> {
@@ -158,12 +215,8 @@ impl Bcast for Service {
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let message = request.into_inner();
-        let mut claim = Claim::new(&self.0.budget);
-        claim.add(&message)?;
-        let mut digest = RequestDigest::start(&message);
-        digest.add(&message);
-        let batch = Batch::try_from(message).map_err(Refusal::Batch)?;
+        let claim = Claim::new(&self.0.budget);
+        let Parsed { batch, digest, claim } = self.parse(request.into_inner(), claim, None, 0).await?;
         self.enqueue(Work::Changes(batch, digest.finish()), claim).await
     }
 
@@ -187,13 +240,14 @@ impl Bcast for Service {
         &self,
         request: Request<proto::SnapshotRequest>,
     ) -> Result<Response<Self::SnapshotStream>, Status> {
+        let answer = answer_of(&request)?;
+        answer.hold(permit(&self.0.streams.snapshots, SNAPSHOTS)?);
         let asked = request.into_inner();
-        let permit = permit(&self.0.streams.snapshots, SNAPSHOTS)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::task::spawn_blocking(move || {
             snapshot::send(&shared, &sender, asked);
-            drop(permit);
+            drop(answer);
         });
         Ok(Response::new(stream))
     }
@@ -202,13 +256,14 @@ impl Bcast for Service {
         &self,
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let permit = permit(&self.0.streams.watches, WATCHES)?;
+        let answer = answer_of(&request)?;
+        answer.hold(permit(&self.0.streams.watches, WATCHES)?);
         let from = Some(request.into_inner().from_revision).filter(|&from| from > 0).map(Revision::new);
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
             watching::follow(shared, from, sender).await;
-            drop(permit);
+            drop(answer);
         });
         Ok(Response::new(stream))
     }
@@ -235,7 +290,8 @@ impl Bcast for Service {
     }
 
     async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
-        let stats = self.0.node.stats();
+        let node = Arc::clone(&self.0.node);
+        let stats = self.0.threads.port.run(move || node.stats()).await?;
         let (revision, counts) = *self.0.figures.borrow();
         let count = |name: &str, value: usize| proto::Counter { name: name.to_owned(), value: value as u64 };
         let mut all = counters(stats.counters);
@@ -284,15 +340,18 @@ impl Bcast for Service {
         request: Request<proto::HavipHistoryRequest>,
     ) -> Result<Response<proto::HavipHistoryReply>, Status> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| havip::history(shared, name)).await
+        self.on(&self.0.threads.store, move |shared| havip::history(shared, name)).await
     }
 
     async fn webhooks(
         &self,
         _: Request<proto::WebhooksRequest>,
     ) -> Result<Response<proto::WebhooksReply>, Status> {
-        let webhooks = self.0.webhooks.status().into_iter().map(webhook::status).collect();
-        Ok(Response::new(proto::WebhooksReply { webhooks }))
+        self.read(|shared| {
+            let webhooks = shared.webhooks.status().into_iter().map(webhook::status).collect();
+            Ok(proto::WebhooksReply { webhooks })
+        })
+        .await
     }
 
     async fn dead_letters(
@@ -300,7 +359,7 @@ impl Bcast for Service {
         request: Request<proto::DeadLettersRequest>,
     ) -> Result<Response<proto::DeadLettersReply>, Status> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| webhook::dead_letters(shared, &receiver)).await
+        self.on(&self.0.threads.store, move |shared| webhook::dead_letters(shared, &receiver)).await
     }
 
     async fn retry_dead_letters(
@@ -308,7 +367,7 @@ impl Bcast for Service {
         request: Request<proto::RetryDeadLettersRequest>,
     ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
-        self.read(move |shared| webhook::retry(shared, &receiver)).await
+        self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver)).await
     }
 }
 

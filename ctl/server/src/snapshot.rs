@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::service::Shared;
 
 /// A part is sent when it has about this many bytes.
-const PART_BYTES: usize = 256 << 10;
+const PART_BYTES: usize = 64 << 10;
 
 /// Sends all of it; on a thread that may block.
 pub(crate) fn send(shared: &Shared, feed: &Feed<proto::SnapshotPart>, asked: proto::SnapshotRequest) {

@@ -11,6 +11,7 @@ use ctl_api::proto::{self, watch_event::Kind};
 use ctl_store::{Changes, Record, StoreError};
 use tokio::runtime::Handle;
 
+use crate::budget::Claim;
 use crate::feed::Feed;
 use crate::refusal::Refusal;
 use crate::service::Shared;
@@ -42,7 +43,13 @@ async fn follow_from(shared: &Arc<Shared>, from: Option<Revision>, feed: &Arc<Ev
         }
         let upto = *visible.borrow();
         next = match read(shared, next).await? {
-            Changes::Records(records) => send(feed, records, next, upto).await?,
+            Changes::Records(records) => {
+                let mut claim = Claim::new(&shared.watched);
+                if !claim.claim(bytes_of(&records)) {
+                    return Err(Refusal::Memory.into());
+                }
+                send(feed, records, next, upto).await?
+            }
             Changes::Gone => reset(shared, feed).await?.next(),
         };
     }
@@ -56,6 +63,17 @@ async fn read(shared: &Arc<Shared>, from: Revision) -> Result<Changes, Stop> {
         read => read,
     });
     Ok(read.await.map_err(|_| Refusal::Stopping)??)
+}
+
+/// What records take in memory, about.
+fn bytes_of(records: &[Record]) -> usize {
+    /// An event with its names, addresses and attachments.
+    const EVENT: usize = 512;
+    let event = |event: &Event| match event {
+        Event::DomainSet(domain) => EVENT + size_of_val(&domain.members[..]),
+        _ => EVENT,
+    };
+    records.iter().flat_map(|record| &record.events).map(event).sum()
 }
 
 /// Sends the records that are published; returns the next revision to read.

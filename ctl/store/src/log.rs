@@ -15,7 +15,7 @@ pub const LOG_BYTES: u64 = 64 << 20;
 pub const LOG_RECORD_BYTES: u64 = 4 << 20;
 
 /// Most bytes of records read at a time.
-const READ_BYTES: usize = 1 << 20;
+const READ_BYTES: usize = 128 << 10;
 
 pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
 /// Bytes of all records in the log.

@@ -12,6 +12,7 @@ use hyper::header::HeaderValue;
 use hyper::http::uri::Scheme;
 use serde::Deserialize;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -24,6 +25,9 @@ use crate::signature::{self, Secret, SecretError};
 pub const MAX_WEBHOOKS: usize = 16;
 /// Most events that may be pending for one receiver before they are coalesced.
 const MAX_PENDING: usize = 1_000_000;
+
+/// Calls of the resolver that may be under way for one receiver.
+pub(crate) const LOOKUPS: usize = 2;
 
 /// A `[[webhook]]`, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -58,6 +62,8 @@ pub struct Endpoint {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Calls of the resolver that may be under way.
+    pub(crate) lookups: Arc<Semaphore>,
 }
 
 /// What is wrong with a `[[webhook]]`, and which.
@@ -191,6 +197,7 @@ impl WebhookConfig {
             host,
             port,
             tls,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
         })
     }
 }

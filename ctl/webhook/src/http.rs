@@ -2,6 +2,7 @@
 //! status counts alone.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -127,9 +128,9 @@ async fn connect(endpoint: &Arc<Endpoint>, within: Duration) -> Result<Connectio
 
 async fn open(endpoint: &Arc<Endpoint>) -> Result<Connection, Failure> {
     let (host, port) = (&endpoint.host, endpoint.port);
-    let stream = TcpStream::connect((host.as_str(), port)).await;
     let refused = |reason| Failure::Connect { host: host.clone(), port, reason };
-    let stream = stream.map_err(refused)?;
+    let addresses = addresses(endpoint).await.map_err(refused)?;
+    let stream = TcpStream::connect(&addresses[..]).await.map_err(refused)?;
     stream.set_nodelay(true).map_err(refused)?;
     match &endpoint.tls {
         None => handshake(endpoint, stream).await,
@@ -139,6 +140,22 @@ async fn open(endpoint: &Arc<Endpoint>) -> Result<Connection, Failure> {
                 .await
         }
     }
+}
+
+/// The host's addresses. The system's resolver blocks a thread, and takes no deadline: so of each receiver a few of its calls at
+/// most are under way, also those that nobody waits for any more.
+async fn addresses(endpoint: &Endpoint) -> io::Result<Vec<SocketAddr>> {
+    let (host, port) = (endpoint.host.clone(), endpoint.port);
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::from((address, port))]);
+    }
+    let permit = Arc::clone(&endpoint.lookups).acquire_owned().await.map_err(io::Error::other)?;
+    let lookup = tokio::task::spawn_blocking(move || {
+        let found = (host.as_str(), port).to_socket_addrs().map(Iterator::collect);
+        drop(permit);
+        found
+    });
+    lookup.await.map_err(io::Error::other)?
 }
 
 async fn handshake<S>(endpoint: &Arc<Endpoint>, stream: S) -> Result<Connection, Failure>
@@ -213,5 +230,41 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
             let date = httpdate::parse_http_date(text).ok()?;
             Some(date.duration_since(SystemTime::now()).unwrap_or_default())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ctl_store::{EventId, OutboxKey};
+
+    use super::*;
+    use crate::config::{LOOKUPS, WebhookConfig};
+
+    #[tokio::test]
+    async fn a_resolver_that_hangs_has_few_calls_of_a_receiver_and_attempts_end_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let secret_file = folder.path().join("secret");
+        std::fs::write(&secret_file, "a secret that is long enough for this").unwrap();
+        let text = format!("name = \"noc\"\nurl = \"http://localhost:1/\"\nsecret_file = {secret_file:?}");
+        let config: WebhookConfig = toml::from_str(&text).unwrap();
+        let endpoint = WebhookConfig::check(&[config]).unwrap().remove(0);
+        // Calls that do not end hold these.
+        let hung = Arc::clone(&endpoint.lookups).try_acquire_many_owned(LOOKUPS.try_into().unwrap()).unwrap();
+        let row = OutboxRow {
+            key: OutboxKey {
+                receiver: endpoint.name.clone(),
+                id: EventId { revision: ctl_api::model::Revision::new(1), index: 0 },
+            },
+            havip: endpoint.name.clone(),
+            since_unix_ms: 0,
+            body: Bytes::new(),
+            gap: 0,
+        };
+        let within = Duration::from_millis(20);
+        let (result, _) = deliver(&endpoint, None, &row, within).await;
+        assert!(matches!(result, Err(Failure::ConnectTime { .. })));
+        drop(hung);
+        let (result, _) = deliver(&endpoint, None, &row, Duration::from_secs(30)).await;
+        assert!(matches!(result, Err(Failure::Connect { .. })));
     }
 }

@@ -17,6 +17,7 @@ mod tests;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ctl_api::Client;
 use ctl_api::model::Revision;
@@ -44,13 +45,18 @@ const PLANS: usize = 5;
 ///
 /// Without `--prune` the changes hold on whatever the node has by then: what the file does not name stays. What is to
 /// be removed is only known for one revision, so with it the plan is committed at that one or made anew.
-pub async fn run(out: &mut Out, socket: &Path, args: ApplyArgs) -> Result<(), Failure> {
+pub async fn run(
+    out: &mut Out,
+    socket: &Path,
+    patience: Option<Duration>,
+    args: ApplyArgs,
+) -> Result<(), Failure> {
     let unreadable = |reason| Failure::Unreadable { file: args.file.clone(), reason };
     let file = {
         let text = read(&args.file).map_err(unreadable)?;
         file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
     };
-    let mut client = Client::connect(socket).await?;
+    let mut client = Client::connect_with(socket, patience).await?;
     let (mut plans, mut confirmed) = (1, (0, 0));
     loop {
         match attempt(out, &mut client, &file, &args, &mut confirmed).await {
@@ -83,7 +89,7 @@ async fn attempt(
     heard(show(out, &plan, args.verbose))?;
     let removed = (plan.totals().memberships.removed, plan.totals().havips.removed);
     if !args.dry_run && (removed.0 > confirmed.0 || removed.1 > confirmed.1) {
-        confirm(&plan, args)?;
+        confirm(&plan, args).await?;
         *confirmed = removed;
     }
     let expected = args.prune.then_some(revision);
@@ -138,7 +144,7 @@ fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Res
 }
 
 /// Lets a plan pass that removes few memberships and HAVIPs, or that `--yes` or someone at a terminal confirms.
-fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
+async fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
     if !args.prune || args.yes {
         return Ok(());
     }
@@ -147,22 +153,26 @@ fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
         ("memberships", totals.memberships.removed, plan.have().memberships()),
         ("HAVIPs", totals.havips.removed, plan.have().havips().len()),
     ];
-    confirm_removals(many, args.file != Path::new("-"))
+    confirm_removals(many, args.file != Path::new("-")).await
 }
 
 /// Lets pass what removes few, of each kind so many of all, or what someone at a terminal confirms; standard input may be
 /// for something else.
-pub fn confirm_removals(many: [(&'static str, usize, usize); 2], may_ask: bool) -> Result<(), Failure> {
+pub async fn confirm_removals(many: [(&'static str, usize, usize); 2], may_ask: bool) -> Result<(), Failure> {
     let Some((what, removed, all)) =
         many.into_iter().find(|(_, removed, all)| removed * CONFIRM_OVER_ONE_IN > *all)
     else {
         return Ok(());
     };
-    let stdin = io::stdin();
-    if may_ask && stdin.is_terminal() && io::stderr().is_terminal() {
-        let mut answer = String::new();
-        let asked = write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ");
-        if asked.is_ok() && stdin.read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    let can_ask = may_ask && io::stdin().is_terminal() && io::stderr().is_terminal();
+    if can_ask && write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ").is_ok() {
+        // On a thread of its own: the daemon wants to hear meanwhile that its client is there.
+        let line = tokio::task::spawn_blocking(|| {
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).map(|_| line)
+        });
+        if let Ok(Ok(line)) = line.await
+            && matches!(line.trim(), "y" | "Y" | "yes")
         {
             return Ok(());
         }

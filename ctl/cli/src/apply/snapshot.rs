@@ -11,7 +11,7 @@ pub async fn read(client: &mut Client) -> Result<(Revision, Inventory), Failure>
     let mut parts = client.snapshot().await?;
     let mut revision = Revision::default();
     let mut inventory = Inventory::default();
-    while let Some(part) = parts.message().await.map_err(|status| Failure::of_stream(client, status))? {
+    while let Some(part) = client.next(&mut parts).await? {
         if let Some(number) = part.revision {
             revision = Revision::new(number);
         }

@@ -31,6 +31,10 @@ pub struct Script {
     pub others: VecDeque<Batch>,
     /// No worker confirms.
     pub unconfirmed: bool,
+    /// A snapshot stops after its first part, and goes on never.
+    pub stalls: bool,
+    /// Nor does it take more than one part of a batch.
+    pub takes_no_more: bool,
     /// What a watch sends before the node ends it.
     pub events: Vec<proto::WatchEvent>,
     /// The words that it ends it with, if any.
@@ -108,12 +112,6 @@ pub fn told(output: Output) -> (i32, String, String) {
 }
 
 struct Service(Arc<Mutex<Script>>);
-
-type Items<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
-
-fn items<T>(items: Vec<Result<T, Status>>) -> Result<Response<Items<T>>, Status> {
-    Ok(Response::new(tokio_stream::iter(items)))
-}
 
 fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
     names.iter().map(|(name, value)| proto::Counter { name: (*name).to_owned(), value: *value }).collect()
@@ -215,7 +213,7 @@ fn parsed(message: proto::CommitRequest) -> Result<Batch, Status> {
 
 #[tonic::async_trait]
 impl Bcast for Service {
-    type SnapshotStream = Items<proto::SnapshotPart>;
+    type SnapshotStream = Pin<Box<dyn Stream<Item = Result<proto::SnapshotPart, Status>> + Send>>;
     type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchEvent, Status>> + Send>>;
 
     async fn commit(
@@ -235,6 +233,9 @@ impl Bcast for Service {
         let mut parts = request.into_inner();
         let mut batch: Option<Batch> = None;
         while let Some(part) = parts.message().await? {
+            if self.0.lock().unwrap().takes_no_more {
+                return std::future::pending().await;
+            }
             self.0.lock().unwrap().weigh(&part);
             let part = parsed(part)?;
             match &mut batch {
@@ -254,7 +255,12 @@ impl Bcast for Service {
         if let Some(batch) = script.others.pop_front() {
             script.model.commit(batch).unwrap();
         }
-        items(parts.into_iter().map(Ok).collect())
+        let stalls = script.stalls;
+        let parts = tokio_stream::iter(parts.into_iter().map(Ok).collect::<Vec<_>>());
+        Ok(Response::new(match stalls {
+            true => Box::pin(parts.take(1).chain(tokio_stream::pending())),
+            false => Box::pin(parts),
+        }))
     }
 
     async fn restore(

@@ -29,7 +29,7 @@ const PRIORITY: u8 = 0x20;
 
 /// What a client sends, on its way to `h2`.
 ///
-/// It holds the frames of one header block, at most [`HELD_BYTES`], until the block is whole. Once it meets what it cannot
+/// It holds the frames of one header block, at most 64 KiB, until the block is whole. Once it meets what it cannot
 /// follow (no HTTP/2, a frame over the limit, a block that is not HPACK) it passes on everything.
 #[derive(Debug, Default)]
 pub struct Filter {

@@ -283,3 +283,50 @@ proptest! {
         prop_assert_eq!(filtered(&bytes, &cuts), bytes);
     }
 }
+
+/// Bytes from hexadecimal digits.
+fn bytes_of(hex: &str) -> Vec<u8> {
+    let digit = |digit: &u8| u8::try_from(char::from(*digit).to_digit(16).unwrap()).unwrap();
+    hex.as_bytes().chunks(2).map(|pair| digit(&pair[0]) << 4 | digit(&pair[1])).collect()
+}
+
+#[test]
+fn what_real_clients_send_is_passed_on_or_given_a_host_name() {
+    // `Version` over unix:/tmp/api-cap.sock, as taken from the socket: grpc-go 1.33.3, grpcio 1.51.1, grpcio 1.85.3.
+    for (client, block, before) in [
+        (
+            "grpc-go 1.33",
+            "8386459062320d095fb857ba41a12c712d8831ea4186a0e41d139d095f8b1d75d0620d263d4c4d65647a8b9acac8b4c7602bb2\
+             caecff40027465864d833505b11f40899acac8b24d494f6a7f867df7df6c4edb",
+            "localhost",
+        ),
+        (
+            "grpcio 1.51",
+            "40053a70617468172f62636173742e76312e42636173742f56657273696f6e400a3a617574686f72697479096c6f63616c686f\
+             73748386400c636f6e74656e742d74797065106170706c69636174696f6e2f677270634002746508747261696c657273401467\
+             7270632d6163636570742d656e636f64696e67176964656e746974792c206465666c6174652c20677a6970400c677270632d74\
+             696d656f757405323031306d400a757365722d6167656e7430677270632d707974686f6e2f312e35312e3120677270632d632f\
+             32392e302e3020286c696e75783b2063687474703229",
+            "localhost",
+        ),
+        (
+            "grpcio 1.85",
+            "40053a70617468172f62636173742e76312e42636173742f56657273696f6e400a3a617574686f7269747912746d7025324661\
+             70692d6361702e736f636b8386400c636f6e74656e742d74797065106170706c69636174696f6e2f6772706340027465087472\
+             61696c6572734014677270632d6163636570742d656e636f64696e67176964656e746974792c206465666c6174652c20677a69\
+             70400c677270632d74696d656f7574023253400a757365722d6167656e7430677270632d707974686f6e2f312e38352e332067\
+             7270632d632f35382e302e3020286c696e75783b2063687474703229",
+            "tmp%2Fapi-cap.sock",
+        ),
+    ] {
+        let input = after_preface(&[request(&bytes_of(block))]);
+        let (raw, passed) = (decoded(&input), decoded(&filtered(&input, &[])));
+        assert_eq!(authority_of(&raw[0]), before, "{client}");
+        let expected = if before.contains('%') { "x".repeat(before.len()) } else { before.to_owned() };
+        assert_eq!(authority_of(&passed[0]), expected, "{client}");
+        let others = |block: &[Header]| {
+            block.iter().filter(|(name, _)| name != AUTHORITY_NAME).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(others(&raw[0]), others(&passed[0]), "{client}");
+    }
+}

@@ -3,6 +3,7 @@
 
 pub mod failing;
 pub mod havip;
+pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -46,6 +47,10 @@ pub struct TestNode {
     pub now_ns: AtomicU64,
     /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
     pub moment: Mutex<Option<Moment>>,
+    /// While a test holds it, statistics and the array of TEPs hang.
+    pub gate: Mutex<()>,
+    /// Calls that came to the gate.
+    pub at_gate: AtomicU64,
     /// What it was asked to announce.
     pub announced: Mutex<Vec<Holding>>,
 }
@@ -60,12 +65,25 @@ fn give<K: Ord, V: Default + PartialEq>(limits: &Mutex<BTreeMap<K, V>>, at: K, l
     }
 }
 
+impl TestNode {
+    fn pass_gate(&self) {
+        self.at_gate.fetch_add(1, Ordering::Relaxed);
+        drop(self.gate.lock().unwrap());
+    }
+
+    /// How many calls came to the gate.
+    pub fn waits_at_gate(&self) -> u64 {
+        self.at_gate.load(Ordering::Relaxed)
+    }
+}
+
 impl Node for TestNode {
     fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal> {
         if tep.address() == OWN { Err(TepRefusal::OwnAddress(tep)) } else { Ok(()) }
     }
 
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        self.pass_gate();
         let mut publisher = self.array.lock().unwrap();
         publisher.reclaim();
         let mut array = publisher.get().clone();
@@ -109,6 +127,7 @@ impl Node for TestNode {
     }
 
     fn stats(&self) -> NodeStats {
+        self.pass_gate();
         NodeStats { counters: vec![("bcast_punted_total".to_owned(), 7)], ..NodeStats::default() }
     }
 
@@ -213,6 +232,8 @@ impl Rig {
             refused: Mutex::default(),
             now_ns: AtomicU64::new(1),
             moment: Mutex::default(),
+            gate: Mutex::default(),
+            at_gate: AtomicU64::new(0),
             announced: Mutex::default(),
         });
         let worker = Worker::start(&readers);

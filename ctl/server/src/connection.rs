@@ -1,0 +1,160 @@
+//! One connection of the API, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ctl_net::{Activity, Admitted, Guarded, Patience};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::UnixStream;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{interval, sleep_until};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::Service;
+
+use crate::answers::{Answers, Taken};
+use crate::budget::Budget;
+use crate::deadline::{self, Deadlines};
+use crate::received::Received;
+use crate::refusal::Refusal;
+
+/// Most connections at a time. One more takes the place of one that has no request under way.
+pub const CONNECTIONS: usize = 256;
+/// Most requests at a time, of all connections; an answer counts until the client has taken it.
+const REQUESTS: usize = 5_000;
+/// Most requests of a connection at a time.
+const STREAMS: u32 = 256;
+/// Bytes of a request's headers at most.
+const HEADER_BYTES: u32 = 16 << 10;
+/// Bytes of an answer that the transport holds until the client takes them, at most.
+const SEND_BYTES: usize = 64 << 10;
+/// How long a client may take to say that it speaks HTTP/2.
+const PREFACE: Duration = Duration::from_secs(10);
+/// How often a client is asked whether it is there, and how long it may take to say so.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// How long a client may leave an answer, or the socket, without taking any of it. It is looked at every second.
+const TAKES_NOTHING: Duration = Duration::from_secs(15);
+/// Bytes of requests that are being received, of all connections.
+const RECEIVED_BYTES: usize = 256 << 20;
+/// Bytes of answers that clients have still to take, of all connections.
+const ANSWERED_BYTES: usize = 128 << 20;
+
+/// What all connections share.
+#[derive(Clone)]
+pub(crate) struct Api {
+    routes: Routes,
+    places: Arc<Semaphore>,
+    received: Arc<Budget>,
+    answered: Arc<Budget>,
+}
+
+impl Api {
+    pub fn new(routes: Routes) -> Self {
+        let (received, answered) = (Budget::new(RECEIVED_BYTES), Budget::new(ANSWERED_BYTES));
+        Self { routes: routes.prepare(), places: Arc::new(Semaphore::new(REQUESTS)), received, answered }
+    }
+
+    /// Serves a connection until the client ends it or has to be cut off, or `stopping` and its requests are answered.
+    pub async fn serve(self, stream: UnixStream, admitted: Admitted, mut stopping: watch::Receiver<bool>) {
+        let (socket, seen) = Guarded::any_authority(stream, Patience::Stall(TAKES_NOTHING));
+        let requests =
+            Requests { api: self, answers: Arc::new(Answers::default()), admitted: Arc::new(admitted) };
+        let (answers, admitted) = (Arc::clone(&requests.answers), Arc::clone(&requests.admitted));
+        let mut connection = pin!(builder().serve_connection(TokioIo::new(socket), requests));
+        let (begun, mut ticks) = (Instant::now(), interval(Duration::from_secs(1)));
+        let (mut ending, mut idle) = (false, true);
+        loop {
+            tokio::select! {
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "a connection of the API ended");
+                    }
+                    return;
+                }
+                _ = stopping.wait_for(|&stopping| stopping), if !ending => {
+                    ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = admitted.evicted() => return,
+                _ = ticks.tick() => {
+                    if !seen.preface() && begun.elapsed() >= PREFACE || answers.stalled(TAKES_NOTHING) {
+                        tracing::debug!("a client of the API says or takes nothing; it is cut off");
+                        return;
+                    }
+                    // A request that comes says so itself, in the task that this is.
+                    let was_idle = std::mem::replace(&mut idle, answers.is_empty());
+                    if idle && !was_idle {
+                        admitted.set(Activity::Idle);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn builder() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_BYTES)
+        .max_send_buf_size(SEND_BYTES)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE);
+    builder
+}
+
+/// The requests of a connection.
+struct Requests {
+    api: Api,
+    answers: Arc<Answers>,
+    admitted: Arc<Admitted>,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Incoming>> for Requests {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn call(&self, request: Request<Incoming>) -> Answering {
+        let Ok(place) = Arc::clone(&self.api.places).try_acquire_owned() else {
+            return Box::pin(async { Ok(Status::from(Refusal::Requests(REQUESTS)).into_http()) });
+        };
+        let answer = self.answers.open(place);
+        self.admitted.set(Activity::Working);
+        let deadlines = match Deadlines::of(request.uri().path(), request.headers()) {
+            Ok(deadlines) => deadlines,
+            Err(status) => return Box::pin(async move { Ok(status.into_http()) }),
+        };
+        let ends = deadlines.answer.map(|within| Instant::now() + within);
+        let received = &self.api.received;
+        let mut request = request.map(|body| Body::new(Received::new(body, received, deadlines.request)));
+        request.extensions_mut().insert(Arc::clone(&answer));
+        // Where the deadline has passed already, nothing is begun.
+        let due = deadlines.answer.is_some_and(|within| within.is_zero());
+        let answering = (!due).then(|| self.api.routes.clone().call(request));
+        let memory = Arc::clone(&self.api.answered);
+        Box::pin(async move {
+            let mut sleep = ends.map(|ends| Box::pin(sleep_until(ends.into())));
+            let response = match (answering, &mut sleep) {
+                (None, _) => return Ok(deadline::exceeded().into_http()),
+                (Some(answering), None) => answering.await?,
+                (Some(answering), Some(sleep)) => tokio::select! {
+                    response = answering => response?,
+                    // With it goes the request, whatever it waits for.
+                    () = sleep => return Ok(deadline::exceeded().into_http()),
+                },
+            };
+            Ok(response.map(|body| Body::new(Taken::new(body, answer, memory, sleep))))
+        })
+    }
+}
