@@ -126,7 +126,7 @@ impl Readiness {
     /// The workers that do not poll.
     fn stopped_workers(&self, now_ms: u64) -> Vec<String> {
         let late =
-            |ms: &AtomicU64| now_ms.saturating_sub(ms.load(Relaxed)) > STOPPED_AFTER.as_millis() as u64;
+            |ms: &AtomicU64| Duration::from_millis(now_ms.saturating_sub(ms.load(Relaxed))) > STOPPED_AFTER;
         if late(&self.sampled_ms) {
             return vec![
                 "it is not known whether the workers poll: the sampling thread does not answer".into(),

@@ -260,7 +260,15 @@ impl Client {
         &mut self,
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
     ) -> Result<proto::CommitReply, ClientError> {
-        self.answer(|mut rpc| async move { rpc.restore(parts).await }).await
+        let progress = Progress::new();
+        let parts = progress.noting(parts);
+        let mut rpc = self.rpc.clone();
+        tokio::select! {
+            reply = rpc.restore(parts) => {
+                reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
+            }
+            error = progress.ceases(self.patience, &self.socket) => Err(error),
+        }
     }
 
     async fn snapshot_of(

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use ctl_api::client::Refusal;
 use ctl_api::model::{DomainEntry, HavipEntry, Revision, RowError};
@@ -67,7 +68,7 @@ async fn write(client: &mut Client, sink: impl Write) -> Result<io::Result<Count
         Ok(writer) => writer,
         Err(error) => return Ok(Err(error)),
     };
-    while let Some(part) = parts.message().await.map_err(|status| Failure::of_stream(client, status))? {
+    while let Some(part) = client.next(&mut parts).await? {
         if let Err(error) = writer.part(&part) {
             return Ok(Err(error));
         }
@@ -76,10 +77,15 @@ async fn write(client: &mut Client, sink: impl Write) -> Result<io::Result<Count
 }
 
 /// `restore`: the file is read whole and checked before the node is asked for anything.
-pub async fn restore(out: &mut Out, socket: &Path, args: RestoreArgs) -> Result<(), Failure> {
+pub async fn restore(
+    out: &mut Out,
+    socket: &Path,
+    patience: Option<Duration>,
+    args: RestoreArgs,
+) -> Result<(), Failure> {
     let mut source = Source::open(&args.file)?;
     let counts = source.check()?;
-    let mut client = Client::connect(socket).await?;
+    let mut client = Client::connect_with(socket, patience).await?;
     let mut comparisons = 1;
     let reply = loop {
         // What is confirmed holds for the revision that it was counted at; with --yes for any.

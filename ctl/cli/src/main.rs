@@ -78,7 +78,7 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,
         Command::Export => export::run(out, &mut connect.await?).await,
         Command::Backup { file } => backup::backup(out, &mut connect.await?, &file).await,
-        Command::Restore(args) => backup::restore(out, &line.socket, args).await,
+        Command::Restore(args) => backup::restore(out, &line.socket, patience, args).await,
         Command::Stats { vni: None } => stats::node(out, &mut connect.await?).await,
         Command::Stats { vni: Some(vni) } => stats::domain(out, &mut connect.await?, vni).await,
         Command::Version => stats::version(out, connect.await).await,

@@ -247,7 +247,7 @@ mod tests {
         std::fs::write(&secret_file, "a secret that is long enough for this").unwrap();
         let text = format!("name = \"noc\"\nurl = \"http://localhost:1/\"\nsecret_file = {secret_file:?}");
         let config: WebhookConfig = toml::from_str(&text).unwrap();
-        let endpoint = WebhookConfig::check(&[config]).unwrap().remove(0);
+        let endpoint = Arc::new(WebhookConfig::check(&[config]).unwrap().remove(0));
         // Calls that do not end hold these.
         let hung = Arc::clone(&endpoint.lookups).try_acquire_many_owned(LOOKUPS.try_into().unwrap()).unwrap();
         let row = OutboxRow {
