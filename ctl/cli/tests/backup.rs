@@ -89,7 +89,7 @@ fn a_file_that_is_no_whole_backup_is_refused_before_the_node_is_asked() {
     let mut flipped = good.clone();
     flipped[20] ^= 1;
     for (bytes, words) in [
-        (good[..good.len() - 1].to_vec(), "it is cut: it ends before its end; nothing was changed"),
+        (good[..good.len() - 1].to_vec(), "it is cut short; nothing was changed"),
         (flipped, "it is damaged"),
         ([&good[..], b"x"].concat(), "it is damaged (something follows its end)"),
         (b"teps: []\n".to_vec(), "it is no backup of bcastctl"),

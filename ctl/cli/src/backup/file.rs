@@ -37,10 +37,10 @@ pub enum BackupError {
     #[error("it has version {0}, and this bcastctl reads {VERSION}; use the bcastctl that made it")]
     Version(u32),
     /// It ends too early.
-    #[error("it is cut: it ends before its end; nothing was changed, take another backup")]
+    #[error("it is cut short; nothing was changed, give a whole one")]
     Cut,
     /// It is not as it was written.
-    #[error("it is damaged ({0}); nothing was changed, take another backup")]
+    #[error("it is damaged ({0}); nothing was changed, give a whole one")]
     Damaged(&'static str),
 }
 

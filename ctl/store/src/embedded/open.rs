@@ -23,7 +23,7 @@ use crate::{ANSWERS, StoreError, log, unknown_since};
 /// A file is made smaller only where so much of it is free.
 const SHRINK_FROM_BYTES: u64 = 16 << 20;
 /// A file with more bytes in use than this is not made smaller: moving them would take too long at a start.
-const SHRINK_UPTO_BYTES: u64 = 512 << 20;
+const SHRINK_UPTO_BYTES: u64 = 128 << 20;
 
 /// What became of a store that the operator accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
