@@ -213,13 +213,19 @@ impl Client {
         &mut self,
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
     ) -> Result<proto::CommitReply, ClientError> {
-        let progress = Progress::new();
+        let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
         let parts = progress.noting(parts);
-        let mut rpc = self.rpc.clone();
+        self.progressing(&progress, async move { rpc.commit_stream(parts).await }).await
+    }
+
+    /// The answer to a stream of parts, as long as they go on.
+    async fn progressing(
+        &self,
+        progress: &Progress,
+        reply: impl Future<Output = Result<tonic::Response<proto::CommitReply>, Status>>,
+    ) -> Result<proto::CommitReply, ClientError> {
         tokio::select! {
-            reply = rpc.commit_stream(parts) => {
-                reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
-            }
+            reply = reply => reply.map(tonic::Response::into_inner).map_err(|status| self.error(status)),
             error = progress.ceases(self.patience, &self.socket) => Err(error),
         }
     }
@@ -260,15 +266,9 @@ impl Client {
         &mut self,
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
     ) -> Result<proto::CommitReply, ClientError> {
-        let progress = Progress::new();
+        let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
         let parts = progress.noting(parts);
-        let mut rpc = self.rpc.clone();
-        tokio::select! {
-            reply = rpc.restore(parts) => {
-                reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))
-            }
-            error = progress.ceases(self.patience, &self.socket) => Err(error),
-        }
+        self.progressing(&progress, async move { rpc.restore(parts).await }).await
     }
 
     async fn snapshot_of(

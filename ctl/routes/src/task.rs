@@ -215,7 +215,7 @@ impl Task {
         wait
     }
 
-    /// Which of these addresses are on-link, and of how many the kernel did not say; those count as being on none.
+    /// The interfaces of those addresses that are on-link, and of how many the kernel did not say; those stay as they were known.
     async fn look_up(&self, addresses: Vec<IpAddr>) -> (OnLink, u64) {
         let lookups =
             stream::iter(addresses).map(async |address| (address, self.kernel.on_link(address).await));
@@ -224,9 +224,12 @@ impl Task {
         let found = answers.into_iter().filter_map(|(address, answer)| match answer {
             Ok(interface) => Some((address, interface)),
             Err(error) => {
-                tracing::warn!(%address, %error, "the kernel does not say whether an address is on-link");
+                // One line for all: a kernel that does not answer fails thousands.
+                if failed == 0 {
+                    tracing::warn!(%address, %error, "the kernel does not say whether an address is on-link");
+                }
                 failed += 1;
-                None
+                self.on_link.get(&address).map(|&interface| (address, interface))
             }
         });
         (found.collect(), failed)

@@ -56,6 +56,8 @@ impl Confirmer {
         let mut drained = Instant::now();
         // Something was removed, and from when on no worker makes copies to it is not known yet.
         let mut undrained = false;
+        // The last group was not confirmed, and the log says so: a worker that hangs makes one line, not one for each group.
+        let mut unconfirmed = false;
         for group in &self.groups {
             // From publication on, so that one stuck worker does not add its second for each group behind it.
             let epoch = match group.sets_teps {
@@ -71,6 +73,9 @@ impl Confirmer {
             };
             match confirmed {
                 Ok(()) => {
+                    if std::mem::take(&mut unconfirmed) {
+                        tracing::info!("changes are confirmed again");
+                    }
                     if group.changed {
                         (self.observer)(group.at.elapsed());
                     }
@@ -82,7 +87,9 @@ impl Confirmer {
                 }
                 Err(laggards) => {
                     undrained |= group.removes;
-                    tracing::error!(%laggards, "changes are durable and published, but not confirmed");
+                    if !std::mem::replace(&mut unconfirmed, true) {
+                        tracing::error!(%laggards, "changes are durable and published, but not confirmed");
+                    }
                     give_up(group.waiting, laggards.readers);
                 }
             }
