@@ -128,16 +128,36 @@ impl<'lab> Node<'lab> {
         node
     }
 
+    /// The same, where this condition of readiness, and no other, will not be met yet.
+    ///
+    /// # Panics
+    /// If it ends instead; its log is shown.
+    pub fn start_without(lab: &'lab Lab, config: &Config, condition: &str) -> Self {
+        let mut node = Self { lab, config: config.clone(), process: launch(lab, config) };
+        node.wait_readyz(&format!("bcastd to be ready but for {condition}"), |reply| {
+            let (head, body) = reply.split_once("\r\n\r\n").unwrap_or_default();
+            let mut lines = body.lines().peekable();
+            head.starts_with("HTTP/1.1 503")
+                && lines.peek().is_some()
+                && lines.all(|line| line.starts_with(&format!("{condition}: ")))
+        });
+        node
+    }
+
     /// A daemon with the lab's usual configuration.
     pub fn plain(lab: &'lab Lab) -> Self {
         Self::start(lab, &Config::new(lab.folder()))
     }
 
     fn wait_ready(&mut self) {
-        wait_for("bcastd to be ready", || {
+        self.wait_readyz("bcastd to be ready", |reply| reply.starts_with("HTTP/1.1 200"));
+    }
+
+    fn wait_readyz(&mut self, what: &str, is_wanted: impl Fn(&str) -> bool) {
+        wait_for(what, || {
             let ended = self.process.ended();
             assert!(ended.is_none(), "bcastd ended, {ended:?}:\n{}", self.process.log());
-            get(&self.lab.node, "/readyz").filter(|reply| reply.starts_with("HTTP/1.1 200")).map(drop)
+            get(&self.lab.node, "/readyz").filter(|reply| is_wanted(reply)).map(drop)
         });
     }
 

@@ -211,7 +211,7 @@ fn two_workers_share_the_port_and_their_counters_add_up() {
 fn a_node_that_starts_without_a_carrier_forwards_once_it_has_one() {
     let lab = Lab::new();
     lab.switch.ip("link set dev node down");
-    let node = Node::plain(&lab);
+    let node = Node::start_without(&lab, &Config::new(lab.folder()), "link");
     lab.switch.ip("link set dev node up");
     let (from, to) = (lab.host(), lab.host());
     node.serve(VNI, &[from.address, to.address]);
