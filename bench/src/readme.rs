@@ -58,8 +58,12 @@ fn figures(reports: &[Report<Value>]) -> Result<String, ReadmeError> {
             }
         }
     }
-    let mut machines: Vec<_> = reports.iter().map(|report| report.machine.to_string()).collect();
-    machines.dedup();
+    let mut machines: Vec<String> = Vec::new();
+    for machine in reports.iter().map(|report| report.machine.to_string()) {
+        if !machines.contains(&machine) {
+            machines.push(machine);
+        }
+    }
     for (line, machine) in machines.iter().enumerate() {
         let _ = writeln!(text, "{}{machine}.", if line == 0 { "\nMeasured on " } else { "And on " });
     }
