@@ -300,7 +300,8 @@ impl Daemon {
     ) -> Result<(), StartError> {
         let (pool, stop) = (ready.kernel_pool.clone(), self.stop.clone());
         let max_frame = usize::from(config.port.mtu) + 18;
-        let body = move || punt::run(&tap, &queues, &pool, max_frame, &stop);
+        let turns = self.view.readiness.punt_turns.clone();
+        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &turns));
         self.threads.push(std::thread::Builder::new().name("punt".into()).spawn(body)?);
         Ok(())
     }

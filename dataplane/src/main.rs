@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use ctl_store::{Accepted, EmbeddedStore};
@@ -50,6 +51,9 @@ struct Args {
     accept_store: bool,
 }
 
+/// Time that the last line on standard error may take.
+const LAST_LINE: Duration = Duration::from_secs(1);
+
 fn main() -> ExitCode {
     let args = Args::parse();
     let log = log::start();
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("bcastd: {error}");
+            last_line(format!("bcastd: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -80,4 +84,17 @@ fn accept_store(config: &Path) -> Result<(), StartError> {
         println!("the store {path} is whole, at revision {found}; there is nothing to accept");
     }
     Ok(())
+}
+
+/// Writes to standard error; where nobody takes it, the end of the process does not wait for that.
+fn last_line(line: String) {
+    let (done, written) = std::sync::mpsc::channel();
+    let write = move || {
+        eprintln!("{line}");
+        // Nobody waits any more where it took too long.
+        let _late = done.send(());
+    };
+    if std::thread::Builder::new().spawn(write).is_ok() {
+        let _written_or_late = written.recv_timeout(LAST_LINE);
+    }
 }

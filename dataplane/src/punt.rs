@@ -6,7 +6,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
@@ -97,11 +97,18 @@ fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
     tokens.min(most)
 }
 
-/// Moves frames between the queues and the TAP until `stop` is set. For a thread of the control side.
-pub fn run(tap: &SyncDevice, queues: &PuntQueues, pool: &Mempool, max_frame: usize, stop: &AtomicBool) {
+/// Moves frames between the queues and the TAP until `stop` is set, and counts its turns. For a thread of the control side.
+pub fn run(
+    tap: &SyncDevice,
+    queues: &PuntQueues,
+    pool: &Mempool,
+    max_frame: usize,
+    (stop, turns): (&AtomicBool, &AtomicU64),
+) {
     let mut buffer = vec![0_u8; max_frame.max(2048)];
     let mut failing = false;
     while !stop.load(Relaxed) {
+        turns.fetch_add(1, Relaxed);
         for _ in 0..BURST {
             let Some(mbuf) = queues.to_kernel.pop() else { break };
             // The kernel may refuse a frame (its queue is full, the device is down): as on any link, it is then lost.

@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use ctl_server::Server;
-
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::node::NodeView;
@@ -29,6 +27,10 @@ pub enum Condition {
     Link,
     /// Every worker polls.
     Workers,
+    /// The thread between the workers and the kernel takes turns.
+    Punt,
+    /// The TAP is as the node needs it.
+    Tap,
     /// The thread that follows next hops takes turns, and the kernel answers it.
     NextHops,
     /// The kernel was asked for the next hops of all TEPs of the store.
@@ -41,10 +43,12 @@ pub enum Condition {
 
 impl Condition {
     /// All conditions, in the order in which they are shown.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::StoreLoaded,
         Self::Link,
         Self::Workers,
+        Self::Punt,
+        Self::Tap,
         Self::NextHops,
         Self::NextHopsAsked,
         Self::CommitThread,
@@ -62,6 +66,8 @@ impl Condition {
             Self::StoreLoaded => "store_loaded",
             Self::Link => "link",
             Self::Workers => "workers",
+            Self::Punt => "punt",
+            Self::Tap => "tap",
             Self::NextHops => "next_hops",
             Self::NextHopsAsked => "next_hops_asked",
             Self::CommitThread => "commit_thread",
@@ -84,6 +90,10 @@ pub struct Readiness {
     started: Instant,
     /// For each worker: its polls at the last sample, and milliseconds after `started` of the last poll seen.
     polls: Vec<(AtomicU64, AtomicU64)>,
+    /// The punt's turns at the last sample, and milliseconds after `started` of the last turn seen.
+    punt: (AtomicU64, AtomicU64),
+    /// Turns of the thread between the workers and the kernel, counted by itself; 0: there is none.
+    pub punt_turns: Arc<AtomicU64>,
     /// Milliseconds after `started` of the last sample.
     sampled_ms: AtomicU64,
 }
@@ -92,8 +102,16 @@ impl Readiness {
     /// Nothing sampled yet.
     pub fn new(live: Arc<Live>, underlay: Arc<Underlay>, counters: Arc<Counters>) -> Arc<Self> {
         let polls = counters.workers.iter().map(|_| Default::default()).collect();
-        let (started, sampled_ms) = (Instant::now(), AtomicU64::new(0));
-        Arc::new(Self { live, underlay, counters, started, polls, sampled_ms })
+        Arc::new(Self {
+            live,
+            underlay,
+            counters,
+            started: Instant::now(),
+            polls,
+            punt: Default::default(),
+            punt_turns: Arc::default(),
+            sampled_ms: AtomicU64::new(0),
+        })
     }
 
     /// Samples until `stop`, on a thread of its own: a driver may take its time to tell the state of its link.
@@ -114,13 +132,21 @@ impl Readiness {
     }
 
     fn sample(&self, now_ms: u64) {
-        for (worker, (polls, polled_ms)) in self.counters.workers.iter().zip(&self.polls) {
-            let now = worker.totals.polls.get();
-            if polls.swap(now, Relaxed) != now {
-                polled_ms.store(now_ms, Relaxed);
+        let workers = self.counters.workers.iter().map(|worker| worker.totals.polls.get());
+        let punt = (self.punt_turns.load(Relaxed), &self.punt);
+        for (now, (last, last_ms)) in workers.zip(&self.polls).chain([punt]) {
+            if last.swap(now, Relaxed) != now {
+                last_ms.store(now_ms, Relaxed);
             }
         }
         self.sampled_ms.store(now_ms, Relaxed);
+    }
+
+    /// The thread between the workers and the kernel has not taken a turn for a while.
+    fn punt_stopped(&self, now_ms: u64) -> bool {
+        let (turns, turned_ms) = &self.punt;
+        let late = Duration::from_millis(now_ms.saturating_sub(turned_ms.load(Relaxed))) > STOPPED_AFTER;
+        turns.load(Relaxed) > 0 && late
     }
 
     /// The workers that do not poll.
@@ -156,6 +182,11 @@ impl Readiness {
                 stopped if stopped.is_empty() => Ok(()),
                 stopped => Err(stopped.join(", ")),
             },
+            Condition::Punt => met(
+                !self.punt_stopped(self.now_ms()),
+                "the thread between the workers and the kernel does not answer, so neither ARP nor routing protocols get through",
+            ),
+            Condition::Tap => self.underlay.tap(),
             Condition::NextHops => met(
                 health.answers,
                 "the thread that follows next hops does not answer, or the kernel does not answer it",
@@ -164,8 +195,12 @@ impl Readiness {
                 met(health.asked, "the kernel has not been asked for the next hops of all TEPs yet")
             }
             Condition::CommitThread => {
-                let silent = server.as_ref().map(Server::commit_thread_silent_for).unwrap_or_default();
-                met(silent < COMMITTING, "the thread that commits changes does not answer")
+                let silent = server
+                    .as_ref()
+                    .map(|server| (server.commit_thread_silent_for(), server.confirm_thread_silent_for()));
+                let (commit, confirm) = silent.unwrap_or_default();
+                met(commit < COMMITTING, "the thread that commits changes does not answer")
+                    .and(met(confirm < COMMITTING, "the thread that confirms changes does not answer"))
             }
             Condition::StoreChanges => match server.as_ref() {
                 Some(server) => server.store_takes_changes(),

@@ -17,6 +17,8 @@ pub const RECEIVE_BUFFER: usize = 16 << 20;
 
 /// Message types of next hop objects (`RTM_NEWNEXTHOP`, `RTM_DELNEXTHOP` of `linux/rtnetlink.h`).
 const NEXT_HOP_OBJECTS: [u16; 2] = [104, 105];
+/// Message types of interfaces' settings (`RTM_NEWNETCONF`, `RTM_DELNETCONF`).
+const SETTINGS: [u16; 2] = [80, 81];
 
 /// Whether an object is there after the notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +38,11 @@ pub enum Notice {
     Neighbour(NeighbourMessage, Change),
     /// A route of any table.
     Route(RouteMessage, Change),
-    /// An address of an interface. The kernel removes routes that depend on one without a notification.
-    Address,
+    /// An address of an interface. With one that is removed the kernel removes routes that have it as their source, without a
+    /// notification; one that is set brings notifications of its routes.
+    Address(Change),
+    /// A setting of an interface, such as forwarding.
+    Setting,
     /// A routing rule.
     Rule,
     /// A next hop object (`ip nexthop`). Routes that use it may lead elsewhere now, without a notification of their own.
@@ -114,6 +119,9 @@ fn notice(kind: u16, message: &[u8]) -> Option<Notice> {
     if NEXT_HOP_OBJECTS.contains(&kind) {
         return Some(Notice::NextHopObject);
     }
+    if SETTINGS.contains(&kind) {
+        return Some(Notice::Setting);
+    }
     let Ok(message) = NetlinkMessage::<RouteNetlinkMessage>::deserialize(message) else {
         return Some(Notice::Lost);
     };
@@ -129,7 +137,8 @@ fn notice(kind: u16, message: &[u8]) -> Option<Notice> {
         RouteNetlinkMessage::DelNeighbour(neighbour) => Notice::Neighbour(neighbour, Change::Removed),
         RouteNetlinkMessage::NewRoute(route) => Notice::Route(route, Change::Set),
         RouteNetlinkMessage::DelRoute(route) => Notice::Route(route, Change::Removed),
-        RouteNetlinkMessage::NewAddress(_) | RouteNetlinkMessage::DelAddress(_) => Notice::Address,
+        RouteNetlinkMessage::NewAddress(_) => Notice::Address(Change::Set),
+        RouteNetlinkMessage::DelAddress(_) => Notice::Address(Change::Removed),
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Notice::Rule,
         _ => return None,
     })

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bcast_domain::{Epoch, Grace};
-use crossbeam::channel::Receiver;
+use crossbeam::channel::{Receiver, RecvTimeoutError};
 use ctl_store::Answer;
 
 use crate::commit::Reply;
+use crate::health::Health;
 use crate::node::Node;
 use crate::refusal::Refusal;
 
 /// Time that the lookup of new TEPs' next hops may add to an answer.
 const NEXT_HOPS: Duration = Duration::from_millis(100);
+
+/// Time between two turns where nothing is to be confirmed.
+const TURN_EVERY: Duration = Duration::from_millis(500);
 
 /// Told how long a change took from its publication until every worker had seen it.
 pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
@@ -47,6 +51,8 @@ pub(crate) struct Confirmer {
     /// How long a worker may take to report.
     pub timeout: Duration,
     pub observer: Observer,
+    /// Told of each turn.
+    pub health: Arc<Health>,
 }
 
 impl Confirmer {
@@ -58,7 +64,13 @@ impl Confirmer {
         let mut undrained = false;
         // The last group was not confirmed, and the log says so: a worker that hangs makes one line, not one for each group.
         let mut unconfirmed = false;
-        for group in &self.groups {
+        loop {
+            self.health.confirm_turn(Instant::now());
+            let group = match self.groups.recv_timeout(TURN_EVERY) {
+                Ok(group) => group,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
             // From publication on, so that one stuck worker does not add its second for each group behind it.
             let epoch = match group.sets_teps {
                 true => group.epoch.max(self.node.next_hops_settled(NEXT_HOPS)),

@@ -17,24 +17,48 @@ pub(crate) struct Health {
     started: Instant,
     /// When the commit thread turned last, in milliseconds since `started`. Alone, so it needs no ordering.
     turned_ms: AtomicU64,
+    /// The same of the confirming thread.
+    confirmed_ms: AtomicU64,
     /// Why the store takes no changes, in one line.
     trouble: Mutex<Option<String>>,
 }
 
 impl Health {
     pub fn new(now: Instant) -> Self {
-        Self { started: now, turned_ms: AtomicU64::new(0), trouble: Mutex::default() }
+        Self {
+            started: now,
+            turned_ms: AtomicU64::new(0),
+            confirmed_ms: AtomicU64::new(0),
+            trouble: Mutex::default(),
+        }
     }
 
     /// The commit thread goes round.
     pub fn turn(&self, now: Instant) {
-        let since = now.saturating_duration_since(self.started);
-        self.turned_ms.store(u64::try_from(since.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.turned_ms.store(self.ms(now), Ordering::Relaxed);
     }
 
-    /// How long ago that was.
+    /// The confirming thread goes round.
+    pub fn confirm_turn(&self, now: Instant) {
+        self.confirmed_ms.store(self.ms(now), Ordering::Relaxed);
+    }
+
+    /// How long ago the commit thread turned.
     pub fn since_turn(&self, now: Instant) -> Duration {
-        let turned = Duration::from_millis(self.turned_ms.load(Ordering::Relaxed));
+        self.since(&self.turned_ms, now)
+    }
+
+    /// How long ago the confirming thread turned.
+    pub fn since_confirm_turn(&self, now: Instant) -> Duration {
+        self.since(&self.confirmed_ms, now)
+    }
+
+    fn ms(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn since(&self, turned_ms: &AtomicU64, now: Instant) -> Duration {
+        let turned = Duration::from_millis(turned_ms.load(Ordering::Relaxed));
         now.saturating_duration_since(self.started).saturating_sub(turned)
     }
 

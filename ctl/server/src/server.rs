@@ -218,8 +218,14 @@ impl Server {
             trouble: Trouble::new(Arc::clone(&health)),
             astray: false,
         };
-        let confirmer =
-            Confirmer { groups, grace, node, timeout: config.confirm_timeout, observer: config.observer };
+        let confirmer = Confirmer {
+            groups,
+            grace,
+            node,
+            timeout: config.confirm_timeout,
+            observer: config.observer,
+            health: Arc::clone(&health),
+        };
         let threads = vec![
             thread::Builder::new().name("ctl-commit".to_owned()).spawn(move || committer.run())?,
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
@@ -275,6 +281,13 @@ impl Server {
     #[must_use]
     pub fn commit_thread_silent_for(&self) -> Duration {
         self.health.since_turn(Instant::now())
+    }
+
+    /// How long ago the confirming thread turned last: it does so at least each half second, but for the time that workers take
+    /// to see a change. Never waits.
+    #[must_use]
+    pub fn confirm_thread_silent_for(&self) -> Duration {
+        self.health.since_confirm_turn(Instant::now())
     }
 
     /// The API's connections.

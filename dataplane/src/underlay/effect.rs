@@ -7,7 +7,7 @@ use netlink::{Change, Notice};
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
-    NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
+    NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
@@ -32,10 +32,32 @@ pub enum Effect {
     Vanished(IpAddr),
     /// The routes of these TEPs may have changed.
     Routes(Stale),
+    /// An address of the host is gone, the TAP's perhaps, and with it routes.
+    AddressRemoved,
+    /// A setting of an interface changed, the TAP's perhaps.
+    Setting,
     /// Rules changed: other tables may matter, and other routes.
     Rules,
     /// Notifications were lost.
     Resync,
+}
+
+/// Rules that can match packets of the node's own: from its address or from any, by no interface and no mark.
+pub fn matching(rules: Vec<RuleMessage>, node: Ipv4Addr) -> Vec<RuleMessage> {
+    let excludes = |rule: &RuleMessage| {
+        rule.attributes.iter().any(|attribute| match attribute {
+            RuleAttribute::Source(IpAddr::V4(source)) => !within(node, *source, rule.header.src_len),
+            RuleAttribute::Iifname(_) => true,
+            RuleAttribute::FwMark(mark) => *mark != 0,
+            _ => false,
+        })
+    };
+    rules.into_iter().filter(|rule| !excludes(rule)).collect()
+}
+
+fn within(address: Ipv4Addr, prefix: Ipv4Addr, bits: u8) -> bool {
+    let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
+    (address.to_bits() ^ prefix.to_bits()) & mask == 0
 }
 
 /// Tables that routes to TEPs can be in: those that a rule names.
@@ -92,7 +114,9 @@ impl Watched {
             Notice::Link(link, change) => self.link(link, *change),
             Notice::Neighbour(neighbour, change) => self.neighbour(neighbour, *change),
             Notice::Route(route, _) => self.route(route).map(Effect::Routes),
-            Notice::Address => Some(Effect::Routes(Stale::All)),
+            Notice::Address(Change::Set) => None,
+            Notice::Address(Change::Removed) => Some(Effect::AddressRemoved),
+            Notice::Setting => Some(Effect::Setting),
             Notice::NextHopObject => Some(Effect::Routes(Stale::ByObject)),
             Notice::Rule => Some(Effect::Rules),
             Notice::Lost => Some(Effect::Resync),
@@ -162,7 +186,15 @@ pub fn is_static(message: &NeighbourMessage) -> bool {
     matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp)
 }
 
-/// The MAC address of a neighbour in a state in which it may be used; STALE ones may.
+/// Whether the kernel keeps asking about an entry by itself.
+pub fn is_managed(message: &NeighbourMessage) -> bool {
+    message.attributes.iter().any(|attribute| match attribute {
+        NeighbourAttribute::ExtFlags(flags) => flags.contains(NeighbourExtFlags::Managed),
+        _ => false,
+    })
+}
+
+/// The MAC address of a neighbour in a state in which it may be used; STALE ones may. One that is no host's is none.
 pub fn usable_mac(message: &NeighbourMessage) -> Option<MacAddr> {
     match message.header.state {
         NeighbourState::Reachable
@@ -171,7 +203,10 @@ pub fn usable_mac(message: &NeighbourMessage) -> Option<MacAddr> {
         | NeighbourState::Probe
         | NeighbourState::Permanent
         | NeighbourState::Noarp => message.attributes.iter().find_map(|attribute| match attribute {
-            NeighbourAttribute::LinkLayerAddress(bytes) => Some(MacAddr(bytes.as_slice().try_into().ok()?)),
+            NeighbourAttribute::LinkLayerAddress(bytes) => {
+                let mac: [u8; 6] = bytes.as_slice().try_into().ok()?;
+                (mac[0] & 1 == 0 && mac != [0; 6]).then_some(MacAddr(mac))
+            }
             _ => None,
         }),
         _ => None,
@@ -287,6 +322,41 @@ mod tests {
             told(neighbour(TAP, v4.clone(), NeighbourState::Failed)),
             Some(Effect::Resolved([198, 18, 0, 1].into(), None))
         );
-        assert_eq!(told(neighbour(9, v4, NeighbourState::Stale)), None);
+        assert_eq!(told(neighbour(9, v4.clone(), NeighbourState::Stale)), None);
+        for no_host in [vec![0; 6], vec![1, 0, 0x5e, 0, 0, 1], vec![2; 8], vec![]] {
+            let Notice::Neighbour(mut message, change) =
+                neighbour(TAP, v4.clone(), NeighbourState::Permanent)
+            else {
+                panic!("it is a neighbour");
+            };
+            message.attributes[1] = NeighbourAttribute::LinkLayerAddress(no_host);
+            let told = watched.effect(&Notice::Neighbour(message, change));
+            assert_eq!(
+                told,
+                Some(Effect::Resolved([198, 18, 0, 1].into(), None)),
+                "a MAC address that is no host's"
+            );
+        }
+    }
+
+    #[test]
+    fn an_address_that_is_added_elsewhere_has_no_effect_and_rules_of_others_do_not_match() {
+        assert_eq!(watched().effect(&Notice::Address(Change::Set)), None);
+        assert_eq!(watched().effect(&Notice::Address(Change::Removed)), Some(Effect::AddressRemoved));
+        let rule = |bits, attributes| {
+            let mut rule = RuleMessage::default();
+            (rule.header.src_len, rule.attributes) = (bits, attributes);
+            rule
+        };
+        let node = Ipv4Addr::new(198, 18, 0, 254);
+        let from = |address: [u8; 4]| RuleAttribute::Source(Ipv4Addr::from(address).into());
+        let (all, own) = (rule(0, vec![]), rule(24, vec![from([198, 18, 0, 0])]));
+        let others = [
+            rule(32, vec![from([198, 18, 0, 9])]),
+            rule(0, vec![RuleAttribute::FwMark(7)]),
+            rule(0, vec![RuleAttribute::Iifname("eth9".into())]),
+        ];
+        let rules = [vec![all.clone(), own.clone()], others.to_vec()].concat();
+        assert_eq!(matching(rules, node), [all, own]);
     }
 }

@@ -45,6 +45,15 @@ struct Entry {
     looked_up: bool,
 }
 
+/// A neighbour as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// Its MAC address; `None`: unresolved.
+    pub mac: Option<MacAddr>,
+    /// The kernel keeps it by itself (`managed`), or it is the operator's (`permanent`, `noarp`).
+    pub is_kept: bool,
+}
+
 /// A next hop.
 #[derive(Default)]
 struct Hop {
@@ -124,6 +133,8 @@ impl Hops {
     /// Marks TEPs whose routes are to be looked up again.
     pub fn mark(&mut self, which: Stale) {
         match which {
+            // All are marked already.
+            Stale::All if self.fresh.len() + self.stale.len() >= self.by_address.len() => {}
             Stale::All => (0..self.teps.len()).for_each(|place| self.queue(place)),
             Stale::Prefix(address, bits) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
@@ -275,15 +286,26 @@ impl Hops {
         self.ask_again(address);
     }
 
-    /// Takes in all neighbours that the kernel has. A next hop that is not among them has vanished.
-    pub fn neighbours(&mut self, all: &HashMap<IpAddr, Option<MacAddr>>) {
+    /// Takes in all neighbours that the kernel has. A next hop that is not among them has vanished; one that the kernel does not
+    /// keep any more is to be asked for again: else a MAC address that changes would not be noticed.
+    pub fn neighbours(&mut self, all: &HashMap<IpAddr, Neighbour>) {
         let known: Vec<IpAddr> = self.hops.keys().copied().collect();
         for address in known {
             match all.get(&address) {
-                Some(&mac) => self.resolved(address, mac),
+                Some(neighbour) => {
+                    self.resolved(address, neighbour.mac);
+                    if !neighbour.is_kept {
+                        self.ask_again(address);
+                    }
+                }
                 None => self.vanished(address),
             }
         }
+    }
+
+    /// Number of TEPs.
+    pub fn teps(&self) -> usize {
+        self.by_address.len()
     }
 
     /// Number of next hops.

@@ -12,7 +12,7 @@ use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, LinkUnspec};
 
 use super::effect::link_is_up;
-use super::kernel::KernelError;
+use super::kernel::{KernelError, is_enslaved, name_of};
 
 /// Use that the host itself makes of a network interface.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl Interfaces<'_> {
     pub async fn host_use(&self, interface: &str) -> Result<HostUse, KernelError> {
         let link = self.link(interface).await?;
         let index = link.header.index;
-        if link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_))) {
+        if is_enslaved(&link) {
             return Ok(HostUse::Member);
         }
         if let Some(name) = self.all().await?.into_iter().find_map(|link| stacked_on(index, link)) {
@@ -162,8 +162,5 @@ fn stacked_on(index: u32, link: LinkMessage) -> Option<String> {
     if !stacked || !link.attributes.contains(&LinkAttribute::Link(index)) {
         return None;
     }
-    link.attributes.into_iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name),
-        _ => None,
-    })
+    name_of(&link).map(str::to_owned)
 }

@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netlink::{RequestError, Requests};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::address::AddressAttribute;
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteVia};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
@@ -17,9 +18,9 @@ use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
 use futures::{StreamExt, TryStreamExt};
 use wire::MacAddr;
 
-use super::effect::{neighbour_address, usable_mac};
+use super::effect::{is_managed, is_static, neighbour_address, usable_mac};
 use super::family_of;
-use super::hops::Route;
+use super::hops::{Neighbour, Route};
 use crate::config::InterfaceAddress;
 
 /// The number of the routing table that holds the way to `underlay.gateway` is this and the TAP's index.
@@ -86,22 +87,64 @@ impl Kernel {
         let link = LinkUnspec::new_with_index(self.tap_index).address(mac.0.to_vec()).mtu(mtu.into()).build();
         let set = async |handle: rtnetlink::Handle| handle.link().set(link).execute().await;
         self.requests.run("setting the TAP's MAC address and MTU", set).await?;
+        self.add_addresses(addresses).await?;
+        crate::tap::configure(tap)?;
+        self.set_tap_up().await?;
+        self.remove_rules().await;
+        if gateway.is_some() {
+            self.route_to_gateway().await?;
+            self.restore_rules(&[]).await?;
+        }
+        Ok(())
+    }
+
+    async fn add_addresses(&self, addresses: &[InterfaceAddress]) -> Result<(), RequestError> {
         for link in addresses {
             let add = async |handle: rtnetlink::Handle| {
                 handle.address().add(self.tap_index, link.address.into(), link.prefix).execute().await
             };
             self.requests.run("giving the TAP its address", add).await?;
         }
-        crate::tap::configure(tap)?;
+        Ok(())
+    }
+
+    async fn set_tap_up(&self) -> Result<(), RequestError> {
         let up = LinkUnspec::new_with_index(self.tap_index).up().build();
         let set = async |handle: rtnetlink::Handle| handle.link().set(up).execute().await;
-        self.requests.run("setting the TAP up", set).await?;
-        self.remove_rules().await;
-        if gateway.is_some() {
-            self.route_to_gateway().await?;
-            self.add_rules().await?;
+        self.requests.run("setting the TAP up", set).await
+    }
+
+    /// The node's address; packets are routed by it.
+    pub fn node(&self) -> Option<Ipv4Addr> {
+        self.addresses.first().map(|link| link.address)
+    }
+
+    /// Sets the TAP up again, and gives it back its addresses, where somebody else took them. Returns what was missing, in
+    /// words.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn restore_tap(&self, tap: &LinkMessage) -> Result<Vec<String>, RequestError> {
+        let get = async |handle: rtnetlink::Handle| {
+            let addresses = handle.address().get().set_link_index_filter(self.tap_index).execute();
+            addresses.try_collect::<Vec<_>>().await
+        };
+        let found = self.requests.run("reading the TAP's addresses", get).await?;
+        let is_there = |link: &&InterfaceAddress| {
+            let attributes = found.iter().flat_map(|address| &address.attributes);
+            let mut locals = attributes.filter(|attribute| matches!(attribute, AddressAttribute::Local(_)));
+            locals.any(|attribute| *attribute == AddressAttribute::Local(link.address.into()))
+        };
+        let gone: Vec<InterfaceAddress> =
+            self.addresses.iter().filter(|link| !is_there(link)).cloned().collect();
+        self.add_addresses(&gone).await?;
+        let mut missing: Vec<String> =
+            gone.iter().map(|link| format!("{}/{}", link.address, link.prefix)).collect();
+        if !tap.header.flags.contains(LinkFlags::Up) {
+            self.set_tap_up().await?;
+            missing.push("up".to_owned());
         }
-        Ok(())
+        Ok(missing)
     }
 
     fn table(&self) -> u32 {
@@ -133,10 +176,19 @@ impl Kernel {
         }
     }
 
-    /// Packets from the node's addresses go by the main table's routes but its default route, and else to the gateway.
-    async fn add_rules(&self) -> Result<(), RequestError> {
-        for link in &self.addresses {
+    /// Adds the daemon's rules that are not among `rules`: packets from the node's addresses go by the main table's routes but its
+    /// default route, and else to the gateway. Returns how many were missing.
+    ///
+    /// # Errors
+    /// See [`Kernel::restore_gateway`].
+    pub async fn restore_rules(&self, rules: &[RuleMessage]) -> Result<usize, RequestError> {
+        let mut missing = 0;
+        for link in self.addresses.iter().filter(|_| self.gateway.is_some()) {
             for (priority, table) in RULES.into_iter().zip([MAIN_TABLE, self.table()]) {
+                let wanted = [RuleAttribute::Priority(priority), RuleAttribute::Source(link.address.into())];
+                if rules.iter().any(|rule| wanted.iter().all(|wanted| rule.attributes.contains(wanted))) {
+                    continue;
+                }
                 let add = async |handle: rtnetlink::Handle| {
                     let rule = handle.rule().add().v4().source_prefix(link.address, 32);
                     let mut rule = rule.table_id(table).priority(priority).action(RuleAction::ToTable);
@@ -146,9 +198,10 @@ impl Kernel {
                     rule.replace().execute().await
                 };
                 self.requests.run("adding the routing rule for the node's addresses", add).await?;
+                missing += 1;
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// Routing rules for IPv4.
@@ -225,11 +278,16 @@ impl Kernel {
         self.requests.run("asking for a next hop", ask).await
     }
 
-    /// Lets the kernel forget a next hop. It may have done so already.
+    /// Lets the kernel forget a next hop, unless its entry has become the operator's. It may have forgotten it already.
     ///
     /// # Errors
     /// The kernel does not answer.
     pub async fn forget_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
+        match self.neighbour(hop).await {
+            Ok(Some(entry)) if is_static(&entry) => return Ok(()),
+            Err(error) if error.is_silence() => return Err(error),
+            _ => {}
+        }
         let message = self.neighbour_message(hop);
         let del = async |handle: rtnetlink::Handle| handle.neighbours().del(message).execute().await;
         match self.requests.run("forgetting a next hop", del).await {
@@ -263,11 +321,11 @@ impl Kernel {
         self.requests.run("reading a neighbour", get).await
     }
 
-    /// The TAP's neighbours of both families, each with its MAC address where that may be used.
+    /// The TAP's neighbours of both families.
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn neighbours(&self) -> Result<HashMap<IpAddr, Option<MacAddr>>, RequestError> {
+    pub async fn neighbours(&self) -> Result<HashMap<IpAddr, Neighbour>, RequestError> {
         let mut all = HashMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let get = async |handle: rtnetlink::Handle| {
@@ -276,7 +334,10 @@ impl Kernel {
             };
             let found = self.requests.run("reading neighbours", get).await?;
             let found = found.iter().filter(|message| message.header.ifindex == self.tap_index);
-            all.extend(found.filter_map(|message| Some((neighbour_address(message)?, usable_mac(message)))));
+            all.extend(found.filter_map(|message| {
+                let is_kept = is_static(message) || is_managed(message);
+                Some((neighbour_address(message)?, Neighbour { mac: usable_mac(message), is_kept }))
+            }));
         }
         Ok(all)
     }
@@ -290,8 +351,24 @@ impl Kernel {
     }
 }
 
+/// The name of an interface.
+pub fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The interface belongs to a bridge, a bond or the like.
+pub fn is_enslaved(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_)))
+}
+
 /// The route by which the kernel would send to `address`, where it leaves by the TAP.
 fn by_tap(found: &RouteMessage, tap_index: u32, address: Ipv4Addr) -> Option<Route> {
+    if found.header.kind != RouteType::Unicast {
+        return None;
+    }
     let (mut hop, mut leaves_by_tap, mut by_object) = (IpAddr::from(address), false, false);
     for attribute in &found.attributes {
         match attribute {
@@ -302,6 +379,8 @@ fn by_tap(found: &RouteMessage, tap_index: u32, address: Ipv4Addr) -> Option<Rou
             RouteAttribute::Via(RouteVia::Inet(gateway)) => hop = (*gateway).into(),
             // Some other kind of next hop, which the node cannot resolve.
             RouteAttribute::Via(_) => return None,
+            // The kernel would put something before the packet.
+            RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => return None,
             RouteAttribute::NhId(_) => by_object = true,
             _ => {}
         }

@@ -57,6 +57,8 @@ pub struct Underlay {
     loaded: AtomicBool,
     /// The kernel was asked for the next hops of all TEPs of the store.
     asked: AtomicBool,
+    /// The TAP's state that keeps the node's kernel from the underlay, in one line.
+    tap_trouble: Mutex<Option<String>>,
     stopping: AtomicBool,
     /// There is a task: next hops come from the kernel.
     follows_kernel: bool,
@@ -104,6 +106,7 @@ impl Underlay {
             silent: AtomicBool::new(false),
             loaded: AtomicBool::new(false),
             asked: AtomicBool::new(false),
+            tap_trouble: Mutex::default(),
             stopping: AtomicBool::new(false),
             follows_kernel,
         })
@@ -165,6 +168,24 @@ impl Underlay {
             answers: answers || !self.follows_kernel,
             asked: self.asked.load(Relaxed) || !self.follows_kernel,
         }
+    }
+
+    /// The TAP is as the node needs it.
+    ///
+    /// # Errors
+    /// Why not, in one line.
+    pub fn tap(&self) -> Result<(), String> {
+        let trouble = self.tap_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        trouble.clone().map_or(Ok(()), Err)
+    }
+
+    /// Keeps what is wrong with the TAP, and says so once.
+    fn set_tap_trouble(&self, trouble: Option<String>) {
+        let mut kept = self.tap_trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(trouble) = trouble.as_ref().filter(|&trouble| Some(trouble) != kept.as_ref()) {
+            tracing::error!("{trouble}");
+        }
+        *kept = trouble;
     }
 
     /// Ends the task; it removes what the daemon put into the kernel's routing.

@@ -1,5 +1,6 @@
 //! The task that asks the kernel, and follows its notifications.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,14 +10,16 @@ use std::time::Duration;
 use bcast_domain::Tep;
 use futures::future::join_all;
 use netlink::{Notice, Notices, RequestError};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::rule::RuleMessage;
 use rtnetlink::MulticastGroup;
 use tokio::time::Instant;
 use wire::MacAddr;
 
 use super::Underlay;
-use super::effect::{Effect, Tables, Watched, is_static, link_is_up, usable_mac};
+use super::effect::{Effect, Tables, Watched, is_static, link_is_up, matching, usable_mac};
 use super::hops::{Route, Stale};
-use super::kernel::Kernel;
+use super::kernel::{Kernel, is_enslaved, name_of};
 use crate::live::Live;
 
 /// Changes of routes are gathered for so long before routes are looked up again.
@@ -33,6 +36,11 @@ const SILENCE: Duration = Duration::from_secs(1);
 const RETRY_REFUSED: Duration = Duration::from_millis(500);
 /// Time between two turns where nothing happens.
 const IDLE_TURN: Duration = Duration::from_millis(250);
+/// TEPs beyond which sweeps over all of them are spaced out, and the time between the end of one and the next.
+const MANY: usize = 1_024;
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// Time for the TAP's settings to be read and restored.
+const SETTINGS_WITHIN: Duration = Duration::from_secs(2);
 /// Questions that are under way at a time.
 const AT_ONCE: usize = 64;
 
@@ -62,6 +70,13 @@ pub struct Task {
     fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
     /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
     settle_at: Option<Instant>,
+    /// Routes of many TEPs that are to be marked, and when; and when such were marked last.
+    sweep: Option<Stale>,
+    sweep_at: Option<Instant>,
+    swept: Option<Instant>,
+    /// When routing rules are read; and those that can match the node's packets, as they were read last.
+    rules_at: Option<Instant>,
+    rules: Option<Vec<RuleMessage>>,
     /// When links, rules and neighbours are read in full.
     resync_at: Instant,
     /// Routes are to be looked up anew with the next read in full.
@@ -73,18 +88,20 @@ pub struct Task {
     retry_at: Option<Instant>,
     /// The kernel is left alone until then.
     silent_until: Option<Instant>,
-    /// Said that the kernel keeps no neighbour for some next hop.
-    warned: bool,
+    /// The kernel's error numbers for which the log says that it keeps no neighbour for some next hop.
+    warned: HashSet<Option<i32>>,
 }
 
 impl Task {
     /// Multicast groups whose notifications matter.
-    const GROUPS: [MulticastGroup; 6] = [
+    const GROUPS: [MulticastGroup; 8] = [
         MulticastGroup::Link,
         MulticastGroup::Neigh,
         MulticastGroup::Ipv4Ifaddr,
         MulticastGroup::Ipv4Route,
         MulticastGroup::Ipv4Rule,
+        MulticastGroup::Ipv4Netconf,
+        MulticastGroup::Ipv6Netconf,
         MulticastGroup::Nexthop,
     ];
 
@@ -115,13 +132,18 @@ impl Task {
             live,
             fatal: Some(fatal),
             settle_at: None,
+            sweep: None,
+            sweep_at: None,
+            swept: None,
+            rules_at: None,
+            rules: None,
             resync_at: Instant::now(),
             lost: false,
             said_lost: None,
             refused: Vec::new(),
             retry_at: None,
             silent_until: None,
-            warned: false,
+            warned: HashSet::new(),
         }
     }
 
@@ -129,6 +151,8 @@ impl Task {
     pub async fn run(mut self) {
         while !self.underlay.stopping.load(Relaxed) {
             self.underlay.beat();
+            // Not by a timer alone: where there is always something else to do, none would ever be due.
+            self.publish();
             let publish_in = self.publish_in();
             let works = self.silent_until.is_none_or(|until| until <= Instant::now()) && self.has_work();
             let now = Instant::now();
@@ -143,6 +167,12 @@ impl Task {
                     self.retry_at = None;
                     let hops = &mut self.underlay.lock().hops;
                     self.refused.drain(..).for_each(|hop| hops.ask_again(hop));
+                }
+                () = tokio::time::sleep_until(self.sweep_at.unwrap_or(now)), if self.sweep_at.is_some() => self.sweep(),
+                () = tokio::time::sleep_until(self.rules_at.unwrap_or(now)), if self.rules_at.is_some() => {
+                    self.rules_at = None;
+                    let done = self.follow_rules().await;
+                    self.note(done);
                 }
                 () = tokio::time::sleep_until(self.resync_at) => {
                     let done = self.resync().await;
@@ -230,21 +260,18 @@ impl Task {
     fn apply(&mut self, effect: Effect) {
         match effect {
             Effect::PortLink(up) => self.port_link(up),
-            Effect::TapLink => {
-                // The gateway's route comes back with the read in full.
-                self.resync_at = self.resync_at.min(Instant::now() + ROUTES_SETTLE);
+            // The gateway's route, and what else the TAP lacks, comes back with the read in full.
+            Effect::TapLink | Effect::AddressRemoved => {
+                self.resync_within(ROUTES_SETTLE);
                 self.mark(Stale::All);
             }
+            Effect::Setting => self.resync_within(RESYNC_AFTER_LOSS),
             Effect::PortGone => self.give_up(Fatal::Port),
             Effect::TapGone => self.give_up(Fatal::Tap),
             Effect::Resolved(hop, mac) => self.underlay.lock().hops.resolved(hop, mac),
             Effect::Vanished(hop) => self.underlay.lock().hops.vanished(hop),
             Effect::Routes(stale) => self.mark(stale),
-            Effect::Rules => {
-                self.watched.tables = Tables::Any;
-                self.resync_at = self.resync_at.min(Instant::now() + ROUTES_SETTLE);
-                self.mark(Stale::All);
-            }
+            Effect::Rules => _ = self.rules_at.get_or_insert(Instant::now() + ROUTES_SETTLE),
             Effect::Resync => {
                 let now = Instant::now();
                 if self.said_lost.is_none_or(|said| now - said >= SAY_LOST_EVERY) {
@@ -254,9 +281,13 @@ impl Task {
                     );
                 }
                 self.lost = true;
-                self.resync_at = self.resync_at.min(Instant::now() + RESYNC_AFTER_LOSS);
+                self.resync_within(RESYNC_AFTER_LOSS);
             }
         }
+    }
+
+    fn resync_within(&mut self, time: Duration) {
+        self.resync_at = self.resync_at.min(Instant::now() + time);
     }
 
     fn port_link(&self, up: bool) {
@@ -271,8 +302,23 @@ impl Task {
         }
     }
 
-    /// Marks routes, which are looked up once no more of the same is to be expected.
+    /// Marks routes, which are looked up once no more of the same is to be expected. A sweep over many TEPs waits until the
+    /// last one is over, and a while: else, where causes follow one another, sweeps would be all that is done.
     fn mark(&mut self, stale: Stale) {
+        let Stale::Prefix(..) = stale else {
+            let wanted = match self.sweep.take() {
+                Some(Stale::All) => Stale::All,
+                _ => stale,
+            };
+            self.sweep = Some(wanted);
+            let pause = match self.underlay.lock().hops.teps() {
+                0..=MANY => ROUTES_SETTLE,
+                _ => SWEEP_EVERY,
+            };
+            let earliest = self.swept.map_or(Instant::now(), |swept| swept + pause);
+            self.sweep_at.get_or_insert(earliest.max(Instant::now() + ROUTES_SETTLE));
+            return;
+        };
         let mut inner = self.underlay.lock();
         let had_stale = inner.hops.has_stale();
         inner.hops.mark(stale);
@@ -283,11 +329,63 @@ impl Task {
         }
     }
 
+    /// Marks the routes of the sweep that waits, unless an earlier one is under way.
+    fn sweep(&mut self) {
+        let mut inner = self.underlay.lock();
+        if inner.hops.has_stale() && inner.hops.teps() > MANY {
+            self.sweep_at = Some(Instant::now() + SWEEP_EVERY);
+            return;
+        }
+        self.sweep_at = None;
+        if let Some(stale) = self.sweep.take() {
+            inner.hops.mark(stale);
+            self.swept = Some(Instant::now());
+        }
+    }
+
+    /// Reads the routing rules, and puts back the daemon's own.
+    async fn follow_rules(&mut self) -> Result<(), RequestError> {
+        let rules = self.kernel.rules().await?;
+        let missing = self.kernel.restore_rules(&rules).await?;
+        if missing > 0 {
+            tracing::warn!(missing, "routing rules of the daemon had been removed; they are back");
+        }
+        self.watched.tables = Tables::of(&rules);
+        let Some(node) = self.kernel.node() else { return Ok(()) };
+        let rules = matching(rules, node);
+        if missing > 0 || self.rules.as_ref() != Some(&rules) {
+            self.rules = Some(rules);
+            self.mark(Stale::All);
+        }
+        Ok(())
+    }
+
+    /// Gives the TAP back what others took: its addresses, its settings, up.
+    async fn follow_tap(&mut self, tap: &LinkMessage) -> Result<(), RequestError> {
+        let missing = self.kernel.restore_tap(tap).await?;
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            tracing::warn!(missing, "the TAP had lost what the node needs; it is back");
+            self.mark(Stale::All);
+        }
+        let name = name_of(tap).unwrap_or_default().to_owned();
+        let settings = tokio::task::spawn_blocking(move || crate::tap::configure(&name));
+        let trouble = match tokio::time::timeout(SETTINGS_WITHIN, settings).await {
+            Ok(Ok(Err(error))) => Some(error.to_string()),
+            Ok(_) if is_enslaved(tap) => {
+                Some("the TAP belongs to a bridge or bond, so the node's kernel gets no frames; take it out (`ip link set TAP nomaster`)".into())
+            }
+            Ok(_) => None,
+            Err(_) => Some("the TAP's settings cannot be read: /proc/sys/net does not answer".into()),
+        };
+        self.underlay.set_tap_trouble(trouble);
+        Ok(())
+    }
+
     /// Reads links, rules and neighbours in full, and tries again what is unresolved.
     async fn resync(&mut self) -> Result<(), RequestError> {
         self.resync_at = Instant::now() + RESYNC_EVERY;
         let lost = self.lost;
-        self.kernel.restore_gateway().await?;
         let links = self.kernel.links().await?;
         let link = |index: u32| links.iter().find(|link| link.header.index == index);
         match self.watched.port.map(link) {
@@ -299,22 +397,24 @@ impl Task {
             self.lost = false;
             return Ok(());
         }
-        if link(self.watched.tap).is_none() {
-            self.give_up(Fatal::Tap);
+        match link(self.watched.tap) {
+            Some(tap) => self.follow_tap(tap).await?,
+            None => self.give_up(Fatal::Tap),
         }
-        self.watched.tables = Tables::of(&self.kernel.rules().await?);
+        self.follow_rules().await?;
+        // Now that the TAP is as it has to be.
+        self.kernel.restore_gateway().await?;
         let neighbours = self.kernel.neighbours().await?;
         let mut inner = self.underlay.lock();
         inner.hops.neighbours(&neighbours);
         inner.hops.mark_unresolved();
-        if lost {
-            inner.hops.mark(Stale::All);
-        }
         inner.publisher.reclaim();
         let next_hops = inner.hops.len();
         drop(inner);
-        self.lost = false;
-        if !self.warned {
+        if std::mem::take(&mut self.lost) && lost {
+            self.mark(Stale::All);
+        }
+        if self.warned.is_empty() {
             // Reading a file may block.
             tokio::task::spawn_blocking(move || warn_if_many(next_hops));
         }
@@ -377,7 +477,8 @@ impl Task {
     }
 
     fn warn_of_refusal(&mut self, next_hop: IpAddr, next_hops: usize, error: &RequestError) {
-        if error.code() == Some(NETWORK_DOWN) || std::mem::replace(&mut self.warned, true) {
+        // Once for each cause.
+        if error.code() == Some(NETWORK_DOWN) || !self.warned.insert(error.code()) {
             return;
         }
         match error.code() {
@@ -387,7 +488,7 @@ impl Task {
             ),
             _ => tracing::warn!(
                 %next_hop, next_hops, %error,
-                "the kernel keeps no neighbour for this next hop; it takes a kernel from 5.16 on"
+                "the kernel keeps no neighbour for this next hop; it takes a kernel from 5.16 on, and an IPv6 next hop IPv6 on the TAP"
             ),
         }
     }

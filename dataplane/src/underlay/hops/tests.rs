@@ -59,12 +59,24 @@ fn a_flushed_neighbour_is_asked_for_again_at_once() {
 #[test]
 fn a_read_in_full_clears_neighbours_that_are_gone() {
     let mut hops = three();
-    let all = HashMap::from([(hop("198.18.0.3"), Some(PORT)), (hop("198.18.0.9"), Some(PORT))]);
+    let neighbour = |mac| Neighbour { mac, is_kept: true };
+    let at_port = neighbour(Some(PORT));
+    let all = HashMap::from([(hop("198.18.0.3"), at_port), (hop("198.18.0.9"), at_port)]);
     hops.neighbours(&all);
     assert_eq!(macs(&mut hops), [false, false, true]);
     assert_eq!(hops.take_to_ask(64), [hop("198.18.0.254")]);
-    hops.neighbours(&HashMap::from([(hop("198.18.0.3"), None), (hop("198.18.0.254"), Some(PORT))]));
+    hops.neighbours(&HashMap::from([(hop("198.18.0.3"), neighbour(None)), (hop("198.18.0.254"), at_port)]));
     assert_eq!(macs(&mut hops), [true, true, false], "one that failed is unresolved");
+}
+
+#[test]
+fn a_neighbour_that_the_kernel_keeps_no_more_is_asked_for_again() {
+    let mut hops = three();
+    let kept = Neighbour { mac: Some(PORT), is_kept: true };
+    let left = Neighbour { is_kept: false, ..kept };
+    hops.neighbours(&HashMap::from([(hop("198.18.0.3"), left), (hop("198.18.0.254"), kept)]));
+    assert_eq!(hops.take_to_ask(64), [hop("198.18.0.3")]);
+    assert_eq!(macs(&mut hops), [true, true, true], "its MAC address is used meanwhile");
 }
 
 #[test]
