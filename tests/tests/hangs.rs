@@ -1,12 +1,18 @@
 //! A part that hangs hangs nothing else: changes and queries are answered, `/readyz` says what hangs, and SIGTERM ends the
 //! daemon.
 
-use std::{fmt::Write, fs, net::Ipv4Addr, path::Path};
+use std::{
+    fmt::Write,
+    fs,
+    net::Ipv4Addr,
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use e2e::{
     frame::{broadcast, overlay},
     freeze::Frozen,
-    lab::{Lab, mac_text},
+    lab::{Lab, NODE, mac_text},
     namespace::Namespace,
     node::{Config, Node, get},
     process::{output, run, wait_for},
@@ -274,4 +280,128 @@ fn a_port_that_leaves_a_bridge_is_not_gone() {
     node.must("tep add 198.18.200.1");
     wait_ready(&lab);
     assert!(node.stop().success(), "{}", node.log());
+}
+
+#[test]
+fn a_changed_next_hop_reaches_the_workers_while_routes_are_looked_up_without_end() {
+    let lab = Lab::new();
+    let node = Node::plain(&lab);
+    let router = lab.host();
+    lab.node.ip(&format!("route add 198.19.0.0/16 via {}", router.address));
+    let teps: Vec<String> = (1..=3_000_u16)
+        .map(|number| number.to_be_bytes())
+        .map(|[high, low]| format!("{{address: 198.19.{high}.{low}}}"))
+        .collect();
+    let file = lab.folder().join("teps.yaml");
+    fs::write(&file, format!("teps: [{}]\n", teps.join(", "))).unwrap();
+    node.must(&format!("apply -f {}", file.display()));
+    node.wait_resolved(&[[198, 19, 0, 1].into()]);
+    add_flooded_interface(&lab);
+    let (namespace, done) = (&lab.node, AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                namespace.ip("address add 198.18.200.1/32 dev flood0");
+                namespace.ip("address del 198.18.200.1/32 dev flood0");
+            }
+        });
+        for last in 1..=5 {
+            let mac = format!("02:00:00:00:77:0{last}");
+            namespace.ip(&format!("neigh replace {} lladdr {mac} dev bcast0 nud permanent", router.address));
+            wait_for("the new MAC address", || node.must("tep show 198.19.7.7").contains(&mac).then_some(()));
+            node.must(&format!("tep add 198.18.201.{last}"));
+        }
+        done.store(true, Relaxed);
+    });
+}
+
+#[test]
+fn what_others_take_from_the_tap_and_the_daemons_rules_is_put_back() {
+    let lab = Lab::new();
+    let config = Config::new(lab.folder())
+        .set("underlay.addresses", vec![format!("{NODE}/24")])
+        .set("underlay.gateway", "198.18.0.1");
+    let (gateway, _) = (lab.host(), lab.host());
+    let node = Node::start(&lab, &config);
+    let far = "198.18.77.1".parse().unwrap();
+    node.must(&format!("tep add {far}"));
+    node.wait_resolved(&[far]);
+    let rules = lab.node.ip("rule show");
+    let forwarding = "/proc/sys/net/ipv4/conf/bcast0/forwarding";
+    for taking in [
+        "address del 198.18.0.254/24 dev bcast0",
+        "link set dev bcast0 down",
+        "rule del pref 9116",
+        "rule del pref 9117",
+    ] {
+        lab.node.ip(taking);
+        wait_for(&format!("the mend of `ip {taking}`"), || {
+            let is_back = lab.node.ip("address show dev bcast0 up").contains(&format!("{NODE}/24"));
+            (is_back && lab.node.ip("rule show") == rules).then_some(())
+        });
+        node.wait_resolved(&[far]);
+        gateway.namespace.run(&format!("ping -n -c 1 -w 30 {NODE}"));
+    }
+    for setting in ["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"] {
+        lab.node.run(&format!("sysctl -q -w {setting}"));
+    }
+    wait_for("the TAP not to forward", || {
+        (lab.node.run(&format!("cat {forwarding}")).trim() == "0").then_some(())
+    });
+    wait_ready(&lab);
+}
+
+#[test]
+fn a_neighbour_that_the_operator_takes_over_is_his_and_one_that_he_leaves_is_kept_again() {
+    let lab = Lab::new();
+    let node = Node::plain(&lab);
+    let (one, two) = (lab.host(), lab.host());
+    for host in [&one, &two] {
+        node.must(&format!("tep add {}", host.address));
+    }
+    node.wait_resolved(&[one.address, two.address]);
+    let show = |address: Ipv4Addr| lab.node.ip(&format!("neigh show {address} dev bcast0"));
+    lab.node.ip(&format!("neigh replace {} lladdr 02:00:00:00:00:77 nud permanent dev bcast0", one.address));
+    node.must(&format!("tep rm {}", one.address));
+    lab.node.ip(&format!("neigh replace {} lladdr {} nud stale dev bcast0", two.address, mac_text(two.mac)));
+    wait_for("the kernel to keep it again", || show(two.address).contains("managed").then_some(()));
+    assert!(show(one.address).contains("02:00:00:00:00:77"), "{}", show(one.address));
+}
+
+#[test]
+fn routes_that_are_not_plain_are_none() {
+    let lab = Lab::new();
+    let node = Node::plain(&lab);
+    let router = lab.host();
+    let (tep, probe) = (Ipv4Addr::new(203, 0, 113, 20), Ipv4Addr::new(203, 0, 113, 21));
+    for address in [tep, probe] {
+        lab.node.ip(&format!("route add {address}/32 via {}", router.address));
+        node.must(&format!("tep add {address}"));
+    }
+    node.wait_resolved(&[tep, probe]);
+    for route in ["blackhole", "unreachable", "prohibit", "broadcast"] {
+        let device = if route == "broadcast" { "dev bcast0" } else { "" };
+        lab.node.ip(&format!("route replace {route} {tep}/32 {device} table main"));
+        wait_for(&format!("no next hop by a {route} route"), || {
+            (!node.must(&format!("tep show {tep}")).contains(&mac_text(router.mac))).then_some(())
+        });
+        lab.node.ip(&format!("route replace {tep}/32 via {}", router.address));
+        node.wait_resolved(&[tep]);
+    }
+}
+
+#[test]
+fn threads_that_hang_between_workers_and_kernel_or_confirm_changes_are_named() {
+    let lab = Lab::new();
+    let mut node = Node::plain(&lab);
+    let frozen = Frozen::thread(node.process(), "punt");
+    let line = wait_unready(&lab, "punt");
+    assert!(line.contains("does not answer"), "{line}");
+    drop(frozen);
+    wait_ready(&lab);
+    let frozen = Frozen::thread(node.process(), "ctl-confirm");
+    let line = wait_unready(&lab, "commit_thread");
+    assert!(line.contains("confirms changes does not answer"), "{line}");
+    node.process().signal(Signal::SIGTERM);
+    assert_eq!(frozen.end_of(node.process()).code(), Some(1), "{}", node.log());
 }
