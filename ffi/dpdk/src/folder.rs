@@ -12,10 +12,14 @@ use std::{
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process,
+    time::Duration,
 };
 
 /// What the names of bcast's folders start with; a process id follows.
 const PREFIX: &str = "bcast-";
+
+/// Time that a start may take from its folder to its lock.
+const STARTING: Duration = Duration::from_secs(60);
 
 /// The `--file-prefix` of this process.
 pub(crate) fn own_prefix() -> String {
@@ -61,9 +65,14 @@ fn remove_abandoned(all: &Path) {
     for entry in fs::read_dir(all).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let pid = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
-        // One that has just started may not have its lock yet, but is alive.
-        let alive = |pid: u32| Path::new("/proc").join(pid.to_string()).exists();
-        if pid.is_none_or(alive) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+        // One that has just started may not have its lock yet. An older folder goes by its lock alone: its process id may be
+        // another program's by now.
+        let is_new = || entry.metadata().and_then(|folder| folder.modified()).map(|at| at.elapsed());
+        let starting = |pid: u32| {
+            let alive = Path::new("/proc").join(pid.to_string()).exists();
+            alive && is_new().is_ok_and(|age| age.is_ok_and(|age| age < STARTING))
+        };
+        if pid.is_none_or(starting) || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             continue;
         }
         let path = entry.path();

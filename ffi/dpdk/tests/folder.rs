@@ -122,6 +122,14 @@ fn its_folder_goes_with_it_and_those_of_killed_processes_with_the_next_start() {
     assert!(ended.status.success());
     stay.remove(&held);
     assert_eq!(names(&all), stay, "what nobody holds any more goes");
+    // An hour later that process id is some other program's.
+    let unlocked = format!("bcast-{}", std::process::id());
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3_600);
+    fs::File::open(all.join(&unlocked)).unwrap().set_modified(hour_ago).unwrap();
+    let ended = start(this, "stop", runtime.path()).wait_with_output().unwrap();
+    assert!(ended.status.success());
+    stay.remove(&unlocked);
+    assert_eq!(names(&all), stay, "an old one whose process id another program has goes, too");
     kill9(live);
 }
 
