@@ -13,6 +13,9 @@ const VNI: u32 = 5001;
 fn vms_ping_through(device: &str, after_start: impl FnOnce(&Namespace)) {
     let lab = Lab::new();
     let overlay = Overlay::new(&lab, Places::Told, &[&[VNI], &[VNI], &[VNI]]);
+    // Where the port is no interface of the kernel's, the kernel would answer for the node's address on the cable as well, with
+    // another MAC address.
+    lab.node.run("sysctl -q -w net.ipv4.conf.all.arp_ignore=1");
     let node = Node::start(&lab, &Config::new(lab.folder()).set("port.device", device));
     after_start(&lab.node);
     node.serve(VNI, &overlay.teps());
@@ -33,8 +36,6 @@ fn the_overlay_works_over_a_tap_device_of_dpdk() {
         // The TAP's other end is the node's kernel: a bridge there joins it to the cable. The port's MAC address is
         // not the bridge's business: frames to it must go on to the port.
         node.ip("link add br0 type bridge mcast_snooping 0");
-        // Or the kernel answers for the node's address on the bridge too, with the bridge's own MAC address.
-        node.run("sysctl -q -w net.ipv4.conf.br0.arp_ignore=1");
         node.ip("link set dev dtap0 address 02:00:00:00:08:08");
         for line in
             ["set dev eth0 master br0", "set dev dtap0 master br0", "set dev dtap0 up", "set dev br0 up"]
