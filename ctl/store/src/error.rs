@@ -115,6 +115,19 @@ pub enum StoreError {
         /// The revision file.
         file: PathBuf,
     },
+    /// Half of the revision file cannot be read, and the store is where the other half says.
+    #[error(
+        "the revision file is damaged: one half of {file} cannot be read, and nothing says whether the store {path} at revision          {found} is as new as what was answered; put it back, or accept the store as it is with `bcastd --accept-store`",
+        path = .path.display(), file = .file.display()
+    )]
+    RevisionFileHalf {
+        /// The store.
+        path: PathBuf,
+        /// The revision file.
+        file: PathBuf,
+        /// Where the store is.
+        found: Revision,
+    },
     /// The revision file cannot be read or written.
     #[error("cannot read or write {file}: {reason}; it must say what was answered last, before anything is", file = .file.display())]
     RevisionFile {

@@ -198,6 +198,67 @@ fn a_crash_between_the_stores_commit_and_the_revision_file_leaves_the_newer_stor
 }
 
 #[test]
+fn a_store_that_is_behind_is_refused_also_where_the_newest_half_of_the_revision_file_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    let store = open(folder.path());
+    (0..3).for_each(|base| store.commit(&moved(base)).unwrap());
+    let older = kill(&path);
+    store.commit(&moved(3)).unwrap();
+    let newest = kill(&path);
+    drop(store);
+    // The halves whose bytes the last commit changed, and not.
+    let changed = usize::from(older.revision_file[..PAGE] == newest.revision_file[..PAGE]) * PAGE;
+    let damaged = |half: usize, zeroed: bool| {
+        let mut bytes = newest.revision_file.clone();
+        match zeroed {
+            true => bytes[half..half + 32].fill(0),
+            false => bytes[half + 9] ^= 4,
+        }
+        bytes
+    };
+    let cut = newest.revision_file[..PAGE].to_vec();
+    let mut lost = vec![damaged(changed, true), damaged(changed, false)];
+    lost.extend((changed == PAGE).then_some(cut));
+    for revision_file in lost {
+        // As after a crash within the note: the store has its transaction, and goes on.
+        Killed { store: newest.store.clone(), revision_file: revision_file.clone() }.put(&path);
+        assert_eq!(open(folder.path()).revision().unwrap().get(), 4);
+        assert!(fs::read(self::revision_file(&path)).unwrap() != revision_file, "it is whole again");
+        Killed { store: older.store.clone(), revision_file }.put(&path);
+        let error = EmbeddedStore::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::RevisionFileHalf { .. }), "{error}");
+        let accepted = EmbeddedStore::accept(&path).unwrap();
+        assert_eq!((accepted.found.get(), accepted.changed), (3, true));
+        assert!(accepted.next.get() > 1_000_000, "above each that may have been given");
+        assert!(!EmbeddedStore::accept(&path).unwrap().changed, "it is done once");
+    }
+    // Where the other half is damaged, the newer mark stands: an older store is behind it.
+    let other = damaged(PAGE - changed, true);
+    Killed { store: older.store, revision_file: other }.put(&path);
+    assert!(matches!(EmbeddedStore::open(&path).unwrap_err(), StoreError::Behind { .. }));
+}
+
+#[test]
+fn a_pipe_in_place_of_the_store_or_its_revision_file_is_refused_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("domains.redb");
+    let pipe = |path: &Path| {
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    };
+    pipe(&path);
+    let text = EmbeddedStore::open(&path).unwrap_err().to_string();
+    assert!(text.contains("it is no regular file; move it away"), "{text}");
+    fs::remove_file(&path).unwrap();
+    drop(open(folder.path()));
+    fs::remove_file(revision_file(&path)).unwrap();
+    pipe(&revision_file(&path));
+    let text = EmbeddedStore::open(&path).unwrap_err().to_string();
+    assert!(text.contains("redb.revision: it is no regular file; move it away"), "{text}");
+}
+
+#[test]
 fn an_older_copy_is_refused_with_both_revisions_and_accepted_it_gives_no_number_again() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("domains.redb");

@@ -111,7 +111,8 @@ fn opener(path: &Path) -> Opener {
     let path = path.to_owned();
     Box::new(move |builder: &Builder| {
         let mut options = File::options();
-        let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = revision_file::open_regular(&path, &mut options).map_err(redb::StorageError::Io)?;
         builder.create_with_backend(FileBackend::new(file)?)
     })
 }
@@ -125,11 +126,11 @@ fn is_absent(path: &Path) -> bool {
 fn refuse_new(path: &Path, noted: Noted) -> Result<(), StoreError> {
     let file = revision_file::path_of(path);
     match noted {
-        Noted::Mark(mark) if mark > Mark::default() => {
+        Noted::Mark(mark) | Noted::Half(mark) if mark > Mark::default() => {
             Err(StoreError::Gone { path: path.to_owned(), file, answered: Revision::new(mark.revision) })
         }
         Noted::Unreadable => Err(StoreError::RevisionFileDamaged { path: path.to_owned(), file }),
-        Noted::Mark(_) | Noted::Missing => Ok(()),
+        Noted::Mark(_) | Noted::Half(_) | Noted::Missing => Ok(()),
     }
 }
 
@@ -137,10 +138,16 @@ fn refuse_new(path: &Path, noted: Noted) -> Result<(), StoreError> {
 fn check(path: &Path, found: Mark, has_file: bool, noted: Noted) -> Result<(), StoreError> {
     let file = revision_file::path_of(path);
     match noted {
-        Noted::Mark(noted) if found < noted => Err(behind(path, found, noted)),
+        Noted::Mark(noted) | Noted::Half(noted) if found < noted => Err(behind(path, found, noted)),
+        // A mark is written once the store has its transaction: at the mark that is left, what was damaged may have said more.
+        Noted::Half(noted) if found == noted => Err(StoreError::RevisionFileHalf {
+            path: path.to_owned(),
+            file,
+            found: Revision::new(found.revision),
+        }),
         Noted::Missing if has_file => Err(StoreError::RevisionFileMissing { path: path.to_owned(), file }),
         Noted::Unreadable => Err(StoreError::RevisionFileDamaged { path: path.to_owned(), file }),
-        Noted::Mark(_) | Noted::Missing => Ok(()),
+        Noted::Mark(_) | Noted::Half(_) | Noted::Missing => Ok(()),
     }
 }
 
@@ -260,15 +267,16 @@ fn raise(database: &Database, found: Mark, noted: Noted) -> Result<Mark, Failure
         let revision = match noted {
             // Nothing is told to anybody before it is noted.
             Noted::Mark(noted) => noted.revision.max(found.revision),
-            Noted::Missing | Noted::Unreadable => {
+            Noted::Missing | Noted::Unreadable | Noted::Half(_) => {
                 let committed_ms = meta.get(COMMITTED_MS)?.map_or(0, |at| at.value());
                 let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let now_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-                found.revision + unknown_since(committed_ms, now_ms)
+                let known = if let Noted::Half(noted) = noted { noted.revision } else { 0 };
+                known.max(found.revision).saturating_add(unknown_since(committed_ms, now_ms))
             }
         };
-        let writes = if let Noted::Mark(noted) = noted { noted.write } else { 0 };
-        let now = Mark { revision, write: writes.max(found.write) + 1 };
+        let writes = if let Noted::Mark(noted) | Noted::Half(noted) = noted { noted.write } else { 0 };
+        let now = Mark { revision, write: writes.max(found.write).saturating_add(1) };
         meta.insert(REVISION, now.revision)?;
         meta.insert(WRITES, now.write)?;
         now
