@@ -43,7 +43,7 @@ pub enum ClientError {
     },
     /// The connection broke before there was an answer.
     #[error(
-        "lost the daemon at {socket}: {reason}; if a change was under way, look whether it is there",
+        "lost the daemon at {socket}: {reason}; it ended, or has too many connections (its log says so); if a change was under way, look whether it is there",
         socket = .socket.display()
     )]
     Lost {
@@ -173,7 +173,13 @@ impl Client {
             }
             (Some(cause), _) => ClientError::Lost { socket: self.socket.clone(), reason: cause.to_string() },
             (None, _) => {
-                ClientError::Refused { refusal: Refusal::of(&status), message: status.message().to_owned() }
+                // tonic's own words say the limit, and not what to do.
+                let help = match status.code() {
+                    Code::OutOfRange => "; nothing was changed, send the changes in parts (CommitStream)",
+                    _ => "",
+                };
+                let message = format!("{}{help}", status.message());
+                ClientError::Refused { refusal: Refusal::of(&status), message }
             }
         }
     }

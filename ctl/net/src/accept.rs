@@ -28,7 +28,7 @@ pub async fn serve<S, F>(
     F: Future<Output = ()> + Send + 'static,
 {
     let (mut tasks, mut stop) = (JoinSet::new(), pin!(stop));
-    let mut failing = false;
+    let (mut failing, mut full) = (false, false);
     loop {
         let accepted = tokio::select! {
             () = &mut stop => break,
@@ -39,7 +39,15 @@ pub async fn serve<S, F>(
             Ok(stream) => {
                 failing = false;
                 if let Some(admitted) = connections.admit().await {
+                    // A connection that took the last place ends no episode.
+                    full &= !connections.has_room();
                     tasks.spawn(serve(stream, admitted));
+                } else if !std::mem::replace(&mut full, true) {
+                    let connections = connections.figures().open;
+                    tracing::warn!(
+                        connections,
+                        "all connections are at work; further ones are closed at once"
+                    );
                 }
             }
             Err(error) => {

@@ -111,6 +111,11 @@ impl Connections {
         true
     }
 
+    /// Whether there is a place that nobody has.
+    pub(crate) fn has_room(&self) -> bool {
+        self.places.available_permits() > 0
+    }
+
     /// How many there are, and were.
     #[must_use]
     pub fn figures(&self) -> Figures {

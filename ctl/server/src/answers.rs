@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use ctl_net::{Activity, Admitted};
 use http::HeaderMap;
 use http_body::Frame;
 use tokio::sync::OwnedSemaphorePermit;
@@ -24,15 +25,49 @@ use crate::{deadline, refusal::Refusal};
 const SLICE: usize = 16 << 10;
 
 /// The answers of one connection.
-#[derive(Debug, Default)]
-pub(crate) struct Answers(Mutex<Vec<Weak<Outgoing>>>);
+#[derive(Debug)]
+pub(crate) struct Answers {
+    all: Mutex<Vec<Weak<Outgoing>>>,
+    busy: Arc<Busy>,
+}
+
+/// Whether a connection has anything under way; its place in the list of connections says so at once.
+#[derive(Debug)]
+struct Busy {
+    under_way: Mutex<usize>,
+    /// An answer that outlives its connection does not keep the connection's place.
+    admitted: Weak<Admitted>,
+}
+
+impl Busy {
+    fn set(&self, activity: Activity) {
+        if let Some(admitted) = self.admitted.upgrade() {
+            admitted.set(activity);
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, usize> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// One answer; it is gone with the last of its bytes.
 #[derive(Debug)]
 pub(crate) struct Outgoing {
     owed: Mutex<Owed>,
     permit: OnceLock<OwnedSemaphorePermit>,
+    busy: Arc<Busy>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let mut under_way = self.busy.under_way();
+        *under_way = under_way.saturating_sub(1);
+        if *under_way == 0 {
+            self.busy.set(Activity::Idle);
+        }
+    }
 }
 
 /// What the client has still to take.
@@ -47,19 +82,32 @@ struct Owed {
 }
 
 impl Answers {
+    /// No answer yet, of a connection that is admitted so.
+    pub fn new(admitted: &Arc<Admitted>) -> Self {
+        let busy = Busy { under_way: Mutex::new(0), admitted: Arc::downgrade(admitted) };
+        Self { all: Mutex::default(), busy: Arc::new(busy) }
+    }
+
     /// A new answer, to a request that has a place.
     pub fn open(&self, place: OwnedSemaphorePermit) -> Arc<Outgoing> {
         let owed = Owed { slices: 0, speaks: false, since: Instant::now() };
-        let answer = Arc::new(Outgoing { owed: Mutex::new(owed), permit: OnceLock::new(), _place: place });
-        self.all().push(Arc::downgrade(&answer));
+        let mut under_way = self.busy.under_way();
+        *under_way += 1;
+        self.busy.set(Activity::Working);
+        drop(under_way);
+        let busy = Arc::clone(&self.busy);
+        let answer =
+            Arc::new(Outgoing { owed: Mutex::new(owed), permit: OnceLock::new(), busy, _place: place });
+        let mut all = self.all();
+        all.retain(|answer| answer.strong_count() > 0);
+        all.push(Arc::downgrade(&answer));
+        drop(all);
         answer
     }
 
-    /// There is none under way.
-    pub fn is_empty(&self) -> bool {
-        let mut all = self.all();
-        all.retain(|answer| answer.strong_count() > 0);
-        all.is_empty()
+    /// How many are under way.
+    pub fn under_way(&self) -> usize {
+        *self.busy.under_way()
     }
 
     /// Whether the client leaves one of them for so long.
@@ -68,7 +116,7 @@ impl Answers {
     }
 
     fn all(&self) -> MutexGuard<'_, Vec<Weak<Outgoing>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

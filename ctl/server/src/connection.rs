@@ -1,18 +1,21 @@
 //! One connection of the API, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use ctl_net::{Activity, Admitted, Guarded, Patience};
+use ctl_net::{Admitted, Guarded, Patience};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::yield_now;
 use tokio::time::{interval, sleep_until};
 use tonic::Status;
 use tonic::body::Body;
@@ -29,6 +32,10 @@ use crate::refusal::Refusal;
 pub const CONNECTIONS: usize = 256;
 /// Most requests at a time, of all connections; an answer counts until the client has taken it.
 const REQUESTS: usize = 5_000;
+/// Most requests of a connection at a time, once half of all places are taken. All connections together cannot take the other
+/// half with that.
+const SHARE: usize = 8;
+const _: () = assert!(CONNECTIONS * SHARE < REQUESTS / 2);
 /// Most requests of a connection at a time.
 const STREAMS: u32 = 256;
 /// Bytes of a request's headers at most.
@@ -64,12 +71,12 @@ impl Api {
     /// Serves a connection until the client ends it or has to be cut off, or `stopping` and its requests are answered.
     pub async fn serve(self, stream: UnixStream, admitted: Admitted, mut stopping: watch::Receiver<bool>) {
         let (socket, seen) = Guarded::any_authority(stream, Patience::Stall(TAKES_NOTHING));
-        let requests =
-            Requests { api: self, answers: Arc::new(Answers::default()), admitted: Arc::new(admitted) };
-        let (answers, admitted) = (Arc::clone(&requests.answers), Arc::clone(&requests.admitted));
+        let admitted = Arc::new(admitted);
+        let answers = Arc::new(Answers::new(&admitted));
+        let requests = Requests { api: self, answers: Arc::clone(&answers) };
         let mut connection = pin!(builder().serve_connection(TokioIo::new(socket), requests));
         let (begun, mut ticks) = (Instant::now(), interval(Duration::from_secs(1)));
-        let (mut ending, mut idle) = (false, true);
+        let mut ending = false;
         loop {
             tokio::select! {
                 ended = &mut connection => {
@@ -82,20 +89,18 @@ impl Api {
                     ending = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = admitted.evicted() => return,
+                () = admitted.evicted() => break,
                 _ = ticks.tick() => {
                     if !seen.preface() && begun.elapsed() >= PREFACE || answers.stalled(TAKES_NOTHING) {
                         tracing::debug!("a client of the API says or takes nothing; it is cut off");
                         return;
                     }
-                    // A request that comes says so itself, in the task that this is.
-                    let was_idle = std::mem::replace(&mut idle, answers.is_empty());
-                    if idle && !was_idle {
-                        admitted.set(Activity::Idle);
-                    }
                 }
             }
         }
+        // An answer that was just given to the transport goes out yet, where the socket has room.
+        yield_now().await;
+        poll_fn(|context| Poll::Ready(drop(connection.as_mut().poll(context)))).await;
     }
 }
 
@@ -115,7 +120,18 @@ fn builder() -> http2::Builder<TokioExecutor> {
 struct Requests {
     api: Api,
     answers: Arc<Answers>,
-    admitted: Arc<Admitted>,
+}
+
+impl Requests {
+    /// A place for one more request. Where many are taken, a connection that has its share gets none, so that each of the
+    /// other connections gets as much.
+    fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        let many = self.api.places.available_permits() <= REQUESTS / 2;
+        if many && self.answers.under_way() >= SHARE {
+            return Err(Refusal::Share(SHARE));
+        }
+        Arc::clone(&self.api.places).try_acquire_owned().map_err(|_| Refusal::Requests(REQUESTS))
+    }
 }
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
@@ -126,11 +142,10 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        let Ok(place) = Arc::clone(&self.api.places).try_acquire_owned() else {
-            return Box::pin(async { Ok(Status::from(Refusal::Requests(REQUESTS)).into_http()) });
+        let answer = match self.place() {
+            Ok(place) => self.answers.open(place),
+            Err(refusal) => return Box::pin(async { Ok(Status::from(refusal).into_http()) }),
         };
-        let answer = self.answers.open(place);
-        self.admitted.set(Activity::Working);
         let deadlines = match Deadlines::of(request.uri().path(), request.headers()) {
             Ok(deadlines) => deadlines,
             Err(status) => return Box::pin(async move { Ok(status.into_http()) }),

@@ -71,6 +71,11 @@ pub enum Refusal {
     /// Too many requests are under way.
     #[error("{0} requests are under way already; try again in a moment")]
     Requests(usize),
+    /// Many requests are under way, and this connection has its share of them.
+    #[error(
+        "many requests are under way: a connection may have {0} at a time now; try again once one of them is answered"
+    )]
+    Share(usize),
     /// The requests or answers under way hold too much memory.
     #[error("the requests and answers under way hold all the memory that they may; try again in a moment")]
     Memory,
@@ -363,6 +368,7 @@ impl Refusal {
             | Self::Staged
             | Self::Memory
             | Self::Requests(_)
+            | Self::Share(_)
             | Self::Hangs { .. }
             | Self::Streams(_)
             | Self::Slow(_) => Code::ResourceExhausted,

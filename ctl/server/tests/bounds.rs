@@ -52,6 +52,52 @@ fn connections_that_say_nothing_make_room_for_those_that_do() {
 }
 
 #[test]
+fn connections_whose_requests_are_all_answered_make_room_for_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    ctl_net::raise_descriptors();
+    let answered = |_| {
+        let mut client = rig.client();
+        rig.run(client.version()).unwrap();
+        client
+    };
+    let held: Vec<_> = (0..CONNECTIONS).map(answered).collect();
+    let mut one_more = rig.run(Client::connect_with(&rig.socket, Some(SOON))).unwrap();
+    assert_eq!(rig.run(one_more.commit(Batch::new(vec![create(1)]))).unwrap().revision, 1);
+    let figures = rig.server().connections();
+    assert_eq!((figures.evicted, figures.refused), (1, 0), "the oldest made room");
+    drop(held);
+}
+
+#[test]
+fn a_few_connections_with_many_requests_leave_a_share_to_each_other_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let (held, last) = rig.run(async {
+        let mut held = Vec::new();
+        // Together they ask for more requests than the server takes: none of them ends.
+        for _ in 0..80 {
+            let mut wire = Wire::connect(&rig.socket, 65_535).await;
+            let mut requests = Vec::new();
+            for _ in 0..64 {
+                requests.push(wire.begin("Commit").await);
+            }
+            held.push((wire, requests));
+        }
+        let (answer, body) = held.last_mut().unwrap().1.pop().unwrap();
+        (held, (tokio::time::timeout(SOON, common::wire::status(answer)).await.unwrap(), body))
+    });
+    let (code, text) = last.0;
+    assert_eq!(code, tonic::Code::ResourceExhausted);
+    assert!(
+        text.contains("a%20connection%20may%20have%208") || text.contains("a connection may have 8"),
+        "{text}"
+    );
+    assert_eq!(rig.run(rig.client().commit(Batch::new(vec![create(1)]))).unwrap().revision, 1);
+    drop(held);
+}
+
+#[test]
 fn a_client_that_does_not_finish_its_preface_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());

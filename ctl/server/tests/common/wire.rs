@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use h2::RecvStream;
 use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{RecvStream, SendStream};
 use http::Request;
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -104,6 +104,15 @@ impl Wire {
         // It may be answered by now.
         drop(body.send_data(bytes.freeze(), true));
         answer
+    }
+
+    /// Begins a request, and sends nothing of its message.
+    pub async fn begin(&mut self, method: &str) -> (ResponseFuture, SendStream<Bytes>) {
+        let request = Request::post(format!("http://x/bcast.v1.Bcast/{method}"))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        let mut requests = self.requests.clone().ready().await.unwrap();
+        requests.send_request(request.body(()).unwrap(), false).unwrap()
     }
 
     /// The status of a request that is answered.
