@@ -7,7 +7,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGua
 use tracing_subscriber::EnvFilter;
 
 /// Levels unless the environment's BCASTD_LOG says otherwise. netlink_proto warns of messages that come while the daemon stops.
-const LEVELS: &str = "info,netlink_proto=error";
+const LEVELS: &str = "info,netlink_proto=error,h2=error";
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING: usize = 8_192;
 
