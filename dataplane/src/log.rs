@@ -6,7 +6,8 @@ use std::sync::OnceLock;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 
-/// Levels unless the environment's BCASTD_LOG says otherwise. netlink_proto warns of messages that come while the daemon stops.
+/// Levels unless the environment's BCASTD_LOG says otherwise. netlink_proto warns of messages
+/// that come while the daemon stops, h2 of clients that reset their streams.
 const LEVELS: &str = "info,netlink_proto=error,h2=error";
 /// Lines that may wait to be written; further ones are lost, and counted.
 const WAITING: usize = 8_192;

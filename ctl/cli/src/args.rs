@@ -38,12 +38,11 @@ pub struct CommandLine {
     pub command: Command,
 }
 
-/// A time above zero.
+/// A time of a millisecond or more.
 fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok().filter(|number| *number > 0.0 && *number <= 1e6);
+    let number: Option<f64> = text.parse().ok().filter(|number| (0.001..=1e6).contains(number));
     let time = number.and_then(|number| Duration::try_from_secs_f64(number).ok());
     time.ok_or_else(|| format!("{text:?} is no number of seconds from 0.001 to 1000000"))
-        .map(|time| time.max(Duration::from_millis(1)))
 }
 
 macro_rules! exit_status {

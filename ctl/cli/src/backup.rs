@@ -31,6 +31,8 @@ impl From<Counts> for BackedUp {
 
 /// Standard input or output.
 const STANDARD: &str = "-";
+/// Bytes of a backup that is no regular file, at most.
+const SPOOLED_BYTES: u64 = 16 << 30;
 /// How often a backup is compared with a node that moves on under it.
 const COMPARISONS: usize = 5;
 
@@ -42,6 +44,8 @@ pub async fn backup(out: &mut Out, client: &mut Client, file: &Path) -> Result<(
         return Ok(());
     }
     let failed = |reason| Failure::BackupWrite { file: file.to_owned(), reason };
+    let target = target(file).map_err(failed)?;
+    let file = target.as_path();
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // For its owner alone, and gone again where something fails.
     let partial = tempfile::Builder::new().prefix(".bcast-backup-").tempfile_in(folder).map_err(failed)?;
@@ -59,6 +63,20 @@ pub async fn backup(out: &mut Out, client: &mut Client, file: &Path) -> Result<(
     out.line(format_args!(
         "revision {revision} is in {place}: {teps} TEPs, {domains} domains, {havips} HAVIPs"
     ))
+}
+
+/// Where a backup is put: behind a symbolic link, in place of a file, or where nothing is. A device or a pipe stays.
+fn target(file: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(file.to_owned()),
+        Err(error) => return Err(error),
+        Ok(_) => {}
+    }
+    let target = std::fs::canonicalize(file)?;
+    match std::fs::metadata(&target)?.is_file() {
+        true => Ok(target),
+        false => Err(io::Error::other("it is no regular file; use - for standard output")),
+    }
 }
 
 /// Writes all that the node sends; the inner error is the sink's.
@@ -115,6 +133,24 @@ async fn confirm(client: &mut Client, source: &mut Source, args: &RestoreArgs) -
     Ok(revision)
 }
 
+/// Reads, and keeps what was read in a file.
+struct Copy<'a> {
+    source: &'a mut dyn Read,
+    copy: &'a File,
+    left: u64,
+}
+
+impl Read for Copy<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.source.read(bytes)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!("it has more than {SPOOLED_BYTES} bytes; restore it from a file"))
+        })?;
+        self.copy.write_all(bytes.get(..read).unwrap_or_default())?;
+        Ok(read)
+    }
+}
+
 /// A backup that is read as often as it takes.
 struct Source {
     name: PathBuf,
@@ -122,15 +158,27 @@ struct Source {
 }
 
 impl Source {
-    /// Opens the file. Standard input is put into a temporary file, so that it can be checked before it is used.
+    /// Opens the file. Standard input, a pipe or a device is put into a temporary file, so that it can be checked before it
+    /// is used.
     fn open(name: &Path) -> Result<Self, Failure> {
         let unreadable = |reason| Failure::Unreadable { file: name.to_owned(), reason };
+        let spooled = |source: &mut dyn Read| -> Result<File, Failure> {
+            let file = tempfile::tempfile().map_err(unreadable)?;
+            let copy = Copy { source, copy: &file, left: SPOOLED_BYTES };
+            let wrong = |reason| Failure::Backup { file: name.to_owned(), reason };
+            // What is no backup is found while it is read, however much there is of it.
+            let mut reader = Reader::new(BufReader::new(copy)).map_err(wrong)?;
+            while reader.next().map_err(wrong)?.is_some() {}
+            Ok(file)
+        };
         let file = if name == Path::new(STANDARD) {
-            let mut file = tempfile::tempfile().map_err(unreadable)?;
-            io::copy(&mut io::stdin().lock(), &mut file).map_err(unreadable)?;
-            file
+            spooled(&mut io::stdin().lock())?
         } else {
-            File::open(name).map_err(unreadable)?
+            let mut file = File::open(name).map_err(unreadable)?;
+            match file.metadata().map_err(unreadable)?.is_file() {
+                true => file,
+                false => spooled(&mut file)?,
+            }
         };
         Ok(Self { name: name.to_owned(), file })
     }

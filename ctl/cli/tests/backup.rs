@@ -119,6 +119,47 @@ fn a_backup_that_cannot_be_taken_leaves_the_file_as_it_was() {
 }
 
 #[test]
+fn a_backup_follows_a_link_and_leaves_pipes_and_devices_alone() {
+    let node = node();
+    let file = node.file("target.bcast", "what was there before");
+    let folder = std::path::Path::new(&file).parent().unwrap();
+    let link = folder.join("link");
+    std::os::unix::fs::symlink(&file, &link).unwrap();
+    assert_eq!(node.run(&["backup", link.to_str().unwrap()]).0, 0);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert!(std::fs::read(&file).unwrap().starts_with(b"bcastbak"));
+    let pipe = folder.join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let (status, _, said) = node.run(&["backup", pipe.to_str().unwrap()]);
+    assert!(status == 1 && said.contains("it is no regular file; use - for standard output"), "{said}");
+    assert!(!std::fs::metadata(&pipe).unwrap().is_file());
+    // A pipe is read as standard input is.
+    let mut restore =
+        node.command(&["restore", pipe.to_str().unwrap()]).stdout(Stdio::piped()).spawn().unwrap();
+    std::fs::write(&pipe, std::fs::read(&file).unwrap()).unwrap();
+    assert!(restore.wait().unwrap().success());
+    let (status, _, said) = node.run(&["restore", "/dev/zero"]);
+    assert!(status == 1 && said.contains("it is no backup"), "{said}");
+}
+
+#[test]
+fn a_timeout_below_a_millisecond_is_refused() {
+    let node = node();
+    let (status, _, said) = node.run(&["--timeout", "0.0009", "version"]);
+    assert!(status == 2 && said.contains("from 0.001 to 1000000"), "{said}");
+}
+
+#[test]
+fn a_node_beyond_what_a_request_may_ask_for_takes_its_own_exports() {
+    let mut model = model(&[(1, "hv1")], &[(5001, "vpc-a", &[1])]);
+    model.revision = (1 << 52) + 7;
+    let node = Node::with(model);
+    let file = node.file("export", &node.run(&["export"]).1);
+    let (status, said, error) = node.run(&["apply", "-f", &file]);
+    assert!(status == 0 && said.contains("nothing to change"), "{said}{error}");
+}
+
+#[test]
 fn an_export_applied_on_an_empty_node_starts_above_the_exported_revision() {
     let mut model = model(&[(1, "hv1")], &[(5001, "vpc-a", &[1])]);
     model.revision = 812;
@@ -135,7 +176,10 @@ fn an_export_applied_on_an_empty_node_starts_above_the_exported_revision() {
         assert_eq!(below.run(&["apply", "-f", &file]).0, 0);
         assert_eq!(below.model().revision, 813);
     }
-    let absurd = from.file("absurd", "revision: 4503599627370497\nteps: []\n");
+    let absurd = from.file("absurd", "revision: 4611686018427387905\nteps: []\n");
     let (status, _, said) = from.run(&["apply", "-f", &absurd]);
-    assert!(status == 1 && said.contains("revision 4503599627370497 is above 4503599627370496"), "{said}");
+    assert!(
+        status == 1 && said.contains("revision 4611686018427387905 is above 4611686018427387904"),
+        "{said}"
+    );
 }

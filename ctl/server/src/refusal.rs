@@ -110,7 +110,7 @@ pub enum Refusal {
     #[error("the backup holds what cannot be: {0}; nothing was changed")]
     BackupEntry(String),
     /// A backup of a revision that no node has given.
-    #[error("the backup is of revision {0}, and a node gives none above {max}; nothing was changed", max = Revision::MAX_ABOVE)]
+    #[error("the backup is of revision {0}, and a node gives none above {max}; nothing was changed", max = Revision::MAX_SAVED)]
     BackupRevision(u64),
     /// The stream of a backup was cut.
     #[error("the backup ended before its last part; nothing was changed, send it again")]

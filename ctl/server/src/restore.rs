@@ -48,7 +48,7 @@ impl Restore {
         }
         let part = message.part.unwrap_or_default();
         if let Some(revision) = part.revision {
-            if revision > Revision::MAX_ABOVE.get() {
+            if revision > Revision::MAX_SAVED.get() {
                 return Err(Refusal::BackupRevision(revision));
             }
             self.revision = Revision::new(revision);
@@ -90,7 +90,7 @@ impl Restore {
         self.check(state, node).map_err(Refusal::Backup)?;
         // Another store may have gone on after the backup, and told others of it.
         let beyond = if self.identity == identity { 0 } else { unknown_since(self.unix_ms, unix_ms) };
-        let revision = state.revision.max(Revision::new(self.revision.get() + beyond)).next();
+        let revision = state.revision.max(Revision::new(self.revision.get().saturating_add(beyond))).next();
         let history = std::mem::take(&mut self.history);
         let events = self.events(state, revision, unix_ms);
         let records = vec![Record { revision, unix_ms, events }];

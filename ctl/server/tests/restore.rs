@@ -101,6 +101,20 @@ fn content(part: &SnapshotPart) -> SnapshotPart {
 }
 
 #[test]
+fn a_node_beyond_what_a_request_may_ask_for_takes_its_own_backups() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let above = Some(Revision::MAX_ABOVE);
+    let batch = Batch { above, ..Batch::new(vec![create(1)]) };
+    assert_eq!(rig.run(rig.client().commit(batch)).unwrap().revision, (1 << 52) + 1);
+    let saved = backup(&rig);
+    assert_eq!(restore(&rig, requests(saved.clone())).unwrap().revision, (1 << 52) + 2);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let other = Rig::new(elsewhere.path());
+    assert!(restore(&other, requests(saved)).unwrap().revision > (1 << 52) + 1);
+}
+
+#[test]
 fn a_backup_restored_on_an_empty_node_gives_the_same_state_above_all_that_was_given() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let from = full(one.path());

@@ -39,7 +39,7 @@ pub enum BatchError {
     #[error(transparent)]
     RequestId(#[from] RequestIdError),
     /// The revision to be above is none that a node can have given.
-    #[error("revision {0} to be above is not from 1 to {max}; no node has given it", max = Revision::MAX_ABOVE)]
+    #[error("revision {0} to be above is not from 1 to {max}; give the revision of an export, or restore a backup", max = Revision::MAX_ABOVE)]
     Above(u64),
 }
 

@@ -36,6 +36,9 @@ pub struct Revision(u64);
 impl Revision {
     /// Greatest revision that a request may ask to be above: 2^52. What follows it is exact in JSON, too.
     pub const MAX_ABOVE: Self = Self(1 << 52);
+    /// Greatest revision that a backup or an export may be of: 2^62. What a node that was asked to be above [`Self::MAX_ABOVE`]
+    /// gives for centuries is below it.
+    pub const MAX_SAVED: Self = Self(1 << 62);
 
     /// The revision with this number.
     #[must_use]
@@ -52,7 +55,7 @@ impl Revision {
     /// The one after it.
     #[must_use]
     pub const fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.saturating_add(1))
     }
 }
 

@@ -306,14 +306,14 @@ impl<'de> Visitor<'de> for FileSeed<'_> {
 /// A revision that a node can have given; 0 is that of an empty one.
 fn exported(number: u64) -> Result<Option<Revision>, NoRevision> {
     match Revision::new(number) {
-        revision if revision > Revision::MAX_ABOVE => Err(NoRevision(number)),
+        revision if revision > Revision::MAX_SAVED => Err(NoRevision(number)),
         revision => Ok(Some(revision).filter(|_| number > 0)),
     }
 }
 
 /// A revision that no node has given.
 #[derive(Debug, Error)]
-#[error("revision {0} is above {max}; no node has given it", max = Revision::MAX_ABOVE)]
+#[error("revision {0} is above {max}; no node has given it", max = Revision::MAX_SAVED)]
 struct NoRevision(u64);
 
 enum Section {

@@ -82,7 +82,9 @@ async fn attempt(
         .map_err(|reason| Failure::Entry { file: args.file.clone(), reason })?;
     let plan = Arc::new(Plan::new(have, want, args.prune));
     // What was exported elsewhere shall not make generations that were told there already.
-    let above = file.revision.filter(|&above| above >= revision);
+    // A node at the file's revision goes on above it with its next change, also where a request may not ask for that.
+    let above =
+        file.revision.filter(|&above| above > revision || above == revision && above <= Revision::MAX_ABOVE);
     if plan.is_empty() && above.is_none() {
         return nothing(out, revision, args.dry_run);
     }
@@ -106,13 +108,24 @@ fn heard(shown: Result<(), Failure>) -> Result<(), Failure> {
     }
 }
 
+/// Bytes of a file that is applied, at most: 1 GiB.
+const FILE_BYTES: u64 = 1 << 30;
+
 fn read(file: &Path) -> io::Result<Vec<u8>> {
     if file != Path::new("-") {
-        return std::fs::read(file);
+        return bounded(std::fs::File::open(file)?, FILE_BYTES);
     }
+    bounded(io::stdin().lock(), FILE_BYTES)
+}
+
+/// All that there is to read, where it is no more than so many bytes.
+fn bounded(source: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    io::stdin().lock().read_to_end(&mut text)?;
-    Ok(text)
+    source.take(most.saturating_add(1)).read_to_end(&mut text)?;
+    match text.len() as u64 <= most {
+        true => Ok(text),
+        false => Err(io::Error::other(format!("it has more than {most} bytes; apply it in several parts"))),
+    }
 }
 
 fn show(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {

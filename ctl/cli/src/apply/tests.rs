@@ -78,6 +78,13 @@ fn apply(node: &Model, file: ApplyFile, prune: bool) -> Result<Model, String> {
 }
 
 #[test]
+fn a_file_without_end_is_refused_once_it_is_too_long() {
+    let text = super::bounded(std::io::repeat(b' '), 4_096).unwrap_err().to_string();
+    assert_eq!(text, "it has more than 4096 bytes; apply it in several parts");
+    assert_eq!(super::bounded(&b"teps"[..], 4).unwrap(), b"teps");
+}
+
+#[test]
 fn a_good_file_is_read_as_yaml_and_as_json() {
     let (hv1, vpc) = (name("hv1"), name("vpc-a"));
     let two = model(&[(1, hv1.clone()), (2, None)], &[(5001, vpc, &[1, 2])]);
