@@ -100,7 +100,11 @@ impl Api {
         }
         // An answer that was just given to the transport goes out yet, where the socket has room.
         yield_now().await;
-        poll_fn(|context| Poll::Ready(drop(connection.as_mut().poll(context)))).await;
+        poll_fn(|context| {
+            drop(connection.as_mut().poll(context));
+            Poll::Ready(())
+        })
+        .await;
     }
 }
 
