@@ -152,5 +152,5 @@ fn a_revision_can_be_raised_and_watchers_start_over_behind_the_gap() {
     assert_eq!(told(), [(702, false), (702, false)], "behind the gap it goes on");
     let (kind, text) = rig.try_commit(above(u64::MAX, vec![])).unwrap_err();
     assert_eq!(kind, Refusal::Invalid);
-    assert!(text.contains("no node has given it"), "{text}");
+    assert!(text.contains("is not from 1 to 4503599627370496; give the revision of an export"), "{text}");
 }
