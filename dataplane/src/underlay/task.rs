@@ -385,7 +385,6 @@ impl Task {
     /// Reads links, rules and neighbours in full, and tries again what is unresolved.
     async fn resync(&mut self) -> Result<(), RequestError> {
         self.resync_at = Instant::now() + RESYNC_EVERY;
-        let lost = self.lost;
         let links = self.kernel.links().await?;
         let link = |index: u32| links.iter().find(|link| link.header.index == index);
         match self.watched.port.map(link) {
@@ -411,7 +410,7 @@ impl Task {
         inner.publisher.reclaim();
         let next_hops = inner.hops.len();
         drop(inner);
-        if std::mem::take(&mut self.lost) && lost {
+        if std::mem::take(&mut self.lost) {
             self.mark(Stale::All);
         }
         if self.warned.is_empty() {
