@@ -123,15 +123,14 @@ impl Machines {
 
     /// What each speaker of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
     pub fn sayings<'h>(&mut self, held: &'h Held, node: &dyn Node) -> Vec<(&'h Seat, Spoken, Said)> {
+        let read: Vec<_> = held.speakers.iter().map(|seat| (seat, node.heard().read(seat.id))).collect();
+        // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
         let (clock, mut unknown) = (&self.clock, Sayings::default());
         let slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
         let sayings = slot.map_or(&mut unknown, |slot| &mut slot.sayings);
-        let said = |seat: &'h Seat| {
-            let spoken = node.heard().read(seat.id);
-            (seat, spoken, sayings.follow(seat.id, spoken, clock).1)
-        };
-        held.speakers.iter().map(said).collect()
+        let said = |(seat, spoken): (&'h Seat, Spoken)| (seat, spoken, sayings.follow(seat.id, spoken, clock).1);
+        read.into_iter().map(said).collect()
     }
 
     /// Follows committed changes of these HAVIPs. `now` is a time before workers could know of them.
@@ -251,6 +250,7 @@ impl Machines {
     fn take_refused(&mut self, view: &View<'_>) {
         for _ in 0..MOST_REFUSED {
             let Some(refused) = view.node.take_refused() else { return };
+            self.clock.mark(view.node.now());
             let at_ns = self.clock.stamp(refused.at_ns).steady_ns;
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
@@ -276,10 +276,12 @@ impl Machines {
         heard.clear();
         let held = view.havips.get(id)?;
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
-        heard.extend(held.speakers.iter().map(|seat| {
-            let spoken = view.node.heard().read(seat.id);
-            (seat.id, slot.sayings.follow(seat.id, spoken, &self.clock).0)
-        }));
+        heard.extend(held.speakers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
+        // After the stamps were read, so that each lies before a moment that is known.
+        self.clock.mark(view.node.now());
+        for (speaker, spoken) in &mut heard {
+            *spoken = slot.sayings.follow(*speaker, *spoken, &self.clock).0;
+        }
         slot.is_ready = false;
         let before = slot.machine.clone();
         let decisions = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
