@@ -55,15 +55,15 @@
 //!
 //! (Making and dropping a reader takes a lock; and when publishers and readers are all gone, the last frees the rest.)
 //!
-//! **Virtual IPs.** A domain that has some has a [`Guard`] with them, which hangs on its list and is published with it. What workers
-//! hear of them goes back to the control side by [`Heard`].
+//! **Virtual IPs.** A domain that has some has a [`VipTable`] with them, which hangs on its list and is published with it. What workers
+//! hear of them goes back to the control side by [`AnnouncementBoard`].
 //!
 //! **Why a reader never meets freed memory.** What is retired is stamped with an epoch, and freed when every online reader
 //! has reported that epoch or a later one from a quiescent point, a moment when it holds no reference.
 //! The borrow checker sees to that moment: all that a reader hands out borrows it, and [`Reader::quiesce`] and
 //! [`Reader::offline`] need it exclusively. That each reader also *sees* what was unlinked before the epoch that it reports
-//! is a matter of a few pairs of orderings. They are named in `lockfree/sync.rs`, the races are told in
-//! `lockfree/qsbr.rs`, and `tests/loom.rs` explores them all and shows for each ordering the model that fails without it.
+//! is a matter of a few pairs of orderings. They are named in `table/sync.rs`, the races are told in
+//! `table/qsbr.rs`, and `tests/loom.rs` explores them all and shows for each ordering the model that fails without it.
 //!
 //! **What a reader sees.** Each change by itself, at once or a little later; those of one publisher to one domain in
 //! their order; all that came before an [`Epoch`] once it has reported it. Changes to several domains are not one step
@@ -79,24 +79,25 @@
 //! retired from then on: watch [`DomainPublisher::retired`].
 #![deny(unsafe_code)]
 
-mod guard;
 mod id;
 pub mod limits;
-mod lockfree;
 mod mac;
 mod rate;
+mod table;
 mod vip;
 
-pub use guard::{Found, Guard, Sought};
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
-pub use lockfree::{
-    ArrayPublisher, DomainPublisher, Epoch, Grace, Heard, HeldList, Laggards, Learned, MemberList, Offline,
-    Reader, Readers, SILENCE_NS, Spoken, table, table_with_capacity,
+pub use mac::{Mac, MacError, Octets};
+pub use rate::{DomainLimit, Rate, RateError, TepLimit};
+pub use table::{
+    ArrayPublisher, DomainPublisher, Epoch, Grace, HeldList, Laggards, MemberList, Offline, Reader, Readers,
+    table, table_with_capacity,
 };
 #[cfg(loom)]
 #[doc(hidden)]
-pub use lockfree::{SITES, live_allocations};
-pub use mac::{Mac, MacError, Octets};
-pub use rate::{DomainLimit, Rate, RateError, TepLimit};
-pub use vip::{Refusal, Refused, Speaker, SpeakerId, Utterance, Vip, VipId, virtual_mac, vrid};
+pub use table::{SITES, live_allocations};
+pub use vip::{
+    AnnouncementBoard, AnnouncementKind, Announcer, AnnouncerId, LastAnnounced, LearnedBindings,
+    RejectReason, Rejected, SILENCE_NS, Vip, VipEntry, VipId, VipKey, VipTable, virtual_mac, vrid,
+};

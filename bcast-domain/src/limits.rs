@@ -12,8 +12,8 @@ pub const MAX_MEMBERS: usize = 16_384;
 pub const MAX_MEMBERSHIPS: usize = 33_554_432;
 /// Virtual IPs; also the bound of [`VipId`](crate::VipId).
 pub const MAX_VIPS: usize = 131_072;
-/// Those that may announce a virtual IP, of all together; also the bound of [`SpeakerId`](crate::SpeakerId).
-pub const MAX_SPEAKERS: usize = 1_048_576;
+/// Those that may announce a virtual IP, of all together; also the bound of [`AnnouncerId`](crate::AnnouncerId).
+pub const MAX_ANNOUNCERS: usize = 1_048_576;
 
 /// A change that the table refuses. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,7 +66,9 @@ pub enum LimitError {
     /// A number at or over [`MAX_VIPS`].
     #[error("virtual IP number {0} is not below {MAX_VIPS}, the number of virtual IPs that a node can hold")]
     VipId(u32),
-    /// A number at or over [`MAX_SPEAKERS`].
-    #[error("speaker number {0} is not below {MAX_SPEAKERS}, the number of speakers that a node can hold")]
-    SpeakerId(u32),
+    /// A number at or over [`MAX_ANNOUNCERS`].
+    #[error(
+        "announcer number {0} is not below {MAX_ANNOUNCERS}, the number of announcers that a node can hold"
+    )]
+    AnnouncerId(u32),
 }

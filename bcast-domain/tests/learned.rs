@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use bcast_domain::{Learned, SILENCE_NS};
+use bcast_domain::{LearnedBindings, SILENCE_NS};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 
@@ -16,14 +16,14 @@ fn address(n: u32) -> IpAddr {
     if n.is_multiple_of(2) { IpAddr::from(n.to_be_bytes()) } else { Ipv6Addr::from_bits(n.into()).into() }
 }
 
-fn announce(learned: &Learned, n: u32, tep: u16, now_ns: u64) -> bool {
+fn announce(learned: &LearnedBindings, n: u32, tep: u16, now_ns: u64) -> bool {
     learned.admit(address(n), MAC, tep.into(), now_ns, |_| false)
 }
 
 #[test]
 fn sixteen_thousand_addresses_stay_with_who_has_them() {
     const MANY: u32 = 16_384;
-    let learned = Learned::new();
+    let learned = LearnedBindings::new();
     assert!(learned.is_empty());
     assert!((0..MANY).all(|n| announce(&learned, n, 1, 1)));
     // The places are chosen by a secret key: now and then one address finds those that it may have all taken.
@@ -37,7 +37,7 @@ fn sixteen_thousand_addresses_stay_with_who_has_them() {
 
 #[test]
 fn what_does_not_fit_may_be_announced_and_takes_the_place_of_what_is_silent() {
-    let learned = Learned::new();
+    let learned = LearnedBindings::new();
     let all = 0..100_000_u32;
     assert!(all.clone().all(|n| announce(&learned, n, 1, 1)), "some are not remembered");
     let held = |tep, now_ns| all.clone().filter(|&n| !announce(&learned, n, tep, now_ns)).count();
@@ -55,7 +55,7 @@ fn what_does_not_fit_may_be_announced_and_takes_the_place_of_what_is_silent() {
 fn of_many_threads_that_claim_the_same_addresses_at_once_each_address_gets_one() {
     const ADDRESSES: u32 = 5_000;
     for (round, now_ns) in [(0, 1), (1, 2 + SILENCE_NS)] {
-        static LEARNED: std::sync::LazyLock<Learned> = std::sync::LazyLock::new(Learned::new);
+        static LEARNED: std::sync::LazyLock<LearnedBindings> = std::sync::LazyLock::new(LearnedBindings::new);
         let admitted: Vec<AtomicUsize> = (0..ADDRESSES).map(|_| AtomicUsize::new(0)).collect();
         std::thread::scope(|scope| {
             for tep in 0..4_u16 {

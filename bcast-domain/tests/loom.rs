@@ -14,8 +14,9 @@
 use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
-    ArrayPublisher, DomainPublisher, Guard, Heard, Learned, Reader, Readers, SILENCE_NS, SITES, SpeakerId,
-    Spoken, TepIndex, Utterance, VipId, Vni, live_allocations, table,
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, LastAnnounced,
+    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, TepIndex, VipId, VipTable, Vni, live_allocations,
+    table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -289,52 +290,57 @@ fn replacing_the_array(readers: usize) {
     });
 }
 
-/// A domain's guard is replaced while readers use it: they find one or the other, and each lives as long as its list.
+/// A domain's VIP table is replaced while readers use it: they find one or the other, and each lives as long as its list.
 fn guarding(readers: usize) {
     let mut table = table(());
     table.0.set(A, &member(1)).unwrap();
-    let (first, second) = (Arc::new(Guard::new([])), Arc::new(Guard::new([])));
+    let (first, second) = (Arc::new(VipTable::new([])), Arc::new(VipTable::new([])));
     let weak = [&first, &second].map(Arc::downgrade);
-    table.0.set_guard(A, Some(first));
+    table.0.set_vip_table(A, Some(first));
     let change = |domains: &mut DomainPublisher, _: &mut _| {
-        domains.set_guard(A, Some(second));
+        domains.set_vip_table(A, Some(second));
         domains.remove(A);
         domains.reclaim();
     };
     beside(readers, table, change, |mut reader| {
         if let Some(list) = reader.lookup(A) {
             assert_eq!(list.members(), member(1));
-            assert_eq!(list.guard().map(|guard| guard.vips().len()), Some(0));
+            assert_eq!(list.vip_table().map(|vip_table| vip_table.vips().len()), Some(0));
         }
         reader.quiesce();
     });
-    assert!(weak.iter().all(|guard| guard.strong_count() == 0), "a guard that was never freed");
+    assert!(weak.iter().all(|vip_table| vip_table.strong_count() == 0), "a VIP table that was never freed");
 }
 
-/// Workers note what they hear of one virtual IP, each of a speaker of its own, while the control side drains: what it knows in
+/// Workers note what they hear of one virtual IP, each of an announcer of its own, while the control side drains: what it knows in
 /// the end is what was noted last.
 fn hearing(workers: usize) {
-    let heard = Arc::new(Heard::new());
+    let board = Arc::new(AnnouncementBoard::new());
     let vip = VipId::new(0).unwrap();
-    let speakers: Vec<_> = (0_u32..).take(workers).map(|id| SpeakerId::new(id).unwrap()).collect();
-    let threads: Vec<_> = speakers
+    let announcers: Vec<_> = (0_u32..).take(workers).map(|id| AnnouncerId::new(id).unwrap()).collect();
+    let threads: Vec<_> = announcers
         .iter()
-        .map(|&speaker| {
-            let heard = Arc::clone(&heard);
+        .map(|&announcer| {
+            let board = Arc::clone(&board);
             thread::spawn(move || {
-                heard.note(vip, speaker, Utterance::Claim { vrid: 0 }, 1);
+                board.note(vip, announcer, AnnouncementKind::Claim { vrid: 0 }, 1);
                 if workers == 1 {
-                    heard.note(vip, speaker, Utterance::Advert { interval_cs: 100, priority: 200 }, 2);
+                    board.note(
+                        vip,
+                        announcer,
+                        AnnouncementKind::Advert { interval_cs: 100, priority: 200 },
+                        2,
+                    );
                 }
             })
         })
         .collect();
-    let mut known = vec![Spoken::default(); workers];
+    let mut known = vec![LastAnnounced::default(); workers];
     let mut drain = || {
-        heard.drain(|marked| {
+        board.drain(|marked| {
             assert_eq!(marked, vip);
-            for (known, &speaker) in known.iter_mut().zip(&speakers) {
-                *known = heard.read(speaker);
+            for (known, &announcer) in known.iter_mut().zip(&announcers) {
+                *known = board.read(announcer);
             }
         });
     };
@@ -343,16 +349,16 @@ fn hearing(workers: usize) {
         thread.join().unwrap();
     }
     drain();
-    let claim = Spoken { claim_ns: 1, ..Spoken::default() };
-    let both = Spoken { advert_ns: 2, interval_cs: 100, priority: 200, ..claim };
+    let claim = LastAnnounced { claim_ns: 1, ..LastAnnounced::default() };
+    let both = LastAnnounced { advert_ns: 2, interval_cs: 100, priority: 200, ..claim };
     assert_eq!(known, vec![if workers == 1 { both } else { claim }; workers], "noted, and never learnt");
 }
 
 /// An address whose holder is silent is taken by one of two that announce it at once, and then stays with that one.
 fn taking_over(_: usize) {
-    let learned = Arc::new(Learned::new());
+    let learned = Arc::new(LearnedBindings::new());
     let address = std::net::IpAddr::from([10, 0, 0, 7]);
-    let announce = move |learned: &Learned, tep: u16, now_ns| {
+    let announce = move |learned: &LearnedBindings, tep: u16, now_ns| {
         learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), now_ns, |_| false)
     };
     assert!(announce(&learned, 1, 1));

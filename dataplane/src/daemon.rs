@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
-use ctl_server::{OutwardConfig, Server, ServerConfig, Versions};
+use ctl_server::{ExporterConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
 use netlink::{Notices, Requests};
 use signal_hook::consts::SIGTERM;
-use sniff::{Ears, Sniffer};
+use sniff::{ArpInspector, Inspection};
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use wire::{IP_OVERHEAD, MacAddr};
 
-use crate::announcer::Announcer;
+use crate::announcement_sender::AnnouncementSender;
 use crate::clocks::Clocks;
 use crate::config::{Config, LiveConfig};
 use crate::counters::Counters;
@@ -229,11 +229,11 @@ impl Daemon {
         let change_seconds = self.view.change_seconds.clone();
         server_config.havips = config.havip.limits;
         server_config.damping = config.havip.damping;
-        server_config.outward = OutwardConfig {
+        server_config.exporters = ExporterConfig {
             webhooks: config.receivers()?,
             source: format!("/bcast/{}", config.underlay.node.first()),
             routes: config.routes.clone(),
-            ..OutwardConfig::default()
+            ..ExporterConfig::default()
         };
         server_config.observer = Arc::new(move |took: Duration| change_seconds.observe(took.as_secs_f64()));
         Ok(Server::start(server_config, store, domains, readers.grace(), Arc::new(node))?)
@@ -267,7 +267,7 @@ impl Daemon {
                 node: config.underlay.node,
                 live: self.live.clone(),
                 lots: Lots::new()?,
-                sniffer: Sniffer::new(self.view.ears.clone()),
+                inspector: ArpInspector::new(self.view.inspection.clone()),
                 announcer: (number == 0).then(|| self.view.announcer.clone()),
                 tsc: self.view.clocks.tsc,
             };
@@ -485,8 +485,8 @@ fn node_view(
     Ok(NodeView {
         readiness: Readiness::new(live.clone(), underlay.clone(), counters.clone()),
         counters,
-        ears: Ears::new(),
-        announcer: Announcer::new(config.underlay.node.first(), ready.kernel_pool.clone()),
+        inspection: Inspection::new(),
+        announcer: AnnouncementSender::new(config.underlay.node.first(), ready.kernel_pool.clone()),
         clocks: Clocks::new(tsc),
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),

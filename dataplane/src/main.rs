@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use ctl_store::{Accepted, EmbeddedStore};
 
-mod announcer;
+mod announcement_sender;
 mod clocks;
 mod config;
 mod counters;

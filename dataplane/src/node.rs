@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit};
+use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, Holding, Moment, NextHop, NodeStats, Server, TepRefusal};
 use dpdk::{Mempool, Port};
 use prometheus::Histogram;
-use sniff::Ears;
+use sniff::Inspection;
 use wire::{CopyDropReason, DropReason};
 
-use crate::announcer::Announcer;
+use crate::announcement_sender::AnnouncementSender;
 use crate::clocks::Clocks;
 use crate::config::InterfaceAddress;
 use crate::counters::{Cell, Counters, WorkerCounters};
@@ -28,10 +28,10 @@ pub struct NodeView {
     pub counters: Arc<Counters>,
     /// Whether the node may and can forward.
     pub readiness: Arc<Readiness>,
-    /// What the workers hear of virtual IPs.
-    pub ears: Arc<Ears>,
+    /// What the workers read of virtual IPs.
+    pub inspection: Arc<Inspection>,
     /// What the node announces itself.
-    pub announcer: Arc<Announcer>,
+    pub announcer: Arc<AnnouncementSender>,
     /// The workers' clock, and the kernel's.
     pub clocks: Clocks,
     /// How long changes take to reach every worker.
@@ -200,12 +200,12 @@ impl ctl_server::Node for ControlledNode {
         self.drain_time
     }
 
-    fn heard(&self) -> &Heard {
-        &self.view.ears.heard
+    fn heard(&self) -> &AnnouncementBoard {
+        &self.view.inspection.board
     }
 
-    fn take_refused(&self) -> Option<Refused> {
-        self.view.ears.refused.pop()
+    fn take_rejected(&self) -> Option<Rejected> {
+        self.view.inspection.refused.pop()
     }
 
     fn now(&self) -> Moment {

@@ -11,10 +11,10 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use sniff::{Sniffer, Unheard};
+use sniff::{ArpInspector, Violation};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, OVERHEAD, Outer, Rejection};
 
-use crate::announcer::Announcer;
+use crate::announcement_sender::AnnouncementSender;
 use crate::counters::WorkerCounters;
 use crate::jobs::{Class, Job, Jobs, QUANTUM};
 use crate::limits::{Ask, Clock, Lots};
@@ -50,9 +50,9 @@ pub struct Worker {
     /// What this worker has taken of the limits.
     pub lots: Lots,
     /// What it hears of virtual IPs.
-    pub sniffer: Sniffer,
+    pub inspector: ArpInspector,
     /// What it announces of them on the node's own account; one worker does.
-    pub announcer: Option<Arc<Announcer>>,
+    pub announcer: Option<Arc<AnnouncementSender>>,
     /// What time it is.
     pub tsc: Tsc,
 }
@@ -139,12 +139,12 @@ impl Worker {
         self.reader.lookup_bulk(&vnis, &mut domains);
 
         // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
-        match sniff::guarded(&domains) {
-            guarded @ 1.. if origin == Origin::Port => {
+        match sniff::with_vips(&domains) {
+            with_vips @ 1.. if origin == Origin::Port => {
                 let now_ns = self.tsc.clock_ns(received);
-                listen(&mut self.sniffer, burst, &candidates, &domains, guarded, now_ns);
+                inspect(&mut self.inspector, burst, &candidates, &domains, with_vips, now_ns);
             }
-            _ => self.sniffer.forget(),
+            _ => self.inspector.forget(),
         }
         let clock = Clock { now: received, per_second: self.tsc.per_second() };
         let limits = Some(&self.live.limits).filter(|limits| limits.enabled());
@@ -153,14 +153,14 @@ impl Worker {
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
             let verdict = candidate.check(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let said = self.sniffer.finding(index).transpose();
-                let said = said.map_err(|unheard| refuse(&self.sniffer, unheard, self.out.counters()))?;
+                let said = self.inspector.finding(index).transpose();
+                let said = said.map_err(|unheard| refuse(&self.inspector, unheard, self.out.counters()))?;
                 if let Some(limits) = limits {
                     let cells = self.out.cells().domain(domain.domain());
                     limits.admit(candidate.ask(domain, class), &self.lots, cells, clock)?;
                 }
                 if let Some(said) = said {
-                    self.sniffer.note(said);
+                    self.inspector.note(said);
                     self.out.counters().announcements[said.kind()].add(1);
                 }
                 Ok(class)
@@ -171,9 +171,9 @@ impl Worker {
                     // A migrating instance may be faster than the controller: what it announces from a TEP that is
                     // about to become a member is to be remembered.
                     if reason == DropReason::TepNotMember
-                        && let Some(Err(unheard)) = self.sniffer.finding(index)
+                        && let Some(Err(unheard)) = self.inspector.finding(index)
                     {
-                        refuse(&self.sniffer, unheard, self.out.counters());
+                        refuse(&self.inspector, unheard, self.out.counters());
                     }
                     self.out.drop_frame(reason);
                 }
@@ -286,22 +286,22 @@ impl Judged {
 
 /// Judges what the frames of domains with virtual IPs announce.
 #[inline(never)]
-fn listen(
-    sniffer: &mut Sniffer,
+fn inspect(
+    inspector: &mut ArpInspector,
     burst: &Burst,
     candidates: &[Candidate],
     domains: &[Option<&MemberList>; BURST],
-    guarded: u32,
+    with_vips: u32,
     now_ns: u64,
 ) {
-    let mut listening = sniffer.listen(now_ns);
-    for index in sniff::bits(guarded) {
+    let mut listening = inspector.inspect(now_ns);
+    for index in sniff::bits(with_vips) {
         if let Some(candidate) = candidates.get(index)
             && let Some(domain) = domains[index]
             && let Some(mbuf) = burst.get(candidate.place)
             && let Some(inner) = mbuf.data().get(candidate.outer.inner_range())
         {
-            listening.hear(index, candidate.source, domain, inner);
+            listening.read(index, candidate.source, domain, inner);
         }
     }
     listening.judge();
@@ -309,9 +309,9 @@ fn listen(
 
 /// Reports what was refused: why its frame is dropped.
 #[cold]
-fn refuse(sniffer: &Sniffer, unheard: Unheard, counters: &WorkerCounters) -> DropReason {
-    if let Unheard::Refused(refused) = unheard
-        && !sniffer.report(refused)
+fn refuse(inspector: &ArpInspector, unheard: Violation, counters: &WorkerCounters) -> DropReason {
+    if let Violation::Rejected(refused) = unheard
+        && !inspector.report(refused)
     {
         counters.refused_lost.add(1);
     }

@@ -140,7 +140,7 @@ impl Node<'_> {
     /// What happened to a HAVIP, the oldest first: each with its kind.
     pub fn history(&self, name: &str) -> Vec<(String, Value)> {
         let text = self.must(&format!("-o json havip history {name}"));
-        happenings(&text)
+        events(&text)
     }
 
     /// Starts `bcastctl watch` from the first revision on; its log has one JSON object a line.
@@ -151,7 +151,7 @@ impl Node<'_> {
 }
 
 /// What happened, in JSON: an array, or one object a line.
-pub fn happenings(text: &str) -> Vec<(String, Value)> {
+pub fn events(text: &str) -> Vec<(String, Value)> {
     let values = match serde_json::from_str::<Value>(text) {
         Ok(Value::Array(values)) => values,
         _ => text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use e2e::{
     forge::{self, Announcement, Arping, FromStranger, Mouth, arping},
-    havip::happenings,
+    havip::events,
     keepalived::{Keepalived, Settings, VIP, VIP6},
     lab::{Lab, mac_text},
     node::Node,
@@ -144,7 +144,7 @@ fn a_hundred_thousand_forged_announcements_move_nothing_and_are_heard_by_nobody(
     for (name, text) in
         [("history", node.must(&format!("-o json havip history {WEB}"))), ("watch", watch.log())]
     {
-        assert!(happenings(&text).iter().any(|(kind, _)| kind == "spoof"), "no spoof in {name}: {text}");
+        assert!(events(&text).iter().any(|(kind, _)| kind == "spoof"), "no spoof in {name}: {text}");
     }
     // Who may take it still does, once the holder is gone, and that is the first that the victim hears of anybody else.
     drop(keepalived);

@@ -12,11 +12,11 @@ use std::{
 };
 
 use bcast_domain::{
-    DomainPublisher, Guard, LimitError, Mac, MacError, MemberList, Reader, Speaker, SpeakerId, TepIndex, Vip,
-    VipId, Vni, table_with_capacity,
+    Announcer, AnnouncerId, DomainPublisher, LimitError, Mac, MacError, MemberList, Reader, TepIndex, Vip,
+    VipId, VipTable, Vni, table_with_capacity,
 };
 use bench::{NODE, tep};
-use sniff::{Ears, Sniffer, guarded};
+use sniff::{ArpInspector, Inspection, with_vips};
 use wire::{
     FrameHeader, MacAddr, NodeAddresses, NodeAddressesError, Outer, Template,
     gratuitous::{Form, garp},
@@ -49,7 +49,7 @@ pub enum AnnounceError {
     Mac(#[from] MacError),
     /// Something was not heard, or was refused.
     #[error("of {asked} announcements {heard} were heard")]
-    Unheard {
+    Violation {
         /// How many there were.
         asked: usize,
         /// How many were noted.
@@ -61,15 +61,15 @@ pub enum AnnounceError {
 fn vip(number: u32, per_domain: u32) -> Result<(Vni, Vip), AnnounceError> {
     let (domain, place) = (number / per_domain, number % per_domain);
     let address = IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + place));
-    let speakers = (0..SPEAKERS).map(|speaker| {
-        let id = SPEAKERS * number + speaker;
+    let announcers = (0..SPEAKERS).map(|announcer| {
+        let id = SPEAKERS * number + announcer;
         let [.., a, b, c] = id.to_be_bytes();
         // The instances are behind the first members.
-        let tep = TepIndex::from(u16::try_from(speaker).unwrap_or(0));
-        Ok(Speaker { mac: Mac::new([0x52, 0x54, 0, a, b, c])?, tep, id: SpeakerId::new(id)? })
+        let tep = TepIndex::from(u16::try_from(announcer).unwrap_or(0));
+        Ok(Announcer { mac: Mac::new([0x52, 0x54, 0, a, b, c])?, tep, id: AnnouncerId::new(id)? })
     });
-    let speakers = speakers.collect::<Result<_, AnnounceError>>()?;
-    Ok((Vni::new(work::vni(domain)), Vip { id: VipId::new(number)?, address, vrids: [].into(), speakers }))
+    let announcers = announcers.collect::<Result<_, AnnounceError>>()?;
+    Ok((Vni::new(work::vni(domain)), Vip { id: VipId::new(number)?, address, vrids: [].into(), announcers }))
 }
 
 /// Domains with virtual IPs, the same domains without, and a worker's parts.
@@ -79,8 +79,8 @@ pub struct Announcements {
     node: NodeAddresses,
     readers: [Reader<()>; 2],
     _publishers: [DomainPublisher; 2],
-    ears: Arc<Ears>,
-    sniffer: Sniffer,
+    inspection: Arc<Inspection>,
+    inspector: ArpInspector,
     /// The frames of a burst, written anew for each.
     frames: [Vec<u8>; BURST],
     state: u64,
@@ -95,28 +95,28 @@ impl Announcements {
     pub fn new(havips: u32, per_domain: u32) -> Result<Self, AnnounceError> {
         let domains = havips.div_ceil(per_domain);
         let members: Vec<TepIndex> = (0..MEMBERS).map(TepIndex::from).collect();
-        let (mut with, _, guarded) = table_with_capacity((), domains as usize);
+        let (mut with, _, with_vips) = table_with_capacity((), domains as usize);
         let (mut without, _, plain) = table_with_capacity((), domains as usize);
         let mut numbers = 0..havips;
         for domain in 0..domains {
             let vni = Vni::new(work::vni(domain));
             let vips =
                 numbers.by_ref().take(per_domain as usize).map(|number| Ok(vip(number, per_domain)?.1));
-            let guard = Guard::new(vips.collect::<Result<Vec<_>, AnnounceError>>()?);
+            let vip_table = VipTable::new(vips.collect::<Result<Vec<_>, AnnounceError>>()?);
             for table in [&mut with, &mut without] {
                 table.set(vni, &members)?;
             }
-            with.set_guard(vni, Some(Arc::new(guard)));
+            with.set_vip_table(vni, Some(Arc::new(vip_table)));
         }
-        let ears = Ears::new();
+        let inspection = Inspection::new();
         Ok(Self {
             havips,
             per_domain,
             node: NodeAddresses::new(&[NODE])?,
-            readers: [guarded.reader(), plain.reader()],
+            readers: [with_vips.reader(), plain.reader()],
             _publishers: [with, without],
-            sniffer: Sniffer::new(Arc::clone(&ears)),
-            ears,
+            inspector: ArpInspector::new(Arc::clone(&inspection)),
+            inspection,
             frames: Default::default(),
             state: 1,
             heard: 0,
@@ -129,7 +129,7 @@ impl Announcements {
         for frame in &mut self.frames {
             let number = work::random(&mut self.state) % u64::from(self.havips.max(1));
             let (vni, vip) = vip(u32::try_from(number).unwrap_or(0), self.per_domain)?;
-            let (Some(holder), IpAddr::V4(address)) = (vip.speakers.first(), vip.address) else { continue };
+            let (Some(holder), IpAddr::V4(address)) = (vip.announcers.first(), vip.address) else { continue };
             let inner = garp(MacAddr(holder.mac.octets()), address, Form::Request);
             let len = u16::try_from(inner.len()).unwrap_or(0);
             let header = FrameHeader::new(tep(holder.tep.get()), 0, vni.get(), len).head(&to_node);
@@ -149,17 +149,17 @@ impl Announcements {
         let vnis = outers.each_ref().map(|outer| Vni::new(outer.as_ref().map_or(0, |outer| outer.key)));
         let mut domains = [None; BURST];
         reader.lookup_bulk(&vnis, &mut domains);
-        match guarded(&domains) {
-            0 => self.sniffer.forget(),
-            guarded => listen(&mut self.sniffer, &self.frames, &outers, &domains, guarded),
+        match with_vips(&domains) {
+            0 => self.inspector.forget(),
+            with_vips => inspect(&mut self.inspector, &self.frames, &outers, &domains, with_vips),
         }
         for (index, (outer, domain)) in outers.iter().zip(&domains).enumerate() {
             let (Some(outer), Some(domain)) = (outer, domain) else { continue };
             let position = domain.position(source(outer));
             let inner = outer.inner(&self.frames[index]);
             black_box((position, inner.is_ok_and(wire::is_control)));
-            if let Some(Ok(said)) = self.sniffer.finding(index) {
-                self.sniffer.note(said);
+            if let Some(Ok(said)) = self.inspector.finding(index) {
+                self.inspector.note(said);
                 self.heard += 1;
             }
         }
@@ -184,7 +184,7 @@ impl Announcements {
         }
         let frames = bursts * BURST;
         if self.heard != frames {
-            return Err(AnnounceError::Unheard { asked: frames, heard: self.heard });
+            return Err(AnnounceError::Violation { asked: frames, heard: self.heard });
         }
         Ok(spent.map(|ns| ns as f64 / frames as f64))
     }
@@ -195,12 +195,12 @@ impl Announcements {
     /// An announcement is not heard.
     pub fn measure(&mut self, turns: crate::lookup::Turns) -> Result<AnnounceRow, AnnounceError> {
         let overhead = clock::overhead_ns();
-        let (stop, ears) = (AtomicBool::new(false), Arc::clone(&self.ears));
+        let (stop, inspection) = (AtomicBool::new(false), Arc::clone(&self.inspection));
         let rounds = thread::scope(|scope| {
             scope.spawn(|| {
                 turns.cores.enter_beside();
                 while !stop.load(Ordering::Relaxed) {
-                    ears.heard.drain(|vip| _ = black_box(vip));
+                    inspection.board.drain(|vip| _ = black_box(vip));
                     thread::sleep(DRAIN);
                 }
             });
@@ -230,20 +230,20 @@ fn source(outer: &Outer) -> TepIndex {
 }
 
 #[inline(never)]
-fn listen(
-    sniffer: &mut Sniffer,
+fn inspect(
+    inspector: &mut ArpInspector,
     frames: &[Vec<u8>; BURST],
     outers: &[Option<Outer>; BURST],
     domains: &[Option<&MemberList>; BURST],
-    guarded: u32,
+    with_vips: u32,
 ) {
-    let mut listening = sniffer.listen(1);
-    for index in sniff::bits(guarded) {
+    let mut listening = inspector.inspect(1);
+    for index in sniff::bits(with_vips) {
         if let Some(outer) = &outers[index]
             && let Some(domain) = domains[index]
             && let Some(inner) = frames[index].get(outer.inner_range())
         {
-            listening.hear(index, source(outer), domain, inner);
+            listening.read(index, source(outer), domain, inner);
         }
     }
     listening.judge();

@@ -299,10 +299,10 @@ impl Client {
     /// # Errors
     ///
     /// [`Refusal::NotFound`] where there is none.
-    pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::Happening>, ClientError> {
+    pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::HavipEvent>, ClientError> {
         let request = self.timed(proto::HavipHistoryRequest { name: name.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
-        Ok(reply.happenings)
+        Ok(reply.events)
     }
 
     /// The webhook receivers, by name.

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use bcast_domain::{DomainLimit, Mac, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{
-    Attachment, Batch, BatchError, Binding, Change, DomainEntry, Event, GarpMode, Happening, HappeningKind,
-    Havip, HavipEntry, HavipError, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, Name, Offender,
+    Attachment, Batch, BatchError, Binding, Change, DomainEntry, Event, GarpMode, HappeningKind, Havip,
+    HavipEntry, HavipError, HavipEvent, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, Name, Offender,
     Revision, TepEntry, TepRef, Why,
 };
 use ctl_api::proto::{self, watch_event::Kind};
@@ -244,12 +244,12 @@ fn a_havip_and_what_happens_to_it_come_back_from_their_messages_as_they_were() {
     let offender = Some(Offender { mac: [0xff; 6], tep: tep(9), count: 100_000 });
     for &kind in HappeningKind::ALL {
         let detail = "two masters".to_owned();
-        let happening = Happening { offender, detail, ..Happening::of(&entry(), kind, 5) };
+        let happening = HavipEvent { offender, detail, ..HavipEvent::of(&entry(), kind, 5) };
         let Kind::Happened(message) = Event::Happened(Box::new(happening.clone())).into() else {
             unreachable!("a happening")
         };
         assert_eq!(message.kind, kind.as_str());
-        assert_eq!(Happening::try_from(message), Ok(happening));
+        assert_eq!(HavipEvent::try_from(message), Ok(happening));
     }
     for &why in Why::ALL {
         assert_eq!(why.as_str().parse(), Ok(why));

@@ -100,7 +100,7 @@ are RFC 3339):
                   vrids, refresh, eip, attachments: [{instance, mac, teps}]}]}: an apply file; what
                   has no name, rate and so on of its own has no such field; apply makes the node's
                   revision greater than the one that it says
-  backup          {revision, time, teps, domains, havips, happenings}; nothing with -
+  backup          {revision, time, teps, domains, havips, events}; nothing with -
   restore         {revision, changed, notes, backup: as above}
   stats           {revision, counters, drops, copy_drops, port}
   stats VNI       {vni, name?, members, frames, copies, bytes, drops}

@@ -24,8 +24,8 @@ use crate::shapes::{BackedUp, Changed, Restored};
 
 impl From<Counts> for BackedUp {
     fn from(counts: Counts) -> Self {
-        let Counts { revision, unix_ms, teps, domains, havips, happenings, .. } = counts;
-        Self { revision, time: utc(unix_ms), teps, domains, havips, happenings }
+        let Counts { revision, unix_ms, teps, domains, havips, events, .. } = counts;
+        Self { revision, time: utc(unix_ms), teps, domains, havips, events }
     }
 }
 

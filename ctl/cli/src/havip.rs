@@ -116,7 +116,7 @@ pub async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(),
         return out.json(&shapes::HavipStatus {
             havip: shapes::Havip::new(&havip, &binding),
             diagnosis: &diagnosis,
-            heard: heard.iter().map(shapes::Heard::from).collect(),
+            heard: heard.iter().map(shapes::AnnouncementBoard::from).collect(),
         });
     }
     let vrids: Vec<_> = havip.vrids.iter().map(u32::to_string).collect();
@@ -177,11 +177,11 @@ fn offender(offender: &proto::Offender) -> String {
 
 /// `havip history`.
 pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
-    let happenings = client.havip_history(name).await?;
+    let events = client.havip_history(name).await?;
     if out.is_json() {
-        return out.array(happenings.iter().map(shapes::Happening::from));
+        return out.array(events.iter().map(shapes::HavipEvent::from));
     }
-    let row = |happening: &proto::Happening| {
+    let row = |happening: &proto::HavipEvent| {
         let offender = happening.offender.as_ref().map(offender);
         let detail = Some(happening.detail.clone()).filter(|detail| !detail.is_empty());
         let detail: Vec<String> = offender.into_iter().chain(detail).collect();
@@ -196,5 +196,5 @@ pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<
         ]
     };
     let columns = ["TIME", "EVENT", "HOLDER", "PREVIOUS", "WHY", "GENERATION", "DETAIL"].map(Column::Text);
-    out.table(columns, &happenings.iter().map(row).collect::<Vec<_>>())
+    out.table(columns, &events.iter().map(row).collect::<Vec<_>>())
 }

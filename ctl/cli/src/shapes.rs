@@ -8,7 +8,7 @@
 //! | `tep show`, `domain show`, `havip show` | [`TepStatus`], [`Domain`], [`HavipStatus`] |
 //! | `tep limit`, `domain limit` | [`TepLimit`], [`DomainLimit`] |
 //! | `tep next-hop`, `domain garp` | [`TepRoutes`], [`DomainGarp`] |
-//! | `havip history` | an array of [`Happening`] |
+//! | `havip history` | an array of [`HavipEvent`] |
 //! | `webhook list`, `dead`, `retry` | an array of [`Webhook`], of [`DeadLetter`]; [`Retried`] |
 //! | `apply` | [`Applied`] |
 //! | `watch` | [`Event`], one a line |
@@ -27,7 +27,7 @@ use serde::ser::{Serialize, Serializer};
 
 use crate::apply::Totals;
 
-pub use havip::{DeadLetter, Happening, Havip, HavipStatus, Heard, Retried, Webhook};
+pub use havip::{AnnouncementBoard, DeadLetter, Havip, HavipEvent, HavipStatus, Retried, Webhook};
 
 /// What a change did.
 #[derive(Debug, serde::Serialize)]
@@ -66,7 +66,7 @@ pub struct BackedUp {
     /// HAVIPs.
     pub havips: u64,
     /// Things that happened to HAVIPs.
-    pub happenings: u64,
+    pub events: u64,
 }
 
 /// What `restore` did.
@@ -235,7 +235,7 @@ pub enum EventKind<'a> {
         name: &'a str,
     },
     /// Something happened to a HAVIP.
-    Happened(Happening<'a>),
+    Happened(HavipEvent<'a>),
     /// All events of this revision were printed.
     Committed {
         /// Unix time of the commit in milliseconds.

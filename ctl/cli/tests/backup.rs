@@ -14,8 +14,8 @@ use support::node::{Node, told};
 fn node() -> Node {
     let node =
         Node::with(model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[1, 2, 3])]));
-    let happening = ctl_api::proto::Happening { havip: "web".to_owned(), ..Default::default() };
-    node.script.lock().unwrap().happenings = vec![happening];
+    let happening = ctl_api::proto::HavipEvent { havip: "web".to_owned(), ..Default::default() };
+    node.script.lock().unwrap().history = vec![happening];
     node
 }
 
@@ -57,7 +57,7 @@ fn a_backup_is_for_its_owner_alone_and_is_restored_as_it_was_taken() {
         node.command(&["restore", "-", "-o", "json"]).stdin(std::fs::File::open(&file).unwrap()).output();
     let (status, out, _) = told(restore.unwrap());
     let words = "{\"revision\":2,\"changed\":3,\"notes\":[],\"backup\":{\"revision\":1,\"time\":\"2026-11-23T01:04:05.007Z\",\
-                 \"teps\":3,\"domains\":2,\"havips\":0,\"happenings\":1}}\n";
+                 \"teps\":3,\"domains\":2,\"havips\":0,\"events\":1}}\n";
     assert_eq!((status, out.as_str()), (0, words));
 }
 

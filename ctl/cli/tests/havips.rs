@@ -317,8 +317,8 @@ web   5001  10.0.0.100  bound    vm1     198.18.0.1  2026-11-23T01:04:05.007Z  2
     assert_eq!(json.lines().count(), 2);
 }
 
-fn happenings() -> Vec<proto::Happening> {
-    let moved = proto::Happening {
+fn events() -> Vec<proto::HavipEvent> {
+    let moved = proto::HavipEvent {
         havip: "web".to_owned(),
         vni: 5001,
         address: "10.0.0.100".to_owned(),
@@ -333,7 +333,7 @@ fn happenings() -> Vec<proto::Happening> {
     };
     let offender =
         proto::Offender { mac: "33:33:00:00:00:01".to_owned(), tep: "198.18.0.9".to_owned(), count: 12 };
-    let spoof = proto::Happening {
+    let spoof = proto::HavipEvent {
         kind: "spoof".to_owned(),
         generation: 43,
         why: String::new(),
@@ -355,7 +355,7 @@ const MOVED: &str = concat!(
 #[test]
 fn the_history_tells_what_happened() {
     let node = node();
-    node.script.lock().unwrap().happenings = happenings();
+    node.script.lock().unwrap().history = events();
     let table = "TIME                      EVENT  HOLDER  PREVIOUS  WHY   GENERATION  DETAIL
 2026-11-23T01:04:05.007Z  moved  vm1     vm2       garp  42          -
 2026-11-23T01:04:05.007Z  spoof  vm1     -         -     43          33:33:00:00:00:01 on 198.18.0.9, the last of 12; a gratuitous ARP
@@ -384,7 +384,7 @@ fn a_watch_tells_of_havips() {
         let kinds = [
             proto::watch_event::Kind::HavipSet(proto::HavipEntry { havip, binding }),
             proto::watch_event::Kind::HavipRemoved("old".to_owned()),
-            proto::watch_event::Kind::Happened(happenings().remove(0)),
+            proto::watch_event::Kind::Happened(events().remove(0)),
         ];
         script.events = kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind) }).into();
     }

@@ -4,45 +4,57 @@
 //! silence, or the old one ends with the first advert that it hears. Two masters show as A, B, A: A advertises,
 //! within three intervals of its last advert, after B has.
 
-use bcast_domain::SpeakerId;
+use bcast_domain::AnnouncerId;
 
-use crate::seat::Seat;
+use crate::attachment::Attachment;
 
 /// An advert that was under way when the other's first one arrived is no second master: so many parts of an interval
 /// are given to the network.
 const CROSSING: u64 = 10;
 
-/// Another master than the one in `seats[place]`, which just advertised at `at_ns` and had done so at `previous_ns`.
-pub(crate) fn rival(seats: &[Seat], place: usize, previous_ns: u64, at_ns: u64) -> Option<SpeakerId> {
-    let own = seats.get(place)?;
-    let other = |seat: &&Seat| {
+/// Another master than the one in `attachments[place]`, which just advertised at `at_ns` and had done so at `previous_ns`.
+pub(crate) fn rival(
+    attachments: &[Attachment],
+    place: usize,
+    previous_ns: u64,
+    at_ns: u64,
+) -> Option<AnnouncerId> {
+    let own = attachments.get(place)?;
+    let other = |attachment: &&Attachment| {
         // Both still advertise after the other began.
         let after = |at_ns: u64, begun_ns: u64| at_ns.saturating_sub(begun_ns) >= own.interval_ns / CROSSING;
-        seat.speaker != own.speaker
-            && seat.is_master(at_ns)
-            && seat.master_ns > previous_ns
-            && after(at_ns, seat.run_since_ns)
-            && after(seat.master_ns, own.run_since_ns)
+        attachment.announcer != own.announcer
+            && attachment.is_master(at_ns)
+            && attachment.master_ns > previous_ns
+            && after(at_ns, attachment.run_since_ns)
+            && after(attachment.master_ns, own.run_since_ns)
     };
-    seats.iter().filter(other).max_by_key(|seat| (seat.master_ns, seat.speaker)).map(|seat| seat.speaker)
+    attachments
+        .iter()
+        .filter(other)
+        .max_by_key(|attachment| (attachment.master_ns, attachment.announcer))
+        .map(|attachment| attachment.announcer)
 }
 
 /// The master that advertised last.
-pub(crate) fn latest(seats: &[Seat], now_ns: u64) -> Option<&Seat> {
-    seats.iter().filter(|seat| seat.is_master(now_ns)).max_by_key(|seat| (seat.master_ns, seat.speaker))
+pub(crate) fn latest(attachments: &[Attachment], now_ns: u64) -> Option<&Attachment> {
+    attachments
+        .iter()
+        .filter(|attachment| attachment.is_master(now_ns))
+        .max_by_key(|attachment| (attachment.master_ns, attachment.announcer))
 }
 
-/// When `seat` will have advertised alone for three intervals, unless another advertises again.
-pub(crate) fn alone_ns(seats: &[Seat], seat: &Seat) -> u64 {
-    let after = |other: &Seat| match other.advert_ns {
+/// When `attachment` will have advertised alone for three intervals, unless another advertises again.
+pub(crate) fn alone_ns(attachments: &[Attachment], attachment: &Attachment) -> u64 {
+    let after = |other: &Attachment| match other.advert_ns {
         0 => 0,
-        at_ns => at_ns.saturating_add(3 * seat.interval_ns.max(other.interval_ns)),
+        at_ns => at_ns.saturating_add(3 * attachment.interval_ns.max(other.interval_ns)),
     };
-    let others = seats.iter().filter(|other| other.speaker != seat.speaker).map(after);
-    others.max().unwrap_or(0).max(seat.run_since_ns.saturating_add(3 * seat.interval_ns))
+    let others = attachments.iter().filter(|other| other.announcer != attachment.announcer).map(after);
+    others.max().unwrap_or(0).max(attachment.run_since_ns.saturating_add(3 * attachment.interval_ns))
 }
 
 /// Whether it still advertises, as far as one can know between two adverts.
-pub(crate) fn is_heard(seat: &Seat, now_ns: u64) -> bool {
-    now_ns.saturating_sub(seat.master_ns) <= seat.interval_ns + seat.interval_ns / 2
+pub(crate) fn is_heard(attachment: &Attachment, now_ns: u64) -> bool {
+    now_ns.saturating_sub(attachment.master_ns) <= attachment.interval_ns + attachment.interval_ns / 2
 }

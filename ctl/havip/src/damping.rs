@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bcast_domain::SpeakerId;
+use bcast_domain::AnnouncerId;
 
 use crate::SECOND;
 
@@ -13,14 +13,14 @@ pub struct Damping {
     pub flap_moves: u32,
     /// The window, nanoseconds.
     pub flap_window_ns: u64,
-    /// It thaws when one speaker alone announced for so many nanoseconds.
+    /// It thaws when one announcer alone announced for so many nanoseconds.
     pub thaw_quiet_ns: u64,
     /// It thaws in any case after so many nanoseconds.
     pub thaw_after_ns: u64,
 }
 
 impl Default for Damping {
-    /// 5 moves in 180 s; 30 s of one speaker; 540 s.
+    /// 5 moves in 180 s; 30 s of one announcer; 540 s.
     fn default() -> Self {
         Self::of_seconds(5, 180, 30, 540)
     }
@@ -68,17 +68,17 @@ impl Moves {
 pub(crate) struct Ice {
     pub since_ns: u64,
     /// Who announced last, and since when nobody else did.
-    pub announcer: Option<(SpeakerId, u64)>,
+    pub announcer: Option<(AnnouncerId, u64)>,
 }
 
 impl Ice {
     /// Notes an announcement.
-    pub fn announced(&mut self, speaker: SpeakerId, at_ns: u64) {
+    pub fn announced(&mut self, announcer: AnnouncerId, at_ns: u64) {
         match self.announcer {
-            Some((last, _)) if last == speaker => {}
+            Some((last, _)) if last == announcer => {}
             // One that came late is older than what is known.
             Some((_, since_ns)) if at_ns < since_ns => {}
-            _ => self.announcer = Some((speaker, at_ns)),
+            _ => self.announcer = Some((announcer, at_ns)),
         }
     }
 

@@ -1,15 +1,15 @@
 //! What a machine decides.
 
-use bcast_domain::{Refusal, SpeakerId, Tep};
+use bcast_domain::{AnnouncerId, RejectReason, Tep};
 use ctl_api::model::{HavipState, Why};
 
 /// What a machine decided; empty nearly always.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Decisions {
     /// The binding, where that changes.
-    pub turn: Option<Turn>,
+    pub turn: Option<BindingChange>,
     /// What is to be told, in its order.
-    pub told: Vec<Told>,
+    pub told: Vec<Effect>,
     /// The node shall announce the address on its holder's behalf.
     pub reannounce: bool,
 }
@@ -19,7 +19,7 @@ impl Decisions {
     #[must_use]
     pub fn moved(&self) -> Option<Why> {
         self.told.iter().find_map(|told| match told {
-            Told::Bound { why, .. } | Told::Moved { why, .. } => Some(*why),
+            Effect::Bound { why, .. } | Effect::Moved { why, .. } => Some(*why),
             _ => None,
         })
     }
@@ -33,31 +33,31 @@ impl Decisions {
 
 /// A new binding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct BindingChange {
     /// The state.
     pub state: HavipState,
     /// Who holds it.
-    pub holder: Option<SpeakerId>,
+    pub holder: Option<AnnouncerId>,
     /// Why, where the holder is another than before.
     pub moved: Option<Why>,
 }
 
 /// One thing to be told.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Effect {
     /// An unbound address has a holder.
     Bound {
         /// Who.
-        to: SpeakerId,
+        to: AnnouncerId,
         /// Why.
         why: Why,
     },
     /// The holder is another.
     Moved {
         /// Who it was.
-        from: SpeakerId,
+        from: AnnouncerId,
         /// Who it is.
-        to: SpeakerId,
+        to: AnnouncerId,
         /// Why.
         why: Why,
     },
@@ -68,19 +68,19 @@ pub enum Told {
     /// Two advertise it.
     Conflict {
         /// The one that was there.
-        one: SpeakerId,
+        one: AnnouncerId,
         /// The other.
-        other: SpeakerId,
+        other: AnnouncerId,
     },
     /// That has ended; `None`: because nobody advertises any more.
     ConflictEnded {
         /// Who alone is left.
-        left: Option<SpeakerId>,
+        left: Option<AnnouncerId>,
     },
     /// Announcements of strangers were refused.
     Spoof {
         /// Of which kind.
-        what: Refusal,
+        what: RejectReason,
         /// The MAC of the last of them.
         mac: [u8; 6],
         /// Where it came from.
@@ -94,7 +94,7 @@ pub enum Told {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frozen {
     /// Whom it did not move to any more.
-    pub refused: SpeakerId,
+    pub refused: AnnouncerId,
     /// So many moves were carried out within the window.
     pub moves: u32,
     /// The window, nanoseconds.
@@ -104,7 +104,7 @@ pub struct Frozen {
 /// Why a HAVIP thaws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thaw {
-    /// One speaker alone announced for long enough.
+    /// One announcer alone announced for long enough.
     Quiet,
     /// It was frozen for the longest time.
     After,

@@ -1,8 +1,8 @@
 //! What is wrong with a HAVIP, in lines for people.
 
-use bcast_domain::{Refusal, SpeakerId};
+use bcast_domain::{AnnouncerId, RejectReason};
 
-use crate::seat::Seat;
+use crate::attachment::Attachment;
 use crate::strangers::Known;
 use crate::{Damping, Machine, SECOND};
 
@@ -10,20 +10,20 @@ use crate::{Damping, Machine, SECOND};
 const LATELY_NS: u64 = 600 * SECOND;
 
 impl Machine {
-    /// One line for each trouble; none where all is well. `name` says who a speaker is.
+    /// One line for each trouble; none where all is well. `name` says who an announcer is.
     #[must_use]
     pub fn diagnosis(
         &self,
         now_ns: u64,
         damping: &Damping,
-        name: impl Fn(SpeakerId) -> String,
+        name: impl Fn(AnnouncerId) -> String,
     ) -> Vec<String> {
         let ago = |at_ns: u64| now_ns.saturating_sub(at_ns) / SECOND;
         let mut lines = Vec::new();
         if let Some(ice) = &self.ice {
             let by = ice.announcer.map_or_else(
                 || "nobody announced it since".to_owned(),
-                |(speaker, _)| format!("{} announced it last", name(speaker)),
+                |(announcer, _)| format!("{} announced it last", name(announcer)),
             );
             let left = ice.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
             lines.push(format!(
@@ -39,18 +39,23 @@ impl Machine {
                  their VRRP configuration the same?"
             ));
         }
-        if let Some(seat) =
-            self.holder.and_then(|holder| self.seat(holder)).filter(|seat| is_missed(seat, now_ns))
+        if let Some(attachment) = self
+            .holder
+            .and_then(|holder| self.attachment(holder))
+            .filter(|attachment| is_missed(attachment, now_ns))
         {
-            let holder = name(seat.speaker);
-            lines.push(format!("the holder's last advert came {} s ago ({holder})", ago(seat.advert_ns)));
+            let holder = name(attachment.announcer);
+            lines.push(format!(
+                "the holder's last advert came {} s ago ({holder})",
+                ago(attachment.advert_ns)
+            ));
         }
-        for seat in self.seats.iter().filter(|seat| seat.heard_ns().is_none()) {
+        for attachment in self.attachments.iter().filter(|attachment| attachment.heard_ns().is_none()) {
             lines.push(format!(
                 "{} is attached but was never heard in {} s, as is usual of a backup; if it is none: does it run, with \
                  this MAC, and does its hypervisor send broadcast here?",
-                name(seat.speaker),
-                ago(seat.since_ns)
+                name(attachment.announcer),
+                ago(attachment.since_ns)
             ));
         }
         let strangers = self.strangers.iter().flat_map(|strangers| strangers.known());
@@ -61,21 +66,21 @@ impl Machine {
 }
 
 /// A holder that advertised, did not resign, and is silent.
-fn is_missed(seat: &Seat, now_ns: u64) -> bool {
-    seat.master_ns > 0 && !seat.is_master(now_ns)
+fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
+    attachment.master_ns > 0 && !attachment.is_master(now_ns)
 }
 
 fn stranger(known: &Known, ago: u64) -> String {
     let mac = known.last.mac.map(|octet| format!("{octet:02x}")).join(":");
     let what = match known.last.what {
-        Refusal::Stranger => "announced",
-        Refusal::Advert => "advertised (VRRP)",
-        Refusal::Unsound => "bound to another MAC address than the sender's",
-        Refusal::Hidden => "announced in fragments or behind extension headers",
+        RejectReason::Unattached => "announced",
+        RejectReason::Advert => "advertised (VRRP)",
+        RejectReason::Unsound => "bound to another MAC address than the sender's",
+        RejectReason::Hidden => "announced in fragments or behind extension headers",
     };
     let advice = match known.last.what {
-        Refusal::Stranger | Refusal::Advert => ", which is not attached there",
-        Refusal::Unsound | Refusal::Hidden => "",
+        RejectReason::Unattached | RejectReason::Advert => ", which is not attached there",
+        RejectReason::Unsound | RejectReason::Hidden => "",
     };
     let (tep, total) = (known.last.tep, known.total);
     // Offences of a kind are counted together, whoever committed them: the last is not to be blamed for all.

@@ -1,21 +1,21 @@
 //! Decisions as a HAVIP's entry shows them, and as they are told.
 
-use bcast_domain::{Refusal, SpeakerId};
-use ctl_api::model::{Happening, HappeningKind, HavipEntry, HavipState, Holder, Offender, Revision, Why};
+use bcast_domain::{AnnouncerId, RejectReason};
+use ctl_api::model::{HappeningKind, HavipEntry, HavipEvent, HavipState, Holder, Offender, Revision, Why};
 
-use crate::{Decisions, SECOND, Thaw, Told, Turn};
+use crate::{BindingChange, Decisions, Effect, SECOND, Thaw};
 
 /// What a machine's decisions make of its HAVIP: the new entry, where the binding changes, and what happened.
 ///
-/// `who` says who a speaker is; `revision` and `unix_ms` are those of the record that all of it is part of.
+/// `who` says who an announcer is; `revision` and `unix_ms` are those of the record that all of it is part of.
 #[must_use]
 pub fn enact(
     entry: &HavipEntry,
     decisions: &Decisions,
-    who: impl Fn(SpeakerId) -> Option<Holder>,
+    who: impl Fn(AnnouncerId) -> Option<Holder>,
     revision: Revision,
     unix_ms: u64,
-) -> (Option<HavipEntry>, Vec<Happening>) {
+) -> (Option<HavipEntry>, Vec<HavipEvent>) {
     let turned = decisions.turn.map(|turn| {
         let mut turned = entry.clone();
         bind(&mut turned, turn, turn.holder.and_then(&who), unix_ms);
@@ -26,17 +26,23 @@ pub fn enact(
     let happened = decisions.told.iter().map(|told| {
         let (kind, why) = kind(told);
         let offender = match *told {
-            Told::Spoof { mac, tep, count, .. } => Some(Offender { mac, tep, count }),
+            Effect::Spoof { mac, tep, count, .. } => Some(Offender { mac, tep, count }),
             _ => None,
         };
         let detail = detail(told, &who);
-        Happening { generation: revision.get(), why, detail, offender, ..Happening::of(entry, kind, unix_ms) }
+        HavipEvent {
+            generation: revision.get(),
+            why,
+            detail,
+            offender,
+            ..HavipEvent::of(entry, kind, unix_ms)
+        }
     });
     let happened = happened.collect();
     (turned, happened)
 }
 
-fn bind(entry: &mut HavipEntry, turn: Turn, holder: Option<Holder>, unix_ms: u64) {
+fn bind(entry: &mut HavipEntry, turn: BindingChange, holder: Option<Holder>, unix_ms: u64) {
     let binding = &mut entry.binding;
     let by_state = match turn.state {
         HavipState::Frozen => Why::Flapping,
@@ -55,38 +61,39 @@ fn bind(entry: &mut HavipEntry, turn: Turn, holder: Option<Holder>, unix_ms: u64
     binding.why = Some(turn.moved.unwrap_or(by_state));
 }
 
-fn kind(told: &Told) -> (HappeningKind, Option<Why>) {
+fn kind(told: &Effect) -> (HappeningKind, Option<Why>) {
     match told {
-        Told::Bound { why, .. } => (HappeningKind::Bound, Some(*why)),
-        Told::Moved { why, .. } => (HappeningKind::Moved, Some(*why)),
-        Told::Frozen(_) => (HappeningKind::Frozen, Some(Why::Flapping)),
-        Told::Thawed(_) => (HappeningKind::Thawed, Some(Why::Thawed)),
-        Told::Conflict { .. } => (HappeningKind::Conflict, Some(Why::DoubleMaster)),
-        Told::ConflictEnded { .. } => (HappeningKind::ConflictEnded, Some(Why::Healed)),
-        Told::Spoof { .. } => (HappeningKind::Spoof, None),
+        Effect::Bound { why, .. } => (HappeningKind::Bound, Some(*why)),
+        Effect::Moved { why, .. } => (HappeningKind::Moved, Some(*why)),
+        Effect::Frozen(_) => (HappeningKind::Frozen, Some(Why::Flapping)),
+        Effect::Thawed(_) => (HappeningKind::Thawed, Some(Why::Thawed)),
+        Effect::Conflict { .. } => (HappeningKind::Conflict, Some(Why::DoubleMaster)),
+        Effect::ConflictEnded { .. } => (HappeningKind::ConflictEnded, Some(Why::Healed)),
+        Effect::Spoof { .. } => (HappeningKind::Spoof, None),
     }
 }
 
 /// One line for people.
-fn detail(told: &Told, who: &impl Fn(SpeakerId) -> Option<Holder>) -> String {
-    let name = |speaker| who(speaker).map_or_else(|| "one that is gone".to_owned(), |holder| name(&holder));
+fn detail(told: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> String {
+    let name =
+        |announcer| who(announcer).map_or_else(|| "one that is gone".to_owned(), |holder| name(&holder));
     match *told {
-        Told::Bound { .. } | Told::Moved { .. } => String::new(),
-        Told::Frozen(frozen) => {
+        Effect::Bound { .. } | Effect::Moved { .. } => String::new(),
+        Effect::Frozen(frozen) => {
             let (moves, s) = (frozen.moves, if frozen.moves == 1 { "" } else { "s" });
             let (window, to) = (frozen.window_ns / SECOND, name(frozen.refused));
             format!("more than {moves} move{s} in {window} s; the last, to {to}, is not made any more")
         }
-        Told::Thawed(Thaw::Quiet) => "one alone announced it for long enough".to_owned(),
-        Told::Thawed(Thaw::After) => "it was frozen for long enough".to_owned(),
-        Told::Conflict { one, other } => format!("{} and {} both advertise it", name(one), name(other)),
-        Told::ConflictEnded { left: Some(left) } => format!("{} alone advertises it", name(left)),
-        Told::ConflictEnded { left: None } => "nobody advertises it any more".to_owned(),
-        Told::Spoof { what, .. } => match what {
-            Refusal::Stranger => "announced by one that is not attached there",
-            Refusal::Unsound => "bound to another MAC address than the sender's",
-            Refusal::Advert => "advertised (VRRP) by one that is not attached there",
-            Refusal::Hidden => "announced in fragments or behind extension headers",
+        Effect::Thawed(Thaw::Quiet) => "one alone announced it for long enough".to_owned(),
+        Effect::Thawed(Thaw::After) => "it was frozen for long enough".to_owned(),
+        Effect::Conflict { one, other } => format!("{} and {} both advertise it", name(one), name(other)),
+        Effect::ConflictEnded { left: Some(left) } => format!("{} alone advertises it", name(left)),
+        Effect::ConflictEnded { left: None } => "nobody advertises it any more".to_owned(),
+        Effect::Spoof { what, .. } => match what {
+            RejectReason::Unattached => "announced by one that is not attached there",
+            RejectReason::Unsound => "bound to another MAC address than the sender's",
+            RejectReason::Advert => "advertised (VRRP) by one that is not attached there",
+            RejectReason::Hidden => "announced in fragments or behind extension headers",
         }
         .to_owned(),
     }

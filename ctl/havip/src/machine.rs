@@ -1,13 +1,13 @@
 //! The machine of one HAVIP. Read [`Machine::step`], top to bottom.
 
 use crate::damping::{Ice, Moves};
-use bcast_domain::{SpeakerId, Spoken};
+use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_api::model::{HavipState, Why};
 
-use crate::decision::{Decisions, Frozen, Thaw, Told, Turn};
-use crate::seat::News;
-use crate::seat::Seat;
-use crate::strangers::{Alarms, Stranger, Strangers};
+use crate::attachment::Attachment;
+use crate::attachment::News;
+use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
+use crate::strangers::{Alarms, RejectedSender, Strangers};
 use crate::{Damping, SECOND, adverts};
 
 /// A conflict that was under way when the daemon started is not over before its masters could be heard.
@@ -26,8 +26,8 @@ pub struct Options {
 /// somebody claims it.
 #[derive(Clone, Debug)]
 pub struct Machine {
-    pub(crate) seats: Vec<Seat>,
-    pub(crate) holder: Option<SpeakerId>,
+    pub(crate) attachments: Vec<Attachment>,
+    pub(crate) holder: Option<AnnouncerId>,
     /// Since when; the start of the daemon where it is older.
     held_since_ns: u64,
     /// The newest claim of anybody.
@@ -35,12 +35,12 @@ pub struct Machine {
     moves: Moves,
     pub(crate) ice: Option<Ice>,
     /// Who was last to announce when it was thawed by hand.
-    thawed_to: Option<SpeakerId>,
+    thawed_to: Option<AnnouncerId>,
     /// Two masters.
-    pub(crate) double: Option<(SpeakerId, SpeakerId)>,
+    pub(crate) double: Option<(AnnouncerId, AnnouncerId)>,
     conflict_told: bool,
     /// Refused before their sender was attached.
-    replays: Vec<(SpeakerId, Stranger)>,
+    replays: Vec<(AnnouncerId, RejectedSender)>,
     pub(crate) strangers: Option<Box<Strangers>>,
     options: Options,
     refresh_at_ns: u64,
@@ -52,33 +52,34 @@ pub struct Machine {
 #[derive(Debug, Default)]
 struct Said {
     /// The newest claim.
-    claim: Option<Utterance>,
+    claim: Option<AnnouncementKind>,
     /// The first other announcement.
-    first: Option<Utterance>,
+    first: Option<AnnouncementKind>,
     /// Two that advertise at the same time.
-    rivals: Option<(SpeakerId, SpeakerId)>,
+    rivals: Option<(AnnouncerId, AnnouncerId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Utterance {
-    speaker: SpeakerId,
+struct AnnouncementKind {
+    announcer: AnnouncerId,
     at_ns: u64,
     why: Why,
 }
 
 impl Machine {
-    /// A machine for a HAVIP with these speakers, as it is stored. A holder that is no speaker is none.
+    /// A machine for a HAVIP with these announcers, as it is stored. A holder that is no announcer is none.
     #[must_use]
     pub fn new(
-        speakers: &[SpeakerId],
-        (state, holder): (HavipState, Option<SpeakerId>),
+        announcers: &[AnnouncerId],
+        (state, holder): (HavipState, Option<AnnouncerId>),
         options: Options,
         now_ns: u64,
     ) -> Self {
-        let seats: Vec<Seat> = speakers.iter().map(|&speaker| Seat::new(speaker, now_ns)).collect();
+        let attachments: Vec<Attachment> =
+            announcers.iter().map(|&announcer| Attachment::new(announcer, now_ns)).collect();
         let mut machine = Self {
-            holder: holder.filter(|holder| speakers.contains(holder)),
-            seats,
+            holder: holder.filter(|holder| announcers.contains(holder)),
+            attachments,
             held_since_ns: now_ns,
             last_claim_ns: 0,
             moves: Moves::default(),
@@ -93,46 +94,47 @@ impl Machine {
             started_ns: now_ns,
             due_ns: Some(now_ns),
         };
-        machine.wind(now_ns, speakers.first().map_or(0, |speaker| u64::from(speaker.get())));
+        machine.wind(now_ns, announcers.first().map_or(0, |announcer| u64::from(announcer.get())));
         machine
     }
 
-    /// Follows a committed change of its HAVIP: other speakers, another holder, other options; a state that is not frozen
+    /// Follows a committed change of its HAVIP: other announcers, another holder, other options; a state that is not frozen
     /// any more thaws it. `who` tells whose a refused announcement is by now, so that it can be replayed.
     ///
-    /// `now_ns` is a time before the change was published: what a new speaker says from then on counts.
+    /// `now_ns` is a time before the change was published: what a new announcer says from then on counts.
     pub fn follow(
         &mut self,
-        speakers: &[SpeakerId],
-        (state, holder): (HavipState, Option<SpeakerId>),
+        announcers: &[AnnouncerId],
+        (state, holder): (HavipState, Option<AnnouncerId>),
         options: Options,
         now_ns: u64,
-        mut who: impl FnMut(&Stranger) -> Option<SpeakerId>,
+        mut who: impl FnMut(&RejectedSender) -> Option<AnnouncerId>,
     ) {
-        let holder = holder.filter(|holder| speakers.contains(holder));
-        let as_before = speakers.len() == self.seats.len()
-            && speakers.iter().all(|&speaker| self.seat(speaker).is_some())
+        let holder = holder.filter(|holder| announcers.contains(holder));
+        let as_before = announcers.len() == self.attachments.len()
+            && announcers.iter().all(|&announcer| self.attachment(announcer).is_some())
             && (self.state(), self.holder, self.options) == (state, holder, options);
         if as_before {
             return;
         }
-        self.seats.retain(|seat| speakers.contains(&seat.speaker));
-        let new: Vec<SpeakerId> =
-            speakers.iter().filter(|&&speaker| self.seat(speaker).is_none()).copied().collect();
-        self.seats.extend(new.iter().map(|&speaker| Seat::new(speaker, now_ns)));
+        self.attachments.retain(|attachment| announcers.contains(&attachment.announcer));
+        let new: Vec<AnnouncerId> =
+            announcers.iter().filter(|&&announcer| self.attachment(announcer).is_none()).copied().collect();
+        self.attachments.extend(new.iter().map(|&announcer| Attachment::new(announcer, now_ns)));
         if let Some(strangers) = self.strangers.as_mut().filter(|_| !new.is_empty()) {
             let replays = &mut self.replays;
             strangers.replay(now_ns, |stranger| {
-                let speaker = who(stranger).filter(|speaker| new.contains(speaker));
-                replays.extend(speaker.map(|speaker| (speaker, *stranger)));
-                speaker.is_some()
+                let announcer = who(stranger).filter(|announcer| new.contains(announcer));
+                replays.extend(announcer.map(|announcer| (announcer, *stranger)));
+                announcer.is_some()
             });
         }
-        self.double = self.double.filter(|(one, other)| speakers.contains(one) && speakers.contains(other));
+        self.double =
+            self.double.filter(|(one, other)| announcers.contains(one) && announcers.contains(other));
         if holder != self.holder {
             (self.holder, self.held_since_ns) = (holder, now_ns);
         }
-        self.follow_state(state, speakers, now_ns);
+        self.follow_state(state, announcers, now_ns);
         if options != self.options {
             self.options = options;
             self.wind(now_ns, 0);
@@ -140,14 +142,14 @@ impl Machine {
         self.due_ns = Some(now_ns);
     }
 
-    fn follow_state(&mut self, state: HavipState, speakers: &[SpeakerId], now_ns: u64) {
+    fn follow_state(&mut self, state: HavipState, announcers: &[AnnouncerId], now_ns: u64) {
         if let Some(ice) = &mut self.ice {
-            ice.announcer = ice.announcer.filter(|(speaker, _)| speakers.contains(speaker));
+            ice.announcer = ice.announcer.filter(|(announcer, _)| announcers.contains(announcer));
         }
         match (state == HavipState::Frozen, &self.ice) {
             (true, None) => self.ice = Some(Ice { since_ns: now_ns, announcer: None }),
             (false, Some(ice)) => {
-                self.thawed_to = ice.announcer.map(|(speaker, _)| speaker);
+                self.thawed_to = ice.announcer.map(|(announcer, _)| announcer);
                 self.ice = None;
                 self.moves.clear();
             }
@@ -159,25 +161,25 @@ impl Machine {
         }
     }
 
-    /// Notes an announcement that was refused. `by_now` is the speaker whose it is by now: workers may have refused it while the change
+    /// Notes an announcement that was refused. `by_now` is the announcer whose it is by now: workers may have refused it while the change
     /// that attached its sender was under way, and then it is replayed at once.
-    pub fn refused(&mut self, stranger: Stranger, by_now: Option<SpeakerId>) {
+    pub fn refused(&mut self, stranger: RejectedSender, by_now: Option<AnnouncerId>) {
         let strangers = self.strangers.get_or_insert_default();
         let can_be_replayed = strangers.refused(stranger, by_now.is_none());
-        if let Some(speaker) = by_now.filter(|_| can_be_replayed) {
-            self.replays.push((speaker, stranger));
+        if let Some(announcer) = by_now.filter(|_| can_be_replayed) {
+            self.replays.push((announcer, stranger));
             self.due_ns = Some(0);
         }
         self.due_ns = self.due_ns.into_iter().chain(strangers.due_ns()).min();
     }
 
-    /// Decides: what its speakers said last, and what time it is.
+    /// Decides: what its announcers said last, and what time it is.
     ///
     /// Nothing that was said is taken twice, so where a decision cannot be made durable, the machine of before it
     /// decides the same again when it is told the same again.
     pub fn step(
         &mut self,
-        heard: &[(SpeakerId, Spoken)],
+        heard: &[(AnnouncerId, LastAnnounced)],
         now_ns: u64,
         damping: &Damping,
         alarms: &mut Alarms,
@@ -194,7 +196,7 @@ impl Machine {
         }
         if before != (self.state(), self.holder) {
             let moved = decisions.moved();
-            decisions.turn = Some(Turn { state: self.state(), holder: self.holder, moved });
+            decisions.turn = Some(BindingChange { state: self.state(), holder: self.holder, moved });
         }
         self.due_ns = self.next_due(now_ns, damping);
         decisions
@@ -208,7 +210,7 @@ impl Machine {
 
     /// Who holds the address.
     #[must_use]
-    pub const fn holder(&self) -> Option<SpeakerId> {
+    pub const fn holder(&self) -> Option<AnnouncerId> {
         self.holder
     }
 
@@ -223,45 +225,47 @@ impl Machine {
         }
     }
 
-    pub(crate) fn seat(&self, speaker: SpeakerId) -> Option<&Seat> {
-        self.seats.iter().find(|seat| seat.speaker == speaker)
+    pub(crate) fn attachment(&self, announcer: AnnouncerId) -> Option<&Attachment> {
+        self.attachments.iter().find(|attachment| attachment.announcer == announcer)
     }
 
     /// Takes in what was said, in the order of time.
-    fn listen(&mut self, heard: &[(SpeakerId, Spoken)]) -> Said {
+    fn listen(&mut self, heard: &[(AnnouncerId, LastAnnounced)]) -> Said {
         let mut said = Said::default();
-        let mut announced: Vec<(u64, SpeakerId)> = Vec::new();
+        let mut announced: Vec<(u64, AnnouncerId)> = Vec::new();
         let mut advertised: Vec<(u64, usize, News)> = Vec::new();
-        for (place, seat) in self.seats.iter_mut().enumerate() {
-            let Some((speaker, spoken)) = heard.iter().find(|(speaker, _)| *speaker == seat.speaker) else {
+        for (place, attachment) in self.attachments.iter_mut().enumerate() {
+            let Some((announcer, last)) =
+                heard.iter().find(|(announcer, _)| *announcer == attachment.announcer)
+            else {
                 continue;
             };
-            let news = seat.listen(spoken);
+            let news = attachment.listen(last);
             let advert_ns = news.advert_ns.filter(|_| news.priority > 0);
-            said.claim(news.claim_ns, *speaker, Why::Garp);
-            said.first(news.use_ns, *speaker, Why::Arp);
-            said.first(advert_ns, *speaker, Why::Advert);
-            announced.extend(news.claim_ns.into_iter().chain(advert_ns).map(|at_ns| (at_ns, *speaker)));
+            said.claim(news.claim_ns, *announcer, Why::Garp);
+            said.first(news.use_ns, *announcer, Why::Arp);
+            said.first(advert_ns, *announcer, Why::Advert);
+            announced.extend(news.claim_ns.into_iter().chain(advert_ns).map(|at_ns| (at_ns, *announcer)));
             advertised.extend(news.advert_ns.map(|at_ns| (at_ns, place, news)));
         }
-        for (speaker, stranger) in self.replays.drain(..) {
+        for (announcer, stranger) in self.replays.drain(..) {
             let at_ns = Some(stranger.at_ns);
-            said.claim(at_ns.filter(|_| stranger.claims), speaker, Why::Replay);
-            said.first(at_ns, speaker, Why::Replay);
-            announced.extend(at_ns.filter(|_| stranger.claims).map(|at_ns| (at_ns, speaker)));
+            said.claim(at_ns.filter(|_| stranger.claims), announcer, Why::Replay);
+            said.first(at_ns, announcer, Why::Replay);
+            announced.extend(at_ns.filter(|_| stranger.claims).map(|at_ns| (at_ns, announcer)));
         }
         announced.sort_unstable();
         if let Some(ice) = &mut self.ice {
-            announced.iter().for_each(|&(at_ns, speaker)| ice.announced(speaker, at_ns));
+            announced.iter().for_each(|&(at_ns, announcer)| ice.announced(announcer, at_ns));
         }
         advertised.sort_unstable_by_key(|&(at_ns, place, _)| (at_ns, place));
         for (at_ns, place, news) in advertised {
-            let Some(seat) = self.seats.get_mut(place) else { continue };
-            let speaker = seat.speaker;
-            let previous = seat.advert(at_ns, news.interval_cs, news.priority);
+            let Some(attachment) = self.attachments.get_mut(place) else { continue };
+            let announcer = attachment.announcer;
+            let previous = attachment.advert(at_ns, news.interval_cs, news.priority);
             let rival =
-                previous.and_then(|previous_ns| adverts::rival(&self.seats, place, previous_ns, at_ns));
-            said.rivals = rival.map(|rival| (speaker, rival)).or(said.rivals);
+                previous.and_then(|previous_ns| adverts::rival(&self.attachments, place, previous_ns, at_ns));
+            said.rivals = rival.map(|rival| (announcer, rival)).or(said.rivals);
         }
         said
     }
@@ -273,8 +277,8 @@ impl Machine {
             ice.announcer.filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(damping.thaw_quiet_ns));
         self.ice = None;
         self.moves.clear();
-        self.thawed_to = ice.announcer.map(|(speaker, _)| speaker);
-        decisions.told.push(Told::Thawed(if quiet.is_some() { Thaw::Quiet } else { Thaw::After }));
+        self.thawed_to = ice.announcer.map(|(announcer, _)| announcer);
+        decisions.told.push(Effect::Thawed(if quiet.is_some() { Thaw::Quiet } else { Thaw::After }));
         // What others believe is whatever came last; one that announces alone can be confirmed.
         decisions.reannounce |= quiet.is_some();
         true
@@ -288,7 +292,7 @@ impl Machine {
         if self.ice.is_some() {
             return;
         }
-        let thawed_to = self.thawed_to.take().filter(|&speaker| self.seat(speaker).is_some());
+        let thawed_to = self.thawed_to.take().filter(|&announcer| self.attachment(announcer).is_some());
         // A claim that arrived while it was frozen has been weighed with the adverts.
         match (claim.filter(|_| !thawed), thawed_to) {
             (None, Some(to)) => {
@@ -307,15 +311,17 @@ impl Machine {
     /// Conflicts, their ends, and healing.
     fn judge(
         &mut self,
-        rivals: Option<(SpeakerId, SpeakerId)>,
+        rivals: Option<(AnnouncerId, AnnouncerId)>,
         now_ns: u64,
         damping: &Damping,
         decisions: &mut Decisions,
     ) {
         self.double = rivals.or(self.double);
-        let latest = adverts::latest(&self.seats, now_ns).copied();
-        let alone = latest
-            .filter(|seat| now_ns >= adverts::alone_ns(&self.seats, seat) && adverts::is_heard(seat, now_ns));
+        let latest = adverts::latest(&self.attachments, now_ns).copied();
+        let alone = latest.filter(|attachment| {
+            now_ns >= adverts::alone_ns(&self.attachments, attachment)
+                && adverts::is_heard(attachment, now_ns)
+        });
         let silence = latest.is_none() && now_ns >= self.started_ns.saturating_add(SETTLE_NS);
         let over = alone.is_some() || silence;
         if over {
@@ -324,37 +330,38 @@ impl Machine {
         if self.ice.is_some() {
             return;
         }
-        let left = alone.map(|seat| seat.speaker);
+        let left = alone.map(|attachment| attachment.announcer);
         match self.double {
             Some((one, other)) if !self.conflict_told => {
                 self.conflict_told = true;
-                decisions.told.push(Told::Conflict { one, other });
+                decisions.told.push(Effect::Conflict { one, other });
             }
             None if self.conflict_told && over => {
                 self.conflict_told = false;
-                decisions.told.push(Told::ConflictEnded { left });
+                decisions.told.push(Effect::ConflictEnded { left });
                 self.heal(left, now_ns, damping, decisions);
                 // Any cache may hold the other one.
                 decisions.reannounce |= left.is_some();
             }
-            None if alone.is_some_and(|seat| now_ns >= self.heal_ns(&seat)) => {
+            None if alone.is_some_and(|attachment| now_ns >= self.heal_ns(&attachment)) => {
                 self.heal(left, now_ns, damping, decisions);
             }
             _ => {}
         }
     }
 
-    /// When a speaker that advertises alone has done so for three intervals of another's holding it.
-    fn heal_ns(&self, seat: &Seat) -> u64 {
-        let claimed_ns = self.holder.and_then(|holder| self.seat(holder)).map_or(0, |holder| holder.claim_ns);
-        let held_ns = self.held_since_ns.max(claimed_ns).saturating_add(3 * seat.interval_ns);
-        held_ns.max(adverts::alone_ns(&self.seats, seat))
+    /// When an announcer that advertises alone has done so for three intervals of another's holding it.
+    fn heal_ns(&self, attachment: &Attachment) -> u64 {
+        let claimed_ns =
+            self.holder.and_then(|holder| self.attachment(holder)).map_or(0, |holder| holder.claim_ns);
+        let held_ns = self.held_since_ns.max(claimed_ns).saturating_add(3 * attachment.interval_ns);
+        held_ns.max(adverts::alone_ns(&self.attachments, attachment))
     }
 
-    fn heal(&mut self, to: Option<SpeakerId>, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
+    fn heal(&mut self, to: Option<AnnouncerId>, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
         // What was just claimed is given its time.
-        if let Some(speaker) = to.filter(|_| self.holder.is_some() && decisions.moved().is_none()) {
-            let wanted = Utterance { speaker, at_ns: now_ns, why: Why::Healed };
+        if let Some(announcer) = to.filter(|_| self.holder.is_some() && decisions.moved().is_none()) {
+            let wanted = AnnouncementKind { announcer, at_ns: now_ns, why: Why::Healed };
             decisions.reannounce |= self.try_turn(wanted, now_ns, damping, decisions);
         }
     }
@@ -362,29 +369,29 @@ impl Machine {
     /// Moves it, unless that is one move too many: then it freezes. True where it moved.
     fn try_turn(
         &mut self,
-        wanted: Utterance,
+        wanted: AnnouncementKind,
         now_ns: u64,
         damping: &Damping,
         decisions: &mut Decisions,
     ) -> bool {
-        let moves = self.holder.is_some_and(|holder| holder != wanted.speaker);
+        let moves = self.holder.is_some_and(|holder| holder != wanted.announcer);
         if moves && !self.moves.allow(now_ns, damping) {
-            self.ice = Some(Ice { since_ns: now_ns, announcer: Some((wanted.speaker, wanted.at_ns)) });
-            decisions.told.push(Told::Frozen(Frozen {
-                refused: wanted.speaker,
+            self.ice = Some(Ice { since_ns: now_ns, announcer: Some((wanted.announcer, wanted.at_ns)) });
+            decisions.told.push(Effect::Frozen(Frozen {
+                refused: wanted.announcer,
                 moves: damping.flap_moves,
                 window_ns: damping.flap_window_ns,
             }));
             return false;
         }
-        self.turn(wanted.speaker, wanted.why, now_ns, decisions)
+        self.turn(wanted.announcer, wanted.why, now_ns, decisions)
     }
 
-    fn turn(&mut self, to: SpeakerId, why: Why, now_ns: u64, decisions: &mut Decisions) -> bool {
+    fn turn(&mut self, to: AnnouncerId, why: Why, now_ns: u64, decisions: &mut Decisions) -> bool {
         match self.holder.replace(to) {
             Some(from) if from == to => return false,
-            Some(from) => decisions.told.push(Told::Moved { from, to, why }),
-            None => decisions.told.push(Told::Bound { to, why }),
+            Some(from) => decisions.told.push(Effect::Moved { from, to, why }),
+            None => decisions.told.push(Effect::Bound { to, why }),
         }
         self.held_since_ns = now_ns;
         self.wind(now_ns, 0);
@@ -405,11 +412,13 @@ impl Machine {
             return;
         }
         self.wind(now_ns, 0);
-        let holder =
-            self.holder.and_then(|holder| self.seat(holder)).filter(|_| self.state() == HavipState::Bound);
-        decisions.reannounce |= holder.is_some_and(|seat| {
-            let lately = refresh_ns.max(seat.interval_ns).saturating_mul(3);
-            seat.heard_ns().is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= lately)
+        let holder = self
+            .holder
+            .and_then(|holder| self.attachment(holder))
+            .filter(|_| self.state() == HavipState::Bound);
+        decisions.reannounce |= holder.is_some_and(|attachment| {
+            let lately = refresh_ns.max(attachment.interval_ns).saturating_mul(3);
+            attachment.heard_ns().is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= lately)
         });
     }
 
@@ -422,15 +431,22 @@ impl Machine {
 
     /// When the masters are to be looked at again although none of them says anything.
     fn judge_ns(&self, now_ns: u64) -> Option<u64> {
-        let latest = adverts::latest(&self.seats, now_ns);
+        let latest = adverts::latest(&self.attachments, now_ns);
         let is_free = self.ice.is_none();
         let times = if self.double.is_some() || (is_free && self.conflict_told) {
-            let silent = self.seats.iter().map(Seat::silent_ns).max();
+            let silent = self.attachments.iter().map(Attachment::silent_ns).max();
             let settled = self.started_ns.saturating_add(SETTLE_NS);
-            [latest.map(|seat| adverts::alone_ns(&self.seats, seat)), silent, Some(settled)]
+            [latest.map(|attachment| adverts::alone_ns(&self.attachments, attachment)), silent, Some(settled)]
         } else {
-            let is_other = |seat: &&Seat| self.holder.is_some_and(|holder| holder != seat.speaker);
-            [latest.filter(|seat| is_free && is_other(seat)).map(|seat| self.heal_ns(seat)), None, None]
+            let is_other =
+                |attachment: &&Attachment| self.holder.is_some_and(|holder| holder != attachment.announcer);
+            [
+                latest
+                    .filter(|attachment| is_free && is_other(attachment))
+                    .map(|attachment| self.heal_ns(attachment)),
+                None,
+                None,
+            ]
         };
         times.into_iter().flatten().filter(|&at| at > now_ns).min()
     }
@@ -438,18 +454,18 @@ impl Machine {
 
 impl Said {
     /// Of several the newest counts.
-    fn claim(&mut self, at_ns: Option<u64>, speaker: SpeakerId, why: Why) {
-        let newest = self.claim.map_or((0, None), |claim| (claim.at_ns, Some(claim.speaker)));
-        if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(speaker)) > newest) {
-            self.claim = Some(Utterance { speaker, at_ns, why });
+    fn claim(&mut self, at_ns: Option<u64>, announcer: AnnouncerId, why: Why) {
+        let newest = self.claim.map_or((0, None), |claim| (claim.at_ns, Some(claim.announcer)));
+        if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(announcer)) > newest) {
+            self.claim = Some(AnnouncementKind { announcer, at_ns, why });
         }
     }
 
     /// Of several the first counts.
-    fn first(&mut self, at_ns: Option<u64>, speaker: SpeakerId, why: Why) {
-        let first = self.first.map_or((u64::MAX, None), |first| (first.at_ns, Some(first.speaker)));
-        if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(speaker)) < first) {
-            self.first = Some(Utterance { speaker, at_ns, why });
+    fn first(&mut self, at_ns: Option<u64>, announcer: AnnouncerId, why: Why) {
+        let first = self.first.map_or((u64::MAX, None), |first| (first.at_ns, Some(first.announcer)));
+        if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(announcer)) < first) {
+            self.first = Some(AnnouncementKind { announcer, at_ns, why });
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Announcements of strangers: remembered for a while, counted, and told without a flood.
 
-use bcast_domain::{Refusal, Tep};
+use bcast_domain::{RejectReason, Tep};
 
-use crate::{SECOND, Told};
+use crate::{Effect, SECOND};
 
 /// How long a refused announcement can be replayed.
 const REMEMBERED_NS: u64 = 10 * SECOND;
@@ -14,17 +14,18 @@ const EVERY_NS: u64 = 10 * SECOND;
 const A_SECOND: u64 = 100;
 
 /// The kinds that are told apart.
-const KINDS: [Refusal; 4] = [Refusal::Stranger, Refusal::Unsound, Refusal::Advert, Refusal::Hidden];
+const KINDS: [RejectReason; 4] =
+    [RejectReason::Unattached, RejectReason::Unsound, RejectReason::Advert, RejectReason::Hidden];
 
 /// One refused announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stranger {
+pub struct RejectedSender {
     /// Whose, by its MAC; any octets at all.
     pub mac: [u8; 6],
     /// Where it came from.
     pub tep: Tep,
     /// What it was.
-    pub what: Refusal,
+    pub what: RejectReason,
     /// It would have moved the address.
     pub claims: bool,
     /// When, nanoseconds.
@@ -69,12 +70,12 @@ impl Alarms {
 pub(crate) struct Strangers {
     /// By [`KINDS`].
     kinds: [Kind; KINDS.len()],
-    remembered: Vec<Stranger>,
+    remembered: Vec<RejectedSender>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Kind {
-    last: Option<Stranger>,
+    last: Option<RejectedSender>,
     total: u64,
     /// Not told yet.
     untold: u64,
@@ -85,29 +86,29 @@ struct Kind {
 /// What is known of one kind of offence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
-    pub last: Stranger,
+    pub last: RejectedSender,
     pub total: u64,
 }
 
 impl Strangers {
     /// Notes what was refused, to be replayed later if `later`. Only what would be right if its sender were attached can be replayed;
     /// says whether that is so.
-    pub fn refused(&mut self, stranger: Stranger, later: bool) -> bool {
+    pub fn refused(&mut self, stranger: RejectedSender, later: bool) -> bool {
         let place = KINDS.iter().position(|&what| what == stranger.what);
         if let Some(kind) = place.and_then(|place| self.kinds.get_mut(place)) {
             kind.last = Some(stranger);
             kind.total += 1;
             kind.untold += 1;
         }
-        let can_be_replayed = matches!(stranger.what, Refusal::Stranger | Refusal::Advert);
+        let can_be_replayed = matches!(stranger.what, RejectReason::Unattached | RejectReason::Advert);
         if can_be_replayed && later {
             self.remember(stranger);
         }
         can_be_replayed
     }
 
-    fn remember(&mut self, stranger: Stranger) {
-        let same = |old: &Stranger| (old.mac, old.tep) == (stranger.mac, stranger.tep);
+    fn remember(&mut self, stranger: RejectedSender) {
+        let same = |old: &RejectedSender| (old.mac, old.tep) == (stranger.mac, stranger.tep);
         if let Some(old) = self.remembered.iter_mut().find(|old| same(old)) {
             // A claim is worth more than what follows it, while it is fresh.
             let fresh = stranger.at_ns.saturating_sub(old.at_ns) < REMEMBERED_NS;
@@ -125,21 +126,21 @@ impl Strangers {
     }
 
     /// Takes out what is fresh and was said by one of whom `is_sought` is true.
-    pub fn replay(&mut self, now_ns: u64, mut is_sought: impl FnMut(&Stranger) -> bool) {
+    pub fn replay(&mut self, now_ns: u64, mut is_sought: impl FnMut(&RejectedSender) -> bool) {
         self.remembered.retain(|stranger| {
             now_ns.saturating_sub(stranger.at_ns) <= REMEMBERED_NS && !is_sought(stranger)
         });
     }
 
     /// Tells what is due, as far as the node's alarms allow; what is left over is added up.
-    pub fn tell(&mut self, now_ns: u64, alarms: &mut Alarms, told: &mut Vec<Told>) {
+    pub fn tell(&mut self, now_ns: u64, alarms: &mut Alarms, told: &mut Vec<Effect>) {
         for (kind, what) in self.kinds.iter_mut().zip(KINDS) {
             let Some(last) = kind.last.filter(|_| kind.untold > 0 && now_ns >= kind.next_ns) else {
                 continue;
             };
             kind.next_ns = now_ns.saturating_add(EVERY_NS);
             if alarms.take(now_ns) {
-                told.push(Told::Spoof { what, mac: last.mac, tep: last.tep, count: kind.untold });
+                told.push(Effect::Spoof { what, mac: last.mac, tep: last.tep, count: kind.untold });
                 kind.untold = 0;
             }
         }

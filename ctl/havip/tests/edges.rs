@@ -3,24 +3,25 @@
 
 mod common;
 
-use bcast_domain::{Refusal, SpeakerId, Spoken};
+use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
 use common::{Act::*, *};
 use ctl_api::model::{HappeningKind, HavipState, Revision, Why};
 use ctl_havip::{
-    Alarms, Damping, Decisions, Frozen, Machine, Options, SECOND, Stranger, Thaw, Told, Turn, enact, name,
+    Alarms, BindingChange, Damping, Decisions, Effect, Frozen, Machine, Options, RejectedSender, SECOND,
+    Thaw, enact, name,
 };
 
-fn claim(who: u32, at_ns: u64) -> (SpeakerId, Spoken) {
-    (id(who), Spoken { claim_ns: at_ns, ..Spoken::default() })
+fn claim(who: u32, at_ns: u64) -> (AnnouncerId, LastAnnounced) {
+    (id(who), LastAnnounced { claim_ns: at_ns, ..LastAnnounced::default() })
 }
 
-fn step(machine: &mut Machine, heard: &[(SpeakerId, Spoken)], now_ns: u64) -> Decisions {
+fn step(machine: &mut Machine, heard: &[(AnnouncerId, LastAnnounced)], now_ns: u64) -> Decisions {
     machine.step(heard, now_ns, &Damping::default(), &mut Alarms::new())
 }
 
-fn unbound(speakers: &[u32], now_ns: u64) -> Machine {
-    let speakers: Vec<SpeakerId> = speakers.iter().map(|&who| id(who)).collect();
-    Machine::new(&speakers, (HavipState::Unbound, None), Options::default(), now_ns)
+fn unbound(announcers: &[u32], now_ns: u64) -> Machine {
+    let announcers: Vec<AnnouncerId> = announcers.iter().map(|&who| id(who)).collect();
+    Machine::new(&announcers, (HavipState::Unbound, None), Options::default(), now_ns)
 }
 
 #[test]
@@ -73,16 +74,21 @@ fn a_holder_that_is_no_speaker_is_none() {
 }
 
 /// A name, what was said, who was refused, and how the lines begin.
-type Case<'c> = (&'c str, &'c [(u64, Act)], &'c [Stranger], &'c [&'c str]);
+type Case<'c> = (&'c str, &'c [(u64, Act)], &'c [RejectedSender], &'c [&'c str]);
 
 #[test]
 fn diagnosis_says_what_is_wrong_and_nothing_else() {
     let flaps: Vec<(u64, Act)> =
         (0..7).map(|n| (1_000 + n * 1_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
-    let forged =
-        Stranger { mac: mac(9), tep: tep(9), what: Refusal::Stranger, claims: true, at_ns: 7 * SECOND };
-    let other = Stranger { mac: mac(8), tep: tep(8), ..forged };
-    let adverts = Stranger { what: Refusal::Advert, ..forged };
+    let forged = RejectedSender {
+        mac: mac(9),
+        tep: tep(9),
+        what: RejectReason::Unattached,
+        claims: true,
+        at_ns: 7 * SECOND,
+    };
+    let other = RejectedSender { mac: mac(8), tep: tep(8), ..forged };
+    let adverts = RejectedSender { what: RejectReason::Advert, ..forged };
     let cases: [Case<'_>; 6] = [
         ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),
         (
@@ -125,8 +131,9 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         let mut rig = Rig::new(&[1, 2], Options::default());
         rig.play(script, 10_000);
         strangers.iter().for_each(|stranger| rig.machine.refused(*stranger, None));
-        let lines =
-            rig.machine.diagnosis(10_000 * MS + MS, &Damping::default(), |speaker| name(&holder(speaker)));
+        let lines = rig
+            .machine
+            .diagnosis(10_000 * MS + MS, &Damping::default(), |announcer| name(&holder(announcer)));
         assert_eq!(lines.len(), expected.len(), "{case}: {lines:?}");
         for (line, expected) in lines.iter().zip(expected) {
             assert!(line.starts_with(expected), "{case}: {line}");
@@ -136,35 +143,35 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
 
 #[test]
 fn what_is_told_says_who_and_why() {
-    let decide = |told: Told| Decisions { told: vec![told], ..Decisions::default() };
+    let decide = |told: Effect| Decisions { told: vec![told], ..Decisions::default() };
     let (one, other) = (id(1), id(2));
     let frozen = Frozen { refused: other, moves: 5, window_ns: 180 * SECOND };
-    let spoof = Told::Spoof { what: Refusal::Advert, mac: mac(9), tep: tep(9), count: 7 };
+    let spoof = Effect::Spoof { what: RejectReason::Advert, mac: mac(9), tep: tep(9), count: 7 };
     let cases = [
-        (Told::Bound { to: one, why: Why::Arp }, "bound", Some(Why::Arp), ""),
-        (Told::Moved { from: other, to: one, why: Why::Garp }, "moved", Some(Why::Garp), ""),
+        (Effect::Bound { to: one, why: Why::Arp }, "bound", Some(Why::Arp), ""),
+        (Effect::Moved { from: other, to: one, why: Why::Garp }, "moved", Some(Why::Garp), ""),
         (
-            Told::Frozen(frozen),
+            Effect::Frozen(frozen),
             "frozen",
             Some(Why::Flapping),
             "more than 5 moves in 180 s; the last, to vm2 (52:54:00:00:00:02 at 198.18.0.2), is not made any more",
         ),
-        (Told::Thawed(Thaw::Quiet), "thawed", Some(Why::Thawed), "one alone announced it for long enough"),
-        (Told::Thawed(Thaw::After), "thawed", Some(Why::Thawed), "it was frozen for long enough"),
+        (Effect::Thawed(Thaw::Quiet), "thawed", Some(Why::Thawed), "one alone announced it for long enough"),
+        (Effect::Thawed(Thaw::After), "thawed", Some(Why::Thawed), "it was frozen for long enough"),
         (
-            Told::Conflict { one, other },
+            Effect::Conflict { one, other },
             "conflict",
             Some(Why::DoubleMaster),
             "vm1 (52:54:00:00:00:01 at 198.18.0.1) and vm2 (52:54:00:00:00:02 at 198.18.0.2) both advertise it",
         ),
         (
-            Told::ConflictEnded { left: Some(one) },
+            Effect::ConflictEnded { left: Some(one) },
             "conflict_ended",
             Some(Why::Healed),
             "vm1 (52:54:00:00:00:01 at 198.18.0.1) alone advertises it",
         ),
         (
-            Told::ConflictEnded { left: None },
+            Effect::ConflictEnded { left: None },
             "conflict_ended",
             Some(Why::Healed),
             "nobody advertises it any more",
@@ -173,7 +180,7 @@ fn what_is_told_says_who_and_why() {
     ];
     let rig = Rig::new(&[1, 2], Options::default());
     for (told, kind, why, detail) in cases {
-        let who = |speaker| Some(holder(speaker));
+        let who = |announcer| Some(holder(announcer));
         let (entry, happened) = enact(&rig.entry, &decide(told.clone()), who, Revision::new(9), 1_234);
         assert_eq!(entry, None, "no turn, no other binding");
         let happening = &happened[0];
@@ -191,7 +198,7 @@ fn what_is_told_says_who_and_why() {
 fn a_binding_keeps_who_held_it_before_and_counts_only_moves() {
     let rig = Rig::new(&[1, 2], Options::default());
     let turn = |state, who: Option<u32>, moved| Decisions {
-        turn: Some(Turn { state, holder: who.map(id), moved }),
+        turn: Some(BindingChange { state, holder: who.map(id), moved }),
         ..Decisions::default()
     };
     let (bound, frozen) = (HavipState::Bound, HavipState::Frozen);
@@ -205,7 +212,7 @@ fn a_binding_keeps_who_held_it_before_and_counts_only_moves() {
     ];
     let mut entry = rig.entry;
     for (n, (decisions, previous, why, moves)) in (10..).zip(turns) {
-        let who = |speaker| Some(holder(speaker));
+        let who = |announcer| Some(holder(announcer));
         entry = enact(&entry, &decisions, who, Revision::new(n), n).0.expect("another binding");
         let binding = &entry.binding;
         assert_eq!(binding.previous, previous.map(|who| holder(id(who))), "{decisions:?}");

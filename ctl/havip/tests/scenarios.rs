@@ -331,7 +331,7 @@ fn what_was_refused_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "a claim that came before its sender was attached moves it, and is announced anew",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, Stranger(2)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (4_000, Attach(2))],
             last: 9_000,
             told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
             announced: &[4_000],
@@ -339,7 +339,7 @@ fn what_was_refused_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "after ten seconds it is forgotten",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, Stranger(2)), (11_001, Attach(2)), (12_000, Use(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (11_001, Attach(2)), (12_000, Use(2))],
             last: 20_000,
             told: &["10 bound 1 garp", "1000 spoof 2 x1"],
             announced: &[],
@@ -347,7 +347,7 @@ fn what_was_refused_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "a claim that another made since is newer",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, Stranger(2)), (2_000, Claim(1)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (2_000, Claim(1)), (4_000, Attach(2))],
             last: 9_000,
             told: &["10 bound 1 garp", "1000 spoof 2 x1"],
             announced: &[],
@@ -363,7 +363,12 @@ fn what_was_refused_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "the claim is remembered, not what the same one said after it",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, Stranger(2)), (2_000, StrangerUses(2)), (4_000, Attach(2))],
+            script: &[
+                (10, Claim(1)),
+                (1_000, RejectedSender(2)),
+                (2_000, StrangerUses(2)),
+                (4_000, Attach(2)),
+            ],
             last: 9_000,
             told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
             announced: &[4_000],
@@ -371,7 +376,7 @@ fn what_was_refused_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "who said nothing moves nothing by being attached",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, Stranger(3)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedSender(3)), (4_000, Attach(2))],
             last: 9_000,
             told: &["10 bound 1 garp", "1000 spoof 3 x1"],
             announced: &[],

@@ -3,21 +3,21 @@
 
 mod common;
 
-use bcast_domain::{Refusal, Speaker, Spoken, TepIndex, Vip, VipId};
+use bcast_domain::{Announcer, LastAnnounced, RejectReason, TepIndex, Vip, VipId};
 use common::*;
 use ctl_api::model::HavipState;
-use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, Told};
+use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, SECOND};
 
 fn machine() -> Machine {
     Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
 }
 
-fn forged(who: u32, what: Refusal, at_ns: u64) -> Stranger {
-    Stranger { mac: mac(who), tep: tep(who), what, claims: true, at_ns }
+fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
+    RejectedSender { mac: mac(who), tep: tep(who), what, claims: true, at_ns }
 }
 
-fn count(told: &[Told]) -> u64 {
-    told.iter().map(|told| if let Told::Spoof { count, .. } = told { *count } else { 0 }).sum()
+fn count(told: &[Effect]) -> u64 {
+    told.iter().map(|told| if let Effect::Spoof { count, .. } = told { *count } else { 0 }).sum()
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_hundred_thousand_forgeries_are_a_few_events_that_count_them_all() {
     let (mut machine, mut alarms, damping) = (machine(), Alarms::new(), Damping::default());
     let mut told = Vec::new();
     // 10,000 a second, by ever new strangers, of all kinds.
-    let kinds = [Refusal::Stranger, Refusal::Advert, Refusal::Hidden, Refusal::Unsound];
+    let kinds = [RejectReason::Unattached, RejectReason::Advert, RejectReason::Hidden, RejectReason::Unsound];
     for n in 0..100_000_u32 {
         let now_ns = u64::from(n) * SECOND / 10_000;
         machine.refused(forged(n, kinds[n as usize % 4], now_ns), None);
@@ -47,7 +47,7 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
     let (mut alarms, damping) = (Alarms::new(), Damping::default());
     let mut machines: Vec<Machine> = (0..2_000).map(|_| machine()).collect();
     for machine in &mut machines {
-        machine.refused(forged(9, Refusal::Stranger, SECOND), None);
+        machine.refused(forged(9, RejectReason::Unattached, SECOND), None);
     }
     let mut told = Vec::new();
     let mut look = |machines: &mut Vec<Machine>, from_s: u64, until_s: u64| {
@@ -63,7 +63,7 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
     };
     assert_eq!(look(&mut machines, 1, 2), (100, 100), "a hundred at once");
     for machine in &mut machines {
-        machine.refused(forged(9, Refusal::Stranger, 2 * SECOND), None);
+        machine.refused(forged(9, RejectReason::Unattached, 2 * SECOND), None);
     }
     let (events, counted) = look(&mut machines, 2, 600);
     assert!((2_000..=2_100).contains(&events), "each of them once more at most: {events}");
@@ -73,16 +73,16 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
 #[test]
 fn only_what_would_be_right_from_an_attached_one_is_replayed() {
     for (what, replays) in [
-        (Refusal::Stranger, true),
-        (Refusal::Advert, true),
-        (Refusal::Unsound, false),
-        (Refusal::Hidden, false),
+        (RejectReason::Unattached, true),
+        (RejectReason::Advert, true),
+        (RejectReason::Unsound, false),
+        (RejectReason::Hidden, false),
     ] {
         let mut machine = machine();
         machine.refused(forged(3, what, SECOND), None);
-        let speakers = [id(1), id(2), id(3)];
+        let announcers = [id(1), id(2), id(3)];
         let bound = (HavipState::Bound, Some(id(1)));
-        machine.follow(&speakers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
+        machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
         machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
         assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{what:?}");
     }
@@ -92,12 +92,12 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
 fn of_many_strangers_the_latest_are_remembered() {
     let mut machine = machine();
     for who in 3..20 {
-        machine.refused(forged(who, Refusal::Stranger, SECOND + u64::from(who)), None);
+        machine.refused(forged(who, RejectReason::Unattached, SECOND + u64::from(who)), None);
     }
-    let speakers: Vec<_> = (1..20).map(id).collect();
+    let announcers: Vec<_> = (1..20).map(id).collect();
     let mut asked = Vec::new();
     let bound = (HavipState::Bound, Some(id(1)));
-    machine.follow(&speakers, bound, Options::default(), 2 * SECOND, |stranger| {
+    machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |stranger| {
         asked.push(stranger.at_ns - SECOND);
         None
     });
@@ -107,25 +107,25 @@ fn of_many_strangers_the_latest_are_remembered() {
 
 #[test]
 fn a_virtual_mac_is_told_apart_by_its_tep() {
-    let speaker =
-        |who: u32| Speaker { mac: holder(id(who)).mac, tep: TepIndex::new(who).unwrap(), id: id(who) };
+    let announcer =
+        |who: u32| Announcer { mac: holder(id(who)).mac, tep: TepIndex::new(who).unwrap(), id: id(who) };
     let vip = Vip {
         id: VipId::new(0).unwrap(),
         address: "10.0.0.100".parse().unwrap(),
         vrids: [51].into(),
-        speakers: [speaker(1), speaker(2)].into(),
+        announcers: [announcer(1), announcer(2)].into(),
     };
     let virtual_mac = [0, 0, 0x5e, 0, 1, 51];
     let (mut machine, mut alarms) = (machine(), Alarms::new());
     // The same MAC address, from one TEP and then from the other.
     for (at_ns, tep, expected) in [(5, 2, 2), (6, 1, 1), (7, 2, 2)] {
-        let who = vip.speaker(virtual_mac, TepIndex::new(tep).unwrap()).expect("a speaker");
-        let spoken = Spoken { claim_ns: at_ns, ..Spoken::default() };
-        machine.step(&[(who, spoken)], at_ns, &Damping::default(), &mut alarms);
+        let who = vip.announcer(virtual_mac, TepIndex::new(tep).unwrap()).expect("an announcer");
+        let last = LastAnnounced { claim_ns: at_ns, ..LastAnnounced::default() };
+        machine.step(&[(who, last)], at_ns, &Damping::default(), &mut alarms);
         assert_eq!(machine.holder(), Some(id(expected)));
     }
     assert_eq!(
-        vip.speaker(virtual_mac, TepIndex::new(3).unwrap()),
+        vip.announcer(virtual_mac, TepIndex::new(3).unwrap()),
         None,
         "from elsewhere it is a stranger's"
     );

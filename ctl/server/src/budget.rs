@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ctl_api::model::{Change, DomainEntry, Happening, HavipEntry, TepEntry};
+use ctl_api::model::{Change, DomainEntry, HavipEntry, HavipEvent, TepEntry};
 use ctl_api::proto::{CommitRequest, RestoreRequest};
 use prost::Message;
 
@@ -64,13 +64,13 @@ impl Claim {
             part.teps.len() * size_of::<TepEntry>()
                 + part.domains.len() * size_of::<DomainEntry>()
                 + part.havips.len() * size_of::<HavipEntry>()
-                + part.history.len() * size_of::<Happening>()
+                + part.history.len() * size_of::<HavipEvent>()
         });
         self.stage(message.encoded_len() + entries)
     }
 
     fn stage(&mut self, bytes: usize) -> Result<(), Refusal> {
-        if self.claim(bytes) { Ok(()) } else { Err(Refusal::Staged) }
+        if self.claim(bytes) { Ok(()) } else { Err(Refusal::Prepared) }
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
         let mut first = Claim::new(&budget);
         while first.add(&message).is_ok() {}
         assert!(first.bytes > STAGED_BYTES && first.bytes < STAGED_BYTES + (1 << 20));
-        assert!(matches!(Claim::new(&budget).add(&message), Err(Refusal::Staged)));
+        assert!(matches!(Claim::new(&budget).add(&message), Err(Refusal::Prepared)));
         drop(first);
         assert!(Claim::new(&budget).add(&message).is_ok());
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);

@@ -16,7 +16,7 @@
 
 use std::collections::VecDeque;
 
-use bcast_domain::{SpeakerId, Spoken};
+use bcast_domain::{AnnouncerId, LastAnnounced};
 
 /// How far apart moments are at least that are kept, nanoseconds; but for the last two, which are always kept.
 const SPACING_NS: u64 = 10_000_000;
@@ -57,18 +57,18 @@ pub(crate) struct Stamp {
     pub unix_ms: u64,
 }
 
-/// What a speaker said last, of each kind.
+/// What an announcer said last, of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Said {
+pub(crate) struct AnnouncedAt {
     pub claim: Stamp,
     /// Of ordinary ARP and neighbour discovery.
     pub usage: Stamp,
     pub advert: Stamp,
 }
 
-/// What the speakers of one HAVIP said last; without those that said nothing.
+/// What the announcers of one HAVIP said last; without those that said nothing.
 #[derive(Debug, Default)]
-pub(crate) struct Sayings(Vec<(SpeakerId, Said)>);
+pub(crate) struct AnnouncerTimes(Vec<(AnnouncerId, AnnouncedAt)>);
 
 impl Clock {
     /// Takes note of a moment, which is now.
@@ -149,32 +149,37 @@ impl Stamp {
     }
 }
 
-impl Sayings {
-    /// What a speaker said, by the steady clock, and all that is known of when that was. `spoken` is by the workers' clock.
-    pub fn follow(&mut self, speaker: SpeakerId, spoken: Spoken, clock: &Clock) -> (Spoken, Said) {
-        let place = match self.0.iter().position(|(known, _)| *known == speaker) {
+impl AnnouncerTimes {
+    /// What an announcer said, by the steady clock, and all that is known of when that was. `last` is by the workers' clock.
+    pub fn follow(
+        &mut self,
+        announcer: AnnouncerId,
+        last: LastAnnounced,
+        clock: &Clock,
+    ) -> (LastAnnounced, AnnouncedAt) {
+        let place = match self.0.iter().position(|(known, _)| *known == announcer) {
             Some(place) => place,
-            None if (spoken.claim_ns, spoken.use_ns, spoken.advert_ns) == (0, 0, 0) => {
-                return (spoken, Said::default());
+            None if (last.claim_ns, last.use_ns, last.advert_ns) == (0, 0, 0) => {
+                return (last, AnnouncedAt::default());
             }
             None => {
-                self.0.push((speaker, Said::default()));
+                self.0.push((announcer, AnnouncedAt::default()));
                 self.0.len() - 1
             }
         };
-        let Some((_, said)) = self.0.get_mut(place) else { return (spoken, Said::default()) };
-        let steady = Spoken {
-            claim_ns: said.claim.follow(spoken.claim_ns, clock),
-            use_ns: said.usage.follow(spoken.use_ns, clock),
-            advert_ns: said.advert.follow(spoken.advert_ns, clock),
-            ..spoken
+        let Some((_, said)) = self.0.get_mut(place) else { return (last, AnnouncedAt::default()) };
+        let steady = LastAnnounced {
+            claim_ns: said.claim.follow(last.claim_ns, clock),
+            use_ns: said.usage.follow(last.use_ns, clock),
+            advert_ns: said.advert.follow(last.advert_ns, clock),
+            ..last
         };
         (steady, *said)
     }
 
-    /// Forgets all speakers but these.
-    pub fn retain(&mut self, speakers: &[SpeakerId]) {
-        self.0.retain(|(speaker, _)| speakers.contains(speaker));
+    /// Forgets all announcers but these.
+    pub fn retain(&mut self, announcers: &[AnnouncerId]) {
+        self.0.retain(|(announcer, _)| announcers.contains(announcer));
     }
 }
 

@@ -15,12 +15,12 @@ use tokio::sync::{oneshot, watch};
 use crate::budget::Claim;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
-use crate::listener::{Listeners, Report};
+use crate::hook::{CommitHooks, Report};
 use crate::node::Node;
 use crate::refusal::Refusal;
 use crate::restore::Restore;
-use crate::stage::{Stage, Staged};
 use crate::state::{Figures, State};
+use crate::transaction::{Prepared, Transaction};
 use crate::{QUEUE, machines};
 
 /// Most requests in one group.
@@ -108,7 +108,7 @@ pub(crate) struct Committer {
     pub visible: watch::Sender<Revision>,
     /// What is published, for whoever must not wait for the state.
     pub figures: watch::Sender<Figures>,
-    pub listeners: Listeners,
+    pub listeners: CommitHooks,
     pub reports: Receiver<Report>,
     /// When replaced lists were freed last.
     pub reclaimed: Instant,
@@ -162,10 +162,10 @@ impl Committer {
         if reply.is_closed() {
             return;
         }
-        let staged = self.store.snapshot().map_err(Refusal::from).and_then(|snapshot| {
+        let prepared = self.store.snapshot().map_err(Refusal::from).and_then(|snapshot| {
             restore.stage(&lock(&self.state), self.node.as_ref(), snapshot.identity(), now_ms())
         });
-        let group = match staged {
+        let group = match prepared {
             Ok(group) => group,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
@@ -275,17 +275,17 @@ impl Committer {
         let state = lock(&self.state);
         let unix_ms = now_ms();
         let mut group = Group { base: state.revision, unix_ms, ..Group::default() };
-        let mut stage = Stage::new(&state, self.node.as_ref());
+        let mut stage = Transaction::new(&state, self.node.as_ref());
         let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
         // Whoever went away before this point changes nothing.
         for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
             let Work::Changes(batch, body) = &job.work else { continue };
             match self.validate_one(&mut stage, batch, *body, &mut group) {
-                Ok(staged) => {
-                    removes |= staged.removes;
+                Ok(prepared) => {
+                    removes |= prepared.removes;
                     // What changed nothing may speak of what was removed just before it.
-                    let drains = staged.removes || staged.answer.changed == 0;
-                    waiting.push(Waiting { reply: job.reply, answer: staged.answer, drains });
+                    let drains = prepared.removes || prepared.answer.changed == 0;
+                    waiting.push(Waiting { reply: job.reply, answer: prepared.answer, drains });
                 }
                 Err(refusal) => drop(job.reply.send(Err(refusal))),
             }
@@ -295,17 +295,17 @@ impl Committer {
 
     fn validate_one(
         &self,
-        stage: &mut Stage<'_>,
+        stage: &mut Transaction<'_>,
         batch: &Batch,
         body: Body,
         group: &mut Group,
-    ) -> Result<Staged, Refusal> {
+    ) -> Result<Prepared, Refusal> {
         let mut answered = None;
         if let Some(id) = &batch.request_id {
             match self.first_answer(id, group)? {
                 // Of an answer from before bodies were kept nothing else is known.
                 Some((kept, answer)) if kept.is_none_or(|kept| kept == body) => {
-                    return Ok(Staged { answer, record: None, removes: true });
+                    return Ok(Prepared { answer, record: None, removes: true });
                 }
                 Some(_) => return Err(Refusal::IdOfAnother(id.clone())),
                 None if batch.dry_run => {}
@@ -315,10 +315,10 @@ impl Committer {
                 None => answered = Some(id.clone()),
             }
         }
-        let mut staged = stage.batch(batch, group.unix_ms)?;
-        group.records.extend(staged.record.take());
-        group.answers.extend(answered.map(|id| Answered { id, body, answer: staged.answer.clone() }));
-        Ok(staged)
+        let mut prepared = stage.batch(batch, group.unix_ms)?;
+        group.records.extend(prepared.record.take());
+        group.answers.extend(answered.map(|id| Answered { id, body, answer: prepared.answer.clone() }));
+        Ok(prepared)
     }
 
     /// The answer that a request with this id got before, and what the id belongs to.

@@ -1,12 +1,12 @@
 //! The HAVIPs as the node knows them: by name, address, EIP and TEP, with the numbers that workers go by.
 //!
-//! A HAVIP's number stays while its address does; that of a speaker (an attached instance at one of its TEPs) while MAC and TEP
-//! do. So what was heard of a speaker is never taken for what another said.
+//! A HAVIP's number stays while its address does; that of an announcer (an attached instance at one of its TEPs) while MAC and TEP
+//! do. So what was heard of an announcer is never taken for what another said.
 
 use std::net::IpAddr;
 
-use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
-use bcast_domain::{Epoch, Grace, Heard, Speaker, SpeakerId, Tep, TepIndex, Vip, VipId, Vni};
+use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
+use bcast_domain::{AnnouncementBoard, Announcer, AnnouncerId, Epoch, Grace, Tep, TepIndex, Vip, VipId, Vni};
 use ctl_api::model::{Attachment, Havip, HavipEntry, Holder, Name};
 use hashbrown::{HashMap, HashSet};
 
@@ -14,30 +14,30 @@ use crate::ids::Ids;
 
 /// A HAVIP of this node.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct HavipRow {
     pub id: VipId,
     pub entry: HavipEntry,
     /// Those who may announce it, in the order of attachments and TEPs.
-    pub speakers: Vec<Seat>,
+    pub announcers: Vec<NamedAnnouncer>,
 }
 
 /// One that may announce a HAVIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Seat {
-    pub id: SpeakerId,
+pub(crate) struct NamedAnnouncer {
+    pub id: AnnouncerId,
     pub who: Holder,
 }
 
-impl Held {
-    /// Who this speaker is.
-    pub fn who(&self, speaker: SpeakerId) -> Option<&Holder> {
-        self.speakers.iter().find(|seat| seat.id == speaker).map(|seat| &seat.who)
+impl HavipRow {
+    /// Who this announcer is.
+    pub fn who(&self, announcer: AnnouncerId) -> Option<&Holder> {
+        self.announcers.iter().find(|seat| seat.id == announcer).map(|seat| &seat.who)
     }
 
-    /// Which speaker holds it.
-    pub fn holder(&self) -> Option<SpeakerId> {
+    /// Which announcer holds it.
+    pub fn holder(&self) -> Option<AnnouncerId> {
         let holder = self.entry.binding.holder.as_ref()?;
-        self.speakers.iter().find(|seat| seat.who == *holder).map(|seat| seat.id)
+        self.announcers.iter().find(|seat| seat.who == *holder).map(|seat| seat.id)
     }
 }
 
@@ -45,7 +45,7 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Havips {
     /// By number.
-    held: Vec<Option<Box<Held>>>,
+    held: Vec<Option<Box<HavipRow>>>,
     by_name: HashMap<Name, VipId>,
     by_address: HashMap<(Vni, IpAddr), VipId>,
     by_eip: HashMap<IpAddr, VipId>,
@@ -54,10 +54,10 @@ pub(crate) struct Havips {
     /// Of how many HAVIPs an instance is attached.
     by_instance: HashMap<(Vni, Name), u32>,
     vips: Ids,
-    speakers: Ids,
+    announcers: Ids,
     /// Given back since the last [`Havips::let_go`].
     gone: (Vec<u32>, Vec<u32>),
-    /// Domains whose guard is not what is published.
+    /// Domains whose VIP table is not what is published.
     stale: HashSet<Vni>,
     /// HAVIPs that are new, gone or other than they were, since they were last [taken](Havips::take_changed).
     changed: HashSet<VipId>,
@@ -69,7 +69,7 @@ pub(crate) fn teps(havip: &Havip) -> HashSet<Tep> {
 }
 
 /// Those who may announce a HAVIP, in the order of attachments and TEPs.
-pub(crate) fn speakers(havip: &Havip) -> impl Iterator<Item = Holder> {
+pub(crate) fn announcers(havip: &Havip) -> impl Iterator<Item = Holder> {
     havip.attachments.iter().flat_map(|Attachment { instance, mac, teps }| {
         teps.iter().map(|&tep| Holder { instance: instance.clone(), mac: *mac, tep })
     })
@@ -86,7 +86,7 @@ impl Default for Havips {
             by_tep: HashMap::new(),
             by_instance: HashMap::new(),
             vips: Ids::new(MAX_VIPS),
-            speakers: Ids::new(MAX_SPEAKERS),
+            announcers: Ids::new(MAX_ANNOUNCERS),
             gone: (Vec::new(), Vec::new()),
             stale: HashSet::new(),
             changed: HashSet::new(),
@@ -100,9 +100,9 @@ impl Havips {
         self.by_name.len()
     }
 
-    /// How many speakers' numbers are taken, those of speakers that just went included.
-    pub fn speakers_taken(&self) -> usize {
-        self.speakers.taken()
+    /// How many announcers' numbers are taken, those of announcers that just went included.
+    pub fn announcers_taken(&self) -> usize {
+        self.announcers.taken()
     }
 
     /// The same of HAVIPs.
@@ -110,7 +110,7 @@ impl Havips {
         self.vips.taken()
     }
 
-    pub fn get(&self, id: VipId) -> Option<&Held> {
+    pub fn get(&self, id: VipId) -> Option<&HavipRow> {
         self.held.get(id.index())?.as_deref()
     }
 
@@ -118,7 +118,7 @@ impl Havips {
         self.by_name.get(name).copied()
     }
 
-    pub fn named(&self, name: &Name) -> Option<&Held> {
+    pub fn named(&self, name: &Name) -> Option<&HavipRow> {
         self.get(self.id(name)?)
     }
 
@@ -126,7 +126,7 @@ impl Havips {
         self.named(name).map(|held| &held.entry)
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &Held> {
+    pub fn iter(&self) -> impl Iterator<Item = &HavipRow> {
         self.held.iter().flatten().map(Box::as_ref)
     }
 
@@ -192,7 +192,7 @@ impl Havips {
         self.stale.insert(held.entry.havip.vni);
         self.changed.insert(id);
         self.gone.0.push(id.get());
-        self.gone.1.extend(held.speakers.iter().map(|seat| seat.id.get()));
+        self.gone.1.extend(held.announcers.iter().map(|seat| seat.id.get()));
     }
 
     fn add(&mut self, entry: &HavipEntry) {
@@ -204,12 +204,12 @@ impl Havips {
         self.by_name.insert(name.clone(), id);
         self.by_address.insert((*vni, *address), id);
         self.list(id, &entry.havip);
-        let speakers = self.seat(&entry.havip, &mut Vec::new());
+        let announcers = self.seat(&entry.havip, &mut Vec::new());
         if self.held.len() <= id.index() {
             self.held.resize_with(id.index() + 1, || None);
         }
         if let Some(place) = self.held.get_mut(id.index()) {
-            *place = Some(Box::new(Held { id, entry: entry.clone(), speakers }));
+            *place = Some(Box::new(HavipRow { id, entry: entry.clone(), announcers }));
         }
         self.stale.insert(*vni);
         self.changed.insert(id);
@@ -221,8 +221,8 @@ impl Havips {
         if held.entry.havip != entry.havip {
             self.unlist(id, &held.entry.havip);
             self.list(id, &entry.havip);
-            let mut old = std::mem::take(&mut held.speakers);
-            held.speakers = self.seat(&entry.havip, &mut old);
+            let mut old = std::mem::take(&mut held.announcers);
+            held.announcers = self.seat(&entry.havip, &mut old);
             self.gone.1.extend(old.iter().map(|seat| seat.id.get()));
             self.stale.insert(entry.havip.vni);
         }
@@ -232,14 +232,14 @@ impl Havips {
         }
     }
 
-    /// The speakers of a HAVIP; those that it had already are taken out of `old`.
-    fn seat(&mut self, havip: &Havip, old: &mut Vec<Seat>) -> Vec<Seat> {
+    /// The announcers of a HAVIP; those that it had already are taken out of `old`.
+    fn seat(&mut self, havip: &Havip, old: &mut Vec<NamedAnnouncer>) -> Vec<NamedAnnouncer> {
         let mut new = Vec::new();
-        for who in speakers(havip) {
+        for who in announcers(havip) {
             let had = old.iter().position(|seat| seat.who == who).map(|place| old.swap_remove(place));
-            let id = || self.speakers.take().and_then(|id| SpeakerId::new(id).ok());
+            let id = || self.announcers.take().and_then(|id| AnnouncerId::new(id).ok());
             match had.map(|seat| seat.id).or_else(id) {
-                Some(id) => new.push(Seat { id, who }),
+                Some(id) => new.push(NamedAnnouncer { id, who }),
                 None => tracing::error!(havip = %havip.name, "a committed attachment gets no number"),
             }
         }
@@ -283,17 +283,17 @@ impl Havips {
         std::mem::take(&mut self.changed).into_iter()
     }
 
-    /// The domains whose guard has to be published anew.
+    /// The domains whose VIP table has to be published anew.
     pub fn take_stale(&mut self) -> impl Iterator<Item = Vni> + use<> {
         std::mem::take(&mut self.stale).into_iter()
     }
 
-    /// The guard of a domain has to be published anew.
+    /// The VIP table of a domain has to be published anew.
     pub fn touch(&mut self, vni: Vni) {
         self.stale.insert(vni);
     }
 
-    /// The HAVIPs of a domain as its guard has them, by number.
+    /// The HAVIPs of a domain as its VIP table has them, by number.
     pub fn vips(&self, vni: Vni, index: impl Fn(Tep) -> Option<TepIndex>) -> Vec<Vip> {
         let mut vips: Vec<Vip> =
             self.of_domain(vni).filter_map(|id| self.get(id)).map(|held| vip(held, &index)).collect();
@@ -303,16 +303,16 @@ impl Havips {
 
     /// From `epoch` on no worker goes by the numbers that were given back.
     pub fn let_go(&mut self, epoch: Epoch) {
-        let (vips, speakers) = std::mem::take(&mut self.gone);
+        let (vips, announcers) = std::mem::take(&mut self.gone);
         self.vips.let_go(epoch, vips);
-        self.speakers.let_go(epoch, speakers);
+        self.announcers.let_go(epoch, announcers);
     }
 
     /// Frees numbers that no worker goes by any more.
-    pub fn reclaim(&mut self, grace: &Grace, heard: &Heard) {
+    pub fn reclaim(&mut self, grace: &Grace, heard: &AnnouncementBoard) {
         self.vips.reclaim(grace, |_| {});
-        self.speakers.reclaim(grace, |id| {
-            if let Ok(id) = SpeakerId::new(id) {
+        self.announcers.reclaim(grace, |id| {
+            if let Ok(id) = AnnouncerId::new(id) {
                 heard.forget(id);
             }
         });
@@ -329,13 +329,14 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, 
 }
 
 /// A HAVIP as workers know it.
-pub(crate) fn vip(held: &Held, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
+pub(crate) fn vip(held: &HavipRow, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
     let Havip { address, vrids, .. } = &held.entry.havip;
-    let speaker = |seat: &Seat| Some(Speaker { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
+    let announcer =
+        |seat: &NamedAnnouncer| Some(Announcer { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
     Vip {
         id: held.id,
         address: *address,
         vrids: vrids.as_slice().into(),
-        speakers: held.speakers.iter().filter_map(speaker).collect(),
+        announcers: held.announcers.iter().filter_map(announcer).collect(),
     }
 }

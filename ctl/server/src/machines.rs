@@ -12,15 +12,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bcast_domain::{Heard, SpeakerId, Spoken, VipId, virtual_mac};
+use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, VipId, virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, Happening, HappeningKind, Havip, HavipEntry, Offender, Revision};
-use ctl_havip::{Alarms, Damping, Machine, Options, SECOND, Stranger, enact};
+use ctl_api::model::{Event, HappeningKind, Havip, HavipEntry, HavipEvent, Offender, Revision};
+use ctl_havip::{Alarms, Damping, Machine, Options, RejectedSender, SECOND, enact};
 use ctl_store::Record;
 
-use crate::clock::{Clock, Moment, Said, Sayings};
-use crate::havips::{Havips, Held, Seat, vip};
-use crate::listener::{REPORTS, Report};
+use crate::clock::{AnnouncedAt, AnnouncerTimes, Clock, Moment};
+use crate::havips::{HavipRow, Havips, NamedAnnouncer, vip};
+use crate::hook::{REPORTS, Report};
 use crate::node::{Holding, Node};
 use crate::teps::Teps;
 
@@ -53,12 +53,12 @@ pub(crate) struct Machines {
     /// Reports that the store did not take.
     reports: Vec<Report>,
     /// What was heard of the one that steps.
-    heard: Vec<(SpeakerId, Spoken)>,
+    heard: Vec<(AnnouncerId, LastAnnounced)>,
 }
 
 struct Slot {
     machine: Machine,
-    sayings: Sayings,
+    announcer_times: AnnouncerTimes,
     /// The time in `due` that counts.
     armed_ns: u64,
     is_ready: bool,
@@ -74,15 +74,15 @@ pub(crate) struct View<'v> {
 
 impl View<'_> {
     /// Whose a refused announcement is by now.
-    fn who(&self, held: &Held, stranger: &Stranger) -> Option<SpeakerId> {
+    fn who(&self, held: &HavipRow, stranger: &RejectedSender) -> Option<AnnouncerId> {
         let tep = self.teps.index(stranger.tep)?;
-        vip(held, |tep| self.teps.index(tep)).speaker(stranger.mac, tep)
+        vip(held, |tep| self.teps.index(tep)).announcer(stranger.mac, tep)
     }
 }
 
 /// What the machines decided, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
 #[derive(Default)]
-pub(crate) struct Look {
+pub(crate) struct Tick {
     pub events: Vec<Event>,
     /// The machines as they were before.
     before: Vec<(VipId, Machine)>,
@@ -91,7 +91,7 @@ pub(crate) struct Look {
     reports: Vec<Report>,
 }
 
-impl Look {
+impl Tick {
     /// All of it as a record; `None`: nothing was decided.
     pub fn record(&mut self, revision: Revision, unix_ms: u64) -> Option<Record> {
         let events = std::mem::take(&mut self.events);
@@ -115,21 +115,27 @@ impl Machines {
     }
 
     /// What may be wrong with a HAVIP; a line each.
-    pub fn diagnosis(&self, held: &Held, now_ns: u64) -> Vec<String> {
-        let name = |speaker| held.who(speaker).map_or_else(|| format!("{speaker}"), ctl_havip::name);
+    pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<String> {
+        let name = |announcer| held.who(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
         let machine = self.slots.get(held.id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
 
-    /// What each speaker of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
-    pub fn sayings<'h>(&mut self, held: &'h Held, node: &dyn Node) -> Vec<(&'h Seat, Spoken, Said)> {
-        let read: Vec<_> = held.speakers.iter().map(|seat| (seat, node.heard().read(seat.id))).collect();
+    /// What each announcer of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
+    pub fn announcer_times<'h>(
+        &mut self,
+        held: &'h HavipRow,
+        node: &dyn Node,
+    ) -> Vec<(&'h NamedAnnouncer, LastAnnounced, AnnouncedAt)> {
+        let read: Vec<_> = held.announcers.iter().map(|seat| (seat, node.heard().read(seat.id))).collect();
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
-        let (clock, mut unknown) = (&self.clock, Sayings::default());
+        let (clock, mut unknown) = (&self.clock, AnnouncerTimes::default());
         let slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
-        let sayings = slot.map_or(&mut unknown, |slot| &mut slot.sayings);
-        let said = |(seat, spoken): (&'h Seat, Spoken)| (seat, spoken, sayings.follow(seat.id, spoken, clock).1);
+        let announcer_times = slot.map_or(&mut unknown, |slot| &mut slot.announcer_times);
+        let said = |(seat, last): (&'h NamedAnnouncer, LastAnnounced)| {
+            (seat, last, announcer_times.follow(seat.id, last, clock).1)
+        };
         read.into_iter().map(said).collect()
     }
 
@@ -143,8 +149,8 @@ impl Machines {
         }
     }
 
-    fn follow_one(&mut self, held: &Held, view: &View<'_>, now_ns: u64) {
-        let speakers: Vec<SpeakerId> = held.speakers.iter().map(|seat| seat.id).collect();
+    fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
+        let announcers: Vec<AnnouncerId> = held.announcers.iter().map(|seat| seat.id).collect();
         let stored = (held.entry.binding.state, held.holder());
         let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);
         let options = Options { refresh_ns };
@@ -155,15 +161,15 @@ impl Machines {
         let Some(slot) = self.slots.get_mut(place) else { return };
         match slot {
             Some(slot) => {
-                let who = |stranger: &Stranger| view.who(held, stranger);
-                slot.machine.follow(&speakers, stored, options, now_ns, who);
-                slot.sayings.retain(&speakers);
+                let who = |stranger: &RejectedSender| view.who(held, stranger);
+                slot.machine.follow(&announcers, stored, options, now_ns, who);
+                slot.announcer_times.retain(&announcers);
             }
             None => {
-                let machine = Machine::new(&speakers, stored, options, now_ns);
+                let machine = Machine::new(&announcers, stored, options, now_ns);
                 *slot = Some(Box::new(Slot {
                     machine,
-                    sayings: Sayings::default(),
+                    announcer_times: AnnouncerTimes::default(),
                     armed_ns: u64::MAX,
                     is_ready: false,
                     is_announcing: false,
@@ -211,15 +217,15 @@ impl Machines {
         reports: &Receiver<Report>,
         revision: Revision,
         unix_ms: u64,
-    ) -> Look {
+    ) -> Tick {
         let now = view.node.now();
         let now_ns = now.steady_ns;
         self.clock.mark(now);
         if now_ns < self.paused_until_ns {
-            return Look::default();
+            return Tick::default();
         }
         view.node.heard().drain(|id| self.make_ready(id));
-        self.take_refused(view);
+        self.take_rejected(view);
         while let Some(&Reverse((due_ns, id))) = self.due.peek().filter(|due| due.0.0 <= now_ns) {
             self.due.pop();
             if let Some(slot) = self.slot(id).filter(|slot| slot.armed_ns == due_ns) {
@@ -227,7 +233,7 @@ impl Machines {
                 self.make_ready(id);
             }
         }
-        let (mut look, mut happened) = (Look::default(), Vec::new());
+        let (mut look, mut happened) = (Tick::default(), Vec::new());
         for _ in 0..MOST_STEPS {
             if look.before.len() == MOST_DECISIONS {
                 break;
@@ -241,22 +247,22 @@ impl Machines {
         happened.extend(look.reports.iter().filter_map(|Report { havip, kind, detail }| {
             let entry = view.havips.entry(havip)?;
             let (generation, detail) = (revision.get(), detail.clone());
-            Some(Happening { generation, detail, ..Happening::of(entry, *kind, unix_ms) })
+            Some(HavipEvent { generation, detail, ..HavipEvent::of(entry, *kind, unix_ms) })
         }));
         look.events.extend(happened.into_iter().map(Box::new).map(Event::Happened));
         look
     }
 
-    fn take_refused(&mut self, view: &View<'_>) {
+    fn take_rejected(&mut self, view: &View<'_>) {
         for _ in 0..MOST_REFUSED {
-            let Some(refused) = view.node.take_refused() else { return };
+            let Some(refused) = view.node.take_rejected() else { return };
             self.clock.mark(view.node.now());
             let at_ns = self.clock.stamp(refused.at_ns).steady_ns;
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
             let (mac, what) = (refused.mac, refused.what);
-            let stranger = Stranger { mac, tep, what, claims: refused.claims, at_ns };
+            let stranger = RejectedSender { mac, tep, what, claims: refused.claims, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
@@ -269,18 +275,18 @@ impl Machines {
         id: VipId,
         view: &View<'_>,
         (now_ns, revision, unix_ms): (u64, Revision, u64),
-        look: &mut Look,
-        happened: &mut Vec<Happening>,
+        look: &mut Tick,
+        happened: &mut Vec<HavipEvent>,
     ) -> Option<HavipEntry> {
         let mut heard = std::mem::take(&mut self.heard);
         heard.clear();
         let held = view.havips.get(id)?;
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
-        heard.extend(held.speakers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
+        heard.extend(held.announcers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(view.node.now());
-        for (speaker, spoken) in &mut heard {
-            *spoken = slot.sayings.follow(*speaker, *spoken, &self.clock).0;
+        for (announcer, last) in &mut heard {
+            *last = slot.announcer_times.follow(*announcer, *last, &self.clock).0;
         }
         slot.is_ready = false;
         let before = slot.machine.clone();
@@ -295,20 +301,20 @@ impl Machines {
         }
         look.before.push((id, before));
         look.announce.extend(decisions.reannounce.then_some(id));
-        let who = |speaker| held.who(speaker).cloned();
+        let who = |announcer| held.who(announcer).cloned();
         let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
         happened.extend(told);
         entry
     }
 
     /// What was decided is durable.
-    pub fn keep(&mut self, look: Look) {
+    pub fn keep(&mut self, look: Tick) {
         look.announce.into_iter().for_each(|id| self.make_announced(id));
     }
 
     /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
     /// now, and there is nothing left to decide.
-    pub fn undo(&mut self, look: Look, view: &View<'_>) {
+    pub fn undo(&mut self, look: Tick, view: &View<'_>) {
         let now_ns = view.node.now().steady_ns;
         self.paused_until_ns = now_ns.saturating_add(RETRY_NS);
         self.reports = look.reports;
@@ -349,10 +355,10 @@ impl Machines {
 /// Where a HAVIP is, for those that listen to gratuitous ARP.
 ///
 /// It is bound to the MAC address that its holder last claimed it with: its own, or a virtual one.
-fn holding(held: &Held, heard: &Heard) -> Option<Holding> {
+fn holding(held: &HavipRow, heard: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
-    let claimed = held.holder().map_or(0, |speaker| heard.read(speaker).vrid);
+    let claimed = held.holder().map_or(0, |announcer| heard.read(announcer).vrid);
     let mac = match vrids.contains(&claimed) {
         true => virtual_mac(*address, claimed),
         false => holder.mac.octets(),
@@ -361,8 +367,8 @@ fn holding(held: &Held, heard: &Heard) -> Option<Holding> {
 }
 
 /// One line in the log for each thing that happened.
-pub(crate) fn log(happening: &Happening) {
-    let Happening { havip, vni, address, kind, generation, holder, offender, detail, why, .. } = happening;
+pub(crate) fn log(happening: &HavipEvent) {
+    let HavipEvent { havip, vni, address, kind, generation, holder, offender, detail, why, .. } = happening;
     let holder = holder.as_ref().map(ctl_havip::name).unwrap_or_default();
     let why = why.map(|why| why.as_str()).unwrap_or_default();
     match kind {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{DomainId, DomainLimit, Epoch, Heard, Refused, Tep, TepIndex, TepLimit, Vni};
+use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, Vni};
 use thiserror::Error;
 
 use crate::clock::Moment;
@@ -48,10 +48,10 @@ pub trait Node: Send + Sync + 'static {
     fn drain_time(&self) -> Duration;
 
     /// What workers have heard of virtual IPs. Drained and read by the commit thread alone.
-    fn heard(&self) -> &Heard;
+    fn heard(&self) -> &AnnouncementBoard;
 
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
-    fn take_refused(&self) -> Option<Refused>;
+    fn take_rejected(&self) -> Option<Rejected>;
 
     /// What time it is: by the clock that workers stamp what they hear with, and by those that others understand.
     fn now(&self) -> Moment;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
+use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::REVISION_TRAILER;
 use ctl_api::model::{BatchError, HavipError, Name, NameError, RequestId, Revision, TepRef, TepRefError};
@@ -62,9 +62,9 @@ pub enum Refusal {
     /// Too many requests wait.
     #[error("{0} changes wait to be committed already; try again in a moment")]
     Busy(usize),
-    /// Too many bytes are staged by streams.
+    /// Too many bytes are prepared by streams.
     #[error("the streams under way would stage more than {limit} bytes; apply in several parts", limit = crate::STAGED_BYTES)]
-    Staged,
+    Prepared,
     /// Too many streams are open.
     #[error("{0} streams of this kind are open already; close one")]
     Streams(usize),
@@ -312,7 +312,7 @@ pub enum Problem {
     },
     /// There would be more HAVIPs or attachments than the node has numbers for.
     #[error(
-        "with HAVIP {0} there would be more than {MAX_VIPS} HAVIPs, or {MAX_SPEAKERS} attachments, each counted on each of \
+        "with HAVIP {0} there would be more than {MAX_VIPS} HAVIPs, or {MAX_ANNOUNCERS} attachments, each counted on each of \
          its TEPs (what was just removed counts for a moment yet)"
     )]
     Numbers(Name),
@@ -365,7 +365,7 @@ impl Refusal {
             Self::Revision { .. } => Code::Aborted,
             Self::NoTep(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::NoWebhook(_) => Code::NotFound,
             Self::Busy(_)
-            | Self::Staged
+            | Self::Prepared
             | Self::Memory
             | Self::Requests(_)
             | Self::Share(_)

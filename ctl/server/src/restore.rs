@@ -2,17 +2,17 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
+use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::model::{
-    DomainEntry, Event, Happening, HappeningKind, HavipEntry, HavipState, Holder, Name, Revision, TepEntry,
+    DomainEntry, Event, HappeningKind, HavipEntry, HavipEvent, HavipState, Holder, Name, Revision, TepEntry,
     TepRef, Why,
 };
 use ctl_api::proto;
 use ctl_store::{Group, HISTORY_OF_ONE, Record, unknown_since};
 use hashbrown::{HashMap, HashSet};
 
-use crate::havips::{speakers, teps};
+use crate::havips::{announcers, teps};
 use crate::node::Node;
 use crate::refusal::{Problem, Refusal};
 use crate::state::State;
@@ -31,7 +31,7 @@ pub(crate) struct Restore {
     teps: Vec<TepEntry>,
     domains: Vec<DomainEntry>,
     havips: Vec<HavipEntry>,
-    history: Vec<Happening>,
+    history: Vec<HavipEvent>,
     /// Nothing is missing.
     pub is_whole: bool,
 }
@@ -141,7 +141,7 @@ fn restored(before: Option<&HavipEntry>, mut entry: HavipEntry, revision: Revisi
 }
 
 /// What is told of a HAVIP that is there, where another holds it or it is in another state.
-fn turned(before: Option<&HavipEntry>, now: &HavipEntry, unix_ms: u64) -> Option<Happening> {
+fn turned(before: Option<&HavipEntry>, now: &HavipEntry, unix_ms: u64) -> Option<HavipEvent> {
     let state = before.map_or(HavipState::Unbound, |before| before.binding.state);
     let held = before.and_then(|before| before.binding.holder.as_ref());
     let holder = now.binding.holder.as_ref();
@@ -157,14 +157,14 @@ fn turned(before: Option<&HavipEntry>, now: &HavipEntry, unix_ms: u64) -> Option
         _ => return None,
     };
     let previous = held.cloned().filter(|_| held != holder);
-    Some(Happening { why: Some(Why::Restored), previous, ..Happening::of(now, kind, unix_ms) })
+    Some(HavipEvent { why: Some(Why::Restored), previous, ..HavipEvent::of(now, kind, unix_ms) })
 }
 
-fn removed(before: &HavipEntry, revision: Revision, unix_ms: u64) -> Happening {
+fn removed(before: &HavipEntry, revision: Revision, unix_ms: u64) -> HavipEvent {
     let mut entry = before.clone();
     entry.binding.previous = entry.binding.holder.take().or(entry.binding.previous.take());
     entry.binding.generation = revision.get();
-    Happening { why: Some(Why::Restored), ..Happening::of(&entry, HappeningKind::Removed, unix_ms) }
+    HavipEvent { why: Some(Why::Restored), ..HavipEvent::of(&entry, HappeningKind::Removed, unix_ms) }
 }
 
 /// The checks: what a change may not make, a backup may not either. What the configuration bounds is taken, as with a limit
@@ -189,9 +189,9 @@ impl Restore {
                 return Err(Problem::EipTaken { eip, holder: holder.clone() });
             }
         }
-        let mut happenings: HashMap<&Name, usize> = HashMap::new();
-        for Happening { havip, .. } in &self.history {
-            let count = happenings.entry(havip).or_default();
+        let mut events: HashMap<&Name, usize> = HashMap::new();
+        for HavipEvent { havip, .. } in &self.history {
+            let count = events.entry(havip).or_default();
             *count += 1;
             if !names.contains(havip) {
                 return Err(Problem::NoHavip(havip.clone()));
@@ -253,14 +253,14 @@ impl Restore {
 
     /// A number that is given back is free only when no worker can go by it any more.
     fn check_numbers(&self, state: &State) -> Result<(), Problem> {
-        let (mut vips, mut seats) = (state.havips.taken(), state.havips.speakers_taken());
+        let (mut vips, mut taken) = (state.havips.taken(), state.havips.announcers_taken());
         for HavipEntry { havip, .. } in &self.havips {
             let old = state.havips.entry(&havip.name).map(|entry| &entry.havip);
             let stays = old.filter(|old| (old.vni, old.address) == (havip.vni, havip.address));
-            let had: Vec<Holder> = stays.into_iter().flat_map(speakers).collect();
+            let had: Vec<Holder> = stays.into_iter().flat_map(announcers).collect();
             vips += usize::from(stays.is_none());
-            seats += speakers(havip).filter(|speaker| !had.contains(speaker)).count();
-            if vips > MAX_VIPS || seats > MAX_SPEAKERS {
+            taken += announcers(havip).filter(|announcer| !had.contains(announcer)).count();
+            if vips > MAX_VIPS || taken > MAX_ANNOUNCERS {
                 return Err(Problem::Numbers(havip.name.clone()));
             }
         }
@@ -282,7 +282,8 @@ fn check_havip(
     if let Some(&tep) = teps(havip).iter().find(|tep| !registered.contains(*tep)) {
         return Err(Problem::Unregistered(TepRef::Address(tep)));
     }
-    if let Some(holder) = binding.holder.as_ref().filter(|holder| !speakers(havip).any(|one| one == **holder))
+    if let Some(holder) =
+        binding.holder.as_ref().filter(|holder| !announcers(havip).any(|one| one == **holder))
     {
         let (name, instance) = (havip.name.clone(), holder.instance.clone());
         return Err(Problem::HolderNotAttached { name, instance });

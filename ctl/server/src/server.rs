@@ -28,10 +28,10 @@ use crate::budget::{Budget, STAGED_BYTES};
 use crate::commit::{Committer, Intake};
 use crate::confirm::{Confirmer, Observer};
 use crate::connection::{Api, CONNECTIONS};
+use crate::exporters::{ExporterConfig, Exporters};
 use crate::health::{Health, Trouble};
-use crate::listener::{Listener, Listeners, REPORTS, Report, Reporter};
+use crate::hook::{CommitHook, CommitHooks, REPORTS, Report, Reporter};
 use crate::node::Node;
-use crate::outward::{Outward, OutwardConfig};
 use crate::service::{Service, Shared, Streams};
 use crate::socket::{self, SocketError, SocketFile};
 use crate::state::{Counts, Figures, State};
@@ -83,9 +83,9 @@ pub struct ServerConfig {
     /// Told how long each group of changes took to reach every worker.
     pub observer: Observer,
     /// Whom to tell what happens to HAVIPs.
-    pub outward: OutwardConfig,
+    pub exporters: ExporterConfig,
     /// Told what commits.
-    pub listeners: Vec<Box<dyn Listener>>,
+    pub listeners: Vec<Box<dyn CommitHook>>,
     /// When HAVIPs freeze and thaw.
     pub damping: Damping,
     reports: (Sender<Report>, Receiver<Report>),
@@ -103,7 +103,7 @@ impl ServerConfig {
             versions,
             confirm_timeout: Duration::from_secs(1),
             observer: Arc::new(|_| {}),
-            outward: OutwardConfig::default(),
+            exporters: ExporterConfig::default(),
             listeners: Vec::new(),
             damping: Damping::default(),
             reports: bounded(REPORTS),
@@ -146,7 +146,7 @@ pub struct Server {
     connections: Arc<Connections>,
     streams: Streams,
     runtime: Handle,
-    outward: Outward,
+    exporters: Exporters,
     health: Arc<Health>,
     threads: Vec<JoinHandle<()>>,
     _socket: SocketFile,
@@ -168,9 +168,9 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state =
             State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
-        let (outward, outward_listeners) =
-            Outward::start(config.outward, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
-        let mut listeners = Listeners(config.listeners);
+        let (exporters, outward_listeners) =
+            Exporters::start(config.exporters, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
+        let mut listeners = CommitHooks(config.listeners);
         listeners.0.extend(outward_listeners);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;
@@ -200,7 +200,7 @@ impl Server {
             watched: Budget::new(WATCHED_BYTES),
             threads: Threads::default(),
             streams: streams.clone(),
-            webhooks: Arc::clone(&outward.webhooks),
+            webhooks: Arc::clone(&exporters.webhooks),
         }));
         let committer = Committer {
             state,
@@ -242,7 +242,7 @@ impl Server {
             connections,
             streams,
             runtime,
-            outward,
+            exporters,
             health,
             threads,
             _socket: socket,
@@ -263,7 +263,7 @@ impl Server {
 
     /// Takes over what is configured now of the receivers of webhooks that were there at start.
     pub fn reload_webhooks(&self, webhooks: Vec<ctl_webhook::Endpoint>) {
-        self.outward.webhooks.reload(webhooks);
+        self.exporters.webhooks.reload(webhooks);
     }
 
     /// Whether the store takes changes now; never waits for a commit. After a commit that failed it does not, until one
@@ -299,13 +299,13 @@ impl Server {
     /// How it stands with each receiver of webhooks.
     #[must_use]
     pub fn webhooks(&self) -> Vec<ctl_webhook::Status> {
-        self.outward.webhooks.status()
+        self.exporters.webhooks.status()
     }
 
     /// How it goes with routes; `None`: none are made.
     #[must_use]
     pub fn routes(&self) -> Option<ctl_routes::Figures> {
-        self.outward.routes()
+        self.exporters.routes()
     }
 
     /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,
@@ -323,7 +323,7 @@ impl Server {
                 tracing::error!("a thread of the control path had panicked");
             }
         }
-        self.runtime.block_on(self.outward.webhooks.stop());
+        self.runtime.block_on(self.exporters.webhooks.stop());
         // Each request has its answer by now. A connection that says nothing is nothing to wait for.
         if self.served.recv_timeout(STOP_WAIT) == Err(mpsc::RecvTimeoutError::Timeout) {
             let open = self.streams.open();

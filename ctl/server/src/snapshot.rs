@@ -77,7 +77,7 @@ impl Parts<'_> {
 
     fn send_history(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
         for happening in snapshot.history()? {
-            let happening = proto::Happening::from(happening?);
+            let happening = proto::HavipEvent::from(happening?);
             self.bytes += happening.encoded_len();
             self.part.history.push(happening);
             self.send_full()?;

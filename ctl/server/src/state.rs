@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::{
-    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, Guard, Learned, LimitError, MemberList, Tep,
-    TepIndex, TepLimit, Vni,
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList, Tep,
+    TepIndex, TepLimit, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
 use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
@@ -18,9 +18,9 @@ use hashbrown::{HashMap, HashSet};
 
 use crate::clock::Moment;
 use crate::havips::Havips;
+use crate::hook::Report;
 use crate::limits::Limits;
-use crate::listener::Report;
-use crate::machines::{Look, Machines, View};
+use crate::machines::{Machines, Tick, View};
 use crate::node::{DomainCounters, Node};
 use crate::server::HavipLimits;
 use crate::teps::Teps;
@@ -38,7 +38,7 @@ pub(crate) struct State {
     pub havip_limits: HavipLimits,
     pub machines: Machines,
     /// The domains whose GARP mode is strict, and what their workers have learnt since it is.
-    strict: HashMap<Vni, Arc<Learned>>,
+    strict: HashMap<Vni, Arc<LearnedBindings>>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -181,7 +181,7 @@ impl State {
 
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
     ///
-    /// New TEPs are in the array before a list or a guard names them, and gone ones leave it after the last one did.
+    /// New TEPs are in the array before a list or a VIP table names them, and gone ones leave it after the last one did.
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
         let now = self.node.now();
         let events = || records.iter().flat_map(|record| &record.events);
@@ -219,18 +219,18 @@ impl State {
     }
 
     /// What the machines decide, all at the next revision.
-    pub fn look(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Look {
+    pub fn look(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Tick {
         let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
         self.machines.look(&view, reports, self.revision.next(), unix_ms)
     }
 
     /// What the machines decided is durable.
-    pub fn keep(&mut self, look: Look) {
+    pub fn keep(&mut self, look: Tick) {
         self.machines.keep(look);
     }
 
     /// What the machines decided is not durable.
-    pub fn undo(&mut self, look: Look) {
+    pub fn undo(&mut self, look: Tick) {
         let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
         self.machines.undo(look, &view);
     }
@@ -302,12 +302,12 @@ impl State {
     fn publish_guards(&mut self) {
         for vni in self.havips.take_stale() {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
-            let guard = match self.strict.get(&vni) {
+            let vip_table = match self.strict.get(&vni) {
                 // A strict domain is guarded though it has no HAVIPs.
-                Some(learned) => Some(Guard::new(vips).strict(Arc::clone(learned))),
-                None => (!vips.is_empty()).then(|| Guard::new(vips)),
+                Some(learned) => Some(VipTable::new(vips).strict(Arc::clone(learned))),
+                None => (!vips.is_empty()).then(|| VipTable::new(vips)),
             };
-            self.publisher.set_guard(vni, guard.map(Arc::new));
+            self.publisher.set_vip_table(vni, vip_table.map(Arc::new));
         }
     }
 

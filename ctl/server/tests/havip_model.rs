@@ -267,18 +267,18 @@ fn check(rig: &Rig, model: &Model) {
         let of_vni = model.havips.values().filter(|vip| vip.vni == vni);
         let guarded = of_vni.map(|vip| {
             let each = vip.attached.values();
-            let speakers =
+            let announcers =
                 each.flat_map(|(mac, on)| on.iter().map(|&tep| (*mac, u8::try_from(tep).unwrap())));
-            let speakers: BTreeSet<_> = speakers.collect();
-            (ip(vip.last).to_string(), speakers.into_iter().collect::<Vec<_>>())
+            let announcers: BTreeSet<_> = announcers.collect();
+            (ip(vip.last).to_string(), announcers.into_iter().collect::<Vec<_>>())
         });
         let mut guarded: Guarded = guarded.collect();
         guarded.sort();
         assert_eq!(rig.guarded(vni), guarded, "domain {vni}");
         for vip in rig.vips(vni) {
             assert!(numbers.insert((true, vip.id.get())), "a HAVIP's number twice");
-            let mut speakers = vip.speakers.iter().map(|speaker| (false, speaker.id.get()));
-            assert!(speakers.all(|speaker| numbers.insert(speaker)), "a speaker's number twice");
+            let mut announcers = vip.announcers.iter().map(|announcer| (false, announcer.id.get()));
+            assert!(announcers.all(|announcer| numbers.insert(announcer)), "an announcer's number twice");
         }
     }
 }

@@ -3,11 +3,11 @@
 
 mod common;
 
-use bcast_domain::Utterance;
+use bcast_domain::AnnouncementKind;
 use common::havip::*;
 use common::*;
 use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, Happening, HappeningKind, Havip, HavipState, Revision, Why};
+use ctl_api::model::{Batch, Change, HappeningKind, Havip, HavipEvent, HavipState, Revision, Why};
 use ctl_api::proto;
 use ctl_server::HavipLimits;
 
@@ -32,11 +32,11 @@ fn an_answered_change_is_what_workers_guard_by() {
     assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![])]);
     assert_eq!(rig.guarded(5002), []);
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm2", 2, &[2, 1])]);
-    let speakers = vec![(1, 1), (2, 1), (2, 2)];
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), speakers.clone())]);
+    let announcers = vec![(1, 1), (2, 1), (2, 2)];
+    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), announcers.clone())]);
     // Other members, other names: the guard stays.
     rig.commit(vec![leave(5001, &[2]), add_named(1, "other")]);
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), speakers)]);
+    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), announcers)]);
     rig.commit(vec![detach("web", "vm2"), create_havip("db", 5001, 7), create_havip("web2", 5002, 100)]);
     assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![(1, 1)]), ("10.0.0.7".to_owned(), vec![])]);
     assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])], "another domain, the same address");
@@ -306,9 +306,9 @@ fn a_limit_that_was_lowered_takes_nothing_away() {
 /// What a change does to the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
 #[test]
 fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() {
-    type Told = (HappeningKind, Why);
+    type Effect = (HappeningKind, Why);
     let unbound = |why| (None, Some((HappeningKind::Unbound, why)));
-    type Outcome = (Option<u16>, Option<Told>);
+    type Outcome = (Option<u16>, Option<Effect>);
     let stays: Outcome = (Some(1), None);
     let set_to = |attachments| {
         move |rig: &Rig| {
@@ -345,7 +345,7 @@ fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() 
         let revision = rig.commit(vec![change]).revision;
         let binding = rig.havip("web").binding;
         assert_eq!(binding.holder.as_ref().map(|holder| holder.tep), tep.map(common::tep), "case {number}");
-        let happened: Option<Happening> = rig.history("web").into_iter().find(|h| h.generation == revision);
+        let happened: Option<HavipEvent> = rig.history("web").into_iter().find(|h| h.generation == revision);
         assert_eq!(happened.as_ref().map(|h| (h.kind, h.why.unwrap())), told, "case {number}");
         match happened {
             None => assert_eq!(binding, before, "case {number}"),
@@ -399,7 +399,7 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     let rig = rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
     let rig = rig.hold(folder.path(), "web", "vm1", 1);
-    let (vip, speaker) = (rig.vip(5001), rig.speaker(5001, 1, 1));
+    let (vip, announcer) = (rig.vip(5001), rig.announcer(5001, 1, 1));
     let mut watch = rig.run(rig.client().watch(None)).unwrap();
     let mut havip = rig.havip("web").havip;
     havip.address = ip(101);
@@ -414,7 +414,10 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     let binding = rig.havip("web").binding;
     assert_eq!((binding.state, binding.holder, binding.moves), (HavipState::Unbound, None, 0));
     assert_eq!(rig.guarded(5001), [("10.0.0.101".to_owned(), vec![(1, 1)])]);
-    assert!(rig.vip(5001) != vip && rig.speaker(5001, 1, 1) != speaker, "nor has it the old one's numbers");
+    assert!(
+        rig.vip(5001) != vip && rig.announcer(5001, 1, 1) != announcer,
+        "nor has it the old one's numbers"
+    );
     // And the address is free for another, also within one batch.
     havip.address = ip(102);
     rig.commit(vec![Change::HavipSet(Box::new(havip)), create_havip("db", 5001, 101)]);
@@ -431,22 +434,22 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
-    let (vip, old) = (rig.vip(5001), rig.speaker(5001, 1, 1));
+    let (vip, old) = (rig.vip(5001), rig.announcer(5001, 1, 1));
     rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[1])]);
-    assert_eq!((rig.vip(5001), rig.speaker(5001, 1, 1)), (vip, old));
-    rig.node.heard.note(vip, old, Utterance::Claim { vrid: 0 }, 7);
+    assert_eq!((rig.vip(5001), rig.announcer(5001, 1, 1)), (vip, old));
+    rig.node.heard.note(vip, old, AnnouncementKind::Claim { vrid: 0 }, 7);
     rig.worker.set_stuck(true);
     let another = Batch::new(vec![attach("web", "vm1", 9, &[1, 2])]);
     assert!(rig.try_commit(another).is_err(), "durable, not confirmed");
     let unconfirmed = Batch::new(vec![attach("web", "vm1", 10, &[1, 2])]);
     assert!(rig.try_commit(unconfirmed).is_err());
-    let numbers: Vec<_> = rig.speakers(5001).iter().map(|speaker| speaker.id).collect();
+    let numbers: Vec<_> = rig.announcers(5001).iter().map(|announcer| announcer.id).collect();
     assert!(!numbers.contains(&old), "a worker may still hear the old one");
     assert_eq!(rig.node.heard.read(old).claim_ns, 7);
     rig.worker.set_stuck(false);
     for mac in 11..111 {
         rig.commit(vec![attach("web", "vm1", mac, &[1, 2])]);
-        if rig.speakers(5001).iter().any(|speaker| speaker.id == old) {
+        if rig.announcers(5001).iter().any(|announcer| announcer.id == old) {
             assert_eq!(rig.node.heard.read(old).claim_ns, 0, "what the old one said is forgotten");
             return;
         }
@@ -519,9 +522,9 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     let rig = rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm3", 3, &[3])]);
     rig.node.now_ns.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
-    let advert = Utterance::Advert { interval_cs: 10, priority: 100 };
+    let advert = AnnouncementKind::Advert { interval_cs: 10, priority: 100 };
     let before = now_ms();
-    rig.node.heard.note(rig.vip(5001), rig.speaker(5001, 1, 1), advert, 3_000_000_000);
+    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, 3_000_000_000);
     while rig.havip("web").binding.holder.is_none() {
         std::thread::yield_now();
     }
@@ -548,7 +551,7 @@ fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
     // Whether it has a guard, and what that has learnt: by its place in memory.
     let guard = |rig: &Rig, vni: u32| {
         let reader = rig.readers.reader();
-        let guard = reader.lookup(vni.into()).unwrap().guard()?;
+        let guard = reader.lookup(vni.into()).unwrap().vip_table()?;
         Some(guard.learned().map(|learned| std::ptr::from_ref(learned).addr()))
     };
     assert_eq!((guard(&rig, 5001), guard(&rig, 5002)), (Some(None), None));

@@ -1,4 +1,4 @@
-//! Listeners are told all that commits, in order, and their rows are in its transaction.
+//! CommitHooks are told all that commits, in order, and their rows are in its transaction.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use common::*;
 use ctl_api::model::{Batch, Revision};
-use ctl_server::Listener;
+use ctl_server::CommitHook;
 use ctl_store::{
     EmbeddedStore, EventId, OutboxKey, OutboxRow, OutboxRows, Record, Snapshot, Store, StoreError,
 };
@@ -26,7 +26,7 @@ fn revisions(records: &[Record]) -> Vec<u64> {
     records.iter().map(|record| record.revision.get()).collect()
 }
 
-impl Listener for Scribe {
+impl CommitHook for Scribe {
     fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         self.note(format!("loaded {}", snapshot.revision()));
         Ok(())

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bcast_domain::{Refusal, Refused, Utterance, Vni};
+use bcast_domain::{AnnouncementKind, RejectReason, Rejected, Vni};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{Batch, Change, HappeningKind, HavipState, Why};
 use ctl_api::proto;
-use ctl_server::{Holding, Listener, Reporter};
+use ctl_server::{CommitHook, Holding, Reporter};
 use ctl_store::{EmbeddedStore, Record};
 
 /// A claim.
-const CLAIM: Utterance = Utterance::Claim { vrid: 0 };
+const CLAIM: AnnouncementKind = AnnouncementKind::Claim { vrid: 0 };
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
@@ -51,17 +51,17 @@ fn pass(rig: &Rig, ns: u64) -> u64 {
     rig.node.now_ns.fetch_add(ns, Ordering::Relaxed) + ns
 }
 
-fn say(rig: &Rig, who: u8, what: Utterance) {
+fn say(rig: &Rig, who: u8, what: AnnouncementKind) {
     let at_ns = pass(rig, 1_000);
-    rig.node.heard.note(rig.vip(5001), rig.speaker(5001, who, who.into()), what, at_ns);
+    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, at_ns);
 }
 
-fn refuse(rig: &Rig, who: u8, what: Refusal, claims: bool) {
+fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
     let at_ns = pass(rig, 1_000);
     let array = rig.readers.reader().array().clone();
     let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
     let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
-    let refused = Refused { vip: rig.vip(5001), mac: mac(who).octets(), tep, what, claims, at_ns };
+    let refused = Rejected { vip: rig.vip(5001), mac: mac(who).octets(), tep, what, claims, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
@@ -82,7 +82,7 @@ fn kinds(rig: &Rig) -> Vec<&'static str> {
 fn what_is_heard_moves_it_durably_and_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = rig(folder.path());
-    say(&rig, 1, Utterance::Use);
+    say(&rig, 1, AnnouncementKind::Use);
     until_held(&rig, Some(1));
     say(&rig, 2, CLAIM);
     until_held(&rig, Some(2));
@@ -115,7 +115,7 @@ fn a_claim_that_came_before_its_sender_was_attached_is_replayed_and_announced() 
     let rig = rig(folder.path());
     say(&rig, 1, CLAIM);
     until_held(&rig, Some(1));
-    refuse(&rig, 3, Refusal::Stranger, true);
+    refuse(&rig, 3, RejectReason::Unattached, true);
     until("told", || kinds(&rig).contains(&"spoof"));
     assert_eq!(holder(&rig), Some(1));
     let spoof = rig.history("web").pop().unwrap();
@@ -140,12 +140,12 @@ fn a_claim_that_workers_refused_while_its_sender_was_being_attached_is_replayed_
     until_held(&rig, Some(1));
     rig.commit(vec![attach("web", "vm3", 3, &[3])]);
     // By the guard of before; the control side finds it in the queue only now.
-    refuse(&rig, 3, Refusal::Stranger, true);
+    refuse(&rig, 3, RejectReason::Unattached, true);
     until_held(&rig, Some(3));
     assert_eq!(rig.havip("web").binding.why, Some(Why::Replay));
     until("announced", || !rig.node.announced.lock().unwrap().is_empty());
     // What would be wrong of an attached one, too, moves nothing.
-    refuse(&rig, 1, Refusal::Unsound, true);
+    refuse(&rig, 1, RejectReason::Unsound, true);
     until("told", || rig.history("web").iter().filter(|told| told.kind == HappeningKind::Spoof).count() == 2);
     assert_eq!(holder(&rig), Some(3));
 }
@@ -158,9 +158,9 @@ fn detaching_its_holder_unbinds_it_and_another_use_binds_it_again() {
     until_held(&rig, Some(1));
     rig.commit(vec![detach("web", "vm1")]);
     assert_eq!(holder(&rig), None);
-    say(&rig, 2, Utterance::Use);
+    say(&rig, 2, AnnouncementKind::Use);
     until_held(&rig, Some(2));
-    // A new speaker is not taken for an old one that had its number.
+    // A new announcer is not taken for an old one that had its number.
     rig.commit(vec![detach("web", "vm2"), attach("web", "vm4", 4, &[2])]);
     assert_eq!(kinds(&rig), ["bound", "unbound", "bound", "unbound"]);
     pass(&rig, SECOND);
@@ -207,7 +207,7 @@ fn time_alone_thaws_and_refreshes() {
     pass(&rig, 31 * SECOND);
     until_held(&rig, Some(1));
     until("announced once it thawed", || rig.node.announced.lock().unwrap().len() == 1);
-    say(&rig, 1, Utterance::Use);
+    say(&rig, 1, AnnouncementKind::Use);
     pass(&rig, 11 * SECOND);
     until("announced again", || rig.node.announced.lock().unwrap().len() == 2);
     assert_eq!(kinds(&rig)[7..], ["thawed", "moved"]);
@@ -223,7 +223,7 @@ fn it_is_announced_with_the_mac_address_that_its_holder_claimed_it_with() {
     let own = mac(1).octets();
     let virtual_mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 51];
     for (n, (vrid, expected)) in [(0, own), (51, virtual_mac), (52, own)].into_iter().enumerate() {
-        say(&rig, 1, Utterance::Claim { vrid });
+        say(&rig, 1, AnnouncementKind::Claim { vrid });
         until_held(&rig, Some(1));
         pass(&rig, 11 * SECOND);
         until("announced", || rig.node.announced.lock().unwrap().len() > n);
@@ -238,7 +238,7 @@ struct Router {
     seen: Arc<Mutex<Vec<&'static str>>>,
 }
 
-impl Listener for Router {
+impl CommitHook for Router {
     fn committed(&mut self, records: &[Record]) {
         for event in records.iter().flat_map(|record| &record.events) {
             if let ctl_api::model::Event::Happened(happening) = event {
@@ -285,7 +285,7 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
         fails.store(true, Ordering::Relaxed);
         let before = rig.havip("web");
         say(&rig, 2, CLAIM);
-        refuse(&rig, 3, Refusal::Advert, false);
+        refuse(&rig, 3, RejectReason::Advert, false);
         if late {
             until_held(&rig, Some(2));
         } else {
@@ -350,7 +350,7 @@ fn ten_thousand_announced_within_a_second_are_all_bound() {
     assert_eq!(vips.len(), 10_000);
     let begun = Instant::now();
     for vip in &vips {
-        rig.node.heard.note(vip.id, vip.speakers[0].id, CLAIM, pass(&rig, 1_000));
+        rig.node.heard.note(vip.id, vip.announcers[0].id, CLAIM, pass(&rig, 1_000));
         // Evenly over a second.
         if vip.id.get() % 100 == 0 {
             std::thread::sleep(Duration::from_millis(9));

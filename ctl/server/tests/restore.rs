@@ -10,9 +10,9 @@ use bcast_domain::DomainLimit;
 use common::havip::*;
 use common::*;
 use ctl_api::client::Refusal;
-use ctl_api::model::{Attachment, Batch, Change, Happening, HavipEntry, Holder, Revision};
+use ctl_api::model::{Attachment, Batch, Change, HavipEntry, HavipEvent, Holder, Revision};
 use ctl_api::proto::{self, RestoreRequest, SnapshotPart};
-use ctl_server::Listener;
+use ctl_server::CommitHook;
 use ctl_store::{EmbeddedStore, Record};
 
 /// Everything as of one revision, as one part.
@@ -44,21 +44,21 @@ fn restore(rig: &Rig, requests: Vec<RestoreRequest>) -> Result<proto::CommitRepl
 
 /// Told what happens, as receivers of webhooks are.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Happening>>>);
+struct Effect(Arc<Mutex<Vec<HavipEvent>>>);
 
-impl Listener for Told {
+impl CommitHook for Effect {
     fn committed(&mut self, records: &[Record]) {
         let events = records.iter().flat_map(|record| &record.events);
-        let happenings = events.filter_map(|event| match event {
+        let events = events.filter_map(|event| match event {
             ctl_api::model::Event::Happened(happening) => Some((**happening).clone()),
             _ => None,
         });
-        self.0.lock().unwrap().extend(happenings);
+        self.0.lock().unwrap().extend(events);
     }
 }
 
-fn rig(folder: &Path) -> (Rig, Told) {
-    let told = Told::default();
+fn rig(folder: &Path) -> (Rig, Effect) {
+    let told = Effect::default();
     (Rig::listening(folder, vec![Box::new(told.clone())]), told)
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use bcast_domain::{Refusal, Refused, Utterance};
+use bcast_domain::{AnnouncementKind, RejectReason, Rejected};
 use common::havip::*;
 use common::*;
 use ctl_server::Moment;
@@ -44,16 +44,16 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     // The claim and what is refused come two milliseconds before they are looked at.
     let heard = after(5 * SECOND, 0);
     set(&rig, after(5 * SECOND + 2 * MS, 0));
-    rig.node.refused.lock().unwrap().push_back(Refused {
+    rig.node.refused.lock().unwrap().push_back(Rejected {
         vip: rig.vip(5001),
         mac: [0x52, 0x54, 0, 0, 0, 9],
-        tep: rig.speakers(5001)[1].tep,
-        what: Refusal::Stranger,
+        tep: rig.announcers(5001)[1].tep,
+        what: RejectReason::Unattached,
         claims: false,
         at_ns: heard.worker_ns,
     });
-    let claim = Utterance::Claim { vrid: 0 };
-    rig.node.heard.note(rig.vip(5001), rig.speaker(5001, 1, 1), claim, heard.worker_ns);
+    let claim = AnnouncementKind::Claim { vrid: 0 };
+    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), claim, heard.worker_ns);
     until("bound", || rig.havip("web").binding.holder.is_some());
     let status = || rig.run(rig.client().havip(&name("web"))).unwrap();
     until("the refused announcement is known", || {
@@ -80,7 +80,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     let now = after(2 * DAY, 0);
     let now = Moment { unix_ns: now.unix_ns - 2 * DAY, ..now };
     set(&rig, now);
-    let vm2 = rig.speaker(5001, 2, 2);
+    let vm2 = rig.announcer(5001, 2, 2);
     rig.node.heard.note(rig.vip(5001), vm2, claim, now.worker_ns);
     until("moved", || rig.havip("web").binding.holder.is_some_and(|holder| holder.instance == name("vm2")));
     let [one, other] = &status().heard[..] else { panic!("two attachments") };

@@ -15,7 +15,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni, limits};
-use ctl_api::model::{DomainEntry, Event, GarpMode, Happening, HavipEntry, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, GarpMode, HavipEntry, HavipEvent, Name, Revision, TepEntry};
 use ctl_api::proto;
 use prost::Message;
 
@@ -114,13 +114,13 @@ pub fn havip(row: &[u8]) -> Result<HavipEntry, Malformed> {
 }
 
 /// What happened to a HAVIP, as a row.
-pub fn put_happening(happening: &Happening) -> Vec<u8> {
-    proto::Happening::from(happening.clone()).encode_to_vec()
+pub fn put_happening(happening: &HavipEvent) -> Vec<u8> {
+    proto::HavipEvent::from(happening.clone()).encode_to_vec()
 }
 
 /// What happened, out of its row.
-pub fn happening(row: &[u8]) -> Result<Happening, Malformed> {
-    let message = proto::Happening::decode(row).map_err(|_| Malformed("a happening"))?;
+pub fn happening(row: &[u8]) -> Result<HavipEvent, Malformed> {
+    let message = proto::HavipEvent::decode(row).map_err(|_| Malformed("a happening"))?;
     message.try_into().map_err(|_| Malformed("a happening"))
 }
 

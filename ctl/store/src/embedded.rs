@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
-use ctl_api::model::{Happening, Name, RequestId, Revision};
+use ctl_api::model::{HavipEvent, Name, RequestId, Revision};
 use redb::{
     Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition,
     TableError, WriteTransaction,
@@ -270,7 +270,7 @@ impl Store for EmbeddedStore {
         self.reading(|transaction| log::read(transaction, from))
     }
 
-    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+    fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError> {
         self.reading(|transaction| history::read(transaction, havip))
     }
 

@@ -1,6 +1,6 @@
 //! What happened to each HAVIP: a bounded number of things for each, and of all.
 
-use ctl_api::model::{Happening, HappeningKind, Name};
+use ctl_api::model::{HappeningKind, HavipEvent, Name};
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
@@ -9,23 +9,23 @@ use redb::{
 use crate::codec;
 use crate::embedded::{Failure, META, existing};
 
-/// Most happenings that are kept of one HAVIP; the oldest go first.
+/// Most events that are kept of one HAVIP; the oldest go first.
 pub const HISTORY_OF_ONE: usize = 50;
 /// Of these, forgeries: whoever forges shall not push out what matters.
 const SPOOFS_OF_ONE: usize = 10;
-/// Most happenings that are kept of all HAVIPs; the oldest go first.
+/// Most events that are kept of all HAVIPs; the oldest go first.
 pub const HISTORY_OF_ALL: u64 = 500_000;
 
 /// HAVIP and number of the happening -> what happened.
 const HAPPENINGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("happenings");
-/// The happenings by age: their numbers -> the HAVIP.
+/// The events by age: their numbers -> the HAVIP.
 const AGES: TableDefinition<u64, &str> = TableDefinition::new("happening_ages");
 /// Key in [`META`]: the number of the next happening.
 const NEXT: &str = "happenings";
 
 /// The tables, open in a transaction.
 pub(crate) struct History<'t> {
-    happenings: Table<'t, (&'static str, u64), &'static [u8]>,
+    events: Table<'t, (&'static str, u64), &'static [u8]>,
     ages: Table<'t, u64, &'static str>,
     next: u64,
     most: u64,
@@ -38,7 +38,7 @@ fn all_of(name: &str) -> std::ops::RangeInclusive<(&str, u64)> {
 impl<'t> History<'t> {
     pub fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
         Ok(Self {
-            happenings: transaction.open_table(HAPPENINGS)?,
+            events: transaction.open_table(HAPPENINGS)?,
             ages: transaction.open_table(AGES)?,
             next: transaction.open_table(META)?.get(NEXT)?.map_or(0, |next| next.value()),
             most: HISTORY_OF_ALL,
@@ -46,9 +46,9 @@ impl<'t> History<'t> {
     }
 
     /// Adds what happened to a HAVIP that is there.
-    pub fn add(&mut self, happening: &Happening) -> Result<(), Failure> {
+    pub fn add(&mut self, happening: &HavipEvent) -> Result<(), Failure> {
         let name = happening.havip.as_str();
-        self.happenings.insert((name, self.next), codec::put_happening(happening).as_slice())?;
+        self.events.insert((name, self.next), codec::put_happening(happening).as_slice())?;
         self.ages.insert(self.next, name)?;
         self.next += 1;
         if happening.kind == HappeningKind::Spoof {
@@ -57,7 +57,7 @@ impl<'t> History<'t> {
         self.keep(name, HISTORY_OF_ONE, |_| Ok(true))?;
         while self.ages.len()? > self.most {
             let Some((number, name)) = self.ages.pop_first()? else { break };
-            self.happenings.remove((name.value(), number.value()))?;
+            self.events.remove((name.value(), number.value()))?;
         }
         Ok(())
     }
@@ -70,14 +70,14 @@ impl<'t> History<'t> {
         is_such: impl Fn(&[u8]) -> Result<bool, Failure>,
     ) -> Result<(), Failure> {
         let mut such = Vec::new();
-        for row in self.happenings.range(all_of(name))? {
+        for row in self.events.range(all_of(name))? {
             let (key, row) = row?;
             if is_such(row.value())? {
                 such.push(key.value().1);
             }
         }
         for number in such.iter().take(such.len().saturating_sub(most)) {
-            self.happenings.remove((name, *number))?;
+            self.events.remove((name, *number))?;
             self.ages.remove(number)?;
         }
         Ok(())
@@ -85,22 +85,22 @@ impl<'t> History<'t> {
 
     /// Forgets all of a HAVIP's.
     pub fn forget(&mut self, name: &Name) -> Result<(), Failure> {
-        for row in self.happenings.extract_from_if(all_of(name.as_str()), |_, _| true)? {
+        for row in self.events.extract_from_if(all_of(name.as_str()), |_, _| true)? {
             self.ages.remove(row?.0.value().1)?;
         }
         Ok(())
     }
 
     /// Has these in place of all there is, of each HAVIP in their order, none of them beyond the bounds.
-    pub fn replace(&mut self, happenings: &[Happening]) -> Result<(), Failure> {
-        self.happenings.retain(|_, _| false)?;
+    pub fn replace(&mut self, events: &[HavipEvent]) -> Result<(), Failure> {
+        self.events.retain(|_, _| false)?;
         self.ages.retain(|_, _| false)?;
         // Those of one HAVIP keep their order, as they do not go back in time.
-        let mut by_age: Vec<&Happening> = happenings.iter().collect();
+        let mut by_age: Vec<&HavipEvent> = events.iter().collect();
         by_age.sort_by_key(|happening| happening.generation);
         for happening in by_age {
             let name = happening.havip.as_str();
-            self.happenings.insert((name, self.next), codec::put_happening(happening).as_slice())?;
+            self.events.insert((name, self.next), codec::put_happening(happening).as_slice())?;
             self.ages.insert(self.next, name)?;
             self.next += 1;
         }
@@ -123,9 +123,9 @@ pub(crate) fn table(transaction: &ReadTransaction) -> Result<Option<HistoryTable
 pub(crate) type HistoryTable = ReadOnlyTable<(&'static str, u64), &'static [u8]>;
 
 /// What happened to a HAVIP, the oldest first.
-pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<Happening>, Failure> {
-    let Some(happenings) = existing(transaction.open_table(HAPPENINGS))? else { return Ok(Vec::new()) };
-    let rows = happenings.range(all_of(name.as_str()))?;
+pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<HavipEvent>, Failure> {
+    let Some(events) = existing(transaction.open_table(HAPPENINGS))? else { return Ok(Vec::new()) };
+    let rows = events.range(all_of(name.as_str()))?;
     rows.map(|row| Ok(codec::happening(row?.1.value())?)).collect()
 }
 
@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn happening(name: &str, kind: HappeningKind, generation: u64) -> Happening {
+    fn happening(name: &str, kind: HappeningKind, generation: u64) -> HavipEvent {
         let havip = Havip {
             name: name.parse().unwrap(),
             vni: 1.into(),
@@ -149,7 +149,7 @@ mod tests {
             eip: None,
         };
         let entry = HavipEntry { havip, binding: Binding { generation, ..Binding::unbound(0) } };
-        Happening::of(&entry, kind, 0)
+        HavipEvent::of(&entry, kind, 0)
     }
 
     #[test]
@@ -185,8 +185,8 @@ mod tests {
         transaction.commit().unwrap();
         let transaction = database.begin_read().unwrap();
         let kept = |name: &str| {
-            let happenings = read(&transaction, &name.parse().unwrap()).unwrap();
-            happenings.iter().map(|happening| happening.generation).collect::<Vec<_>>()
+            let events = read(&transaction, &name.parse().unwrap()).unwrap();
+            events.iter().map(|happening| happening.generation).collect::<Vec<_>>()
         };
         // Of b never more than 50; then five of a make the oldest of all, a's own, go.
         assert_eq!(kept("a"), [15, 16, 17, 18, 19].into_iter().chain(90..95).collect::<Vec<_>>());

@@ -21,7 +21,7 @@ pub use outbox::{DEAD_LETTERS, DeadLetter, EventId, OutboxKey, OutboxRow, Outbox
 
 use std::time::Duration;
 
-use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Name, RequestId, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, HavipEntry, HavipEvent, Name, RequestId, Revision, TepEntry};
 
 /// How long the answer to a request with an id is kept.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(600);
@@ -91,7 +91,7 @@ pub struct Group {
     /// The log starts anew after this group: its records are not logged, and whoever watches starts over.
     pub anew: bool,
     /// What happened to HAVIPs, in place of all that is kept of that; what happens in the records is not added.
-    pub history: Option<Vec<Happening>>,
+    pub history: Option<Vec<HavipEvent>>,
 }
 
 impl Group {
@@ -170,7 +170,7 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError>;
+    fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError>;
 
     /// All events that webhook receivers have still to accept, by receiver and age.
     ///
@@ -240,5 +240,5 @@ pub trait Snapshot: Send {
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn history(&self) -> Result<Entries<'_, Happening>, StoreError>;
+    fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError>;
 }

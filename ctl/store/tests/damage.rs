@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::*;
-use ctl_api::model::{DomainEntry, Event, Happening, HavipEntry, Revision};
+use ctl_api::model::{DomainEntry, Event, HavipEntry, HavipEvent, Revision};
 use ctl_store::{
     Answer, Answered, DeadLetter, EmbeddedStore, Group, OutboxRow, OutboxRows, Store, StoreError,
 };
@@ -24,7 +24,7 @@ struct Contents {
     revision: u64,
     domains: Vec<DomainEntry>,
     havips: Vec<HavipEntry>,
-    history: Vec<Happening>,
+    history: Vec<HavipEvent>,
     outbox: Vec<OutboxRow>,
     dead: Vec<DeadLetter>,
     answered: bool,

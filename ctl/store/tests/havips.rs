@@ -76,8 +76,8 @@ fn a_havips_last_happenings_are_kept_until_it_is_removed() {
     let store = open(folder.path());
     store.commit(&group(1, vec![record(2, vec![happened("we", 7), happened("gone", 8)])])).unwrap();
     let kept = |name: &str| {
-        let happenings = store.history(&name.parse().unwrap()).unwrap();
-        happenings.into_iter().map(|happening| happening.generation).collect::<Vec<_>>()
+        let events = store.history(&name.parse().unwrap()).unwrap();
+        events.into_iter().map(|happening| happening.generation).collect::<Vec<_>>()
     };
     assert_eq!(kept("web"), (21..=many).collect::<Vec<_>>(), "the oldest first");
     assert_eq!((kept("we"), kept("gone")), (vec![7], vec![]), "a name that begins alike is another's");

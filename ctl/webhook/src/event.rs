@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use bcast_domain::Octets;
 use bytes::Bytes;
-use ctl_api::model::{Happening, Holder, Offender, Why};
+use ctl_api::model::{HavipEvent, Holder, Offender, Why};
 use serde::Serialize;
 
 use ctl_store::EventId;
@@ -70,8 +70,8 @@ fn time(unix_ms: u64) -> String {
 }
 
 /// The event's JSON. `gap`: how many events of this virtual IP were left out before it.
-pub(crate) fn encode(source: &str, id: EventId, happening: &Happening, gap: u64) -> Bytes {
-    let Happening {
+pub(crate) fn encode(source: &str, id: EventId, happening: &HavipEvent, gap: u64) -> Bytes {
+    let HavipEvent {
         havip,
         vni,
         address,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ctl_api::model::{Event, Happening, Name};
+use ctl_api::model::{Event, HavipEvent, Name};
 
 use crate::event::encode;
 use crate::ledger::LedgerError;
@@ -36,7 +36,7 @@ struct Staged {
 /// An event, encoded once for all receivers.
 struct Encoded<'h> {
     id: EventId,
-    happening: &'h Happening,
+    happening: &'h HavipEvent,
     body: Bytes,
 }
 
@@ -138,7 +138,7 @@ pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<OutboxRow>) -> Vec
     orphans
 }
 
-/// The happenings of a revision, numbered.
+/// The events of a revision, numbered.
 fn encode_all<'r>(source: &str, record: &'r Record) -> impl Iterator<Item = Encoded<'r>> {
     let happened = record.events.iter().filter_map(|event| match event {
         Event::Happened(happening) => Some(happening.as_ref()),

@@ -1,22 +1,22 @@
 //! What frames say of virtual IPs: who may say so is heard, who may not is dropped.
 //!
-//! Only frames of domains with a [`Guard`] come here; to all others it is one test. The virtual IPs of a burst's frames are looked
+//! Only frames of domains with a [`VipTable`] come here; to all others it is one test. The virtual IPs of a burst's frames are looked
 //! up together, step by step, each step for all frames: so the cache misses overlap, as they do for domains.
 //!
 //! ```text
-//!   list ──▶ guard ──▶ virtual IP, with its first speakers ──▶ cells of what is heard
+//!   list ──▶ VIP table ──▶ virtual IP, with its first announcers ──▶ cells of what is heard
 //! ```
 //!
-//! No frame waits for an answer: the control side learns what was said later, from [`Heard`] and from a queue of what was
-//! [`Refused`].
+//! No frame waits for an answer: the control side learns what was said later, from [`AnnouncementBoard`] and from a queue of what was
+//! [`Rejected`].
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bcast_domain::{
-    Found, Guard, Heard, Learned, MemberList, Refusal, Refused, Sought, SpeakerId, TepIndex, Utterance,
-    VipId, vrid,
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, LearnedBindings, MemberList, RejectReason, Rejected,
+    TepIndex, VipEntry, VipId, VipKey, VipTable, vrid,
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
@@ -26,84 +26,84 @@ use wire::{Announcement, DropReason, MacAddr, announcement};
 pub const BURST: usize = 32;
 /// Addresses that one frame announces at most: those of a VRRP advertisement.
 const ADDRESSES: usize = 255;
-/// Refused announcements that wait for the control side, at most.
+/// Rejected announcements that wait for the control side, at most.
 const REFUSED: usize = 4096;
 
-/// Which of a burst's domains have virtual IPs: see [`bits`]. Their guards are on their way into the cache.
+/// Which of a burst's domains have virtual IPs: see [`bits`]. Their VIP tables are on their way into the cache.
 #[inline(always)]
-pub fn guarded(domains: &[Option<&MemberList>; BURST]) -> u32 {
-    let mut guarded = 0;
+pub fn with_vips(domains: &[Option<&MemberList>; BURST]) -> u32 {
+    let mut with_vips = 0;
     for (bit, domain) in domains.iter().enumerate() {
-        if domain.is_some_and(MemberList::prefetch_guard) {
-            guarded |= 1 << bit;
+        if domain.is_some_and(MemberList::prefetch_vip_table) {
+            with_vips |= 1 << bit;
         }
     }
-    guarded
+    with_vips
 }
 
 /// What workers and the control side share.
-pub struct Ears {
+pub struct Inspection {
     /// What was heard.
-    pub heard: Heard,
+    pub board: AnnouncementBoard,
     /// What was refused, oldest first.
-    pub refused: ArrayQueue<Refused>,
+    pub refused: ArrayQueue<Rejected>,
 }
 
-impl Ears {
+impl Inspection {
     /// Nothing was heard, nothing refused.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { heard: Heard::new(), refused: ArrayQueue::new(REFUSED) })
+        Arc::new(Self { board: AnnouncementBoard::new(), refused: ArrayQueue::new(REFUSED) })
     }
 }
 
 /// Who says what about an address.
 #[derive(Clone, Copy)]
-struct Speech {
+struct Claimant {
     kind: Kind,
     source: MacAddr,
     bound: MacAddr,
     from: TepIndex,
 }
 
-impl Speech {
+impl Claimant {
     /// What is to be noted of it, if anything, where it is about this virtual IP.
     #[inline(always)]
-    fn about(&self, vip: Found) -> Result<Option<(SpeakerId, Utterance)>, Refusal> {
+    fn about(&self, vip: VipEntry) -> Result<Option<(AnnouncerId, AnnouncementKind)>, RejectReason> {
         let Self { kind, source, bound, from } = *self;
-        let speaker = |mac: MacAddr| vip.speaker(mac.0, from);
-        match (kind, speaker(source)) {
-            (Kind::Hidden, _) => Err(Refusal::Hidden),
-            (Kind::Advert { .. }, None) => Err(Refusal::Advert),
+        let announcer = |mac: MacAddr| vip.announcer(mac.0, from);
+        match (kind, announcer(source)) {
+            (Kind::Hidden, _) => Err(RejectReason::Hidden),
+            (Kind::Advert { .. }, None) => Err(RejectReason::Advert),
             // Receivers ignore what is not sound, and so do we.
-            (Kind::Advert { interval_cs, priority, sound, .. }, Some(speaker)) => {
-                Ok(sound.then_some((speaker, Utterance::Advert { interval_cs, priority })))
+            (Kind::Advert { interval_cs, priority, sound, .. }, Some(announcer)) => {
+                Ok(sound.then_some((announcer, AnnouncementKind::Advert { interval_cs, priority })))
             }
-            (Kind::Claim | Kind::Use, None) => Err(Refusal::Stranger),
-            (Kind::Claim, Some(speaker)) if bound == source => {
-                Ok(Some((speaker, Utterance::Claim { vrid: vrid(source.0) })))
+            (Kind::Claim | Kind::Use, None) => Err(RejectReason::Unattached),
+            (Kind::Claim, Some(announcer)) if bound == source => {
+                Ok(Some((announcer, AnnouncementKind::Claim { vrid: vrid(source.0) })))
             }
-            // A speaker has two MAC addresses where it has a virtual one.
-            (Kind::Claim | Kind::Use, Some(one)) if bound == source || speaker(bound) == Some(one) => {
-                Ok(Some((one, Utterance::Use)))
+            // An announcer has two MAC addresses where it has a virtual one.
+            (Kind::Claim | Kind::Use, Some(one)) if bound == source || announcer(bound) == Some(one) => {
+                Ok(Some((one, AnnouncementKind::Use)))
             }
-            (Kind::Claim | Kind::Use, Some(_)) => Err(Refusal::Unsound),
+            (Kind::Claim | Kind::Use, Some(_)) => Err(RejectReason::Unsound),
         }
     }
 
     /// Its refusal.
     #[cold]
-    fn refused(&self, vip: VipId, what: Refusal, at_ns: u64) -> Refused {
+    fn refused(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
         // It would move what it names if its sender were attached.
         let claims = self.kind == Kind::Claim && self.bound == self.source;
-        Refused { vip, mac: self.source.0, tep: self.from, what, claims, at_ns }
+        Rejected { vip, mac: self.source.0, tep: self.from, what, claims, at_ns }
     }
 }
 
 /// What a frame says of virtual IPs, all of the same kind: to be noted once the frame is accepted.
 #[derive(Clone, Copy, Debug)]
-pub struct Said {
-    what: Utterance,
-    /// Which virtual IPs, and who: a part of [`Sniffer::said`].
+pub struct Announced {
+    what: AnnouncementKind,
+    /// Which virtual IPs, and who: a part of [`ArpInspector::said`].
     from: usize,
     to: usize,
 }
@@ -111,22 +111,22 @@ pub struct Said {
 /// The kinds of announcements, as they are counted: the values of the metric's label.
 pub const KINDS: [&str; 3] = ["claim", "use", "advert"];
 
-impl Said {
+impl Announced {
     /// Which of [`KINDS`] it is.
     pub fn kind(self) -> usize {
         match self.what {
-            Utterance::Claim { .. } => 0,
-            Utterance::Use => 1,
-            Utterance::Advert { .. } => 2,
+            AnnouncementKind::Claim { .. } => 0,
+            AnnouncementKind::Use => 1,
+            AnnouncementKind::Advert { .. } => 2,
         }
     }
 }
 
 /// Why an announcement's frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unheard {
-    /// It names a virtual IP, and must not. The control side is to be [told](Sniffer::report).
-    Refused(Refused),
+pub enum Violation {
+    /// It names a virtual IP, and must not. The control side is to be [told](ArpInspector::report).
+    Rejected(Rejected),
     /// It would move an address of a strict domain from another who has it.
     Strict,
     /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
@@ -136,50 +136,50 @@ pub enum Unheard {
     },
 }
 
-impl Unheard {
+impl Violation {
     /// What its frame counts as.
     pub fn reason(self) -> DropReason {
         match self {
-            Self::Refused(Refused { what: Refusal::Advert, .. }) | Self::Cut { vrrp: true } => {
+            Self::Rejected(Rejected { what: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
                 DropReason::VrrpSpoof
             }
-            Self::Refused(_) | Self::Strict | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
+            Self::Rejected(_) | Self::Strict | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
         }
     }
 }
 
 /// What was found in a frame: what it says, or why it is dropped.
-type Finding = Result<Said, Unheard>;
+type Outcome = Result<Announced, Violation>;
 
 /// A worker's part: it judges a burst's frames all at once, and is then asked about one after the other.
-pub struct Sniffer {
-    ears: Arc<Ears>,
+pub struct ArpInspector {
+    inspection: Arc<Inspection>,
     /// By frame: who says what, and of which address.
-    speeches: [(Speech, Sought); BURST],
+    claimants: [(Claimant, VipKey); BURST],
     /// By frame, where the bit of `found` is set.
-    findings: [Option<Finding>; BURST],
+    findings: [Option<Outcome>; BURST],
     found: u32,
     /// Which virtual IPs the burst's frames name, and who speaks. It has room for all that a burst can name, so it never grows.
-    said: Vec<(VipId, SpeakerId)>,
+    said: Vec<(VipId, AnnouncerId)>,
     /// When the burst came, by the node's clock.
     now_ns: u64,
 }
 
-impl Sniffer {
+impl ArpInspector {
     /// For one worker.
-    pub fn new(ears: Arc<Ears>) -> Self {
+    pub fn new(inspection: Arc<Inspection>) -> Self {
         let said = Vec::with_capacity(BURST * ADDRESSES);
-        let none = Speech {
+        let none = Claimant {
             kind: Kind::Use,
             source: MacAddr::ZERO,
             bound: MacAddr::ZERO,
             from: TepIndex::default(),
         };
-        let speeches = [(none, Sought::default()); BURST];
-        Self { ears, speeches, findings: [None; BURST], found: 0, said, now_ns: 0 }
+        let claimants = [(none, VipKey::default()); BURST];
+        Self { inspection, claimants, findings: [None; BURST], found: 0, said, now_ns: 0 }
     }
 
-    /// Forgets the last burst, where there is nothing to [`listen`](Self::listen) to.
+    /// Forgets the last burst, where there is nothing to [`inspect`](Self::inspect).
     #[inline(always)]
     pub fn forget(&mut self) {
         self.found = 0;
@@ -189,24 +189,24 @@ impl Sniffer {
     ///
     /// Nothing is noted yet: a frame that is dropped for another reason has announced nothing.
     #[inline(always)]
-    pub fn listen<'b>(&mut self, now_ns: u64) -> Listening<'_, 'b> {
+    pub fn inspect<'b>(&mut self, now_ns: u64) -> InspectedBurst<'_, 'b> {
         self.forget();
         self.said.clear();
         self.now_ns = now_ns;
-        Listening { sniffer: self, asked: 0, domains: [None; BURST] }
+        InspectedBurst { inspector: self, asked: 0, domains: [None; BURST] }
     }
 
     /// What the frame with this number says of virtual IPs, if anything; or why it is to be dropped.
     #[inline(always)]
-    pub fn finding(&self, index: usize) -> Option<Result<Said, Unheard>> {
+    pub fn finding(&self, index: usize) -> Option<Result<Announced, Violation>> {
         if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
     }
 
     /// Notes what an accepted frame said.
     #[inline(always)]
-    pub fn note(&self, said: Said) {
-        for &(vip, speaker) in self.said.get(said.from..said.to).unwrap_or_default() {
-            self.ears.heard.note(vip, speaker, said.what, self.now_ns);
+    pub fn note(&self, said: Announced) {
+        for &(vip, announcer) in self.said.get(said.from..said.to).unwrap_or_default() {
+            self.inspection.board.note(vip, announcer, said.what, self.now_ns);
         }
     }
 
@@ -214,7 +214,7 @@ impl Sniffer {
     #[cold]
     fn cut(&mut self, index: usize, kind: Kind) {
         let vrrp = matches!(kind, Kind::Advert { .. });
-        self.findings[index % BURST] = Some(Err(Unheard::Cut { vrrp }));
+        self.findings[index % BURST] = Some(Err(Violation::Cut { vrrp }));
         self.found |= 1 << (index % BURST);
     }
 
@@ -223,49 +223,51 @@ impl Sniffer {
     fn judge_strictly(
         &mut self,
         index: usize,
-        speech: &Speech,
+        claimant: &Claimant,
         address: IpAddr,
         domain: &MemberList,
-        learned: &Learned,
+        learned: &LearnedBindings,
     ) -> bool {
         let gone = |tep| domain.position(tep).is_none();
-        let may = match speech.kind {
-            Kind::Claim | Kind::Use => learned.admit(address, speech.bound.0, speech.from, self.now_ns, gone),
+        let may = match claimant.kind {
+            Kind::Claim | Kind::Use => {
+                learned.admit(address, claimant.bound.0, claimant.from, self.now_ns, gone)
+            }
             // No cache believes an advertisement.
             Kind::Advert { .. } => true,
             Kind::Hidden => false,
         };
         if !may {
-            self.findings[index % BURST] = Some(Err(Unheard::Strict));
+            self.findings[index % BURST] = Some(Err(Violation::Strict));
             self.found |= 1 << (index % BURST);
         }
         may
     }
 
     /// Tells the control side what was refused; false if too much waits for it already.
-    pub fn report(&self, refused: Refused) -> bool {
-        self.ears.refused.push(refused).is_ok()
+    pub fn report(&self, refused: Rejected) -> bool {
+        self.inspection.refused.push(refused).is_ok()
     }
 
     /// Judges what a frame says of one virtual IP, beside what it says of others. False if it may not.
     #[inline(always)]
-    fn judge(&mut self, index: usize, speech: &Speech, vip: Found) -> bool {
+    fn judge(&mut self, index: usize, claimant: &Claimant, vip: VipEntry) -> bool {
         let index = index % BURST;
-        match speech.about(vip) {
-            Ok(Some((speaker, what))) => {
-                self.ears.heard.prefetch(vip.id(), speaker);
+        match claimant.about(vip) {
+            Ok(Some((announcer, what))) => {
+                self.inspection.board.prefetch(vip.id(), announcer);
                 let to = self.said.len() + 1;
                 let from = match self.findings[index] {
                     Some(Ok(said)) if self.found >> index & 1 == 1 => said.from,
                     _ => self.said.len(),
                 };
-                self.said.push((vip.id(), speaker));
-                self.findings[index] = Some(Ok(Said { what, from, to }));
+                self.said.push((vip.id(), announcer));
+                self.findings[index] = Some(Ok(Announced { what, from, to }));
             }
             Ok(None) => return true,
             Err(what) => {
-                let refused = speech.refused(vip.id(), what, self.now_ns);
-                self.findings[index] = Some(Err(Unheard::Refused(refused)));
+                let refused = claimant.refused(vip.id(), what, self.now_ns);
+                self.findings[index] = Some(Err(Violation::Rejected(refused)));
             }
         }
         self.found |= 1 << index;
@@ -274,25 +276,25 @@ impl Sniffer {
 }
 
 /// A burst that is listened to.
-pub struct Listening<'s, 'b> {
-    sniffer: &'s mut Sniffer,
+pub struct InspectedBurst<'s, 'b> {
+    inspector: &'s mut ArpInspector,
     /// Frames that announce one address, as bits, and their domains with their virtual IPs.
     asked: u32,
-    domains: [Option<(&'b MemberList, &'b Guard)>; BURST],
+    domains: [Option<(&'b MemberList, &'b VipTable)>; BURST],
 }
 
-impl<'b> Listening<'_, 'b> {
+impl<'b> InspectedBurst<'_, 'b> {
     /// Hears a frame of a domain, if that has virtual IPs or is strict: its number in the burst, where it came from, and the inner
     /// frame.
     #[inline(always)]
-    pub fn hear(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
+    pub fn read(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         match plain_arp(inner) {
             Some(announcement) => self.take(index, from, domain, &announcement),
-            None => self.hear_rarer(index, from, domain, inner),
+            None => self.read_rarer(index, from, domain, inner),
         }
     }
 
-    fn hear_rarer(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
+    fn read_rarer(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         if let Some(announcement) = announcement(inner) {
             self.take(index, from, domain, &announcement);
         }
@@ -300,20 +302,20 @@ impl<'b> Listening<'_, 'b> {
 
     #[inline(always)]
     fn take(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, announcement: &Announcement) {
-        let Some(guard) = domain.guard() else { return };
+        let Some(vip_table) = domain.vip_table() else { return };
         let index = index % BURST;
         let Announcement { kind, source, bound, .. } = *announcement;
-        let speech = Speech { kind, source, bound, from };
+        let claimant = Claimant { kind, source, bound, from };
         if announcement.cut {
-            return self.sniffer.cut(index, kind);
+            return self.inspector.cut(index, kind);
         }
         match announcement.only() {
             Some(address) => {
-                self.sniffer.speeches[index] = (speech, Sought::new(address));
-                self.domains[index] = Some((domain, guard));
+                self.inspector.claimants[index] = (claimant, VipKey::new(address));
+                self.domains[index] = Some((domain, vip_table));
                 self.asked |= 1 << index;
             }
-            None => self.several(index, &speech, domain, guard, announcement),
+            None => self.several(index, &claimant, domain, vip_table, announcement),
         }
     }
 
@@ -322,17 +324,17 @@ impl<'b> Listening<'_, 'b> {
     fn several(
         &mut self,
         index: usize,
-        speech: &Speech,
+        claimant: &Claimant,
         domain: &MemberList,
-        guard: &Guard,
+        vip_table: &VipTable,
         announcement: &Announcement,
     ) {
         let _refused = announcement.addresses().find(|&address| !match (
-            guard.look_up(&Sought::new(address)),
-            guard.learned(),
+            vip_table.look_up(&VipKey::new(address)),
+            vip_table.learned(),
         ) {
-            (Some(vip), _) => self.sniffer.judge(index, speech, vip),
-            (None, Some(learned)) => self.sniffer.judge_strictly(index, speech, address, domain, learned),
+            (Some(vip), _) => self.inspector.judge(index, claimant, vip),
+            (None, Some(learned)) => self.inspector.judge_strictly(index, claimant, address, domain, learned),
             (None, None) => true,
         });
     }
@@ -340,20 +342,20 @@ impl<'b> Listening<'_, 'b> {
     /// Judges them all.
     #[inline(always)]
     pub fn judge(self) {
-        let Self { sniffer, asked, domains } = self;
+        let Self { inspector, asked, domains } = self;
         for index in bits(asked) {
-            if let Some((_, guard)) = domains[index] {
-                guard.prefetch(&sniffer.speeches[index].1);
+            if let Some((_, vip_table)) = domains[index] {
+                vip_table.prefetch(&inspector.claimants[index].1);
             }
         }
         for index in bits(asked) {
-            let (speech, sought) = sniffer.speeches[index];
-            let Some((domain, guard)) = domains[index] else { continue };
-            match guard.look_up(&sought) {
-                Some(vip) => _ = sniffer.judge(index, &speech, vip),
+            let (claimant, key) = inspector.claimants[index];
+            let Some((domain, vip_table)) = domains[index] else { continue };
+            match vip_table.look_up(&key) {
+                Some(vip) => _ = inspector.judge(index, &claimant, vip),
                 None => {
-                    if let Some(learned) = guard.learned() {
-                        sniffer.judge_strictly(index, &speech, sought.address(), domain, learned);
+                    if let Some(learned) = vip_table.learned() {
+                        inspector.judge_strictly(index, &claimant, key.address(), domain, learned);
                     }
                 }
             }

@@ -1,14 +1,14 @@
-//! Who is heard, and who is refused: each case by a frame, as a worker gives it to its sniffer.
+//! Who is heard, and who is refused: each case by a frame, as a worker gives it to its inspector.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bcast_domain::{
-    DomainPublisher, Guard, Learned, Mac, MemberList, Reader, Refusal, Refused, SILENCE_NS, Speaker,
-    SpeakerId, Spoken, TepIndex, Vip, VipId, Vni, table,
+    Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
+    RejectReason, Rejected, SILENCE_NS, TepIndex, Vip, VipId, VipTable, Vni, table,
 };
-use sniff::{BURST, Ears, KINDS, Sniffer, Unheard, guarded};
+use sniff::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{DropReason, MacAddr, checksum};
 
@@ -24,16 +24,16 @@ const NOW: u64 = 1_000_000;
 
 /// Two attached to all three, at endpoints 1 and 2; of the second address the backup's number is another.
 fn vips() -> [Vip; 3] {
-    let speaker = |mac, tep: u16, id| Speaker {
+    let announcer = |mac, tep: u16, id| Announcer {
         mac: Mac::new(mac).unwrap(),
         tep: tep.into(),
-        id: SpeakerId::new(id).unwrap(),
+        id: AnnouncerId::new(id).unwrap(),
     };
     let vip = |id, address: IpAddr| Vip {
         id: VipId::new(id).unwrap(),
         address,
         vrids: [51].into(),
-        speakers: [speaker(HOLDER, 1, 10 * id), speaker(BACKUP, 2, 10 * id + 1)].into(),
+        announcers: [announcer(HOLDER, 1, 10 * id), announcer(BACKUP, 2, 10 * id + 1)].into(),
     };
     [vip(1, FOUR.into()), vip(2, OTHER.into()), vip(3, SIX.into())]
 }
@@ -95,15 +95,15 @@ fn first_fragment(protocol: u8, len: u8) -> Vec<u8> {
     frame
 }
 
-/// A domain with virtual IPs, and one worker's sniffer.
+/// A domain with virtual IPs, and one worker's inspector.
 struct Rig {
     domains: DomainPublisher,
     reader: Reader<()>,
     /// Where frames are of.
     vni: Vni,
     now_ns: u64,
-    ears: Arc<Ears>,
-    sniffer: Sniffer,
+    inspection: Arc<Inspection>,
+    inspector: ArpInspector,
 }
 
 const GUARDED: Vni = Vni::new(1);
@@ -115,30 +115,30 @@ impl Rig {
         for vni in [GUARDED, PLAIN] {
             domains.set(vni, &[1, 2, 3].map(TepIndex::from)).unwrap();
         }
-        domains.set_guard(GUARDED, Some(Arc::new(Guard::new(vips()))));
-        let ears = Ears::new();
+        domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new(vips()))));
+        let inspection = Inspection::new();
         Self {
             domains,
             reader: readers.reader(),
             vni: GUARDED,
             now_ns: NOW,
-            sniffer: Sniffer::new(ears.clone()),
-            ears,
+            inspector: ArpInspector::new(inspection.clone()),
+            inspection,
         }
     }
 
     /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
-    fn hear(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Unheard>> {
+    fn read(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Violation>> {
         let domain = self.reader.lookup(self.vni).unwrap();
-        let mut listening = self.sniffer.listen(self.now_ns);
-        listening.hear(3, from.into(), domain, frame);
+        let mut listening = self.inspector.inspect(self.now_ns);
+        listening.read(3, from.into(), domain, frame);
         listening.judge();
-        assert!((0..3).all(|index| self.sniffer.finding(index).is_none()));
-        let finding = self.sniffer.finding(3);
-        assert!(self.sniffer.finding(4).is_none());
+        assert!((0..3).all(|index| self.inspector.finding(index).is_none()));
+        let finding = self.inspector.finding(3);
+        assert!(self.inspector.finding(4).is_none());
         finding.map(|verdict| {
             verdict.map(|said| {
-                self.sniffer.note(said);
+                self.inspector.note(said);
                 KINDS[said.kind()]
             })
         })
@@ -147,12 +147,12 @@ impl Rig {
     /// The virtual IPs of which something was noted.
     fn drained(&self) -> Vec<u32> {
         let mut all = Vec::new();
-        self.ears.heard.drain(|vip| all.push(vip.get()));
+        self.inspection.board.drain(|vip| all.push(vip.get()));
         all
     }
 
-    fn spoken(&self, speaker: u32) -> Spoken {
-        self.ears.heard.read(SpeakerId::new(speaker).unwrap())
+    fn last(&self, announcer: u32) -> LastAnnounced {
+        self.inspection.board.read(AnnouncerId::new(announcer).unwrap())
     }
 }
 
@@ -161,23 +161,26 @@ fn claim(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// Who spoke, and what was noted of that.
-type Noted = (u32, Spoken);
+type Noted = (u32, LastAnnounced);
 
-fn claimed(speaker: u32) -> Option<Noted> {
-    Some((speaker, Spoken { claim_ns: NOW, ..Spoken::default() }))
+fn claimed(announcer: u32) -> Option<Noted> {
+    Some((announcer, LastAnnounced { claim_ns: NOW, ..LastAnnounced::default() }))
 }
 
-fn used(speaker: u32) -> Option<Noted> {
-    Some((speaker, Spoken { use_ns: NOW, ..Spoken::default() }))
+fn used(announcer: u32) -> Option<Noted> {
+    Some((announcer, LastAnnounced { use_ns: NOW, ..LastAnnounced::default() }))
 }
 
 #[test]
 fn those_who_are_attached_are_heard() {
     let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
     let six = advertisement(MacAddr(HOLDER), SIX);
-    let claimed_as = |speaker, vrid| Some((speaker, Spoken { claim_ns: NOW, vrid, ..Spoken::default() }));
-    let advertised =
-        |priority| Some((10, Spoken { advert_ns: NOW, interval_cs: 100, priority, ..Spoken::default() }));
+    let claimed_as = |announcer, vrid| {
+        Some((announcer, LastAnnounced { claim_ns: NOW, vrid, ..LastAnnounced::default() }))
+    };
+    let advertised = |priority| {
+        Some((10, LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, ..LastAnnounced::default() }))
+    };
     /// Description, from where, frame, what it counts as, what is noted.
     type Case = (&'static str, u16, Vec<u8>, Option<&'static str>, Option<Noted>);
     let cases: [Case; 17] = [
@@ -219,11 +222,11 @@ fn those_who_are_attached_are_heard() {
     ];
     for (case, from, frame, kind, noted) in cases {
         let mut rig = Rig::new();
-        assert_eq!(rig.hear(from, &frame), kind.map(Ok), "{case}");
-        let vips: Vec<u32> = noted.iter().map(|(speaker, _)| speaker / 10).collect();
+        assert_eq!(rig.read(from, &frame), kind.map(Ok), "{case}");
+        let vips: Vec<u32> = noted.iter().map(|(announcer, _)| announcer / 10).collect();
         assert_eq!(rig.drained(), vips, "{case}");
-        if let Some((speaker, spoken)) = noted {
-            assert_eq!(rig.spoken(speaker), spoken, "{case}");
+        if let Some((announcer, last)) = noted {
+            assert_eq!(rig.last(announcer), last, "{case}");
         }
     }
 }
@@ -234,79 +237,89 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
     let (spoof, vrrp) = (DropReason::GarpSpoof, DropReason::VrrpSpoof);
     let all = [FOUR, OTHER, ORDINARY];
     /// Description, from where, frame; the virtual IP, what was refused, whether it claims, what the frame is dropped for.
-    type Case = (&'static str, u16, Vec<u8>, (u32, Refusal, bool, DropReason));
+    type Case = (&'static str, u16, Vec<u8>, (u32, RejectReason, bool, DropReason));
     let cases: [Case; 14] = [
-        ("a stranger's claim", 3, claim(STRANGER, FOUR), (1, Refusal::Stranger, true, spoof)),
+        ("a stranger's claim", 3, claim(STRANGER, FOUR), (1, RejectReason::Unattached, true, spoof)),
         (
             "with a tag",
             3,
             tagged(&claim(STRANGER, FOUR), &[[0x81, 0, 0, 0]]),
-            (1, Refusal::Stranger, true, spoof),
+            (1, RejectReason::Unattached, true, spoof),
         ),
         (
             "a stranger on the holder's hypervisor",
             1,
             claim(STRANGER, FOUR),
-            (1, Refusal::Stranger, true, spoof),
+            (1, RejectReason::Unattached, true, spoof),
         ),
-        ("the holder's MAC at another endpoint", 3, claim(HOLDER, FOUR), (1, Refusal::Stranger, true, spoof)),
+        (
+            "the holder's MAC at another endpoint",
+            3,
+            claim(HOLDER, FOUR),
+            (1, RejectReason::Unattached, true, spoof),
+        ),
         (
             "an ordinary request",
             3,
             arp(STRANGER, 1, (STRANGER, OTHER), ORDINARY),
-            (2, Refusal::Stranger, false, spoof),
+            (2, RejectReason::Unattached, false, spoof),
         ),
         (
             "an ordinary request with the holder's MAC inside",
             3,
             arp(STRANGER, 1, (HOLDER, FOUR), ORDINARY),
-            (1, Refusal::Stranger, false, spoof),
+            (1, RejectReason::Unattached, false, spoof),
         ),
         (
             "one who is attached, for a MAC that is not",
             1,
             arp(HOLDER, 1, (STRANGER, FOUR), FOUR),
-            (1, Refusal::Unsound, false, spoof),
+            (1, RejectReason::Unsound, false, spoof),
         ),
         (
             "one who is attached, for the MAC of another who is",
             1,
             arp(HOLDER, 2, (BACKUP, FOUR), FOUR),
-            (1, Refusal::Unsound, false, spoof),
+            (1, RejectReason::Unsound, false, spoof),
         ),
-        ("a virtual MAC of no stated id", 1, claim(other_virtual, FOUR), (1, Refusal::Stranger, true, spoof)),
+        (
+            "a virtual MAC of no stated id",
+            1,
+            claim(other_virtual, FOUR),
+            (1, RejectReason::Unattached, true, spoof),
+        ),
         (
             "a stranger's advertisement",
             3,
             advertisement(MacAddr(STRANGER), SIX).to_vec(),
-            (3, Refusal::Stranger, true, spoof),
+            (3, RejectReason::Unattached, true, spoof),
         ),
-        ("discovery that hides", 1, hidden(HOLDER), (3, Refusal::Hidden, false, spoof)),
+        ("discovery that hides", 1, hidden(HOLDER), (3, RejectReason::Hidden, false, spoof)),
         (
             "discovery that hides in a packet without a length",
             1,
             jumbo(HOLDER),
-            (3, Refusal::Hidden, false, spoof),
+            (3, RejectReason::Hidden, false, spoof),
         ),
-        ("VRRP", 3, advert(STRANGER, 2, 255, 255, &[FOUR]), (1, Refusal::Advert, false, vrrp)),
+        ("VRRP", 3, advert(STRANGER, 2, 255, 255, &[FOUR]), (1, RejectReason::Advert, false, vrrp)),
         (
             "VRRP that nobody believes, of several",
             3,
             advert(STRANGER, 3, 255, 9, &[all[2], all[1], all[0]]),
-            (2, Refusal::Advert, false, vrrp),
+            (2, RejectReason::Advert, false, vrrp),
         ),
     ];
     for (case, from, frame, (vip, what, claims, dropped)) in cases {
         let mut rig = Rig::new();
-        let Some(Err(unheard)) = rig.hear(from, &frame) else { panic!("{case}: it was not refused") };
-        let Unheard::Refused(refused) = unheard else { panic!("{case}: {unheard:?}") };
+        let Some(Err(unheard)) = rig.read(from, &frame) else { panic!("{case}: it was not refused") };
+        let Violation::Rejected(refused) = unheard else { panic!("{case}: {unheard:?}") };
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
-        assert_eq!(refused, Refused { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
+        assert_eq!(refused, Rejected { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
         assert_eq!(unheard.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
-        assert!(rig.sniffer.report(refused), "{case}");
-        assert_eq!(rig.ears.refused.pop(), Some(refused), "{case}");
+        assert!(rig.inspector.report(refused), "{case}");
+        assert_eq!(rig.inspection.refused.pop(), Some(refused), "{case}");
     }
 }
 
@@ -324,8 +337,8 @@ fn a_fragment_that_ends_before_or_amid_an_address_is_dropped() {
         (112, 8, None),
     ] {
         let mut rig = Rig::new();
-        let heard = rig.hear(3, &first_fragment(protocol, len));
-        let dropped = heard.map(|verdict| verdict.unwrap_err().reason());
+        let board = rig.read(3, &first_fragment(protocol, len));
+        let dropped = board.map(|verdict| verdict.unwrap_err().reason());
         assert_eq!(dropped, expected, "protocol {protocol}, {len} bytes");
     }
 }
@@ -333,12 +346,12 @@ fn a_fragment_that_ends_before_or_amid_an_address_is_dropped() {
 #[test]
 fn an_advert_speaks_for_all_the_addresses_that_it_lists() {
     let mut rig = Rig::new();
-    assert_eq!(rig.hear(1, &advert(HOLDER, 3, 100, 255, &[FOUR, ORDINARY, OTHER])), Some(Ok("advert")));
+    assert_eq!(rig.read(1, &advert(HOLDER, 3, 100, 255, &[FOUR, ORDINARY, OTHER])), Some(Ok("advert")));
     assert_eq!(rig.drained(), [1, 2]);
-    assert_eq!((rig.spoken(10).advert_ns, rig.spoken(20).advert_ns), (NOW, NOW));
+    assert_eq!((rig.last(10).advert_ns, rig.last(20).advert_ns), (NOW, NOW));
     // As many as one can list, all of them the same.
     let most = vec![FOUR; 255];
-    assert_eq!(rig.hear(1, &advert(HOLDER, 3, 100, 255, &most)), Some(Ok("advert")));
+    assert_eq!(rig.read(1, &advert(HOLDER, 3, 100, 255, &most)), Some(Ok("advert")));
 }
 
 #[test]
@@ -348,48 +361,48 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
     let mut domains: [Option<&MemberList>; BURST] = [None; BURST];
     (domains[0], domains[1], domains[3], domains[31]) =
         (lists(GUARDED), lists(PLAIN), lists(GUARDED), lists(GUARDED));
-    assert_eq!(guarded(&domains), 1 | 1 << 3 | 1 << 31);
+    assert_eq!(with_vips(&domains), 1 | 1 << 3 | 1 << 31);
 
     let domain = lists(GUARDED).unwrap();
     let frames = [claim(HOLDER, FOUR), claim(STRANGER, FOUR), claim(BACKUP, OTHER), claim(BACKUP, FOUR)];
     let sniffs = [(0, 1, &frames[0][..]), (3, 3, &frames[1]), (7, 2, &frames[2]), (31, 2, &frames[3])];
-    let mut listening = rig.sniffer.listen(NOW);
+    let mut listening = rig.inspector.inspect(NOW);
     for (index, from, inner) in sniffs {
-        listening.hear(index, TepIndex::from(from), domain, inner);
+        listening.read(index, TepIndex::from(from), domain, inner);
     }
     listening.judge();
     assert!(rig.drained().is_empty(), "nothing is noted yet");
-    assert!(rig.sniffer.finding(1).is_none());
-    assert!(rig.sniffer.finding(3).unwrap().is_err());
+    assert!(rig.inspector.finding(1).is_none());
+    assert!(rig.inspector.finding(3).unwrap().is_err());
     // The third was dropped for another reason; nobody asks.
-    let last = rig.sniffer.finding(31).unwrap().unwrap();
-    rig.sniffer.note(last);
+    let last = rig.inspector.finding(31).unwrap().unwrap();
+    rig.inspector.note(last);
     assert_eq!(rig.drained(), [1]);
-    assert_eq!((rig.spoken(10), rig.spoken(21)), (Spoken::default(), Spoken::default()));
-    assert_eq!(rig.spoken(11).claim_ns, NOW);
+    assert_eq!((rig.last(10), rig.last(21)), (LastAnnounced::default(), LastAnnounced::default()));
+    assert_eq!(rig.last(11).claim_ns, NOW);
 
-    rig.sniffer.forget();
-    assert!((0..BURST).all(|index| rig.sniffer.finding(index).is_none()));
+    rig.inspector.forget();
+    assert!((0..BURST).all(|index| rig.inspector.finding(index).is_none()));
 }
 
 #[test]
 fn what_was_refused_waits_in_a_bounded_queue() {
     let mut rig = Rig::new();
-    let Some(Err(Unheard::Refused(refused))) = rig.hear(3, &claim(STRANGER, FOUR)) else {
+    let Some(Err(Violation::Rejected(refused))) = rig.read(3, &claim(STRANGER, FOUR)) else {
         panic!("it was not refused")
     };
-    assert_eq!((0..5000).filter(|_| rig.sniffer.report(refused)).count(), 4096);
-    assert_eq!(rig.ears.refused.pop(), Some(refused));
-    assert!(rig.sniffer.report(refused));
+    assert_eq!((0..5000).filter(|_| rig.inspector.report(refused)).count(), 4096);
+    assert_eq!(rig.inspection.refused.pop(), Some(refused));
+    assert!(rig.inspector.report(refused));
 }
 
 #[test]
 fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or_silent() {
     let mut rig = Rig::new();
-    let learned = Arc::new(Learned::new());
-    let strict = |vips: Vec<Vip>| Some(Arc::new(Guard::new(vips).strict(Arc::clone(&learned))));
-    rig.domains.set_guard(GUARDED, strict(vips().into()));
-    let dropped = Some(Err(Unheard::Strict));
+    let learned = Arc::new(LearnedBindings::new());
+    let strict = |vips: Vec<Vip>| Some(Arc::new(VipTable::new(vips).strict(Arc::clone(&learned))));
+    rig.domains.set_vip_table(GUARDED, strict(vips().into()));
+    let dropped = Some(Err(Violation::Strict));
     let request = |mac| arp(mac, 1, (mac, ORDINARY), OTHER);
     let advertised = |mac| advertisement(MacAddr(mac), "fd00::7".parse().unwrap()).to_vec();
     let wrong_bound = arp(BACKUP, 1, (STRANGER, ORDINARY), ORDINARY);
@@ -409,28 +422,28 @@ fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or
         ("discovery that hides", 2, hidden(BACKUP), Some(Err(refused_hidden()))),
     ];
     for (step, from, frame, expected) in steps {
-        assert_eq!(rig.hear(from, &frame), expected, "{step}");
+        assert_eq!(rig.read(from, &frame), expected, "{step}");
     }
-    assert_eq!(Unheard::Strict.reason(), DropReason::GarpSpoof);
+    assert_eq!(Violation::Strict.reason(), DropReason::GarpSpoof);
     assert_eq!(learned.len(), 2);
 
-    // What was learnt outlives a change of the guard.
-    rig.domains.set_guard(GUARDED, strict(Vec::new()));
-    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), dropped);
+    // What was learnt outlives a change of the VIP table.
+    rig.domains.set_vip_table(GUARDED, strict(Vec::new()));
+    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), dropped);
     // Silent for an hour, and a moment more.
     rig.now_ns += SILENCE_NS;
-    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), dropped);
+    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), dropped);
     rig.now_ns += 1;
-    assert_eq!(rig.hear(2, &claim(BACKUP, ORDINARY)), None);
-    assert_eq!(rig.hear(1, &claim(HOLDER, ORDINARY)), dropped, "now it is the other's");
+    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), None);
+    assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), dropped, "now it is the other's");
     // Its endpoint leaves.
     rig.domains.set(GUARDED, &[1, 3].map(TepIndex::from)).unwrap();
-    assert_eq!(rig.hear(1, &claim(HOLDER, ORDINARY)), None);
+    assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), None);
 }
 
 /// What [`hidden`] is refused as.
-fn refused_hidden() -> Unheard {
+fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
-    let (mac, tep, what) = (BACKUP, TepIndex::from(2), Refusal::Hidden);
-    Unheard::Refused(Refused { vip, mac, tep, what, claims: false, at_ns: NOW })
+    let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
+    Violation::Rejected(Rejected { vip, mac, tep, what, claims: false, at_ns: NOW })
 }

@@ -7,7 +7,7 @@ use bcast_domain::{Mac, MacError, Octets, Tep, TepError, Vni};
 use thiserror::Error;
 
 use super::{
-    Attachment, Binding, GarpMode, Happening, Havip, HavipEntry, HavipError, Holder, Name, NameError,
+    Attachment, Binding, GarpMode, Havip, HavipEntry, HavipError, HavipEvent, Holder, Name, NameError,
     NotUnicast, Offender, Subnet, SubnetError, WordError,
 };
 use crate::proto;
@@ -262,10 +262,10 @@ impl From<Offender> for proto::Offender {
     }
 }
 
-impl TryFrom<proto::Happening> for Happening {
+impl TryFrom<proto::HavipEvent> for HavipEvent {
     type Error = HavipMessageError;
 
-    fn try_from(message: proto::Happening) -> Result<Self> {
+    fn try_from(message: proto::HavipEvent) -> Result<Self> {
         Ok(Self {
             havip: message.havip.parse()?,
             vni: Vni::from(message.vni),
@@ -283,8 +283,8 @@ impl TryFrom<proto::Happening> for Happening {
     }
 }
 
-impl From<Happening> for proto::Happening {
-    fn from(happening: Happening) -> Self {
+impl From<HavipEvent> for proto::HavipEvent {
+    fn from(happening: HavipEvent) -> Self {
         Self {
             havip: happening.havip.to_string(),
             vni: happening.vni.get(),

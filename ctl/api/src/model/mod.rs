@@ -3,7 +3,7 @@
 mod batch;
 mod change;
 mod convert;
-mod happening;
+mod event;
 mod havip;
 mod limit;
 mod name;
@@ -13,7 +13,7 @@ mod subnet;
 pub use batch::{Batch, BatchError, Parts};
 pub use change::{Change, ChangeError};
 pub use convert::HavipMessageError;
-pub use happening::{Happening, HappeningKind, Offender};
+pub use event::{HappeningKind, HavipEvent, Offender};
 pub use havip::{
     Attachment, Binding, GarpMode, Havip, HavipEntry, HavipError, HavipState, Holder, MAX_ATTACHMENT_TEPS,
     MAX_REFRESH_S, Why, WordError,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::convert::{garp, next_hop};
 use super::limit::{domain_limit, domain_rates, tep_limit, tep_rates};
-use super::{GarpMode, Happening, HavipEntry, HavipMessageError, Name, NameError, TepRef, TepRefError};
+use super::{GarpMode, HavipEntry, HavipEvent, HavipMessageError, Name, NameError, TepRef, TepRefError};
 use crate::proto::{self, watch_event::Kind};
 
 /// A registered TEP.
@@ -56,7 +56,7 @@ pub enum Event {
     /// A HAVIP is gone.
     HavipRemoved(Name),
     /// Something happened to a HAVIP.
-    Happened(Box<Happening>),
+    Happened(Box<HavipEvent>),
 }
 
 /// Why a message is none of these: its sender is broken.

@@ -6,7 +6,7 @@
 //! | version, 1 | 4 |
 //! | each part: its length, above 0, then a `SnapshotPart` of the contract | 4, length |
 //! | end: 0 | 4 |
-//! | how many: parts, TEPs, domains, HAVIPs, happenings | 8 each |
+//! | how many: parts, TEPs, domains, HAVIPs, events | 8 each |
 //! | SHA-256 of all before it | 32 |
 //!
 //! Nothing follows. A file that is cut anywhere lacks its end, and one that is damaged anywhere has another checksum.
@@ -65,7 +65,7 @@ pub struct Counts {
     /// HAVIPs.
     pub havips: u64,
     /// Things that happened to HAVIPs.
-    pub happenings: u64,
+    pub events: u64,
 }
 
 impl Counts {
@@ -77,11 +77,11 @@ impl Counts {
         self.teps += part.teps.len() as u64;
         self.domains += part.domains.len() as u64;
         self.havips += part.havips.len() as u64;
-        self.happenings += part.history.len() as u64;
+        self.events += part.history.len() as u64;
     }
 
     fn numbers(&self) -> [u64; 5] {
-        [self.parts, self.teps, self.domains, self.havips, self.happenings]
+        [self.parts, self.teps, self.domains, self.havips, self.events]
     }
 }
 
@@ -243,7 +243,7 @@ mod tests {
     fn a_backup_is_read_as_it_was_written() {
         let counts = read(&backup()).unwrap();
         let expected =
-            Counts { revision: 7, unix_ms: 5, parts: 2, teps: 1, domains: 3, havips: 0, happenings: 0 };
+            Counts { revision: 7, unix_ms: 5, parts: 2, teps: 1, domains: 3, havips: 0, events: 0 };
         assert_eq!(counts, expected);
     }
 

@@ -71,12 +71,12 @@ pub struct HavipStatus<'a> {
     /// A line for each thing that may be wrong.
     pub diagnosis: &'a [String],
     /// When each attachment was last heard.
-    pub heard: Vec<Heard<'a>>,
+    pub heard: Vec<AnnouncementBoard<'a>>,
 }
 
 /// When an attachment last spoke of the address; null: not since the daemon started.
 #[derive(Debug, serde::Serialize)]
-pub struct Heard<'a> {
+pub struct AnnouncementBoard<'a> {
     /// The attachment, at one of its TEPs.
     #[serde(flatten)]
     pub who: Holder<'a>,
@@ -95,7 +95,7 @@ pub struct Heard<'a> {
 
 /// Something that happened to a HAVIP.
 #[derive(Debug, serde::Serialize)]
-pub struct Happening<'a> {
+pub struct HavipEvent<'a> {
     /// When, RFC 3339.
     pub time: String,
     /// What: bound, moved, unbound, ...
@@ -226,7 +226,7 @@ impl<'a> Havip<'a> {
     }
 }
 
-impl<'a> From<&'a proto::LastHeard> for Heard<'a> {
+impl<'a> From<&'a proto::LastHeard> for AnnouncementBoard<'a> {
     fn from(heard: &'a proto::LastHeard) -> Self {
         let adverts = heard.advert_unix_ms > 0;
         Self {
@@ -240,8 +240,8 @@ impl<'a> From<&'a proto::LastHeard> for Heard<'a> {
     }
 }
 
-impl<'a> From<&'a proto::Happening> for Happening<'a> {
-    fn from(happening: &'a proto::Happening) -> Self {
+impl<'a> From<&'a proto::HavipEvent> for HavipEvent<'a> {
+    fn from(happening: &'a proto::HavipEvent) -> Self {
         let offender = happening.offender.as_ref();
         Self {
             time: utc(happening.unix_ms),

@@ -48,7 +48,7 @@ pub struct Script {
     /// Whom it heard of each HAVIP.
     pub heard: Vec<proto::LastHeard>,
     /// What happened to each HAVIP.
-    pub happenings: Vec<proto::Happening>,
+    pub history: Vec<proto::HavipEvent>,
     pub webhooks: Vec<proto::Webhook>,
     pub letters: Vec<proto::DeadLetter>,
     /// What was restored last.
@@ -201,7 +201,7 @@ impl Script {
                 .map(|domains| proto::SnapshotPart { domains: domains.to_vec(), ..Default::default() }),
         );
         let havips = self.model.havips.values().map(|havip| self.havip(havip)).collect();
-        let history = if with_history { self.happenings.clone() } else { vec![] };
+        let history = if with_history { self.history.clone() } else { vec![] };
         parts.push(proto::SnapshotPart { havips, history, ..Default::default() });
         parts
     }
@@ -382,7 +382,7 @@ impl Bcast for Service {
         if !script.model.havips.keys().any(|havip| havip.as_str() == name) {
             return Err(Status::not_found(format!("there is no havip {name}")));
         }
-        Ok(Response::new(proto::HavipHistoryReply { happenings: script.happenings.clone() }))
+        Ok(Response::new(proto::HavipHistoryReply { events: script.history.clone() }))
     }
 
     async fn webhooks(

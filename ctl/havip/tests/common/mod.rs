@@ -1,12 +1,12 @@
-//! A HAVIP whose speakers say what a script tells them, stepped every millisecond in which something is said or due,
+//! A HAVIP whose announcers say what a script tells them, stepped every millisecond in which something is said or due,
 //! as the commit thread does.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
 
-use bcast_domain::{Mac, Refusal, SpeakerId, Spoken, Tep};
+use bcast_domain::{AnnouncerId, LastAnnounced, Mac, RejectReason, Tep};
 use ctl_api::model::{Binding, Havip, HavipEntry, HavipState, Holder, Revision};
-use ctl_havip::{Alarms, Damping, Decisions, Machine, Options, Stranger, Thaw, Told, enact};
+use ctl_havip::{Alarms, Damping, Decisions, Effect, Machine, Options, RejectedSender, Thaw, enact};
 
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
@@ -31,7 +31,7 @@ pub enum Act {
     /// By hand.
     Unfreeze,
     /// One that is not attached, with this number, sends a gratuitous ARP.
-    Stranger(u32),
+    RejectedSender(u32),
     /// The same with an ordinary ARP.
     StrangerUses(u32),
     /// The daemon starts anew over what is stored.
@@ -47,11 +47,11 @@ pub fn tep(who: u32) -> Tep {
     Tep::new(std::net::Ipv4Addr::from(0xc612_0000 + (who & 0xffff))).unwrap()
 }
 
-pub fn id(who: u32) -> SpeakerId {
-    SpeakerId::new(who).unwrap()
+pub fn id(who: u32) -> AnnouncerId {
+    AnnouncerId::new(who).unwrap()
 }
 
-pub fn holder(who: SpeakerId) -> Holder {
+pub fn holder(who: AnnouncerId) -> Holder {
     let mac = Mac::new(mac(who.get())).unwrap();
     Holder { instance: format!("vm{who}").parse().unwrap(), mac, tep: tep(who.get()) }
 }
@@ -76,14 +76,14 @@ const CONFLICT: HavipState = HavipState::Conflict;
 /// The HAVIP.
 pub struct Rig {
     pub machine: Machine,
-    pub cells: BTreeMap<u32, Spoken>,
+    pub cells: BTreeMap<u32, LastAnnounced>,
     pub damping: Damping,
     pub interval_cs: u16,
     pub alarms: Alarms,
     pub options: Options,
     /// What is durable.
-    pub stored: (HavipState, Option<SpeakerId>),
-    pub told: Vec<(u64, Told)>,
+    pub stored: (HavipState, Option<AnnouncerId>),
+    pub told: Vec<(u64, Effect)>,
     /// Milliseconds in which it was announced anew.
     pub announced: Vec<u64>,
     /// What is stored, as others see it.
@@ -94,12 +94,12 @@ pub struct Rig {
 }
 
 impl Rig {
-    pub fn new(speakers: &[u32], options: Options) -> Self {
-        let ids: Vec<SpeakerId> = speakers.iter().map(|&who| id(who)).collect();
+    pub fn new(announcers: &[u32], options: Options) -> Self {
+        let ids: Vec<AnnouncerId> = announcers.iter().map(|&who| id(who)).collect();
         let stored = (HavipState::Unbound, None);
         Self {
             machine: Machine::new(&ids, stored, options, 0),
-            cells: speakers.iter().map(|&who| (who, Spoken::default())).collect(),
+            cells: announcers.iter().map(|&who| (who, LastAnnounced::default())).collect(),
             damping: Damping::default(),
             interval_cs: 100,
             alarms: Alarms::new(),
@@ -167,16 +167,16 @@ impl Rig {
                 self.stored.0 = bound;
                 self.follow(at_ns);
             }
-            Act::Stranger(who) => self.refused(who, true, at_ns),
+            Act::RejectedSender(who) => self.refused(who, true, at_ns),
             Act::StrangerUses(who) => self.refused(who, false, at_ns),
             Act::Restart => {
-                self.machine = Machine::new(&self.speakers(), self.stored, self.options, at_ns);
-                self.cells.values_mut().for_each(|cell| *cell = Spoken::default());
+                self.machine = Machine::new(&self.announcers(), self.stored, self.options, at_ns);
+                self.cells.values_mut().for_each(|cell| *cell = LastAnnounced::default());
             }
         }
     }
 
-    fn say(&mut self, who: u32, what: impl FnOnce(&mut Spoken)) {
+    fn say(&mut self, who: u32, what: impl FnOnce(&mut LastAnnounced)) {
         // Of one that is not attached nothing is noted.
         if let Some(cell) = self.cells.get_mut(&who) {
             what(cell);
@@ -185,28 +185,29 @@ impl Rig {
 
     fn advert(&mut self, who: u32, at_ns: u64, interval_cs: u16, priority: u8) {
         self.say(who, |cell| {
-            *cell = Spoken { advert_ns: at_ns, interval_cs, priority, ..*cell };
+            *cell = LastAnnounced { advert_ns: at_ns, interval_cs, priority, ..*cell };
         });
     }
 
     fn refused(&mut self, who: u32, claims: bool, at_ns: u64) {
-        let stranger = Stranger { mac: mac(who), tep: tep(who), what: Refusal::Stranger, claims, at_ns };
+        let stranger =
+            RejectedSender { mac: mac(who), tep: tep(who), what: RejectReason::Unattached, claims, at_ns };
         self.machine.refused(stranger, None);
     }
 
-    fn speakers(&self) -> Vec<SpeakerId> {
+    fn announcers(&self) -> Vec<AnnouncerId> {
         self.cells.keys().map(|&who| id(who)).collect()
     }
 
     fn follow(&mut self, now_ns: u64) {
-        let speakers = self.speakers();
-        let who = |stranger: &Stranger| {
+        let announcers = self.announcers();
+        let who = |stranger: &RejectedSender| {
             self.cells
                 .keys()
                 .find(|&&who| (mac(who), tep(who)) == (stranger.mac, stranger.tep))
                 .map(|&w| id(w))
         };
-        self.machine.follow(&speakers, self.stored, self.options, now_ns, who);
+        self.machine.follow(&announcers, self.stored, self.options, now_ns, who);
     }
 
     fn step(&mut self, now_ns: u64) {
@@ -214,7 +215,7 @@ impl Rig {
             return;
         }
         self.dirty = false;
-        let heard: Vec<(SpeakerId, Spoken)> =
+        let heard: Vec<(AnnouncerId, LastAnnounced)> =
             self.cells.iter().map(|(&who, &cell)| (id(who), cell)).collect();
         let decisions = self.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
         self.check(&decisions);
@@ -242,7 +243,7 @@ impl Rig {
         if (self.stored.0, now.0) == (FROZEN, FROZEN) {
             assert_eq!(self.stored.1, now.1, "moved while it was frozen");
         }
-        let turns = |told: &&Told| matches!(told, Told::Bound { .. } | Told::Moved { .. });
+        let turns = |told: &&Effect| matches!(told, Effect::Bound { .. } | Effect::Moved { .. });
         assert_eq!(
             decisions.told.iter().filter(turns).count(),
             usize::from(self.stored.1 != now.1),
@@ -268,19 +269,19 @@ impl Rig {
     }
 }
 
-pub fn words(told: &Told) -> String {
+pub fn words(told: &Effect) -> String {
     match told {
-        Told::Bound { to, why: by } => format!("bound {to} {by}"),
-        Told::Moved { from, to, why: by } => format!("moved {from}>{to} {by}"),
-        Told::Frozen(frozen) => format!("frozen, not to {}", frozen.refused.get()),
-        Told::Thawed(Thaw::Quiet) => "thawed quiet".to_owned(),
-        Told::Thawed(Thaw::After) => "thawed after".to_owned(),
-        Told::Conflict { one, other } => {
+        Effect::Bound { to, why: by } => format!("bound {to} {by}"),
+        Effect::Moved { from, to, why: by } => format!("moved {from}>{to} {by}"),
+        Effect::Frozen(frozen) => format!("frozen, not to {}", frozen.refused.get()),
+        Effect::Thawed(Thaw::Quiet) => "thawed quiet".to_owned(),
+        Effect::Thawed(Thaw::After) => "thawed after".to_owned(),
+        Effect::Conflict { one, other } => {
             let (one, other) = (one.min(other).get(), one.max(other).get());
             format!("conflict {one} {other}")
         }
-        Told::ConflictEnded { left: Some(left) } => format!("conflict ended, {} left", left.get()),
-        Told::ConflictEnded { left: None } => "conflict ended".to_owned(),
-        Told::Spoof { count, tep, .. } => format!("spoof {} x{count}", tep.address().octets()[3]),
+        Effect::ConflictEnded { left: Some(left) } => format!("conflict ended, {} left", left.get()),
+        Effect::ConflictEnded { left: None } => "conflict ended".to_owned(),
+        Effect::Spoof { count, tep, .. } => format!("spoof {} x{count}", tep.address().octets()[3]),
     }
 }

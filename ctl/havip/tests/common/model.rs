@@ -40,8 +40,8 @@ pub struct Model {
 }
 
 impl Model {
-    pub fn new(speakers: &[u32], damping: Damping) -> Self {
-        Self { attached: speakers.iter().map(|&who| (who, 0)).collect(), damping, ..Self::default() }
+    pub fn new(announcers: &[u32], damping: Damping) -> Self {
+        Self { attached: announcers.iter().map(|&who| (who, 0)).collect(), damping, ..Self::default() }
     }
 
     pub fn act(&mut self, act: Act, at: u64) {

@@ -62,26 +62,26 @@ fn is_right(stamp: Stamp, event: Moment, what: &str) {
 fn a_time_that_was_heard_is_within_a_millisecond_a_day_later_with_a_counter_that_is_0_2_percent_off() {
     for ppm in [2_000, -2_000, 0, 37] {
         let mut world = World::new(ppm);
-        let (mut cell, mut known) = (Sayings::default(), Vec::new());
+        let (mut cell, mut known) = (AnnouncerTimes::default(), Vec::new());
         for number in 0..24 * 60 {
             world.watch(DAY / 24 / 60 - MS, 100 * MS - MS);
             world.pass(MS / 3);
             let event = world.now();
             world.pass(MS / 2);
             world.mark();
-            let speaker = SpeakerId::new(number).unwrap();
-            let spoken = Spoken { advert_ns: event.worker_ns, ..Spoken::default() };
-            let (steady, said) = cell.follow(speaker, spoken, &world.clock);
+            let announcer = AnnouncerId::new(number).unwrap();
+            let last = LastAnnounced { advert_ns: event.worker_ns, ..LastAnnounced::default() };
+            let (steady, said) = cell.follow(announcer, last, &world.clock);
             assert_eq!(steady.advert_ns, said.advert.steady_ns);
-            known.push((speaker, spoken, event, said));
+            known.push((announcer, last, event, said));
         }
-        for (speaker, spoken, event, said) in known {
+        for (announcer, last, event, said) in known {
             assert_eq!(
-                cell.follow(speaker, spoken, &world.clock).1,
+                cell.follow(announcer, last, &world.clock).1,
                 said,
                 "it stays what it was found to be"
             );
-            is_right(said.advert, event, &format!("{ppm} ppm, {speaker}"));
+            is_right(said.advert, event, &format!("{ppm} ppm, {announcer}"));
             assert_eq!((said.claim, said.usage), (Stamp::default(), Stamp::default()), "never");
         }
     }
@@ -106,7 +106,7 @@ fn a_counter_that_changes_its_rate_shows_right_times() {
 #[test]
 fn a_wall_clock_that_is_set_moves_no_time_from_before_and_all_after() {
     let mut world = World::new(2_000);
-    let (mut sayings, speaker) = (Sayings::default(), SpeakerId::new(7).unwrap());
+    let (mut announcer_times, announcer) = (AnnouncerTimes::default(), AnnouncerId::new(7).unwrap());
     for step in [3_600 * SECOND, 1_000 * DAY, 5 * MS] {
         for forward in [true, false] {
             world.watch(SECOND, MS);
@@ -114,8 +114,8 @@ fn a_wall_clock_that_is_set_moves_no_time_from_before_and_all_after() {
             let before = world.now();
             world.pass(MS / 2);
             world.mark();
-            let spoken = Spoken { claim_ns: before.worker_ns, ..Spoken::default() };
-            let said = sayings.follow(speaker, spoken, &world.clock).1;
+            let last = LastAnnounced { claim_ns: before.worker_ns, ..LastAnnounced::default() };
+            let said = announcer_times.follow(announcer, last, &world.clock).1;
             world.pass(MS / 4);
             world.wall_ns = if forward { world.wall_ns + step } else { world.wall_ns - step };
             world.pass(MS / 2);
@@ -129,7 +129,7 @@ fn a_wall_clock_that_is_set_moves_no_time_from_before_and_all_after() {
                 "before it was set, and asked for only now",
             );
             world.watch(10 * SECOND, MS);
-            assert_eq!(sayings.follow(speaker, spoken, &world.clock).1, said);
+            assert_eq!(announcer_times.follow(announcer, last, &world.clock).1, said);
             is_right(said.claim, before, "before it was set");
         }
     }

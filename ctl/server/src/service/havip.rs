@@ -1,13 +1,13 @@
 //! The procedures that show a HAVIP.
 
-use bcast_domain::Spoken;
+use bcast_domain::LastAnnounced;
 use ctl_api::model::{HavipEntry, Name};
 use ctl_api::proto;
 
 use super::Shared;
-use crate::clock::Said;
+use crate::clock::AnnouncedAt;
 use crate::commit::lock;
-use crate::havips::Seat;
+use crate::havips::NamedAnnouncer;
 use crate::refusal::Refusal;
 use crate::state::State;
 
@@ -16,7 +16,7 @@ pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, 
     let mut state = lock(&shared.state);
     let state = &mut *state;
     let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
-    let heard = state.machines.sayings(held, shared.node.as_ref()).into_iter().map(heard).collect();
+    let heard = state.machines.announcer_times(held, shared.node.as_ref()).into_iter().map(heard).collect();
     let mut lines = state.machines.diagnosis(held, shared.node.now().steady_ns);
     lines.extend(diagnosis(state, &held.entry));
     Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis: lines, heard })
@@ -40,8 +40,8 @@ fn diagnosis(state: &State, entry: &HavipEntry) -> Vec<String> {
     strangers.map(line).collect()
 }
 
-fn heard((seat, spoken, said): (&Seat, Spoken, Said)) -> proto::LastHeard {
-    let Seat { who, .. } = seat;
+fn heard((seat, last, said): (&NamedAnnouncer, LastAnnounced, AnnouncedAt)) -> proto::LastHeard {
+    let NamedAnnouncer { who, .. } = seat;
     proto::LastHeard {
         instance: who.instance.to_string(),
         mac: who.mac.to_string(),
@@ -49,8 +49,8 @@ fn heard((seat, spoken, said): (&Seat, Spoken, Said)) -> proto::LastHeard {
         claim_unix_ms: said.claim.unix_ms,
         use_unix_ms: said.usage.unix_ms,
         advert_unix_ms: said.advert.unix_ms,
-        advert_interval_cs: spoken.interval_cs.into(),
-        advert_priority: spoken.priority.into(),
+        advert_interval_cs: last.interval_cs.into(),
+        advert_priority: last.priority.into(),
     }
 }
 
@@ -59,6 +59,6 @@ pub(super) fn history(shared: &Shared, name: Name) -> Result<proto::HavipHistory
     if lock(&shared.state).havips.named(&name).is_none() {
         return Err(Refusal::NoHavip(name));
     }
-    let happenings = shared.store.history(&name)?;
-    Ok(proto::HavipHistoryReply { happenings: happenings.into_iter().map(Into::into).collect() })
+    let events = shared.store.history(&name)?;
+    Ok(proto::HavipHistoryReply { events: events.into_iter().map(Into::into).collect() })
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ctl_api::model::{Happening, Name, RequestId, Revision};
+use ctl_api::model::{HavipEvent, Name, RequestId, Revision};
 use ctl_store::{
     Answer, Body, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Snapshot, Store,
     StoreError,
@@ -52,7 +52,7 @@ impl Store for Failing {
     fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
         self.store.changes(from)
     }
-    fn history(&self, havip: &Name) -> Result<Vec<Happening>, StoreError> {
+    fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError> {
         self.store.history(havip)
     }
     fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {

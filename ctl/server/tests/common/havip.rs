@@ -3,9 +3,9 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use bcast_domain::{Mac, Speaker, SpeakerId, Tep, Vip, VipId, Vni};
+use bcast_domain::{Announcer, AnnouncerId, Mac, Tep, Vip, VipId, Vni};
 use ctl_api::model::{
-    Attachment, Binding, Change, Event, GarpMode, Happening, HappeningKind, HavipEntry, HavipState, Holder,
+    Attachment, Binding, Change, Event, GarpMode, HappeningKind, HavipEntry, HavipEvent, HavipState, Holder,
     Name, Subnet, Why,
 };
 use ctl_api::proto::{self, watch_event::Kind};
@@ -108,7 +108,7 @@ impl Rig {
         drop(self);
         bind(&mut entry);
         entry.binding.generation = base.next().get();
-        let happening = Happening::of(&entry, HappeningKind::Bound, 1);
+        let happening = HavipEvent::of(&entry, HappeningKind::Bound, 1);
         let events = vec![Event::HavipSet(Box::new(entry)), Event::Happened(Box::new(happening))];
         let records = vec![Record { revision: base.next(), unix_ms: 1, events }];
         let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
@@ -122,30 +122,30 @@ impl Rig {
         status.entry.unwrap().try_into().unwrap()
     }
 
-    pub fn history(&self, text: &str) -> Vec<Happening> {
-        let happenings = self.run(self.client().havip_history(&name(text))).unwrap();
-        happenings.into_iter().map(|happening| happening.try_into().unwrap()).collect()
+    pub fn history(&self, text: &str) -> Vec<HavipEvent> {
+        let events = self.run(self.client().havip_history(&name(text))).unwrap();
+        events.into_iter().map(|happening| happening.try_into().unwrap()).collect()
     }
 
     /// The guard of a domain, as workers find it, by address.
     pub fn vips(&self, vni: u32) -> Vec<Vip> {
         let reader = self.readers.reader();
         let list = reader.lookup(Vni::from(vni)).unwrap();
-        let mut vips = list.guard().map(|guard| guard.vips().to_vec()).unwrap_or_default();
+        let mut vips = list.vip_table().map(|table| table.vips().to_vec()).unwrap_or_default();
         vips.sort_unstable_by_key(|vip| vip.address.to_string());
         vips
     }
 
     pub fn guarded(&self, vni: u32) -> Guarded {
         let array = self.readers.reader().array().clone();
-        let speaker = |speaker: &Speaker| {
-            let tep: Tep = array[speaker.tep.index()].expect("a speaker's TEP is in the array");
-            (speaker.mac.octets()[5], tep.address().octets()[3])
+        let announcer = |announcer: &Announcer| {
+            let tep: Tep = array[announcer.tep.index()].expect("an announcer's TEP is in the array");
+            (announcer.mac.octets()[5], tep.address().octets()[3])
         };
         let guarded = self.vips(vni).into_iter().map(|vip| {
-            let mut speakers: Vec<_> = vip.speakers.iter().map(speaker).collect();
-            speakers.sort_unstable();
-            (vip.address.to_string(), speakers)
+            let mut announcers: Vec<_> = vip.announcers.iter().map(announcer).collect();
+            announcers.sort_unstable();
+            (vip.address.to_string(), announcers)
         });
         guarded.collect()
     }
@@ -156,17 +156,17 @@ impl Rig {
     }
 
     /// Those who may announce a domain's HAVIPs.
-    pub fn speakers(&self, vni: u32) -> Vec<Speaker> {
-        self.vips(vni).iter().flat_map(|vip| vip.speakers.to_vec()).collect()
+    pub fn announcers(&self, vni: u32) -> Vec<Announcer> {
+        self.vips(vni).iter().flat_map(|vip| vip.announcers.to_vec()).collect()
     }
 
     /// The number of the one with this MAC at this TEP.
-    pub fn speaker(&self, vni: u32, mac: u8, last: u16) -> SpeakerId {
+    pub fn announcer(&self, vni: u32, mac: u8, last: u16) -> AnnouncerId {
         let array = self.readers.reader().array().clone();
-        let is = |speaker: &&Speaker| {
-            (speaker.mac, array[speaker.tep.index()]) == (super::havip::mac(mac), Some(tep(last)))
+        let is = |announcer: &&Announcer| {
+            (announcer.mac, array[announcer.tep.index()]) == (super::havip::mac(mac), Some(tep(last)))
         };
-        self.speakers(vni).iter().find(is).unwrap().id
+        self.announcers(vni).iter().find(is).unwrap().id
     }
 
     /// The next revision that changes something, as text: what is there or other than before, what is gone, what happened.

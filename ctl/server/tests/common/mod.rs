@@ -14,14 +14,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{
-    ArrayPublisher, DomainId, DomainLimit, Epoch, Heard, Rate, Readers, Refused, Tep, TepIndex, TepLimit,
-    Vni, table,
+    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Rejected, Tep, TepIndex,
+    TepLimit, Vni, table,
 };
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
 use ctl_api::proto;
 use ctl_server::{
-    DomainCounters, Holding, Listener, Moment, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal,
+    CommitHook, DomainCounters, Holding, Moment, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal,
     Versions,
 };
 use ctl_store::{EmbeddedStore, Store};
@@ -42,8 +42,8 @@ pub struct TestNode {
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
     pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
     /// What a test lets it hear, and refuse; and what time it is.
-    pub heard: Heard,
-    pub refused: Mutex<VecDeque<Refused>>,
+    pub heard: AnnouncementBoard,
+    pub refused: Mutex<VecDeque<Rejected>>,
     pub now_ns: AtomicU64,
     /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
     pub moment: Mutex<Option<Moment>>,
@@ -135,11 +135,11 @@ impl Node for TestNode {
         *self.drain.lock().unwrap()
     }
 
-    fn heard(&self) -> &Heard {
+    fn heard(&self) -> &AnnouncementBoard {
         &self.heard
     }
 
-    fn take_refused(&self) -> Option<Refused> {
+    fn take_rejected(&self) -> Option<Rejected> {
         self.refused.lock().unwrap().pop_front()
     }
 
@@ -209,7 +209,7 @@ impl Rig {
     }
 
     /// A fresh one with these listeners.
-    pub fn listening(folder: &std::path::Path, listeners: Vec<Box<dyn Listener>>) -> Self {
+    pub fn listening(folder: &std::path::Path, listeners: Vec<Box<dyn CommitHook>>) -> Self {
         let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
         Self::start(folder, store, |config| config.listeners = listeners)
     }
@@ -228,7 +228,7 @@ impl Rig {
             frames: Mutex::default(),
             domain_limits: Mutex::default(),
             tep_limits: Mutex::default(),
-            heard: Heard::new(),
+            heard: AnnouncementBoard::new(),
             refused: Mutex::default(),
             now_ns: AtomicU64::new(1),
             moment: Mutex::default(),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use bcast_domain::TepLimit;
-use ctl_api::model::{DomainEntry, Happening, HavipEntry, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, HavipEntry, HavipEvent, Revision, TepEntry};
 use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
 use super::{
@@ -101,7 +101,7 @@ impl Snapshot for EmbeddedSnapshot {
         Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
     }
 
-    fn history(&self) -> Result<Entries<'_, Happening>, StoreError> {
+    fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError> {
         let Some(history) = &self.history else { return Ok(Box::new(std::iter::empty())) };
         let rows = history.iter().map_err(|e| self.error(&e.into()))?;
         let happening = |row: Result<(_, redb::AccessGuard<'_, &[u8]>), StorageError>| {

@@ -97,8 +97,8 @@ fn write_havips(transaction: &WriteTransaction, group: &Group) -> Result<(), Fai
             _ => {}
         }
     }
-    if let Some(happenings) = &group.history {
-        history.replace(happenings)?;
+    if let Some(events) = &group.history {
+        history.replace(events)?;
     }
     history.close(transaction)
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bcast_domain::{Mac, Tep};
 use ctl_api::model::{
-    Attachment, Binding, Event, Happening, HappeningKind, Havip, HavipEntry, HavipState, Holder, Revision,
+    Attachment, Binding, Event, HappeningKind, Havip, HavipEntry, HavipEvent, HavipState, Holder, Revision,
     Why,
 };
 use ctl_store::{EmbeddedStore, EventId, Group, OutboxKey, OutboxRow, Record};
@@ -63,7 +63,7 @@ pub fn removed(name: &str) -> Event {
 }
 
 pub fn happened(name: &str, generation: u64) -> Event {
-    Event::Happened(Box::new(Happening::of(&entry(name, generation), HappeningKind::Moved, 1)))
+    Event::Happened(Box::new(HavipEvent::of(&entry(name, generation), HappeningKind::Moved, 1)))
 }
 
 /// An event for a receiver.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ctl_api::model::{Event, Happening, HappeningKind, Holder, Name, Revision, Why};
+use ctl_api::model::{Event, HappeningKind, HavipEvent, Holder, Name, Revision, Why};
 use ctl_store::{DeadLetter, OutboxKey as Key, OutboxRow as Row, OutboxRows, Record};
 use ctl_webhook::{Endpoint, Ledger, LedgerError, Outbox, Policy, WebhookConfig, Webhooks};
 use nix::sched::{CloneFlags, unshare};
@@ -251,7 +251,7 @@ impl Sender {
     /// Commits a move of each of these, in one revision with that number.
     pub fn commit(&mut self, revision: u64, havips: &[&str]) {
         self.revision = revision;
-        let moves: Vec<Happening> = havips.iter().map(|havip| moved(havip, revision)).collect();
+        let moves: Vec<HavipEvent> = havips.iter().map(|havip| moved(havip, revision)).collect();
         let rows = self.outbox.stage(&[record(revision, moves)]);
         self.ledger.apply(rows);
         self.outbox.committed();
@@ -269,18 +269,18 @@ impl Sender {
 }
 
 /// A revision in which these happened.
-pub fn record(revision: u64, happenings: impl IntoIterator<Item = Happening>) -> Record {
-    let events = happenings.into_iter().map(|happening| Event::Happened(Box::new(happening)));
+pub fn record(revision: u64, events: impl IntoIterator<Item = HavipEvent>) -> Record {
+    let events = events.into_iter().map(|happening| Event::Happened(Box::new(happening)));
     Record { revision: Revision::new(revision), unix_ms: ctl_now(), events: events.collect() }
 }
 
-pub fn moved(havip: &str, generation: u64) -> Happening {
+pub fn moved(havip: &str, generation: u64) -> HavipEvent {
     let holder = |instance: &str, last: u8| Holder {
         instance: instance.parse().unwrap(),
         mac: format!("52:54:00:00:00:0{last}").parse().unwrap(),
         tep: format!("198.18.0.{last}").parse().unwrap(),
     };
-    Happening {
+    HavipEvent {
         havip: havip.parse().unwrap(),
         vni: 5001.into(),
         address: "10.0.0.100".parse().unwrap(),

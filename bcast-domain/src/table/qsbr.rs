@@ -47,7 +47,7 @@ use super::sync::{AtomicU64, Mutex, Ordering, Site, fence, lock, order};
 pub struct Epoch(u64);
 
 /// What a reader reports: epochs, or `OFFLINE`. Its own cache line, written by one reader once per burst.
-struct Seat {
+struct ReaderSlot {
     /// It finds what was published before this epoch. Relaxed: nothing is freed or changed by it.
     seen: AtomicU64,
     /// It does not use what was unlinked before this epoch.
@@ -63,7 +63,7 @@ pub(super) struct Epochs {
     now: CachePadded<AtomicU64>,
     /// The latest epoch that somebody has waited for all to leave behind. A hint: nothing is freed by it, so it is relaxed.
     awaited: CachePadded<AtomicU64>,
-    seats: Mutex<Vec<Arc<CachePadded<Seat>>>>,
+    seats: Mutex<Vec<Arc<CachePadded<ReaderSlot>>>>,
 }
 
 impl Epochs {
@@ -100,14 +100,14 @@ impl Epochs {
 /// A seat that is looked at. It is given up when the reader and all that it holds are gone.
 struct Seated {
     epochs: Arc<Epochs>,
-    seat: Arc<CachePadded<Seat>>,
+    seat: Arc<CachePadded<ReaderSlot>>,
 }
 
 impl Seated {
     fn new(epochs: &Arc<Epochs>) -> Self {
         let offline = || AtomicU64::new(OFFLINE);
         let held = [AtomicU64::new(0), AtomicU64::new(0)];
-        let seat = Arc::new(CachePadded::new(Seat { seen: offline(), left: offline(), held }));
+        let seat = Arc::new(CachePadded::new(ReaderSlot { seen: offline(), left: offline(), held }));
         lock(&epochs.seats).push(Arc::clone(&seat));
         Self { epochs: Arc::clone(epochs), seat }
     }

@@ -1,7 +1,7 @@
-//! What workers have heard of virtual IPs: one place for each speaker, where the latest counts.
+//! What workers have heard of virtual IPs: one place for each announcer, where the latest counts.
 //!
-//! A worker stores what it heard in the speaker's cells, then sets the virtual IP's mark (`HeardNote`). The control side takes
-//! the marks of 64 virtual IPs at a time (`HeardDrain`), then reads the cells of the marked ones' speakers.
+//! A worker stores what it heard in the announcer's cells, then sets the virtual IP's mark (`BoardNote`). The control side takes
+//! the marks of 64 virtual IPs at a time (`BoardDrain`), then reads the cells of the marked ones' announcers.
 //!
 //! Nothing that was noted is lost. The mark is set by a read-modify-write, always, be it set already or not: so of a worker that
 //! marks and a control side that takes, one comes first. If it is the worker, then the one who takes the mark finds the cells as
@@ -9,30 +9,31 @@
 //! read-modify-writes). If it is the control side, then the mark stays set for the next time. Had the worker only looked whether the
 //! mark was set, it could leave with its cells unseen and its mark about to be taken.
 //!
-//! The cells of one speaker may be newer than each other (another announcement came while they were read). Then the mark is set
+//! The cells of one announcer may be newer than each other (another announcement came while they were read). Then the mark is set
 //! again too, and they are read once more.
 
 #[cfg(loom)]
-use super::sync::AtomicU64;
-use super::{
+use crate::table::sync::AtomicU64;
+use crate::table::{
     slots::prefetch,
     sync::{Ordering, Site, order},
 };
-use crate::{SpeakerId, Utterance, VipId};
+use crate::{AnnouncementKind, AnnouncerId, VipId};
 #[cfg(not(loom))]
 use {
-    super::{
+    crate::limits::{MAX_ANNOUNCERS, MAX_VIPS},
+    crate::table::{
         slots::{ask_for_large_pages, zeroed},
         sync::AtomicU64,
     },
-    crate::limits::{MAX_SPEAKERS, MAX_VIPS},
 };
 
 /// Virtual IPs of which one word has the marks.
 const WORD: usize = 64;
 
-/// What was last heard of one speaker. Half a cache line.
+/// What was last heard of one announcer. Half a cache line.
 #[repr(C)]
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Cells {
     /// The time of the last claim in the upper 56 bits (two years), and of whose virtual MAC address it was below.
     claim: AtomicU64,
@@ -42,16 +43,16 @@ struct Cells {
     advert: AtomicU64,
 }
 
-/// When a speaker was last heard, by kind. Times are the node's clock, nanoseconds; 0: never.
+/// When an announcer was last heard, by kind. Times are the node's clock, nanoseconds; 0: never.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spoken {
-    /// Its last [`Utterance::Claim`].
+pub struct LastAnnounced {
+    /// Its last [`AnnouncementKind::Claim`].
     pub claim_ns: u64,
     /// The VRRP id of the virtual MAC address that it claimed with; 0: its own MAC address.
     pub vrid: u8,
-    /// Its last [`Utterance::Use`].
+    /// Its last [`AnnouncementKind::Use`].
     pub use_ns: u64,
-    /// Its last [`Utterance::Advert`].
+    /// Its last [`AnnouncementKind::Advert`].
     pub advert_ns: u64,
     /// That advertisement's interval, hundredths of a second.
     pub interval_cs: u16,
@@ -61,26 +62,25 @@ pub struct Spoken {
 
 /// What workers have heard of all virtual IPs: written by all workers, read by the control side, without locks.
 ///
-/// Its memory (some 34 MB for all [`SpeakerId`]s) is the system's until it is written, in pages of 2 MB if it has them.
-pub struct Heard {
-    speakers: Box<[Cells]>,
+/// Its memory (some 34 MB for all [`AnnouncerId`]s) is the system's until it is written, in pages of 2 MB if it has them.
+pub struct AnnouncementBoard {
+    announcers: Box<[Cells]>,
     marks: Box<[AtomicU64]>,
 }
 
-impl Default for Heard {
+impl Default for AnnouncementBoard {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Heard {
+impl AnnouncementBoard {
     /// Nothing was heard.
     #[cfg(not(loom))]
     pub fn new() -> Self {
-        // SAFETY: all zeroes is a valid atomic, and so valid `Cells`.
-        let heard = unsafe { Self { speakers: zeroed(MAX_SPEAKERS), marks: zeroed(MAX_VIPS / WORD) } };
-        ask_for_large_pages(&heard.speakers);
-        heard
+        let board = Self { announcers: zeroed(MAX_ANNOUNCERS), marks: zeroed(MAX_VIPS / WORD) };
+        ask_for_large_pages(&board.announcers);
+        board
     }
 
     /// Nothing was heard; for few virtual IPs, as loom has few atomics.
@@ -88,26 +88,26 @@ impl Heard {
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let cells = |_| Cells { claim: zero(), use_ns: zero(), advert_ns: zero(), advert: zero() };
-        Self { speakers: (0..2).map(cells).collect(), marks: [zero()].into() }
+        Self { announcers: (0..2).map(cells).collect(), marks: [zero()].into() }
     }
 
-    /// Notes what a speaker said of a virtual IP. For workers: four stores at most, and one locked instruction.
+    /// Notes what an announcer said of a virtual IP. For workers: four stores at most, and one locked instruction.
     #[inline]
-    pub fn note(&self, vip: VipId, speaker: SpeakerId, what: Utterance, at_ns: u64) {
-        let cells = &self.speakers[speaker.index()];
+    pub fn note(&self, vip: VipId, announcer: AnnouncerId, what: AnnouncementKind, at_ns: u64) {
+        let cells = &self.announcers[announcer.index()];
         match what {
-            Utterance::Claim { vrid } => {
+            AnnouncementKind::Claim { vrid } => {
                 cells.claim.store(at_ns << u8::BITS | u64::from(vrid), Ordering::Relaxed);
             }
-            Utterance::Use => cells.use_ns.store(at_ns, Ordering::Relaxed),
-            Utterance::Advert { interval_cs, priority } => {
+            AnnouncementKind::Use => cells.use_ns.store(at_ns, Ordering::Relaxed),
+            AnnouncementKind::Advert { interval_cs, priority } => {
                 let advert = u64::from(interval_cs) | u64::from(priority) << u16::BITS;
                 cells.advert.store(advert, Ordering::Relaxed);
                 cells.advert_ns.store(at_ns, Ordering::Relaxed);
             }
         }
         let (word, mark) = (vip.index() / WORD, 1 << (vip.index() % WORD));
-        self.marks[word].fetch_or(mark, order(Site::HeardNote));
+        self.marks[word].fetch_or(mark, order(Site::BoardNote));
     }
 
     /// Calls `each` for every virtual IP of which something was noted since the last time. For one thread; a scan of 16 KiB.
@@ -117,7 +117,7 @@ impl Heard {
             if marks.load(Ordering::Relaxed) == 0 {
                 continue;
             }
-            let mut marked = marks.swap(0, order(Site::HeardDrain));
+            let mut marked = marks.swap(0, order(Site::BoardDrain));
             while marked != 0 {
                 // The bound of `VipId` is a multiple of a word.
                 if let Ok(vip) = VipId::new(word * u64::BITS + marked.trailing_zeros()) {
@@ -128,12 +128,12 @@ impl Heard {
         }
     }
 
-    /// When a speaker was last heard. For the control side, of virtual IPs that [`drain`](Self::drain) has just named.
-    pub fn read(&self, speaker: SpeakerId) -> Spoken {
-        let cells = &self.speakers[speaker.index()];
+    /// When an announcer was last heard. For the control side, of virtual IPs that [`drain`](Self::drain) has just named.
+    pub fn read(&self, announcer: AnnouncerId) -> LastAnnounced {
+        let cells = &self.announcers[announcer.index()];
         let [interval_low, interval_high, priority, ..] = cells.advert.load(Ordering::Relaxed).to_le_bytes();
         let claim = cells.claim.load(Ordering::Relaxed);
-        Spoken {
+        LastAnnounced {
             claim_ns: claim >> u8::BITS,
             vrid: claim.to_le_bytes()[0],
             use_ns: cells.use_ns.load(Ordering::Relaxed),
@@ -143,9 +143,9 @@ impl Heard {
         }
     }
 
-    /// Forgets what was heard of a speaker, before another gets its number: once no worker can hear the old one any more.
-    pub fn forget(&self, speaker: SpeakerId) {
-        let cells = &self.speakers[speaker.index()];
+    /// Forgets what was heard of an announcer, before another gets its number: once no worker can hear the old one any more.
+    pub fn forget(&self, announcer: AnnouncerId) {
+        let cells = &self.announcers[announcer.index()];
         for cell in [&cells.claim, &cells.use_ns, &cells.advert_ns, &cells.advert] {
             cell.store(0, Ordering::Relaxed);
         }
@@ -153,8 +153,8 @@ impl Heard {
 
     /// Asks the processor to fetch what [`note`](Self::note) will write.
     #[inline(always)]
-    pub fn prefetch(&self, vip: VipId, speaker: SpeakerId) {
-        prefetch(&raw const self.speakers[speaker.index()]);
+    pub fn prefetch(&self, vip: VipId, announcer: AnnouncerId) {
+        prefetch(&raw const self.announcers[announcer.index()]);
         prefetch(&raw const self.marks[vip.index() / WORD]);
     }
 }

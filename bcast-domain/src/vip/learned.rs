@@ -16,10 +16,10 @@ use std::{
     net::IpAddr,
 };
 
-use super::sync::{AtomicU64, Ordering, Site, order};
+use crate::table::sync::{AtomicU64, Ordering, Site, order};
 use crate::{
     TepIndex,
-    guard::{tep, who},
+    vip::{tep, who},
 };
 
 /// How long an address stays with one who is not heard: an hour.
@@ -34,6 +34,7 @@ const SLOTS: usize = 1;
 const PROBES: usize = if cfg!(loom) { 1 } else { 32 };
 
 #[repr(C)]
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Slot {
     /// The address; 0: none yet.
     key: AtomicU64,
@@ -45,23 +46,22 @@ struct Slot {
 /// Who last announced each address of a domain, of up to some 16,384.
 ///
 /// Its memory (768 KiB) is the system's until it is written.
-pub struct Learned {
+pub struct LearnedBindings {
     slots: Box<[Slot]>,
     hasher: RandomState,
 }
 
-impl Default for Learned {
+impl Default for LearnedBindings {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Learned {
+impl LearnedBindings {
     /// Nothing is known.
     #[cfg(not(loom))]
     pub fn new() -> Self {
-        // SAFETY: all zeroes is a valid atomic, and so a valid `Slot`.
-        let slots = unsafe { super::slots::zeroed(SLOTS) };
+        let slots = crate::table::slots::zeroed(SLOTS);
         Self { slots, hasher: RandomState::new() }
     }
 
@@ -169,8 +169,8 @@ impl Slot {
     }
 }
 
-impl fmt::Debug for Learned {
+impl fmt::Debug for LearnedBindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Learned").field("len", &self.len()).finish()
+        f.debug_struct("LearnedBindings").field("len", &self.len()).finish()
     }
 }

@@ -5,36 +5,36 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::limits::{MAX_SPEAKERS, MAX_VIPS};
+use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Mac, Tep, Vni};
 use ctl_api::model::{
-    Attachment, Binding, Change, Happening, HappeningKind, Havip, HavipEntry, HavipState, Holder, Name,
+    Attachment, Binding, Change, HappeningKind, Havip, HavipEntry, HavipEvent, HavipState, Holder, Name,
     Subnet, TepRef, Why,
 };
 use hashbrown::HashSet;
 
-use super::{Effect, Stage};
-use crate::havips::{speakers, teps};
-use crate::overlay::Overlay;
+use super::{Effect, Transaction};
+use crate::havips::{announcers, teps};
 use crate::refusal::Problem;
+use crate::write_set::WriteSet;
 
-/// What is staged of HAVIPs.
+/// What is prepared of HAVIPs.
 #[derive(Debug, Default)]
 pub(super) struct Havips {
     /// By name; `None`: not there.
-    pub entries: Overlay<Name, Option<HavipEntry>>,
+    pub entries: WriteSet<Name, Option<HavipEntry>>,
     /// Whose an address is.
-    addresses: Overlay<(Vni, IpAddr), Option<Name>>,
+    addresses: WriteSet<(Vni, IpAddr), Option<Name>>,
     /// Whose an EIP is.
-    eips: Overlay<IpAddr, Option<Name>>,
+    eips: WriteSet<IpAddr, Option<Name>>,
     /// How many HAVIPs a domain has.
-    domains: Overlay<Vni, u32>,
+    domains: WriteSet<Vni, u32>,
     /// To how many HAVIPs of a domain an instance is attached.
-    instances: Overlay<(Vni, Name), u32>,
+    instances: WriteSet<(Vni, Name), u32>,
     /// How many HAVIPs have attachments on a TEP.
-    teps: Overlay<Tep, u32>,
+    teps: WriteSet<Tep, u32>,
     /// What the batch under way makes happen, in its order. Generation and time are set at its end.
-    pub happenings: Vec<Happening>,
+    pub events: Vec<HavipEvent>,
 }
 
 impl Havips {
@@ -45,7 +45,7 @@ impl Havips {
         self.domains.keep();
         self.instances.keep();
         self.teps.keep();
-        self.happenings.clear();
+        self.events.clear();
     }
 
     pub fn take_back(&mut self) {
@@ -55,7 +55,7 @@ impl Havips {
         self.domains.take_back();
         self.instances.take_back();
         self.teps.take_back();
-        self.happenings.clear();
+        self.events.clear();
     }
 }
 
@@ -68,7 +68,7 @@ fn absent(name: &Name) -> Effect {
 }
 
 /// The changes.
-impl Stage<'_> {
+impl Transaction<'_> {
     pub(super) fn havip(&mut self, change: &Change) -> Result<Effect, Problem> {
         match change {
             Change::HavipCreate { name, vni, subnet, address, vrids, refresh_s } => {
@@ -207,7 +207,7 @@ impl Stage<'_> {
 }
 
 /// What goes with a TEP or a domain.
-impl Stage<'_> {
+impl Transaction<'_> {
     /// Takes a TEP out of all attachments; those without any TEP left are gone.
     pub(super) fn detach_all(&mut self, tep: Tep) -> Result<(), Problem> {
         let on_tep = |entry: &HavipEntry| teps(&entry.havip).contains(&tep);
@@ -239,8 +239,8 @@ impl Stage<'_> {
         let base = base.filter_map(|id| self.state.havips.get(id)).map(|held| &held.entry.havip.name);
         let mut names: HashSet<Name> = base.cloned().collect();
         names.retain(|name| self.havip_entry(name).is_some_and(&is_so));
-        let staged = self.havips.entries.iter().filter(|(_, entry)| entry.as_ref().is_some_and(&is_so));
-        names.extend(staged.map(|(name, _)| name.clone()));
+        let prepared = self.havips.entries.iter().filter(|(_, entry)| entry.as_ref().is_some_and(&is_so));
+        names.extend(prepared.map(|(name, _)| name.clone()));
         let mut names: Vec<Name> = names.into_iter().collect();
         names.sort_unstable();
         names
@@ -258,7 +258,7 @@ impl Stage<'_> {
 }
 
 /// Bindings.
-impl Stage<'_> {
+impl Transaction<'_> {
     /// After other attachments: the holder stays where it is attached, goes along where it is attached at one other TEP
     /// alone, and else is none; `why` then says why.
     fn follow_holder(&mut self, entry: &mut HavipEntry, why: Why) {
@@ -287,8 +287,8 @@ impl Stage<'_> {
     }
 
     fn told(&mut self, entry: &HavipEntry, kind: HappeningKind, why: Why) {
-        let happening = Happening { why: Some(why), ..Happening::of(entry, kind, self.unix_ms) };
-        self.havips.happenings.push(happening);
+        let happening = HavipEvent { why: Some(why), ..HavipEvent::of(entry, kind, self.unix_ms) };
+        self.havips.events.push(happening);
     }
 
     /// False where it was not there.
@@ -304,10 +304,10 @@ impl Stage<'_> {
 }
 
 /// Staging proper.
-impl Stage<'_> {
+impl Transaction<'_> {
     pub(super) fn havip_entry(&self, name: &Name) -> Option<&HavipEntry> {
         match self.havips.entries.get(name) {
-            Some(staged) => staged.as_ref(),
+            Some(prepared) => prepared.as_ref(),
             None => self.state.havips.entry(name),
         }
     }
@@ -337,15 +337,15 @@ impl Stage<'_> {
 
     /// The HAVIP whose EIP this is.
     pub(super) fn havip_with_eip(&self, eip: IpAddr) -> Option<Name> {
-        let staged = self.havips.eips.get(&eip);
-        staged.map_or_else(|| self.state.havips.with_eip(eip), Option::as_ref).cloned()
+        let prepared = self.havips.eips.get(&eip);
+        prepared.map_or_else(|| self.state.havips.with_eip(eip), Option::as_ref).cloned()
     }
 
     /// Neither address nor EIP is another's.
     fn check_taken(&self, havip: &Havip) -> Result<(), Problem> {
         let Havip { name, vni, address, eip, .. } = havip;
-        let staged = self.havips.addresses.get(&(*vni, *address));
-        let holder = staged.map_or_else(|| self.state.havips.at(*vni, *address), Option::as_ref);
+        let prepared = self.havips.addresses.get(&(*vni, *address));
+        let holder = prepared.map_or_else(|| self.state.havips.at(*vni, *address), Option::as_ref);
         if let Some(holder) = holder.filter(|holder| *holder != name) {
             return Err(Problem::AddressTaken { vni: *vni, address: *address, holder: holder.clone() });
         }
@@ -386,7 +386,7 @@ impl Stage<'_> {
                 return Err(Problem::HavipsOfInstance { instance, vni: *vni, count, most });
             }
         }
-        if self.totals.speakers > MAX_SPEAKERS || self.totals.vips > MAX_VIPS {
+        if self.totals.announcers > MAX_ANNOUNCERS || self.totals.vips > MAX_VIPS {
             return Err(Problem::Numbers(name.clone()));
         }
         Ok(())
@@ -407,8 +407,8 @@ impl Stage<'_> {
         let Some(new) = new else { return };
         let stays = old.filter(|old| (old.vni, old.address) == (new.vni, new.address));
         self.totals.vips += usize::from(stays.is_none());
-        let had: Vec<Holder> = stays.into_iter().flat_map(speakers).collect();
-        self.totals.speakers += speakers(new).filter(|speaker| !had.contains(speaker)).count();
+        let had: Vec<Holder> = stays.into_iter().flat_map(announcers).collect();
+        self.totals.announcers += announcers(new).filter(|announcer| !had.contains(announcer)).count();
     }
 
     fn list_one(&mut self, havip: &Havip, listed: bool) {

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use bcast_domain::{DomainLimit, TepLimit, Vni};
 use ctl_api::model::{GarpMode, TepRef};
 
-use super::{Effect, Stage};
+use super::{Effect, Transaction};
 use crate::refusal::Problem;
 
-impl Stage<'_> {
+impl Transaction<'_> {
     pub(super) fn domain_limit(
         &mut self,
         vni: Vni,

@@ -3,58 +3,56 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
-    SpeakerId, TepIndex, Vip, VipId,
-    limits::MAX_VIPS,
-    lockfree::{Learned, prefetch},
+    AnnouncerId, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch, vip::LearnedBindings,
 };
 
 /// The virtual IPs of a domain at one moment, with who may announce them. Never changed: a change makes another.
 ///
 /// Reached from the domain's [`MemberList`](crate::MemberList).
-pub struct Guard {
+pub struct VipTable {
     /// Open addressing with linear probing: a power of two, at most half full.
-    places: Box<[Place]>,
+    buckets: Box<[VipBucket]>,
     vips: Box<[Vip]>,
     /// Of a strict domain.
-    learned: Option<Arc<Learned>>,
+    learned: Option<Arc<LearnedBindings>>,
 }
 
 /// One virtual IP, or none: a cache line with all that most announcements need.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
-struct Place {
+struct VipBucket {
     address: Address,
     /// In `vips`, counted from one; 0: there is none here.
     position: u32,
     is_v4: bool,
     id: u32,
-    /// The first of its speakers; who is 0 is none.
-    speakers: [u32; NEAR],
+    /// The first of its announcers; who is 0 is none.
+    announcers: [u32; NEAR],
     who: [u64; NEAR],
 }
 
-/// Speakers that a place has room for: others, and VRRP's virtual MAC addresses, take a look at the [`Vip`] itself.
+/// Announcers that a bucket has room for: others, and VRRP's virtual MAC addresses, take a look at the [`Vip`] itself.
 const NEAR: usize = 3;
 
-const _: () = assert!(size_of::<Place>() == 64 && MAX_VIPS < u32::MAX as usize);
+const _: () = assert!(size_of::<VipBucket>() == 64 && MAX_VIPS < u32::MAX as usize);
 
 /// An address as plain words: an [`IpAddr`] is moved in wider pieces than it was written in, which a processor cannot take from
 /// its store buffer.
 type Address = [u64; 2];
 
-/// An address that is looked up, in two steps: [`Guard::prefetch`], and a while later [`Guard::look_up`].
+/// An address that is looked up, in two steps: [`VipTable::prefetch`], and a while later [`VipTable::look_up`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sought {
+pub struct VipKey {
     address: Address,
     hash: u32,
     is_v4: bool,
 }
 
-impl Sought {
+impl VipKey {
     /// This address.
     ///
     /// Mixes it with the finalizer of MurmurHash3. That is mixing enough: addresses come from the operator's own subnets, and a
-    /// packet only looks up, so the worst that it can choose is the longest run of places that the operator's own have made.
+    /// packet only looks up, so the worst that it can choose is the longest run of buckets that the operator's own have made.
     #[inline(always)]
     pub fn new(address: IpAddr) -> Self {
         let is_v4 = address.is_ipv4();
@@ -103,76 +101,76 @@ pub(crate) fn tep(who: u64) -> TepIndex {
 
 /// A virtual IP that was looked up.
 #[derive(Clone, Copy)]
-pub struct Found<'g> {
-    guard: &'g Guard,
-    place: &'g Place,
+pub struct VipEntry<'g> {
+    vip_table: &'g VipTable,
+    bucket: &'g VipBucket,
 }
 
-impl<'g> Found<'g> {
+impl<'g> VipEntry<'g> {
     /// Its number.
     #[inline(always)]
     pub fn id(self) -> VipId {
-        VipId(self.place.id)
+        VipId(self.bucket.id)
     }
 
-    /// As [`Vip::speaker`].
+    /// As [`Vip::announcer`].
     #[inline(always)]
-    pub fn speaker(self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
+    pub fn announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         let who = who(mac, tep);
-        match self.place.who.iter().position(|&near| near == who) {
-            Some(near) if who != 0 => Some(SpeakerId(self.place.speakers[near])),
-            _ => self.far_speaker(mac, tep),
+        match self.bucket.who.iter().position(|&near| near == who) {
+            Some(near) if who != 0 => Some(AnnouncerId(self.bucket.announcers[near])),
+            _ => self.far_announcer(mac, tep),
         }
     }
 
     #[cold]
-    fn far_speaker(self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
-        self.vip().speaker(mac, tep)
+    fn far_announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
+        self.vip().announcer(mac, tep)
     }
 
     /// The virtual IP itself.
     #[inline]
     pub fn vip(self) -> &'g Vip {
-        &self.guard.vips[self.place.position as usize - 1]
+        &self.vip_table.vips[self.bucket.position as usize - 1]
     }
 }
 
-impl Guard {
-    /// The guard of these virtual IPs. Each address should be there once; of several with the same, the first is found.
+impl VipTable {
+    /// The VIP table of these virtual IPs. Each address should be there once; of several with the same, the first is found.
     ///
     /// Beyond [`MAX_VIPS`], which is more than a node can hold, they are left out.
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
         let vips: Box<[Vip]> = vips.into_iter().take(MAX_VIPS).collect();
-        let places = vec![Place::default(); (2 * vips.len()).next_power_of_two()];
-        let mut guard = Self { places: places.into(), vips: [].into(), learned: None };
+        let buckets = vec![VipBucket::default(); (2 * vips.len()).next_power_of_two()];
+        let mut vip_table = Self { buckets: buckets.into(), vips: [].into(), learned: None };
         for (position, vip) in (1..).zip(&vips) {
-            let sought = Sought::new(vip.address);
-            let mut at = guard.start(&sought);
-            while guard.places[at].position != 0 {
-                at = guard.next(at);
+            let key = VipKey::new(vip.address);
+            let mut at = vip_table.start(&key);
+            while vip_table.buckets[at].position != 0 {
+                at = vip_table.next(at);
             }
-            guard.places[at] = Place::new(&sought, position, vip);
+            vip_table.buckets[at] = VipBucket::new(&key, position, vip);
         }
-        guard.vips = vips;
-        guard
+        vip_table.vips = vips;
+        vip_table
     }
 
-    /// The same in a strict domain: addresses that are no virtual IPs stay with those who have them. A guard that takes the place
+    /// The same in a strict domain: addresses that are no virtual IPs stay with those who have them. A VIP table that takes the place
     /// of another goes on with what that one has learnt.
     #[must_use]
-    pub fn strict(self, learned: Arc<Learned>) -> Self {
+    pub fn strict(self, learned: Arc<LearnedBindings>) -> Self {
         Self { learned: Some(learned), ..self }
     }
 
     /// Who has the addresses that are no virtual IPs, in a strict domain.
     #[inline(always)]
-    pub fn learned(&self) -> Option<&Learned> {
+    pub fn learned(&self) -> Option<&LearnedBindings> {
         self.learned.as_deref()
     }
 
     /// The virtual IP with this address.
     pub fn find(&self, address: IpAddr) -> Option<&Vip> {
-        self.look_up(&Sought::new(address)).map(Found::vip)
+        self.look_up(&VipKey::new(address)).map(VipEntry::vip)
     }
 
     /// All of them.
@@ -180,17 +178,17 @@ impl Guard {
         &self.vips
     }
 
-    /// The virtual IP with the address that is sought.
+    /// The virtual IP with the address with this key.
     #[inline(always)]
-    pub fn look_up(&self, sought: &Sought) -> Option<Found<'_>> {
-        let mut at = self.start(sought);
+    pub fn look_up(&self, key: &VipKey) -> Option<VipEntry<'_>> {
+        let mut at = self.start(key);
         loop {
-            let place = &self.places[at];
-            if place.position == 0 {
+            let bucket = &self.buckets[at];
+            if bucket.position == 0 {
                 return None;
             }
-            if place.address == sought.address && place.is_v4 == sought.is_v4 {
-                return Some(Found { guard: self, place });
+            if bucket.address == key.address && bucket.is_v4 == key.is_v4 {
+                return Some(VipEntry { vip_table: self, bucket });
             }
             at = self.next(at);
         }
@@ -198,34 +196,34 @@ impl Guard {
 
     /// Asks the processor to fetch where [`look_up`](Self::look_up) will begin.
     #[inline(always)]
-    pub fn prefetch(&self, sought: &Sought) {
-        prefetch(&raw const self.places[self.start(sought)]);
+    pub fn prefetch(&self, key: &VipKey) {
+        prefetch(&raw const self.buckets[self.start(key)]);
     }
 
     #[inline(always)]
-    fn start(&self, sought: &Sought) -> usize {
-        sought.hash as usize & (self.places.len() - 1)
+    fn start(&self, key: &VipKey) -> usize {
+        key.hash as usize & (self.buckets.len() - 1)
     }
 
     #[inline(always)]
     fn next(&self, at: usize) -> usize {
-        (at + 1) & (self.places.len() - 1)
+        (at + 1) & (self.buckets.len() - 1)
     }
 }
 
-impl Place {
-    fn new(sought: &Sought, position: u32, vip: &Vip) -> Self {
-        let Sought { address, is_v4, .. } = *sought;
-        let mut place = Self { address, position, is_v4, id: vip.id.get(), ..Self::default() };
-        for (near, speaker) in vip.speakers.iter().take(NEAR).enumerate() {
-            place.who[near] = who(speaker.mac.octets(), speaker.tep);
-            place.speakers[near] = speaker.id.get();
+impl VipBucket {
+    fn new(key: &VipKey, position: u32, vip: &Vip) -> Self {
+        let VipKey { address, is_v4, .. } = *key;
+        let mut bucket = Self { address, position, is_v4, id: vip.id.get(), ..Self::default() };
+        for (near, announcer) in vip.announcers.iter().take(NEAR).enumerate() {
+            bucket.who[near] = who(announcer.mac.octets(), announcer.tep);
+            bucket.announcers[near] = announcer.id.get();
         }
-        place
+        bucket
     }
 }
 
-impl fmt::Debug for Guard {
+impl fmt::Debug for VipTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(&self.vips).finish()
     }

@@ -1,11 +1,20 @@
 //! Virtual IP addresses, and who may speak for them.
 
+mod board;
+mod learned;
+mod table;
+
 use std::{fmt, net::IpAddr};
 
 use crate::{
     Mac, TepIndex,
-    limits::{LimitError, MAX_SPEAKERS, MAX_VIPS},
+    limits::{LimitError, MAX_ANNOUNCERS, MAX_VIPS},
 };
+
+pub use board::{AnnouncementBoard, LastAnnounced};
+pub use learned::{LearnedBindings, SILENCE_NS};
+pub use table::{VipEntry, VipKey, VipTable};
+pub(crate) use table::{tep, who};
 
 /// The dense number of a virtual IP: a place in arrays of what was heard.
 ///
@@ -43,21 +52,21 @@ impl fmt::Display for VipId {
     }
 }
 
-/// The dense number of a [`Speaker`], of all virtual IPs: a place in an array of what was heard.
+/// The dense number of a [`Announcer`], of all virtual IPs: a place in an array of what was heard.
 ///
 /// # Legal values
-/// Below [`MAX_SPEAKERS`].
+/// Below [`MAX_ANNOUNCERS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
-pub struct SpeakerId(pub(crate) u32);
+pub struct AnnouncerId(pub(crate) u32);
 
-impl SpeakerId {
-    /// The speaker with this number.
+impl AnnouncerId {
+    /// The announcer with this number.
     ///
     /// # Errors
-    /// [`LimitError::SpeakerId`] at or over [`MAX_SPEAKERS`].
+    /// [`LimitError::AnnouncerId`] at or over [`MAX_ANNOUNCERS`].
     pub const fn new(id: u32) -> Result<Self, LimitError> {
-        if (id as usize) < MAX_SPEAKERS { Ok(Self(id)) } else { Err(LimitError::SpeakerId(id)) }
+        if (id as usize) < MAX_ANNOUNCERS { Ok(Self(id)) } else { Err(LimitError::AnnouncerId(id)) }
     }
 
     /// The number itself.
@@ -73,7 +82,7 @@ impl SpeakerId {
     }
 }
 
-impl fmt::Display for SpeakerId {
+impl fmt::Display for AnnouncerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -81,13 +90,13 @@ impl fmt::Display for SpeakerId {
 
 /// One that may announce a virtual IP: an attached instance, at one of its tunnel endpoints. An instance that migrates has two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Speaker {
+pub struct Announcer {
     /// The instance's MAC address.
     pub mac: Mac,
     /// Where it is.
     pub tep: TepIndex,
-    /// Its number; no other speaker, of this virtual IP or another, has it.
-    pub id: SpeakerId,
+    /// Its number; no other announcer, of this virtual IP or another, has it.
+    pub id: AnnouncerId,
 }
 
 /// A virtual IP address of a domain.
@@ -97,10 +106,10 @@ pub struct Vip {
     pub id: VipId,
     /// The address itself.
     pub address: IpAddr,
-    /// The VRRP ids whose virtual MAC addresses its speakers may use.
+    /// The VRRP ids whose virtual MAC addresses its announcers may use.
     pub vrids: Box<[u8]>,
     /// Who may announce it.
-    pub speakers: Box<[Speaker]>,
+    pub announcers: Box<[Announcer]>,
 }
 
 impl Vip {
@@ -110,22 +119,23 @@ impl Vip {
     /// 00:00:5e:00:02:VRID for IPv6; RFC 9568 section 7.3) with one of the [`vrids`](Self::vrids), the only one there: where two
     /// share an endpoint, that MAC address does not tell which of them it is.
     #[inline]
-    pub fn speaker(&self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
-        let own = self.speakers.iter().find(|speaker| speaker.tep == tep && speaker.mac.octets() == mac);
+    pub fn announcer(&self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
+        let own =
+            self.announcers.iter().find(|announcer| announcer.tep == tep && announcer.mac.octets() == mac);
         match own {
-            Some(speaker) => Some(speaker.id),
-            None => self.virtual_speaker(mac, tep),
+            Some(announcer) => Some(announcer.id),
+            None => self.virtual_announcer(mac, tep),
         }
     }
 
-    fn virtual_speaker(&self, mac: [u8; 6], tep: TepIndex) -> Option<SpeakerId> {
+    fn virtual_announcer(&self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         let vrid = vrid(mac);
         if mac != virtual_mac(self.address, vrid) || !self.vrids.contains(&vrid) {
             return None;
         }
-        let mut there = self.speakers.iter().filter(|speaker| speaker.tep == tep);
+        let mut there = self.announcers.iter().filter(|announcer| announcer.tep == tep);
         match (there.next(), there.next()) {
-            (Some(speaker), None) => Some(speaker.id),
+            (Some(announcer), None) => Some(announcer.id),
             _ => None,
         }
     }
@@ -148,7 +158,7 @@ pub const fn vrid(mac: [u8; 6]) -> u8 {
 
 /// What an announcement that was accepted said about a virtual IP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Utterance {
+pub enum AnnouncementKind {
     /// That it is here now: gratuitous ARP, or an unsolicited neighbour advertisement that overrides.
     Claim {
         /// Of whose virtual MAC address it said so; 0: its own MAC address.
@@ -167,7 +177,7 @@ pub enum Utterance {
 
 /// An announcement that was refused: its frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejected {
     /// The virtual IP that it named.
     pub vip: VipId,
     /// The Ethernet source.
@@ -175,7 +185,7 @@ pub struct Refused {
     /// Where it came from.
     pub tep: TepIndex,
     /// What it was.
-    pub what: Refusal,
+    pub what: RejectReason,
     /// Whether it would have moved the virtual IP if its sender were attached.
     pub claims: bool,
     /// When, by the node's clock: nanoseconds.
@@ -184,9 +194,9 @@ pub struct Refused {
 
 /// What kind of announcement was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Refusal {
+pub enum RejectReason {
     /// ARP or neighbour discovery from one that is not attached.
-    Stranger,
+    Unattached,
     /// ARP or neighbour discovery of one that is attached, but binding the address to another MAC address than the sender's.
     Unsound,
     /// A VRRP advertisement from one that is not attached.

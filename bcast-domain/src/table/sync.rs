@@ -4,12 +4,12 @@
 //! one at a time and show which of them notices.
 
 #[cfg(loom)]
-pub(super) use loom::sync::{
+pub(crate) use loom::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU64, Ordering},
 };
 #[cfg(not(loom))]
-pub(super) use std::sync::{
+pub(crate) use std::sync::{
     Mutex, MutexGuard,
     atomic::{AtomicPtr, AtomicU64, Ordering},
 };
@@ -19,7 +19,7 @@ macro_rules! sites {
     ($($(#[$doc:meta])* $site:ident = $ordering:ident;)*) => {
         /// One place where memory is ordered. Everything that is not listed is `Relaxed` and can be.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Site { $($(#[$doc])* $site,)* }
+        pub(crate) enum Site { $($(#[$doc])* $site,)* }
 
         impl Site {
             const fn strength(self) -> Ordering {
@@ -70,34 +70,34 @@ sites! {
     SeenRead = Acquire;
     /// The same by one who waits for grace, and then changes what readers used.
     GraceRead = Acquire;
-    /// Worker marks what it has noted. Pairs with `HeardDrain`: who takes the mark reads what was noted before it, or something newer.
-    HeardNote = Release;
+    /// Worker marks what it has noted. Pairs with `BoardDrain`: who takes the mark reads what was noted before it, or something newer.
+    BoardNote = Release;
     /// Worker takes an address for one who announces it. Pairs with `LearnedRead`: who finds it taken sees that it was just now.
     LearnedTake = Release;
     /// Worker looks who has an address. Pairs with `LearnedTake`.
     LearnedRead = Acquire;
-    /// Control side takes the marks. Pairs with `HeardNote`.
-    HeardDrain = Acquire;
+    /// Control side takes the marks. Pairs with `BoardNote`.
+    BoardDrain = Acquire;
 }
 
 /// The ordering of an access.
 #[cfg(not(loom))]
 #[inline(always)]
-pub(super) const fn order(site: Site) -> Ordering {
+pub(crate) const fn order(site: Site) -> Ordering {
     site.strength()
 }
 
 /// A fence.
 #[cfg(not(loom))]
 #[inline(always)]
-pub(super) fn fence(site: Site) {
+pub(crate) fn fence(site: Site) {
     std::sync::atomic::fence(site.strength());
 }
 
 #[cfg(loom)]
 pub use model::live_allocations;
 #[cfg(loom)]
-pub(super) use model::{fence, order};
+pub(crate) use model::{fence, order};
 
 /// Under loom: weakened sites, and allocations whose life is watched.
 #[cfg(loom)]
@@ -115,11 +115,11 @@ mod model {
         (name == format!("{site:?}")).then(|| (to == "AcqRel").then_some(Ordering::AcqRel))
     }
 
-    pub(in super::super) fn order(site: Site) -> Ordering {
+    pub(crate) fn order(site: Site) -> Ordering {
         if weakened(site).is_some() { Ordering::Relaxed } else { site.strength() }
     }
 
-    pub(in super::super) fn fence(site: Site) {
+    pub(crate) fn fence(site: Site) {
         match weakened(site) {
             None => loom::sync::atomic::fence(site.strength()),
             Some(Some(weaker)) => loom::sync::atomic::fence(weaker),
@@ -135,20 +135,20 @@ mod model {
     }
 
     /// Watches one allocation: its making, its uses and its end must be ordered, and no use may follow the end.
-    pub(in super::super) struct Life(loom::cell::UnsafeCell<bool>);
+    pub(crate) struct Life(loom::cell::UnsafeCell<bool>);
 
     impl Life {
-        pub(in super::super) fn begin() -> Self {
+        pub(crate) fn begin() -> Self {
             LIVE.set(LIVE.get() + 1);
             Self(loom::cell::UnsafeCell::new(true))
         }
 
-        pub(in super::super) fn used(&self) {
+        pub(crate) fn used(&self) {
             // SAFETY: loom has just checked that no write runs beside this read.
             self.0.with(|alive| assert!(unsafe { *alive }, "used after it was freed"));
         }
 
-        pub(in super::super) fn end(&self) {
+        pub(crate) fn end(&self) {
             // SAFETY: loom has just checked that no other access runs beside this write.
             let was = self.0.with_mut(|alive| unsafe { std::mem::replace(&mut *alive, false) });
             assert!(was, "freed twice");
@@ -158,27 +158,27 @@ mod model {
 }
 
 #[cfg(loom)]
-pub(super) use model::Life;
+pub(crate) use model::Life;
 
 /// Watches one allocation under loom; else it is nothing.
 #[cfg(not(loom))]
-pub(super) struct Life;
+pub(crate) struct Life;
 
 #[cfg(not(loom))]
 impl Life {
     #[inline(always)]
-    pub(super) const fn begin() -> Self {
+    pub(crate) const fn begin() -> Self {
         Self
     }
 
     #[inline(always)]
-    pub(super) const fn used(&self) {}
+    pub(crate) const fn used(&self) {}
 
     #[inline(always)]
-    pub(super) const fn end(&self) {}
+    pub(crate) const fn end(&self) {}
 }
 
 /// Locks, also after a holder panicked: what these locks guard is whole between any two statements.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! Validation: what a batch would change, over the state and what was staged before it. Nothing here touches the
+//! Validation: what a batch would change, over the state and what was prepared before it. Nothing here touches the
 //! state; a batch with one bad entry is taken back as a whole.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -9,9 +9,9 @@ use ctl_store::{Answer, Record};
 use hashbrown::{HashMap, HashSet};
 
 use crate::node::Node;
-use crate::overlay::Overlay;
 use crate::refusal::{Problem, Refusal};
 use crate::state::State;
+use crate::write_set::WriteSet;
 
 mod end;
 mod havip;
@@ -20,18 +20,18 @@ mod limit;
 /// Most notes in an answer; a last one says how many more there would be.
 pub const NOTES: usize = 1_000;
 
-/// What is staged for one group of batches.
-pub(crate) struct Stage<'s> {
+/// What is prepared for one group of batches.
+pub(crate) struct Transaction<'s> {
     state: &'s State,
     node: &'s dyn Node,
     /// Registered TEPs; `None`: not registered.
-    teps: Overlay<Tep, Option<Registered>>,
+    teps: WriteSet<Tep, Option<Registered>>,
     /// Whose a TEP's name is.
-    names: Overlay<Name, Option<Tep>>,
+    names: WriteSet<Name, Option<Tep>>,
     /// Domains; `None`: not there.
-    domains: Overlay<Vni, Option<Domain>>,
+    domains: WriteSet<Vni, Option<Domain>>,
     /// Of how many domains a TEP is a member.
-    memberships: Overlay<Tep, u32>,
+    memberships: WriteSet<Tep, u32>,
     havips: havip::Havips,
     totals: Totals,
     revision: Revision,
@@ -67,14 +67,14 @@ struct Totals {
     /// Indices taken: those of TEPs that this group removes are free only after it.
     teps: usize,
     havips: usize,
-    /// Numbers of HAVIPs and of speakers that are taken, in the same way.
+    /// Numbers of HAVIPs and of announcers that are taken, in the same way.
     vips: usize,
-    speakers: usize,
+    announcers: usize,
 }
 
 /// What a batch does.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct Prepared {
     pub answer: Answer,
     /// `None` where nothing has to change.
     pub record: Option<Record>,
@@ -102,7 +102,7 @@ impl Effect {
     }
 }
 
-impl<'s> Stage<'s> {
+impl<'s> Transaction<'s> {
     pub fn new(state: &'s State, node: &'s dyn Node) -> Self {
         let counts = state.counts();
         let totals = Totals {
@@ -111,15 +111,15 @@ impl<'s> Stage<'s> {
             teps: state.teps.taken(),
             havips: counts.havips,
             vips: state.havips.taken(),
-            speakers: state.havips.speakers_taken(),
+            announcers: state.havips.announcers_taken(),
         };
         Self {
             state,
             node,
-            teps: Overlay::default(),
-            names: Overlay::default(),
-            domains: Overlay::default(),
-            memberships: Overlay::default(),
+            teps: WriteSet::default(),
+            names: WriteSet::default(),
+            domains: WriteSet::default(),
+            memberships: WriteSet::default(),
             havips: havip::Havips::default(),
             totals,
             revision: state.revision,
@@ -134,7 +134,7 @@ impl<'s> Stage<'s> {
     /// # Errors
     ///
     /// The first change that cannot be made, or another revision than expected.
-    pub fn batch(&mut self, batch: &Batch, unix_ms: u64) -> Result<Staged, Refusal> {
+    pub fn batch(&mut self, batch: &Batch, unix_ms: u64) -> Result<Prepared, Refusal> {
         if let Some(expected) = batch.expected.filter(|&expected| expected != self.revision) {
             return Err(Refusal::Revision { expected, found: self.revision });
         }
@@ -145,7 +145,7 @@ impl<'s> Stage<'s> {
             Ok(answer) if !batch.dry_run => Ok(self.keep(answer, batch.above)),
             outcome => {
                 self.take_back(totals);
-                outcome.map(|answer| Staged { answer, record: None, removes: false })
+                outcome.map(|answer| Prepared { answer, record: None, removes: false })
             }
         }
     }
@@ -342,8 +342,8 @@ impl<'s> Stage<'s> {
     }
 }
 
-/// What is there: staged, or else in the state.
-impl Stage<'_> {
+/// What is there: prepared, or else in the state.
+impl Transaction<'_> {
     /// `None`: it is not registered.
     fn registered(&self, tep: Tep) -> Option<Registered> {
         self.teps.get(&tep).cloned().unwrap_or_else(|| base_tep(self.state, tep))
@@ -402,7 +402,7 @@ fn base_count(state: &State, tep: Tep) -> u32 {
 }
 
 /// Staging proper.
-impl Stage<'_> {
+impl Transaction<'_> {
     /// Registers a TEP, changes it, or takes it out.
     fn set_tep(&mut self, tep: Tep, entry: Option<Registered>) {
         let state = self.state;
@@ -471,7 +471,7 @@ impl Stage<'_> {
         *domains = if joined { *domains + 1 } else { domains.saturating_sub(1) };
     }
 
-    /// Takes a TEP out of all its domains. Those of the state are sought once for all such TEPs of a batch: a table of
+    /// Takes a TEP out of all its domains. Those of the state are looked up once for all such TEPs of a batch: a table of
     /// a million domains is not read ten thousand times.
     fn leave_all(&mut self, tep: Tep, batch: &[Change]) {
         if !self.holders.contains_key(&tep) {
@@ -482,8 +482,8 @@ impl Stage<'_> {
         }
         if self.domains_of(tep) > 0 {
             let holds = |domain: &Domain| domain.members.binary_search(&tep).is_ok();
-            let staged = self.domains.iter().filter(|(_, domain)| domain.as_ref().is_some_and(holds));
-            for vni in staged.map(|(&vni, _)| vni).collect::<Vec<_>>() {
+            let prepared = self.domains.iter().filter(|(_, domain)| domain.as_ref().is_some_and(holds));
+            for vni in prepared.map(|(&vni, _)| vni).collect::<Vec<_>>() {
                 self.leave_one(vni, tep);
             }
         }
@@ -494,19 +494,18 @@ impl Stage<'_> {
             Change::TepRemove { tep, force: true } => self.resolve(tep),
             _ => None,
         });
-        let sought: HashSet<Tep> =
-            forced.chain([tep]).filter(|tep| !self.holders.contains_key(tep)).collect();
+        let key: HashSet<Tep> = forced.chain([tep]).filter(|tep| !self.holders.contains_key(tep)).collect();
         // Asked for each membership there is: an array answers that at once.
         let mut is_sought = vec![false; limits::MAX_TEPS];
-        for index in sought.iter().filter_map(|&tep| self.state.teps.index(tep)) {
+        for index in key.iter().filter_map(|&tep| self.state.teps.index(tep)) {
             if let Some(is_sought) = is_sought.get_mut(index.index()) {
                 *is_sought = true;
             }
         }
-        let mut found: HashMap<Tep, Vec<Vni>> = sought.into_iter().map(|tep| (tep, Vec::new())).collect();
+        let mut found: HashMap<Tep, Vec<Vni>> = key.into_iter().map(|tep| (tep, Vec::new())).collect();
         for (vni, list) in self.state.lists() {
-            let sought = |index: &&TepIndex| is_sought.get(index.index()).is_some_and(|&is_sought| is_sought);
-            for &index in list.members().iter().filter(sought) {
+            let key = |index: &&TepIndex| is_sought.get(index.index()).is_some_and(|&is_sought| is_sought);
+            for &index in list.members().iter().filter(key) {
                 let tep = self.state.teps.address(index);
                 if let Some(vnis) = tep.and_then(|tep| found.get_mut(&tep)) {
                     vnis.push(vni);

@@ -12,7 +12,7 @@ use hashbrown::HashSet;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::listener::{Listener, Reporter};
+use crate::hook::{CommitHook, Reporter};
 use crate::server::ServerError;
 
 /// How long a report waits where too many wait already.
@@ -20,7 +20,7 @@ const REPORT_AGAIN: Duration = Duration::from_millis(100);
 
 /// Whom to tell what.
 #[derive(Default)]
-pub struct OutwardConfig {
+pub struct ExporterConfig {
     /// The receivers of webhooks.
     pub webhooks: Vec<Endpoint>,
     /// What the receivers tell this node by: a URI reference (CloudEvents 1.0, `source`).
@@ -32,31 +32,31 @@ pub struct OutwardConfig {
 }
 
 /// What tells others, as it runs.
-pub(crate) struct Outward {
+pub(crate) struct Exporters {
     pub webhooks: Arc<Webhooks>,
     routes: Option<Arc<Routes>>,
 }
 
-impl Outward {
+impl Exporters {
     /// Starts what is configured. Routes are made in the network namespace of the thread that calls this.
     ///
     /// # Errors
     ///
     /// The store cannot be read, or there is no netlink socket.
     pub fn start(
-        config: OutwardConfig,
+        config: ExporterConfig,
         store: &Arc<dyn Store>,
         runtime: &Handle,
         reporter: Reporter,
-    ) -> Result<(Self, Vec<Box<dyn Listener>>), ServerError> {
-        let OutwardConfig { webhooks, source, policy, routes } = config;
+    ) -> Result<(Self, Vec<Box<dyn CommitHook>>), ServerError> {
+        let ExporterConfig { webhooks, source, policy, routes } = config;
         let (outbox, webhooks) =
             Webhooks::start(webhooks, &source, Arc::new(Arc::clone(store)), policy, runtime)
                 .map_err(ServerError::Webhooks)?;
-        let mut listeners: Vec<Box<dyn Listener>> = vec![Box::new(outbox)];
+        let mut listeners: Vec<Box<dyn CommitHook>> = vec![Box::new(outbox)];
         let routes = routes.map(|config| start_routes(config, runtime, reporter)).transpose()?;
         if let Some(routes) = &routes {
-            listeners.push(Box::new(RoutesListener { routes: Arc::clone(routes), known: HashSet::new() }));
+            listeners.push(Box::new(RoutesHook { routes: Arc::clone(routes), known: HashSet::new() }));
         }
         Ok((Self { webhooks: Arc::new(webhooks), routes }, listeners))
     }
@@ -85,7 +85,7 @@ async fn report(mut unusable: mpsc::Receiver<Unusable>, reporter: Reporter) {
     }
 }
 
-impl Listener for Outbox {
+impl CommitHook for Outbox {
     fn loaded(&mut self, _: &dyn Snapshot) -> Result<(), StoreError> {
         match self.reload().map_err(|error| error.downcast::<StoreError>()) {
             Err(Ok(error)) => Err(*error),
@@ -110,13 +110,13 @@ impl Listener for Outbox {
     }
 }
 
-struct RoutesListener {
+struct RoutesHook {
     routes: Arc<Routes>,
     /// HAVIPs that it was told of: what a new snapshot does not have of them is gone.
     known: HashSet<Name>,
 }
 
-impl Listener for RoutesListener {
+impl CommitHook for RoutesHook {
     fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         let teps = snapshot.teps()?.map(|tep| tep.map(Event::TepSet));
         let havips = snapshot.havips()?.map(|entry| entry.map(|entry| Event::HavipSet(Box::new(entry))));
@@ -136,7 +136,7 @@ impl Listener for RoutesListener {
     }
 }
 
-impl RoutesListener {
+impl RoutesHook {
     fn know(&mut self, events: &[Event]) {
         for event in events {
             match event {

@@ -20,6 +20,7 @@ const MIN_CAPACITY: usize = if cfg!(loom) { 2 } else { 64 };
 const USED: u64 = 1 << 32;
 const EMPTY: u64 = 0;
 
+#[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Slot {
     /// `EMPTY`, or `USED | vni` from then on. Relaxed on both sides: a key by itself leads nowhere, and a reader that
     /// sees it before the list sees a null list, which is the state before the insertion.
@@ -50,8 +51,8 @@ impl Slots {
 
     #[cfg(not(loom))]
     pub(super) fn with_capacity(capacity: usize) -> Self {
-        // SAFETY: all zeroes is a valid `Slot`: `EMPTY` and a null pointer.
-        let slots = unsafe { zeroed::<Slot>(capacity) };
+        // All zeroes is `EMPTY` and a null pointer.
+        let slots = zeroed::<Slot>(capacity);
         ask_for_large_pages(&slots);
         Self { slots }
     }
@@ -160,7 +161,7 @@ impl Slots {
 /// becomes resident 2 MB at a time, so some tens of domains already take all of the array, 32 MiB for a million.
 /// Small arrays hold no whole page of 2 MB and stay as they are.
 #[cfg(all(target_os = "linux", not(loom)))]
-pub(super) fn ask_for_large_pages<T>(array: &[T]) {
+pub(crate) fn ask_for_large_pages<T>(array: &[T]) {
     /// Of the smallest page; `madvise` takes whole ones.
     const PAGE: usize = 4096;
     const LARGE_PAGE: usize = 2 << 20;
@@ -176,26 +177,17 @@ pub(super) fn ask_for_large_pages<T>(array: &[T]) {
 }
 
 #[cfg(not(any(target_os = "linux", loom)))]
-pub(super) fn ask_for_large_pages<T>(_array: &[T]) {}
+pub(crate) fn ask_for_large_pages<T>(_array: &[T]) {}
 
 /// So many values of all zeroes, at least one. Their memory is not there until it is touched.
-///
-/// # Safety
-/// All zeroes is a valid `T`.
 #[cfg(not(loom))]
-pub(super) unsafe fn zeroed<T>(count: usize) -> Box<[T]> {
-    use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-    const { assert!(size_of::<T>() > 0) };
-    let Ok(layout) = Layout::array::<T>(count.max(1)) else { handle_alloc_error(Layout::new::<T>()) };
-    // SAFETY: the size is not zero; the values are valid by the caller's promise; the pointer and the layout are those that
-    // a box of such a slice has.
-    unsafe {
-        let first = alloc_zeroed(layout).cast::<T>();
-        if first.is_null() {
-            handle_alloc_error(layout);
-        }
-        Box::from_raw(ptr::slice_from_raw_parts_mut(first, count.max(1)))
-    }
+pub(crate) fn zeroed<T: zerocopy::FromZeros>(count: usize) -> Box<[T]> {
+    use std::alloc::{Layout, handle_alloc_error};
+    let count = count.max(1);
+    let failed = |_: zerocopy::AllocError| -> Box<[T]> {
+        handle_alloc_error(Layout::array::<T>(count).unwrap_or(Layout::new::<T>()))
+    };
+    zerocopy::FromZeros::new_box_zeroed_with_elems(count).unwrap_or_else(failed)
 }
 
 /// Asks the processor to fetch the cache line at an address, which may be any: a prefetch never faults.

@@ -5,11 +5,11 @@ use ctl_api::model::{DomainEntry, Event, HavipEntry, Name, Revision, TepEntry};
 use ctl_store::{Answer, Record};
 use hashbrown::HashSet;
 
-use super::{Domain, Registered, Stage, Staged, Totals, base_domain, base_tep};
+use super::{Domain, Prepared, Registered, Totals, Transaction, base_domain, base_tep};
 
-impl Stage<'_> {
+impl Transaction<'_> {
     /// The revision is greater than `above` afterwards, also where nothing else changes.
-    pub(super) fn keep(&mut self, mut answer: Answer, above: Option<Revision>) -> Staged {
+    pub(super) fn keep(&mut self, mut answer: Answer, above: Option<Revision>) -> Prepared {
         let next = self.revision.max(above.unwrap_or_default()).next();
         let is_raised = above.is_some_and(|above| above >= self.revision);
         self.stamp(next);
@@ -24,7 +24,7 @@ impl Stage<'_> {
         self.domains.keep();
         self.memberships.keep();
         self.havips.keep();
-        Staged { answer, record, removes }
+        Prepared { answer, record, removes }
     }
 
     pub(super) fn take_back(&mut self, totals: Totals) {
@@ -50,17 +50,17 @@ impl Stage<'_> {
                 entry.binding.generation = revision.get();
             }
         }
-        let mut happenings = std::mem::take(&mut self.havips.happenings);
-        if !happenings.is_empty() {
+        let mut events = std::mem::take(&mut self.havips.events);
+        if !events.is_empty() {
             // Nobody has heard of a HAVIP that came and went within the batch.
             let passing = self.havip_changes().filter(|(_, before, now)| before.is_none() && now.is_none());
             let passing: HashSet<&Name> = passing.map(|(name, ..)| name).collect();
-            happenings.retain(|happening| !passing.contains(&happening.havip));
+            events.retain(|happening| !passing.contains(&happening.havip));
         }
-        for happening in &mut happenings {
+        for happening in &mut events {
             (happening.generation, happening.unix_ms) = (revision.get(), self.unix_ms);
         }
-        self.havips.happenings = happenings;
+        self.havips.events = events;
     }
 
     /// What the batch touched: as it was before it, and as it is now.
@@ -95,7 +95,7 @@ impl Stage<'_> {
         }
         events.extend(havips);
         events.extend(gone);
-        events.extend(self.havips.happenings.iter().cloned().map(Box::new).map(Event::Happened));
+        events.extend(self.havips.events.iter().cloned().map(Box::new).map(Event::Happened));
         (events, removes)
     }
 

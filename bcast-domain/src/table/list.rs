@@ -1,11 +1,11 @@
 //! Member lists: one immutable allocation each, reached by a pointer of 8 bytes.
 //!
 //! ```text
-//!   domain | words, without a guard     | member | member | ...
-//!   domain | words, with GUARDED set    | pointer to guard | member | member | ...
+//!   domain | words, without a VIP table     | member | member | ...
+//!   domain | words, with GUARDED set    | pointer to VIP table | member | member | ...
 //! ```
 //!
-//! Nearly all domains have no guard, and their lists have no place for one: a million pointers would take as much memory
+//! Nearly all domains have no VIP table, and their lists have no place for one: a million pointers would take as much memory
 //! as the headers do. That there is one is a bit of the header, so a frame of another domain pays for one test.
 
 use std::{
@@ -17,9 +17,9 @@ use std::{
 };
 
 use super::{slots::prefetch, sync::Life};
-use crate::{DomainId, Guard, TepIndex};
+use crate::{DomainId, TepIndex, VipTable};
 
-/// The members of a domain as they were at one moment: sorted, without duplicates, never changed. With them its [`Guard`], if it
+/// The members of a domain as they were at one moment: sorted, without duplicates, never changed. With them its [`VipTable`], if it
 /// has virtual IPs.
 ///
 /// A reference to one borrows the reader (until its next quiescent point) or the publisher (until its next change).
@@ -28,16 +28,16 @@ pub struct MemberList {
     domain: DomainId,
     words: u32,
     life: Life,
-    /// If `GUARDED`, the pointer to the guard in the first [`GUARD_WORDS`]; then the members.
+    /// If `GUARDED`, the pointer to the VIP table in the first [`GUARD_WORDS`]; then the members.
     body: [Word],
 }
 
 /// Room for a member, or for a part of a pointer.
 type Word = MaybeUninit<TepIndex>;
-/// What a list owns of its guard: from [`Arc::into_raw`].
-type GuardPointer = *const Guard;
+/// What a list owns of its VIP table: from [`Arc::into_raw`].
+type GuardPointer = *const VipTable;
 
-/// In `words`: there is a guard. The other bits are the length of the body, at most `MAX_MEMBERS` and a pointer.
+/// In `words`: there is a VIP table. The other bits are the length of the body, at most `MAX_MEMBERS` and a pointer.
 const GUARDED: u32 = 1 << 31;
 /// Words that a pointer takes.
 const GUARD_WORDS: usize = size_of::<GuardPointer>() / size_of::<Word>();
@@ -57,10 +57,10 @@ impl MemberList {
     #[inline]
     pub fn members(&self) -> &[TepIndex] {
         self.life.used();
-        // No branch: the guard's words are skipped if there is one.
+        // No branch: the VIP table's words are skipped if there is one.
         let skipped = (self.words >> GUARDED.trailing_zeros()) as usize * GUARD_WORDS;
-        // SAFETY: the words of the body but for the guard's are members, initialised by `OwnedList::new` before the list
-        // was published. The body of a list with a guard is at least as long as the guard's words.
+        // SAFETY: the words of the body but for the VIP table's are members, initialised by `OwnedList::new` before the list
+        // was published. The body of a list with a VIP table is at least as long as the VIP table's words.
         unsafe {
             let members = self.body.get_unchecked(skipped..);
             std::slice::from_raw_parts(members.as_ptr().cast::<TepIndex>(), members.len())
@@ -69,16 +69,16 @@ impl MemberList {
 
     /// The domain's virtual IPs, if it has any.
     #[inline(always)]
-    pub fn guard(&self) -> Option<&Guard> {
+    pub fn vip_table(&self) -> Option<&VipTable> {
         self.life.used();
-        // SAFETY: the list owns a count of this guard, and is there as long as `self` is borrowed.
-        self.guard_pointer().map(|guard| unsafe { &*guard })
+        // SAFETY: the list owns a count of this VIP table, and is there as long as `self` is borrowed.
+        self.guard_pointer().map(|vip_table| unsafe { &*vip_table })
     }
 
-    /// Whether there are any; then the processor is asked to fetch the guard.
+    /// Whether there are any; then the processor is asked to fetch the VIP table.
     #[inline(always)]
-    pub fn prefetch_guard(&self) -> bool {
-        self.guard_pointer().inspect(|&guard| prefetch(guard)).is_some()
+    pub fn prefetch_vip_table(&self) -> bool {
+        self.guard_pointer().inspect(|&vip_table| prefetch(vip_table)).is_some()
     }
 
     #[inline(always)]
@@ -89,13 +89,13 @@ impl MemberList {
             .then(|| unsafe { self.body.as_ptr().cast::<GuardPointer>().read_unaligned() })
     }
 
-    /// The guard once more, for another list.
-    pub(super) fn share_guard(&self) -> Option<Arc<Guard>> {
+    /// The VIP table once more, for another list.
+    pub(super) fn share_guard(&self) -> Option<Arc<VipTable>> {
         // SAFETY: the pointer is from `Arc::into_raw`, and the list owns a count, so that there is one to be raised; the new
         // one is what the new `Arc` owns.
-        self.guard_pointer().map(|guard| unsafe {
-            Arc::increment_strong_count(guard);
-            Arc::from_raw(guard)
+        self.guard_pointer().map(|vip_table| unsafe {
+            Arc::increment_strong_count(vip_table);
+            Arc::from_raw(vip_table)
         })
     }
 
@@ -116,7 +116,7 @@ impl fmt::Debug for MemberList {
         f.debug_struct("MemberList")
             .field("domain", &self.domain())
             .field("members", &self.members())
-            .field("guard", &self.guard())
+            .field("vip_table", &self.vip_table())
             .finish()
     }
 }
@@ -165,12 +165,12 @@ pub(super) unsafe fn list<'a>(header: *const Header) -> &'a MemberList {
 pub(super) struct OwnedList(NonNull<Header>);
 
 // SAFETY: needed since `NonNull` is not `Send`. A list is plain numbers, which any thread may read and free, and a count of a
-// guard, which any thread may read and drop: see below.
+// VIP table, which any thread may read and drop: see below.
 unsafe impl Send for OwnedList {}
 
 const _: () = {
     const fn any_thread_may_use_and_drop<T: Send + Sync>() {}
-    any_thread_may_use_and_drop::<Arc<Guard>>();
+    any_thread_may_use_and_drop::<Arc<VipTable>>();
 };
 
 impl OwnedList {
@@ -181,13 +181,13 @@ impl OwnedList {
     }
 
     /// Allocates a list. `members` is sorted, without duplicates, and no longer than `MAX_MEMBERS`.
-    pub(super) fn new(domain: DomainId, members: &[TepIndex], guard: Option<Arc<Guard>>) -> Self {
+    pub(super) fn new(domain: DomainId, members: &[TepIndex], vip_table: Option<Arc<VipTable>>) -> Self {
         debug_assert!(members.is_sorted_by(|a, b| a < b));
-        let skipped = if guard.is_some() { GUARD_WORDS } else { 0 };
-        let flag = if guard.is_some() { GUARDED } else { 0 };
+        let skipped = if vip_table.is_some() { GUARD_WORDS } else { 0 };
+        let flag = if vip_table.is_some() { GUARDED } else { 0 };
         let layout = Self::layout(skipped + members.len());
         let words = u32::try_from(skipped + members.len()).unwrap_or(!GUARDED) | flag;
-        // SAFETY: the layout is not of size zero. The writes stay within it: a header, the guard's words if there is one, and
+        // SAFETY: the layout is not of size zero. The writes stay within it: a header, the VIP table's words if there is one, and
         // the members behind them.
         unsafe {
             let Some(header) = NonNull::new(alloc(layout).cast::<Header>()) else {
@@ -195,8 +195,8 @@ impl OwnedList {
             };
             header.write(Header { domain, words, life: Life::begin() });
             let body = header.add(1).cast::<TepIndex>().as_ptr();
-            if let Some(guard) = guard {
-                body.cast::<GuardPointer>().write_unaligned(Arc::into_raw(guard));
+            if let Some(vip_table) = vip_table {
+                body.cast::<GuardPointer>().write_unaligned(Arc::into_raw(vip_table));
             }
             ptr::copy_nonoverlapping(members.as_ptr(), body.add(skipped), members.len());
             Self(header)
@@ -228,13 +228,13 @@ impl OwnedList {
 
 impl Drop for OwnedList {
     fn drop(&mut self) {
-        let guard = self.get().guard_pointer();
+        let vip_table = self.get().guard_pointer();
         // SAFETY: allocated by `new` with the layout of its length; this is its one owner, and by the promise of
-        // `unlinked` no reader is left, neither of the list nor of the guard, whose count from `Arc::into_raw` is given back
+        // `unlinked` no reader is left, neither of the list nor of the VIP table, whose count from `Arc::into_raw` is given back
         // once. Under loom the memory stays, so that a use after the end is seen.
         unsafe {
             self.0.as_ref().life.end();
-            drop(guard.map(|guard| Arc::from_raw(guard)));
+            drop(vip_table.map(|vip_table| Arc::from_raw(vip_table)));
             #[cfg(not(loom))]
             std::alloc::dealloc(self.0.as_ptr().cast(), Self::layout(self.0.as_ref().body_len()));
         }

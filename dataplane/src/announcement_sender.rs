@@ -16,14 +16,14 @@ use wire::{FrameHeader, MacAddr, Template};
 const QUEUE: usize = 1024;
 
 /// The way of such frames to the worker that sends them.
-pub struct Announcer {
+pub struct AnnouncementSender {
     queue: ArrayQueue<Mbuf>,
     pool: Mempool,
     /// What hypervisors send to the node: the header's destination.
     to_node: Template,
 }
 
-impl Announcer {
+impl AnnouncementSender {
     /// For the node with this address; frames are written into buffers of this pool.
     pub fn new(node: Ipv4Addr, pool: Mempool) -> Arc<Self> {
         // Nobody looks at the MAC addresses of what was received.
@@ -96,7 +96,7 @@ mod tests {
         let config = EalConfig { hugepages: false, memory_mb: 64, ..EalConfig::default() };
         let eal = Eal::init(&config).unwrap();
         let pool = Mempool::new(&eal, "kernel", 2047, 0, dpdk::MIN_DATA_ROOM).unwrap();
-        let announcer = Announcer::new(NODE, pool.clone());
+        let announcer = AnnouncementSender::new(NODE, pool.clone());
         let mut burst = Burst::new();
         assert!(!announcer.fill(&mut burst));
 

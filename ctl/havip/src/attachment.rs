@@ -1,16 +1,16 @@
-//! A speaker's seat at a machine: what it said, and when.
+//! An announcer's attachment at a machine: what it said, and when.
 
-use bcast_domain::{SpeakerId, Spoken};
+use bcast_domain::{AnnouncerId, LastAnnounced};
 
 /// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: u64 = 10_000_000;
 /// What is taken for an interval of 0, which no advert may state: a second, VRRP's default.
 const DEFAULT_INTERVAL: u64 = 100 * CENTISECOND;
 
-/// A speaker of a HAVIP, and what is known of it.
+/// An announcer of a HAVIP, and what is known of it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Seat {
-    pub(crate) speaker: SpeakerId,
+pub(crate) struct Attachment {
+    pub(crate) announcer: AnnouncerId,
     /// What it said before counts for nothing: it was not attached, or spoke with another's number.
     pub(crate) since_ns: u64,
     pub(crate) claim_ns: u64,
@@ -25,7 +25,7 @@ pub(crate) struct Seat {
     pub(crate) interval_ns: u64,
 }
 
-/// What is new from a speaker: when it said what.
+/// What is new from an announcer: when it said what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     pub claim_ns: Option<u64>,
@@ -37,11 +37,11 @@ pub(crate) struct News {
     pub priority: u8,
 }
 
-impl Seat {
-    /// A seat for this speaker, from this time on.
-    pub(crate) const fn new(speaker: SpeakerId, since_ns: u64) -> Self {
+impl Attachment {
+    /// An attachment for this announcer, from this time on.
+    pub(crate) const fn new(announcer: AnnouncerId, since_ns: u64) -> Self {
         Self {
-            speaker,
+            announcer,
             since_ns,
             claim_ns: 0,
             use_ns: 0,
@@ -58,7 +58,7 @@ impl Seat {
     }
 
     /// Takes in what it said; returns what of that is new.
-    pub(crate) fn listen(&mut self, spoken: &Spoken) -> News {
+    pub(crate) fn listen(&mut self, last: &LastAnnounced) -> News {
         let since = self.since_ns;
         let newer = |known: &mut u64, at: u64| {
             let is_new = at > *known && at >= since;
@@ -68,11 +68,11 @@ impl Seat {
             is_new.then_some(at)
         };
         News {
-            claim_ns: newer(&mut self.claim_ns, spoken.claim_ns),
-            use_ns: newer(&mut self.use_ns, spoken.use_ns),
-            advert_ns: newer(&mut self.advert_ns, spoken.advert_ns),
-            interval_cs: spoken.interval_cs,
-            priority: spoken.priority,
+            claim_ns: newer(&mut self.claim_ns, last.claim_ns),
+            use_ns: newer(&mut self.use_ns, last.use_ns),
+            advert_ns: newer(&mut self.advert_ns, last.advert_ns),
+            interval_cs: last.interval_cs,
+            priority: last.priority,
         }
     }
 

@@ -37,7 +37,7 @@ words! {
 
 /// Something that happened to a virtual IP, with all that one who listens needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Happening {
+pub struct HavipEvent {
     /// The HAVIP.
     pub havip: Name,
     /// Its domain.
@@ -64,7 +64,7 @@ pub struct Happening {
     pub offender: Option<Offender>,
 }
 
-impl Happening {
+impl HavipEvent {
     /// What just happened to this HAVIP, as it is since then.
     #[must_use]
     pub fn of(entry: &HavipEntry, kind: HappeningKind, unix_ms: u64) -> Self {

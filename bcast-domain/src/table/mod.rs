@@ -2,26 +2,21 @@
 #![allow(unsafe_code)]
 
 mod array;
-mod heard;
-mod learned;
 mod list;
 mod owned;
 mod publisher;
 mod qsbr;
 mod reader;
-mod slots;
-mod sync;
+pub(crate) mod slots;
+pub(crate) mod sync;
 
 use std::sync::Arc;
 
 pub use array::ArrayPublisher;
-pub use heard::{Heard, Spoken};
-pub use learned::{Learned, SILENCE_NS};
 pub use list::MemberList;
 pub use publisher::DomainPublisher;
 pub use qsbr::{Epoch, Grace, Laggards, Offline};
 pub use reader::{HeldList, Reader, Readers};
-pub(crate) use slots::prefetch;
 #[cfg(loom)]
 pub use sync::{SITES, live_allocations};
 

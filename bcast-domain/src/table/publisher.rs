@@ -10,7 +10,7 @@ use super::{
     sync::{AtomicPtr, Mutex, Ordering, Site, lock, order},
 };
 use crate::{
-    DomainId, Guard, TepIndex, Vni,
+    DomainId, TepIndex, VipTable, Vni,
     limits::{LimitError, MAX_DOMAINS, MAX_MEMBERS, MAX_MEMBERSHIPS},
 };
 
@@ -94,7 +94,7 @@ impl DomainPublisher {
     /// Creates a domain with these members, or replaces those it had. They may come in any order.
     ///
     /// One allocation and one store; no fence: readers meet the new list when they next look. A domain keeps its
-    /// number and its guard when its members are replaced.
+    /// number and its VIP table when its members are replaced.
     ///
     /// # Errors
     /// A limit, or a member given twice. Then nothing has changed.
@@ -123,8 +123,8 @@ impl DomainPublisher {
             self.rebuild();
             place = self.slots().place(vni);
         }
-        let guard = self.at(&place).and_then(MemberList::share_guard);
-        let list = OwnedList::new(id, members, guard).publish();
+        let vip_table = self.at(&place).and_then(MemberList::share_guard);
+        let list = OwnedList::new(id, members, vip_table).publish();
         match place {
             Place::Taken(at) => match self.swap(at, list) {
                 Some(old) => self.limbo.retire(Retired::Replaced(old)),
@@ -141,14 +141,14 @@ impl DomainPublisher {
         Ok(id)
     }
 
-    /// Gives a domain these virtual IPs, or none, instead of those it had; false if it is not there. The guard goes with the
+    /// Gives a domain these virtual IPs, or none, instead of those it had; false if it is not there. The VIP table goes with the
     /// domain, and is freed like its lists: when every online reader has left the last list with it behind.
     ///
-    /// One allocation and one store, as [`set`](Self::set): the list is published once more, with the other guard.
-    pub fn set_guard(&mut self, vni: Vni, guard: Option<Arc<Guard>>) -> bool {
+    /// One allocation and one store, as [`set`](Self::set): the list is published once more, with the other VIP table.
+    pub fn set_vip_table(&mut self, vni: Vni, vip_table: Option<Arc<VipTable>>) -> bool {
         let place = self.slots().place(vni);
         let Some(old) = self.at(&place) else { return false };
-        let list = OwnedList::new(old.domain(), old.members(), guard).publish();
+        let list = OwnedList::new(old.domain(), old.members(), vip_table).publish();
         if let Place::Taken(at) = place
             && let Some(old) = self.swap(at, list)
         {

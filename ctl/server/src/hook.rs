@@ -10,9 +10,9 @@ pub(crate) const REPORTS: usize = 1_024;
 /// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no method
 /// may wait for anything.
 ///
-/// Each group is staged, then either committed or aborted. After a commit of which nobody knows whether it happened, all is
+/// Each group is prepared, then either committed or aborted. After a commit of which nobody knows whether it happened, all is
 /// told anew.
-pub trait Listener: Send + 'static {
+pub trait CommitHook: Send + 'static {
     /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than thought.
     ///
     /// # Errors
@@ -61,9 +61,9 @@ impl Reporter {
 
 /// All listeners, as one.
 #[derive(Default)]
-pub(crate) struct Listeners(pub Vec<Box<dyn Listener>>);
+pub(crate) struct CommitHooks(pub Vec<Box<dyn CommitHook>>);
 
-impl Listeners {
+impl CommitHooks {
     pub fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         self.0.iter_mut().try_for_each(|listener| listener.loaded(snapshot))
     }
