@@ -1,0 +1,41 @@
+//! Announcements in any inner frame: ARP is read as etherparse reads it, and the inspector's short way as its long one.
+#![no_main]
+
+use std::net::IpAddr;
+
+use etherparse::{NetSlice, SlicedPacket};
+use libfuzzer_sys::fuzz_target;
+use wire::announcement;
+use wire::announcement::{Kind, plain_arp};
+
+fuzz_target!(|inner: &[u8]| {
+    let found = announcement(inner);
+    if let Some(found) = &found {
+        let addresses: Vec<IpAddr> = found.addresses().collect();
+        assert!(found.cut || !addresses.is_empty(), "an announcement of nothing");
+        assert!(addresses.len() <= 256, "more addresses than a frame can name");
+        assert!(!addresses.iter().any(|address| address.is_unspecified() || address.is_multicast()));
+        if let Some(only) = found.only() {
+            assert!(addresses.is_empty() || addresses == [only]);
+        }
+        assert_eq!(found.source.0, inner[6..12], "the frame's own source");
+    }
+    if let Some(short) = plain_arp(inner) {
+        let long = found.as_ref().map(|long| (long.kind, long.source, long.bound, long.only()));
+        match short.addresses().next() {
+            Some(_) => assert_eq!(long, Some((short.kind, short.source, short.bound, short.only()))),
+            None => assert!(long.is_none(), "the long way found an address that the short one did not"),
+        }
+    }
+    // A gratuitous ARP by etherparse is a claim, and nothing else that it reads as ARP is one.
+    let Ok(packet) = SlicedPacket::from_ethernet(inner) else { return };
+    let Some(NetSlice::Arp(arp)) = packet.net else { return };
+    if packet.link_exts.is_empty() && arp.hw_addr_type().0 == 1 && arp.sender_protocol_addr().len() == 4 {
+        let answers = matches!(arp.operation().0, 1 | 2);
+        let claims = answers && arp.sender_protocol_addr() == arp.target_protocol_addr();
+        if let Some(found) = &found {
+            assert_eq!(found.kind == Kind::Claim, claims, "{found:?}");
+            assert_eq!(found.bound.0, *arp.sender_hw_addr());
+        }
+    }
+});
