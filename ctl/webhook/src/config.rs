@@ -7,27 +7,23 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ctl_api::model::{Name, NameError};
-use hyper::Uri;
-use hyper::header::HeaderValue;
-use hyper::http::uri::Scheme;
+use http::Uri;
+use http::uri::Scheme;
+use reqwest::{Client, Url};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use serde::Deserialize;
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, InvalidDnsNameError, ServerName};
-use tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 
+use crate::post::client;
 use crate::signature::{self, Secret, SecretError};
 
 /// Most receivers.
 pub const MAX_WEBHOOKS: usize = 16;
 /// Most events that may be pending for one receiver before they are coalesced.
 const MAX_PENDING: usize = 1_000_000;
-
-/// Calls of the resolver that may be under way for one receiver.
-pub(crate) const LOOKUPS: usize = 2;
 
 /// A `[[webhook]]`, as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -56,14 +52,10 @@ pub struct Endpoint {
     pub(crate) name: Name,
     pub(crate) pending: usize,
     pub(crate) secret: Secret,
-    pub(crate) uri: Uri,
-    /// The `Host` header.
-    pub(crate) authority: HeaderValue,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    pub(crate) tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Calls of the resolver that may be under way.
-    pub(crate) lookups: Arc<Semaphore>,
+    /// The URL that events are posted to.
+    pub(crate) url: Url,
+    /// The HTTP client, with connections of its own.
+    pub(crate) client: Client,
 }
 
 /// What is wrong with a `[[webhook]]`, and which.
@@ -126,12 +118,15 @@ pub enum Problem {
     /// The system has no certificates to trust.
     #[error("the system has no certificates to trust ({0}); install ca-certificates, or set ca_file")]
     NoRoots(String),
-    /// A host that no certificate can be for.
-    #[error("url: {0}")]
-    Host(#[from] InvalidDnsNameError),
     /// TLS cannot be set up.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// A host that no certificate can be for.
+    #[error("url: {0}")]
+    Host(#[from] InvalidDnsNameError),
+    /// The HTTP client cannot be made.
+    #[error("HTTP: {0}")]
+    Client(#[from] reqwest::Error),
 }
 
 impl WebhookConfig {
@@ -164,48 +159,28 @@ impl WebhookConfig {
         let uri: Uri = self.url.parse().map_err(|_| wrong_url())?;
         let authority = uri.authority().ok_or_else(wrong_url)?;
         let secure = uri.scheme() == Some(&Scheme::HTTPS);
+        // `host:` and ports beyond 65535 parse as an authority, without a port.
+        let has_port = authority.as_str() != authority.host();
         if !(secure || uri.scheme() == Some(&Scheme::HTTP))
             || authority.as_str().contains('@')
             || authority.host().is_empty()
             || self.url.contains('#')
+            || has_port && authority.port_u16().is_none_or(|port| port == 0)
         {
             return Err(wrong_url());
         }
-        // `host:` and ports beyond 65535 parse as an authority, without a port.
-        let port = match authority.as_str().strip_prefix(authority.host()) {
-            Some("") => {
-                if secure {
-                    443
-                } else {
-                    80
-                }
-            }
-            _ => authority.port_u16().filter(|&port| port != 0).ok_or_else(wrong_url)?,
-        };
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let url: Url = self.url.parse().map_err(|_| wrong_url())?;
+        if secure {
+            let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+            ServerName::try_from(host.to_owned())?;
+        }
         let tls = match (secure, &self.ca_file) {
-            (true, ca_file) => Some((connector(ca_file.as_deref())?, ServerName::try_from(host.clone())?)),
+            (true, ca_file) => tls(roots(ca_file.as_deref())?)?,
             (false, Some(_)) => return Err(Problem::CaUnused),
-            (false, None) => None,
+            (false, None) => tls(RootCertStore::empty())?,
         };
-        Ok(Endpoint {
-            name,
-            pending: self.pending,
-            secret: secret(&self.secret_file)?,
-            authority: HeaderValue::from_str(authority.as_str()).map_err(|_| wrong_url())?,
-            uri,
-            host,
-            port,
-            tls,
-            lookups: Arc::new(Semaphore::new(LOOKUPS)),
-        })
-    }
-}
-
-impl Endpoint {
-    /// The URL that events are posted to.
-    pub(crate) fn url(&self) -> String {
-        self.uri.to_string()
+        let (secret, client) = (secret(&self.secret_file)?, client(tls)?);
+        Ok(Endpoint { name, pending: self.pending, secret, url, client })
     }
 }
 
@@ -223,26 +198,28 @@ fn secret(path: &Path) -> Result<Secret, Problem> {
     Secret::new(&bytes).map_err(|problem| Problem::Secret { path: path.into(), problem })
 }
 
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Problem> {
-    let roots = match ca_file {
-        Some(path) => roots_of(path)?,
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(found.certs);
-            if roots.is_empty() {
-                let why = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
-                return Err(Problem::NoRoots(why));
-            }
-            roots
-        }
-    };
+fn tls(roots: RootCertStore) -> Result<ClientConfig, Problem> {
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
+    Ok(config)
+}
+
+/// The certificates to trust: the file's, or the system's.
+fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, Problem> {
+    if let Some(path) = ca_file {
+        return roots_of(path);
+    }
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let why = found.errors.first().map_or_else(|| "none found".to_owned(), ToString::to_string);
+        return Err(Problem::NoRoots(why));
+    }
+    Ok(roots)
 }
 
 fn roots_of(path: &Path) -> Result<RootCertStore, Problem> {

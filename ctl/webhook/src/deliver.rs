@@ -4,19 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use reqwest::Response;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep_until};
 
 use crate::backoff::Policy;
 use crate::config::Endpoint;
-use crate::http::{Connection, Failure, Leftover, deliver};
+use crate::post::{Failure, deliver, drain};
 use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
 use ctl_store::{DeadLetter, OutboxRow};
 
-/// Idle connections that are kept open for long.
-const IDLE: usize = 2;
 /// How long a task without anything to do waits at most, until it is woken.
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -24,9 +23,9 @@ const LONG: Duration = Duration::from_secs(3600);
 #[allow(clippy::large_enum_variant, reason = "a few at a time, each in a task of its own")]
 enum Done {
     /// An attempt, how it was made, and what is left of its answer.
-    Landed(OutboxRow, Arc<Endpoint>, Result<(), Failure>, Option<Leftover>),
-    /// The rest of an answer: the connection if it is still good.
-    Drained(Option<Connection>),
+    Landed(OutboxRow, Arc<Endpoint>, Result<(), Failure>, Option<Response>),
+    /// The rest of an answer was read.
+    Drained,
 }
 
 /// A receiver's task, until `stops`.
@@ -37,7 +36,6 @@ pub(crate) async fn run(
     mut stops: watch::Receiver<bool>,
 ) {
     let mut busy: JoinSet<Done> = JoinSet::new();
-    let mut idle: Vec<Connection> = Vec::new();
     let mut sweep = interval(policy.sweep_every());
     // A receiver whose answers have no end has as many connections again at most.
     let most = 2 * policy.concurrency;
@@ -46,11 +44,8 @@ pub(crate) async fn run(
         while busy.len() < most {
             let Some(row) = receiver.queue().take(now) else { break };
             let endpoint = receiver.endpoint();
-            // What was opened by other certificates, or to another place, is no way there any more.
-            idle.retain(|connection| connection.is_to(&endpoint));
-            let connection = idle.pop();
             busy.spawn(async move {
-                let (result, left) = deliver(&endpoint, connection, &row, policy.timeout).await;
+                let (result, left) = deliver(&endpoint, &row, policy.timeout).await;
                 Done::Landed(row, endpoint, result, left)
             });
         }
@@ -61,16 +56,13 @@ pub(crate) async fn run(
             Some(Ok(done)) = busy.join_next() => match done {
                 Done::Landed(row, endpoint, result, left) => {
                     conclude(&receiver, &settler, &row, &endpoint, result);
-                    left.into_iter().for_each(|left| drop(busy.spawn(async { Done::Drained(left.drain().await) })));
+                    left.into_iter().for_each(|left| drop(busy.spawn(async { drain(left).await; Done::Drained })));
                 }
-                Done::Drained(connection) => idle.extend(connection.filter(|_| idle.len() < policy.concurrency)),
+                Done::Drained => {}
             },
             () = receiver.woken() => {}
             () = sleep_until(next.unwrap_or(now + LONG).into()) => {}
-            _ = sweep.tick() => {
-                bury(&receiver, &settler, policy.keep);
-                idle.truncate(IDLE);
-            }
+            _ = sweep.tick() => bury(&receiver, &settler, policy.keep),
             _ = stops.wait_for(|&stop| stop) => break,
         }
     }

@@ -136,7 +136,7 @@ impl Receiver {
         let Figures { delivered, failed, dead, left_out, overflowed, .. } = &self.figures;
         Status {
             name: self.name().clone(),
-            url: self.endpoint().url(),
+            url: self.endpoint().url.to_string(),
             pending,
             bound: self.pending(),
             oldest_unix_ms,
