@@ -77,6 +77,8 @@ pub struct Hops {
     fresh: VecDeque<usize>,
     /// Indices of other TEPs whose routes are to be looked up.
     stale: VecDeque<usize>,
+    /// TEPs whose routes are to be looked up. The queues may hold more: marks of TEPs that are gone.
+    queued: usize,
     /// TEPs whose route was never looked up.
     new: usize,
     to_ask: HashSet<IpAddr>,
@@ -126,6 +128,7 @@ impl Hops {
             self.by_address.remove(&entry.tep.address());
         }
         self.new -= usize::from(!entry.looked_up);
+        self.queued -= usize::from(entry.queued);
         self.release(entry.route);
         self.changed = true;
     }
@@ -134,7 +137,7 @@ impl Hops {
     pub fn mark(&mut self, which: Stale) {
         match which {
             // All are marked already.
-            Stale::All if self.fresh.len() + self.stale.len() >= self.by_address.len() => {}
+            Stale::All if self.queued == self.by_address.len() => {}
             Stale::All => (0..self.teps.len()).for_each(|place| self.queue(place)),
             Stale::Prefix(address, bits) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(bits.min(32))).unwrap_or(0);
@@ -172,6 +175,7 @@ impl Hops {
             && !entry.queued
         {
             entry.queued = true;
+            self.queued += 1;
             let queue = if entry.looked_up { &mut self.stale } else { &mut self.fresh };
             queue.push_back(place);
             self.tidy();
@@ -191,6 +195,7 @@ impl Hops {
                 && entry.queued
             {
                 entry.queued = false;
+                self.queued -= 1;
                 taken.push(entry.tep);
             }
         }
@@ -222,7 +227,8 @@ impl Hops {
             known.teps += 1;
             if known.teps == 1 {
                 self.to_ask.insert(hop);
-                self.to_forget.remove(&hop);
+                // The kernel still has the entry that it was asked for before.
+                known.asked = self.to_forget.remove(&hop);
             }
         }
         self.release(old);
@@ -367,3 +373,6 @@ fn take(set: &mut HashSet<IpAddr>, most: usize) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod faults;

@@ -219,3 +219,27 @@ fn a_failed_lookup_is_tried_again_and_counts_as_new_until_it_succeeds() {
         "a TEP without a route is looked up again with each read in full"
     );
 }
+
+#[test]
+fn marks_of_teps_that_are_gone_hide_no_route_that_has_to_be_looked_up() {
+    let mut hops = three();
+    // Removed and added anew with their marks still in the queue: as many marks as TEPs, and none of them the third's.
+    for _ in 0..2 {
+        hops.add(index(0), tep(1));
+        hops.add(index(1), tep(2));
+    }
+    hops.mark(Stale::All);
+    let mut taken = hops.take(64, false);
+    taken.sort();
+    assert_eq!(taken, [tep(1), tep(2), tep(3)]);
+}
+
+#[test]
+fn an_entry_that_is_needed_again_before_the_kernel_let_go_of_it_is_let_go_of_in_the_end() {
+    let mut hops = three();
+    hops.add(index(2), tep(3));
+    hops.routed(tep(3), by("198.18.0.3"));
+    assert!(hops.take_to_forget(64).is_empty(), "it is in use again");
+    hops.routed(tep(3), by("198.18.0.254"));
+    assert_eq!(hops.take_to_forget(64), [hop("198.18.0.3")]);
+}
