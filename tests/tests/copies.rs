@@ -1,6 +1,6 @@
 //! One copy for each other member, and each of them right to the last byte.
 
-use e2e::{
+use testkit::{
     frame::{self, Copy, KEY_PRESENT, at, broadcast, ethernet, overlay, patched},
     lab::{Host, Lab},
     node::{Config, Node},
@@ -105,8 +105,8 @@ fn what_is_accepted_in_the_outer_header_comes_out_as_decided() {
     let inner = broadcast(1, 0, 60);
     let good = overlay(&hosts[0], VNI, &inner);
     let gre = |header: &[u8]| {
-        let packet = frame::ipv4(hosts[0].address, e2e::lab::NODE, 47, &[header, &inner].concat());
-        ethernet(e2e::lab::NODE_MAC, hosts[0].mac, 0x0800, &packet)
+        let packet = frame::ipv4(hosts[0].address, testkit::lab::NODE, 47, &[header, &inner].concat());
+        ethernet(testkit::lab::NODE_MAC, hosts[0].mac, 0x0800, &packet)
     };
     let vni = VNI.to_be_bytes();
     let unsummed = [&[0x80 | KEY_PRESENT, 0, 0x65, 0x58, 0, 0, 0xab, 0xcd], &vni[..], &inner].concat();

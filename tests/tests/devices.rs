@@ -1,6 +1,6 @@
 //! Other DPDK devices carry the overlay as well.
 
-use e2e::{
+use testkit::{
     lab::Lab,
     namespace::Namespace,
     node::{Config, Node},

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use e2e::node::binary;
+use testkit::node::binary;
 use wire::{CopyDropReason, DropReason};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");

@@ -1,6 +1,6 @@
 //! Each reason to drop, by a real frame: its counter grows by one, no other does, and the next good frame gets through.
 
-use e2e::{
+use testkit::{
     frame::{at, broadcast, ethernet, ipv4, overlay, overlay_from, patched},
     icmp::{redirect, redirect6},
     lab::{Host, Lab, NODE, NODE_MAC, mac_text},
@@ -39,7 +39,7 @@ fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
             options[at::IP] = 0x46;
             options[at::IP + 3] += 4;
             options[at::IP + 10..at::IP + 12].fill(0);
-            let sum = e2e::frame::checksum(&options[at::IP..at::GRE + 4]).to_be_bytes();
+            let sum = testkit::frame::checksum(&options[at::IP..at::GRE + 4]).to_be_bytes();
             options[at::IP + 10..at::IP + 12].copy_from_slice(&sum);
             vec![
                 ("version 6", patch(at::IP, &[0x65])),
@@ -174,7 +174,7 @@ fn fragments_are_counted_and_dropped_where_the_device_shows_them() {
 /// Frames for the node itself that nobody answers.
 fn send_to_the_node(from: &Host, count: usize) {
     let sender = Sender::new(&from.namespace, "eth0");
-    let frame = ethernet(NODE_MAC, from.mac, e2e::frame::LOCAL_EXPERIMENT, &[0; 46]);
+    let frame = ethernet(NODE_MAC, from.mac, testkit::frame::LOCAL_EXPERIMENT, &[0; 46]);
     (0..count).for_each(|_| sender.send(&frame));
 }
 

@@ -12,7 +12,7 @@ use ctl_api::{
     client::Client,
     model::{Batch, Change, Name, TepRef},
 };
-use e2e::{
+use testkit::{
     lab::{Lab, mac_text},
     node::{Config, Node},
 };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use e2e::{
+use testkit::{
     keepalived::{Keepalived, Settings, VIP},
     lab::Lab,
     node::Node,

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use e2e::{
+use testkit::{
     frame::{Copy, broadcast, ethernet, overlay, tag_and_number},
     lab::{Host, Lab, NODE, mac_text},
     node::{Config, Metrics, Node},

@@ -1,6 +1,6 @@
 //! From one capture file to another, without privileges and without hugepages: what comes out is golden.
 
-use e2e::{
+use testkit::{
     frame::{self, broadcast, ethernet, overlay_from},
     lab::{Lab, NODE},
     node::{Config, Metrics, Node},

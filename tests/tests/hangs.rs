@@ -9,7 +9,8 @@ use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
 
-use e2e::{
+use nix::sys::signal::Signal;
+use testkit::{
     frame::{broadcast, overlay},
     freeze::Frozen,
     lab::{Lab, NODE, mac_text},
@@ -19,7 +20,6 @@ use e2e::{
     sender::Sender,
     sniffer::Sniffer,
 };
-use nix::sys::signal::Signal;
 
 const VNI: u32 = 5001;
 

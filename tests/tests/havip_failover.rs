@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use e2e::{
+use testkit::{
     forge::{self, Arping, Mouth, arping},
     frame::{broadcast, overlay},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VirtualMac},

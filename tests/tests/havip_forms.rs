@@ -3,7 +3,7 @@
 
 use std::{cell::Cell, net::IpAddr};
 
-use e2e::{
+use testkit::{
     forge::{self, Announcement, FromSpeaker, Mouth},
     keepalived::{VIP, VIP6},
     lab::{Host, Lab, mac_text},

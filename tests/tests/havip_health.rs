@@ -3,7 +3,7 @@
 
 use std::{thread, time::Duration};
 
-use e2e::{
+use testkit::{
     forge::{self, Arping, Mouth, arping},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VIRTUAL_MAC, VirtualMac},
     lab::{Lab, mac_text},

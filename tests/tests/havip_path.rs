@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use e2e::{
+use testkit::{
     frame::{Copy, broadcast, checksum, ethernet, overlay},
     lab::{Host, Lab},
     node::{Metrics, Node},
@@ -86,7 +86,7 @@ fn got(sniffer: &Sniffer, sender: &Sender, from: &Host, fence: u64) -> Vec<Vec<u
     sender.send(&overlay(from, VNI, &broadcast(9, fence, 60)));
     let copies = sniffer.copies_until(9, fence);
     let inner = copies.into_iter().map(|(_, Copy { inner, .. })| inner);
-    inner.filter(|inner| e2e::frame::tag_and_number(inner).is_none()).collect()
+    inner.filter(|inner| testkit::frame::tag_and_number(inner).is_none()).collect()
 }
 
 #[test]

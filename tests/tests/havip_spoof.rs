@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
-use e2e::{
+use testkit::{
     forge::{self, Announcement, Arping, FromStranger, Mouth, arping},
     havip::events,
     keepalived::{Keepalived, Settings, VIP, VIP6},
@@ -69,7 +69,7 @@ impl Attack {
             (Mouth::new(hosts[1], VNI), of(holder.mac)),
             (Mouth::new(hosts[0], VNI), of(spare.mac)),
             // A virtual MAC address, and no VRRP id was stated.
-            (Mouth::new(hosts[0], VNI), of(e2e::keepalived::VIRTUAL_MAC)),
+            (Mouth::new(hosts[0], VNI), of(testkit::keepalived::VIRTUAL_MAC)),
         ];
         Self { frames }
     }
@@ -208,10 +208,10 @@ fn the_same_address_in_another_network_is_ordinary_broadcast_there() {
     let frames = forge::announcements(stranger);
     frames.iter().for_each(|frame| mouth.say(&frame.bytes));
     let seen = sniffer.wait_for("every frame", |seen| {
-        let copies = seen.iter().filter_map(|seen| e2e::frame::Copy::parse(&seen.bytes));
+        let copies = seen.iter().filter_map(|seen| testkit::frame::Copy::parse(&seen.bytes));
         copies.filter(|copy| copy.key == OTHER_VNI).count() >= frames.len()
     });
-    let copies: Vec<_> = seen.iter().filter_map(|seen| e2e::frame::Copy::parse(&seen.bytes)).collect();
+    let copies: Vec<_> = seen.iter().filter_map(|seen| testkit::frame::Copy::parse(&seen.bytes)).collect();
     let mut inner: Vec<_> =
         copies.iter().filter(|copy| copy.key == OTHER_VNI).map(|copy| copy.inner.clone()).collect();
     let mut sent: Vec<_> = frames.iter().map(|frame| frame.bytes.clone()).collect();
@@ -248,7 +248,7 @@ fn malformed_and_harmless_frames_are_forwarded_untouched_and_move_nothing() {
         }
     }
     let seen = sniffer.wait_for_count(all.len());
-    let inner = seen.iter().map(|seen| e2e::frame::Copy::parse(&seen.bytes).expect("a copy").inner);
+    let inner = seen.iter().map(|seen| testkit::frame::Copy::parse(&seen.bytes).expect("a copy").inner);
     let mut inner: Vec<_> = inner.collect();
     let mut sent: Vec<_> = all.iter().map(|frame| frame.bytes.clone()).collect();
     inner.sort();

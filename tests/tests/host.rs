@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use e2e::{
+use testkit::{
     frame::patched,
     icmp::{link_local, redirect, redirect6, router_advertisement},
     lab::{Host, Lab},
@@ -103,7 +103,7 @@ fn nothing_from_the_underlay_changes_the_hosts_routes_addresses_or_answers() {
         let value = lab.node.inside(|| fs::read_to_string(&path));
         assert_eq!(value.unwrap_or_else(|_| wanted.into()).trim(), wanted, "{path}");
     }
-    let tap = link_local(e2e::lab::NODE_MAC).to_string();
+    let tap = link_local(testkit::lab::NODE_MAC).to_string();
     wait_for("the TAP's link-local address", || {
         let line = lab.node.ip("-o -6 addr show dev bcast0 -tentative");
         line.contains(&tap).then_some(())
@@ -134,7 +134,7 @@ fn nothing_from_the_underlay_changes_the_hosts_routes_addresses_or_answers() {
     settle(&gateway);
     assert_eq!(state(&lab), before);
     assert_eq!([way(&lab, &FAR.to_string()), way(&lab, &FAR6.to_string())], ways);
-    let redirected = |metrics: &e2e::node::Metrics| metrics.reason("bcast_drops_total", "punt_redirect");
+    let redirected = |metrics: &testkit::node::Metrics| metrics.reason("bcast_drops_total", "punt_redirect");
     let metrics = node.wait_metrics("the redirects", |metrics| metrics.adds_up() && redirected(metrics) == 4);
     assert!(
         metrics.sum("bcast_punted_total") > counted.sum("bcast_punted_total"),
@@ -164,7 +164,7 @@ fn nothing_from_the_underlay_changes_the_hosts_routes_addresses_or_answers() {
 /// The frame with the checksum of its IPv4 header of `length` bytes right again.
 fn sealed(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
     frame[24..26].fill(0);
-    let sum = e2e::frame::checksum(&frame[14..14 + length]).to_be_bytes();
+    let sum = testkit::frame::checksum(&frame[14..14 + length]).to_be_bytes();
     frame[24..26].copy_from_slice(&sum);
     frame
 }

@@ -7,7 +7,7 @@ use ctl_api::{
     client::{Client, ClientError, Refusal},
     model::{Batch, Change, Revision},
 };
-use e2e::{
+use testkit::{
     frame::{broadcast, overlay},
     lab::{Host, Lab, NODE},
     node::{Config, Node, launch, launch_file},
@@ -18,7 +18,7 @@ use e2e::{
 const VNI: u32 = 5001;
 
 /// One line on standard error that says what is wrong, and status 1.
-fn refuses_to_start(mut process: e2e::process::Process, what: &str, word: &str) {
+fn refuses_to_start(mut process: testkit::process::Process, what: &str, word: &str) {
     let status = process.wait();
     let log = process.log();
     assert_eq!(status.code(), Some(1), "{what}: {log}");

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use e2e::{
+use testkit::{
     lab::Lab,
     node::{Config, Node},
 };

@@ -5,7 +5,8 @@
 
 use std::{fs, time::Instant};
 
-use e2e::{
+use nix::sys::signal::Signal;
+use testkit::{
     frame::{broadcast, ethernet, overlay},
     lab::{Host, Lab},
     node::{Config, Metrics, Node},
@@ -13,7 +14,6 @@ use e2e::{
     sender::Sender,
     sniffer::Sniffer,
 };
-use nix::sys::signal::Signal;
 use wire::DropReason;
 
 const VNI: u32 = 5001;
@@ -114,9 +114,9 @@ fn a_domain_over_its_limit_loses_neither_its_arp_nor_another_domains_frames() {
     let copies = sniffer.copies_until(OTHER_VNI, frames);
     let arps = copies.iter().filter(|(_, copy)| copy.key == VNI && copy.inner == arp()).count();
     assert_eq!(arps as u64, frames, "ARP passes");
-    let counts = e2e::traffic::counts(&copies, OTHER_VNI);
-    assert_eq!(e2e::traffic::not_once(&counts, 1, frames), [], "another domain loses nothing");
-    let counts = e2e::traffic::counts(&copies, VNI);
+    let counts = testkit::traffic::counts(&copies, OTHER_VNI);
+    assert_eq!(testkit::traffic::not_once(&counts, 1, frames), [], "another domain loses nothing");
+    let counts = testkit::traffic::counts(&copies, VNI);
     assert_eq!(counts.into_iter().collect::<Vec<_>>(), [(1, 1)], "the first passed on credit");
 }
 

@@ -13,7 +13,7 @@ use ctl_api::{
     client::Client,
     model::{Batch, Change, TepRef},
 };
-use e2e::{
+use testkit::{
     frame::{broadcast, overlay},
     lab::{Host, Lab},
     node::{Metrics, Node},

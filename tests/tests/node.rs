@@ -1,6 +1,7 @@
 //! The node as a host on the underlay: it answers for its own address, finds its neighbours and follows them.
 
-use e2e::{
+use nix::sys::signal::Signal;
+use testkit::{
     frame::{broadcast, overlay},
     lab::{Lab, NODE, NODE_MAC, mac_text},
     node::{Config, Metrics, Node},
@@ -8,7 +9,6 @@ use e2e::{
     sender::Sender,
     sniffer::Sniffer,
 };
-use nix::sys::signal::Signal;
 
 const VNI: u32 = 5001;
 
@@ -81,7 +81,7 @@ fn sigterm_ends_it_in_order_and_leaves_no_tap_and_no_shield() {
     let mut node = Node::plain(&lab);
     let (from, to) = (lab.host(), lab.host());
     node.serve(VNI, &[from.address, to.address]);
-    let traffic = e2e::traffic::Traffic::start(&from, VNI);
+    let traffic = testkit::traffic::Traffic::start(&from, VNI);
     node.wait_metrics("traffic", |metrics| metrics.sum("bcast_tx_copies_total") > 100);
     assert!(lab.node.succeeds("ip link show dev bcast0"));
     let status = node.stop();

@@ -1,6 +1,6 @@
 //! Real hypervisors, by the rules of `docs/ovs.md`: VMs behind three Open vSwitches are on one Ethernet segment.
 
-use e2e::{
+use testkit::{
     keepalived::{Keepalived, Settings, VIP, VIRTUAL_MAC, VirtualMac, has_vip},
     lab::{Lab, mac_text},
     node::{Config, Node},

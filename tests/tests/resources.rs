@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use e2e::{
+use testkit::{
     frame::{Copy, broadcast, overlay, tag_and_number},
     lab::{Lab, NODE},
     node::{Config, Metrics, Node},

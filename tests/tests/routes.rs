@@ -9,15 +9,15 @@ mod daemon;
 
 use ctl_api::model::Event;
 use ctl_routes::Why;
-use e2e::{namespace::Namespace, process::wait_for};
+use testkit::{namespace::Namespace, process::wait_for};
 
 use applier::{Applier, CONFIG, havip, tep};
 
 /// A node's namespace: its link is 198.18.0.0/16 and 2001:db8:1::/64, on `eth0`.
 fn node(name: &str) -> (Namespace, Namespace) {
-    let name = format!("{}-{name}", e2e::lab::fresh_name());
+    let name = format!("{}-{name}", testkit::lab::fresh_name());
     let (node, peer) = (Namespace::new(format!("{name}-node")), Namespace::new(format!("{name}-peer")));
-    e2e::namespace::join(&node, "eth0", &peer, "eth0");
+    testkit::namespace::join(&node, "eth0", &peer, "eth0");
     for (namespace, last) in [(&node, "254"), (&peer, "1")] {
         namespace.ip(&format!("address add 198.18.0.{last}/16 dev eth0"));
         namespace.ip(&format!("address add 2001:db8:1::{last}/64 dev eth0 nodad"));

@@ -7,7 +7,7 @@ use std::{
     process::{Command, id},
 };
 
-use e2e::{
+use testkit::{
     lab::Lab,
     node::{Node, get},
     process::{run, wait_for},

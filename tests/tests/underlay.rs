@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use e2e::{
+use testkit::{
     frame::{broadcast, ethernet, overlay},
     lab::{Lab, NODE, mac_text},
     node::{Config, Node, get},

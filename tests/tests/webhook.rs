@@ -2,15 +2,15 @@
 
 use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::Path};
 
-use e2e::{
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use testkit::{
     frame::{ethernet, overlay},
     lab::{Host, Lab, mac_text},
     node::{Config, Node},
     process::{Process, wait_for},
     sender::Sender,
 };
-use nix::sys::signal::Signal;
-use serde_json::Value;
 
 const VNI: u32 = 5001;
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);

@@ -7,13 +7,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bench::report::{Figure, Report};
-use e2e::forge;
-use e2e::frame::overlay;
-use e2e::lab::{Host, Lab};
-use e2e::node::{Config, Node, binary};
-use e2e::process::wait_for;
-use e2e::sender::Sender;
 use serde::Serialize;
+use testkit::forge;
+use testkit::frame::overlay;
+use testkit::lab::{Host, Lab};
+use testkit::node::{Config, Node, binary};
+use testkit::process::wait_for;
+use testkit::sender::Sender;
 
 use crate::Error;
 use crate::lines::{Lines, now};
@@ -110,7 +110,7 @@ fn apply(lab: &Lab, node: &Node, hosts: &[Host; 2], numbers: &[Number]) -> Resul
     file += "havips:\n";
     for number in numbers {
         let (name, vni, [a, b, c, d]) = (number.0, number.vni(), number.address());
-        let (mac, instance) = (e2e::lab::mac_text(number.mac()), number.0 / OF_INSTANCE);
+        let (mac, instance) = (testkit::lab::mac_text(number.mac()), number.0 / OF_INSTANCE);
         let _ = writeln!(
             file,
             "- {{name: vip-{name}, vni: {vni}, subnet: 198.19.0.0/16, address: {a}.{b}.{c}.{d}, \

@@ -13,11 +13,11 @@ use bench::quantile;
 use bench::report::{Figure, Report};
 use ctl_api::Client;
 use ctl_api::model::{Batch, Change, TepRef};
-use e2e::lab::{Host, Lab};
-use e2e::namespace::Namespace;
-use e2e::node::{Config, Node};
-use e2e::process::run as must;
 use serde::Serialize;
+use testkit::lab::{Host, Lab};
+use testkit::namespace::Namespace;
+use testkit::node::{Config, Node};
+use testkit::process::run as must;
 
 use crate::Error;
 

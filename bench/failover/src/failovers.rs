@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use bench::plot::{self, Axis};
 use bench::report::{Figure, Report};
-use e2e::frame::Copy;
-use e2e::keepalived::{Keepalived, Settings, VIP};
-use e2e::lab::{Lab, NODE};
-use e2e::node::{Config, Node, binary};
-use e2e::openflow::Places;
-use e2e::overlay::{Overlay, Vm};
-use e2e::ping::{Ping, outage};
-use e2e::process::wait_for;
-use e2e::sniffer::{Seen, Sniffer};
 use serde::Serialize;
+use testkit::frame::Copy;
+use testkit::keepalived::{Keepalived, Settings, VIP};
+use testkit::lab::{Lab, NODE};
+use testkit::node::{Config, Node, binary};
+use testkit::openflow::Places;
+use testkit::overlay::{Overlay, Vm};
+use testkit::ping::{Ping, outage};
+use testkit::process::wait_for;
+use testkit::sniffer::{Seen, Sniffer};
 
 use crate::layer3::{self, Layer3};
 use crate::lines::{Lines, now};

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bench::plot::{self, Axis};
 use bench::report::{Figure, Report};
-use e2e::forge::{self, Mouth};
-use e2e::frame::Copy;
-use e2e::keepalived::VIP;
-use e2e::lab::{Lab, NODE, mac_text};
-use e2e::node::{Config, Node, binary};
-use e2e::process::wait_for;
-use e2e::sniffer::{Seen, Sniffer};
 use serde::Serialize;
+use testkit::forge::{self, Mouth};
+use testkit::frame::Copy;
+use testkit::keepalived::VIP;
+use testkit::lab::{Lab, NODE, mac_text};
+use testkit::node::{Config, Node, binary};
+use testkit::process::wait_for;
+use testkit::sniffer::{Seen, Sniffer};
 
 use crate::lines::Lines;
 use crate::receiver::Receiver;

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::lab::{GATEWAY, Lab, NODE};
-use e2e::namespace::Namespace;
-use e2e::node::{Config, Node};
-use e2e::process::{Process, wait_for};
+use testkit::lab::{GATEWAY, Lab, NODE};
+use testkit::namespace::Namespace;
+use testkit::node::{Config, Node};
+use testkit::process::{Process, wait_for};
 
 use crate::lines::Lines;
 

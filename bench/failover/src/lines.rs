@@ -67,11 +67,11 @@ mod tests {
     fn the_first_line_since_a_time_is_found() {
         let before = now();
         let lines = Lines::start(Command::new("printf").arg("one\\ntwo\\ntwo again\\n")).unwrap();
-        let at = e2e::process::wait_for("two", || lines.first(before, |line| line.starts_with("two")));
+        let at = testkit::process::wait_for("two", || lines.first(before, |line| line.starts_with("two")));
         assert!(at >= before);
         assert_eq!(lines.first(now(), |_| true), None);
         assert_eq!(lines.first(before, |line| line == "three"), None);
-        e2e::process::wait_for("three lines", || (lines.all(before, |_| true).len() == 3).then_some(()));
+        testkit::process::wait_for("three lines", || (lines.all(before, |_| true).len() == 3).then_some(()));
         assert_eq!(lines.all(before, |line| line.starts_with("two")).len(), 2);
     }
 }

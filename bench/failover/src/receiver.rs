@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use e2e::lab::Lab;
-use e2e::node::Config;
-use e2e::process::wait_for;
+use testkit::lab::Lab;
+use testkit::node::Config;
+use testkit::process::wait_for;
 
 use crate::lines::{Lines, now};
 

@@ -9,8 +9,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use e2e::node::binary;
 use serde_json::Value;
+use testkit::node::binary;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../scripts/pktgen");
 const PKTGEN: &str = env!("CARGO_BIN_EXE_pktgen");

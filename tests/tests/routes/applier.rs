@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ctl_api::model::{Attachment, Binding, Event, Havip, HavipEntry, HavipState, Holder, TepEntry};
 use ctl_routes::{Figures, Routes, RoutesConfig, Unusable};
-use e2e::{namespace::Namespace, process::wait_for};
+use testkit::{namespace::Namespace, process::wait_for};
 use tokio::{runtime::Runtime, sync::mpsc};
 
 /// VNI 5001 has table 101, VNI 5002 table 102; public addresses have table 117.

@@ -9,11 +9,11 @@ use std::{
 };
 
 use ctl_api::model::Event;
-use e2e::{
+use nix::unistd::{Group, User};
+use testkit::{
     namespace::{Namespace, join},
     process::{Process, wait_for},
 };
-use nix::unistd::{Group, User};
 
 use crate::applier::{Applier, CONFIG, havip, tep};
 
@@ -41,7 +41,7 @@ const VIP6: &str = "2001:db8:a::100";
 
 impl Site {
     fn new() -> Self {
-        let name = e2e::lab::fresh_name();
+        let name = testkit::lab::fresh_name();
         let make = |what: &str| Namespace::new(format!("{name}-{what}"));
         let switch = make("switch");
         switch.ip("link add br0 type bridge mcast_snooping 0");

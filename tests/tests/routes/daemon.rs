@@ -2,7 +2,7 @@
 
 use std::{net::Ipv4Addr, path::Path, time::Instant};
 
-use e2e::{
+use testkit::{
     forge::Mouth,
     lab::{Host, Lab},
     node::{Config, Metrics, Node},

@@ -8,7 +8,11 @@ use std::{
     time::Duration,
 };
 
-use e2e::{
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+use testkit::{
     keepalived::{Keepalived, Settings, VIP},
     kept,
     lab::{self, Lab, NODE},
@@ -18,10 +22,6 @@ use e2e::{
     overlay::{Overlay, Vm},
     ping::{Ping, outage},
     process::{Process, output, wait_for},
-};
-use signal_hook::{
-    consts::{SIGHUP, SIGINT, SIGTERM},
-    iterator::Signals,
 };
 
 const VNI: u32 = 5001;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use e2e::{
+use testkit::{
     kept,
     node::{Config, Node},
     openflow::Places,

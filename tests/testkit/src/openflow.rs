@@ -1,6 +1,6 @@
 //! The reference rules of `docs/ovs.md`, taken from the page itself.
 
-const PAGE: &str = include_str!("../../docs/ovs.md");
+const PAGE: &str = include_str!("../../../docs/ovs.md");
 /// What opens a block of rules: ```` ```openflow told hypervisor ````
 const FENCE: &str = "```openflow ";
 

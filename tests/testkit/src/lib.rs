@@ -1,5 +1,5 @@
 //! A cloud in network namespaces: hypervisors with their own Open vSwitch, VMs, a broadcast node, and the tools to
-//! send, capture and judge frames. The tests, the demo and `scripts/lab` build on it.
+//! send, capture and judge frames. The end-to-end tests, the measurements, the demo and `scripts/lab` build on it.
 //!
 //! Everything lives in namespaces named `bcast-<pid>-<n>-<role>` on 198.18.0.0/15; the root namespace gets neither
 //! an interface nor an address. Each value cleans up when it is dropped, after a panic too; what a killed run left
