@@ -1,15 +1,10 @@
-//! What the measurements share: the machine's description, reports and plots; a daemon on files instead of a network.
+//! Measurements of bcast. [`harness`] holds what they share; each other module is a scenario, and a command of the
+//! program `bench`. docs/benchmarks.md says what is measured, and how.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
-pub mod daemon;
-pub mod frames;
-pub mod machine;
-pub mod plot;
-pub mod readme;
-pub mod report;
-pub mod stats;
-
-pub use daemon::{Daemon, release_binary};
-pub use frames::{NODE, overlay_frame, read_pcap, tep, write_pcap};
-pub use stats::{quantile, spread};
+pub mod failover;
+pub mod harness;
+pub mod load;
+pub mod micro;
+pub mod pktgen;

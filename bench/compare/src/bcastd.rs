@@ -2,17 +2,22 @@
 
 use std::path::Path;
 
-use bench::daemon::{Limits, Metrics, Options, Thread};
-use bench::{Daemon, NODE};
+use anyhow::{Context, Result};
+use bench::harness::NODE;
+use bench::harness::frames::read_pcap;
+use bench::harness::thread::Thread;
 use ctl_api::Client;
+use testkit::metrics::Metrics;
+use testkit::node::{Config, NEXT_HOP, Node};
 use wire::MacAddr;
 
-use crate::candidate::{Candidate, rate, settled, wait};
-use crate::check::{Outer, Wrong, check};
-use crate::error::{During, Failure};
+use crate::candidate::{Candidate, lost, rate, settled, wait};
+use crate::check::{Outer, check};
 use crate::peer::{hold, resume};
 use crate::workload::Workload;
 
+/// A limit that nothing reaches (a second), and yet a limit: the greatest one stands for none.
+const HIGH: i64 = 999_000_000_000;
 /// What DPDK's net_pcap says is its MAC address: "\x02pcap\0".
 const PCAP_MAC: MacAddr = MacAddr([2, 0x70, 0x63, 0x61, 0x70, 0]);
 
@@ -32,7 +37,8 @@ pub enum Kind {
 /// A daemon with the workload's domains, on a port that reads a capture file for ever.
 pub struct Bcastd {
     kind: Kind,
-    daemon: Daemon,
+    node: Node<'static>,
+    _folder: tempfile::TempDir,
     workers: Vec<Thread>,
     /// Of the frames of the last turn, those that were dropped since too many of large fan-outs waited.
     overrun: f64,
@@ -43,46 +49,40 @@ impl Bcastd {
     ///
     /// # Errors
     /// It does not start, or refuses the domains.
-    pub async fn start(
-        kind: Kind,
-        workload: &Workload,
-        pcap: &Path,
-        hugepages: bool,
-    ) -> Result<Self, Failure> {
+    pub async fn start(kind: Kind, workload: &Workload, pcap: &Path, hugepages: bool) -> Result<Self> {
         let workers = if matches!(kind, Kind::TwoWorkers) { 2 } else { 1 };
         // A queue for each worker, and each reads the whole file.
         let queues = format!(",rx_pcap={}", pcap.display()).repeat(workers);
-        let mut options = Options::new(format!("vdev:net_pcap0{queues},infinite_rx=1"), hugepages);
+        let device = format!("vdev:net_pcap0{queues},infinite_rx=1");
+        let folder = tempfile::tempdir()?;
+        let mut config = Config::without_network(folder.path(), &device).set("eal.hugepages", hugepages);
         if let Kind::TwoWorkers = kind {
-            options.cores = vec![1, 0];
+            config = config.set("workers.cores", vec![1, 0]);
         }
         if let Kind::Limited = kind {
-            options.limits = Limits::High;
+            config = config.set("limits.enabled", true);
+            for limit in ["domain_copies", "domain_bits", "tep_frames", "node_copies", "control_copies"] {
+                config = config.set(&format!("limits.{limit}"), HIGH);
+            }
         }
-        let daemon = start(tempfile::tempdir().during("a temporary folder")?, &options)?;
-        feed(&daemon, workload).await?;
-        let workers = (0..workers).map(|worker| Thread::find(daemon.id(), &format!("worker-{worker}")));
-        let workers = workers.collect::<Result<_, _>>().during("bcastd's workers")?;
-        hold(daemon.id())?;
-        Ok(Self { kind, daemon, workers, overrun: 0.0 })
+        let node = Node::on_host(folder.path(), &config);
+        feed(&node, workload).await?;
+        let workers = (0..workers).map(|worker| Thread::find(node.id(), &format!("worker-{worker}")));
+        let workers = workers.collect::<Result<_>>().context("bcastd's workers")?;
+        hold(node.id())?;
+        Ok(Self { kind, node, _folder: folder, workers, overrun: 0.0 })
     }
 
-    fn sample(&self) -> Result<(Metrics, Vec<u64>), Failure> {
-        let metrics = self.daemon.metrics().during("bcastd's metrics")?;
-        let times = self.workers.iter().map(Thread::cpu_ns).collect::<Result<_, _>>();
-        Ok((metrics, times.during("bcastd's CPU time")?))
+    fn sample(&self) -> Result<(Metrics, Vec<u64>)> {
+        let times = self.workers.iter().map(Thread::cpu_ns).collect::<Result<_>>();
+        Ok((self.node.metrics(), times.context("bcastd's CPU time")?))
     }
 }
 
-fn start(folder: tempfile::TempDir, options: &Options) -> Result<Daemon, Failure> {
-    Daemon::start_with(folder, options).during("bcastd")
-}
-
-async fn feed(daemon: &Daemon, workload: &Workload) -> Result<(), Failure> {
-    let refused = |error: Box<dyn std::error::Error>| Failure::Api(error);
-    let mut client = Client::connect(&daemon.socket()).await.map_err(|error| refused(error.into()))?;
-    let batch = workload.batch().map_err(refused)?;
-    client.commit_all(batch).await.map(|_| ()).map_err(|error| refused(error.into()))
+async fn feed(node: &Node<'_>, workload: &Workload) -> Result<()> {
+    let mut client = Client::connect(&node.socket()).await?;
+    client.commit_all(workload.batch()?).await.context("bcastd does not take the domains")?;
+    Ok(())
 }
 
 impl Candidate for Bcastd {
@@ -94,13 +94,13 @@ impl Candidate for Bcastd {
         }
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
-        resume(self.daemon.id())?;
+    fn turn(&mut self, seconds: f64) -> Result<f64> {
+        resume(self.node.id())?;
         let (before, cpu_before) = self.sample()?;
         wait(seconds);
         let (after, cpu_after) = self.sample()?;
-        hold(self.daemon.id())?;
-        let made = |name, label: &str| after.of(name, label) - before.of(name, label);
+        hold(self.node.id())?;
+        let made = |name, label: &str| after.total(name, label) - before.total(name, label);
         let frames = made("bcast_rx_frames_total", "");
         let (metric, expected): (_, &[&str]) = match self.kind {
             Kind::Drops(reason) => ("bcast_rx_frames_total", &[reason]),
@@ -113,10 +113,9 @@ impl Candidate for Bcastd {
             for (reason, _) in
                 after.each(name).filter(|(label, _)| !expected.iter().any(|word| label.contains(word)))
             {
-                let lost = made(name, reason);
-                if lost > 0.0 {
-                    let (candidate, how) = (self.name().to_owned(), format!("{name}{reason}"));
-                    return Err(Failure::Lost { candidate, lost, of: frames, how });
+                let dropped = made(name, reason);
+                if dropped > 0.0 {
+                    return Err(lost(self.name(), dropped, &format!("{name}{reason}"), frames));
                 }
             }
         }
@@ -138,23 +137,25 @@ impl Candidate for Bcastd {
 ///
 /// # Errors
 /// A frame is wrong, missing, or one too many.
-pub async fn checked(workload: &Workload, folder: &Path) -> Result<usize, Failure> {
+pub async fn checked(workload: &Workload, folder: &Path) -> Result<usize> {
     let (incoming, outgoing) = (folder.join("in.pcap"), folder.join("bcastd.pcap"));
     workload.write(&incoming)?;
     // The domains are made first: a capture file is read as soon as the port is there.
-    let files = tempfile::tempdir().during("a temporary folder")?;
-    let daemon = start(files, &Options::new("vdev:net_null0,no-rx=1", false))?;
-    feed(&daemon, workload).await?;
-    let files = daemon.stop().during("bcastd")?;
-    let device = format!("pcap:{},{}", incoming.display(), outgoing.display());
-    let daemon = start(files, &Options::new(device, false))?;
+    let files = tempfile::tempdir()?;
+    let mut node = start(files.path(), "vdev:net_null0,no-rx=1");
+    feed(&node, workload).await?;
+    node.stop();
+    let mut node = start(files.path(), &format!("pcap:{},{}", incoming.display(), outgoing.display()));
     settled("bcastd", || {
-        let metrics = daemon.metrics().during("bcastd's metrics")?;
-        Ok((metrics.sum("bcast_rx_frames_total"), metrics.sum("bcast_tx_copies_total")))
+        let metrics = node.metrics();
+        Ok((metrics.total("bcast_rx_frames_total", ""), metrics.total("bcast_tx_copies_total", "")))
     })?;
-    daemon.stop().during("bcastd")?;
-    let sent = bench::read_pcap(&outgoing).during("what bcastd sent")?;
-    let outer = Outer { node: NODE, source: PCAP_MAC.0, next_hop: bench::daemon::NEXT_HOP.0 };
-    check(workload, &outer, sent)
-        .map_err(|wrong: Wrong| Failure::Wrong { candidate: "bcastd", wrong: wrong.into() })
+    node.stop();
+    let sent = read_pcap(&outgoing).context("what bcastd sent")?;
+    let outer = Outer { node: NODE, source: PCAP_MAC.0, next_hop: NEXT_HOP };
+    check(workload, &outer, sent).context("bcastd")
+}
+
+fn start(folder: &Path, device: &str) -> Node<'static> {
+    Node::on_host(folder, &Config::without_network(folder, device))
 }

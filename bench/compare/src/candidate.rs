@@ -1,6 +1,8 @@
-//! What takes its turn in each round.
+//! Candidates: programs that take turns in each round.
 
-use crate::error::Failure;
+use std::path::Path;
+
+use anyhow::{Error, Result, anyhow, bail, ensure};
 
 /// One that is measured: it runs only in its own turns.
 pub trait Candidate {
@@ -12,7 +14,7 @@ pub trait Candidate {
     ///
     /// # Errors
     /// It ended, or lost what it should have forwarded.
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure>;
+    fn turn(&mut self, seconds: f64) -> Result<f64>;
 
     /// What one should know of its figures.
     fn note(&self) -> Option<String> {
@@ -29,10 +31,7 @@ pub fn rate(count: f64, cpu_ns: u64) -> f64 {
 ///
 /// # Errors
 /// They do not within half a minute, or cannot be read.
-pub fn settled(
-    peer: &'static str,
-    mut counters: impl FnMut() -> Result<(f64, f64), Failure>,
-) -> Result<(), Failure> {
+pub fn settled(peer: &'static str, mut counters: impl FnMut() -> Result<(f64, f64)>) -> Result<()> {
     let mut last = (0.0, 0.0);
     for _ in 0..100 {
         wait(0.3);
@@ -42,10 +41,30 @@ pub fn settled(
         }
         last = now;
     }
-    Err(Failure::Answer { peer, said: format!("{} frames received and {} sent after 30 s", last.0, last.1) })
+    bail!("{peer}: {} frames received and {} sent after 30 s", last.0, last.1)
 }
 
 /// Sleeps.
 pub fn wait(seconds: f64) {
     std::thread::sleep(std::time::Duration::from_secs_f64(seconds));
+}
+
+/// Error of a candidate that did not forward all: the figure would not say what it seems to.
+pub fn lost(candidate: &str, lost: f64, how: &str, of: f64) -> Error {
+    anyhow!("{candidate}: {lost} lost ({how}) while {of} frames came: its figure would be wrong")
+}
+
+/// Error of a program that did not say what it says when all is well.
+pub fn unexpected(peer: &str, said: &str) -> Error {
+    anyhow!("{peer} ended or said what it should not: {said:?}")
+}
+
+/// Checks that a program is installed.
+///
+/// # Errors
+/// It is not.
+pub fn must_be_there(peer: &str, path: &str) -> Result<()> {
+    let installs = "bench/compare/install-peers installs it";
+    ensure!(Path::new(path).exists(), "{path} is not there: {installs}, --without {peer} does without");
+    Ok(())
 }

@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
-use crate::candidate::{Candidate, rate};
-use crate::error::{During, Failure};
+use anyhow::{Context, Result};
+
+use crate::candidate::{Candidate, rate, unexpected};
 use crate::peer::{FORWARDING_CORE, Peer, command};
 
 /// Bursts that are tried: the best one counts.
@@ -32,7 +33,7 @@ impl Floor {
     ///
     /// # Errors
     /// It does not start.
-    pub fn start(burst: u32, shared: bool, pcap: &Path, hugepages: bool) -> Result<Self, Failure> {
+    pub fn start(burst: u32, shared: bool, pcap: &Path, hugepages: bool) -> Result<Self> {
         let mut command = command(concat!(env!("OUT_DIR"), "/floor"));
         command.args(eal(&FORWARDING_CORE.to_string(), 64, hugepages));
         command.args(["--", &format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display())]);
@@ -44,7 +45,7 @@ impl Floor {
         Ok(floor)
     }
 
-    fn line(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String, Failure> {
+    fn line(&mut self, wanted: impl Fn(&str) -> bool) -> Result<String> {
         read_until(&mut self.output, NAME, wanted)
     }
 }
@@ -54,14 +55,14 @@ impl Candidate for Floor {
         &self.name
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
+    fn turn(&mut self, seconds: f64) -> Result<f64> {
         // Some 150 million a second at the best.
         let mbufs = (seconds * 1e3).round() * 1e5;
-        writeln!(self.input, "{} {mbufs} {}", self.burst, u8::from(self.shared)).during(NAME)?;
+        writeln!(self.input, "{} {mbufs} {}", self.burst, u8::from(self.shared)).context(NAME)?;
         let said = self.line(|line| line.split(' ').count() == 2)?;
         let numbers =
             said.split_once(' ').and_then(|(mbufs, ns)| Some((mbufs.parse().ok()?, ns.parse().ok()?)));
-        numbers.map(|(mbufs, ns)| rate(mbufs, ns)).ok_or(Failure::Answer { peer: NAME, said })
+        numbers.map(|(mbufs, ns)| rate(mbufs, ns)).ok_or_else(|| unexpected(NAME, &said))
     }
 }
 
@@ -80,12 +81,12 @@ pub fn eal(cores: &str, memory_mb: u32, hugepages: bool) -> Vec<String> {
 pub fn talk(
     command: &mut std::process::Command,
     name: &'static str,
-) -> Result<(Peer, ChildStdin, BufReader<ChildStdout>), Failure> {
+) -> Result<(Peer, ChildStdin, BufReader<ChildStdout>)> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut peer = Peer::start(command)?;
     match (peer.child.stdin.take(), peer.child.stdout.take()) {
         (Some(input), Some(output)) => Ok((peer, input, BufReader::new(output))),
-        _ => Err(Failure::Answer { peer: name, said: String::new() }),
+        _ => Err(unexpected(name, "")),
     }
 }
 
@@ -97,12 +98,12 @@ pub fn read_until(
     output: &mut impl BufRead,
     peer: &'static str,
     wanted: impl Fn(&str) -> bool,
-) -> Result<String, Failure> {
+) -> Result<String> {
     let mut said = String::new();
     loop {
         let mut line = String::new();
-        if output.read_line(&mut line).during(peer)? == 0 {
-            return Err(Failure::Answer { peer, said });
+        if output.read_line(&mut line).context(peer)? == 0 {
+            return Err(unexpected(peer, &said));
         }
         if wanted(line.trim()) {
             return Ok(line.trim().to_owned());

@@ -6,12 +6,13 @@
 mod bcastd;
 mod candidate;
 mod check;
-mod error;
 mod floor;
 mod ovs;
 mod peer;
 mod results;
 mod testpmd;
+#[cfg(test)]
+mod tests;
 mod vxlan;
 mod workload;
 
@@ -20,15 +21,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bench::machine::Machine;
-use bench::plot::{self, Axis};
-use bench::report::{self, Figure, Report};
+use anyhow::{Context, Result, bail, ensure};
+use bench::harness::machine::{Machine, field};
+use bench::harness::plot::{self, Axis};
+use bench::harness::report::{self, Figure, Report};
 use clap::{Parser, ValueEnum};
 use comfy_table::{Table, presets::ASCII_BORDERS_ONLY_CONDENSED};
 
 use crate::bcastd::{Bcastd, Kind};
 use crate::candidate::Candidate;
-use crate::error::{During, Failure};
 use crate::floor::Floor;
 use crate::ovs::Ovs;
 use crate::results::{Results, Row, Traffic};
@@ -96,8 +97,8 @@ async fn main() -> ExitCode {
     }
     match run(&args).await {
         Ok(done) => done,
-        Err(failure) => {
-            eprintln!("compare: {failure}");
+        Err(error) => {
+            eprintln!("compare: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -110,19 +111,17 @@ struct Run<'a> {
     rows: Vec<Row>,
 }
 
-async fn run(args: &Args) -> Result<ExitCode, Failure> {
+async fn run(args: &Args) -> Result<ExitCode> {
     let machine = Machine::describe();
-    if machine.cores < 2 {
-        return Err(Failure::Cores);
-    }
+    ensure!(machine.cores >= 2, "two cores are wanted: one forwards, the other does the rest");
     if !args.no_hugepages {
         enough_hugepages()?;
     }
     println!("{machine}\n");
-    let folder = tempfile::tempdir().during("a temporary folder")?;
+    let folder = tempfile::tempdir().context("a temporary folder")?;
     let interrupted = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        signal_hook::flag::register(signal, interrupted.clone()).during("a signal handler")?;
+        signal_hook::flag::register(signal, interrupted.clone()).context("a signal handler")?;
     }
     let mut run = Run { args, folder, interrupted, rows: Vec::new() };
     let checked = run.check().await?;
@@ -139,17 +138,17 @@ async fn run(args: &Args) -> Result<ExitCode, Failure> {
 
 /// # Errors
 /// Fewer are free than all candidates together take.
-fn enough_hugepages() -> Result<(), Failure> {
-    let memory = std::fs::read_to_string("/proc/meminfo").during("/proc/meminfo")?;
-    let number = |key: &str| -> u64 {
-        let value = memory.lines().find_map(|line| line.strip_prefix(key)?.split_whitespace().next());
-        value.and_then(|value| value.parse().ok()).unwrap_or(0)
-    };
-    let page_kb = number("Hugepagesize:").max(1);
-    let (free_mb, wanted_mb) = (number("HugePages_Free:") * page_kb / 1024, HUGEPAGES_MB);
+fn enough_hugepages() -> Result<()> {
+    let memory = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    let number = |key| field(&memory, key).split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);
+    let page_kb = number("Hugepagesize").max(1);
+    let (free_mb, wanted_mb) = (number("HugePages_Free") * page_kb / 1024, HUGEPAGES_MB);
     if free_mb < wanted_mb {
-        let pages = number("HugePages_Total:") + (wanted_mb - free_mb) * 1024 / page_kb;
-        return Err(Failure::Hugepages { free_mb, wanted_mb, pages });
+        let pages = number("HugePages_Total") + (wanted_mb - free_mb) * 1024 / page_kb;
+        bail!(
+            "{free_mb} MB of hugepages are free, {wanted_mb} are wanted: echo {pages} > /proc/sys/vm/nr_hugepages, \
+             or --no-hugepages"
+        );
     }
     Ok(())
 }
@@ -160,7 +159,7 @@ impl Run<'_> {
     }
 
     /// One round whose every frame is looked at.
-    async fn check(&self) -> Result<Vec<Figure>, Failure> {
+    async fn check(&self) -> Result<Vec<Figure>> {
         let Args { sizes, copies, .. } = self.args;
         let points = sizes.iter().flat_map(|&size| copies.iter().map(move |&copies| Point { size, copies }));
         let workload = Workload::new(&points.collect::<Vec<_>>(), 8);
@@ -178,7 +177,7 @@ impl Run<'_> {
         Ok(figures)
     }
 
-    async fn replicate(&mut self, point: Point) -> Result<(), Failure> {
+    async fn replicate(&mut self, point: Point) -> Result<()> {
         let hugepages = !self.args.no_hugepages;
         let workload = Workload::new(&[point], DOMAINS);
         let pcap = self.folder.path().join("point.pcap");
@@ -204,7 +203,7 @@ impl Run<'_> {
         self.rounds(Traffic::Broadcast, point, candidates)
     }
 
-    async fn flood(&mut self, size: u16, traffic: Traffic) -> Result<(), Failure> {
+    async fn flood(&mut self, size: u16, traffic: Traffic) -> Result<()> {
         let hugepages = !self.args.no_hugepages;
         let point = Point { size, copies: 0 };
         let pcap = self.folder.path().join("flood.pcap");
@@ -234,7 +233,7 @@ impl Run<'_> {
         traffic: Traffic,
         point: Point,
         mut candidates: Vec<Box<dyn Candidate>>,
-    ) -> Result<(), Failure> {
+    ) -> Result<()> {
         let mut rates = vec![Vec::new(); candidates.len()];
         for round in 0..=self.args.rounds {
             for (candidate, rates) in candidates.iter_mut().zip(&mut rates) {
@@ -243,7 +242,7 @@ impl Run<'_> {
                     rates.push(rate);
                 }
                 if self.interrupted.load(Relaxed) {
-                    return Err(Failure::Interrupted);
+                    bail!("interrupted");
                 }
             }
         }
@@ -257,7 +256,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell(self, machine: &Machine, checked: Vec<Figure>) -> Result<ExitCode, Failure> {
+    fn tell(self, machine: &Machine, checked: Vec<Figure>) -> Result<ExitCode> {
         let results = Results(&self.rows);
         let mut figures = results.figures(machine);
         figures.extend(checked);
@@ -273,17 +272,17 @@ impl Run<'_> {
             return Ok(ExitCode::SUCCESS);
         }
         let curves = results.curves();
-        let mut report = Report::new("compare", "compare", figures, self.rows);
+        let mut report = Report::new("compare", figures, self.rows);
         (report.void, report.tables) = (void.clone(), tables);
         let folder = report::folder();
-        println!("{}", report.write(&folder).during("the results")?.display());
+        println!("{}", report.write(&folder).context("the results")?.display());
         for (size, curves) in curves {
             let path = folder.join(format!("compare-{size}.svg"));
             let ticks = self.args.copies.iter().copied().map(f64::from);
             let title = format!("Copies per second of CPU time, {size} B inner frames");
             let x = Axis::log("copies a frame").with_ticks(ticks);
             plot::curves(&path, &title, x, Axis::log("million copies per CPU-second"), &curves)
-                .map_err(Failure::Plot)?;
+                .context("the plot")?;
             println!("{}", path.display());
         }
         if let Some(void) = void {
@@ -294,7 +293,7 @@ impl Run<'_> {
     }
 }
 
-fn floors(pcap: &Path, hugepages: bool) -> Result<Vec<Box<dyn Candidate>>, Failure> {
+fn floors(pcap: &Path, hugepages: bool) -> Result<Vec<Box<dyn Candidate>>> {
     let mut floors: Vec<Box<dyn Candidate>> = Vec::new();
     for burst in floor::BURSTS {
         floors.push(Box::new(Floor::start(burst, false, pcap, hugepages)?));
@@ -321,7 +320,12 @@ fn print(traffic: Traffic, Point { size, copies }: Point, rows: &[Row]) {
     let mut table = table(&[&what, "min", "median", "max"]);
     for row in rows {
         let number = |rate: f64| format!("{rate:.2}");
-        table.add_row([row.candidate.clone(), number(row.min), number(row.median), number(row.max)]);
+        table.add_row([
+            row.candidate.clone(),
+            number(row.spread.min),
+            number(row.spread.median),
+            number(row.spread.max),
+        ]);
     }
     println!("{table}");
     for row in rows {

@@ -4,13 +4,18 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use bench::daemon::{NEXT_HOP, Thread};
-use bench::{NODE, tep};
+use anyhow::{Context, Result, bail};
+use bench::harness::frames::read_pcap;
+use bench::harness::thread::Thread;
+use bench::harness::{NODE, tep};
+use testkit::lab::mac_text;
+use testkit::namespace::Namespace;
+use testkit::node::NEXT_HOP;
+use testkit::process::{output, run};
 
-use crate::candidate::{Candidate, rate, settled, wait};
+use crate::candidate::{Candidate, lost, must_be_there, rate, settled, unexpected, wait};
 use crate::check::{Outer, check};
-use crate::error::{During, Failure, must_be_there};
-use crate::peer::{Namespace, Peer, hold, resume, run};
+use crate::peer::{Peer, command, hold, namespace, resume};
 use crate::workload::Workload;
 
 /// Its name on the command line.
@@ -39,11 +44,11 @@ impl Ovs {
     ///
     /// # Errors
     /// It is not installed, or does not start.
-    pub fn start(workload: &Workload, copies: u32, pcap: &Path) -> Result<Self, Failure> {
+    pub fn start(workload: &Workload, copies: u32, pcap: &Path) -> Result<Self> {
         let mut ovs = Self::prepare(workload, copies.into())?;
-        ovs.add_port(&format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()))?;
+        ovs.add_port(&format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()));
         ovs.worker =
-            Some(Thread::find(ovs.switch.child.id(), "pmd").during("Open vSwitch's forwarding thread")?);
+            Some(Thread::find(ovs.switch.child.id(), "pmd").context("Open vSwitch's forwarding thread")?);
         // Each flow is translated at its first frame, which takes milliseconds where it has hundreds of outputs. They are all
         // there, with the one of the tunnel itself, before anything is measured.
         until("Open vSwitch's flows", || ovs.flows().is_some_and(|flows| flows > workload.domains.len()))?;
@@ -51,41 +56,41 @@ impl Ovs {
         Ok(ovs)
     }
 
-    fn prepare(workload: &Workload, copies: f64) -> Result<Self, Failure> {
+    fn prepare(workload: &Workload, copies: f64) -> Result<Self> {
         must_be_there(NAME, PROGRAM)?;
-        let namespace = Namespace::new(NAME)?;
-        let folder = tempfile::tempdir().during("a temporary folder")?;
+        let namespace = namespace(NAME);
+        let folder = tempfile::tempdir().context("a temporary folder")?;
         let path = folder.path();
-        run(Command::new("ovsdb-tool").arg("create").arg(path.join("conf.db")).arg(SCHEMA))?;
+        run(Command::new("ovsdb-tool").arg("create").arg(path.join("conf.db")).arg(SCHEMA));
         let socket = format!("unix:{}", path.join("db.sock").display());
         let mut command = quiet(&namespace, path, "ovsdb-server");
         let database = Peer::start(command.arg(path.join("conf.db")).arg(format!("--remote=p{socket}")))?;
         until("ovsdb-server's socket", || path.join("db.sock").exists())?;
         let vsctl = |line: &str| vsctl(path, line);
-        vsctl("--no-wait init")?;
+        vsctl("--no-wait init");
         vsctl(
             "--no-wait set open . other_config:dpdk-init=true other_config:dpdk-lcore-mask=0x1 \
              other_config:pmd-cpu-mask=0x2 other_config:per-port-memory=true \
              other_config:max-idle=100000000 other_config:max-revalidator=100000000",
-        )?;
+        );
         let extra = "other_config:dpdk-extra=\"--in-memory --no-pci -m 256\"";
-        run(ovs_command(path, "ovs-vsctl").args(["--no-wait", "set", "open", ".", extra]))?;
+        run(ovs_command(path, "ovs-vsctl").args(["--no-wait", "set", "open", ".", extra]));
         let switch = Peer::start(quiet(&namespace, path, PROGRAM).arg(&socket))?;
         let ovs = Self { copies, worker: None, switch, _database: database, folder, namespace };
-        until("ovs-vswitchd", || ovs.appctl("version").is_ok())?;
+        until("ovs-vswitchd", || ovs.appctl("version").is_some())?;
         ovs.make_bridges(workload)?;
         Ok(ovs)
     }
 
-    fn make_bridges(&self, workload: &Workload) -> Result<(), Failure> {
-        let mac = NODE_MAC.map(|byte| format!("{byte:02x}")).join(":");
+    fn make_bridges(&self, workload: &Workload) -> Result<()> {
+        let mac = mac_text(NODE_MAC);
         let bridge = "datapath_type=netdev fail_mode=secure";
         self.vsctl(&format!(
             "add-br br-phy -- set bridge br-phy {bridge} other-config:hwaddr=\"{mac}\" -- \
              add-br br-int -- set bridge br-int {bridge}"
-        ))?;
-        self.namespace.ip(&format!("address add {NODE}/24 dev br-phy"))?;
-        self.namespace.ip("link set dev br-phy up")?;
+        ));
+        self.namespace.ip(&format!("address add {NODE}/24 dev br-phy"));
+        self.namespace.ip("link set dev br-phy up");
         let mut ports = String::from("--no-wait");
         for number in 0..workload.teps {
             let (name, port) = (format!("g{number}"), number + 1);
@@ -95,7 +100,7 @@ impl Ovs {
             );
             let _ = write!(ports, " options:remote_ip={} options:key=flow", tep(number));
         }
-        self.vsctl(ports.trim_start_matches("--no-wait -- "))?;
+        self.vsctl(ports.trim_start_matches("--no-wait -- "));
         // `output` leaves out the port that a frame came from.
         let rules = workload.domains.iter().map(|domain| {
             let outputs: Vec<_> = domain.members().map(|member| format!("output:{}", member + 1)).collect();
@@ -103,64 +108,59 @@ impl Ovs {
         });
         self.rules("br-int", &rules.collect::<String>())?;
         self.rules("br-phy", "in_port=LOCAL,actions=output:1\nin_port=1,actions=LOCAL\n")?;
-        self.appctl(&format!("ovs/route/add 198.19.0.0/16 br-phy {GATEWAY}"))?;
-        self.appctl(&format!("tnl/neigh/set br-phy {GATEWAY} {NEXT_HOP}"))?;
+        let hop = mac_text(NEXT_HOP);
+        for line in [
+            format!("ovs/route/add 198.19.0.0/16 br-phy {GATEWAY}"),
+            format!("tnl/neigh/set br-phy {GATEWAY} {hop}"),
+        ] {
+            self.appctl(&line).with_context(|| format!("Open vSwitch refuses {line}"))?;
+        }
         Ok(())
     }
 
     /// Adds the underlay's port: last, so that no frame comes before the rules.
-    fn add_port(&self, device: &str) -> Result<(), Failure> {
-        let options = format!("options:dpdk-devargs={device}");
-        run(ovs_command(self.folder.path(), "ovs-vsctl")
-            .args([
-                "add-port",
-                "br-phy",
-                "p0",
-                "--",
-                "set",
-                "interface",
-                "p0",
-                "type=dpdk",
-                "ofport_request=1",
-            ])
-            .arg(options))?;
-        Ok(())
+    fn add_port(&self, device: &str) {
+        let port = "add-port br-phy p0 -- set interface p0 type=dpdk ofport_request=1";
+        self.vsctl(&format!("{port} options:dpdk-devargs={device}"));
     }
 
-    fn rules(&self, bridge: &str, rules: &str) -> Result<(), Failure> {
+    fn rules(&self, bridge: &str, rules: &str) -> Result<()> {
         let path = self.folder.path();
         let file = path.join("rules");
-        std::fs::write(&file, rules).during("Open vSwitch's rules")?;
+        std::fs::write(&file, rules).context("Open vSwitch's rules")?;
         let mut command = ovs_command(path, "ovs-ofctl");
-        run(command.args(["--bundle", "add-flows"]).arg(path.join(format!("{bridge}.mgmt"))).arg(file))?;
+        run(command.args(["--bundle", "add-flows"]).arg(path.join(format!("{bridge}.mgmt"))).arg(file));
         Ok(())
     }
 
-    fn vsctl(&self, line: &str) -> Result<String, Failure> {
-        vsctl(self.folder.path(), line)
+    fn vsctl(&self, line: &str) {
+        vsctl(self.folder.path(), line);
     }
 
-    fn appctl(&self, line: &str) -> Result<String, Failure> {
+    /// Answer of the switch; `None` where it refuses, or is not there yet.
+    fn appctl(&self, line: &str) -> Option<String> {
         let path = self.folder.path();
         let socket = path.join(format!("ovs-vswitchd-dpdk.{}.ctl", self.switch.child.id()));
-        run(ovs_command(path, "ovs-appctl").arg("-t").arg(socket).args(line.split_whitespace()))
+        let mut command = ovs_command(path, "ovs-appctl");
+        let answer = output(command.arg("-t").arg(socket).args(line.split_whitespace()));
+        answer.status.success().then(|| String::from_utf8_lossy(&answer.stdout).into_owned())
     }
 
     /// Flows that are in the datapath.
     fn flows(&self) -> Option<usize> {
-        let said = self.appctl("dpctl/show netdev@ovs-netdev").ok()?;
+        let said = self.appctl("dpctl/show netdev@ovs-netdev")?;
         said.split("flows: ").nth(1)?.split_whitespace().next()?.parse().ok()
     }
 
     /// Frames received and sent by the underlay's port.
-    fn counters(&self) -> Result<(f64, f64), Failure> {
-        let said = self.appctl("dpctl/show -s netdev@ovs-netdev")?;
+    fn counters(&self) -> Result<(f64, f64)> {
+        let said = self.appctl("dpctl/show -s netdev@ovs-netdev").context("Open vSwitch's counters")?;
         let port = said.split(": p0 (").nth(1).unwrap_or_default();
         let count =
             |name| -> Option<f64> { port.split(name).nth(1)?.split_whitespace().next()?.parse().ok() };
         match (count("RX packets:"), count("TX packets:")) {
             (Some(received), Some(sent)) => Ok((received, sent)),
-            _ => Err(Failure::Answer { peer: NAME, said }),
+            _ => Err(unexpected(NAME, &said)),
         }
     }
 }
@@ -170,22 +170,19 @@ impl Candidate for Ovs {
         "OVS-DPDK"
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
-        let Some(worker) = &self.worker else {
-            return Err(Failure::Answer { peer: NAME, said: "no forwarding thread".to_owned() });
-        };
+    fn turn(&mut self, seconds: f64) -> Result<f64> {
+        let worker = self.worker.as_ref().context("Open vSwitch has no forwarding thread")?;
         resume(self.switch.child.id())?;
-        let cpu = || worker.cpu_ns().during("Open vSwitch's CPU time");
+        let cpu = || worker.cpu_ns().context("Open vSwitch's CPU time");
         let (before, cpu_before) = (self.counters()?, cpu()?);
         wait(seconds);
         let (after, cpu_after) = (self.counters()?, cpu()?);
         hold(self.switch.child.id())?;
         let (received, sent) = (after.0 - before.0, after.1 - before.1);
         // A burst may be on its way at either end.
-        let lost = received * self.copies - sent;
-        if lost > 0.05 * sent + 64.0 * self.copies || sent == 0.0 {
-            let (candidate, how) = (self.name().to_owned(), "copies that its port did not send".to_owned());
-            return Err(Failure::Lost { candidate, lost, of: received, how });
+        let missing = received * self.copies - sent;
+        if missing > 0.05 * sent + 64.0 * self.copies || sent == 0.0 {
+            return Err(lost(self.name(), missing, "copies that its port did not send", received));
         }
         Ok(rate(sent, cpu_after - cpu_before))
     }
@@ -195,21 +192,20 @@ impl Candidate for Ovs {
 ///
 /// # Errors
 /// A frame is wrong, missing, or one too many.
-pub fn checked(workload: &Workload, folder: &Path) -> Result<usize, Failure> {
+pub fn checked(workload: &Workload, folder: &Path) -> Result<usize> {
     let (incoming, outgoing) = (folder.join("ovs-in.pcap"), folder.join("ovs.pcap"));
     workload.write(&incoming)?;
     let ovs = Ovs::prepare(workload, 0.0)?;
-    ovs.add_port(&format!("net_pcap0,rx_pcap={},tx_pcap={}", incoming.display(), outgoing.display()))?;
+    ovs.add_port(&format!("net_pcap0,rx_pcap={},tx_pcap={}", incoming.display(), outgoing.display()));
     // The file was read before the rules knew the port. A change of the ring's size has both files opened again.
     until("Open vSwitch's port", || ovs.counters().is_ok_and(|(received, _)| received > 0.0))?;
-    ovs.vsctl("set interface p0 options:n_rxq_desc=1024")?;
+    ovs.vsctl("set interface p0 options:n_rxq_desc=1024");
     settled(NAME, || ovs.counters())?;
     // The file is complete once the port is gone.
-    ovs.vsctl("del-port br-phy p0")?;
-    let sent = bench::read_pcap(&outgoing).during("what Open vSwitch sent")?;
-    let outer = Outer { node: NODE, source: NODE_MAC, next_hop: NEXT_HOP.0 };
-    check(workload, &outer, sent)
-        .map_err(|wrong| Failure::Wrong { candidate: "OVS-DPDK", wrong: wrong.into() })
+    ovs.vsctl("del-port br-phy p0");
+    let sent = read_pcap(&outgoing).context("what Open vSwitch sent")?;
+    let outer = Outer { node: NODE, source: NODE_MAC, next_hop: NEXT_HOP };
+    check(workload, &outer, sent).context("OVS-DPDK")
 }
 
 fn ovs_command(folder: &Path, program: &str) -> Command {
@@ -221,13 +217,14 @@ fn ovs_command(folder: &Path, program: &str) -> Command {
     command
 }
 
-fn vsctl(folder: &Path, line: &str) -> Result<String, Failure> {
-    run(ovs_command(folder, "ovs-vsctl").args(line.split_whitespace()))
+fn vsctl(folder: &Path, line: &str) {
+    run(ovs_command(folder, "ovs-vsctl").args(line.split_whitespace()));
 }
 
 /// A daemon in the namespace that says nothing here.
 fn quiet(namespace: &Namespace, folder: &Path, program: &str) -> Command {
-    let mut command = namespace.command(program);
+    let mut command = command("ip");
+    command.args(["netns", "exec", namespace.name(), program]);
     with_folders(&mut command, folder);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command
@@ -239,12 +236,12 @@ fn with_folders(command: &mut Command, folder: &Path) {
     }
 }
 
-fn until(what: &'static str, mut ready: impl FnMut() -> bool) -> Result<(), Failure> {
+fn until(what: &'static str, mut ready: impl FnMut() -> bool) -> Result<()> {
     for _ in 0..3_000 {
         if ready() {
             return Ok(());
         }
         wait(0.02);
     }
-    Err(Failure::Answer { peer: what, said: "nothing in a minute".to_owned() })
+    bail!("{what}: nothing in a minute")
 }

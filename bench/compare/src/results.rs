@@ -1,9 +1,9 @@
 //! What was measured, and what it says against what it should be.
 
-use bench::machine::Machine;
-use bench::plot::Curve;
-use bench::report::{Figure, Table};
-use bench::spread;
+use bench::harness::machine::Machine;
+use bench::harness::plot::Curve;
+use bench::harness::report::{Figure, Table};
+use bench::harness::stats::Spread;
 use serde::Serialize;
 
 use crate::floor;
@@ -32,12 +32,9 @@ pub struct Row {
     pub inner_bytes: u16,
     /// Members that each frame is copied to; 0 where all are dropped.
     pub copies: u32,
-    /// The slowest round.
-    pub min: f64,
-    /// The median round.
-    pub median: f64,
-    /// The fastest round.
-    pub max: f64,
+    /// Slowest, median and fastest round.
+    #[serde(flatten)]
+    pub spread: Spread,
     /// All rounds, in the order in which they were run.
     pub rounds: Vec<f64>,
     /// What one should know of them.
@@ -50,19 +47,9 @@ impl Row {
     pub fn new(candidate: &str, traffic: Traffic, point: Point, mut rounds: Vec<f64>) -> Self {
         // Beyond three places there is nothing but noise.
         rounds.iter_mut().for_each(|rate| *rate = (*rate * 1e3).round() / 1e3);
-        let (min, median, max) = spread(&mut rounds.clone());
         let Point { size: inner_bytes, copies } = point;
-        Self {
-            candidate: candidate.to_owned(),
-            traffic,
-            inner_bytes,
-            copies,
-            min,
-            median,
-            max,
-            rounds,
-            note: None,
-        }
+        let (candidate, spread) = (candidate.to_owned(), Spread::of(rounds.clone()));
+        Self { candidate, traffic, inner_bytes, copies, spread, rounds, note: None }
     }
 }
 
@@ -81,7 +68,7 @@ const VOID_ABOVE: f64 = 33.0;
 impl Results<'_> {
     fn median(&self, candidate: &str, traffic: Traffic, size: u16, copies: u32) -> Option<f64> {
         let mut rows = self.0.iter().filter(|row| row.candidate == candidate && row.traffic == traffic);
-        rows.find(|row| row.inner_bytes == size && row.copies == copies).map(|row| row.median)
+        rows.find(|row| row.inner_bytes == size && row.copies == copies).map(|row| row.spread.median)
     }
 
     fn copies(&self, candidate: &str, size: u16, copies: u32) -> Option<f64> {
@@ -93,7 +80,7 @@ impl Results<'_> {
         let at = |row: &&Row| {
             row.candidate.starts_with("floor, ") && row.inner_bytes == size && row.copies == copies
         };
-        self.0.iter().filter(at).map(|row| row.median).max_by(f64::total_cmp)
+        self.0.iter().filter(at).map(|row| row.spread.median).max_by(f64::total_cmp)
     }
 
     /// Points of replication that were measured.
@@ -281,56 +268,4 @@ fn many(copies: u32) -> String {
 
 fn million(rate: f64, what: &str) -> String {
     format!("{rate:.1} million {what}/CPU-s")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(candidate: &str, traffic: Traffic, size: u16, copies: u32, rate: f64) -> Row {
-        Row::new(candidate, traffic, Point { size, copies }, vec![rate * 0.9, rate, rate * 1.2])
-    }
-
-    fn machine() -> Machine {
-        Machine { tsc_mhz: 2000.0, ..Machine::describe() }
-    }
-
-    #[test]
-    fn a_ratio_is_one_of_medians_at_the_same_point_and_the_best_burst_is_the_floor() {
-        let rows = [
-            row("floor, bursts of 32", Traffic::Broadcast, 60, 128, 80.0),
-            row("floor, bursts of 64", Traffic::Broadcast, 60, 128, 100.0),
-            row("bcastd", Traffic::Broadcast, 60, 128, 76.0),
-            row("bcastd", Traffic::Broadcast, 60, 512, 30.0),
-            row("OVS-DPDK", Traffic::Broadcast, 60, 128, 5.0),
-            row("OVS-DPDK", Traffic::Broadcast, 60, 512, 4.0),
-            row("bcastd", Traffic::UnknownSources, 60, 0, 20.0),
-            row("testpmd, rxonly", Traffic::UnknownSources, 60, 0, 50.0),
-        ];
-        let figures = Results(&rows).figures(&machine());
-        let found = |what: &str| {
-            let figure = figures.iter().find(|figure| figure.what.contains(what)).unwrap();
-            (figure.measured.split(' ').next().unwrap().to_owned(), figure.met)
-        };
-        assert_eq!(found("60 B inner, 128 copies"), ("0.76".to_owned(), Some(true)));
-        assert_eq!(found("32 copies a frame and up"), ("7.50".to_owned(), Some(false)));
-        assert_eq!(found("unknown sources"), ("0.40".to_owned(), Some(false)));
-        assert_eq!(found("the floor"), ("20.0".to_owned(), None));
-        assert!(!figures.iter().any(|figure| figure.what.contains("two workers")), "not measured");
-        let [table] = &Results(&rows).tables()[..] else { panic!("one size") };
-        assert_eq!(table.head, ["", "128", "512"]);
-        let cells: Vec<_> = table.rows.iter().map(|row| row.join("|")).collect();
-        assert_eq!(cells, ["bcastd|76.0|30.0", "OVS-DPDK|5.0|4.0", "the floor|100.0|"]);
-    }
-
-    #[test]
-    fn a_run_whose_floor_is_too_slow_is_void() {
-        for (rate, void) in [(61.0, false), (60.0, true)] {
-            let rows = [
-                row("floor, bursts of 32", Traffic::Broadcast, 60, 128, rate),
-                row("bcastd", Traffic::Broadcast, 60, 128, 50.0),
-            ];
-            assert_eq!(Results(&rows).void(&machine()).is_some(), void, "{rate}");
-        }
-    }
 }

@@ -4,10 +4,10 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
-use bench::daemon::Thread;
+use anyhow::{Context, Result};
+use bench::harness::thread::Thread;
 
-use crate::candidate::{Candidate, rate, wait};
-use crate::error::{During, Failure, must_be_there};
+use crate::candidate::{Candidate, must_be_there, rate, unexpected, wait};
 use crate::floor::{eal, read_until, talk};
 use crate::peer::{Peer, command};
 
@@ -39,7 +39,7 @@ impl Testpmd {
     ///
     /// # Errors
     /// It is not installed, or does not start.
-    pub fn start(mode: Mode, pcap: &Path, hugepages: bool) -> Result<Self, Failure> {
+    pub fn start(mode: Mode, pcap: &Path, hugepages: bool) -> Result<Self> {
         must_be_there(NAME, PROGRAM)?;
         let forward = match mode {
             Mode::Forward => "io",
@@ -53,7 +53,7 @@ impl Testpmd {
         command.arg(format!("--forward-mode={forward}")).stderr(Stdio::null());
         let (peer, input, mut output) = talk(&mut command, NAME)?;
         read_until(&mut output, NAME, |line| line.starts_with("Checking link"))?;
-        let thread = Thread::find(peer.child.id(), "rte-worker-1").during("testpmd's worker")?;
+        let thread = Thread::find(peer.child.id(), "rte-worker-1").context("testpmd's worker")?;
         Ok(Self { mode, input, output, thread, _peer: peer })
     }
 }
@@ -66,12 +66,12 @@ impl Candidate for Testpmd {
         }
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
-        let before = self.thread.cpu_ns().during("testpmd's CPU time")?;
-        writeln!(self.input, "start").during(NAME)?;
+    fn turn(&mut self, seconds: f64) -> Result<f64> {
+        let before = self.thread.cpu_ns().context("testpmd's CPU time")?;
+        writeln!(self.input, "start").context(NAME)?;
         read_until(&mut self.output, NAME, |line| line.contains("packet forwarding - ports=1"))?;
         wait(seconds);
-        writeln!(self.input, "stop").during(NAME)?;
+        writeln!(self.input, "stop").context(NAME)?;
         read_until(&mut self.output, NAME, |line| line.contains("Accumulated forward statistics"))?;
         let counter = match self.mode {
             Mode::Forward => "TX-packets:",
@@ -79,8 +79,8 @@ impl Candidate for Testpmd {
         };
         let said = read_until(&mut self.output, NAME, |line| line.starts_with(counter))?;
         read_until(&mut self.output, NAME, |line| line == "Done.")?;
-        let after = self.thread.cpu_ns().during("testpmd's CPU time")?;
+        let after = self.thread.cpu_ns().context("testpmd's CPU time")?;
         let frames: Option<u32> = said.split_whitespace().nth(1).and_then(|count| count.parse().ok());
-        frames.map(|frames| rate(frames.into(), after - before)).ok_or(Failure::Answer { peer: NAME, said })
+        frames.map(|frames| rate(frames.into(), after - before)).ok_or_else(|| unexpected(NAME, &said))
     }
 }

@@ -4,21 +4,22 @@
 //! of them is counted and dropped at the underlay interface's egress hook, before any driver. All of it is in the CPU time of the
 //! thread that sends. This is more kind to the kernel than the others' work.
 
-use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use bench::tep;
+use anyhow::{Context, Result};
+use bench::harness::tep;
 use nix::ifaddrs::getifaddrs;
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, bind, send, socket};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::Pid;
+use testkit::namespace::Namespace;
+use testkit::process::run;
 
-use crate::candidate::{Candidate, rate};
-use crate::error::{During, Failure};
-use crate::peer::{FORWARDING_CORE, Namespace, run};
+use crate::candidate::{Candidate, lost, rate, unexpected};
+use crate::peer::{FORWARDING_CORE, namespace};
 use crate::workload::Workload;
 
 /// Its name on the command line.
@@ -38,8 +39,8 @@ impl Vxlan {
     ///
     /// # Errors
     /// The kernel refuses something.
-    pub fn new(workload: &Workload, copies: u32) -> Result<Self, Failure> {
-        let namespace = Namespace::new(NAME)?;
+    pub fn new(workload: &Workload, copies: u32) -> Result<Self> {
+        let namespace = namespace(NAME);
         for line in [
             "link add under type veth peer name far",
             "link set under mtu 1600 up",
@@ -50,19 +51,19 @@ impl Vxlan {
             "link add vx0 type vxlan id 5001 local 198.18.0.254 dstport 4789 nolearning",
             "link set vx0 up",
         ] {
-            namespace.ip(line)?;
+            namespace.ip(line);
         }
-        let folder = tempfile::tempdir().during("a temporary folder")?;
+        let folder = tempfile::tempdir().context("a temporary folder")?;
         let remotes: String = (0..copies)
             .map(|member| format!("fdb append 00:00:00:00:00:00 dev vx0 dst {}\n", tep(member)))
             .collect();
         let file = folder.path().join("remotes");
-        std::fs::write(&file, remotes).during("the remotes")?;
-        namespace.run(&format!("bridge -batch {}", file.display()))?;
+        std::fs::write(&file, remotes).context("the remotes")?;
+        namespace.run(&format!("bridge -batch {}", file.display()));
         let sink = "add table netdev sink; \
              add chain netdev sink copies { type filter hook egress device under priority 0; }; \
              add rule netdev sink copies udp dport 4789 counter drop";
-        run(namespace.command("nft").arg(sink))?;
+        run(namespace.command("nft").arg(sink));
         let frames = workload.domains.iter().map(|domain| {
             let frame = domain.frame();
             frame[frame.len() - usize::from(domain.size)..].to_vec()
@@ -72,11 +73,11 @@ impl Vxlan {
     }
 
     /// Copies that have come to the underlay.
-    fn counted(&self) -> Result<u64, Failure> {
-        let said = self.namespace.run("nft list chain netdev sink copies")?;
+    fn counted(&self) -> Result<u64> {
+        let said = self.namespace.run("nft list chain netdev sink copies");
         let count =
             said.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-        count.ok_or(Failure::Answer { peer: NAME, said })
+        count.ok_or_else(|| unexpected(NAME, &said))
     }
 
     /// Sends for so long, and gives frames and nanoseconds of CPU time.
@@ -99,10 +100,8 @@ impl Vxlan {
 }
 
 /// A packet socket on the VXLAN device: made in the namespace, it is of use everywhere.
-fn open(namespace: &Namespace) -> Result<OwnedFd, Failure> {
-    let handle = File::open(namespace.path()).during("the namespace")?;
+fn open(namespace: &Namespace) -> Result<OwnedFd> {
     let inside = || -> nix::Result<OwnedFd> {
-        setns(handle, CloneFlags::CLONE_NEWNET)?;
         let device = getifaddrs()?
             .filter(|found| found.interface_name == "vx0")
             .find_map(|found| found.address.filter(|address| address.as_link_addr().is_some()))
@@ -112,8 +111,7 @@ fn open(namespace: &Namespace) -> Result<OwnedFd, Failure> {
         bind(socket.as_raw_fd(), &device)?;
         Ok(socket)
     };
-    let opened = thread::scope(|scope| scope.spawn(inside).join());
-    opened.unwrap_or(Err(nix::Error::EIO)).during("a packet socket on the VXLAN device")
+    namespace.inside(inside).context("a packet socket on the VXLAN device")
 }
 
 impl Candidate for Vxlan {
@@ -121,16 +119,15 @@ impl Candidate for Vxlan {
         "Linux VXLAN"
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64, Failure> {
+    fn turn(&mut self, seconds: f64) -> Result<f64> {
         let before = self.counted()?;
         let time = Duration::from_secs_f64(seconds);
         let sent = thread::scope(|scope| scope.spawn(|| self.send(time)).join());
-        let (frames, cpu_ns) = sent.unwrap_or(Err(nix::Error::EIO)).during("sending to the VXLAN device")?;
+        let (frames, cpu_ns) = sent.unwrap_or(Err(nix::Error::EIO)).context("sending to the VXLAN device")?;
         let copies = (self.counted()? - before) as f64;
         let wanted = frames as f64 * f64::from(self.copies);
         if copies != wanted {
-            let (candidate, how) = (self.name().to_owned(), "copies that did not leave".to_owned());
-            return Err(Failure::Lost { candidate, lost: wanted - copies, of: frames as f64, how });
+            return Err(lost(self.name(), wanted - copies, "copies that did not leave", frames as f64));
         }
         Ok(rate(copies, cpu_ns))
     }

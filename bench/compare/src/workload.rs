@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use anyhow::{Context, Result};
 use bcast_domain::{Tep, Vni};
-use bench::{overlay_frame, tep, write_pcap};
+use bench::harness::frames::{overlay_frame, write_pcap};
+use bench::harness::tep;
 use ctl_api::model::{Batch, Change, TepRef};
-
-use crate::error::{During, Failure};
 
 /// What is measured at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,22 +69,22 @@ impl Workload {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), Failure> {
+    pub fn write(&self, path: &Path) -> Result<()> {
         let frames: Vec<_> = self.domains.iter().map(Domain::frame).collect();
-        write_pcap(path, &frames).during(format!("{}", path.display()))
+        write_pcap(path, &frames).with_context(|| path.display().to_string())
     }
 
     /// Writes the same frames from the same sources, but for domains that are not there.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn write_elsewhere(&self, path: &Path) -> Result<(), Failure> {
+    pub fn write_elsewhere(&self, path: &Path) -> Result<()> {
         const ELSEWHERE: u32 = 1 << 31;
         let elsewhere = |domain: &Domain| {
             overlay_frame(tep(domain.source), ELSEWHERE + domain.vni, domain.size, domain.vni.into())
         };
         write_pcap(path, &self.domains.iter().map(elsewhere).collect::<Vec<_>>())
-            .during(format!("{}", path.display()))
+            .with_context(|| path.display().to_string())
     }
 
     /// Copies that the frames make.
@@ -96,7 +96,7 @@ impl Workload {
     ///
     /// # Errors
     /// An address that no TEP can have.
-    pub fn batch(&self) -> Result<Batch, Box<dyn std::error::Error>> {
+    pub fn batch(&self) -> Result<Batch> {
         let mut changes = Vec::new();
         for number in 0..self.teps {
             changes.push(Change::TepAdd { address: Tep::new(tep(number))?, name: None });
@@ -114,34 +114,10 @@ impl Workload {
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write_flood(path: &Path, size: u16, frames: u32) -> Result<(), Failure> {
+pub fn write_flood(path: &Path, size: u16, frames: u32) -> Result<()> {
     /// TEPs from here on are registered nowhere.
     const STRANGERS: u32 = 20_000;
     let frames: Vec<_> =
         (0..frames).map(|i| overlay_frame(tep(STRANGERS + i), i + 1, size, i.into())).collect();
-    write_pcap(path, &frames).during(format!("{}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_domain_has_as_many_receivers_as_its_point_says_and_its_source_is_none_of_them() {
-        let points = [1, 8, 255, 512].map(|copies| Point { size: 60, copies });
-        let workload = Workload::new(&points, 16);
-        assert_eq!(workload.copies(), 16 * (1 + 8 + 255 + 512));
-        for (number, domain) in workload.domains.iter().enumerate() {
-            assert_eq!(domain.receivers.len(), points[number / 16].copies as usize);
-            let mut members: Vec<_> = domain.members().collect();
-            members.sort_unstable();
-            members.dedup();
-            assert_eq!(members.len(), domain.receivers.len() + 1, "{}", domain.vni);
-            assert!(members.iter().all(|&member| member < workload.teps));
-        }
-        let mut frames: Vec<_> = workload.domains.iter().map(Domain::frame).collect();
-        frames.sort();
-        frames.dedup();
-        assert_eq!(frames.len(), workload.domains.len());
-    }
+    write_pcap(path, &frames).with_context(|| path.display().to_string())
 }

@@ -15,6 +15,7 @@ pub mod icmp;
 pub mod keepalived;
 pub mod kept;
 pub mod lab;
+pub mod metrics;
 pub mod namespace;
 pub mod node;
 pub mod openflow;

@@ -1,28 +1,30 @@
 //! The node under test: `bcastd` in its namespace, `bcastctl`, and the metrics.
 
 use std::{
-    collections::BTreeMap,
     env, fs,
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    io::Write,
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     os::unix::{fs::chown, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
-    time::Duration,
 };
 
 use toml::{Table, Value};
 
+pub use crate::metrics::Metrics;
 use crate::{
     lab::{Lab, NODE},
+    metrics::fetch,
     namespace::Namespace,
     process::{Process, output, wait_for},
 };
 
 /// The small disk, in the lab's folder.
 const DISK: &str = "disk";
-/// Where the daemon serves its metrics, inside the node's namespace.
-const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9117);
+/// Where the daemon of a lab serves its metrics, inside the node's namespace.
+const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9117);
+/// MAC address of every next hop of a daemon without a network.
+pub const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 3];
 
 /// A configuration file for `bcastd`.
 #[derive(Clone, Debug)]
@@ -53,6 +55,21 @@ impl Config {
             .set("metrics.listen", METRICS.to_string())
             .set("eal.hugepages", false)
             .set("eal.memory_mb", 256)
+    }
+
+    /// A daemon without a network: its port is a virtual device (`vdev:net_null0`, `pcap:IN,OUT`), its worker polls
+    /// core 1 without a pause, no limit is in force. Metrics are served at a port of 127.0.0.1 that is free now.
+    pub fn without_network(folder: &Path, device: &str) -> Self {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|socket| socket.local_addr());
+        let metrics = free.expect("a port of 127.0.0.1 is free");
+        Self::new(folder)
+            .set("port.device", device)
+            .set("underlay.addresses", vec![format!("{NODE}/15")])
+            .set("underlay.gateway_mac", crate::lab::mac_text(NEXT_HOP))
+            .set("underlay.tap", "")
+            .set("workers.idle_sleep_us", 0)
+            .set("metrics.listen", metrics.to_string())
+            .set("limits.enabled", false)
     }
 
     /// Sets `section.key`.
@@ -101,7 +118,9 @@ impl Config {
 /// A `bcastd` that is killed when it is dropped.
 #[derive(Debug)]
 pub struct Node<'lab> {
-    lab: &'lab Lab,
+    /// None: it runs in the network namespace of this program.
+    lab: Option<&'lab Lab>,
+    folder: PathBuf,
     config: Config,
     process: Process,
 }
@@ -123,9 +142,26 @@ impl<'lab> Node<'lab> {
     /// # Panics
     /// If it ends instead; its log is shown.
     pub fn start(lab: &'lab Lab, config: &Config) -> Self {
-        let mut node = Self { lab, config: config.clone(), process: launch(lab, config) };
+        let mut node = Self::of_lab(lab, config);
         node.wait_ready();
         node
+    }
+
+    /// Starts a daemon in this program's own network namespace, with its files in `folder`, and waits until it is
+    /// ready. For [`Config::without_network`]; it dies with this program.
+    ///
+    /// # Panics
+    /// If it ends instead; its log is shown.
+    pub fn on_host(folder: &Path, config: &Config) -> Self {
+        let process = launch_on_host(folder, config);
+        let mut node = Self { lab: None, folder: folder.into(), config: config.clone(), process };
+        node.wait_ready();
+        node
+    }
+
+    fn of_lab(lab: &'lab Lab, config: &Config) -> Self {
+        let (folder, config, process) = (lab.folder().into(), config.clone(), launch(lab, config));
+        Self { lab: Some(lab), folder, config, process }
     }
 
     /// The same, where this condition of readiness, and no other, will not be met yet.
@@ -133,7 +169,7 @@ impl<'lab> Node<'lab> {
     /// # Panics
     /// If it ends instead; its log is shown.
     pub fn start_without(lab: &'lab Lab, config: &Config, condition: &str) -> Self {
-        let mut node = Self { lab, config: config.clone(), process: launch(lab, config) };
+        let mut node = Self::of_lab(lab, config);
         node.wait_readyz(&format!("bcastd to be ready but for {condition}"), |reply| {
             let (head, body) = reply.split_once("\r\n\r\n").unwrap_or_default();
             let mut lines = body.lines().peekable();
@@ -157,13 +193,24 @@ impl<'lab> Node<'lab> {
         wait_for(what, || {
             let ended = self.process.ended();
             assert!(ended.is_none(), "bcastd ended, {ended:?}:\n{}", self.process.log());
-            get(&self.lab.node, "/readyz").filter(|reply| is_wanted(reply)).map(drop)
+            self.get("/readyz").filter(|reply| is_wanted(reply)).map(drop)
         });
+    }
+
+    /// Fetches a page of the daemon's HTTP service, head and body; `None` while nobody listens.
+    fn get(&self, path: &str) -> Option<String> {
+        match self.lab {
+            Some(lab) => get(&lab.node, path),
+            None => fetch(self.config.string("metrics", "listen").parse().ok()?, path).ok(),
+        }
     }
 
     /// Starts it again, after [`Node::kill9`] or [`Node::stop`], with the same configuration.
     pub fn restart(&mut self) {
-        self.process = launch(self.lab, &self.config);
+        self.process = match self.lab {
+            Some(lab) => launch(lab, &self.config),
+            None => launch_on_host(&self.folder, &self.config),
+        };
         self.wait_ready();
     }
 
@@ -206,8 +253,7 @@ impl<'lab> Node<'lab> {
 
     /// The metrics as they are now.
     pub fn metrics(&self) -> Metrics {
-        let reply = get(&self.lab.node, "/metrics").expect("the daemon serves metrics");
-        Metrics::parse(reply.split_once("\r\n\r\n").map_or("", |(_, body)| body))
+        Metrics::of_reply(&self.get("/metrics").expect("the daemon serves metrics"))
     }
 
     /// Waits until the metrics satisfy `enough`, and gives them.
@@ -222,7 +268,7 @@ impl<'lab> Node<'lab> {
 
     /// Fills what is left of the small disk, and gives the file that does.
     pub fn fill_disk(&self) -> PathBuf {
-        let own = format!("/proc/{}/root{}", self.process.id(), self.lab.folder().join(DISK).display());
+        let own = format!("/proc/{}/root{}", self.process.id(), self.folder.join(DISK).display());
         let filling = PathBuf::from(own).join("filling");
         let mut file =
             fs::File::create(&filling).unwrap_or_else(|error| panic!("{}: {error}", filling.display()));
@@ -233,6 +279,11 @@ impl<'lab> Node<'lab> {
     /// What the daemon has logged.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// The daemon's process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// The daemon's process.
@@ -257,10 +308,21 @@ impl<'lab> Node<'lab> {
     }
 }
 
+fn write_config(folder: &Path, config: &Config) -> PathBuf {
+    let file = folder.join("bcastd.toml");
+    fs::write(&file, config.text()).expect("the folder is ours");
+    file
+}
+
+fn launch_on_host(folder: &Path, config: &Config) -> Process {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL"]).arg(binary("bcastd")).arg("--config");
+    Process::start(command.arg(write_config(folder, config)), &folder.join("bcastd.log"))
+}
+
 /// Starts a daemon and does not wait for anything: for daemons that shall refuse to start.
 pub fn launch(lab: &Lab, config: &Config) -> Process {
-    let file = lab.folder().join("bcastd.toml");
-    fs::write(&file, config.text()).expect("the lab's folder is ours");
+    let file = write_config(lab.folder(), config);
     match config.place {
         Place::Root => launch_file(lab, &file),
         Place::Nobody => launch_as_nobody(lab, &file),
@@ -312,14 +374,9 @@ pub fn binary(name: &str) -> PathBuf {
     built.unwrap_or_else(|| panic!("{name} is not built: cargo build --release"))
 }
 
-/// Fetches a page of the daemon's HTTP service, head and body; `None` while nobody listens.
+/// Fetches a page of the HTTP service of the daemon in a namespace, head and body; `None` while nobody listens.
 pub fn get(namespace: &Namespace, path: &str) -> Option<String> {
-    let mut stream = namespace.inside(|| TcpStream::connect(METRICS)).ok()?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("not zero");
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").ok()?;
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).ok()?;
-    Some(reply)
+    namespace.inside(|| fetch(METRICS, path)).ok()
 }
 
 /// Whether the word holds a MAC address.
@@ -329,77 +386,9 @@ fn has_mac(word: &str) -> bool {
     pairs.len() == 6 && pairs.iter().all(|pair| pair.len() == 2 && u8::from_str_radix(pair, 16).is_ok())
 }
 
-/// Samples by their Prometheus names, labels included, in the order of the text.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Metrics {
-    samples: BTreeMap<String, f64>,
-}
-
-impl Metrics {
-    fn parse(text: &str) -> Self {
-        let samples =
-            text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
-        Self {
-            samples: samples
-                .filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
-                .collect(),
-        }
-    }
-
-    /// The sum of a metric over all its labels; 0 where there is none.
-    pub fn sum(&self, name: &str) -> u64 {
-        let own =
-            |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('{'));
-        count(self.samples.iter().filter(|(key, _)| own(key)).map(|(_, value)| value).sum())
-    }
-
-    /// The counter `name{reason="<reason>"}`.
-    ///
-    /// # Panics
-    /// If the daemon does not have it: counters are there from the start, at 0.
-    pub fn reason(&self, name: &str, reason: &str) -> u64 {
-        self.labelled(name, "reason", reason)
-    }
-
-    /// The counter `name{label="<value>"}`.
-    ///
-    /// # Panics
-    /// If the daemon does not have it.
-    pub fn labelled(&self, name: &str, label: &str, value: &str) -> u64 {
-        let key = format!("{name}{{{label}=\"{value}\"}}");
-        count(*self.samples.get(&key).unwrap_or_else(|| panic!("there is no {key} in {:#?}", self.samples)))
-    }
-
-    /// Frames received = accepted + dropped + punted, and copies wanted = sent + dropped: exact once all is at rest.
-    pub fn adds_up(&self) -> bool {
-        self.sum("bcast_rx_frames_total")
-            == self.sum("bcast_rx_accepted_total")
-                + self.sum("bcast_drops_total")
-                + self.sum("bcast_punted_total")
-            && self.sum("bcast_copies_wanted_total")
-                == self.sum("bcast_tx_copies_total") + self.sum("bcast_copy_drops_total")
-    }
-}
-
-/// Counters are whole numbers, and far under 2^53.
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
-fn count(value: f64) -> u64 {
-    assert!(value >= 0.0 && value.fract() == 0.0 && value < 9e15, "{value} is no count");
-    value as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn metrics_are_read_and_summed_by_name() {
-        let text = "# HELP a b\na_total{worker=\"0\"} 2\na_total{worker=\"1\"} 3\na_totals 9\nd{reason=\"runt\"} 1\n";
-        let metrics = Metrics::parse(text);
-        assert_eq!(metrics.sum("a_total"), 5);
-        assert_eq!(metrics.sum("b"), 0);
-        assert_eq!(metrics.reason("d", "runt"), 1);
-    }
 
     #[test]
     fn a_mac_address_is_found_in_tables_and_in_json() {

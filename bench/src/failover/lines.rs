@@ -1,0 +1,79 @@
+//! What a program says, line by line, with the time at which each line came.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+
+/// A running program; it is killed when this value is dropped.
+pub struct Lines {
+    child: Child,
+    said: Arc<Mutex<Vec<(Duration, String)>>>,
+}
+
+/// Since the Unix epoch: the clock of captured frames and of ping.
+pub fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+impl Lines {
+    /// Starts a program and reads what it says.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        if let Some(output) = child.stdout.take() {
+            let said = Arc::clone(&said);
+            // Ends with the program.
+            thread::spawn(move || {
+                for line in BufReader::new(output).lines().map_while(Result::ok) {
+                    let at = now();
+                    said.lock().unwrap_or_else(PoisonError::into_inner).push((at, line));
+                }
+            });
+        }
+        Ok(Self { child, said })
+    }
+
+    /// When the first line from `since` on came that is wanted.
+    pub fn first(&self, since: Duration, mut wanted: impl FnMut(&str) -> bool) -> Option<Duration> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = said.partition_point(|(at, _)| *at < since);
+        said.get(from..)?.iter().find(|(_, line)| wanted(line)).map(|(at, _)| *at)
+    }
+
+    /// When each line from `since` on came that is wanted.
+    pub fn all(&self, since: Duration, wanted: impl Fn(&str) -> bool) -> Vec<Duration> {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.iter().filter(|(at, line)| *at >= since && wanted(line)).map(|(at, _)| *at).collect()
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_since_a_time_is_found() {
+        let before = now();
+        let lines = Lines::start(Command::new("printf").arg("one\\ntwo\\ntwo again\\n")).unwrap();
+        let at = testkit::process::wait_for("two", || lines.first(before, |line| line.starts_with("two")));
+        assert!(at >= before);
+        assert_eq!(lines.first(now(), |_| true), None);
+        assert_eq!(lines.first(before, |line| line == "three"), None);
+        testkit::process::wait_for("three lines", || (lines.all(before, |_| true).len() == 3).then_some(()));
+        assert_eq!(lines.all(before, |line| line.starts_with("two")).len(), 2);
+    }
+}

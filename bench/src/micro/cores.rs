@@ -1,0 +1,43 @@
+//! Where threads run: what is measured on one core, what works beside it on another, as in the daemon.
+
+use anyhow::{Context, Result};
+use core_affinity::{CoreId, get_core_ids, set_for_current};
+
+/// The cores of a measurement. On a machine with one core all share it; where threads cannot be pinned they are not.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cores {
+    pub(super) measured: Option<CoreId>,
+    pub(super) beside: Option<CoreId>,
+}
+
+impl Cores {
+    /// What is measured goes to this core, or to the last; what works beside it to the first other one.
+    ///
+    /// # Errors
+    /// The core is not there.
+    pub fn choose(measured: Option<usize>) -> Result<Self> {
+        let cores = get_core_ids().unwrap_or_default();
+        let measured = match measured {
+            Some(id) => Some(*cores.iter().find(|core| core.id == id).with_context(|| {
+                format!("core {id} is not there, or not this program's to use: give one that `taskset -p $$` shows, or none")
+            })?),
+            None => cores.last().copied(),
+        };
+        Ok(Self { measured, beside: cores.into_iter().find(|&core| Some(core) != measured) })
+    }
+
+    /// The calling thread is what is measured.
+    pub fn enter_measured(self) {
+        enter(self.measured);
+    }
+
+    /// The calling thread works beside it.
+    pub fn enter_beside(self) {
+        enter(self.beside);
+    }
+}
+
+fn enter(core: Option<CoreId>) {
+    // A thread that cannot be pinned runs where the system puts it.
+    let _pinned = core.is_some_and(set_for_current);
+}

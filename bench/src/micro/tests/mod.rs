@@ -1,0 +1,5 @@
+//! Tests of the measurement itself.
+
+mod contenders;
+mod cores;
+mod results;
