@@ -18,10 +18,10 @@ use crate::workload::Workload;
 
 /// A limit that nothing reaches (a second), and yet a limit: the greatest one stands for none.
 const HIGH: i64 = 999_000_000_000;
-/// What DPDK's net_pcap says is its MAC address: "\x02pcap\0".
+/// MAC address of DPDK's net_pcap: "\x02pcap\0".
 const PCAP_MAC: MacAddr = MacAddr([2, 0x70, 0x63, 0x61, 0x70, 0]);
 
-/// How it is run.
+/// Configuration of a candidate.
 #[derive(Clone, Copy)]
 pub enum Kind {
     /// One worker, limits off.
@@ -40,7 +40,7 @@ pub struct Bcastd {
     node: Node<'static>,
     _folder: tempfile::TempDir,
     workers: Vec<Thread>,
-    /// Of the frames of the last turn, those that were dropped since too many of large fan-outs waited.
+    /// Share of the last turn's frames that were dropped since too many of large fan-outs waited.
     overrun: f64,
 }
 

@@ -16,7 +16,7 @@ pub trait Candidate {
     /// It ended, or lost what it should have forwarded.
     fn turn(&mut self, seconds: f64) -> Result<f64>;
 
-    /// What one should know of its figures.
+    /// Remark on its figures.
     fn note(&self) -> Option<String> {
         None
     }

@@ -1,4 +1,4 @@
-//! Whether what came out is what should have, to the last byte, and to each receiver once. The outer headers are built by
+//! Comparison of all frames that came out with the right ones: to the last byte, and to each receiver once. The outer headers are built by
 //! etherparse: an opinion that shares no code with the daemon.
 
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use etherparse::{EtherType, Ethernet2Header, IpNumber, Ipv4Header};
 
 use crate::workload::{Domain, Workload};
 
-/// What is the same in all outer headers of one who sends.
+/// Addresses in all outer headers of one sender.
 pub struct Outer {
     /// The IP address that copies come from.
     pub node: Ipv4Addr,
@@ -24,11 +24,11 @@ pub struct Outer {
 pub struct Wrong {
     /// Frames that came.
     pub sent: usize,
-    /// Of them, those that should not have, or not so often.
+    /// Frames of them that should not have come, or not so often.
     pub unexpected: usize,
     /// Frames that should have come.
     pub expected: usize,
-    /// Of them, those that did not.
+    /// Frames of them that did not come.
     pub missing: usize,
     /// The first that should not have come; if there is none, the first that is missing.
     pub first: Vec<u8>,
@@ -97,7 +97,7 @@ pub fn check(workload: &Workload, outer: &Outer, mut sent: Vec<Vec<u8>>) -> Resu
     Err(wrong.into())
 }
 
-/// What of `these` has no counterpart in `those`; both are sorted, and equal ones count singly.
+/// Frames of `these` without a counterpart in `those`; both are sorted, and equal ones count singly.
 fn without<'a>(these: &'a [Vec<u8>], those: &[Vec<u8>]) -> Vec<&'a [u8]> {
     let mut those = those.iter().peekable();
     let left = these.iter().filter(|this| {

@@ -12,7 +12,7 @@ use crate::peer::{FORWARDING_CORE, Peer, command};
 /// Bursts that are tried: the best one counts.
 pub const BURSTS: [u32; 3] = [32, 64, 128];
 
-/// What every candidate's name begins with.
+/// Beginning of the candidates' names.
 pub const NAME: &str = "floor";
 
 /// The floor of copies that share a payload by reference.

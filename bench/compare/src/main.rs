@@ -25,8 +25,8 @@ use anyhow::{Context, Result, bail, ensure};
 use bench::harness::machine::{Machine, field};
 use bench::harness::plot::{self, Axis};
 use bench::harness::report::{self, Figure, Report};
+use bench::harness::table;
 use clap::{Parser, ValueEnum};
-use comfy_table::{Table, presets::ASCII_BORDERS_ONLY_CONDENSED};
 
 use crate::bcastd::{Bcastd, Kind};
 use crate::candidate::Candidate;
@@ -74,7 +74,7 @@ enum PeerName {
     TwoWorkers,
 }
 
-/// What hugepages all candidates of a point take: MB.
+/// Hugepages of all candidates of a point: MB.
 const HUGEPAGES_MB: u64 = 3 * 256 + 256 + 128 + 4 * 64;
 /// Bytes of inner frame from which on copies share it: the daemon's `share_payload_from`.
 const SHARED_FROM: u16 = 256;
@@ -261,12 +261,6 @@ impl Run<'_> {
         let mut figures = results.figures(machine);
         figures.extend(checked);
         let (void, tables) = (results.void(machine), results.tables());
-        let mut table = table(&["what", "measured", "wanted", ""]);
-        for figure in &figures {
-            let met = figure.met.map_or("", |met| if met { "met" } else { "MISSED" });
-            table.add_row([&figure.what, &figure.measured, figure.target.as_deref().unwrap_or(""), met]);
-        }
-        println!("{table}");
         if self.args.quick {
             println!("All works. A quick run's figures say nothing, and are not kept.");
             return Ok(ExitCode::SUCCESS);
@@ -275,7 +269,7 @@ impl Run<'_> {
         let mut report = Report::new("compare", figures, self.rows);
         (report.void, report.tables) = (void.clone(), tables);
         let folder = report::folder();
-        println!("{}", report.write(&folder).context("the results")?.display());
+        report.keep(&folder)?;
         for (size, curves) in curves {
             let path = folder.join(format!("compare-{size}.svg"));
             let ticks = self.args.copies.iter().copied().map(f64::from);
@@ -301,12 +295,6 @@ fn floors(pcap: &Path, hugepages: bool) -> Result<Vec<Box<dyn Candidate>>> {
     Ok(floors)
 }
 
-fn table(head: &[&str]) -> Table {
-    let mut table = Table::new();
-    table.load_style(ASCII_BORDERS_ONLY_CONDENSED).set_header(head);
-    table
-}
-
 fn print(traffic: Traffic, Point { size, copies }: Point, rows: &[Row]) {
     let what = match traffic {
         Traffic::Broadcast => format!("{size} B inner, {copies} copies a frame: million copies/CPU-s"),
@@ -317,15 +305,9 @@ fn print(traffic: Traffic, Point { size, copies }: Point, rows: &[Row]) {
             format!("{size} B inner, unknown domains, all dropped: million frames/CPU-s")
         }
     };
-    let mut table = table(&[&what, "min", "median", "max"]);
+    let mut table = table(&format!("{what}|min|median|max"));
     for row in rows {
-        let number = |rate: f64| format!("{rate:.2}");
-        table.add_row([
-            row.candidate.clone(),
-            number(row.spread.min),
-            number(row.spread.median),
-            number(row.spread.max),
-        ]);
+        table.add_row([row.candidate.clone()].into_iter().chain(row.spread.cells(1.0, 2)));
     }
     println!("{table}");
     for row in rows {

@@ -18,13 +18,13 @@ use crate::check::{Outer, check};
 use crate::peer::{Peer, command, hold, namespace, resume};
 use crate::workload::Workload;
 
-/// Its name on the command line.
+/// Name on the command line.
 pub const NAME: &str = "ovs";
 const PROGRAM: &str = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk";
 const SCHEMA: &str = "/usr/share/openvswitch/vswitch.ovsschema";
 /// The MAC address that frames for the node are sent to.
 const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
-/// Where all TEPs are behind: one neighbour is enough, and less to look up.
+/// Gateway to all TEPs: one neighbour is enough, and less to look up.
 const GATEWAY: &str = "198.18.0.1";
 
 /// An Open vSwitch of its own: files, database and namespace.

@@ -1,4 +1,4 @@
-//! What was measured, and what it says against what it should be.
+//! Results: rows, and figures with their targets.
 
 use bench::harness::machine::Machine;
 use bench::harness::plot::Curve;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::floor;
 use crate::workload::Point;
 
-/// What frames were given.
+/// Kinds of traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Traffic {
@@ -24,9 +24,9 @@ pub enum Traffic {
 /// One candidate at one point: million copies (frames) per second of CPU time.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// Who.
+    /// Name of the candidate.
     pub candidate: String,
-    /// Of what.
+    /// Kind of traffic.
     pub traffic: Traffic,
     /// Bytes of inner frame.
     pub inner_bytes: u16,
@@ -37,13 +37,13 @@ pub struct Row {
     pub spread: Spread,
     /// All rounds, in the order in which they were run.
     pub rounds: Vec<f64>,
-    /// What one should know of them.
+    /// Remark for readers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 impl Row {
-    /// Of the rounds of one candidate.
+    /// A row of the rounds of one candidate.
     pub fn new(candidate: &str, traffic: Traffic, point: Point, mut rounds: Vec<f64>) -> Self {
         // Beyond three places there is nothing but noise.
         rounds.iter_mut().for_each(|rate| *rate = (*rate * 1e3).round() / 1e3);
@@ -53,7 +53,7 @@ impl Row {
     }
 }
 
-/// What the rows say.
+/// Rows of a run.
 pub struct Results<'a>(pub &'a [Row]);
 
 /// One candidate's medians, by copies a frame.
@@ -89,7 +89,7 @@ impl Results<'_> {
         rows.map(|row| (row.inner_bytes, row.copies))
     }
 
-    /// Why the run says nothing, if it does.
+    /// Reason why the run is void, if so.
     pub fn void(&self, machine: &Machine) -> Option<String> {
         let cycles = |(size, copies)| Some((machine.tsc_mhz / self.floor(size, copies)?, size, copies));
         let (worst, size, copies) = self.points().filter_map(cycles).max_by(|a, b| a.0.total_cmp(&b.0))?;
@@ -164,7 +164,7 @@ impl Results<'_> {
         self.by_size().iter().map(|(size, all)| (*size, all.iter().map(curve).collect())).collect()
     }
 
-    /// What a reference costs that the port gives back: the most that sharing can come to.
+    /// Floor of shared payloads: each reference costs a locked decrement, so sharing cannot reach the plain floor.
     fn shared_floor(&self, figures: &mut Vec<Figure>) {
         let shared = format!("{}, bursts of 64", floor::SHARED);
         let rates =
@@ -234,7 +234,7 @@ impl Results<'_> {
         }
     }
 
-    /// What nothing is asked of.
+    /// Figures without a target.
     fn plain(&self, machine: &Machine, figures: &mut Vec<Figure>) {
         if let Some(rate) = self.floor(60, 128) {
             let measured = format!("{:.1} cycles of the TSC", machine.tsc_mhz / rate);

@@ -11,12 +11,12 @@ use crate::candidate::{Candidate, must_be_there, rate, unexpected, wait};
 use crate::floor::{eal, read_until, talk};
 use crate::peer::{Peer, command};
 
-/// Its name on the command line.
+/// Name on the command line.
 pub const NAME: &str = "testpmd";
-/// Where Debian puts it.
+/// Path in Debian.
 pub const PROGRAM: &str = "/usr/bin/dpdk-testpmd";
 
-/// What it does with frames.
+/// Forwarding mode.
 #[derive(Clone, Copy)]
 pub enum Mode {
     /// Receives and sends.

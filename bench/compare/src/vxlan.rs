@@ -22,7 +22,7 @@ use crate::candidate::{Candidate, lost, rate, unexpected};
 use crate::peer::{FORWARDING_CORE, namespace};
 use crate::workload::Workload;
 
-/// Its name on the command line.
+/// Name on the command line.
 pub const NAME: &str = "vxlan";
 
 /// A VXLAN device in a namespace of its own.

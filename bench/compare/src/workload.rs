@@ -1,4 +1,4 @@
-//! What all candidates are given: the same domains, the same members, the same frames.
+//! Workload of all candidates: the same domains, members and frames.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use bench::harness::frames::{overlay_frame, write_pcap};
 use bench::harness::tep;
 use ctl_api::model::{Batch, Change, TepRef};
 
-/// What is measured at once.
+/// Size and fan-out of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Point {
     /// Bytes of inner frame.
@@ -19,9 +19,9 @@ pub struct Point {
 
 /// A domain and the one frame that is sent in it. TEPs are numbers, see [`tep`].
 pub struct Domain {
-    /// Its key in GRE.
+    /// Key in GRE.
     pub vni: u32,
-    /// Those who get a copy.
+    /// TEPs that get a copy.
     pub receivers: Vec<u32>,
     /// The member whom the frame comes from.
     pub source: u32,
@@ -46,12 +46,12 @@ impl Domain {
 pub struct Workload {
     /// There are the TEPs 0 to this.
     pub teps: u32,
-    /// By VNI, from 1 on.
+    /// Domains by VNI, from 1 on.
     pub domains: Vec<Domain>,
 }
 
 impl Workload {
-    /// So many domains for each of the points. Every domain has its own members of at least 256 TEPs, and its own source.
+    /// Domains for each of the points. Every domain has its own members of at least 256 TEPs, and its own source.
     pub fn new(points: &[Point], domains_each: u32) -> Self {
         let most = points.iter().map(|point| point.copies).max().unwrap_or(0);
         let teps = (most + 1).max(256);

@@ -23,21 +23,21 @@ use crate::harness::{Figure, Report};
 const OF_VNI: u16 = 50;
 const OF_INSTANCE: u16 = 5;
 const FIRST_VNI: u32 = 10_000;
-/// They are announced within this time.
+/// Length of the burst.
 const WITHIN: Duration = Duration::from_secs(1);
-/// And bound within this, from the first announcement on.
+/// Target of the last binding, from the first announcement on.
 const BOUND_MS: f64 = 3000.0;
 
 /// One run; in milliseconds from the first announcement.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Row {
-    /// How many there were.
+    /// Virtual IPs.
     havips: u16,
-    /// When the last one was announced.
+    /// Last announcement.
     announced_ms: f64,
-    /// When `bcastctl watch` told that half of them were bound.
+    /// Event in `bcastctl watch` by which half of them were bound.
     half_ms: f64,
-    /// And the last.
+    /// Event of the last one.
     bound_ms: f64,
 }
 

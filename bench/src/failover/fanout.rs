@@ -23,18 +23,18 @@ use crate::harness::stats::{Times, ms};
 
 const VNI: u32 = 5001;
 const HAVIP: &str = "vip";
-/// Who hands the address over: each is on a TEP of its own.
+/// Instances that hand the address over: each is on a TEP of its own.
 const INSTANCES: [[u8; 6]; 2] = [[2, 0, 0, 0, 1, 1], [2, 0, 0, 0, 1, 2]];
-/// What the last copy may take: half of the times, and 99 times of 100.
+/// Targets of the last copy: median and 99th percentile.
 const MEDIAN_MS: f64 = 2.0;
 const P99_MS: f64 = 20.0;
-/// And the event at a webhook's receiver, 99 times of 100.
+/// Target of the event at a webhook's receiver: 99th percentile.
 const WEBHOOK_MS: f64 = 50.0;
 
 /// One announcement; all in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Row {
-    /// Which, from 1.
+    /// Number of the round, from 1.
     round: u32,
     /// From the frame at the node's port to the first copy.
     first_ms: f64,
@@ -112,7 +112,7 @@ fn join(lab: &Lab, node: &Node, hosts: &[Ipv4Addr; 2], copies: u16) -> Result<()
     Ok(())
 }
 
-/// When the frame from the TEP came, and when each of its copies left.
+/// Times of the frame from the TEP, and of each of its copies.
 fn split(seen: &[Seen], tep: Ipv4Addr) -> (Option<Duration>, Vec<Duration>) {
     let frames = seen.iter().filter_map(|seen| Some((seen.at, Copy::parse(&seen.bytes)?.source)));
     let frames: Vec<_> = frames.collect();

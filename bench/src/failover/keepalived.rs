@@ -27,15 +27,15 @@ const VNI: u32 = 5001;
 const HAVIP: &str = "vip";
 /// Between two pings: what an outage is known to.
 const PING: Duration = Duration::from_millis(5);
-/// What the whole outage may be, 99 times of 100.
+/// Target of the whole outage: 99th percentile.
 const OUTAGE_MS: f64 = 700.0;
-/// And from an announcement to the route at a BGP neighbour.
+/// Target from an announcement to the route at a BGP neighbour.
 const ROUTE_MS: f64 = 1000.0;
 
 /// One failover; all in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Row {
-    /// Which, from 1.
+    /// Number of the round, from 1.
     round: u32,
     /// Between two answers to a third VM's pings.
     outage_ms: f64,
@@ -53,7 +53,7 @@ struct Row {
     route_ms: f64,
 }
 
-/// What all rounds share.
+/// Lab, node and captures of all rounds.
 struct Stage<'lab> {
     lab: &'lab Lab,
     overlay: Overlay,
@@ -162,7 +162,7 @@ impl<'lab> Stage<'lab> {
     }
 }
 
-/// When the first announcement from the TEP since `cut` was at the node's port.
+/// Arrival of the first announcement from the TEP since `cut` at the node's port.
 fn announcement(
     seen: &[Seen],
     cut: Duration,
@@ -176,7 +176,7 @@ fn announcement(
     seen.iter().find(of).map(|seen| seen.at)
 }
 
-/// When the last of so many copies of it left.
+/// Departure of the last of so many copies.
 fn copies(seen: &[Seen], arrived: Duration, says: impl Fn(&[u8]) -> bool, count: usize) -> Option<Duration> {
     let copies = seen.iter().filter(|seen| {
         seen.at >= arrived
@@ -185,7 +185,7 @@ fn copies(seen: &[Seen], arrived: Duration, says: impl Fn(&[u8]) -> bool, count:
     copies.take(count).nth(count - 1).map(|seen| seen.at)
 }
 
-/// Whether an ARP frame's sender is the virtual IP.
+/// True if the sender of an ARP frame is the virtual IP.
 fn is_vips(frame: &[u8]) -> bool {
     frame.get(28..32) == Some(&VIP.octets())
 }

@@ -15,7 +15,7 @@ use super::lines::Lines;
 
 /// The public address; one of RFC 5737.
 const EIP: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
-/// What stands in docs/bird.conf.
+/// Table of docs/bird.conf.
 const PUBLIC_TABLE: i64 = 117;
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/bird.conf");
 
@@ -61,7 +61,7 @@ impl Layer3 {
         });
     }
 
-    /// When the edge router's kernel got the route by that hypervisor, from `since` on.
+    /// Time of the route by that hypervisor in the edge router's kernel, from `since` on.
     pub fn first(&self, since: Duration, tep: Ipv4Addr) -> Option<Duration> {
         let (address, via) = (EIP.to_string(), format!("via {tep} "));
         self.monitor.first(since, |line| line.starts_with(&address) && line.contains(&via))

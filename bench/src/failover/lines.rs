@@ -1,4 +1,4 @@
-//! What a program says, line by line, with the time at which each line came.
+//! Output of a program, line by line, with the arrival time of each line.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
-/// A running program; it is killed when this value is dropped.
+/// A running program; killed when this value is dropped.
 pub struct Lines {
     child: Child,
     said: Arc<Mutex<Vec<(Duration, String)>>>,
@@ -40,14 +40,14 @@ impl Lines {
         Ok(Self { child, said })
     }
 
-    /// When the first line from `since` on came that is wanted.
+    /// Arrival of the first wanted line from `since` on.
     pub fn first(&self, since: Duration, mut wanted: impl FnMut(&str) -> bool) -> Option<Duration> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let from = said.partition_point(|(at, _)| *at < since);
         said.get(from..)?.iter().find(|(_, line)| wanted(line)).map(|(at, _)| *at)
     }
 
-    /// When each line from `since` on came that is wanted.
+    /// Arrival of each wanted line from `since` on.
     pub fn all(&self, since: Duration, wanted: impl Fn(&str) -> bool) -> Vec<Duration> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.iter().filter(|(at, line)| *at >= since && wanted(line)).map(|(at, _)| *at).collect()

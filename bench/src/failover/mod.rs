@@ -1,4 +1,4 @@
-//! How long a virtual IP is away when its master fails, and the node's share of that.
+//! Outage of a virtual IP when its master fails, and the node's share of it.
 //!
 //! [`keepalived`] cuts off one Keepalived after the other and splits each outage; [`fanout`] times an announcement from
 //! the node's port in to the last of many members out; [`burst`] announces very many addresses at once; [`churn`] times
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::harness::plot::{self, Axis};
 use crate::harness::stats::Times;
-use crate::harness::{Figure, Report, report};
+use crate::harness::{Figure, Report, report, table};
 
 /// Threshold of `havip.flap_moves` at which nothing freezes: the default is five moves in 180 s, and here each round is one.
 const FLAP_MOVES: i64 = 1_000_000;
@@ -104,8 +104,12 @@ fn report_parts<R: Serialize>(
     results: &Path,
 ) -> Result<bool> {
     println!("\n{} rounds; flap_moves = {FLAP_MOVES}", rows.len());
-    println!("{:<58} {:>9} {:>9} {:>9}", "milliseconds", "median", "p99", "most");
-    parts.iter().for_each(|(part, _, times)| println!("{}", times.line(part)));
+    let mut table = table("milliseconds|median|p99|most");
+    for (part, _, times) in parts {
+        let quantiles = [0.5, 0.99, 1.0].map(|share| format!("{:.2}", times.at(share)));
+        table.add_row([part.to_string()].into_iter().chain(quantiles));
+    }
+    println!("{table}");
     let met = Report::new(name, figures, rows).keep(results)?;
     let plot = results.join(format!("{name}.svg"));
     let curves: Vec<_> = parts.iter().map(|(_, short, times)| times.curve(*short)).collect();

@@ -38,7 +38,7 @@ impl Receiver {
         Ok((Self(lines), config))
     }
 
-    /// When it was told, from `since` on, that the instance holds the address.
+    /// Arrival of the event, from `since` on, by which the instance holds the address.
     pub fn first(&self, since: Duration, instance: &str) -> Option<Duration> {
         // The previous holder is named behind the holder.
         let holder = format!("\"holder\": {{\"instance\": \"{instance}\"");

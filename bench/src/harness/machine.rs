@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde::{Deserialize, Serialize};
 
-/// What a figure depends on, as far as the system tells. What it does not tell is empty or 0.
+/// Properties that figures depend on, as far as the system tells; others are empty or 0.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// The CPU's name.
@@ -23,9 +23,9 @@ pub struct Machine {
     pub memory_mb: u64,
     /// Size of a hugepage of the default size.
     pub hugepage_kb: u64,
-    /// How many of them there are.
+    /// Number of hugepages.
     pub hugepages: u64,
-    /// Whether a hypervisor runs below.
+    /// True in a virtual machine.
     pub virtual_machine: bool,
     /// The kernel's release.
     pub kernel: String,

@@ -1,4 +1,4 @@
-//! What the measurements share: frames, statistics, the machine's description, reports, plots, the figures in the documents.
+//! Shared parts of the measurements: frames, statistics, the machine's description, reports, plots, the figures in the documents.
 
 pub mod figures;
 pub mod frames;
@@ -6,8 +6,10 @@ pub mod machine;
 pub mod plot;
 pub mod report;
 pub mod stats;
+pub mod table;
 pub mod thread;
 
 pub use frames::{NODE, tep};
 pub use report::{Figure, Report};
 pub use stats::{Spread, quantile};
+pub use table::table;

@@ -9,7 +9,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::prelude::*;
 
 const SIZE: (u32, u32) = (960, 520);
-/// What of the width is the plot's; the legend stands beside it, where it hides nothing.
+/// Width of the plot; the legend stands beside it.
 const PLOT_WIDTH: i32 = 760;
 /// Told apart by eyes that do not see all colours (Okabe and Ito).
 const COLORS: [RGBColor; 8] = [
@@ -44,7 +44,7 @@ impl Curve {
 pub struct Axis<'a> {
     label: &'a str,
     log: bool,
-    /// Where it is labelled; empty: at round numbers.
+    /// Values with a label; empty: round numbers.
     ticks: Vec<f64>,
     text: fn(&f64) -> String,
 }

@@ -52,7 +52,7 @@ pub struct Figure {
     /// Target with its unit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
-    /// Whether the target is met.
+    /// True if the target is met.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub met: Option<bool>,
 }

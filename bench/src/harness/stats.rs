@@ -1,6 +1,5 @@
 //! Statistics of few values.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -26,16 +25,14 @@ impl Spread {
         Self { min: at(0), median: at(values.len() / 2), max: at(values.len().saturating_sub(1)) }
     }
 
+    /// Cells of a table: least, median and greatest, in another unit.
+    pub fn cells(&self, unit: f64, digits: usize) -> [String; 3] {
+        [self.min, self.median, self.max].map(|value| format!("{:.digits$}", value * unit))
+    }
+
     /// The same in another unit.
     pub fn scaled(self, by: f64) -> Self {
         Self { min: self.min * by, median: self.median * by, max: self.max * by }
-    }
-}
-
-/// Three columns.
-impl fmt::Display for Spread {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:>9.3} {:>9.3} {:>9.3}", self.min, self.median, self.max)
     }
 }
 
@@ -57,15 +54,9 @@ pub fn ms(from: Duration, to: Duration) -> f64 {
 pub struct Times(pub Vec<f64>);
 
 impl Times {
-    /// See [`quantile`].
+    /// Quantile, as [`quantile`].
     pub fn at(&self, share: f64) -> f64 {
         quantile(&mut self.0.clone(), share)
-    }
-
-    /// Columns of a table: name, median, 99th percentile, maximum.
-    pub fn line(&self, name: &str) -> String {
-        let [median, p99, most] = [0.5, 0.99, 1.0].map(|share| self.at(share));
-        format!("{name:<58} {median:9.2} {p99:9.2} {most:9.2}")
     }
 
     /// Curve over quantiles. A logarithmic axis has no place for 0.

@@ -1,4 +1,4 @@
-//! What an announcement of a virtual IP costs beyond a frame that is none of anybody's business.
+//! Cost of an announcement of a virtual IP beyond the same frame in a domain without virtual IPs.
 
 use std::{
     hint::black_box,
@@ -40,7 +40,7 @@ use crate::harness::{NODE, Spread, tep};
 const MEMBERS: u16 = 16;
 /// Attached instances of each virtual IP.
 const SPEAKERS: u32 = 2;
-/// How often the control side looks at what was heard.
+/// Interval at which the control side drains the announcements.
 const DRAIN: Duration = Duration::from_millis(1);
 
 <<<<<<< HEAD:bench/micro/src/announce.rs
@@ -104,7 +104,7 @@ pub struct Announcements {
 }
 
 impl Announcements {
-    /// So many virtual IPs, so many of them in each domain.
+    /// Tables of `havips` virtual IPs, `per_domain` of them in each domain.
     ///
     /// # Errors
     /// They are more than a node can hold.

@@ -1,4 +1,4 @@
-//! Whether a contender does the work at all: no figure counts before that.
+//! Checks of answers: no figure of a contender counts before them.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ pub struct Disagreement {
     pub contender: &'static str,
     /// Domain that was looked up.
     pub vni: u32,
-    /// Its answer.
+    /// First member that it found.
     pub found: Option<u32>,
     /// The right first member (none if the domain is not there); `None` where that of any version would have been right.
     pub expected: Option<Option<u32>>,
@@ -126,7 +126,7 @@ fn while_it_changes(
     })
 }
 
-/// Whether each answer can be that of its VNI.
+/// Checks that each answer can be that of its VNI.
 ///
 /// # Errors
 /// The first that cannot.

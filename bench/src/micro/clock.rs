@@ -11,7 +11,7 @@ pub fn cpu_ns() -> u64 {
     seconds.unwrap_or(0) * 1_000_000_000 + nanoseconds.unwrap_or(0)
 }
 
-/// What two calls of [`cpu_ns`] with nothing between measure: nanoseconds, the median of many.
+/// Time that two calls of [`cpu_ns`] with nothing between measure: nanoseconds, the median of many.
 pub fn overhead_ns() -> u64 {
     let mut pairs: Vec<u64> = (0..10_001)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! Where threads run: what is measured on one core, what works beside it on another, as in the daemon.
+//! Cores of threads: the measured one on one core, the one beside it on another, as in the daemon.
 
 use anyhow::{Context, Result};
 use core_affinity::{CoreId, get_core_ids, set_for_current};
@@ -11,7 +11,7 @@ pub struct Cores {
 }
 
 impl Cores {
-    /// What is measured goes to this core, or to the last; what works beside it to the first other one.
+    /// Puts the measured thread on this core, or the last; the one beside it on the first other core.
     ///
     /// # Errors
     /// The core is not there.
@@ -26,12 +26,12 @@ impl Cores {
         Ok(Self { measured, beside: cores.into_iter().find(|&core| Some(core) != measured) })
     }
 
-    /// The calling thread is what is measured.
+    /// Moves the calling thread, which is measured, to its core.
     pub fn enter_measured(self) {
         enter(self.measured);
     }
 
-    /// The calling thread works beside it.
+    /// Moves the calling thread, which works beside it, to its core.
     pub fn enter_beside(self) {
         enter(self.beside);
     }

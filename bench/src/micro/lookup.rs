@@ -31,9 +31,9 @@ struct Player {
     /// Bursts looked up, and changes made, so far.
     bursts: usize,
     changes: u64,
-    /// Of the turn at hand: a burst's CPU time in nanoseconds.
+    /// CPU time of each burst of the current turn, in nanoseconds.
     times: Histogram<u64>,
-    /// Of the rate at hand: the quantiles of each turn, the bursts of all, and what was published in how many seconds.
+    /// For the current rate: quantiles of each turn, bursts of all turns, changes that were published and their seconds.
     quantiles: [Vec<f64>; QUANTILES.len()],
     timed: u64,
     published: (u64, f64),

@@ -27,7 +27,7 @@ use clap::ValueEnum;
 use self::announce::Announcements;
 use self::contenders::{CHECKED, FLOOR};
 use self::cores::Cores;
-use self::results::{Row, Tables};
+use self::results::Row;
 use crate::harness::{Report, report};
 
 /// Options of `bench micro`. A run takes about four minutes and 2 GB.
@@ -111,7 +111,7 @@ impl Args {
                 rows.push(Row::Announce(Announcements::new(havips, per_domain)?.measure(turns)?));
             }
         }
-        println!("{}\n", Tables(&rows));
+        results::print(&rows);
         let mut report = Report::new("micro", results::figures(&rows), rows);
         report.void = results::void(&report.rows);
         let met = report.keep(&self.out.unwrap_or_else(report::folder))?;

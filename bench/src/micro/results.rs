@@ -1,11 +1,9 @@
-//! What was measured: rows for the JSON, and tables to read.
-
-use std::fmt::{self, Display};
+//! Results: rows for the JSON, tables to read, and figures.
 
 use serde::Serialize;
 
 use super::contenders::{EPOCH, FLOOR, OURS};
-use crate::harness::{Figure, Spread};
+use crate::harness::{Figure, Spread, table};
 
 /// One row of `bench/results/micro.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -19,54 +17,54 @@ pub enum Row {
     Announce(AnnounceRow),
 }
 
-/// A contender's bursts of 32 lookups on so many domains, at one rate of changes. Times are CPU time of the reading thread;
-/// each quantile is taken of each turn, and the spread is that of the turns: so one noisy turn does not make the figure.
+/// Bursts of 32 lookups at one rate of changes. Times are CPU time of the reading thread; each quantile is taken of each turn,
+/// and the spread is that of the turns: so one noisy turn does not make the figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct LookupRow {
-    /// Whose.
+    /// Name of the table.
     pub contender: String,
-    /// How many domains there are.
+    /// Domains in the table.
     pub domains: u32,
-    /// The rate that was asked for.
+    /// Rate of changes that was asked for.
     pub changes_wanted_per_s: u32,
-    /// The rate that the publisher attained.
+    /// Rate that the publisher attained.
     pub changes_per_s: f64,
-    /// The median burst's, by 32.
+    /// A 32nd of the median burst.
     pub ns_per_lookup: Spread,
-    /// The median burst.
+    /// Median burst.
     pub burst_p50_ns: Spread,
-    /// One in a hundred takes longer.
+    /// Burst at the 99th percentile.
     pub burst_p99_ns: Spread,
-    /// One in a thousand takes longer.
+    /// Burst at the 99.9th percentile.
     pub burst_p999_ns: Spread,
-    /// The longest.
+    /// Longest burst.
     pub burst_max_ns: Spread,
-    /// How many bursts were timed, in all turns.
+    /// Bursts that were timed, in all turns.
     pub bursts: u64,
 }
 
-/// Changes by one publisher that does nothing else, what it replaced freed.
+/// Changes by one publisher that does nothing else, replaced lists freed.
 #[derive(Clone, Debug, Serialize)]
 pub struct PublishRow {
-    /// Whose.
+    /// Name of the table.
     pub contender: String,
-    /// How many domains there are.
+    /// Domains in the table.
     pub domains: u32,
-    /// How many changes become visible, and what they replaced free, together.
+    /// Changes that are published together.
     pub changes_per_lot: u64,
     /// Changes in a second of the publisher's CPU time.
     pub changes_per_cpu_s: Spread,
 }
 
-/// Bursts of 32 gratuitous ARPs from holders of random virtual IPs: verdict, lookup, membership, and what becomes of the announcement,
-/// up to its note. CPU time of one frame, in nanoseconds.
+/// Bursts of 32 gratuitous ARPs from holders of random virtual IPs: parsing, lookup, membership, and the announcement up to its
+/// note on the board. CPU time of one frame, in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct AnnounceRow {
-    /// How many virtual IPs there are.
+    /// Virtual IPs in all.
     pub havips: u32,
-    /// How many of them are in each domain.
+    /// Virtual IPs of each domain.
     pub per_domain: u32,
-    /// A frame that announces one.
+    /// A frame that announces a virtual IP.
     pub ns_with: Spread,
     /// The same frame in a domain without any.
     pub ns_without: Spread,
@@ -74,7 +72,7 @@ pub struct AnnounceRow {
     pub ns_beyond: Spread,
 }
 
-/// What is asked of the table of domains, as far as these rows show it.
+/// Figures of these rows, with their targets.
 pub fn figures(rows: &[Row]) -> Vec<Figure> {
     let mut figures = Vec::new();
     if let Some(ours) = hardest_lookup(rows, OURS.name) {
@@ -91,29 +89,23 @@ pub fn figures(rows: &[Row]) -> Vec<Figure> {
         }
         figures.push(Figure::at_most(what("32 lookups, 99.9th percentile"), tail, 10.0, " us"));
     }
-    let publish = rows.iter().find_map(|row| match row {
-        Row::Publish(row) if row.contender == OURS.name => Some(row),
-        _ => None,
-    });
-    if let Some(row) = publish {
-        let million = row.changes_per_cpu_s.median / 1e6;
-        let what = format!("changes published by one publisher, {}k domains", row.domains / 1000);
-        figures.push(Figure::at_least(what, million, 1.0, " million/s"));
-    }
-    for row in rows {
-        if let Row::Announce(row) = row {
-            let what = format!(
-                "the holder announces again, {} virtual IPs, {} a domain: beyond the frame",
-                row.havips, row.per_domain
-            );
-            let most = if row.havips > 1000 { 80.0 } else { 30.0 };
-            figures.push(Figure::at_most(what, row.ns_beyond.median, most, " ns"));
+    figures.extend(rows.iter().filter_map(|row| match row {
+        Row::Publish(row) if row.contender == OURS.name => {
+            let what = format!("changes published by one publisher, {}k domains", row.domains / 1000);
+            Some(Figure::at_least(what, row.changes_per_cpu_s.median / 1e6, 1.0, " million/s"))
         }
-    }
+        Row::Announce(row) => {
+            let virtual_ips = format!("{} virtual IPs, {} a domain", row.havips, row.per_domain);
+            let what = format!("the holder announces again, {virtual_ips}: beyond the frame");
+            let most = if row.havips > 1000 { 80.0 } else { 30.0 };
+            Some(Figure::at_most(what, row.ns_beyond.median, most, " ns"))
+        }
+        _ => None,
+    }));
     figures
 }
 
-/// Why the tails of a run say nothing, if they do: the machine was so busy that memory alone was over the limit.
+/// Reason why the tails of a run are void, if so: the machine was so busy that memory alone was over the limit.
 pub fn void(rows: &[Row]) -> Option<String> {
     let tail = hardest_lookup(rows, FLOOR.name)?.burst_p999_ns.median / 1e3;
     (tail > 10.0).then(|| {
@@ -124,7 +116,7 @@ pub fn void(rows: &[Row]) -> Option<String> {
     })
 }
 
-/// At a million domains and 100,000 changes a second.
+/// The row of a table at a million domains and 100,000 changes a second.
 fn hardest_lookup<'r>(rows: &'r [Row], contender: &str) -> Option<&'r LookupRow> {
     rows.iter().find_map(|row| match row {
         Row::Lookup(row) => {
@@ -135,73 +127,35 @@ fn hardest_lookup<'r>(rows: &'r [Row], contender: &str) -> Option<&'r LookupRow>
     })
 }
 
-/// The rows as tables, one for each kind.
-pub struct Tables<'r>(pub &'r [Row]);
-
-impl Display for Tables<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut last = None;
-        for row in self.0 {
-            let kind = std::mem::discriminant(row);
-            if last.replace(kind) != Some(kind) {
-                writeln!(f, "\n{}", heading(row))?;
+/// Prints a table of each kind of row.
+pub fn print(rows: &[Row]) {
+    let head = "lookup of 32, CPU time|domains|changes/s|ns each|p50 us|p99 us|p99.9 us|max us";
+    let mut lookups = table(head);
+    let mut changes = table("million changes per CPU-second|domains|min|median|max");
+    let mut announced = table("announcements, CPU ns a frame|with|without|beyond|min|max");
+    for row in rows {
+        match row {
+            Row::Lookup(row) => {
+                let bursts = [row.burst_p50_ns, row.burst_p99_ns, row.burst_p999_ns, row.burst_max_ns];
+                let times = bursts.map(|ns| format!("{:.2}", ns.median / 1e3));
+                let rate = format!("{:.0}", row.changes_per_s);
+                let each = format!("{:.1}", row.ns_per_lookup.median);
+                let first = [row.contender.clone(), row.domains.to_string(), rate, each];
+                lookups.add_row(first.into_iter().chain(times));
             }
-            writeln!(f, "{row}")?;
-        }
-        Ok(())
-    }
-}
-
-fn heading(row: &Row) -> String {
-    match row {
-        Row::Lookup(_) => format!(
-            "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9} {:>10}",
-            "lookup of 32, CPU time",
-            "domains",
-            "changes/s",
-            "ns each",
-            "p50 us",
-            "p99 us",
-            "p99.9 us",
-            "max us"
-        ),
-        Row::Announce(_) => format!(
-            "{:<32} {:>9} {:>9} {:>9} {:>9} {:>9}",
-            "announcements, CPU ns a frame", "with", "without", "beyond", "min", "max"
-        ),
-        Row::Publish(_) => format!(
-            "{:<32} {:>9} {:>9} {:>9} {:>9}",
-            "million changes per CPU-second", "domains", "min", "median", "max"
-        ),
-    }
-}
-
-/// One line of a table.
-impl Display for Row {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let us = |ns: Spread| ns.median / 1e3;
-        match self {
-            Self::Lookup(row) => write!(
-                f,
-                "{:<32} {:>9} {:>9.0} {:>9.1} {:>9.2} {:>9.2} {:>9.2} {:>10.1}",
-                row.contender,
-                row.domains,
-                row.changes_per_s,
-                row.ns_per_lookup.median,
-                us(row.burst_p50_ns),
-                us(row.burst_p99_ns),
-                us(row.burst_p999_ns),
-                us(row.burst_max_ns)
-            ),
-            Self::Announce(row) => {
+            Row::Publish(row) => {
+                let first = [row.contender.clone(), row.domains.to_string()];
+                changes.add_row(first.into_iter().chain(row.changes_per_cpu_s.cells(1e-6, 3)));
+            }
+            Row::Announce(row) => {
                 let what = format!("{} virtual IPs, {} a domain", row.havips, row.per_domain);
-                let [with, without] = [row.ns_with, row.ns_without].map(|spread| spread.median);
-                let Spread { min, median, max } = row.ns_beyond;
-                write!(f, "{what:<32} {with:>9.1} {without:>9.1} {median:>9.1} {min:>9.1} {max:>9.1}")
-            }
-            Self::Publish(PublishRow { contender, domains, changes_per_cpu_s, .. }) => {
-                write!(f, "{contender:<32} {domains:>9} {}", changes_per_cpu_s.scaled(1e-6))
+                let [with, without] = [row.ns_with, row.ns_without].map(|ns| format!("{:.1}", ns.median));
+                let [min, median, max] = row.ns_beyond.cells(1.0, 1);
+                announced.add_row([what, with, without, median, min, max]);
             }
         }
+    }
+    for table in [lookups, changes, announced].iter().filter(|table| !table.is_empty()) {
+        println!("{table}\n");
     }
 }

@@ -15,7 +15,7 @@ pub type List = [TepIndex; MEMBERS];
 
 /// Domains `0..domains` by number, each with a VNI, and the order in which they are asked for and changed.
 pub struct Work {
-    /// How many domains there are.
+    /// Number of domains.
     pub domains: u32,
     order: Vec<u32>,
 }
@@ -34,7 +34,7 @@ pub fn random(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// What the first member of a domain's list is, but for the lowest 3 bits, which are the version's.
+/// First member of a domain's list, but for the lowest 3 bits, which are the version's.
 #[inline]
 pub fn first_member(vni: u32) -> u16 {
     let [high, low, ..] = vni.wrapping_mul(0x9e37_79b1).to_be_bytes();
@@ -53,7 +53,7 @@ pub fn list(vni: u32, version: u8) -> List {
     })
 }
 
-/// Whether a first member can be that of this domain, in whatever version.
+/// True if a first member can be that of this domain, in any version.
 #[inline]
 pub fn is_first_of(vni: u32, member: Option<u32>) -> bool {
     member.is_some_and(|member| member & !7 == u32::from(first_member(vni)))

@@ -42,7 +42,7 @@ impl Clock {
         (time.as_secs_f64() * self.ticks_per_second) as u64
     }
 
-    /// Which clock it is, in words.
+    /// Name of the clock.
     pub fn name(&self) -> String {
         // The monotonic clock counts nanoseconds.
         if (self.ticks_per_second - 1e9).abs() < 1.0 {

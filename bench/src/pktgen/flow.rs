@@ -1,4 +1,4 @@
-//! What is sent, and who must get it: a plan of streams, each of many flows.
+//! Plans of frames and their receivers: streams, each of many flows.
 
 use std::net::Ipv4Addr;
 use std::ops::Range;
@@ -25,7 +25,7 @@ impl Teps {
         Self { first: first.to_bits(), count }
     }
 
-    /// How many there are.
+    /// Number of TEPs.
     pub fn count(self) -> u32 {
         self.count
     }
@@ -56,12 +56,12 @@ pub struct Flow {
     pub watched_from: u32,
     /// Place of its stream in the plan.
     pub stream: usize,
-    /// Where its members' accounts start.
+    /// Place of its members' first account.
     pub accounts: usize,
 }
 
 impl Flow {
-    /// Who must get a copy of every frame.
+    /// TEPs that must get a copy of every frame.
     pub fn receivers(&self) -> impl Iterator<Item = u32> + use<> {
         let source = self.source;
         (self.teps.start..self.watched_from).filter(move |&tep| tep != source)
@@ -77,13 +77,11 @@ impl Flow {
 /// A domain, as a stream sends to it: the first argument of a [`Flow`].
 #[derive(Clone, Debug)]
 pub struct Domain {
-    /// Its VNI.
     pub vni: u32,
-    /// Its members.
     pub members: Range<u32>,
     /// TEPs right behind the members that join or leave.
     pub watched: u32,
-    /// Who sends to it.
+    /// TEP that sends.
     pub source: u32,
 }
 
@@ -102,16 +100,16 @@ pub struct Stream {
     pub name: &'static str,
     /// The inner frame, its trailer left open.
     pub inner: Vec<u8>,
-    /// Of all its flows together.
+    /// Frames per second of all its flows together.
     pub rate: Rate,
-    /// How many frames in all; none: until the run ends.
+    /// Frames in all; none: until the run ends.
     pub frames: Option<u64>,
-    /// Its flows' places.
+    /// Places of its flows in the plan.
     pub flows: Range<usize>,
     /// Bytes from the start of the inner frame that each copy is compared in. All of them, unless a flood must be received faster
     /// than that.
     pub compared: usize,
-    /// Whether its domains shall exist. Frames for those that do not are all dropped.
+    /// True if the node has its domains; otherwise all its frames are dropped.
     pub registered: bool,
 }
 
@@ -120,11 +118,11 @@ pub struct Stream {
 pub struct Plan {
     /// The TEPs that there are.
     pub teps: Teps,
-    /// Where frames are sent to.
+    /// Address of the node.
     pub node: Ipv4Addr,
     /// In the order of their additions.
     pub streams: Vec<Stream>,
-    /// Of all streams.
+    /// Flows of all streams.
     pub flows: Vec<Flow>,
     /// Accounts that the flows need.
     pub accounts: usize,

@@ -13,13 +13,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Trailer {
-    /// Which run of this program, and which run of traffic in it: nobody else's frames and no late copies.
+    /// Number of the run: excludes the frames of others and late copies of earlier runs.
     pub run: U32,
     /// Place of the flow in the plan.
     pub flow: U32,
     /// Place of the frame in its flow, from 0 on.
     pub sequence: U64,
-    /// When it was made: ticks of [`crate::pktgen::clock::Clock`].
+    /// Time when it was made: ticks of [`super::clock::Clock`].
     pub ticks: U64,
 }
 
@@ -42,10 +42,10 @@ pub enum Kind {
 }
 
 const ETHERNET: u16 = 14;
-/// Who sends, inside the overlay.
+/// Sender inside the overlay.
 pub const SENDER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub const SENDER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 11);
-/// Whom it asks for, or what it claims.
+/// Address that is asked for, or claimed.
 const TARGET: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 pub const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
 pub const VRRP_GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);

@@ -11,7 +11,6 @@ mod modes;
 mod node;
 mod outcome;
 mod receive;
-mod report;
 mod rig;
 mod send;
 mod settings;

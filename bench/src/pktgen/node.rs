@@ -16,7 +16,7 @@ use super::flow::{Plan, Teps};
 use super::settings::Settings;
 use crate::load::runtime;
 
-/// How long the node's API is waited for.
+/// Longest wait for the node's API.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A node that is given TEPs and domains, unless it has them already.

@@ -14,7 +14,7 @@ use super::clock::Clock;
 use super::flow::{Flow, Plan};
 use super::frames::{TRAILER, Trailer};
 
-/// What a received frame is.
+/// Kinds of received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// As expected, and in order.
@@ -23,7 +23,7 @@ pub enum Finding {
     Late,
     /// This TEP had it already.
     Doubled,
-    /// Its VNI is not that of its flow.
+    /// The VNI is not that of the flow.
     WrongVni,
     /// It went to a TEP that is no member.
     NotMember,
@@ -35,10 +35,10 @@ pub enum Finding {
     Foreign,
 }
 
-/// How far behind the newest frame a double is still told from a late copy.
+/// Distance from the newest frame up to which a double is told from a late copy.
 const WINDOW: u64 = 256;
 
-/// What one TEP has got of one flow. One cache line.
+/// Copies of one flow at one TEP. One cache line.
 #[derive(Clone, Debug, Default)]
 #[repr(align(64))]
 pub struct Account {
@@ -85,39 +85,28 @@ impl Account {
     }
 }
 
-/// When a watched TEP began and ceased to get copies. Times are ticks.
+/// First and last copy of a watched TEP. Times are ticks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    /// When its first copy came.
     pub first_at: u64,
-    /// Which frame that was.
     pub first_sequence: u64,
-    /// When its last copy came.
     pub last_at: u64,
-    /// Which frame that was.
     pub last_sequence: u64,
-    /// When that frame was sent.
     pub last_sent: u64,
     /// Copies.
     pub received: u64,
 }
 
-/// How many copies of one stream were what; watched TEPs' good ones are left out.
+/// Copies of one stream by [`Finding`]; good ones of watched TEPs are left out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Counts {
     /// Different frames at different members: [`Finding::Good`] and [`Finding::Late`].
     pub received: u64,
-    /// See [`Finding::Late`].
     pub out_of_order: u64,
-    /// See [`Finding::Doubled`].
     pub doubled: u64,
-    /// See [`Finding::WrongVni`].
     pub wrong_vni: u64,
-    /// See [`Finding::NotMember`].
     pub not_member: u64,
-    /// See [`Finding::ToSource`].
     pub to_source: u64,
-    /// See [`Finding::Damaged`].
     pub damaged: u64,
 }
 
@@ -144,22 +133,21 @@ impl Counts {
         self.wrong_vni + self.not_member + self.to_source
     }
 
-    /// Whether every copy was where and what it should be.
+    /// True if every copy was right, in order, and at its member.
     pub fn is_clean(&self) -> bool {
         self.misdelivered() + self.doubled + self.out_of_order + self.damaged == 0
     }
 }
 
-/// What came of one stream.
+/// Copies of one stream.
 #[derive(Clone, Debug)]
 pub struct Tally {
-    /// By kind.
     pub counts: Counts,
     /// Nanoseconds from the sender to the receiver, of each different frame.
     pub latency: Histogram<u64>,
     /// Copies by the tenth of a second in which they came, from the start on.
     pub tenths: Vec<u64>,
-    /// When the last one came, in ticks.
+    /// Arrival of the last one, in ticks.
     pub last_at: u64,
 }
 
@@ -178,14 +166,14 @@ pub struct Ledger {
     pub(super) accounts: Vec<Account>,
     /// As many, where the plan watches any.
     pub(super) watches: Vec<Watch>,
-    /// By TEP, where each member's latency is wanted.
+    /// Latency by TEP, where each member's is kept.
     pub(super) latencies: Vec<Histogram<u32>>,
-    /// By TEP: copies that were not for it.
+    /// Copies by TEP that were not for it.
     pub(super) misdelivered: Vec<u64>,
     pub(super) tallies: Vec<Tally>,
-    /// See [`Finding::Foreign`].
+    /// Frames of others.
     pub(super) foreign: u64,
-    /// Of all streams: see [`Counts::received`].
+    /// Different frames at different members, of all streams.
     pub received: u64,
 }
 
@@ -319,7 +307,7 @@ impl Ledger {
         Some(Found { flow: number, sequence, sent, place, finding })
     }
 
-    /// Whether headers and inner frame are as they must be; the trailer is what it was found by.
+    /// True if headers and inner frame are as they must be; the trailer was read before.
     #[inline]
     fn whole(&self, head: &Tunnel, flow: &Flow, body: &[u8]) -> bool {
         let stream = &self.plan.streams[flow.stream];

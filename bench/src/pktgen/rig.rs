@@ -48,7 +48,7 @@ pub struct Rig {
     pub clock: Clock,
 }
 
-/// What the threads of a run tell each other.
+/// State that the threads of a run share.
 #[derive(Debug, Default)]
 struct Shared {
     /// Send no more.
@@ -71,7 +71,7 @@ pub struct Running<'r> {
 }
 
 impl Running<'_> {
-    /// Whether all frames were sent, and all copies are waited for.
+    /// True once all frames were sent and all copies awaited.
     pub fn is_over(&self) -> bool {
         self.shared.working.load(Relaxed) == 0
     }
@@ -166,7 +166,7 @@ impl Rig {
         }
     }
 
-    /// What it runs on, in words.
+    /// Port, threads and clock, in words.
     pub fn describe(&self) -> String {
         let threads = match self.cores[..] {
             [] => "sender and receiver in two threads".into(),
@@ -189,6 +189,7 @@ impl Rig {
         &mut self,
         plan: &Plan,
         per_member: bool,
+        length: Duration,
         meanwhile: impl FnOnce(&Running) -> R,
     ) -> Result<(Outcome, R)> {
         self.run = self.run.wrapping_add(1);
@@ -236,7 +237,7 @@ impl Rig {
                 working.join().map_err(|_| anyhow!("a thread of the run ended early; see above"))??;
             Ok::<_, anyhow::Error>((sent, ledger, result))
         })?;
-        Ok((Outcome::new(&plan, &self.clock, start, &sent, &ledger), result))
+        Ok((Outcome::new(&plan, &self.clock, (start, length), &sent, &ledger), result))
     }
 }
 
@@ -312,10 +313,10 @@ struct Receiver<'r> {
     burst: Burst,
     ledger: Ledger,
     clock: Clock,
-    /// When the last frame came.
+    /// Arrival of the last frame.
     last: Instant,
     idle_turns: u32,
-    /// Since when the sender has ended.
+    /// End of the sender.
     ended: Option<Instant>,
 }
 

@@ -14,7 +14,7 @@ use super::frames::{TRAILER, Trailer};
 /// Parts of a tick in which frames are paced: at 10 million frames/s a tick would be too coarse.
 const PART: u64 = 256;
 
-/// When one stream's next frame is due. Times are parts of ticks since the start.
+/// Schedule of one stream. Times are parts of ticks since the start.
 struct Pace {
     next: u64,
     step: u64,
@@ -53,7 +53,7 @@ impl Pace {
 struct Lane<'r> {
     queue: &'r mut TxQueue,
     batch: TxBatch,
-    /// Of which flows the frames in the batch are, in order.
+    /// Flows of the frames in the batch, in order.
     flows: ArrayVec<usize, BATCH>,
 }
 
@@ -67,15 +67,15 @@ pub struct Sender<'r> {
     to_node: Template,
     lanes: Vec<Lane<'r>>,
     paces: Vec<Pace>,
-    /// Of each stream: the flow whose turn it is.
+    /// Flow whose turn it is, by stream.
     turns: Vec<usize>,
-    /// Of each flow: frames that were made.
+    /// Frames that were made, by flow.
     sent: Vec<u64>,
     /// Frames that the port took, of all streams.
     pub accepted: u64,
 }
 
-/// Where frames go on the wire.
+/// MAC addresses of frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Macs {
     /// This program's port.
@@ -188,7 +188,7 @@ impl<'r> Sender<'r> {
     }
 }
 
-/// What a sender did.
+/// Frames of a sender.
 #[derive(Clone, Debug, Default)]
 pub struct Sent {
     /// Frames that the port took.

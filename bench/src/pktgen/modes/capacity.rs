@@ -10,7 +10,7 @@ use super::Session;
 use crate::harness::Figure;
 use crate::harness::plot::{self, Axis, Curve};
 use crate::pktgen::flow::Rate;
-use crate::pktgen::report;
+use crate::pktgen::outcome::print_trials;
 
 /// TEPs among which the domains are laid.
 const TEPS: u32 = 1000;
@@ -48,17 +48,17 @@ pub fn run(session: &mut Session) -> Result<bool> {
         let length = Duration::from_secs(10 + u64::from(domains) / rate.0);
         let trial = session.trial(&each, false, length, &format!("{domains} domains"))?;
         let good = trial.outcome.passes(session.settings.loss) && trial.stream(0).sent == u64::from(domains);
-        rows.extend(trial.rows);
+        rows.extend(trial.outcome.streams);
         let seconds = session.settings.seconds;
         let trial = session.trial(&flood, false, seconds, &format!("{domains} domains, flood"))?;
-        points.push((f64::from(domains), trial.stream(0).copies_per_second() / 1e6));
-        rows.extend(trial.rows);
+        points.push((f64::from(domains), trial.stream(0).copies_per_second / 1e6));
+        rows.extend(trial.outcome.streams);
         if !good {
             break;
         }
         passed = domains;
     }
-    println!("{}", report::table(&rows));
+    print_trials(&rows);
     if let Some(message) = &refused {
         println!("the node refused more: {message}");
     }

@@ -9,14 +9,14 @@ use ctl_api::model::Change;
 use serde::Serialize;
 
 use super::{Session, Trial};
-use crate::harness::Figure;
 use crate::harness::plot::Axis;
 use crate::harness::stats::Times;
+use crate::harness::{Figure, table};
 use crate::pktgen::clock::Clock;
 use crate::pktgen::flow::{Domain, Rate};
 use crate::pktgen::node;
+use crate::pktgen::outcome::print_trials;
 use crate::pktgen::receive::Watch;
-use crate::pktgen::report;
 use crate::pktgen::rig::Running;
 
 /// TEPs that join and leave, one after another.
@@ -28,7 +28,7 @@ const FRAMES_BETWEEN: u64 = 10;
 /// Frames per second: a copy tells the time to half a millisecond.
 const RATE: Rate = Rate(2_000);
 
-/// Which of the two is looked at.
+/// Change that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// A TEP becomes a member.
@@ -37,7 +37,7 @@ pub enum Direction {
     Leave,
 }
 
-/// When a change was asked for and answered: ticks.
+/// Times of a request and its answer: ticks.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     request: u64,
@@ -53,7 +53,7 @@ struct Row {
     copy_ms: f64,
     /// From the answer to it; negative where the copy was there before the answer.
     after_answer_ms: f64,
-    /// Of a join: frames missing between the first copy and the last. Of a leave: 1 if a frame still came that was sent after
+    /// For a join: frames missing between the first copy and the last. For a leave: 1 if a frame still came that was sent after
     /// the answer.
     wrong: u64,
 }
@@ -94,7 +94,7 @@ pub fn run(session: &mut Session, direction: Direction) -> Result<bool> {
         });
         asked.collect::<Result<Vec<_>>>()
     })?;
-    println!("{}", report::table(&trial.rows));
+    print_trials(&trial.outcome.streams);
     let rows = rows(direction, &session.rig.clock, &trial.outcome.watches, &asked?);
     judge(session, direction, rate, &trial, &rows)
 }
@@ -129,7 +129,7 @@ fn rows(direction: Direction, clock: &Clock, watches: &[Watch], asked: &[Asked])
 fn judge(session: &Session, direction: Direction, rate: Rate, trial: &Trial, rows: &[Row]) -> Result<bool> {
     let (name, copy) = direction.words();
     let never = CHANGES as usize - rows.len();
-    let mut table = report::plain_table(&["milliseconds", "min", "median", "p99", "max"]);
+    let mut table = table("milliseconds|min|median|p99|max");
     let parts = [
         ("request to answer".into(), (|row| row.answer_ms) as fn(&Row) -> f64),
         (format!("request to {copy}"), |row| row.copy_ms),

@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::Session;
 use crate::pktgen::flow::Rate;
-use crate::pktgen::outcome::MemberOutcome;
-use crate::pktgen::report::{self, Row};
+use crate::pktgen::outcome::{Member, Row, print_members, print_trials};
 
 /// TEPs up to which each one's latency is kept, and shown.
 const MOST_MEMBERS: u32 = 512;
@@ -18,7 +17,7 @@ const MOST_MEMBERS: u32 = 512;
 struct Account {
     #[serde(flatten)]
     row: Row,
-    members: Vec<MemberOutcome>,
+    members: Vec<Member>,
 }
 
 /// A trial for each size and number of copies.
@@ -37,17 +36,19 @@ pub fn run(session: &mut Session) -> Result<bool> {
             let trial = session.trial(&plan, per_member, length, &format!("{size} B to {fan_out}"))?;
             passed &= trial.outcome.passes(settings.loss);
             if per_member {
-                println!("{}", report::members(&trial.outcome));
+                print_members(&trial.outcome.members);
             }
             if trial.outcome.foreign > 0 {
                 println!("frames of others: {}", trial.outcome.foreign);
             }
-            rows.extend(trial.rows.clone());
+            rows.extend(trial.outcome.streams.clone());
             let members = trial.outcome.members;
-            accounts.extend(trial.rows.into_iter().map(|row| Account { row, members: members.clone() }));
+            accounts.extend(
+                trial.outcome.streams.into_iter().map(|row| Account { row, members: members.clone() }),
+            );
         }
     }
-    println!("{}", report::table(&rows));
+    print_trials(&rows);
     session.write("count", Vec::new(), accounts)?;
     Ok(passed)
 }

@@ -7,7 +7,7 @@ use super::{Session, Trial, not_told};
 use crate::harness::Figure;
 use crate::pktgen::flow::{Domain, Rate};
 use crate::pktgen::frames::Kind;
-use crate::pktgen::report;
+use crate::pktgen::outcome::print_trials;
 
 /// Members of the flooded domain.
 const MEMBERS: u32 = 10_000;
@@ -69,7 +69,7 @@ fn flood(
 }
 
 fn report(session: &mut Session, trial: &Trial) -> Result<bool> {
-    println!("{}", report::table(&trial.rows));
+    print_trials(&trial.outcome.streams);
     let control = |metric: &str| {
         let counted = trial.counted.as_ref();
         let buckets = counted.and_then(|counted| counted.buckets(metric, "class=\"control\""));
@@ -99,7 +99,7 @@ fn report(session: &mut Session, trial: &Trial) -> Result<bool> {
         Figure::at_most("99 of 100 adverts inside the worker within", p99_us, P99_US, " us"),
         Figure::plain("quanta waited for, 99 of 100 adverts", quanta.at_most(0.99).to_string()),
     ];
-    session.write("fair", figures, trial.rows.clone())?;
+    session.write("fair", figures, trial.outcome.streams.clone())?;
     // Most of the flood must be lost; what comes must be right.
     Ok(adverts.passes(0.0) && flood.counts.is_clean() && p99_us <= P99_US)
 }

@@ -6,8 +6,7 @@ use super::{Session, throughput};
 use crate::harness::Figure;
 use crate::harness::plot::{Axis, Curve};
 use crate::pktgen::flow::{Domain, Rate};
-use crate::pktgen::outcome::Latency;
-use crate::pktgen::report::{self, Row};
+use crate::pktgen::outcome::{Row, print_trials};
 
 /// Frames per second of the probe, where no other rate is asked for.
 const PROBE_RATE: Rate = Rate(1000);
@@ -16,7 +15,7 @@ const PROBE_FAN_OUT: u32 = 8;
 /// Loads beside it, in percent of the highest rate without loss, or of `--rate`.
 const LOADS: [u64; 4] = [0, 50, 90, 150];
 
-/// By size and number of copies.
+/// A trial for each size and number of copies.
 pub fn alone(session: &mut Session) -> Result<bool> {
     let (loss, rate) = (session.settings.loss, session.settings.rate.unwrap_or(PROBE_RATE));
     let (mut rows, mut curves, mut passed) = (Vec::new(), Vec::new(), true);
@@ -25,9 +24,8 @@ pub fn alone(session: &mut Session) -> Result<bool> {
             let plan = session.plain_plan("latency", size, fan_out, rate)?;
             let trial = session.try_plan(&plan, &format!("{size} B to {fan_out}"))?;
             passed &= trial.outcome.passes(loss);
-            let curve = Latency::curve(&trial.stream(0).latency);
-            curves.push(Curve::new(format!("{size} B, {fan_out} copies"), curve));
-            rows.extend(trial.rows);
+            curves.push(Curve::new(format!("{size} B, {fan_out} copies"), trial.stream(0).curve()));
+            rows.extend(trial.outcome.streams);
         }
     }
     finish(session, "latency", "Latency", rows, &curves)?;
@@ -59,15 +57,15 @@ pub fn burdened(session: &mut Session) -> Result<bool> {
         let probe = trial.stream(0);
         // Beyond the full load something must be lost.
         passed &= percent > 100 || probe.passes(session.settings.loss);
-        curves.push(Curve::new(format!("load {percent} %"), Latency::curve(&probe.latency)));
-        rows.extend(trial.rows);
+        curves.push(Curve::new(format!("load {percent} %"), probe.curve()));
+        rows.extend(trial.outcome.streams);
     }
     finish(session, "burdened", "Latency of a probe beside another domain's load", rows, &curves)?;
     Ok(passed)
 }
 
 fn finish(session: &Session, mode: &str, title: &str, rows: Vec<Row>, curves: &[Curve]) -> Result<()> {
-    println!("{}", report::table(&rows));
+    print_trials(&rows);
     session.plot_quantiles(mode, title, Axis::log("microseconds"), curves)?;
     let figure = |row: &Row| {
         let what = format!("latency, {}, {} B inner, {} copies", row.stream, row.size, row.fan_out);

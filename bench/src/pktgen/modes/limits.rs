@@ -7,7 +7,7 @@ use ctl_api::model::Change;
 use super::Session;
 use crate::harness::Figure;
 use crate::pktgen::flow::{Domain, Rate};
-use crate::pktgen::report;
+use crate::pktgen::outcome::print_trials;
 
 /// Offered load, in limits.
 const TIMES: u64 = 100;
@@ -33,7 +33,7 @@ pub fn run(session: &mut Session) -> Result<bool> {
     let limit = DomainLimit { copies: Limit::new(settings.limit).ok(), ..DomainLimit::default() };
     session.node.commit(vec![Change::DomainLimit { vni: Vni::new(vni), limit, reset: false }])?;
     let trial = session.trial(&plan, false, settings.seconds, "over the limit")?;
-    println!("{}", report::table(&trial.rows));
+    print_trials(&trial.outcome.streams);
     let (beside, limited) = (trial.stream(0), trial.stream(1));
     let most =
         limited.most_in_a_second().context("a limit is told by whole seconds: give --seconds 2 or more")?;
@@ -42,14 +42,14 @@ pub fn run(session: &mut Session) -> Result<bool> {
         "limit {} copies/s, offered {} times as much: at most {most} copies in any second, {times:.3} times the limit; \
          {:.0} copies/s over all",
         settings.limit,
-        trial.rows[1].reached_per_second * u64::from(fan_out) / settings.limit,
-        limited.copies_per_second(),
+        trial.outcome.streams[1].reached_per_second * u64::from(fan_out) / settings.limit,
+        limited.copies_per_second,
     );
     trial.print_drops(&["bcast_drops_total"]);
     let figures = vec![
         Figure::at_most("most copies in a second, by the limit", times, ALLOWED, ""),
         Figure::at_most("copies that the domain beside it lost", beside.lost as f64, 0.0, ""),
     ];
-    session.write("limits", figures, trial.rows.clone())?;
+    session.write("limits", figures, trial.outcome.streams.clone())?;
     Ok(times <= ALLOWED && beside.passes(0.0) && limited.counts.is_clean())
 }

@@ -1,4 +1,4 @@
-//! What can be measured, after RFC 3918 (multicast benchmarking) where it has a name for it.
+//! Modes of measurement, after RFC 3918 (multicast benchmarking) where it has a name for it.
 
 mod capacity;
 mod change;
@@ -18,8 +18,7 @@ use testkit::metrics::Metrics;
 use self::change::Direction;
 use super::flow::{Domain, Plan, Rate, Teps};
 use super::node::Node;
-use super::outcome::{Outcome, StreamOutcome};
-use super::report::{self, Row};
+use super::outcome::{Outcome, Row};
 use super::rig::{Rig, Running};
 use super::settings::Settings;
 use crate::harness::plot::{self, Axis, Curve};
@@ -67,8 +66,6 @@ pub struct Session {
 /// Results of a plan that was run.
 struct Trial {
     outcome: Outcome,
-    /// A row for each stream.
-    rows: Vec<Row>,
     /// Changes of the node's metrics meanwhile, if it told.
     counted: Option<Metrics>,
 }
@@ -79,8 +76,8 @@ impl Trial {
         Ok(self.counted.as_ref().with_context(|| not_told(metric))?.total(metric, ""))
     }
 
-    fn stream(&self, place: usize) -> &StreamOutcome {
-        self.outcome.stream(place)
+    fn stream(&self, place: usize) -> &Row {
+        &self.outcome.streams[place]
     }
 
     /// Prints how many frames (and copies) the node dropped, by reason.
@@ -138,7 +135,7 @@ impl Session {
         Ok(plan)
     }
 
-    /// So many domains of `fan_out` members and a source each, by turns among `teps` TEPs.
+    /// Domains of `fan_out` members and a source each, by turns among `teps` TEPs.
     fn domains(&self, count: u32, fan_out: u32, teps: u32) -> impl Iterator<Item = Domain> + use<> {
         let first_vni = self.settings.first_vni;
         let starts = (teps - fan_out).max(1);
@@ -148,7 +145,7 @@ impl Session {
         })
     }
 
-    /// Where not one frame went out, or not one copy came back, the setup is wrong, and no figure means anything.
+    /// Refuses a run in which no frame went out, or no copy came back: the setup is wrong, and no figure means anything.
     fn check_silence(&self, outcome: &Outcome) -> Result<()> {
         let expected = outcome.streams.iter().map(|stream| stream.expected).sum::<u64>();
         let received = outcome.streams.iter().map(|stream| stream.counts.received).sum::<u64>();
@@ -214,11 +211,12 @@ impl Session {
     ) -> Result<(Trial, R)> {
         let before = self.node.scrape();
         let node = &mut self.node;
-        let (outcome, result) = self.rig.run_while(plan, per_member, |running| meanwhile(running, node))?;
+        let (mut outcome, result) =
+            self.rig.run_while(plan, per_member, length, |running| meanwhile(running, node))?;
         self.check_silence(&outcome)?;
         let counted = before.and_then(|before| Some(self.node.scrape()?.since(&before)));
-        let rows = report::rows(plan, &outcome, length, counted.as_ref());
-        Ok((Trial { outcome, rows, counted }, result))
+        counted.iter().for_each(|counted| outcome.locate_losses(counted));
+        Ok((Trial { outcome, counted }, result))
     }
 
     /// Draws `pktgen-MODE.svg` at a path that is given to `draw`.

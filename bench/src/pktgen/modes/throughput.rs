@@ -6,7 +6,7 @@ use super::Session;
 use crate::harness::Figure;
 use crate::harness::plot::{self, Axis, Curve};
 use crate::pktgen::flow::Rate;
-use crate::pktgen::report::{self, Row};
+use crate::pktgen::outcome::{Row, print_trials};
 
 /// A search for each size and number of copies.
 pub fn run(session: &mut Session) -> Result<bool> {
@@ -28,7 +28,7 @@ pub fn run(session: &mut Session) -> Result<bool> {
         }
         curves.push(Curve::new(format!("{size} B"), points));
     }
-    println!("{}", report::table(&rows));
+    print_trials(&rows);
     if !rows.is_empty() {
         let (x, y) = (Axis::log("copies of each frame"), "million copies/s");
         session.plot("throughput", |path| {
@@ -48,9 +48,9 @@ pub fn highest(session: &mut Session, size: u16, fan_out: u32) -> Result<Option<
         let trial =
             session.try_plan(&plan, &format!("{size} B to {fan_out}, trial {}", search.trials + 1))?;
         let passed = trial.outcome.passes(loss);
-        search.enter(trial.rows[0].reached_per_second, passed);
+        search.enter(trial.outcome.streams[0].reached_per_second, passed);
         if passed {
-            best = trial.rows.into_iter().next();
+            best = trial.outcome.streams.into_iter().next();
         }
     }
     Ok(best)

@@ -137,7 +137,8 @@ fn what_did_not_come_is_lost_by_member_and_misdelivery_is_told_by_tep() {
         }
     }
     let sent = crate::pktgen::send::Sent { by_flow: vec![3], skipped: vec![0] };
-    let outcome = crate::pktgen::outcome::Outcome::new(&ledger.plan, &ledger.clock, 0, &sent, &ledger);
+    let outcome =
+        crate::pktgen::outcome::Outcome::new(&ledger.plan, &ledger.clock, (0, Duration::MAX), &sent, &ledger);
     let rows: Vec<_> = outcome
         .members
         .iter()
@@ -147,7 +148,7 @@ fn what_did_not_come_is_lost_by_member_and_misdelivery_is_told_by_tep() {
         rows,
         [(0, 3, 0, 0, 0, 0), (1, 1, 2, 1, 0, 0), (3, 0, 3, 0, 0, 0), (4, 3, 0, 0, 0, 2), (8, 0, 0, 0, 1, 0)]
     );
-    let stream = outcome.stream(0);
+    let stream = &outcome.streams[0];
     assert_eq!((stream.sent, stream.expected, stream.lost), (3, 12, 5));
     assert!(!stream.passes(0.5) && stream.counts.misdelivered() == 1);
 }
