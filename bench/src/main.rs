@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use bench::{failover, harness::figures, load, micro, pktgen};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 /// Measures bcast. Build bcastd and bcastctl first: `cargo build --release`.
 #[derive(Parser)]
@@ -26,16 +26,15 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let name = std::env::args().nth(1).filter(|word| !word.starts_with('-'));
+    let words = pktgen::command_line();
+    let name = std::env::args().nth(1).filter(|name| Command::command().find_subcommand(name).is_some());
     let name = name.unwrap_or_else(|| "bench".into());
-    let command = match pktgen::command_line().and_then(|words| Ok(Command::try_parse_from(words)?)) {
-        Ok(command) => command,
-        Err(error) => match error.downcast::<clap::Error>() {
-            // Help and version are no errors.
-            Ok(words) if !words.use_stderr() => words.exit(),
-            Ok(error) => return refuse(&name, &pktgen::in_one_line(&error)),
-            Err(error) => return refuse(&name, &format!("{error:#}")),
-        },
+    let command = match words.map(Command::try_parse_from) {
+        Ok(Ok(command)) => command,
+        // Help and version are no errors; with no command at all, the help says which there are.
+        Ok(Err(words)) if !words.use_stderr() || std::env::args().len() == 1 => words.exit(),
+        Ok(Err(error)) => return refuse(&name, &pktgen::in_one_line(&error)),
+        Err(error) => return refuse(&name, &format!("{error:#}")),
     };
     let done = match command {
         Command::Load(args) => args.run(),

@@ -1,4 +1,5 @@
-//! A few rounds of each measurement leave a report whose parts add up. Needs root and a release build of bcastd and bcastctl.
+//! A few rounds of each measurement leave a report whose parts add up. Needs root and a release build of bcastd and
+//! bcastctl.
 
 // Helpers of tests may panic as tests do.
 #![allow(clippy::unwrap_used, clippy::panic)]

@@ -46,9 +46,6 @@ pub struct Bcastd {
 
 impl Bcastd {
     /// Starts it, and holds it.
-    ///
-    /// # Errors
-    /// It does not start, or refuses the domains.
     pub async fn start(kind: Kind, workload: &Workload, pcap: &Path, hugepages: bool) -> Result<Self> {
         let workers = if matches!(kind, Kind::TwoWorkers) { 2 } else { 1 };
         // A queue for each worker, and each reads the whole file.
@@ -104,8 +101,8 @@ impl Candidate for Bcastd {
         let frames = made("bcast_rx_frames_total", "");
         let (metric, expected): (_, &[&str]) = match self.kind {
             Kind::Drops(reason) => ("bcast_rx_frames_total", &[reason]),
-            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it drops.
-            // The cost of that is in the figure.
+            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it
+            // drops. The cost of that is in the figure.
             _ => ("bcast_tx_copies_total", &["job_full", "job_expired"]),
         };
         self.overrun = made("bcast_drops_total", "\"job_full\"") / frames;
@@ -134,9 +131,6 @@ impl Candidate for Bcastd {
 }
 
 /// Sends the workload once, into a file, and checks every frame of it. Gives how many they were.
-///
-/// # Errors
-/// A frame is wrong, missing, or one too many.
 pub async fn checked(workload: &Workload, folder: &Path) -> Result<usize> {
     let (incoming, outgoing) = (folder.join("in.pcap"), folder.join("bcastd.pcap"));
     workload.write(&incoming)?;

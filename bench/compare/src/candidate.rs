@@ -9,11 +9,8 @@ pub trait Candidate {
     /// As the table calls it.
     fn name(&self) -> &str;
 
-    /// Forwards for about so many seconds, and gives million copies (of a hostile flood: frames) per second of CPU time of
-    /// what forwards.
-    ///
-    /// # Errors
-    /// It ended, or lost what it should have forwarded.
+    /// Forwards for about so many seconds, and gives million copies (of a hostile flood: frames) per second of CPU
+    /// time of what forwards.
     fn turn(&mut self, seconds: f64) -> Result<f64>;
 
     /// Remark on its figures.
@@ -28,9 +25,6 @@ pub fn rate(count: f64, cpu_ns: u64) -> f64 {
 }
 
 /// Asks for counters until they stand still, and something was counted.
-///
-/// # Errors
-/// They do not within half a minute, or cannot be read.
 pub fn settled(peer: &'static str, mut counters: impl FnMut() -> Result<(f64, f64)>) -> Result<()> {
     let mut last = (0.0, 0.0);
     for _ in 0..100 {
@@ -60,9 +54,6 @@ pub fn unexpected(peer: &str, said: &str) -> Error {
 }
 
 /// Checks that a program is installed.
-///
-/// # Errors
-/// It is not.
 pub fn must_be_there(peer: &str, path: &str) -> Result<()> {
     let installs = "bench/compare/install-peers installs it";
     ensure!(Path::new(path).exists(), "{path} is not there: {installs}, --without {peer} does without");

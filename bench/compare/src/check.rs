@@ -1,5 +1,5 @@
-//! Comparison of all frames that came out with the right ones: to the last byte, and to each receiver once. The outer headers are built by
-//! etherparse: an opinion that shares no code with the daemon.
+//! Comparison of all frames that came out with the right ones: to the last byte, and to each receiver once. The outer
+//! headers are built by etherparse: an opinion that shares no code with the daemon.
 
 use std::net::Ipv4Addr;
 
@@ -75,9 +75,6 @@ pub fn copies(outer: &Outer, domain: &Domain) -> Result<Vec<Vec<u8>>> {
 }
 
 /// Compares, in whatever order frames came; gives how many they were.
-///
-/// # Errors
-/// A frame that is wrong, missing, or one too many.
 pub fn check(workload: &Workload, outer: &Outer, mut sent: Vec<Vec<u8>>) -> Result<usize> {
     let mut expected = Vec::with_capacity(workload.copies());
     for domain in &workload.domains {

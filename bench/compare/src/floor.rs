@@ -30,9 +30,6 @@ pub struct Floor {
 
 impl Floor {
     /// Starts it on the device that all have.
-    ///
-    /// # Errors
-    /// It does not start.
     pub fn start(burst: u32, shared: bool, pcap: &Path, hugepages: bool) -> Result<Self> {
         let mut command = command(concat!(env!("OUT_DIR"), "/floor"));
         command.args(eal(&FORWARDING_CORE.to_string(), 64, hugepages));
@@ -75,9 +72,6 @@ pub fn eal(cores: &str, memory_mb: u32, hugepages: bool) -> Vec<String> {
 }
 
 /// Starts a program that one talks with.
-///
-/// # Errors
-/// It cannot be started.
 pub fn talk(
     command: &mut std::process::Command,
     name: &'static str,
@@ -91,9 +85,6 @@ pub fn talk(
 }
 
 /// Reads lines up to the one that is wanted.
-///
-/// # Errors
-/// The program ends before.
 pub fn read_until(
     output: &mut impl BufRead,
     peer: &'static str,

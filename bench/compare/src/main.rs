@@ -1,5 +1,6 @@
-//! bcastd side by side with what one would use instead, in one run: all take turns, so that a machine's fast and slow hours hit
-//! them alike, and what counts is the CPU time of the thread that forwards. docs/benchmarks.md says how to read it.
+//! bcastd side by side with what one would use instead, in one run: all take turns, so that a machine's fast and slow
+//! hours hit them alike, and what counts is the CPU time of the thread that forwards. docs/benchmarks.md says how to
+//! read it.
 
 #![forbid(unsafe_code)]
 
@@ -60,8 +61,8 @@ struct Args {
     /// Take no packet buffers from hugepages. Open vSwitch needs them and is left out.
     #[arg(long)]
     no_hugepages: bool,
-    /// Small and short: shows that all works and that every frame is right. Needs no hugepages and no peers that are not
-    /// installed, and keeps no results.
+    /// Small and short: shows that all works and that every frame is right. Needs no hugepages and no peers that are
+    /// not installed, and keeps no results.
     #[arg(long)]
     quick: bool,
 }
@@ -136,8 +137,7 @@ async fn run(args: &Args) -> Result<ExitCode> {
     run.tell(&machine, checked)
 }
 
-/// # Errors
-/// Fewer are free than all candidates together take.
+/// Checks that as many hugepages are free as all candidates of a point take.
 fn enough_hugepages() -> Result<()> {
     let memory = std::fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let number = |key| field(&memory, key).split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0_u64);

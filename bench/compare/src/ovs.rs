@@ -41,16 +41,13 @@ pub struct Ovs {
 impl Ovs {
     /// Starts it with the workload's domains, each frame making so many copies, on a port that reads a capture file for
     /// ever; and holds it.
-    ///
-    /// # Errors
-    /// It is not installed, or does not start.
     pub fn start(workload: &Workload, copies: u32, pcap: &Path) -> Result<Self> {
         let mut ovs = Self::prepare(workload, copies.into())?;
         ovs.add_port(&format!("net_pcap0,rx_pcap={},infinite_rx=1", pcap.display()));
         ovs.worker =
             Some(Thread::find(ovs.switch.child.id(), "pmd").context("Open vSwitch's forwarding thread")?);
-        // Each flow is translated at its first frame, which takes milliseconds where it has hundreds of outputs. They are all
-        // there, with the one of the tunnel itself, before anything is measured.
+        // Each flow is translated at its first frame, which takes milliseconds where it has hundreds of outputs. They
+        // are all there, with the one of the tunnel itself, before anything is measured.
         until("Open vSwitch's flows", || ovs.flows().is_some_and(|flows| flows > workload.domains.len()))?;
         hold(ovs.switch.child.id())?;
         Ok(ovs)
@@ -189,9 +186,6 @@ impl Candidate for Ovs {
 }
 
 /// Sends the workload once, into a file, and checks every frame of it. Gives how many they were.
-///
-/// # Errors
-/// A frame is wrong, missing, or one too many.
 pub fn checked(workload: &Workload, folder: &Path) -> Result<usize> {
     let (incoming, outgoing) = (folder.join("ovs-in.pcap"), folder.join("ovs.pcap"));
     workload.write(&incoming)?;

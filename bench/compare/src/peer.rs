@@ -28,9 +28,6 @@ pub struct Peer {
 
 impl Peer {
     /// Starts it, in a process group of its own: an interrupt at the terminal reaches its owner alone.
-    ///
-    /// # Errors
-    /// It cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
         let child = command.process_group(0).spawn().with_context(|| format!("{command:?}"))?;
         Ok(Self { child })
@@ -45,17 +42,11 @@ impl Drop for Peer {
 }
 
 /// Holds a process still between its turns: what forwards polls, and would take the core from the others.
-///
-/// # Errors
-/// It is gone.
 pub fn hold(process: u32) -> Result<()> {
     signal(process, Signal::SIGSTOP)
 }
 
 /// Lets it go on, and gives it a moment to get up to speed.
-///
-/// # Errors
-/// It is gone.
 pub fn resume(process: u32) -> Result<()> {
     signal(process, Signal::SIGCONT)?;
     std::thread::sleep(Duration::from_millis(20));
@@ -67,8 +58,8 @@ fn signal(process: u32, signal: Signal) -> Result<()> {
     kill(process, signal).with_context(|| format!("{signal} to process {process}"))
 }
 
-/// A network namespace of a name that the next lab clears away if this program is killed; without IPv6: nothing in it sends
-/// by itself.
+/// A network namespace of a name that the next lab clears away if this program is killed; without IPv6: nothing in it
+/// sends by itself.
 pub fn namespace(what: &str) -> Namespace {
     let namespace = Namespace::new(format!("bcast-{}-compare-{what}", std::process::id()));
     namespace.run("sysctl -q -w net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1");

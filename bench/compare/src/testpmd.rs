@@ -36,9 +36,6 @@ pub struct Testpmd {
 
 impl Testpmd {
     /// Starts it on a port that reads a capture file for ever.
-    ///
-    /// # Errors
-    /// It is not installed, or does not start.
     pub fn start(mode: Mode, pcap: &Path, hugepages: bool) -> Result<Self> {
         must_be_there(NAME, PROGRAM)?;
         let forward = match mode {

@@ -1,8 +1,8 @@
 //! The kernel's VXLAN: a device with a list of remotes for the all-zero MAC address (head-end replication).
 //!
-//! One network, one next hop, no bridge, no receiving: a packet socket gives frames to the device itself, and what the device made
-//! of them is counted and dropped at the underlay interface's egress hook, before any driver. All of it is in the CPU time of the
-//! thread that sends. This is more kind to the kernel than the others' work.
+//! One network, one next hop, no bridge, no receiving: a packet socket gives frames to the device itself, and what
+//! the device made of them is counted and dropped at the underlay interface's egress hook, before any driver. All of
+//! it is in the CPU time of the thread that sends. This is more kind to the kernel than the others' work.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
@@ -36,9 +36,6 @@ pub struct Vxlan {
 
 impl Vxlan {
     /// Makes the device with so many remotes.
-    ///
-    /// # Errors
-    /// The kernel refuses something.
     pub fn new(workload: &Workload, copies: u32) -> Result<Self> {
         let namespace = namespace(NAME);
         for line in [

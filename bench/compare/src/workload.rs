@@ -30,8 +30,8 @@ pub struct Domain {
 }
 
 impl Domain {
-    /// The frame as the source sends it. Frames differ in VNI, source and payload, so that nothing can be remembered between
-    /// them.
+    /// The frame as the source sends it. Frames differ in VNI, source and payload, so that nothing can be remembered
+    /// between them.
     pub fn frame(&self) -> Vec<u8> {
         overlay_frame(tep(self.source), self.vni, self.size, self.vni.into())
     }

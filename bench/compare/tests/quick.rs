@@ -1,4 +1,5 @@
-//! The whole comparison at small size: everything starts, forwards, and is right to the last byte. No figure is looked at.
+//! The whole comparison at small size: everything starts, forwards, and is right to the last byte. No figure is
+//! looked at.
 
 use std::process::Command;
 

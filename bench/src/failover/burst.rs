@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use serde::Serialize;
 use testkit::forge;
 use testkit::frame::overlay;
 use testkit::lab::{Host, Lab};
-use testkit::node::{Config, Node, binary};
+use testkit::node::{Config, Node};
 use testkit::process::wait_for;
 use testkit::sender::Sender;
 
@@ -68,8 +67,7 @@ pub fn run(havips: u16, results: &Path) -> Result<bool> {
     let node = Node::start(&lab, &Config::new(lab.folder()));
     let numbers: Vec<_> = (0..havips).map(Number).collect();
     apply(&lab, &node, &hosts, &numbers)?;
-    let watch =
-        Lines::start(Command::new(binary("bcastctl")).arg("--socket").arg(node.socket()).arg("watch"))?;
+    let watch = Lines::watch(&node)?;
     let frames = garps(&hosts[0], &numbers);
     let sender = Sender::new(&hosts[0].namespace, "eth0");
     let (start, since) = (Instant::now(), now());

@@ -1,4 +1,5 @@
-//! A full BGP table that keeps changing beside as many TEPs as a node holds: how long until a change and a query are answered.
+//! A full BGP table that keeps changing beside as many TEPs as a node holds: how long until a change and a query are
+//! answered.
 
 use std::fmt::Write as _;
 use std::io::Write as _;

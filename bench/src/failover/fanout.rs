@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,7 +10,7 @@ use testkit::forge::{self, Mouth};
 use testkit::frame::Copy;
 use testkit::keepalived::VIP;
 use testkit::lab::{Lab, NODE, mac_text};
-use testkit::node::{Config, Node, binary};
+use testkit::node::{Config, Node};
 use testkit::process::wait_for;
 use testkit::sniffer::{Seen, Sniffer};
 
@@ -63,8 +62,7 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool> {
         let (mac, tep) = (mac_text(*mac), host.address);
         node.must(&format!("havip attach {HAVIP} --instance vm{number} --mac {mac} --tep {tep}"));
     }
-    let watch =
-        Lines::start(Command::new(binary("bcastctl")).arg("--socket").arg(node.socket()).arg("watch"))?;
+    let watch = Lines::watch(&node)?;
     let frames = INSTANCES.map(|mac| forge::announcement(mac, "GARP request").bytes);
     let mouths = hosts.each_ref().map(|host| Mouth::new(host, VNI));
     let mut rows = Vec::new();

@@ -2,7 +2,6 @@
 
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -10,7 +9,7 @@ use serde::Serialize;
 use testkit::frame::Copy;
 use testkit::keepalived::{Keepalived, Settings, VIP};
 use testkit::lab::{Lab, NODE};
-use testkit::node::{Config, Node, binary};
+use testkit::node::{Config, Node};
 use testkit::openflow::Places;
 use testkit::overlay::{Overlay, Vm};
 use testkit::ping::{Ping, outage};
@@ -96,8 +95,7 @@ impl<'lab> Stage<'lab> {
         overlay.introduce();
         node.create_havip(HAVIP, VNI, VIP, "");
         overlay.vms[..2].iter().for_each(|vm| node.attach(HAVIP, &overlay, vm));
-        let watch =
-            Lines::start(Command::new(binary("bcastctl")).arg("--socket").arg(node.socket()).arg("watch"))?;
+        let watch = Lines::watch(&node)?;
         let wire =
             Sniffer::start(&lab.switch, "node", "proto gre and ether[54:2] = 0x0806", lab.folder(), "wire");
         let client = Sniffer::start(&overlay.vms[2].namespace, "eth0", "arp", lab.folder(), "client");

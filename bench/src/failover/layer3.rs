@@ -1,5 +1,5 @@
-//! A router that learns by BGP where the address is: BIRD on the node with docs/bird.conf, and BIRD on the edge router, whose
-//! kernel says when its route changes.
+//! A router that learns by BGP where the address is: BIRD on the node with docs/bird.conf, and BIRD on the edge
+//! router, whose kernel says when its route changes.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -31,11 +31,8 @@ pub fn configured(config: Config) -> Config {
 }
 
 impl Layer3 {
-    /// Binds a public address to the HAVIP and starts the routers. The lab's switch is the edge router: it has the address that
-    /// docs/bird.conf gives to that.
-    ///
-    /// # Errors
-    /// A program cannot be started.
+    /// Binds a public address to the HAVIP and starts the routers. The lab's switch is the edge router: it has the
+    /// address that docs/bird.conf gives to that.
     pub fn start(lab: &Lab, node: &Node, havip: &str) -> Result<Self> {
         node.must(&format!("havip bind-eip {havip} {EIP}"));
         let edge = lab.folder().join("edge.conf");

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
+use testkit::node::{Node, binary};
 
 /// A running program; killed when this value is dropped.
 pub struct Lines {
@@ -21,9 +22,6 @@ pub fn now() -> Duration {
 
 impl Lines {
     /// Starts a program and reads what it says.
-    ///
-    /// # Errors
-    /// It cannot be started.
     pub fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let said = Arc::new(Mutex::new(Vec::new()));
@@ -38,6 +36,11 @@ impl Lines {
             });
         }
         Ok(Self { child, said })
+    }
+
+    /// Starts `bcastctl watch`.
+    pub fn watch(node: &Node) -> Result<Self> {
+        Self::start(Command::new(binary("bcastctl")).arg("--socket").arg(node.socket()).arg("watch"))
     }
 
     /// Arrival of the first wanted line from `since` on.

@@ -23,7 +23,8 @@ use crate::harness::plot::{self, Axis};
 use crate::harness::stats::Times;
 use crate::harness::{Figure, Report, report, table};
 
-/// Threshold of `havip.flap_moves` at which nothing freezes: the default is five moves in 180 s, and here each round is one.
+/// Threshold of `havip.flap_moves` at which nothing freezes: the default is five moves in 180 s, and here each round
+/// is one.
 const FLAP_MOVES: i64 = 1_000_000;
 
 /// Options of `bench failover`.
@@ -47,7 +48,8 @@ enum Mode {
         #[arg(long, default_value_t = 100, value_parser = value_parser!(u32).range(1..=10_000))]
         count: u32,
     },
-    /// Times gratuitous ARPs that move an address, from the node's port in to the last copy out and to a webhook's receiver
+    /// Times gratuitous ARPs that move an address, from the node's port in to the last copy out and to a webhook's
+    /// receiver
     Fanout {
         /// Copies of each
         #[arg(long, default_value_t = 128, value_parser = value_parser!(u16).range(2..=4096))]

@@ -1,5 +1,5 @@
-//! A webhook's receiver: the Python server of the webhook crate's own tests, which verifies signatures and prints each event as it
-//! comes.
+//! A webhook's receiver: the Python server of the webhook crate's own tests, which verifies signatures and prints
+//! each event as it comes.
 
 use std::time::Duration;
 
@@ -23,9 +23,6 @@ pub struct Receiver(Lines);
 
 impl Receiver {
     /// Starts it in the node's namespace, and gives a configuration that has the node tell it.
-    ///
-    /// # Errors
-    /// It cannot be started.
     pub fn start(lab: &Lab, config: Config) -> Result<(Self, Config)> {
         let [plan, secret] = ["plan.json", "secret"].map(|name| lab.folder().join(name));
         std::fs::write(&plan, r#"{"*": ["200"]}"#)?;

@@ -1,4 +1,5 @@
-//! Shared parts of the measurements: frames, statistics, the machine's description, reports, plots, the figures in the documents.
+//! Shared parts of the measurements: frames, statistics, the machine's description, reports, plots, the figures in
+//! the documents.
 
 pub mod figures;
 pub mod frames;

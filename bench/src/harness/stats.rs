@@ -44,7 +44,8 @@ pub fn quantile(values: &mut [f64], share: f64) -> f64 {
     rank.map_or(f64::NAN, |(_, &value)| value)
 }
 
-/// Milliseconds from one time to a later one, to the microsecond; 0 where the clocks of two programs disagree on the order.
+/// Milliseconds from one time to a later one, to the microsecond; 0 where the clocks of two programs disagree on the
+/// order.
 pub fn ms(from: Duration, to: Duration) -> f64 {
     (to.saturating_sub(from).as_secs_f64() * 1e6).round() / 1e3
 }

@@ -105,9 +105,6 @@ pub struct Announcements {
 
 impl Announcements {
     /// Tables of `havips` virtual IPs, `per_domain` of them in each domain.
-    ///
-    /// # Errors
-    /// They are more than a node can hold.
     pub fn new(havips: u32, per_domain: u32) -> Result<Self> {
         let domains = havips.div_ceil(per_domain);
         let members: Vec<TepIndex> = (0..MEMBERS).map(TepIndex::from).collect();
@@ -214,9 +211,6 @@ impl Announcements {
     }
 
     /// Measures so many rounds of so much CPU time each, while a thread beside takes what was heard.
-    ///
-    /// # Errors
-    /// An announcement is not heard.
     pub fn measure(&mut self, turns: Turns) -> Result<AnnounceRow> {
         let overhead = clock::overhead_ns();
         let (stop, inspection) = (AtomicBool::new(false), Arc::clone(&self.inspection));

@@ -18,7 +18,8 @@ pub struct Disagreement {
     pub vni: u32,
     /// First member that it found.
     pub found: Option<u32>,
-    /// The right first member (none if the domain is not there); `None` where that of any version would have been right.
+    /// The right first member (none if the domain is not there); `None` where that of any version would have been
+    /// right.
     pub expected: Option<Option<u32>>,
 }
 
@@ -127,9 +128,6 @@ fn while_it_changes(
 }
 
 /// Checks that each answer can be that of its VNI.
-///
-/// # Errors
-/// The first that cannot.
 #[inline]
 pub fn verify(
     contender: &'static str,

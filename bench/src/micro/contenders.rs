@@ -21,7 +21,8 @@ pub trait Write: Send {
     fn set(&mut self, vni: u32, list: &List);
     /// Removes a domain.
     fn remove(&mut self, vni: u32);
-    /// Ends a group of changes: all are visible, and what no reader needs any more is freed, as far as that is this side's job.
+    /// Ends a group of changes: all are visible, and what no reader needs any more is freed, as far as that is this
+    /// side's job.
     fn publish(&mut self);
 }
 
@@ -43,8 +44,8 @@ pub const OURS: Contender = Contender { name: "bcast-domain", make: bcast::table
 /// The same slots and lists, with crossbeam-epoch to reclaim the lists.
 pub const EPOCH: Contender = Contender { name: "crossbeam-epoch", make: epoch::table };
 
-/// The least work of both, measured in the same turns: two random cache lines of as much memory for each lookup, none waiting
-/// for another. No contender: it knows no domains.
+/// The least work of both, measured in the same turns: two random cache lines of as much memory for each lookup, none
+/// waiting for another. No contender: it knows no domains.
 pub const FLOOR: Contender = Contender { name: "floor: two random cache lines", make: floor::two_lines };
 
 /// Tables whose answers are checked.

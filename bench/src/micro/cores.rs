@@ -12,14 +12,11 @@ pub struct Cores {
 
 impl Cores {
     /// Puts the measured thread on this core, or the last; the one beside it on the first other core.
-    ///
-    /// # Errors
-    /// The core is not there.
     pub fn choose(measured: Option<usize>) -> Result<Self> {
         let cores = get_core_ids().unwrap_or_default();
         let measured = match measured {
             Some(id) => Some(*cores.iter().find(|core| core.id == id).with_context(|| {
-                format!("core {id} is not there, or not this program's to use: give one that `taskset -p $$` shows, or none")
+                format!("core {id} is not there, or not to be used here: give one that `taskset -p $$` shows")
             })?),
             None => cores.last().copied(),
         };

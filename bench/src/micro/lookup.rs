@@ -33,7 +33,8 @@ struct Player {
     changes: u64,
     /// CPU time of each burst of the current turn, in nanoseconds.
     times: Histogram<u64>,
-    /// For the current rate: quantiles of each turn, bursts of all turns, changes that were published and their seconds.
+    /// For the current rate: quantiles of each turn, bursts of all turns, changes that were published and their
+    /// seconds.
     quantiles: [Vec<f64>; QUANTILES.len()],
     timed: u64,
     published: (u64, f64),
@@ -93,9 +94,6 @@ fn histogram() -> Result<Histogram<u64>> {
 }
 
 /// Measures all contenders on so many domains, at each rate of changes a second.
-///
-/// # Errors
-/// A contender gives a wrong answer.
 pub fn measure(
     contenders: &[Contender],
     domains: u32,

@@ -1,10 +1,10 @@
 //! CPU time of lookups and changes of the table of domains, next to crossbeam-epoch's, and of announcements.
 //!
-//! All tables hold the same domains, of 16 members each, and stay there for the whole run. In each round each has its turn:
-//! its reader looks up bursts of 32 domains in a random order, the same for all, while one thread changes its lists at a
-//! given rate. Each burst is timed by the reader's own CPU clock, what the clock itself takes subtracted, and each answer
-//! is verified. Rounds begin with another table each time. So slow hours and neighbours hit all alike, and time asleep is
-//! nobody's.
+//! All tables hold the same domains, of 16 members each, and stay there for the whole run. In each round each has its
+//! turn: its reader looks up bursts of 32 domains in a random order, the same for all, while one thread changes its
+//! lists at a given rate. Each burst is timed by the reader's own CPU clock, what the clock itself takes subtracted,
+//! and each answer is verified. Rounds begin with another table each time. So slow hours and neighbours hit all
+//! alike, and time asleep is nobody's.
 
 mod announce;
 mod check;

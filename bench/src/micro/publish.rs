@@ -20,9 +20,6 @@ use crate::harness::Spread;
 pub const LOT: u64 = 32;
 
 /// Measures all contenders on so many domains, in turns, while a reader looks up all the time.
-///
-/// # Errors
-/// A contender gives a wrong answer.
 pub fn measure(contenders: &[Contender], domains: u32, turns: Turns) -> Result<Vec<PublishRow>> {
     turns.cores.enter_measured();
     let work = Work::new(domains);

@@ -17,8 +17,8 @@ pub enum Row {
     Announce(AnnounceRow),
 }
 
-/// Bursts of 32 lookups at one rate of changes. Times are CPU time of the reading thread; each quantile is taken of each turn,
-/// and the spread is that of the turns: so one noisy turn does not make the figure.
+/// Bursts of 32 lookups at one rate of changes. Times are CPU time of the reading thread; each quantile is taken of
+/// each turn, and the spread is that of the turns: so one noisy turn does not make the figure.
 #[derive(Clone, Debug, Serialize)]
 pub struct LookupRow {
     /// Name of the table.
@@ -56,8 +56,8 @@ pub struct PublishRow {
     pub changes_per_cpu_s: Spread,
 }
 
-/// Bursts of 32 gratuitous ARPs from holders of random virtual IPs: parsing, lookup, membership, and the announcement up to its
-/// note on the board. CPU time of one frame, in nanoseconds.
+/// Bursts of 32 gratuitous ARPs from holders of random virtual IPs: parsing, lookup, membership, and the announcement
+/// up to its note on the board. CPU time of one frame, in nanoseconds.
 #[derive(Clone, Debug, Serialize)]
 pub struct AnnounceRow {
     /// Virtual IPs in all.

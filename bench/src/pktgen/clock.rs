@@ -1,5 +1,5 @@
-//! The clock of sender and receiver: the time stamp counter, which both cores count alike where it is constant and nonstop,
-//! or the system's monotonic clock where it is not.
+//! The clock of sender and receiver: the time stamp counter, which both cores count alike where it is constant and
+//! nonstop, or the system's monotonic clock where it is not.
 
 use std::time::Duration;
 

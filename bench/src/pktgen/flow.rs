@@ -106,8 +106,8 @@ pub struct Stream {
     pub frames: Option<u64>,
     /// Places of its flows in the plan.
     pub flows: Range<usize>,
-    /// Bytes from the start of the inner frame that each copy is compared in. All of them, unless a flood must be received faster
-    /// than that.
+    /// Bytes from the start of the inner frame that each copy is compared in. All of them, unless a flood must be
+    /// received faster than that.
     pub compared: usize,
     /// True if the node has its domains; otherwise all its frames are dropped.
     pub registered: bool,

@@ -1,5 +1,5 @@
-//! The frames that are sent: what an inner frame of each kind looks like, and the 24 bytes at its end by which a copy is
-//! known again.
+//! The frames that are sent: what an inner frame of each kind looks like, and the 24 bytes at its end by which a copy
+//! is known again.
 
 use std::net::Ipv4Addr;
 
@@ -8,8 +8,8 @@ use wire::checksum;
 use zerocopy::byteorder::network_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-/// The last bytes of every inner frame. Behind an ARP or VRRP message they pass for Ethernet padding, so that the message
-/// stays what it is.
+/// The last bytes of every inner frame. Behind an ARP or VRRP message they pass for Ethernet padding, so that the
+/// message stays what it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Trailer {
@@ -64,7 +64,8 @@ impl Kind {
         headers + 24
     }
 
-    /// An inner frame of `size` bytes, Ethernet header included, with a trailer of zeros. `most` is what fits into the MTU.
+    /// An inner frame of `size` bytes, Ethernet header included, with a trailer of zeros. `most` is what fits into
+    /// the MTU.
     ///
     /// # Errors
     /// It is shorter than [`Self::least`] or longer than `most`.

@@ -1,8 +1,8 @@
 //! Sends overlay frames through a node, receives the copies, and accounts for every one. See docs/pktgen.md.
 //!
-//! A plan ([`flow`]) says what is sent and who must get it. A [`send::Sender`] makes its frames when they are due; each
-//! inner frame ends with its flow, its number and the time ([`frames::Trailer`]). A [`receive::Ledger`] holds every copy
-//! against the plan. Modes ([`modes`]) make plans, run them through a [`rig::Rig`], and report.
+//! A plan ([`flow`]) says what is sent and who must get it. A [`send::Sender`] makes its frames when they are due;
+//! each inner frame ends with its flow, its number and the time ([`frames::Trailer`]). A [`receive::Ledger`] holds
+//! every copy against the plan. Modes ([`modes`]) make plans, run them through a [`rig::Rig`], and report.
 
 mod clock;
 mod flow;
@@ -27,8 +27,8 @@ use self::rig::Rig;
 use self::settings::Settings;
 pub use self::settings::in_one_line;
 
-/// Options of `bench pktgen`: for each member it tells what was lost, doubled, misdelivered or out of order, and how long
-/// it took.
+/// Options of `bench pktgen`: for each member it tells what was lost, doubled, misdelivered or out of order, and how
+/// long it took.
 #[derive(clap::Args)]
 #[command(
     args_override_self = true,

@@ -33,9 +33,6 @@ pub struct Node {
 
 impl Node {
     /// Connects to the API, if TEPs and domains are to be registered.
-    ///
-    /// # Errors
-    /// Nobody answers there.
     pub fn connect(settings: &Settings) -> Result<Self> {
         let (runtime, start) = (runtime()?, Instant::now());
         let mut others = Default::default();
@@ -102,9 +99,6 @@ impl Node {
     }
 
     /// Removes the domains that were made, and then the TEPs.
-    ///
-    /// # Errors
-    /// The node refuses.
     pub fn clear(&mut self) -> Result<()> {
         let vnis = std::mem::take(&mut self.made);
         let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni), force: false });
@@ -117,9 +111,6 @@ impl Node {
     }
 
     /// Copies of one domain that the node could not send, since the domain was made; `None` without an API.
-    ///
-    /// # Errors
-    /// The node refuses.
     pub fn copies_dropped(&mut self, vni: u32) -> Result<Option<u64>> {
         let Some(client) = &mut self.client else { return Ok(None) };
         let stats = self.runtime.block_on(client.domain_stats(Vni::new(vni))).context("the node")?;
@@ -144,9 +135,6 @@ async fn inventory(client: &mut Client) -> Result<(HashSet<u32>, HashSet<String>
 }
 
 /// A TEP by its address.
-///
-/// # Errors
-/// No TEP can have it.
 pub fn tep(teps: Teps, place: u32) -> Result<TepRef> {
     Ok(TepRef::Address(Tep::new(teps.address(place)).context("see --first-tep")?))
 }

@@ -101,9 +101,6 @@ impl Running<'_> {
 
 impl Rig {
     /// Starts DPDK and the port.
-    ///
-    /// # Errors
-    /// DPDK's, each with what to do.
     pub fn open(settings: &Settings, device: &DeviceSpec) -> Result<Self> {
         let eal = Eal::init(&EalConfig {
             memory_mb: settings.memory_mb(),
@@ -182,9 +179,6 @@ impl Rig {
     }
 
     /// Runs a plan while `meanwhile` runs in this thread. With `per_member` each member's latency is kept apart.
-    ///
-    /// # Errors
-    /// A thread cannot be started.
     pub fn run_while<R>(
         &mut self,
         plan: &Plan,

@@ -18,7 +18,8 @@ const PART: u64 = 256;
 struct Pace {
     next: u64,
     step: u64,
-    /// A sender that was held up for longer than this does not make up for it: that would be a burst of the sender's own making.
+    /// A sender that was held up for longer than this does not make up for it: that would be a burst of the sender's
+    /// own making.
     slack: u64,
     /// Frames that were not sent because of that.
     skipped: u64,
@@ -174,7 +175,8 @@ impl<'r> Sender<'r> {
         self.plan.flows.iter().zip(&self.sent).map(|(flow, sent)| self.plan.copies(flow) * sent).sum()
     }
 
-    /// Frames that the port took, by flow, and those that were not made in time, by stream. What still waits is given up.
+    /// Frames that the port took, by flow, and those that were not made in time, by stream. What still waits is given
+    /// up.
     pub fn close(mut self) -> Sent {
         for lane in &mut self.lanes {
             for &flow in &lane.flows {

@@ -72,7 +72,8 @@ pub struct Settings {
     /// How many domains are sent to; of capacity: the most that are tried [default: 16; of capacity: 100k]
     #[arg(long, value_parser = domains)]
     pub domains: Option<u32>,
-    /// Frames per second, such as 500, 10k, 2M or max; of throughput: the highest that is tried [default: 1000; of throughput: max]
+    /// Frames per second, such as 500, 10k, 2M or max; of throughput: the highest that is tried [default: 1000; of
+    /// throughput: max]
     #[arg(long, value_parser = rate)]
     pub rate: Option<Rate>,
     /// Length of a trial
@@ -94,9 +95,6 @@ pub struct Settings {
 
 impl Settings {
     /// The device.
-    ///
-    /// # Errors
-    /// None is given, or options do not fit each other.
     pub fn check(&self) -> Result<DeviceSpec> {
         let none =
             "no device: give --device, such as af_packet:eth0 or pci:0000:3b:00.0, or --config with one";
@@ -108,9 +106,6 @@ impl Settings {
     }
 
     /// The inner frame of this size, of the kind that is asked for.
-    ///
-    /// # Errors
-    /// It cannot have that size.
     pub fn inner(&self, size: u16) -> Result<Vec<u8>> {
         self.kind.inner(size, self.longest_inner())
     }

@@ -100,7 +100,8 @@ impl Metrics {
         Self { samples: added.collect() }
     }
 
-    /// The histogram whose labels contain this text, such as `class="control"`, over all workers; `None` if there is none.
+    /// The histogram whose labels contain this text, such as `class="control"`, over all workers; `None` if there is
+    /// none.
     pub fn buckets(&self, name: &str, label: &str) -> Option<Buckets> {
         let name = format!("{name}_bucket");
         let bound = |labels: &str| {

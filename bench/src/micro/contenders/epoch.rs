@@ -65,7 +65,8 @@ impl Table {
     fn list<'g>(&self, vni: u32, guard: &'g Guard) -> Option<&'g [u32; MEMBERS]> {
         let (slot, there) = self.slot(vni);
         let list = if there { slot.list.load(Ordering::Acquire, guard) } else { return None };
-        // SAFETY: loaded while pinned. The writer unlinks a list before it defers its end to when all pins of now are gone.
+        // SAFETY: loaded while pinned. The writer unlinks a list before it defers its end to when all pins of now are
+        // gone.
         unsafe { list.as_ref() }
     }
 }

@@ -1,4 +1,5 @@
-//! Group capacity (RFC 3918 section 7.1): how many domains can be made, and all forward; and how the speed changes with them.
+//! Group capacity (RFC 3918 section 7.1): how many domains can be made, and all forward; and how the speed changes
+//! with them.
 
 use std::time::{Duration, Instant};
 

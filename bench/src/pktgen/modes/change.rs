@@ -53,8 +53,8 @@ struct Row {
     copy_ms: f64,
     /// From the answer to it; negative where the copy was there before the answer.
     after_answer_ms: f64,
-    /// For a join: frames missing between the first copy and the last. For a leave: 1 if a frame still came that was sent after
-    /// the answer.
+    /// For a join: frames missing between the first copy and the last. For a leave: 1 if a frame still came that was
+    /// sent after the answer.
     wrong: u64,
 }
 

@@ -14,13 +14,14 @@ const MEMBERS: u32 = 10_000;
 /// Members of the other, and how often it advertises.
 const VICTIMS: u32 = 8;
 const ADVERTS: Rate = Rate(100);
-/// Offered flood, in replication capacities of the worker; and its upper bound, in percent of the frames that a worker can
-/// receive and judge.
+/// Offered flood, in replication capacities of the worker; and its upper bound, in percent of the frames that a
+/// worker can receive and judge.
 const TIMES: f64 = 10.0;
 const OF_VERDICTS: f64 = 80.0;
 /// Far more than any worker replicates to [`MEMBERS`].
 const MUCH: Rate = Rate(5_000);
-/// Bytes of the flood's inner frames that are compared: a receiver slower than the worker would fill the port, and lose everybody's.
+/// Bytes of the flood's inner frames that are compared: a receiver slower than the worker would fill the port, and
+/// lose everybody's.
 const COMPARED: usize = 64;
 /// Target of the 99th percentile of the adverts' time inside the worker.
 const P99_US: f64 = 200.0;

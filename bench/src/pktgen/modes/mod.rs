@@ -145,7 +145,8 @@ impl Session {
         })
     }
 
-    /// Refuses a run in which no frame went out, or no copy came back: the setup is wrong, and no figure means anything.
+    /// Refuses a run in which no frame went out, or no copy came back: the setup is wrong, and no figure means
+    /// anything.
     fn check_silence(&self, outcome: &Outcome) -> Result<()> {
         let expected = outcome.streams.iter().map(|stream| stream.expected).sum::<u64>();
         let received = outcome.streams.iter().map(|stream| stream.counts.received).sum::<u64>();
@@ -195,7 +196,8 @@ impl Session {
         self.trial(plan, false, self.settings.seconds, what)
     }
 
-    /// Runs a plan for a time, and reads the node's metrics before and after it. With `per_member` each member's latency is kept.
+    /// Runs a plan for a time, and reads the node's metrics before and after it. With `per_member` each member's
+    /// latency is kept.
     fn trial(&mut self, plan: &Plan, per_member: bool, length: Duration, what: &str) -> Result<Trial> {
         let wait = |running: &Running, _: &mut Node| running.wait(length, what);
         Ok(self.trial_while(plan, per_member, length, wait)?.0)
