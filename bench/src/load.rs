@@ -4,16 +4,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use bcast_domain::{Tep, Vni};
 use clap::Args;
 use ctl_api::Client;
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::Batch;
 use serde::Serialize;
 use testkit::node::{Config, Node};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::harness::thread::resident_bytes;
-use crate::harness::{Figure, Report, quantile, report, tep};
+use crate::harness::{Figure, Report, api, quantile, report, tep};
 
 /// A port that receives nothing and frees what it is given.
 const DEVICE: &str = "vdev:net_null0,no-rx=1";
@@ -72,29 +70,10 @@ struct JoinRow {
     max_ms: f64,
 }
 
-/// A runtime of this thread alone.
-///
-/// # Errors
-/// The system gives no descriptors.
-pub fn runtime() -> Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
-
 /// TEPs as many as given, and domains from VNI 1 on of `members` TEPs each, taken in a row from them.
-fn state(teps: u32, domains: u32, members: u32) -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
-    for index in 0..teps {
-        changes.push(Change::TepAdd { address: Tep::new(tep(index))?, name: None });
-    }
-    for domain in 0..domains {
-        let members = (0..members).map(|i| member((domain + i) % teps)).collect::<Result<_, _>>()?;
-        changes.push(Change::DomainSet { vni: Vni::from(domain + 1), name: None, members });
-    }
-    Ok(changes)
-}
-
-fn member(index: u32) -> Result<TepRef> {
-    Ok(TepRef::Address(Tep::new(tep(index))?))
+fn state(teps: u32, domains: u32, members: u32) -> Result<Batch> {
+    let members = |domain| (0..members).map(|place| tep((domain + place) % teps)).collect();
+    api::state((0..teps).map(tep), (0..domains).map(|domain| (domain + 1, members(domain))))
 }
 
 fn start(folder: &Path, hugepages: bool) -> Node<'static> {
@@ -113,10 +92,10 @@ impl Load {
         let resident_mb = |node: &Node| Ok::<_, anyhow::Error>(resident_bytes(node.id())? as f64 / 1e6);
         let empty_mb = resident_mb(&node)?;
         let changes = state(10_000.max(members), domains, members)?;
-        let load_s = runtime()?.block_on(async {
+        let load_s = api::runtime()?.block_on(async {
             let mut client = Client::connect(&node.socket()).await?;
             let start = Instant::now();
-            client.commit_all(Batch::new(changes)).await?;
+            client.commit_all(changes).await?;
             Ok::<_, anyhow::Error>(start.elapsed().as_secs_f64())
         })?;
         let loaded_mb = resident_mb(&node)?;
@@ -153,7 +132,7 @@ impl Join {
     pub fn run(self) -> Result<bool> {
         let folder = tempfile::tempdir()?;
         let node = start(folder.path(), self.hugepages);
-        let (mut times, others_per_s) = runtime()?.block_on(ask(&node, self.background, self.joins))?;
+        let (mut times, others_per_s) = api::runtime()?.block_on(ask(&node, self.background, self.joins))?;
         let [median_ms, p99_ms, max_ms] = [0.5, 0.99, 1.0].map(|share| quantile(&mut times, share));
         let figure = Figure::plain(
             format!("a join is answered while {others_per_s:.0} other changes a second go on"),
@@ -164,21 +143,16 @@ impl Join {
     }
 }
 
-fn change(vni: u32, tep: TepRef, joins: bool) -> Batch {
-    let (vni, teps) = (Vni::from(vni), vec![tep]);
-    Batch::new(vec![if joins { Change::Join { vni, teps } } else { Change::Leave { vni, teps } }])
-}
-
 /// Milliseconds of each answer, and other changes a second.
 async fn ask(node: &Node<'_>, background: u32, joins: u32) -> Result<(Vec<f64>, f64)> {
     let mut client = Client::connect(&node.socket()).await?;
-    client.commit_all(Batch::new(state(1000, 1000, 8)?)).await?;
-    let (busy, stranger) = (client.clone(), member(999)?);
+    client.commit_all(state(1000, 1000, 8)?).await?;
+    let (busy, stranger) = (client.clone(), api::tep_ref(tep(999))?);
     let others = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / background);
         for turn in 0_u32.. {
             ticks.tick().await;
-            let batch = change(turn % 500 + 1, stranger.clone(), turn / 500 % 2 == 0);
+            let batch = api::membership(turn % 500 + 1, stranger.clone(), turn / 500 % 2 == 0);
             let mut client = busy.clone();
             tokio::spawn(async move { client.commit(batch).await.map(|_| ()) });
         }
@@ -186,7 +160,7 @@ async fn ask(node: &Node<'_>, background: u32, joins: u32) -> Result<(Vec<f64>, 
     let revision = || node.metrics().total("bcast_revision", "");
     let (before, start, mut times) = (revision(), Instant::now(), Vec::new());
     for turn in 0..joins {
-        let batch = change(turn % 400 + 501, member(998)?, turn / 400 % 2 == 0);
+        let batch = api::membership(turn % 400 + 501, api::tep_ref(tep(998))?, turn / 400 % 2 == 0);
         let asked = Instant::now();
         client.commit(batch).await?;
         times.push(asked.elapsed().as_secs_f64() * 1e3);

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use bench::harness::api::runtime_beside;
 use bench::harness::figures::{BEGIN, END, Shown, with_figures};
 use bench::harness::frames::{overlay_frame, read_pcap, write_pcap};
 use bench::harness::machine::{Machine, field};
@@ -200,4 +201,12 @@ fn a_void_report_or_a_document_without_markers_is_refused() {
     let void = Report { void: Some("too slow".to_owned()), ..report() };
     let refused = with_figures(&format!("{BEGIN}{END}"), &[void], Shown::All).unwrap_err().to_string();
     assert!(refused.contains("void: too slow"), "{refused}");
+}
+
+#[test]
+fn a_connection_is_served_also_while_nobody_waits_for_an_answer() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let runtime = runtime_beside().unwrap();
+    runtime.spawn(async move { tell.send(()) });
+    told.recv_timeout(Duration::from_secs(60)).unwrap();
 }

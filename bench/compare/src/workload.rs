@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use bcast_domain::{Tep, Vni};
 use bench::harness::frames::{overlay_frame, write_pcap};
-use bench::harness::tep;
-use ctl_api::model::{Batch, Change, TepRef};
+use bench::harness::{api, tep};
+use ctl_api::model::Batch;
 
 /// Size and fan-out of one measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,16 +96,8 @@ impl Workload {
     /// # Errors
     /// An address that no TEP can have.
     pub fn batch(&self) -> Result<Batch> {
-        let mut changes = Vec::new();
-        for number in 0..self.teps {
-            changes.push(Change::TepAdd { address: Tep::new(tep(number))?, name: None });
-        }
-        for domain in &self.domains {
-            let member = |number| Ok::<_, bcast_domain::TepError>(TepRef::Address(Tep::new(tep(number))?));
-            let members = domain.members().map(member).collect::<Result<_, _>>()?;
-            changes.push(Change::DomainSet { vni: Vni::from(domain.vni), name: None, members });
-        }
-        Ok(Batch::new(changes))
+        let domains = self.domains.iter().map(|domain| (domain.vni, domain.members().map(tep).collect()));
+        api::state((0..self.teps).map(tep), domains)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -10,17 +11,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
-use bcast_domain::{Tep, Vni};
 use ctl_api::Client;
-use ctl_api::model::{Batch, Change, TepRef};
 use serde::Serialize;
 use testkit::lab::{Host, Lab};
 use testkit::namespace::Namespace;
 use testkit::node::{Config, Node};
 use testkit::process::run as must;
 
-use crate::harness::{Figure, Report, quantile};
-use crate::load::runtime;
+use crate::harness::{Figure, Report, api, quantile};
 
 /// TEPs: all addresses of 198.19.0.0/16, as many as a node holds, less the two routers.
 const TEPS: u32 = 65_534;
@@ -55,10 +53,11 @@ pub fn run(routes: u32, results: &Path) -> Result<bool> {
     let node = Node::start(&lab, &Config::new(lab.folder()).set("eal.memory_mb", 512));
     lab.node.ip(&format!("route add 198.19.0.0/16 via {}", routers[0].address));
     load(&lab, &routers, routes)?;
-    let runtime = runtime()?;
-    let mut client = runtime.block_on(Client::connect(&node.socket()))?;
-    runtime.block_on(client.commit_all(Batch::new(state()?)))?;
+    let runtime = api::runtime()?;
+    let state = api::state((1..=TEPS).map(tep), [(VNI, vec![tep(1), tep(2)])])?;
+    runtime.block_on(async { Client::connect(&node.socket()).await?.commit_all(state).await })?;
     node.wait_resolved(&[[198, 19, 255, 253].into()]);
+    let mut client = runtime.block_on(Client::connect(&node.socket()))?;
     let (stop, changed) = (AtomicBool::new(false), AtomicU64::new(0));
     let (namespace, addresses) = (&lab.node, routers.each_ref().map(|host| host.address));
     let row = thread::scope(|scope| {
@@ -94,19 +93,9 @@ pub fn run(routes: u32, results: &Path) -> Result<bool> {
     Report::new("churn", figures.into(), vec![row]).keep(results)
 }
 
-fn tep(number: u32) -> Result<Tep> {
-    Ok(Tep::new((0xc613_0000 + number).into())?)
-}
-
-/// All TEPs, and a domain of the first two.
-fn state() -> Result<Vec<Change>> {
-    let mut changes = Vec::new();
-    for number in 1..=TEPS {
-        changes.push(Change::TepAdd { address: tep(number)?, name: None });
-    }
-    let members = vec![TepRef::Address(tep(1)?), TepRef::Address(tep(2)?)];
-    changes.push(Change::DomainSet { vni: Vni::from(VNI), name: None, members });
-    Ok(changes)
+/// The address of a TEP, from 1 on.
+fn tep(number: u32) -> Ipv4Addr {
+    (0xc613_0000 + number).into()
 }
 
 /// The destination of a route of the table: a /24 from 1.0.0.0 on.
@@ -130,7 +119,7 @@ fn load(lab: &Lab, routers: &[Host; 2], routes: u32) -> Result<()> {
 /// Changes routes evenly until it is told to stop.
 fn churn(
     namespace: &Namespace,
-    routers: [std::net::Ipv4Addr; 2],
+    routers: [Ipv4Addr; 2],
     routes: u32,
     stop: &AtomicBool,
     changed: &AtomicU64,
@@ -161,11 +150,10 @@ fn churn(
 async fn ask(client: &mut Client) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut changes, mut queries) = (Vec::new(), Vec::new());
     for turn in 0..ASKED {
-        let (vni, tep) = (Vni::from(VNI), TepRef::Address(tep(turn / 2 + 3)?));
-        let teps = vec![tep.clone()];
-        let change = if turn % 2 == 0 { Change::Join { vni, teps } } else { Change::Leave { vni, teps } };
+        let tep = api::tep_ref(tep(turn / 2 + 3))?;
+        let change = api::membership(VNI, tep.clone(), turn % 2 == 0);
         let start = Instant::now();
-        client.commit(Batch::new(vec![change])).await?;
+        client.commit(change).await?;
         changes.push(start.elapsed().as_secs_f64() * 1e3);
         let start = Instant::now();
         client.tep(tep).await?;

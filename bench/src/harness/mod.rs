@@ -1,6 +1,7 @@
 //! Shared parts of the measurements: frames, statistics, the machine's description, reports, plots, the figures in
 //! the documents.
 
+pub mod api;
 pub mod figures;
 pub mod frames;
 pub mod machine;

@@ -14,7 +14,7 @@ use tokio::runtime::Runtime;
 
 use super::flow::{Plan, Teps};
 use super::settings::Settings;
-use crate::load::runtime;
+use crate::harness::api;
 
 /// Longest wait for the node's API.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub struct Node {
 impl Node {
     /// Connects to the API, if TEPs and domains are to be registered.
     pub fn connect(settings: &Settings) -> Result<Self> {
-        let (runtime, start) = (runtime()?, Instant::now());
+        let (runtime, start) = (api::runtime_beside()?, Instant::now());
         let mut others = Default::default();
         let mut client = None;
         while settings.register && client.is_none() {
@@ -136,5 +136,5 @@ async fn inventory(client: &mut Client) -> Result<(HashSet<u32>, HashSet<String>
 
 /// A TEP by its address.
 pub fn tep(teps: Teps, place: u32) -> Result<TepRef> {
-    Ok(TepRef::Address(Tep::new(teps.address(place)).context("see --first-tep")?))
+    api::tep_ref(teps.address(place)).context("see --first-tep")
 }
