@@ -1,7 +1,7 @@
 //! Outage of a virtual IP when its master fails, and the node's share of it.
 //!
-//! [`keepalived`] cuts off one Keepalived after the other and splits each outage; [`fanout`] times an announcement from
-//! the node's port in to the last of many members out; [`burst`] announces very many addresses at once; [`churn`] times
+//! `keepalived` cuts off one Keepalived after the other and splits each outage; `fanout` times an announcement from
+//! the node's port in to the last of many members out; `burst` announces very many addresses at once; `churn` times
 //! answers beside a full BGP table. All run a node in a lab of namespaces, as the end-to-end tests do, and time by the
 //! kernel's stamps on captured frames.
 

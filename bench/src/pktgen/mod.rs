@@ -1,8 +1,8 @@
 //! Sends overlay frames through a node, receives the copies, and accounts for every one. See docs/pktgen.md.
 //!
-//! A plan ([`flow`]) says what is sent and who must get it. A [`send::Sender`] makes its frames when they are due;
-//! each inner frame ends with its flow, its number and the time ([`frames::Trailer`]). A [`receive::Ledger`] holds
-//! every copy against the plan. Modes ([`modes`]) make plans, run them through a [`rig::Rig`], and report.
+//! A plan (`flow`) says what is sent and who must get it. A `send::Sender` makes its frames when they are due;
+//! each inner frame ends with its flow, its number and the time (`frames::Trailer`). A `receive::Ledger` holds
+//! every copy against the plan. Modes (`modes`) make plans, run them through a `rig::Rig`, and report.
 
 mod clock;
 mod flow;
