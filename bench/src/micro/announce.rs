@@ -13,18 +13,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use bcast_domain::{
-<<<<<<< HEAD:bench/micro/src/announce.rs
-    Announcer, AnnouncerId, DomainPublisher, LimitError, Mac, MacError, MemberList, Reader, TepIndex, Vip,
-    VipId, VipTable, Vni, table_with_capacity,
-};
-use bench::{NODE, tep};
-use sniff::{ArpInspector, Inspection, with_vips};
-=======
-    DomainPublisher, Guard, Mac, MemberList, Reader, Speaker, SpeakerId, TepIndex, Vip, VipId, Vni,
+    DomainPublisher, VipTable, Mac, MemberList, Reader, Announcer, AnnouncerId, TepIndex, Vip, VipId, Vni,
     table_with_capacity,
 };
-use sniff::{Ears, Sniffer, guarded};
->>>>>>> df5a6b1 (bench: one crate and one program, a command for each scenario; the daemon is started by testkit alone):bench/src/micro/announce.rs
+use sniff::{Inspection, ArpInspector, with_vips};
 use wire::{
     FrameHeader, MacAddr, NodeAddresses, Outer, Template,
     gratuitous::{Form, garp},
@@ -43,31 +35,6 @@ const SPEAKERS: u32 = 2;
 /// Interval at which the control side drains the announcements.
 const DRAIN: Duration = Duration::from_millis(1);
 
-<<<<<<< HEAD:bench/micro/src/announce.rs
-/// A measurement that came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub enum AnnounceError {
-    /// The node's address is none.
-    #[error(transparent)]
-    Node(#[from] NodeAddressesError),
-    /// Too many virtual IPs.
-    #[error(transparent)]
-    Limit(#[from] LimitError),
-    /// A MAC address is none.
-    #[error(transparent)]
-    Mac(#[from] MacError),
-    /// Something was not heard, or was refused.
-    #[error("of {asked} announcements {heard} were heard")]
-    Violation {
-        /// How many there were.
-        asked: usize,
-        /// How many were noted.
-        heard: usize,
-    },
-}
-
-=======
->>>>>>> df5a6b1 (bench: one crate and one program, a command for each scenario; the daemon is started by testkit alone):bench/src/micro/announce.rs
 /// Virtual IP number `number`: its domain, its address there, and its holder's MAC and endpoint.
 fn vip(number: u32, per_domain: u32) -> Result<(Vni, Vip)> {
     let (domain, place) = (number / per_domain, number % per_domain);
@@ -79,13 +46,8 @@ fn vip(number: u32, per_domain: u32) -> Result<(Vni, Vip)> {
         let tep = TepIndex::from(u16::try_from(announcer).unwrap_or(0));
         Ok(Announcer { mac: Mac::new([0x52, 0x54, 0, a, b, c])?, tep, id: AnnouncerId::new(id)? })
     });
-<<<<<<< HEAD:bench/micro/src/announce.rs
-    let announcers = announcers.collect::<Result<_, AnnounceError>>()?;
+    let announcers = announcers.collect::<Result<_>>()?;
     Ok((Vni::new(work::vni(domain)), Vip { id: VipId::new(number)?, address, vrids: [].into(), announcers }))
-=======
-    let speakers = speakers.collect::<Result<_>>()?;
-    Ok((Vni::new(work::vni(domain)), Vip { id: VipId::new(number)?, address, vrids: [].into(), speakers }))
->>>>>>> df5a6b1 (bench: one crate and one program, a command for each scenario; the daemon is started by testkit alone):bench/src/micro/announce.rs
 }
 
 /// Domains with virtual IPs, the same domains without, and a worker's parts.
@@ -115,11 +77,7 @@ impl Announcements {
             let vni = Vni::new(work::vni(domain));
             let vips =
                 numbers.by_ref().take(per_domain as usize).map(|number| Ok(vip(number, per_domain)?.1));
-<<<<<<< HEAD:bench/micro/src/announce.rs
-            let vip_table = VipTable::new(vips.collect::<Result<Vec<_>, AnnounceError>>()?);
-=======
-            let guard = Guard::new(vips.collect::<Result<Vec<_>>>()?);
->>>>>>> df5a6b1 (bench: one crate and one program, a command for each scenario; the daemon is started by testkit alone):bench/src/micro/announce.rs
+            let vip_table = VipTable::new(vips.collect::<Result<Vec<_>>>()?);
             for table in [&mut with, &mut without] {
                 table.set(vni, &members)?;
             }
@@ -201,11 +159,7 @@ impl Announcements {
         }
         let frames = bursts * BURST;
         if self.heard != frames {
-<<<<<<< HEAD:bench/micro/src/announce.rs
-            return Err(AnnounceError::Violation { asked: frames, heard: self.heard });
-=======
             bail!("of {frames} announcements {} were heard", self.heard);
->>>>>>> df5a6b1 (bench: one crate and one program, a command for each scenario; the daemon is started by testkit alone):bench/src/micro/announce.rs
         }
         Ok(spent.map(|ns| ns as f64 / frames as f64))
     }
