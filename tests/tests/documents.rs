@@ -60,8 +60,8 @@ fn every_drop_reason_has_its_row_in_the_order_of_the_checks() {
 }
 
 #[test]
-fn the_configuration_in_the_readme_is_one_that_the_daemon_takes() {
-    let text = document("README.md");
+fn the_documented_configuration_is_one_that_the_daemon_takes() {
+    let text = document("docs/configuration.md");
     let block = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
     let file = tempfile::NamedTempFile::new().expect("a file");
     // Also with the keys that stand there as comments.
