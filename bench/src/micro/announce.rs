@@ -13,10 +13,10 @@ use std::{
 
 use anyhow::{Result, bail};
 use bcast_domain::{
-    DomainPublisher, VipTable, Mac, MemberList, Reader, Announcer, AnnouncerId, TepIndex, Vip, VipId, Vni,
+    Announcer, AnnouncerId, DomainPublisher, Mac, MemberList, Reader, TepIndex, Vip, VipId, VipTable, Vni,
     table_with_capacity,
 };
-use sniff::{Inspection, ArpInspector, with_vips};
+use sniff::{ArpInspector, Inspection, with_vips};
 use wire::{
     FrameHeader, MacAddr, NodeAddresses, Outer, Template,
     gratuitous::{Form, garp},

@@ -84,6 +84,14 @@ impl Metrics {
         self.labelled(name, "reason", reason)
     }
 
+    /// Received frames, and all drop counters that are not 0, for messages.
+    pub fn drops(&self) -> BTreeMap<&str, f64> {
+        let samples = self.samples.iter().map(|(name, &value)| (name.as_str(), value));
+        samples
+            .filter(|(name, value)| *value > 0.0 && (name.contains("drop") || name.contains("rx_")))
+            .collect()
+    }
+
     /// The counter `name{label="<value>"}`.
     ///
     /// # Panics
