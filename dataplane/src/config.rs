@@ -1,7 +1,6 @@
 //! The configuration file: TOML in, a checked [`Config`] out, or one line that says what to mend.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +11,7 @@ use ctl_webhook::{Endpoint, WebhookConfig};
 use dpdk::{DeviceSpec, DeviceSpecError};
 use wire::MacAddr;
 
-use crate::limits::LimitsConfig;
+use engine::runtime::LiveConfig;
 
 mod file;
 mod havip;
@@ -132,15 +131,6 @@ pub enum ValueError {
     Path(PathBuf),
 }
 
-/// Whose address the outer header of a copy carries as its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OuterSource {
-    /// The node address that the frame was sent to.
-    Node,
-    /// The TEP that the frame came from (RFC 9574, section 9.1).
-    Origin,
-}
-
 /// An IPv4 address with the length of its link's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterfaceAddress {
@@ -223,32 +213,6 @@ pub struct EalSection {
     pub hugepages: bool,
     /// More arguments, verbatim.
     pub args: Vec<String>,
-}
-
-/// What can change while the daemon runs (SIGHUP).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiveConfig {
-    /// Bytes of inner frame from which the payload is shared instead of copied.
-    pub share_payload_from: u16,
-    /// The copies' outer source address.
-    pub outer_source: OuterSource,
-    /// Microseconds that an idle worker sleeps; 0: it polls always.
-    pub idle_sleep_us: u32,
-    /// Frames a second that are handed to the kernel at most.
-    pub punt_rate: u32,
-    /// What domains and TEPs may send.
-    pub limits: LimitsConfig,
-}
-
-impl fmt::Display for LimitsConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } = self;
-        if !enabled {
-            return f.write_str("off");
-        }
-        write!(f, "domain_copies {domain_copies}, domain_bits {domain_bits}, tep_frames {tep_frames}, ")?;
-        write!(f, "node_copies {node_copies}, control_copies {control_copies}")
-    }
 }
 
 /// The whole configuration, checked.

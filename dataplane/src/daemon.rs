@@ -11,31 +11,32 @@ use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{ExporterConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
+use engine::counters::Counters;
+use engine::fanout::Jobs;
+use engine::inspect::{ArpInspector, Inspection};
+use engine::local::LocalFrames;
+use engine::police::Lots;
+use engine::punt::{PuntPort, PuntQueues};
+use engine::replicate::{Outbox, PortLimits};
+use engine::runtime::{Live, LiveConfig};
+use engine::teps::TepArray;
+use engine::worker::Worker;
 use netlink::{Notices, Requests};
 use signal_hook::consts::SIGTERM;
-use sniff::{ArpInspector, Inspection};
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use wire::{IP_OVERHEAD, MacAddr};
 
-use crate::announcement_sender::AnnouncementSender;
 use crate::clocks::Clocks;
-use crate::config::{Config, LiveConfig};
-use crate::counters::Counters;
+use crate::config::Config;
 use crate::error::StartError;
-use crate::jobs::Jobs;
-use crate::limits::Lots;
-use crate::live::Live;
 use crate::metrics;
 use crate::node::{ControlledNode, NodeView};
-use crate::outbox::{Outbox, PortLimits};
-use crate::punt::{self, PuntPort, PuntQueues};
+use crate::punt;
 use crate::readiness::Readiness;
 use crate::shield::Shield;
 use crate::stop::{self, Request};
-use crate::teps::TepArray;
 use crate::underlay::{Fatal, HostUse, Interfaces, Kernel, Task, Underlay};
-use crate::worker::Worker;
 
 /// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
 const POOL_SIZES: [u32; 3] = [8191, 8191, 4095];
@@ -486,7 +487,7 @@ fn node_view(
         readiness: Readiness::new(live.clone(), underlay.clone(), counters.clone()),
         counters,
         inspection: Inspection::new(),
-        announcer: AnnouncementSender::new(config.underlay.node.first(), ready.kernel_pool.clone()),
+        announcer: LocalFrames::new(config.underlay.node.first(), ready.kernel_pool.clone()),
         clocks: Clocks::new(tsc),
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),

@@ -4,10 +4,10 @@ use ctl_server::ServerError;
 use ctl_store::StoreError;
 
 use crate::config::{ConfigError, ValueError};
-use crate::counters::NoMemory;
 use crate::metrics::MetricsError;
 use crate::shield::ShieldError;
 use crate::underlay::{Fatal, KernelError};
+use engine::counters::NoMemory;
 
 /// Why the daemon did not start, or did not stop cleanly. One line, with what to do.
 #[derive(Debug, thiserror::Error)]

@@ -11,19 +11,19 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ctl_net::{Connections, Figures};
 use ctl_webhook::Status;
+use engine::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
+use engine::fanout::Class;
+use engine::inspect::KINDS;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
-use sniff::KINDS;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wire::{CopyDropReason, DropReason};
 
-use crate::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
 use crate::http::{self, Limits};
-use crate::jobs::Class;
 use crate::log;
 use crate::node::NodeView;
 

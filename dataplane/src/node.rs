@@ -7,15 +7,16 @@ use std::time::{Duration, SystemTime};
 use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, Holding, Moment, NextHop, NodeStats, Server, TepRefusal};
 use dpdk::{Mempool, Port};
+use engine::counters::{Cell, Counters, WorkerCounters};
+use engine::inspect::Inspection;
+use engine::local::LocalFrames;
+use engine::runtime::Live;
 use prometheus::Histogram;
-use sniff::Inspection;
 use wire::{CopyDropReason, DropReason};
 
-use crate::announcement_sender::AnnouncementSender;
+use crate::announce::announce;
 use crate::clocks::Clocks;
 use crate::config::InterfaceAddress;
-use crate::counters::{Cell, Counters, WorkerCounters};
-use crate::live::Live;
 use crate::readiness::Readiness;
 use crate::underlay::Underlay;
 
@@ -31,7 +32,7 @@ pub struct NodeView {
     /// What the workers read of virtual IPs.
     pub inspection: Arc<Inspection>,
     /// What the node announces itself.
-    pub announcer: Arc<AnnouncementSender>,
+    pub announcer: Arc<LocalFrames>,
     /// The workers' clock, and the kernel's.
     pub clocks: Clocks,
     /// How long changes take to reach every worker.
@@ -213,6 +214,6 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn announce(&self, holding: &Holding) -> bool {
-        self.view.announcer.announce(holding)
+        announce(&self.view.announcer, holding)
     }
 }

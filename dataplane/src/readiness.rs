@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use crate::counters::Counters;
-use crate::live::Live;
 use crate::node::NodeView;
 use crate::underlay::Underlay;
+use engine::counters::Counters;
+use engine::runtime::Live;
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);

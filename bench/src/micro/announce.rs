@@ -16,7 +16,7 @@ use bcast_domain::{
     Announcer, AnnouncerId, DomainPublisher, Mac, MemberList, Reader, TepIndex, Vip, VipId, VipTable, Vni,
     table_with_capacity,
 };
-use sniff::{ArpInspector, Inspection, with_vips};
+use engine::inspect::{ArpInspector, Inspection, with_vips};
 use wire::{
     FrameHeader, MacAddr, NodeAddresses, Outer, Template,
     gratuitous::{Form, garp},
@@ -209,7 +209,7 @@ fn inspect(
     with_vips: u32,
 ) {
     let mut listening = inspector.inspect(1);
-    for index in sniff::bits(with_vips) {
+    for index in engine::inspect::bits(with_vips) {
         if let Some(outer) = &outers[index]
             && let Some(domain) = domains[index]
             && let Some(inner) = frames[index].get(outer.inner_range())

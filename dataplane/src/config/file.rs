@@ -12,12 +12,12 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use wire::MacAddr;
 
-use crate::limits::LimitsConfig;
+use engine::police::LimitsConfig;
+use engine::runtime::{LiveConfig, OuterSource};
 
 use super::havip::Havip;
 use super::{
-    Config, EalSection, InterfaceAddress, LiveConfig, MAX_ADDRESSES, MAX_WORKERS, OuterSource, PortConfig,
-    UnderlayConfig, ValueError,
+    Config, EalSection, InterfaceAddress, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError,
 };
 
 #[derive(Deserialize, Default)]

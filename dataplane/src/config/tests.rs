@@ -1,5 +1,8 @@
 use std::path::Path;
 
+use engine::police::LimitsConfig;
+use engine::runtime::OuterSource;
+
 use super::*;
 
 const LEAST: &str = "[port]\ndevice = \"af_packet:eth0\"\n[underlay]\naddresses = [\"198.18.0.254/16\"]\n[workers]\ncores = [0]\n";

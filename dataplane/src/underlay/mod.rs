@@ -21,7 +21,7 @@ use ctl_server::NextHop;
 use tokio::sync::Notify;
 use wire::MacAddr;
 
-use crate::teps::TepArray;
+use engine::teps::TepArray;
 
 mod effect;
 mod gate;

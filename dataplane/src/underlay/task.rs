@@ -20,7 +20,7 @@ use super::Underlay;
 use super::effect::{Effect, Tables, Watched, is_static, link_is_up, matching, usable_mac};
 use super::hops::{Route, Stale};
 use super::kernel::{Kernel, is_enslaved, name_of};
-use crate::live::Live;
+use engine::runtime::Live;
 
 /// Changes of routes are gathered for so long before routes are looked up again.
 const ROUTES_SETTLE: Duration = Duration::from_millis(50);

@@ -8,7 +8,7 @@ use bcast_domain::{
     Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
     RejectReason, Rejected, SILENCE_NS, TepIndex, Vip, VipId, VipTable, Vni, table,
 };
-use sniff::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
+use engine::inspect::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{DropReason, MacAddr, checksum};
 

@@ -2,9 +2,32 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use crate::config::{LiveConfig, OuterSource};
 use crate::counters::NoMemory;
-use crate::limits::Limits;
+use crate::police::{Limits, LimitsConfig};
+
+/// Whose address the outer header of a copy carries as its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OuterSource {
+    /// The node address that the frame was sent to.
+    Node,
+    /// The TEP that the frame came from (RFC 9574, section 9.1).
+    Origin,
+}
+
+/// What can change while the daemon runs (SIGHUP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveConfig {
+    /// Bytes of inner frame from which the payload is shared instead of copied.
+    pub share_payload_from: u16,
+    /// The copies' outer source address.
+    pub outer_source: OuterSource,
+    /// Microseconds that an idle worker sleeps; 0: it polls always.
+    pub idle_sleep_us: u32,
+    /// Frames a second that are handed to the kernel at most.
+    pub punt_rate: u32,
+    /// What domains and TEPs may send.
+    pub limits: LimitsConfig,
+}
 
 /// Read by workers, written by the control side.
 pub struct Live {

@@ -7,8 +7,8 @@ use dpdk::{Burst, Eal, EalConfig, Port, PortConfig, RxQueue};
 use wire::{MacAddr, NodeAddresses};
 
 use super::*;
-use crate::config::{LiveConfig, OuterSource};
-use crate::limits::LimitsConfig;
+use crate::police::LimitsConfig;
+use crate::runtime::{LiveConfig, OuterSource};
 
 /// Frames that net_ring's ring holds.
 const RING: usize = 1023;

@@ -8,6 +8,7 @@
 //! ARP, neighbour advertisements and VRRP have a bucket of their own in each domain and none but that: a storm of other frames
 //! cannot use up what a failover needs.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use bcast_domain::limits::{MAX_DOMAINS, MAX_MEMBERS, MAX_TEPS};
@@ -33,6 +34,17 @@ pub struct LimitsConfig {
     pub node_copies: Rate,
     /// Copies a second of ARP, neighbour advertisements and VRRP, of each domain.
     pub control_copies: Rate,
+}
+
+impl fmt::Display for LimitsConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } = self;
+        if !enabled {
+            return f.write_str("off");
+        }
+        write!(f, "domain_copies {domain_copies}, domain_bits {domain_bits}, tep_frames {tep_frames}, ")?;
+        write!(f, "node_copies {node_copies}, control_copies {control_copies}")
+    }
 }
 
 impl Default for LimitsConfig {

@@ -2,25 +2,25 @@
 //!
 //! Read [`Worker::turn`] first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
 //! line. What the bytes of a copy look like is `wire`'s, how they get into a packet buffer is `dpdk`'s, how copies are gathered and
-//! counted is in [`crate::outbox`], and how large fan-outs wait is in [`crate::jobs`].
+//! counted is in [`crate::replicate`], and how large fan-outs wait is in [`crate::fanout`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::inspect::{ArpInspector, Violation};
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use sniff::{ArpInspector, Violation};
 use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, OVERHEAD, Outer, Rejection};
 
-use crate::announcement_sender::AnnouncementSender;
 use crate::counters::WorkerCounters;
-use crate::jobs::{Class, Job, Jobs, QUANTUM};
-use crate::limits::{Ask, Clock, Lots};
-use crate::live::{Live, Settings};
-use crate::outbox::{Frame, Outbox};
+use crate::fanout::{Class, Job, Jobs, QUANTUM};
+use crate::local::LocalFrames;
+use crate::police::{Ask, Clock, Lots};
 use crate::punt::PuntPort;
+use crate::replicate::{Frame, Outbox};
+use crate::runtime::{Live, Settings};
 use crate::targets::Targets;
 use crate::teps::TepArray;
 
@@ -52,7 +52,7 @@ pub struct Worker {
     /// What it hears of virtual IPs.
     pub inspector: ArpInspector,
     /// What it announces of them on the node's own account; one worker does.
-    pub announcer: Option<Arc<AnnouncementSender>>,
+    pub announcer: Option<Arc<LocalFrames>>,
     /// What time it is.
     pub tsc: Tsc,
 }
@@ -139,7 +139,7 @@ impl Worker {
         self.reader.lookup_bulk(&vnis, &mut domains);
 
         // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
-        match sniff::with_vips(&domains) {
+        match crate::inspect::with_vips(&domains) {
             with_vips @ 1.. if origin == Origin::Port => {
                 let now_ns = self.tsc.clock_ns(received);
                 inspect(&mut self.inspector, burst, &candidates, &domains, with_vips, now_ns);
@@ -295,7 +295,7 @@ fn inspect(
     now_ns: u64,
 ) {
     let mut listening = inspector.inspect(now_ns);
-    for index in sniff::bits(with_vips) {
+    for index in crate::inspect::bits(with_vips) {
         if let Some(candidate) = candidates.get(index)
             && let Some(domain) = domains[index]
             && let Some(mbuf) = burst.get(candidate.place)

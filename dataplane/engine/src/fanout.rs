@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bcast_domain::{DomainId, HeldList};
 
 use crate::counters::DomainCells;
-use crate::outbox::Fanout;
+use crate::replicate::Fanout;
 use crate::targets::Targets;
 
 /// Copies that a domain gets before another has its turn, and most copies that are made of a frame at once.
@@ -106,6 +106,12 @@ pub struct Jobs {
     bytes: usize,
     /// Quanta that were served.
     pub quanta: u64,
+}
+
+impl Default for Jobs {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Jobs {

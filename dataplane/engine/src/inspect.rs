@@ -9,7 +9,6 @@
 //!
 //! No frame waits for an answer: the control side learns what was said later, from [`AnnouncementBoard`] and from a queue of what was
 //! [`Rejected`].
-#![forbid(unsafe_code)]
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -6,14 +6,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::inspect::KINDS;
 use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
 use bcast_domain::{DomainId, TepIndex};
 use crossbeam::utils::CachePadded;
-use sniff::KINDS;
 use wire::{CopyDropReason, DropReason};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::jobs::Class;
+use crate::fanout::Class;
 
 /// A counter with one writer and any number of readers.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -60,7 +60,7 @@ pub struct DomainCells {
     pub copies: Cell,
     /// Bytes of inner frames in the copies sent.
     pub bytes: Cell,
-    /// Copies that the worker may still make of what it took from the domain's bucket; see [`crate::limits`].
+    /// Copies that the worker may still make of what it took from the domain's bucket; see [`crate::police`].
     pub copies_left: Cell,
     /// The same in bits.
     pub bits_left: Cell,
@@ -82,7 +82,7 @@ impl DomainCells {
         }
     }
 
-    /// Jobs of the domain that wait; see [`crate::jobs`].
+    /// Jobs of the domain that wait; see [`crate::fanout`].
     #[inline(always)]
     pub fn waiting(&self, class: Class) -> u64 {
         self.waiting.get() >> Self::shift(class) & u64::from(u32::MAX)
@@ -153,7 +153,7 @@ pub struct WorkerCounters {
     pub punted: Cell,
     /// Frames dropped, by [`DropReason::index`].
     pub drops: [Cell; DropReason::ALL.len()],
-    /// Accepted frames that announced virtual IPs, by [`Said::kind`](sniff::Said::kind).
+    /// Accepted frames that announced virtual IPs, by [`Said::kind`](crate::inspect::Said::kind).
     pub announcements: [Cell; KINDS.len()],
     /// Refused announcements that the control side was not told of, as too many waited for it.
     pub refused_lost: Cell,
@@ -263,7 +263,7 @@ mod tests {
         };
         let before = resident_pages();
         let cells = WorkerCells::new().unwrap();
-        let limits = crate::limits::Limits::new(crate::limits::LimitsConfig::default()).unwrap();
+        let limits = crate::police::Limits::new(crate::police::LimitsConfig::default()).unwrap();
         let grown = resident_pages() - before;
         assert!(grown < 1024, "{grown} pages");
         drop((cells, limits));

@@ -11,8 +11,8 @@ use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
 use zerocopy::FromBytes;
 
 use crate::counters::{WorkerCells, WorkerCounters};
-use crate::jobs::Class;
-use crate::live::{Live, Settings};
+use crate::fanout::Class;
+use crate::runtime::{Live, Settings};
 use crate::targets::Targets;
 use crate::teps::TepArray;
 
