@@ -25,7 +25,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use dpdk::{BURST, Burst, Eal, EalConfig, Mempool};
-    use wire::{NodeAddresses, outer};
+    use wire::{NodeAddresses, parse};
 
     use super::*;
 
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(burst.len(), expected.len());
         let node = NodeAddresses::new(&[NODE]).unwrap();
         for ((_, mbuf), inner) in burst.iter().zip(&expected) {
-            let read = outer(mbuf.data(), &node).unwrap();
+            let read = parse(mbuf.data(), &node).unwrap();
             assert_eq!((read.source, read.key), (Ipv4Addr::new(198, 18, 0, 1), 5001));
             assert_eq!(read.inner(mbuf.data()), Ok(&inner[..]));
         }

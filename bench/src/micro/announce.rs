@@ -120,7 +120,7 @@ impl Announcements {
     fn forward(&mut self, with_guards: bool) {
         let reader = &self.readers[usize::from(!with_guards)];
         let outers: [Option<Outer>; BURST] =
-            std::array::from_fn(|at| wire::outer(&self.frames[at], &self.node).ok());
+            std::array::from_fn(|at| wire::parse(&self.frames[at], &self.node).ok());
         let vnis = outers.each_ref().map(|outer| Vni::new(outer.as_ref().map_or(0, |outer| outer.key)));
         let mut domains = [None; BURST];
         reader.lookup_bulk(&vnis, &mut domains);

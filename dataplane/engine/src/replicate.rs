@@ -77,9 +77,13 @@ struct CopyHeads<'t> {
 }
 
 impl Heads for CopyHeads<'_> {
+    const LEN: usize = OVERHEAD;
+    const CHECKSUM_AT: usize = wire::encap::CHECKSUM_AT;
+    type Common = [u64; 4];
+
     #[inline(always)]
     fn common(&self) -> &[u64; 4] {
-        self.header.half()
+        self.header.common()
     }
 
     #[inline(always)]
@@ -201,7 +205,7 @@ impl Outbox {
             self.flush(teps);
         }
         // The buffer is plain, the batch has room, and the inner frame is within it: so only room before that can be missing.
-        let made = self.batch.in_place(mbuf, outer.inner_range(), header.head(template).0);
+        let made = self.batch.in_place(mbuf, outer.inner_range(), 42, header.head(template).words());
         let made = if made { Ok(()) } else { Err(CopyDropReason::NoHeadroom) };
         self.account(domain, outer.inner_len(), &last_one, made);
     }

@@ -226,8 +226,8 @@ impl Worker {
         let mut punted = ArrayVec::<usize, BURST>::new();
         self.out.counters().rx_frames.add(burst.len() as u64);
         for (place, mbuf) in burst.iter() {
-            // Not `wire::outer` for all: what two paths return stands in memory, and is waited for there.
-            let entered = match wire::usual(mbuf.data(), &self.node) {
+            // Not `wire::parse` for all: what two paths return stands in memory, and is waited for there.
+            let entered = match wire::parse_fast(mbuf.data(), &self.node) {
                 Some(outer) => judged.enter(place, outer, teps, settings),
                 None => judged.enter_unusual(place, mbuf, &self.node, teps, settings),
             };
@@ -280,7 +280,7 @@ impl Judged {
         teps: &TepArray,
         settings: Settings,
     ) -> Result<(), Rejection> {
-        self.enter(place, wire::outer(mbuf.data(), node)?, teps, settings)
+        self.enter(place, wire::parse(mbuf.data(), node)?, teps, settings)
     }
 }
 
@@ -328,7 +328,7 @@ impl Candidate {
     ) -> Result<(&'d MemberList, usize, Class), DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
-        let control = self.outer.is_control(|| burst.get(self.place).map_or(&[], Mbuf::data))?;
+        let control = self.outer.classify(|| burst.get(self.place).map_or(&[], Mbuf::data))?;
         Ok((domain, position, if control { Class::Control } else { Class::Data }))
     }
 

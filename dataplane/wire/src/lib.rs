@@ -1,8 +1,8 @@
 //! Headers, verdicts, drop reasons and encapsulation: pure functions over bytes.
 //!
-//! A received frame is judged in two steps, between which the caller looks its tables up:
+//! A received frame is parsed and classified, and in between the caller looks its tables up:
 //!
-//! 1. [`outer`] reads Ethernet, IPv4 and GRE and names the tunnel: source and key. A frame that is no overlay
+//! 1. [`parse`] reads Ethernet, IPv4 and GRE and names the tunnel: source and key. A frame that is no overlay
 //!    frame to this node comes back as [`Rejection::Punt`].
 //! 2. The caller asks whether the source is a TEP, the key a domain and the one a member of the other.
 //! 3. [`Outer::inner`] verifies the GRE checksum (only now: summing a stranger's frame is work) and the inner
@@ -10,7 +10,7 @@
 //!
 //! Checks run in the order of [`DropReason::ALL`]; the first that fails names the drop. A copy's outer header
 //! is one [`Template`] for each destination and one [`FrameHeader`] for each received frame, joined by
-//! [`FrameHeader::head`]. [`view`] reads what travels inside the overlay: VLAN tags, ARP, IP, VRRP.
+//! [`head`](encap::FrameHeaderOf::head). [`view`] reads what travels inside the overlay: VLAN tags, ARP, IP, VRRP.
 //! [`announcement()`] says of an inner frame which addresses it binds to whom.
 //!
 //! Nothing here does I/O, allocates or panics, whatever the bytes are. Addresses, lengths and keys in the API
@@ -21,11 +21,11 @@
 //!
 //! ```
 //! use std::net::Ipv4Addr;
-//! use wire::{FrameHeader, MacAddr, NodeAddresses, Rejection, Template, outer};
+//! use wire::{FrameHeader, MacAddr, NodeAddresses, Rejection, Template, parse};
 //!
 //! /// What goes to `member`, or why there is nothing to send.
 //! fn copy(frame: &[u8], node: &NodeAddresses, member: &Template) -> Result<Vec<u8>, Rejection> {
-//!     let outer = outer(frame, node)?;
+//!     let outer = parse(frame, node)?;
 //!     // Here a caller asks its tables about outer.source and outer.key.
 //!     let inner = outer.inner(frame)?;
 //!     let header = FrameHeader::new(node.first(), outer.tos, outer.key, outer.inner_len());
@@ -55,7 +55,7 @@ pub mod address;
 pub mod announcement;
 pub mod checksum;
 pub mod class;
-pub mod encapsulation;
+pub mod encap;
 pub mod gratuitous;
 pub mod header;
 pub mod reason;
@@ -66,6 +66,6 @@ pub mod view;
 pub use address::{MacAddr, MacAddrError, NodeAddresses, NodeAddressesError};
 pub use announcement::{Announcement, announcement};
 pub use class::is_control;
-pub use encapsulation::{FrameHeader, Head, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
+pub use encap::{FrameHeader, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};
-pub use verdict::{Outer, outer, usual};
+pub use verdict::{Outer, parse, parse_fast};

@@ -9,7 +9,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use crate::address::NodeAddresses;
 use crate::checksum;
 use crate::class::{is_control, is_control_type};
-use crate::encapsulation::{IP_OVERHEAD, OVERHEAD};
+use crate::encap::{IP_OVERHEAD, OVERHEAD};
 use crate::header::{Ethernet, Gre, Ipv4, Tunnel, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
 
@@ -37,7 +37,7 @@ pub struct Outer {
     gre_len: u8,
     /// Whether the GRE header carries a checksum.
     checksummed: bool,
-    /// What is known of the inner frame.
+    /// Result of the first look at the inner frame.
     known: Known,
 }
 
@@ -68,7 +68,7 @@ impl Known {
     }
 }
 
-/// Judges Ethernet, IPv4 and GRE headers, from `runt` to `gre_no_key`.
+/// Parses Ethernet, IPv4 and GRE headers: checks `runt` to `gre_no_key`.
 ///
 /// `frame` starts at the destination MAC and may be padded. Whether a frame enters the checks at all is read
 /// at fixed offsets: ethertype IPv4, protocol 47, and a destination that is the node's. So a broken IP header
@@ -80,18 +80,18 @@ impl Known {
 /// [`Rejection::Punt`] if it is no overlay frame to this node (VLAN-tagged ones included), else the first
 /// check that failed.
 #[inline]
-pub fn outer(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
-    match usual(frame, node) {
+pub fn parse(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
+    match parse_fast(frame, node) {
         Some(outer) => Ok(outer),
         None => check_by_check(frame, node),
     }
 }
 
-/// [`outer`] of what hypervisors send: GRE with a key and nothing else. All checks at once, in words; `None` says nothing but that
-/// this is not such a frame or that some check fails.
+/// Parses what hypervisors send: GRE with a key and no other option. All checks are done at once, in words. `None`: it is another
+/// frame, or a check failed; [`parse`] tells which.
 #[must_use]
 #[inline(always)]
-pub fn usual(frame: &[u8], node: &NodeAddresses) -> Option<Outer> {
+pub fn parse_fast(frame: &[u8], node: &NodeAddresses) -> Option<Outer> {
     const IPV4_GRE: [Masked; 3] = [
         // Ethertype, version and header length.
         Masked::new(12, [0x08, 0x00, Ipv4::VERSION_IHL, 0], [0xff, 0xff, 0xff, 0]),
@@ -225,10 +225,9 @@ fn gre_key(payload: &[u8]) -> Result<(u8, bool, u32), DropReason> {
 }
 
 impl Outer {
-    /// Judges the rest, from `gre_checksum` to `inner_source`, and returns the inner frame: all of it and
-    /// nothing of the padding.
+    /// Checks the rest, from `gre_checksum` to `inner_source`, and returns the inner frame without the padding.
     ///
-    /// `frame` is the one that [`outer`] judged. With another one the answer is a drop or another frame's
+    /// `frame` is the one that was parsed. With another one the answer is a drop or another frame's
     /// bytes, never a panic.
     ///
     /// # Errors
@@ -250,14 +249,14 @@ impl Outer {
         Ok(inner)
     }
 
-    /// The same verdict, without the inner frame: whether it is [control](crate::is_control). Of most frames this is known already,
-    /// and `frame` is not asked for.
+    /// Classifies the frame: the checks of [`Self::inner`], and whether it is [control](crate::is_control). Of most frames this is known
+    /// from parsing, and `frame` is not called.
     ///
     /// # Errors
     ///
     /// The first check that failed.
     #[inline(always)]
-    pub fn is_control<'f>(&self, frame: impl FnOnce() -> &'f [u8]) -> Result<bool, DropReason> {
+    pub fn classify<'f>(&self, frame: impl FnOnce() -> &'f [u8]) -> Result<bool, DropReason> {
         match self.known {
             Known::Fine { control } => Ok(control),
             Known::Nothing => self.inner_is_control(frame()),
@@ -269,7 +268,7 @@ impl Outer {
         self.inner(frame).map(is_control)
     }
 
-    /// Where the inner frame is in the frame that [`outer`] judged.
+    /// Position of the inner frame in the parsed frame, bytes.
     #[must_use]
     #[inline(always)]
     pub const fn inner_range(&self) -> Range<usize> {

@@ -40,7 +40,7 @@ fn capture(name: &str) -> Vec<Vec<u8>> {
 fn judge(frame: &[u8]) -> Result<(), Rejection> {
     let destination = frame.get(30..34).and_then(|octets| <[u8; 4]>::try_from(octets).ok());
     let node = NodeAddresses::new(&[destination.map_or(common::NODE, Ipv4Addr::from)]).expect("one address");
-    let outer = wire::outer(frame, &node)?;
+    let outer = wire::parse(frame, &node)?;
     outer.inner(frame)?;
     Ok(())
 }

@@ -146,7 +146,7 @@ proptest! {
             bytes[24..26].copy_from_slice(&checksum.to_be_bytes());
         }
         bytes.truncate(bytes.len() - cut.min(bytes.len()));
-        let outer = wire::outer(&bytes, &node());
+        let outer = wire::parse(&bytes, &node());
         let refused = match outer {
             Ok(_) => false,
             Err(Rejection::Punt) => true,

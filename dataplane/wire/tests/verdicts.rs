@@ -181,7 +181,7 @@ fn good_frames_are_accepted_whole() {
 fn the_outer_header_is_reported_as_received() {
     for tos in 0..=u8::MAX {
         let frame = Frame { tos, key: 0x0102_0304, destination: NODE_TOO, ..base() };
-        let outer = wire::outer(&frame.bytes(), &node()).expect("accepted");
+        let outer = wire::parse(&frame.bytes(), &node()).expect("accepted");
         assert_eq!((outer.source, outer.destination), (TEP, NODE_TOO));
         assert_eq!((outer.tos, outer.key), (tos, 0x0102_0304));
     }
@@ -317,7 +317,7 @@ fn each_value_of_a_header_field_has_its_verdict() {
 #[test]
 fn another_frame_than_the_judged_one_is_refused_without_panic() {
     let judged = Frame { gre_flags: C | K, inner: inner(1_400), ..base() }.bytes();
-    let outer = wire::outer(&judged, &node()).expect("accepted");
+    let outer = wire::parse(&judged, &node()).expect("accepted");
     for len in 0..judged.len() {
         assert_eq!(outer.inner(&judged[..len]), Err(Why::InnerRunt), "{len} bytes");
     }

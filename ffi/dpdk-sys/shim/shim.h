@@ -17,6 +17,11 @@
 #include <rte_mempool.h>
 #include <rte_version.h>
 
+/* Shared payloads are freed by drivers on several threads. */
+#ifndef RTE_MBUF_REFCNT_ATOMIC
+#error "DPDK was built without atomic reference counts of mbufs: use a build with RTE_MBUF_REFCNT_ATOMIC"
+#endif
+
 /* Layout of rte_mbuf, checked at compile time against the overlay in src/mbuf.rs. */
 enum shim_layout {
 	SHIM_MBUF_SIZE = sizeof(struct rte_mbuf),

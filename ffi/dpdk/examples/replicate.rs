@@ -192,6 +192,10 @@ struct BenchHeads<'b> {
 }
 
 impl Heads for BenchHeads<'_> {
+    const LEN: usize = 42;
+    const CHECKSUM_AT: usize = 24;
+    type Common = [u64; 4];
+
     #[inline(always)]
     fn common(&self) -> &[u64; 4] {
         &self.words

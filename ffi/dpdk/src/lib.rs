@@ -75,6 +75,7 @@ pub use mempool::{HEADROOM, MAX_CACHE, MIN_DATA_ROOM, Mempool, PoolError};
 pub use port::{Capabilities, Link, Port, PortConfig, PortStats, Queues};
 pub use port_error::PortError;
 pub use queue::{RxQueue, TxQueue};
-pub use replicate::{BATCH, HEADER_LEN, Heads, MAX_BODY, TxBatch};
+pub use replicate::{BATCH, Heads, MAX_BODY, TxBatch};
 pub use shared::SharedPayload;
 pub use tsc::Tsc;
+pub use vectors::Common;

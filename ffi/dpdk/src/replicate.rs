@@ -6,16 +6,13 @@ use crate::vectors::has_512;
 use crate::{
     Mbuf, Mempool, SharedPayload,
     mempool::MIN_DATA_ROOM,
-    vectors::{LINE, Vector, Vectors},
+    vectors::{Common, LINE, Vector, Vectors},
 };
 use dpdk_sys::rte_mbuf;
-use std::{ffi::c_uint, mem, ops::Range, ptr};
+use std::{ffi::c_uint, marker::PhantomData, mem, ops::Range, ptr};
 
 /// Most mbufs in a batch.
 pub const BATCH: usize = 64;
-
-/// Bytes of outer header before each copy's payload.
-pub const HEADER_LEN: u16 = 42;
 
 /// Longest payload that [`TxBatch::copies`] takes, in bytes.
 pub const MAX_BODY: usize = 256;
@@ -24,19 +21,12 @@ pub const MAX_BODY: usize = 256;
 /// of its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
 const BODY_OFFSET: usize = 2 * LINE;
 
-/// Where a copy's first byte is in its buffer.
-const DATA_OFFSET: u16 = 128 - HEADER_LEN;
-
-/// Where the IPv4 checksum is in a header's line: behind 14 bytes of Ethernet and 10 of IPv4.
-const CHECKSUM_AT: usize = LINE - HEADER_LEN as usize + 24;
-
 /// Port number of an mbuf that no port received.
 const NO_PORT: u16 = u16::MAX;
 
 /// How many mbufs ahead the lines to be written are prefetched.
 const AHEAD: usize = 4;
 
-const _: () = assert!(DATA_OFFSET as usize + HEADER_LEN as usize == BODY_OFFSET);
 const _: () = assert!(BODY_OFFSET + MAX_BODY <= MIN_DATA_ROOM as usize + crate::HEADROOM);
 
 /// `rte_mbuf` from data_off to ol_flags: what a fresh mbuf of a pool needs set.
@@ -70,18 +60,42 @@ const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
 const LENGTHS_AT: usize = mem::offset_of!(rte_mbuf, packet_type);
 const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16);
 
-/// Where the outer headers of copies come from. Each is a line of 64 bytes, right-aligned, of which the first 22 mean nothing: what
-/// all have in common and what is its own, joined by OR, and a checksum put over that.
+/// Source of the outer headers of copies. Each header is right-aligned in a line of 64 bytes, and what is ahead of it there means
+/// nothing. The words that all copies have in common and those of each copy are joined by OR, and a checksum is stored over that.
 ///
 /// A trait and no closure, as the loops are compiled for wider vectors than the code around them, and made there from references:
 /// what an iterator holds is then in registers, and was not moved by way of memory.
 pub trait Heads {
-    /// What all copies have in common: bytes 32 to 64. Best written a while before, as they are read as a vector.
-    fn common(&self) -> &[u64; 4];
+    /// Bytes of each header, at most 64.
+    const LEN: usize;
+    /// Position of the checksum in the header, bytes.
+    const CHECKSUM_AT: usize;
+    /// Words that all copies have in common: `[u64; 4]` for bytes 32 to 64 of the line, `[u64; 8]` for all of it.
+    type Common: Common;
 
-    /// What is each copy's own, and its IPv4 checksum as it stands in memory, where both lines are zero. No fewer than there are
-    /// copies: the buffers of those that are missing are lost.
+    /// Words that all copies have in common. Best written a while before, as they are read as a vector.
+    fn common(&self) -> &Self::Common;
+
+    /// Words of each copy, and its checksum as it stands in memory, where both lines are zero. Where there are fewer than copies,
+    /// no copy is made.
     fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)>;
+}
+
+/// Shape of a header: [`Heads`] as numbers.
+struct Layout<H>(PhantomData<H>);
+
+impl<H: Heads> Layout<H> {
+    /// Bytes of header.
+    #[allow(clippy::cast_possible_truncation, reason = "a line is short")]
+    const LEN: u16 = {
+        assert!(H::LEN <= LINE && H::CHECKSUM_AT + 2 <= H::LEN);
+        H::LEN as u16
+    };
+    /// Position of a copy's first byte in its buffer: the header ends where the payload starts.
+    #[allow(clippy::cast_possible_truncation, reason = "two lines are short")]
+    const DATA_OFFSET: u16 = BODY_OFFSET as u16 - Self::LEN;
+    /// Position of the checksum in the header's line.
+    const CHECKSUM_AT: usize = LINE - H::LEN + H::CHECKSUM_AT;
 }
 
 /// Mbufs to be transmitted, owned; what is left in it is freed with it.
@@ -178,9 +192,9 @@ impl TxBatch {
     }
 
     /// Adds `count` copies of `body`, each behind an outer header of its own. False, and nothing added, if it is longer than
-    /// [`MAX_BODY`], the pool has not that many mbufs left, or the batch has no room for them.
+    /// [`MAX_BODY`], the pool has not that many mbufs left, the batch has no room for them, or there are fewer headers.
     #[inline(always)]
-    pub fn copies(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
+    pub fn copies<H: Heads>(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &H) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             if has_512() {
@@ -192,57 +206,57 @@ impl TxBatch {
                 return unsafe { self.copies_256(pool, count, body, heads) };
             }
         }
-        self.copies_by::<[Vector; 4]>(pool, count, body, heads)
+        self.copies_by::<[Vector; 4], H>(pool, count, body, heads)
     }
 
     /// [`TxBatch::copies`] in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
-    fn copies_512(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
-        self.copies_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, body, heads)
+    fn copies_512<H: Heads>(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &H) -> bool {
+        self.copies_by::<[std::arch::x86_64::__m512i; 1], H>(pool, count, body, heads)
     }
 
     /// [`TxBatch::copies`] in vectors of 32 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx2,bmi1,bmi2")]
-    fn copies_256(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &impl Heads) -> bool {
-        self.copies_by::<[std::arch::x86_64::__m256i; 2]>(pool, count, body, heads)
+    fn copies_256<H: Heads>(&mut self, pool: &Mempool, count: usize, body: &[u8], heads: &H) -> bool {
+        self.copies_by::<[std::arch::x86_64::__m256i; 2], H>(pool, count, body, heads)
     }
 
     #[inline(always)]
-    fn copies_by<V: Vectors>(
+    fn copies_by<V: Vectors, H: Heads>(
         &mut self,
         pool: &Mempool,
         count: usize,
         body: &[u8],
-        heads: &impl Heads,
+        heads: &H,
     ) -> bool {
         // One loop per number of lines, so that the body stays in registers where it fits.
         match body.len().div_ceil(LINE) {
-            0 | 1 => self.copy_lines::<V, 1>(pool, count, body, heads),
-            2 => self.copy_lines::<V, 2>(pool, count, body, heads),
-            3 => self.copy_lines::<V, 3>(pool, count, body, heads),
-            4 => self.copy_lines::<V, 4>(pool, count, body, heads),
+            0 | 1 => self.copy_lines::<V, H, 1>(pool, count, body, heads),
+            2 => self.copy_lines::<V, H, 2>(pool, count, body, heads),
+            3 => self.copy_lines::<V, H, 3>(pool, count, body, heads),
+            4 => self.copy_lines::<V, H, 4>(pool, count, body, heads),
             _ => false,
         }
     }
 
     #[inline(always)]
-    fn copy_lines<V: Vectors, const LINES: usize>(
+    fn copy_lines<V: Vectors, H: Heads, const LINES: usize>(
         &mut self,
         pool: &Mempool,
         count: usize,
         body: &[u8],
-        heads: &impl Heads,
+        heads: &H,
     ) -> bool {
-        let Ok(length) = u16::try_from(body.len() + usize::from(HEADER_LEN)) else { return false };
-        let fields = Fields::new(1, u32::from(length), length);
+        let Ok(length) = u16::try_from(body.len() + H::LEN) else { return false };
+        let fields = Fields::new(1, u32::from(length), length, Layout::<H>::DATA_OFFSET);
         // Into registers here, once: the compiler cannot know that the mbufs written to are elsewhere.
         let mut lines = [V::of_bytes(body); LINES];
         for (number, line) in lines.iter_mut().enumerate().skip(1) {
             *line = V::of_bytes(body.get(number * LINE..).unwrap_or_default());
         }
-        let (own, common) = (heads.own(), V::of_half(heads.common()));
+        let (own, common) = (heads.own(), heads.common().line::<V>());
         let Some(fresh) = self.fresh(pool, count) else { return false };
         let mut made = 0;
         for (index, (&mbuf, own)) in fresh.iter().zip(own).enumerate() {
@@ -252,27 +266,30 @@ impl TxBatch {
             made = index + 1;
             // SAFETY: `fresh` hands over mbufs of a plain pool, whose buffers hold BODY_OFFSET + MAX_BODY bytes.
             unsafe {
-                let buffer = write_header(mbuf, fields, common, own);
+                let buffer = write_header::<V, H>(mbuf, fields, common, own);
                 let to = buffer.add(BODY_OFFSET).cast::<V>();
                 for (number, line) in lines.iter().enumerate() {
                     to.add(number).write(*line);
                 }
             }
         }
-        self.own(made);
-        made == count
+        if made < count {
+            return give_back(pool, fresh);
+        }
+        self.own(count);
+        true
     }
 
     /// Adds `count` chains of two: an outer header, as in [`TxBatch::copies`], in an mbuf of its own, and
     /// `payload`, shared by all. False, and nothing added, if the pool has not that many mbufs left, the
-    /// batch has no room for them, or fewer references are left in `payload`.
+    /// batch has no room for them, or fewer references are left in `payload` or fewer headers are there.
     #[inline(always)]
-    pub fn chains(
+    pub fn chains<H: Heads>(
         &mut self,
         pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
-        heads: &impl Heads,
+        heads: &H,
     ) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
@@ -281,38 +298,39 @@ impl TxBatch {
                 return unsafe { self.chains_512(pool, count, payload, heads) };
             }
         }
-        self.chains_by::<[Vector; 4]>(pool, count, payload, heads)
+        self.chains_by::<[Vector; 4], H>(pool, count, payload, heads)
     }
 
     /// [`TxBatch::chains`] in vectors of 64 bytes.
     #[cfg(target_arch = "x86_64")]
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx2,bmi1,bmi2")]
-    fn chains_512(
+    fn chains_512<H: Heads>(
         &mut self,
         pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
-        heads: &impl Heads,
+        heads: &H,
     ) -> bool {
-        self.chains_by::<[std::arch::x86_64::__m512i; 1]>(pool, count, payload, heads)
+        self.chains_by::<[std::arch::x86_64::__m512i; 1], H>(pool, count, payload, heads)
     }
 
     #[inline(always)]
-    fn chains_by<V: Vectors>(
+    fn chains_by<V: Vectors, H: Heads>(
         &mut self,
         pool: &Mempool,
         count: usize,
         payload: &mut SharedPayload,
-        heads: &impl Heads,
+        heads: &H,
     ) -> bool {
         let taken = match u16::try_from(count) {
             Ok(taken) if count <= payload.references() => taken,
             _ => return false,
         };
-        let fields = Fields::new(2, u32::from(HEADER_LEN) + u32::from(payload.len()), HEADER_LEN);
+        let len = Layout::<H>::LEN;
+        let fields = Fields::new(2, u32::from(len) + u32::from(payload.len()), len, Layout::<H>::DATA_OFFSET);
         let segment = payload.as_ptr();
         let chains = self.chains | (count > 0);
-        let (own, common) = (heads.own(), V::of_half(heads.common()));
+        let (own, common) = (heads.own(), heads.common().line::<V>());
         let Some(fresh) = self.fresh(pool, count) else { return false };
         // Before the first chain is made: were `heads` to panic, references would be lost, and none given back twice.
         payload.take(taken);
@@ -324,41 +342,45 @@ impl TxBatch {
             made = index + 1;
             // SAFETY: as in `copy_lines`. The chain owns the reference that was taken from `payload` above.
             unsafe {
-                write_header(mbuf, fields, common, own);
+                write_header::<V, H>(mbuf, fields, common, own);
                 (*mbuf).next = segment;
             }
         }
-        self.own(made);
+        if made < count {
+            payload.put_back(taken);
+            return give_back(pool, fresh);
+        }
+        self.own(count);
         self.chains = chains;
-        made == count
+        true
     }
 
-    /// Adds a received mbuf itself, its payload left where it is (`payload` is its place in the data) behind a new outer header,
-    /// as in [`TxBatch::copies`]. What is before and behind goes. False, and the mbuf freed, if it is not
-    /// [plain](Mbuf::is_plain), the payload is not within the data, or there is no room: in the batch, or for 48 bytes before the
-    /// payload.
+    /// Adds a received mbuf itself: its payload stays at `payload` of the data, behind a new outer header, which is the last
+    /// `header_len` bytes of `head`. What is before and behind goes. False, and the mbuf freed, if it is not
+    /// [plain](Mbuf::is_plain), the payload is not within the data, `head` is shorter than the header, or there is no room: in the
+    /// batch, or for all of `head` before the payload.
     #[inline(always)]
-    pub fn in_place(&mut self, mbuf: Mbuf, payload: Range<usize>, head: [u64; 6]) -> bool {
+    pub fn in_place(&mut self, mbuf: Mbuf, payload: Range<usize>, header_len: u16, head: &[u64]) -> bool {
         let Some(slot) = self.mbufs.get_mut(usize::from(self.len)) else { return false };
         let Some((start, length)) = mbuf.place(payload).filter(|_| mbuf.is_plain()) else { return false };
-        let (Some(place), Some(length)) = (start.checked_sub(HEADER_LEN), length.checked_add(HEADER_LEN))
+        let (Some(place), Some(length)) = (start.checked_sub(header_len), length.checked_add(header_len))
         else {
             return false;
         };
-        if usize::from(start) < size_of_val(&head) {
+        let head_len = size_of_val(head);
+        if usize::from(start) < head_len || head_len < usize::from(header_len) {
             return false;
         }
         let raw = mbuf.into_raw().as_ptr();
-        let mut fields = Fields::new(1, u32::from(length), length);
-        fields.rearm = Fields::rearm(1, place);
+        let fields = Fields::new(1, u32::from(length), length, place);
         // SAFETY: the mbuf is ours alone and of one segment, so both vectors may be written (see `write_header`; `next` is null).
-        // The head's 48 bytes end where the payload starts, which is that far inside the buffer.
+        // The head's bytes end where the payload starts, which is that far inside the buffer.
         unsafe {
             let mbuf = raw.cast::<u8>();
             mbuf.add(REARM_AT).cast::<Vector>().write(fields.rearm);
             mbuf.add(LENGTHS_AT).cast::<Vector>().write(fields.lengths);
             let payload = (*raw).buf_addr.cast::<u8>().add(usize::from(start));
-            payload.sub(size_of_val(&head)).cast::<[u64; 6]>().write_unaligned(head);
+            ptr::copy_nonoverlapping(head.as_ptr().cast::<u8>(), payload.sub(head_len), head_len);
         }
         *slot = raw;
         self.len += 1;
@@ -392,18 +414,14 @@ impl Drop for TxBatch {
 
 impl Fields {
     #[inline(always)]
-    fn new(nb_segs: u16, pkt_len: u32, data_len: u16) -> Self {
+    fn new(nb_segs: u16, pkt_len: u32, data_len: u16, data_off: u16) -> Self {
         let lengths = Lengths { packet_type: 0, pkt_len, data_len, vlan_tci: 0, hash_low: 0 };
         // SAFETY: a vector is its bytes; the struct is as long and has no padding.
         let lengths = unsafe { mem::transmute::<Lengths, Vector>(lengths) };
-        Fields { rearm: Self::rearm(nb_segs, DATA_OFFSET), lengths }
-    }
-
-    #[inline(always)]
-    fn rearm(nb_segs: u16, data_off: u16) -> Vector {
         let rearm = Rearm { data_off, refcnt: 1, nb_segs, port: NO_PORT, ol_flags: 0 };
-        // SAFETY: a vector is its bytes; the struct is as long and has no padding.
-        unsafe { mem::transmute::<Rearm, Vector>(rearm) }
+        // SAFETY: as above.
+        let rearm = unsafe { mem::transmute::<Rearm, Vector>(rearm) };
+        Fields { rearm, lengths }
     }
 }
 
@@ -412,7 +430,7 @@ impl Fields {
 /// # Safety
 /// The mbuf is the caller's alone, fresh from a plain pool: its buffer follows the struct, on a cache line.
 #[inline(always)]
-unsafe fn write_header<V: Vectors>(
+unsafe fn write_header<V: Vectors, H: Heads>(
     mbuf: *mut rte_mbuf,
     fields: Fields,
     common: V,
@@ -427,9 +445,26 @@ unsafe fn write_header<V: Vectors>(
         let buffer = mbuf.add(1).cast::<u8>();
         let line = buffer.add(BODY_OFFSET - LINE);
         line.cast::<V>().write(V::of(own).or(common));
-        line.add(CHECKSUM_AT).cast::<u16>().write(checksum);
+        line.add(Layout::<H>::CHECKSUM_AT).cast::<u16>().write(checksum);
         buffer
     }
+}
+
+/// Gives mbufs back whose copies lack headers: false.
+#[cold]
+fn give_back(pool: &Mempool, fresh: &[*mut rte_mbuf]) -> bool {
+    for &mbuf in fresh {
+        // SAFETY: the mbufs came fresh from the pool and were given to nobody; those that were written have one reference. In a pool
+        // an mbuf is one segment.
+        unsafe {
+            (*mbuf).next = ptr::null_mut();
+            (*mbuf).nb_segs = 1;
+        }
+    }
+    let count = c_uint::try_from(fresh.len()).unwrap_or_default();
+    // SAFETY: FFI; as above, and the array is only read.
+    unsafe { dpdk_sys::shim_mbuf_put_bulk(pool.as_ptr(), fresh.as_ptr().cast_mut(), count) };
+    false
 }
 
 /// The lines that a copy writes: the fields, the outer header, the start of the payload.
@@ -469,7 +504,7 @@ mod tests {
             let mut mbuf = Mbuf::from_bytes(&pool, &[0xaa; 102]).unwrap();
             // As a driver would that leaves so many bytes before what it receives.
             mbuf.fields_mut().data_off = headroom;
-            assert_eq!(batch.in_place(mbuf, 42..102, [0; 6]), taken, "{headroom} bytes of headroom");
+            assert_eq!(batch.in_place(mbuf, 42..102, 42, &[0; 6]), taken, "{headroom} bytes of headroom");
         }
         assert_eq!((batch.len(), pool.in_use()), (2, 2));
         drop(batch);

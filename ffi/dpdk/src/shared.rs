@@ -69,6 +69,12 @@ impl SharedPayload {
         self.references -= count;
     }
 
+    /// `count` chains that were to have a reference were not made.
+    #[cold]
+    pub(crate) fn put_back(&mut self, count: u16) {
+        self.references += count;
+    }
+
     fn counter(&self) -> &AtomicU16 {
         // SAFETY: the segment lives while references are left, which both callers see to, and shared
         // reference counts are only accessed atomically: by drivers through rte_mbuf_refcnt_update, here

@@ -10,7 +10,7 @@ pub(crate) const LINE: usize = 64;
 ///
 /// # Safety
 /// [`LINE`] bytes without padding, of which any may have any value, aligned to [`LINE`] at most.
-pub(crate) unsafe trait Vectors: Copy {
+pub unsafe trait Vectors: Copy {
     /// The line of these words.
     #[inline(always)]
     fn of(words: &[u64; 8]) -> Self {
@@ -34,6 +34,26 @@ pub(crate) unsafe trait Vectors: Copy {
 
     /// The bits of both.
     fn or(self, other: Self) -> Self;
+}
+
+/// Words of a line that all copies have in common: `[u64; 4]` or `[u64; 8]`. Sealed: [`Vectors`] cannot be named outside.
+pub trait Common {
+    /// The line with these words, and zeroes elsewhere.
+    fn line<V: Vectors>(&self) -> V;
+}
+
+impl Common for [u64; 4] {
+    #[inline(always)]
+    fn line<V: Vectors>(&self) -> V {
+        V::of_half(self)
+    }
+}
+
+impl Common for [u64; 8] {
+    #[inline(always)]
+    fn line<V: Vectors>(&self) -> V {
+        V::of(self)
+    }
 }
 
 // SAFETY: four vectors of 16 bytes.

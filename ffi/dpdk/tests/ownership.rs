@@ -11,6 +11,27 @@ const RING: &str = "vdev:net_ring0";
 const RING_ROOM: usize = 1023;
 
 #[test]
+fn headers_that_are_too_few_make_no_copy_and_lose_no_buffer_and_no_reference() {
+    let eal = eal();
+    let pool = pool(&eal);
+    let (_port, mut queues) = start(&eal, &pool, "vdev:net_ring0", &PortConfig::default());
+    let received = Mbuf::from_bytes(&pool, &payload(400)).unwrap();
+    let mut shared = received.share(0..400, 9).ok().unwrap();
+    let mut batch = TxBatch::new();
+    for there in [0, 1, 8] {
+        assert!(!batch.copies(&pool, 9, &payload(100), &few_heads(there)), "{there} headers for 9 copies");
+        assert!(!batch.chains(&pool, 9, &mut shared, &few_heads(there)), "{there} headers for 9 chains");
+        assert_eq!((batch.len(), shared.references(), pool.in_use()), (0, 9, 1));
+    }
+    // The buffers are as fresh as ever.
+    assert!(batch.copies(&pool, BATCH, &payload(100), &few_heads(BATCH)));
+    assert_eq!(queues.tx[0].transmit(&mut batch), BATCH);
+    assert_eq!(drain(&mut queues.rx[0]).len(), BATCH);
+    drop(shared);
+    is_whole(&pool);
+}
+
+#[test]
 fn a_full_ring_takes_a_prefix_and_leaves_the_rest_to_the_batch() {
     let eal = eal();
     let pool = dpdk::Mempool::new(&eal, "many", 4095, 0, 2048).unwrap();

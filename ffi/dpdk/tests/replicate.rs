@@ -100,19 +100,20 @@ fn a_received_frame_is_sent_again_with_another_header_and_its_payload_untouched(
     {
         let bytes = [&vec![0xaa; before][..], &payload(len), &vec![0xbb; behind]].concat();
         let received = Mbuf::from_bytes(&pool, &bytes).unwrap();
-        assert!(batch.in_place(received, before..before + len, head(len)), "{before} {len} {behind}");
+        assert!(batch.in_place(received, before..before + len, 42, &head(len)), "{before} {len} {behind}");
         assert_eq!(queues.tx[0].transmit(&mut batch), 1);
         expected.push([&header(len)[..], &payload(len)].concat());
     }
     let bytes = || Mbuf::from_bytes(&pool, &[0xaa; 100]).unwrap();
     #[allow(clippy::reversed_empty_ranges, reason = "it is refused")]
     for wrong in [42..101, 101..101, 50..42, 0..usize::MAX] {
-        assert!(!batch.in_place(bytes(), wrong.clone(), head(0)), "{wrong:?}");
+        assert!(!batch.in_place(bytes(), wrong.clone(), 42, &head(0)), "{wrong:?}");
     }
+    assert!(!batch.in_place(bytes(), 42..100, 42, &[0; 5]), "a head of 40 bytes for a header of 42");
     for _ in 0..BATCH {
-        assert!(batch.in_place(bytes(), 42..100, head(0)));
+        assert!(batch.in_place(bytes(), 42..100, 42, &head(0)));
     }
-    assert!(!batch.in_place(bytes(), 42..80, head(0)), "the batch is full");
+    assert!(!batch.in_place(bytes(), 42..80, 42, &head(0)), "the batch is full");
     assert_eq!(batch.discard_all(), BATCH);
     assert_eq!(pool.in_use(), at_rest, "what is refused is freed");
     drop((queues, port));

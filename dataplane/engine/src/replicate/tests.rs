@@ -64,7 +64,7 @@ impl Bench {
         let source = Ipv4Addr::new(198, 18, 0, 1);
         let header = FrameHeader::new(source, 0, 5001, u16::try_from(inner_len).unwrap());
         let frame = [&header.head(&from).to_bytes()[..], &vec![0xff; inner_len]].concat();
-        let outer = wire::outer(&frame, &node).unwrap();
+        let outer = wire::parse(&frame, &node).unwrap();
         let header = FrameHeader::new(node.first(), outer.tos, outer.key, outer.inner_len());
         let mbuf = Mbuf::from_bytes(&self.received, &frame).unwrap();
         let settings = self.live.settings();

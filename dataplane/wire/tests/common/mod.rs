@@ -166,7 +166,7 @@ impl Frame {
 
 /// Both steps in a row, as if the TEP and the domain were known: key and inner frame.
 pub fn judge(frame: &[u8]) -> Result<(u32, &[u8]), Rejection> {
-    let outer = wire::outer(frame, &node())?;
+    let outer = wire::parse(frame, &node())?;
     let inner = outer.inner(frame)?;
     assert_eq!(&frame[outer.inner_range()], inner, "the range and the slice are the same bytes");
     assert_eq!(usize::from(outer.inner_len()), inner.len());

@@ -61,7 +61,18 @@ pub fn heads(head: impl Fn(usize) -> [u64; 6]) -> TestHeads {
     }
 }
 
+/// The first headers alone.
+pub fn few_heads(count: usize) -> TestHeads {
+    let mut all = heads(head);
+    all.own.truncate(count);
+    all
+}
+
 impl Heads for TestHeads {
+    const LEN: usize = 42;
+    const CHECKSUM_AT: usize = 24;
+    type Common = [u64; 4];
+
     fn common(&self) -> &[u64; 4] {
         &self.common
     }
