@@ -11,7 +11,7 @@ use ctl_webhook::{Endpoint, WebhookConfig};
 use dpdk::{DeviceSpec, DeviceSpecError};
 use wire::MacAddr;
 
-use engine::runtime::LiveConfig;
+use engine::runtime::RuntimeSettings;
 
 mod file;
 mod havip;
@@ -225,7 +225,7 @@ pub struct Config {
     /// `[workers] cores`
     pub cores: Vec<usize>,
     /// What SIGHUP changes.
-    pub live: LiveConfig,
+    pub runtime: RuntimeSettings,
     /// `[store] path`
     pub store_path: PathBuf,
     /// `[api] socket`

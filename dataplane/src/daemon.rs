@@ -10,15 +10,16 @@ use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{ExporterConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
-use dpdk::{DeviceSpec, Eal, EalConfig, Mempool, Port, PortConfig, Queues, Tsc};
+use dpdk::{DeviceSpec, Eal, EalConfig, Mbuf, Mempool, Port, PortConfig, Queues, Tsc};
 use engine::counters::Counters;
-use engine::fanout::Jobs;
+use engine::fanout::FanoutQueue;
 use engine::inspect::{ArpInspector, Inspection};
 use engine::local::LocalFrames;
-use engine::police::Lots;
+use engine::police::TokenLeases;
+use engine::port::dpdk::DpdkPort;
 use engine::punt::{PuntPort, PuntQueues};
-use engine::replicate::{Outbox, PortLimits};
-use engine::runtime::{Live, LiveConfig};
+use engine::replicate::{PortCapacity, Transmitter};
+use engine::runtime::{RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
 use engine::worker::Worker;
 use netlink::{Notices, Requests};
@@ -70,7 +71,7 @@ pub fn run(path: &Path) -> Result<(), StartError> {
     ended.get().map_or(stopped, |&fatal| Err(StartError::Fatal(fatal)))
 }
 
-/// Reads the file again: what can change live does; a broken file changes nothing. Returns what is in force.
+/// Reads the file again: what can change runtime_config does; a broken file changes nothing. Returns what is in force.
 fn reload(path: &Path, old: Config, daemon: &Daemon) -> Config {
     let read = || {
         let new = Config::load(path)?;
@@ -91,21 +92,21 @@ fn reload(path: &Path, old: Config, daemon: &Daemon) -> Config {
             "these changes take a restart; until then the old values stay"
         );
     }
-    daemon.live.set(new.live);
+    daemon.runtime_config.set(new.runtime);
     let webhooks = receivers.len();
     if let Some(server) = daemon.view.server().as_ref() {
         server.reload_webhooks(receivers);
     }
-    let LiveConfig { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits } = new.live;
+    let RuntimeSettings { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits } = new.runtime;
     tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, %limits, webhooks, "reloaded");
-    Config { live: new.live, ..old }
+    Config { runtime: new.runtime, ..old }
 }
 
 /// A running daemon.
 struct Daemon {
     runtime: Runtime,
     view: Arc<NodeView>,
-    live: Arc<Live>,
+    runtime_config: Arc<RuntimeConfig>,
     underlay: Arc<Underlay>,
     stop: Arc<AtomicBool>,
     /// The workers, the punt, the sampler of readiness, and the task that follows next hops.
@@ -118,7 +119,7 @@ struct Daemon {
 struct Ready {
     port: Arc<Port>,
     queues: Queues,
-    limits: PortLimits,
+    capacity: PortCapacity,
     drain_time: Duration,
     mac: MacAddr,
     /// Of each worker: for receiving, for short copies, for long ones.
@@ -140,15 +141,15 @@ impl Daemon {
         let eal = Eal::init(&eal_config(config))?;
         let mut ready = open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
-        let live = Arc::new(Live::new(config.live)?);
+        let runtime_config = Arc::new(RuntimeConfig::new(config.runtime)?);
         let KernelSide { mut tap, kernel, port_index } =
-            netlink_runtime.block_on(kernel_side(config, ready.mac, &live))?;
+            netlink_runtime.block_on(kernel_side(config, ready.mac, &runtime_config))?;
         let underlay = Underlay::new(config.underlay.gateway_mac, ready.mac, publisher, kernel.is_some());
-        let view = Arc::new(node_view(config, &ready, Tsc::new(&eal), (&live, &underlay))?);
+        let view = Arc::new(node_view(config, &ready, Tsc::new(&eal), (&runtime_config, &underlay))?);
         let mut threads = Vec::new();
         if let Some(kernel) = kernel {
             let fatal = end_by(ended.clone());
-            let task = Task::new(underlay.clone(), kernel, port_index, live.clone(), fatal);
+            let task = Task::new(underlay.clone(), kernel, port_index, runtime_config.clone(), fatal);
             let follow = std::thread::Builder::new().name("next-hops".into());
             threads.push(follow.spawn(move || {
                 netlink_runtime.block_on(task.run());
@@ -158,7 +159,7 @@ impl Daemon {
         }
         runtime.spawn(metrics::serve(listener, view.clone()));
         let mut daemon =
-            Self { runtime, view, live, underlay, stop: Arc::default(), threads, _shield: shield };
+            Self { runtime, view, runtime_config, underlay, stop: Arc::default(), threads, _shield: shield };
         // From here on there is something to take down.
         match daemon.bring_up(config, store, &eal, &mut ready, (domains, &readers), &mut tap) {
             Ok(()) => Ok(daemon),
@@ -215,7 +216,7 @@ impl Daemon {
     ) -> Result<Server, StartError> {
         let node = ControlledNode {
             view: self.view.clone(),
-            live: self.live.clone(),
+            runtime_config: self.runtime_config.clone(),
             underlay: self.underlay.clone(),
             links: config.underlay.addresses.clone(),
             drain_time: ready.drain_time,
@@ -246,31 +247,28 @@ impl Daemon {
         eal: &Eal,
         ready: &mut Ready,
         readers: &Readers<TepArray>,
-        punt: Option<&Arc<PuntQueues>>,
+        punt: Option<&Arc<PuntQueues<Mbuf>>>,
     ) -> Result<(), StartError> {
         let workers = config.cores.len();
         let queues = ready.queues.rx.drain(..).zip(ready.queues.tx.drain(..));
         for (number, ((rx, tx), &core)) in queues.zip(&config.cores).enumerate() {
             let [_, small, large] = ready.pools[number].clone();
-            let worker = Worker {
-                rx,
-                out: Outbox::new(
-                    tx,
-                    small,
-                    large,
-                    ready.limits,
-                    self.live.clone(),
+            let worker: Worker<DpdkPort> = Worker {
+                tx: Transmitter::new(
+                    DpdkPort::new(rx, tx, small, large),
+                    ready.capacity,
+                    self.runtime_config.clone(),
                     self.view.counters.workers[number].clone(),
                 ),
-                jobs: Jobs::new(),
+                queue: FanoutQueue::default(),
                 reader: readers.reader(),
                 punt: PuntPort::new(punt.cloned(), number, workers),
                 node: config.underlay.node,
-                live: self.live.clone(),
-                lots: Lots::new()?,
+                config: self.runtime_config.clone(),
+                leases: TokenLeases::new()?,
                 inspector: ArpInspector::new(self.view.inspection.clone()),
-                announcer: (number == 0).then(|| self.view.announcer.clone()),
-                tsc: self.view.clocks.tsc,
+                local: (number == 0).then(|| self.view.local_frames.clone()),
+                clock: self.view.clocks.tsc,
             };
             let (eal, stop) = (eal.clone(), self.stop.clone());
             let (started, wait) = mpsc::channel();
@@ -295,7 +293,7 @@ impl Daemon {
     fn start_punt(
         &mut self,
         tap: SyncDevice,
-        queues: Arc<PuntQueues>,
+        queues: Arc<PuntQueues<Mbuf>>,
         ready: &Ready,
         config: &Config,
     ) -> Result<(), StartError> {
@@ -398,7 +396,7 @@ fn open_port(config: &Config, eal: &Eal) -> Result<Ready, StartError> {
     let rx_pools: Vec<Mempool> = pools.iter().map(|[rx, ..]| rx.clone()).collect();
     let queues = port.configure(&port_config, &rx_pools)?;
     Ok(Ready {
-        limits: PortLimits {
+        capacity: PortCapacity {
             max_inner: usize::from(config.port.mtu).saturating_sub(IP_OVERHEAD),
             can_share: port_config.chains,
         },
@@ -426,7 +424,11 @@ struct KernelSide {
 }
 
 /// Makes the TAP the node's interface in the kernel.
-async fn kernel_side(config: &Config, mac: MacAddr, live: &Live) -> Result<KernelSide, StartError> {
+async fn kernel_side(
+    config: &Config,
+    mac: MacAddr,
+    runtime_config: &RuntimeConfig,
+) -> Result<KernelSide, StartError> {
     let interface = config.port.device.interface();
     if interface.is_none() && config.underlay.tap.is_none() {
         return Ok(KernelSide { tap: None, kernel: None, port_index: None });
@@ -437,7 +439,7 @@ async fn kernel_side(config: &Config, mac: MacAddr, live: &Live) -> Result<Kerne
     if let Some(interface) = interface {
         let (index, up) = interfaces.index(interface).await?;
         port_index = Some(index);
-        live.set_link_up(up);
+        runtime_config.set_link_up(up);
     }
     let mut kernel = Kernel::new(Requests::open(false)?);
     let Some(name) = &config.underlay.tap else {
@@ -476,18 +478,20 @@ fn node_view(
     config: &Config,
     ready: &Ready,
     tsc: Tsc,
-    (live, underlay): (&Arc<Live>, &Arc<Underlay>),
+    (runtime_config, underlay): (&Arc<RuntimeConfig>, &Arc<Underlay>),
 ) -> Result<NodeView, StartError> {
     let counters = Arc::new(Counters::new(config.cores.len())?);
+    let kernel_pool = ready.kernel_pool.clone();
+    let allocate = Box::new(move |bytes: &[u8]| Mbuf::from_bytes(&kernel_pool, bytes));
     let workers = ready.pools.iter().enumerate().flat_map(|(worker, pools)| {
         let names = ["rx", "copies", "large"].into_iter();
         names.zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
     });
     Ok(NodeView {
-        readiness: Readiness::new(live.clone(), underlay.clone(), counters.clone()),
+        readiness: Readiness::new(runtime_config.clone(), underlay.clone(), counters.clone()),
         counters,
         inspection: Inspection::new(),
-        announcer: LocalFrames::new(config.underlay.node.first(), ready.kernel_pool.clone()),
+        local_frames: LocalFrames::new(config.underlay.node.first(), allocate),
         clocks: Clocks::new(tsc),
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),

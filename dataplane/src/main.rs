@@ -8,7 +8,6 @@ use std::time::Duration;
 use clap::Parser;
 use ctl_store::{Accepted, EmbeddedStore};
 
-mod announce;
 mod clocks;
 mod config;
 mod daemon;

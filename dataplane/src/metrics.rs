@@ -204,12 +204,12 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     page.counter(
         "bcast_announced_total",
         "Frames that the node itself made to announce virtual IPs; they count as received.",
-        node.counters.sum(|w| &w.announced),
+        node.counters.sum(|w| &w.local_frames),
     )?;
     page.counter(
         "bcast_refused_lost_total",
         "Refused announcements that the control side was not told of.",
-        node.counters.sum(|w| &w.refused_lost),
+        node.counters.sum(|w| &w.rejected_lost),
     )?;
     for (name, help, cell) in NodeView::KERNEL_COUNTERS {
         page.counter(name, help, node.counters.sum(cell))?;

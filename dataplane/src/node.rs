@@ -6,15 +6,14 @@ use std::time::{Duration, SystemTime};
 
 use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit};
 use ctl_server::{Counts, DomainCounters, Holding, Moment, NextHop, NodeStats, Server, TepRefusal};
-use dpdk::{Mempool, Port};
+use dpdk::{Mbuf, Mempool, Port};
 use engine::counters::{Cell, Counters, WorkerCounters};
 use engine::inspect::Inspection;
 use engine::local::LocalFrames;
-use engine::runtime::Live;
+use engine::runtime::RuntimeConfig;
 use prometheus::Histogram;
-use wire::{CopyDropReason, DropReason};
+use wire::{CopyDropReason, DropReason, MacAddr};
 
-use crate::announce::announce;
 use crate::clocks::Clocks;
 use crate::config::InterfaceAddress;
 use crate::readiness::Readiness;
@@ -31,8 +30,8 @@ pub struct NodeView {
     pub readiness: Arc<Readiness>,
     /// What the workers read of virtual IPs.
     pub inspection: Arc<Inspection>,
-    /// What the node announces itself.
-    pub announcer: Arc<LocalFrames>,
+    /// Frames that the node makes itself.
+    pub local_frames: Arc<LocalFrames<Mbuf>>,
     /// The workers' clock, and the kernel's.
     pub clocks: Clocks,
     /// How long changes take to reach every worker.
@@ -87,8 +86,8 @@ impl NodeView {
 pub struct ControlledNode {
     /// What can be read.
     pub view: Arc<NodeView>,
-    /// What the workers go by.
-    pub live: Arc<Live>,
+    /// Settings of the workers.
+    pub runtime_config: Arc<RuntimeConfig>,
     /// Where TEPs are registered.
     pub underlay: Arc<Underlay>,
     /// The node's own addresses, which no TEP can have.
@@ -145,11 +144,11 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit) {
-        self.live.limits.set_domain(domain, limit);
+        self.runtime_config.policer.set_domain(domain, limit);
     }
 
     fn set_tep_limit(&self, tep: TepIndex, limit: TepLimit) {
-        self.live.limits.set_tep(tep, limit);
+        self.runtime_config.policer.set_tep(tep, limit);
     }
 
     fn next_hop(&self, tep: TepIndex) -> NextHop {
@@ -206,7 +205,7 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn take_rejected(&self) -> Option<Rejected> {
-        self.view.inspection.refused.pop()
+        self.view.inspection.rejected.pop()
     }
 
     fn now(&self) -> Moment {
@@ -214,6 +213,7 @@ impl ctl_server::Node for ControlledNode {
     }
 
     fn announce(&self, holding: &Holding) -> bool {
-        announce(&self.view.announcer, holding)
+        let Holding { vni, tep, mac, address } = *holding;
+        self.view.local_frames.announce(vni, tep, MacAddr(mac), address)
     }
 }

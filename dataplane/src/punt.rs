@@ -19,7 +19,7 @@ const POLL: Duration = Duration::from_micros(500);
 /// Moves frames between the queues and the TAP until `stop` is set, and counts its turns. For a thread of the control side.
 pub fn run(
     tap: &SyncDevice,
-    queues: &PuntQueues,
+    queues: &PuntQueues<Mbuf>,
     pool: &Mempool,
     max_frame: usize,
     (stop, turns): (&AtomicBool, &AtomicU64),
@@ -51,7 +51,7 @@ pub fn run(
 }
 
 /// Reads frames of the kernel's until there are none.
-fn receive(tap: &SyncDevice, queues: &PuntQueues, pool: &Mempool, buffer: &mut [u8]) -> io::Result<()> {
+fn receive(tap: &SyncDevice, queues: &PuntQueues<Mbuf>, pool: &Mempool, buffer: &mut [u8]) -> io::Result<()> {
     for _ in 0..BURST {
         let length = tap.recv(buffer)?;
         if let Some(mut mbuf) = Mbuf::alloc(pool)

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::node::NodeView;
 use crate::underlay::Underlay;
 use engine::counters::Counters;
-use engine::runtime::Live;
+use engine::runtime::RuntimeConfig;
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);
@@ -84,7 +84,7 @@ impl fmt::Display for Condition {
 
 /// Samples of what makes no sign by itself when it stops.
 pub struct Readiness {
-    live: Arc<Live>,
+    runtime_config: Arc<RuntimeConfig>,
     underlay: Arc<Underlay>,
     counters: Arc<Counters>,
     started: Instant,
@@ -100,10 +100,14 @@ pub struct Readiness {
 
 impl Readiness {
     /// Nothing sampled yet.
-    pub fn new(live: Arc<Live>, underlay: Arc<Underlay>, counters: Arc<Counters>) -> Arc<Self> {
+    pub fn new(
+        runtime_config: Arc<RuntimeConfig>,
+        underlay: Arc<Underlay>,
+        counters: Arc<Counters>,
+    ) -> Arc<Self> {
         let polls = counters.workers.iter().map(|_| Default::default()).collect();
         Arc::new(Self {
-            live,
+            runtime_config,
             underlay,
             counters,
             started: Instant::now(),
@@ -118,7 +122,7 @@ impl Readiness {
     pub fn run(&self, stop: &AtomicBool, link: impl Fn() -> Option<bool>) {
         while !stop.load(Relaxed) {
             if let Some(up) = link()
-                && self.live.set_link_up(up) != up
+                && self.runtime_config.set_link_up(up) != up
             {
                 tracing::warn!(up, "the port's link changed");
             }
@@ -177,7 +181,7 @@ impl Readiness {
         let server = node.server();
         match condition {
             Condition::StoreLoaded => met(server.is_some(), "the store is not loaded yet"),
-            Condition::Link => met(self.live.link_up(), "the port's link is down"),
+            Condition::Link => met(self.runtime_config.link_up(), "the port's link is down"),
             Condition::Workers => match self.stopped_workers(self.now_ms()) {
                 stopped if stopped.is_empty() => Ok(()),
                 stopped => Err(stopped.join(", ")),

@@ -1,8 +1,9 @@
-//! Each reason to drop, by a real frame: its counter grows by one, no other does, and the next good frame gets through.
+//! Each reason to drop, by a real frame: its counter grows by one, no other does, and the next good frame gets through. The frames are
+//! the engine's table, which runs there on a port without a device and on capture files.
 
+use frames::{Parties, State};
 use testkit::{
-    frame::{at, broadcast, ethernet, ipv4, overlay, overlay_from, patched},
-    icmp::{redirect, redirect6},
+    frame::{at, broadcast, ethernet, overlay, patched},
     lab::{Host, Lab, NODE, NODE_MAC, mac_text},
     node::{Config, Metrics, Node},
     sender::Sender,
@@ -10,113 +11,13 @@ use testkit::{
 };
 use wire::{CopyDropReason, DropReason};
 
+#[path = "../../dataplane/engine/tests/frames/mod.rs"]
+mod frames;
+
 const VNI: u32 = 5001;
 const OTHER_VNI: u32 = 5002;
 const DROPS: &str = "bcast_drops_total";
 const COPY_DROPS: &str = "bcast_copy_drops_total";
-
-/// Frames that must be dropped for this reason, each with what is wrong in it.
-///
-/// No wildcard: a reason that is new does not compile without frames.
-fn frames(reason: DropReason, from: &Host) -> Vec<(&'static str, Vec<u8>)> {
-    let good = overlay(from, VNI, &broadcast(1, 0, 60));
-    let patch = |offset: usize, bytes: &[u8]| patched(&good, &[(offset, bytes)]);
-    let source = |address: [u8; 4]| overlay_from(address.into(), from.mac, VNI, &broadcast(1, 0, 60));
-    let gre = |payload: &[u8]| ethernet(NODE_MAC, from.mac, 0x0800, &ipv4(from.address, NODE, 47, payload));
-    let inner = |inner: &[u8]| overlay(from, VNI, inner);
-    match reason {
-        DropReason::Runt => vec![
-            ("IPv4 and nothing else", good[..at::IP].to_vec()),
-            ("1 byte of IPv4 header", good[..=at::IP].to_vec()),
-            ("19 bytes of IPv4 header", good[..at::IP + 19].to_vec()),
-        ],
-        DropReason::IpHeader => {
-            let length = u8::try_from(good.len() - at::IP).expect("it is short");
-            let mut unsealed = good.clone();
-            unsealed[at::IP + 10] ^= 1;
-            let mut options = good.clone();
-            options.splice(at::GRE..at::GRE, [1, 1, 1, 1]);
-            options[at::IP] = 0x46;
-            options[at::IP + 3] += 4;
-            options[at::IP + 10..at::IP + 12].fill(0);
-            let sum = testkit::frame::checksum(&options[at::IP..at::GRE + 4]).to_be_bytes();
-            options[at::IP + 10..at::IP + 12].copy_from_slice(&sum);
-            vec![
-                ("version 6", patch(at::IP, &[0x65])),
-                ("a header of 16 bytes", patch(at::IP, &[0x44])),
-                ("a header past the end", patch(at::IP, &[0x4f])[..at::IP + 24].to_vec()),
-                ("a wrong checksum", unsealed),
-                ("a total length under the header's", patch(at::IP + 2, &[0, 19])),
-                ("a total length over the frame's", patch(at::IP + 2, &[0, length + 1])),
-                ("TTL 0", patch(at::IP + 8, &[0])),
-                ("options", options),
-            ]
-        }
-        DropReason::IpSource => vec![
-            ("0/8", source([0, 1, 2, 3])),
-            ("127/8", source([127, 0, 0, 1])),
-            ("multicast", source([224, 0, 0, 18])),
-            ("broadcast", source([255; 4])),
-            ("the node's own", source(NODE.octets())),
-        ],
-        DropReason::GreHeader => vec![
-            ("3 bytes", gre(&[0x20, 0, 0x65])),
-            ("6 bytes with a key", gre(&[0x20, 0, 0x65, 0x58, 0, 0])),
-            ("version 1", patch(at::GRE + 1, &[1])),
-            ("a reserved bit", patch(at::GRE, &[0x24])),
-            ("the routing bit", patch(at::GRE, &[0x60])),
-        ],
-        DropReason::GreProtocol => vec![
-            ("IPv4 in GRE", patch(at::GRE + 2, &[0x08, 0x00])),
-            ("ERSPAN", patch(at::GRE + 2, &[0x88, 0xbe])),
-        ],
-        DropReason::GreNoKey => vec![("no key", patch(at::GRE, &[0]))],
-        DropReason::TepUnknown => vec![("a stranger", source([198, 18, 0, 77]))],
-        DropReason::VniUnknown => {
-            vec![("no such domain", overlay(from, 4_294_967_295, &broadcast(1, 0, 60)))]
-        }
-        DropReason::TepNotMember => {
-            vec![("another's domain", overlay(from, OTHER_VNI, &broadcast(1, 0, 60)))]
-        }
-        DropReason::GreChecksum => {
-            let header = [&[0xa0, 0, 0x65, 0x58, 0xde, 0xad, 0, 0][..], &VNI.to_be_bytes()].concat();
-            vec![("a wrong checksum", gre(&[header, broadcast(1, 0, 60)].concat()))]
-        }
-        DropReason::InnerRunt => vec![("13 bytes", inner(&[0xff; 13])), ("nothing", inner(&[]))],
-        DropReason::InnerUnicast => vec![("unicast", inner(&ethernet([2; 6], [2; 6], 0x0800, &[0; 46])))],
-        DropReason::InnerReserved => [("BPDU", 0), ("PAUSE", 1), ("LACP", 2), ("LLDP", 14), ("the last", 15)]
-            .map(|(what, last)| {
-                (what, inner(&ethernet([1, 0x80, 0xc2, 0, 0, last], [2; 6], 0x0800, &[0; 46])))
-            })
-            .into(),
-        DropReason::InnerSource => vec![
-            ("multicast", inner(&ethernet([0xff; 6], [1, 0, 0x5e, 0, 0, 1], 0x0800, &[0; 46]))),
-            ("zero", inner(&ethernet([0xff; 6], [0; 6], 0x0800, &[0; 46]))),
-        ],
-        // Many more forms are tested in dataplane/wire/tests/redirects.rs.
-        DropReason::PuntRedirect => {
-            let (far, gateway) = ([203, 0, 113, 9].into(), [198, 18, 0, 2].into());
-            let plain = redirect(from, far, gateway);
-            let mut tagged = plain.clone();
-            tagged.splice(12..12, [0x81, 0, 0xe0, 0]);
-            vec![
-                ("a redirect", plain),
-                ("a redirect behind a priority tag", tagged),
-                ("a redirect of IPv6", redirect6(from, "2001:db8::9".parse().expect("one"), [2; 6])),
-            ]
-        }
-        // They depend on the device or the configuration: each has a test below.
-        DropReason::IpFragment | DropReason::PuntLimited | DropReason::PuntOff => Vec::new(),
-        // They take a virtual IP: see tests/havip_path.rs.
-        DropReason::GarpSpoof | DropReason::VrrpSpoof => Vec::new(),
-        // They take more than one frame: see tests/limits.rs and tests/fairness.rs.
-        DropReason::TepRate
-        | DropReason::DomainRate
-        | DropReason::NodeRate
-        | DropReason::ControlRate
-        | DropReason::JobFull => Vec::new(),
-    }
-}
 
 fn drops(metrics: &Metrics) -> Vec<u64> {
     DropReason::ALL.iter().map(|reason| metrics.reason(DROPS, reason.as_str())).collect()
@@ -132,9 +33,20 @@ fn every_reason_counts_its_frame_and_the_next_good_one_is_forwarded() {
     node.serve(OTHER_VNI, &teps[1..]);
     let sniffer = Sniffer::copies_to(&hosts[1], lab.folder());
     let sender = Sender::new(&hosts[0].namespace, "eth0");
+    let parties = Parties {
+        node: NODE,
+        node_mac: NODE_MAC,
+        tep: hosts[0].address,
+        tep_mac: hosts[0].mac,
+        vni: VNI,
+        other_vni: OTHER_VNI,
+    };
     let mut good = 0;
     for reason in DropReason::ALL {
-        for (what, frame) in frames(reason, &hosts[0]) {
+        // Other states have tests of their own, here and in limits.rs, fairness.rs and havip_path.rs. A device sends whole headers.
+        let cases = parties.frames(reason).into_iter();
+        for case in cases.filter(|case| case.state == State::Any && case.frame.len() >= at::IP) {
+            let (what, frame) = (case.what, case.frame);
             let mut expected = drops(&node.metrics());
             expected[reason.index()] += 1;
             sender.send(&frame);

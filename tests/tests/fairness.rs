@@ -149,9 +149,13 @@ fn a_flood_to_a_large_domain_is_dropped_by_name_and_another_domain_loses_nothing
     let metrics = node.wait_metrics("all frames", |metrics| {
         metrics.sum("bcast_rx_frames_total") >= 7 * FRAMES && metrics.adds_up()
     });
-    assert!(metrics.reason(DROPS, "job_full") > 0, "{metrics:#?}");
+    assert!(metrics.reason(DROPS, "fanout_queue_full") > 0, "{metrics:#?}");
     let own = metrics.reason(DROPS, "punt_off");
-    assert_eq!(metrics.sum(DROPS), metrics.reason(DROPS, "job_full") + own, "and for no other reason");
+    assert_eq!(
+        metrics.sum(DROPS),
+        metrics.reason(DROPS, "fanout_queue_full") + own,
+        "and for no other reason"
+    );
     assert_eq!(metrics.sum(COPY_DROPS), 0, "what was begun was finished: nobody waited for its end");
     let count =
         |class: &str, name: &str| metrics.labelled(&format!("bcast_residence_{name}_count"), "class", class);
@@ -190,7 +194,7 @@ fn the_kernels_frames_in_between_are_sent_and_counted_apart() {
     let answers = ping.stop().len();
     assert!(answers > 20, "{answers} pings were answered");
     let metrics = node.wait_metrics("all frames", |metrics| {
-        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "job_full") == flood
+        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "fanout_queue_full") == flood
             && metrics.adds_up()
     });
     assert_eq!(metrics.sum("bcast_tx_copies_total"), 2000 * metrics.sum("bcast_rx_accepted_total"));
@@ -219,7 +223,7 @@ fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
             let reached = node.metrics().sum("bcast_tx_copies_total") + 20_000;
             let metrics =
                 node.wait_metrics("more traffic", |metrics| metrics.sum("bcast_tx_copies_total") >= reached);
-            expired = metrics.reason(COPY_DROPS, "job_expired");
+            expired = metrics.reason(COPY_DROPS, "fanout_aborted");
             away.push((left, now()));
             node.must(&format!("domain join {LARGE} {gone}"));
         }
@@ -229,7 +233,7 @@ fn a_leave_is_final_and_quick_while_a_large_domain_is_flooded() {
     let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
     assert_eq!(
         metrics.sum(COPY_DROPS),
-        metrics.reason(COPY_DROPS, "job_expired"),
+        metrics.reason(COPY_DROPS, "fanout_aborted"),
         "and nothing else was lost"
     );
     let copies = leaves.seen();
@@ -249,7 +253,8 @@ fn two_hundred_virtual_ips_of_a_large_domain_are_announced_at_once() {
     let frame = overlay(&host, LARGE, &arp());
     (0..200).for_each(|_| sender.send(&frame));
     let metrics = node.wait_metrics("all of them", |metrics| {
-        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "job_full") == 200 && metrics.adds_up()
+        metrics.sum("bcast_rx_accepted_total") + metrics.reason(DROPS, "fanout_queue_full") == 200
+            && metrics.adds_up()
     });
     assert_eq!(metrics.sum("bcast_tx_copies_total"), 200 * 500, "{metrics:#?}");
 }
@@ -263,7 +268,7 @@ fn eight_flooded_domains_leave_room_for_the_announcements_of_a_ninth() {
     apply(&lab, &node, &host, &domains);
     thread::scope(|scope| {
         let flood = flood(scope, &host, LARGE..LARGE + 8);
-        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "job_full") > 100);
+        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "fanout_queue_full") > 100);
         let sender = Sender::new(&host.namespace, "eth0");
         let frame = overlay(&host, LARGE + 8, &arp());
         for _ in 0..40 {
@@ -309,7 +314,7 @@ fn a_leave_is_answered_while_many_large_domains_are_flooded() {
     apply(&lab, &node, &host, &domains);
     thread::scope(|scope| {
         let flood = flood(scope, &host, LARGE..LARGE + 16);
-        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "job_full") > 100);
+        node.wait_metrics("a flood", |metrics| metrics.reason(DROPS, "fanout_queue_full") > 100);
         for _ in 0..5 {
             // An answer that does not come within a second is a refusal.
             node.must(&format!("domain leave 9000 {}", teps[0]));

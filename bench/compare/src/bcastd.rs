@@ -101,11 +101,11 @@ impl Candidate for Bcastd {
         let frames = made("bcast_rx_frames_total", "");
         let (metric, expected): (_, &[&str]) = match self.kind {
             Kind::Drops(reason) => ("bcast_rx_frames_total", &[reason]),
-            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it
-            // drops. The cost of that is in the figure.
-            _ => ("bcast_tx_copies_total", &["job_full", "job_expired"]),
+            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it drops.
+            // The cost of that is in the figure.
+            _ => ("bcast_tx_copies_total", &["fanout_queue_full", "fanout_aborted"]),
         };
-        self.overrun = made("bcast_drops_total", "\"job_full\"") / frames;
+        self.overrun = made("bcast_drops_total", "\"fanout_queue_full\"") / frames;
         for name in ["bcast_drops_total", "bcast_copy_drops_total"] {
             for (reason, _) in
                 after.each(name).filter(|(label, _)| !expected.iter().any(|word| label.contains(word)))
@@ -126,7 +126,7 @@ impl Candidate for Bcastd {
     fn note(&self) -> Option<String> {
         let percent = self.overrun * 100.0;
         (percent >= 0.1)
-            .then(|| format!("{percent:.0} % of the frames came while too many waited (job_full)"))
+            .then(|| format!("{percent:.0} % of the frames came while too many waited (fanout_queue_full)"))
     }
 }
 

@@ -217,5 +217,5 @@ fn inspect(
             listening.read(index, source(outer), domain, inner);
         }
     }
-    listening.judge();
+    listening.finish();
 }

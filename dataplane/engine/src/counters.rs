@@ -1,4 +1,4 @@
-//! What is counted, and where: each worker writes its own cells, everybody reads the sums.
+//! Counters. Each worker writes its own cells, and everybody reads the sums.
 //!
 //! A cell has one writer, so it is raised by a load and a store, without a locked instruction. The sums are exact at rest:
 //! received = accepted + drops + punted, and copies wanted = copies sent + copies dropped.
@@ -33,20 +33,20 @@ impl Cell {
         self.0.load(Relaxed)
     }
 
-    /// Makes it this. For its one writer.
+    /// Sets the count. For its one writer.
     #[inline(always)]
     pub fn set(&self, to: u64) {
         self.0.store(to, Relaxed);
     }
 
-    /// Lowers it. For its one writer, who knows that it is no less.
+    /// Lowers the count, which is no less. For its one writer.
     #[inline(always)]
     pub fn spend(&self, by: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_sub(by), Relaxed);
     }
 }
 
-/// Of one domain: what a worker did for it, and what else the worker keeps by domain.
+/// Cells of one domain: counters, and state that the worker keeps by domain.
 ///
 /// 64 bytes, of which an ordinary frame touches the first 48. They are not aligned to a cache line, as zeroed memory of such
 /// an alignment is written, and so resident, where other zeroed memory is not there until it is used. The C library puts a large
@@ -60,13 +60,13 @@ pub struct DomainCells {
     pub copies: Cell,
     /// Bytes of inner frames in the copies sent.
     pub bytes: Cell,
-    /// Copies that the worker may still make of what it took from the domain's bucket; see [`crate::police`].
+    /// Tokens (copies) leased from the domain's bucket; see [`crate::police`].
     pub copies_left: Cell,
-    /// The same in bits.
+    /// Tokens (bits) leased from the domain's bucket.
     pub bits_left: Cell,
-    /// Frames of the domain that wait in the worker's lines: those of data in the low half, of control in the high one.
-    waiting: Cell,
-    /// As `copies_left`, of control frames.
+    /// [`Backlog`] of data in the low half, of control in the high one.
+    backlog: Cell,
+    /// Tokens (copies) leased from the domain's bucket of control frames.
     pub control_left: Cell,
     /// Copies dropped.
     pub drops: Cell,
@@ -82,17 +82,28 @@ impl DomainCells {
         }
     }
 
-    /// Jobs of the domain that wait; see [`crate::fanout`].
+    /// Fan-outs of the domain that wait.
     #[inline(always)]
-    pub fn waiting(&self, class: Class) -> u64 {
-        self.waiting.get() >> Self::shift(class) & u64::from(u32::MAX)
+    pub fn backlog(&self, class: Class) -> Backlog {
+        let [a, b, c, d, ..] = (self.backlog.get() >> Self::shift(class)).to_le_bytes();
+        Backlog { jobs: u16::from_le_bytes([a, b]), flow: u16::from_le_bytes([c, d]) }
     }
 
-    /// One more job waits, or one less.
-    pub fn wait(&self, class: Class, more: bool) {
-        let one = 1 << Self::shift(class);
-        if more { self.waiting.add(one) } else { self.waiting.spend(one) }
+    /// Sets it. For the one queue that knows.
+    pub(crate) fn set_backlog(&self, class: Class, backlog: Backlog) {
+        let word = u64::from(backlog.jobs) | u64::from(backlog.flow) << 16;
+        let others = self.backlog.get() & !(u64::from(u32::MAX) << Self::shift(class));
+        self.backlog.set(others | word << Self::shift(class));
     }
+}
+
+/// Fan-outs of one domain and class that wait in a worker's queue; see [`crate::fanout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backlog {
+    /// Jobs.
+    pub jobs: u16,
+    /// Number of their flow; of no meaning where there is no job.
+    pub flow: u16,
 }
 
 /// Bounds of [`Residence::time`]'s buckets, nanoseconds; the last bucket has none.
@@ -117,26 +128,26 @@ pub const RESIDENCE_NS: [u64; 16] = [
 /// Bounds of [`Residence::quanta`]'s buckets; the last bucket has none.
 pub const RESIDENCE_QUANTA: [u64; 8] = [0, 1, 2, 4, 8, 16, 64, 256];
 
-/// How long frames stayed with a worker: from the return of the receive call until their last copy was handed to the port.
+/// Times from the return of the receive call until a frame's last copy was handed to the port.
 #[derive(Default)]
 pub struct Residence {
     /// Frames by time, see [`RESIDENCE_NS`].
     pub time: [Cell; RESIDENCE_NS.len() + 1],
-    /// The sum of their times, nanoseconds.
+    /// Sum of their times, nanoseconds.
     pub time_ns: Cell,
     /// Frames by the quanta of others' large fan-outs that they waited for, see [`RESIDENCE_QUANTA`].
     pub quanta: [Cell; RESIDENCE_QUANTA.len() + 1],
-    /// The sum of those.
+    /// Sum of those quanta.
     pub quanta_sum: Cell,
 }
 
 impl Residence {
-    /// Counts so many frames that stayed so long.
+    /// Counts frames that stayed for so long, and waited for so many quanta.
     pub fn add(&self, frames: u64, ns: u64, quanta: u64) {
         self.time[RESIDENCE_NS.partition_point(|&bound| bound < ns)].add(frames);
-        self.time_ns.add(frames * ns);
+        self.time_ns.add(frames.saturating_mul(ns));
         self.quanta[RESIDENCE_QUANTA.partition_point(|&bound| bound < quanta)].add(frames);
-        self.quanta_sum.add(frames * quanta);
+        self.quanta_sum.add(frames.saturating_mul(quanta));
     }
 }
 
@@ -153,29 +164,33 @@ pub struct WorkerCounters {
     pub punted: Cell,
     /// Frames dropped, by [`DropReason::index`].
     pub drops: [Cell; DropReason::ALL.len()],
-    /// Accepted frames that announced virtual IPs, by [`Said::kind`](crate::inspect::Said::kind).
+    /// Accepted frames that announced virtual IPs, by [`Announced::kind`](crate::inspect::Announced::kind).
     pub announcements: [Cell; KINDS.len()],
-    /// Refused announcements that the control side was not told of, as too many waited for it.
-    pub refused_lost: Cell,
-    /// Frames that the node itself made; they are received ones too.
-    pub announced: Cell,
+    /// Rejected announcements that found no room in the queue to the control side.
+    pub rejected_lost: Cell,
+    /// Frames that the node itself made to be replicated; they count as received, too.
+    pub local_frames: Cell,
     /// Copies that accepted frames asked for.
     pub copies_wanted: Cell,
     /// Copies that the port has taken.
     pub tx_copies: Cell,
     /// Copies dropped, by [`CopyDropReason::index`].
     pub copy_drops: [Cell; CopyDropReason::ALL.len()],
-    /// How long frames stayed, by [`Class`].
+    /// Times that frames stayed, by [`Class`].
     pub residence: [Residence; Class::ALL.len()],
     /// Frames of the kernel's that the port has taken.
     pub tx_kernel: Cell,
     /// Frames of the kernel's that the port has refused.
     pub tx_kernel_drops: Cell,
+    /// Frames to one TEP that the port has taken.
+    pub tx_unicast: Cell,
+    /// Frames to one TEP that were dropped: no such TEP, no next hop, no room in the buffer or in the port.
+    pub tx_unicast_drops: Cell,
 }
 
-/// All counters of one worker. The arrays are of the limits' size; memory is taken page by page as it is written.
+/// Counters of one worker. The arrays have the limits' size; memory is taken page by page as it is written.
 pub struct WorkerCells {
-    /// The totals.
+    /// Totals.
     pub totals: CachePadded<WorkerCounters>,
     domains: Vec<DomainCells>,
     tep_drops: Vec<[Cell; CopyDropReason::ALL.len()]>,
@@ -187,7 +202,7 @@ pub struct WorkerCells {
 pub struct NoMemory;
 
 impl WorkerCells {
-    /// All zero.
+    /// Counters at zero.
     ///
     /// # Errors
     /// There is no memory.
@@ -199,7 +214,7 @@ impl WorkerCells {
         })
     }
 
-    /// The cells of a domain.
+    /// Cells of a domain.
     #[inline(always)]
     pub fn domain(&self, id: DomainId) -> &DomainCells {
         &self.domains[id.index()]
@@ -221,14 +236,14 @@ impl WorkerCells {
     }
 }
 
-/// The counters of all workers.
+/// Counters of all workers.
 pub struct Counters {
-    /// By worker, who has its own at hand.
+    /// By worker.
     pub workers: Vec<Arc<WorkerCells>>,
 }
 
 impl Counters {
-    /// For so many workers.
+    /// Counters of so many workers, at zero.
     ///
     /// # Errors
     /// There is no memory.
@@ -246,47 +261,5 @@ impl Counters {
     /// A domain's total over all workers.
     pub fn domain_sum(&self, id: DomainId, cell: impl Fn(&DomainCells) -> &Cell) -> u64 {
         self.workers.iter().map(|worker| cell(worker.domain(id)).get()).sum()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use bcast_domain::Vni;
-
-    use super::*;
-
-    #[test]
-    fn a_million_domains_cells_and_buckets_are_not_resident_until_they_are_used() {
-        let resident_pages = || {
-            let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-            statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap()
-        };
-        let before = resident_pages();
-        let cells = WorkerCells::new().unwrap();
-        let limits = crate::police::Limits::new(crate::police::LimitsConfig::default()).unwrap();
-        let grown = resident_pages() - before;
-        assert!(grown < 1024, "{grown} pages");
-        drop((cells, limits));
-    }
-
-    #[test]
-    fn sums_run_over_all_workers() {
-        let counters = Counters::new(2).unwrap();
-        let tep = TepIndex::new(3).unwrap();
-        let (mut domains, ..) = bcast_domain::table(());
-        let [domain, other] = [1, 2].map(|vni| domains.set(Vni::from(vni), &[]).unwrap());
-        for (worker, count) in counters.workers.iter().zip([5, 7]) {
-            worker.totals.rx_frames.add(count);
-            worker.domain(domain).copies.add(count);
-            for _ in 0..count {
-                worker.drop_copy(Some(tep), domain, CopyDropReason::TxFull);
-            }
-        }
-        assert_eq!(counters.sum(|w| &w.rx_frames), 12);
-        assert_eq!(counters.sum(|w| &w.copy_drops[CopyDropReason::TxFull.index()]), 12);
-        assert_eq!(counters.domain_sum(domain, |d| &d.copies), 12);
-        assert_eq!(counters.domain_sum(domain, |d| &d.drops), 12);
-        assert_eq!(counters.domain_sum(other, |d| &d.drops), 0);
-        assert_eq!(counters.workers[1].tep_drops(tep)[CopyDropReason::TxFull.index()], 7);
     }
 }

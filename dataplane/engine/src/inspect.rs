@@ -1,14 +1,14 @@
-//! What frames say of virtual IPs: who may say so is heard, who may not is dropped.
+//! ARP inspection: announcements of virtual IPs are noted where their sender may announce, and dropped where it may not.
 //!
-//! Only frames of domains with a [`VipTable`] come here; to all others it is one test. The virtual IPs of a burst's frames are looked
+//! Only frames of domains with a [`VipTable`] come here; of all others it is one test. The virtual IPs of a burst's frames are looked
 //! up together, step by step, each step for all frames: so the cache misses overlap, as they do for domains.
 //!
 //! ```text
-//!   list ──▶ VIP table ──▶ virtual IP, with its first announcers ──▶ cells of what is heard
+//!   list ──▶ VIP table ──▶ virtual IP, with its first announcers ──▶ cells of the announcement board
 //! ```
 //!
-//! No frame waits for an answer: the control side learns what was said later, from [`AnnouncementBoard`] and from a queue of what was
-//! [`Rejected`].
+//! No frame waits for an answer: the control side learns of announcements later, from the [`AnnouncementBoard`] and from a queue of those
+//! that were [`Rejected`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
 use wire::{Announcement, DropReason, MacAddr, announcement};
 
-/// Frames of a burst at most.
-pub const BURST: usize = 32;
+pub use crate::port::BURST;
+
 /// Addresses that one frame announces at most: those of a VRRP advertisement.
 const ADDRESSES: usize = 255;
 /// Rejected announcements that wait for the control side, at most.
-const REFUSED: usize = 4096;
+const REJECTED: usize = 4096;
 
-/// Which of a burst's domains have virtual IPs: see [`bits`]. Their VIP tables are on their way into the cache.
+/// Domains of a burst that have virtual IPs, as [`bits`]. Their VIP tables are prefetched.
 #[inline(always)]
 pub fn with_vips(domains: &[Option<&MemberList>; BURST]) -> u32 {
     let mut with_vips = 0;
@@ -40,22 +40,22 @@ pub fn with_vips(domains: &[Option<&MemberList>; BURST]) -> u32 {
     with_vips
 }
 
-/// What workers and the control side share.
+/// State that workers and the control side share.
 pub struct Inspection {
-    /// What was heard.
+    /// Announcements that were accepted.
     pub board: AnnouncementBoard,
-    /// What was refused, oldest first.
-    pub refused: ArrayQueue<Rejected>,
+    /// Announcements that were rejected, oldest first.
+    pub rejected: ArrayQueue<Rejected>,
 }
 
 impl Inspection {
-    /// Nothing was heard, nothing refused.
+    /// A board without announcements, and an empty queue.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { board: AnnouncementBoard::new(), refused: ArrayQueue::new(REFUSED) })
+        Arc::new(Self { board: AnnouncementBoard::new(), rejected: ArrayQueue::new(REJECTED) })
     }
 }
 
-/// Who says what about an address.
+/// Sender of an announcement, and its claim.
 #[derive(Clone, Copy)]
 struct Claimant {
     kind: Kind,
@@ -65,7 +65,7 @@ struct Claimant {
 }
 
 impl Claimant {
-    /// What is to be noted of it, if anything, where it is about this virtual IP.
+    /// Announcer and announcement, where it is about this virtual IP and receivers heed it.
     #[inline(always)]
     fn about(&self, vip: VipEntry) -> Result<Option<(AnnouncerId, AnnouncementKind)>, RejectReason> {
         let Self { kind, source, bound, from } = *self;
@@ -89,31 +89,31 @@ impl Claimant {
         }
     }
 
-    /// Its refusal.
+    /// Rejected announcement.
     #[cold]
-    fn refused(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
+    fn rejected(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
         // It would move what it names if its sender were attached.
         let claims = self.kind == Kind::Claim && self.bound == self.source;
         Rejected { vip, mac: self.source.0, tep: self.from, what, claims, at_ns }
     }
 }
 
-/// What a frame says of virtual IPs, all of the same kind: to be noted once the frame is accepted.
+/// Announcement of virtual IPs in a frame, to be noted once the frame is accepted.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced {
-    what: AnnouncementKind,
-    /// Which virtual IPs, and who: a part of [`ArpInspector::said`].
+    kind: AnnouncementKind,
+    /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
     from: usize,
     to: usize,
 }
 
-/// The kinds of announcements, as they are counted: the values of the metric's label.
+/// Kinds of announcements: values of the metric's label.
 pub const KINDS: [&str; 3] = ["claim", "use", "advert"];
 
 impl Announced {
-    /// Which of [`KINDS`] it is.
+    /// Position in [`KINDS`].
     pub fn kind(self) -> usize {
-        match self.what {
+        match self.kind {
             AnnouncementKind::Claim { .. } => 0,
             AnnouncementKind::Use => 1,
             AnnouncementKind::Advert { .. } => 2,
@@ -121,10 +121,10 @@ impl Announced {
     }
 }
 
-/// Why an announcement's frame is dropped.
+/// Reason for which an announcement's frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// It names a virtual IP, and must not. The control side is to be [told](ArpInspector::report).
+    /// It names a virtual IP, and its sender may not. The control side gets a [report](ArpInspector::report).
     Rejected(Rejected),
     /// It would move an address of a strict domain from another who has it.
     Strict,
@@ -136,7 +136,7 @@ pub enum Violation {
 }
 
 impl Violation {
-    /// What its frame counts as.
+    /// Drop reason of the frame.
     pub fn reason(self) -> DropReason {
         match self {
             Self::Rejected(Rejected { what: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
@@ -147,27 +147,27 @@ impl Violation {
     }
 }
 
-/// What was found in a frame: what it says, or why it is dropped.
-type Outcome = Result<Announced, Violation>;
+/// Announcement in a frame, or why it is dropped.
+type Finding = Result<Announced, Violation>;
 
-/// A worker's part: it judges a burst's frames all at once, and is then asked about one after the other.
+/// Inspector of a worker: it inspects the frames of a burst all at once, and is then asked for the finding of each.
 pub struct ArpInspector {
     inspection: Arc<Inspection>,
-    /// By frame: who says what, and of which address.
+    /// Sender and address, by frame.
     claimants: [(Claimant, VipKey); BURST],
-    /// By frame, where the bit of `found` is set.
-    findings: [Option<Outcome>; BURST],
+    /// Findings by frame, where the bit of `found` is set.
+    findings: [Option<Finding>; BURST],
     found: u32,
-    /// Which virtual IPs the burst's frames name, and who speaks. It has room for all that a burst can name, so it never grows.
-    said: Vec<(VipId, AnnouncerId)>,
-    /// When the burst came, by the node's clock.
+    /// Virtual IPs that the burst's frames name, and announcers. It has room for all that a burst can name, so it never grows.
+    announced: Vec<(VipId, AnnouncerId)>,
+    /// Time of the burst by the workers' clock, nanoseconds.
     now_ns: u64,
 }
 
 impl ArpInspector {
-    /// For one worker.
+    /// Inspector of one worker.
     pub fn new(inspection: Arc<Inspection>) -> Self {
-        let said = Vec::with_capacity(BURST * ADDRESSES);
+        let announced = Vec::with_capacity(BURST * ADDRESSES);
         let none = Claimant {
             kind: Kind::Use,
             source: MacAddr::ZERO,
@@ -175,7 +175,7 @@ impl ArpInspector {
             from: TepIndex::default(),
         };
         let claimants = [(none, VipKey::default()); BURST];
-        Self { inspection, claimants, findings: [None; BURST], found: 0, said, now_ns: 0 }
+        Self { inspection, claimants, findings: [None; BURST], found: 0, announced, now_ns: 0 }
     }
 
     /// Forgets the last burst, where there is nothing to [`inspect`](Self::inspect).
@@ -184,32 +184,32 @@ impl ArpInspector {
         self.found = 0;
     }
 
-    /// Listens to a burst that comes at `now_ns` by the node's clock.
+    /// Begins with a burst that came at `now_ns` by the workers' clock.
     ///
     /// Nothing is noted yet: a frame that is dropped for another reason has announced nothing.
     #[inline(always)]
     pub fn inspect<'b>(&mut self, now_ns: u64) -> InspectedBurst<'_, 'b> {
         self.forget();
-        self.said.clear();
+        self.announced.clear();
         self.now_ns = now_ns;
         InspectedBurst { inspector: self, asked: 0, domains: [None; BURST] }
     }
 
-    /// What the frame with this number says of virtual IPs, if anything; or why it is to be dropped.
+    /// Finding in the frame with this number, if it announces anything.
     #[inline(always)]
     pub fn finding(&self, index: usize) -> Option<Result<Announced, Violation>> {
         if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
     }
 
-    /// Notes what an accepted frame said.
+    /// Notes the announcement of an accepted frame.
     #[inline(always)]
-    pub fn note(&self, said: Announced) {
-        for &(vip, announcer) in self.said.get(said.from..said.to).unwrap_or_default() {
-            self.inspection.board.note(vip, announcer, said.what, self.now_ns);
+    pub fn note(&self, announced: Announced) {
+        for &(vip, announcer) in self.announced.get(announced.from..announced.to).unwrap_or_default() {
+            self.inspection.board.note(vip, announcer, announced.kind, self.now_ns);
         }
     }
 
-    /// Refuses a frame that does not tell of which address it speaks.
+    /// Drops a frame that hides which address it announces.
     #[cold]
     fn cut(&mut self, index: usize, kind: Kind) {
         let vrrp = matches!(kind, Kind::Advert { .. });
@@ -217,9 +217,9 @@ impl ArpInspector {
         self.found |= 1 << (index % BURST);
     }
 
-    /// Judges what a frame says of an address of a strict domain that is no virtual IP. False if it may not.
+    /// Inspects an announcement of an address of a strict domain that is no virtual IP. False if it may not.
     #[cold]
-    fn judge_strictly(
+    fn inspect_strictly(
         &mut self,
         index: usize,
         claimant: &Claimant,
@@ -243,30 +243,30 @@ impl ArpInspector {
         may
     }
 
-    /// Tells the control side what was refused; false if too much waits for it already.
-    pub fn report(&self, refused: Rejected) -> bool {
-        self.inspection.refused.push(refused).is_ok()
+    /// Reports a rejected announcement to the control side; false if too many wait already.
+    pub fn report(&self, rejected: Rejected) -> bool {
+        self.inspection.rejected.push(rejected).is_ok()
     }
 
-    /// Judges what a frame says of one virtual IP, beside what it says of others. False if it may not.
+    /// Inspects an announcement of one virtual IP; the frame may announce others, too. False if it may not.
     #[inline(always)]
-    fn judge(&mut self, index: usize, claimant: &Claimant, vip: VipEntry) -> bool {
+    fn inspect_one(&mut self, index: usize, claimant: &Claimant, vip: VipEntry) -> bool {
         let index = index % BURST;
         match claimant.about(vip) {
-            Ok(Some((announcer, what))) => {
+            Ok(Some((announcer, kind))) => {
                 self.inspection.board.prefetch(vip.id(), announcer);
-                let to = self.said.len() + 1;
+                let to = self.announced.len() + 1;
                 let from = match self.findings[index] {
-                    Some(Ok(said)) if self.found >> index & 1 == 1 => said.from,
-                    _ => self.said.len(),
+                    Some(Ok(earlier)) if self.found >> index & 1 == 1 => earlier.from,
+                    _ => self.announced.len(),
                 };
-                self.said.push((vip.id(), announcer));
-                self.findings[index] = Some(Ok(Announced { what, from, to }));
+                self.announced.push((vip.id(), announcer));
+                self.findings[index] = Some(Ok(Announced { kind, from, to }));
             }
             Ok(None) => return true,
             Err(what) => {
-                let refused = claimant.refused(vip.id(), what, self.now_ns);
-                self.findings[index] = Some(Err(Violation::Rejected(refused)));
+                let rejected = claimant.rejected(vip.id(), what, self.now_ns);
+                self.findings[index] = Some(Err(Violation::Rejected(rejected)));
             }
         }
         self.found |= 1 << index;
@@ -274,7 +274,7 @@ impl ArpInspector {
     }
 }
 
-/// A burst that is listened to.
+/// A burst that is inspected.
 pub struct InspectedBurst<'s, 'b> {
     inspector: &'s mut ArpInspector,
     /// Frames that announce one address, as bits, and their domains with their virtual IPs.
@@ -283,8 +283,7 @@ pub struct InspectedBurst<'s, 'b> {
 }
 
 impl<'b> InspectedBurst<'_, 'b> {
-    /// Hears a frame of a domain, if that has virtual IPs or is strict: its number in the burst, where it came from, and the inner
-    /// frame.
+    /// Reads a frame of a domain, if that has virtual IPs or is strict: its number in the burst, its source, and the inner frame.
     #[inline(always)]
     pub fn read(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         match plain_arp(inner) {
@@ -318,7 +317,7 @@ impl<'b> InspectedBurst<'_, 'b> {
         }
     }
 
-    /// Hears an announcement of several addresses: one after the other, up to the first that is refused.
+    /// Inspects an announcement of several addresses: one after the other, up to the first that is rejected.
     #[cold]
     fn several(
         &mut self,
@@ -328,19 +327,21 @@ impl<'b> InspectedBurst<'_, 'b> {
         vip_table: &VipTable,
         announcement: &Announcement,
     ) {
-        let _refused = announcement.addresses().find(|&address| !match (
+        let _rejected = announcement.addresses().find(|&address| !match (
             vip_table.look_up(&VipKey::new(address)),
             vip_table.learned(),
         ) {
-            (Some(vip), _) => self.inspector.judge(index, claimant, vip),
-            (None, Some(learned)) => self.inspector.judge_strictly(index, claimant, address, domain, learned),
+            (Some(vip), _) => self.inspector.inspect_one(index, claimant, vip),
+            (None, Some(learned)) => {
+                self.inspector.inspect_strictly(index, claimant, address, domain, learned)
+            }
             (None, None) => true,
         });
     }
 
-    /// Judges them all.
+    /// Inspects all announcements that were read.
     #[inline(always)]
-    pub fn judge(self) {
+    pub fn finish(self) {
         let Self { inspector, asked, domains } = self;
         for index in bits(asked) {
             if let Some((_, vip_table)) = domains[index] {
@@ -351,10 +352,10 @@ impl<'b> InspectedBurst<'_, 'b> {
             let (claimant, key) = inspector.claimants[index];
             let Some((domain, vip_table)) = domains[index] else { continue };
             match vip_table.look_up(&key) {
-                Some(vip) => _ = inspector.judge(index, &claimant, vip),
+                Some(vip) => _ = inspector.inspect_one(index, &claimant, vip),
                 None => {
                     if let Some(learned) = vip_table.learned() {
-                        inspector.judge_strictly(index, &claimant, key.address(), domain, learned);
+                        inspector.inspect_strictly(index, &claimant, key.address(), domain, learned);
                     }
                 }
             }
@@ -362,7 +363,7 @@ impl<'b> InspectedBurst<'_, 'b> {
     }
 }
 
-/// The numbers of the bits that are set, ascending.
+/// Numbers of the bits that are set, ascending.
 #[inline(always)]
 pub fn bits(mut of: u32) -> impl Iterator<Item = usize> {
     std::iter::from_fn(move || {

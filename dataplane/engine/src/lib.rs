@@ -1,4 +1,25 @@
 //! The packet path of a node: parse, classify, police, replicate. No tokio, no netlink, no configuration file.
+//!
+//! A [`Worker`](worker::Worker) is compiled for a [`Port`](port::Port): the real one over DPDK, or the one of the tests, which needs
+//! neither privileges nor devices.
+//!
+//! ```text
+//!  port ─▶ parse ─▶ look up ─▶ classify, inspect, police ─▶ replicate ─▶ port
+//!            │punt                  │drop, probe               │large
+//!            ▼                      ▼                          ▼
+//!          kernel                counters                 fan-out queue
+//! ```
+//!
+//! | module | |
+//! | --- | --- |
+//! | [`worker`] | life of a burst |
+//! | [`inspect`] | announcements of virtual IPs |
+//! | [`police`] | rates of domains, TEPs and the node |
+//! | [`replicate`], [`targets`], [`teps`] | copies and their outer headers |
+//! | [`fanout`] | large fan-outs, in turns |
+//! | [`punt`], [`local`] | frames for and from the node itself |
+//! | [`runtime`], [`counters`], [`probe`] | settings in, counters and samples out |
+//! | [`port`] | packet buffers, queues and the clock |
 #![forbid(unsafe_code)]
 
 pub mod counters;
@@ -6,6 +27,8 @@ pub mod fanout;
 pub mod inspect;
 pub mod local;
 pub mod police;
+pub mod port;
+pub mod probe;
 pub mod punt;
 pub mod replicate;
 pub mod runtime;

@@ -1,63 +1,112 @@
-//! Frames that the node makes itself, on their way to the worker that replicates them.
+//! Frames that the node makes itself, on their way from the control side to a worker.
+//!
+//! A frame *into a domain* is written as a TEP would have sent it, and taken as received: so the members of the moment get it, but for
+//! that TEP, and all counters add up. A frame *to one TEP* goes nowhere else.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bcast_domain::{Tep, Vni};
 use crossbeam::queue::ArrayQueue;
-use dpdk::{BURST, Burst, Mbuf, Mempool};
+use wire::gratuitous::{Form, advertisement, garp};
 use wire::{FrameHeader, MacAddr, Template};
 
-/// Frames that wait for the worker, at most. They take the buffers of the kernel's frames, so that they cannot take all of them.
+use crate::port::{BURST, Burst};
+
+/// Frames that wait for the worker, at most, of each kind. They take the buffers of the kernel's frames, and cannot take all of them.
 const QUEUE: usize = 1024;
 
-/// The way of such frames to the worker that sends them.
-pub struct LocalFrames {
-    queue: ArrayQueue<Mbuf>,
-    pool: Mempool,
-    /// What hypervisors send to the node: the header's destination.
+/// A frame to one TEP.
+pub struct Unicast<K> {
+    /// Where it goes.
+    pub tep: Tep,
+    /// VNI of the outer header.
+    pub vni: Vni,
+    /// The inner frame, and nothing else.
+    pub packet: K,
+}
+
+/// Writes bytes into a fresh packet buffer; `None`: no buffer is free, or they do not fit.
+pub type Allocate<K> = Box<dyn Fn(&[u8]) -> Option<K> + Send + Sync>;
+
+/// Queues of such frames.
+pub struct LocalFrames<K> {
+    received: ArrayQueue<K>,
+    unicast: ArrayQueue<Unicast<K>>,
+    allocate: Allocate<K>,
+    /// Template of frames that hypervisors send to the node.
     to_node: Template,
 }
 
-impl LocalFrames {
-    /// For the node with this address; frames are written into buffers of this pool.
-    pub fn new(node: Ipv4Addr, pool: Mempool) -> Arc<Self> {
+impl<K> LocalFrames<K> {
+    /// Empty queues of the node with this address.
+    pub fn new(node: Ipv4Addr, allocate: Allocate<K>) -> Arc<Self> {
         // Nobody looks at the MAC addresses of what was received.
         let to_node = Template::new(MacAddr::ZERO, Some(MacAddr::ZERO), node);
-        Arc::new(Self { queue: ArrayQueue::new(QUEUE), pool, to_node })
+        Arc::new(Self {
+            received: ArrayQueue::new(QUEUE),
+            unicast: ArrayQueue::new(QUEUE),
+            allocate,
+            to_node,
+        })
     }
 
-    /// Queues frames as the TEP would have sent them into the domain, all or none. False if too much waits, or no buffer is free.
+    /// Announces an address for its holder, in each form that there is, as the holder's hypervisor would have sent it: all or none. False
+    /// if too much waits, or no buffer is free.
+    pub fn announce(&self, vni: Vni, tep: Tep, mac: MacAddr, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => {
+                let forms = [Form::Request, Form::Reply].map(|form| garp(mac, address, form));
+                self.send(vni, tep, &forms.each_ref().map(|form| &form[..]))
+            }
+            IpAddr::V6(address) => self.send(vni, tep, &[&advertisement(mac, address)]),
+        }
+    }
+
+    /// Queues inner frames as the TEP would have sent them into the domain, all or none. False if too much waits, or no buffer is free.
+    /// For one thread of the control side.
     pub fn send(&self, vni: Vni, tep: Tep, inner: &[&[u8]]) -> bool {
-        // The one thread of the control side is the only one that fills the queue.
-        if self.queue.len() + inner.len() > self.queue.capacity() {
+        if self.received.len() + inner.len() > self.received.capacity() {
             return false;
         }
-        let frames: Option<Vec<Mbuf>> = inner.iter().map(|inner| self.frame(vni, tep, inner)).collect();
-        frames.is_some_and(|frames| frames.into_iter().all(|frame| self.queue.push(frame).is_ok()))
+        let frames: Option<Vec<K>> = inner.iter().map(|inner| self.frame(vni, tep, inner)).collect();
+        frames.is_some_and(|frames| frames.into_iter().all(|frame| self.received.push(frame).is_ok()))
     }
 
-    fn frame(&self, vni: Vni, tep: Tep, inner: &[u8]) -> Option<Mbuf> {
+    fn frame(&self, vni: Vni, tep: Tep, inner: &[u8]) -> Option<K> {
         let len = u16::try_from(inner.len()).ok()?;
         let header = FrameHeader::new(tep.address(), 0, vni.get(), len).head(&self.to_node);
-        Mbuf::from_bytes(&self.pool, &[&header.to_bytes(), inner].concat())
+        (self.allocate)(&[header.bytes(), inner].concat())
     }
 
-    /// Puts up to a burst of the frames that wait into an empty burst. For the worker. Says whether there were any.
+    /// Queues an inner frame to one TEP. False if too much waits, or no buffer is free.
+    pub fn send_to(&self, tep: Tep, vni: Vni, inner: &[u8]) -> bool {
+        let room = self.unicast.len() < self.unicast.capacity();
+        let packet = if room { (self.allocate)(inner) } else { None };
+        packet.is_some_and(|packet| self.unicast.push(Unicast { tep, vni, packet }).is_ok())
+    }
+
+    /// Puts up to a burst of the frames into domains into an empty burst. For the worker. Says whether there were any.
     #[inline(always)]
-    pub fn fill(&self, burst: &mut Burst) -> bool {
-        !self.queue.is_empty() && self.take(burst)
+    pub fn fill(&self, burst: &mut impl Burst<K>) -> bool {
+        !self.received.is_empty() && self.take(burst)
     }
 
     #[cold]
-    fn take(&self, burst: &mut Burst) -> bool {
+    fn take(&self, burst: &mut impl Burst<K>) -> bool {
         burst.clear();
         while burst.len() < BURST
-            && let Some(frame) = self.queue.pop()
+            && let Some(frame) = self.received.pop()
         {
             // The burst has room.
             drop(burst.push(frame));
         }
         !burst.is_empty()
+    }
+
+    /// Takes the oldest frame to one TEP. For the worker.
+    #[inline(always)]
+    pub fn take_unicast(&self) -> Option<Unicast<K>> {
+        if self.unicast.is_empty() { None } else { self.unicast.pop() }
     }
 }

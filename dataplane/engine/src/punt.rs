@@ -4,90 +4,98 @@
 //! the control side.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use crossbeam::queue::ArrayQueue;
-use dpdk::Mbuf;
 use wire::DropReason;
 
-use crate::replicate::Outbox;
+use crate::police::Ticks;
+use crate::port::{Packet, Port};
+use crate::replicate::Transmitter;
 
 /// Frames that wait on their way to the kernel, and on their way from it, at most.
 const QUEUE: usize = 1024;
+/// Tokens that a worker may have saved up: this part of a second's.
+const DEPTH: u64 = 10;
 
 /// The queues between workers and the TAP's thread.
-pub struct PuntQueues {
+pub struct PuntQueues<K> {
     /// Frames for the kernel.
-    pub to_kernel: ArrayQueue<Mbuf>,
+    pub to_kernel: ArrayQueue<K>,
     /// Frames from the kernel.
-    pub from_kernel: ArrayQueue<Mbuf>,
+    pub from_kernel: ArrayQueue<K>,
 }
 
-impl PuntQueues {
-    /// Both empty.
+impl<K> PuntQueues<K> {
+    /// Queues without frames.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { to_kernel: ArrayQueue::new(QUEUE), from_kernel: ArrayQueue::new(QUEUE) })
     }
 }
 
 /// A worker's end of the punt.
-pub struct PuntPort {
-    queues: Option<Arc<PuntQueues>>,
+pub struct PuntPort<K> {
+    queues: Option<Arc<PuntQueues<K>>>,
     /// Whether this worker sends what comes from the kernel; one worker does.
     sends: bool,
     /// Frames that may be punted now.
-    tokens: u32,
+    tokens: u64,
     /// The share of the node's rate that is this worker's: 1 / workers.
     workers: u32,
-    refilled: Instant,
+    /// Tick up to which tokens were given.
+    refilled: u64,
 }
 
-impl PuntPort {
+impl<K: Packet> PuntPort<K> {
     /// For worker number `worker` of `workers`; `None`: there is no TAP.
-    pub fn new(queues: Option<Arc<PuntQueues>>, worker: usize, workers: usize) -> Self {
+    pub fn new(queues: Option<Arc<PuntQueues<K>>>, worker: usize, workers: usize) -> Self {
         let workers = u32::try_from(workers).unwrap_or(1).max(1);
-        Self { queues, sends: worker == 0, tokens: 0, workers, refilled: Instant::now() }
+        Self { queues, sends: worker == 0, tokens: 0, workers, refilled: 0 }
     }
 
     /// Passes a frame on to the kernel, unless `rate` (frames a second of the whole node) or the queue forbids. Redirects never
     /// get there: the TAP's own setting does not keep the host from following those of IPv4 while `conf/all/accept_redirects`, which
-    /// is the host's, allows it (`tap.rs` of the daemon).
+    /// is the host's, allows it.
     ///
     /// # Errors
     /// Why the frame was freed.
-    pub fn offer(&mut self, mbuf: Mbuf, rate: u32) -> Result<(), DropReason> {
-        if wire::redirect::is_redirect(mbuf.data()) {
+    pub fn offer(&mut self, packet: K, rate: u32, now: Ticks) -> Result<(), DropReason> {
+        if wire::redirect::is_redirect(packet.data()) {
             return Err(DropReason::PuntRedirect);
         }
         let Some(queues) = &self.queues else { return Err(DropReason::PuntOff) };
         if self.tokens == 0 {
-            self.tokens = refill(&mut self.refilled, Instant::now(), rate.div_ceil(self.workers));
+            self.tokens = refill(&mut self.refilled, now, rate.div_ceil(self.workers).into());
         }
         self.tokens = self.tokens.checked_sub(1).ok_or(DropReason::PuntLimited)?;
-        queues.to_kernel.push(mbuf).map_err(|_| DropReason::PuntLimited)
+        queues.to_kernel.push(packet).map_err(|_| DropReason::PuntLimited)
     }
 
     /// Sends up to a burst of the kernel's frames. Says whether there were any.
-    pub fn send_kernel_frames(&mut self, out: &mut Outbox) -> bool {
+    pub fn send_kernel_frames<P: Port<Packet = K>>(&mut self, tx: &mut Transmitter<P>) -> bool {
         match &self.queues {
             Some(queues) if self.sends && !queues.from_kernel.is_empty() => {
-                out.send_plain(std::iter::from_fn(|| queues.from_kernel.pop())) > 0
+                tx.send_plain(std::iter::from_fn(|| queues.from_kernel.pop())) > 0
             }
             _ => false,
         }
     }
 }
 
-/// Tokens for the time since `refilled`, at most a tenth of a second's worth (and at least one frame where any are allowed).
-fn refill(refilled: &mut Instant, now: Instant, rate: u32) -> u32 {
-    let elapsed = now.saturating_duration_since(*refilled);
-    let tokens = u32::try_from(elapsed.as_micros() * u128::from(rate) / 1_000_000).unwrap_or(u32::MAX);
-    let most = (rate / 10).max(1);
+/// Tokens for the time since `refilled`, at most a tenth of a second's worth (and at least one frame where any are allowed). A clock that
+/// went backwards begins anew.
+fn refill(refilled: &mut u64, Ticks { now, per_second }: Ticks, rate: u64) -> u64 {
+    if now < *refilled {
+        *refilled = now;
+    }
+    let (elapsed, per_second) = (u128::from(now - *refilled), u128::from(per_second.max(1)));
+    let tokens = u64::try_from(elapsed * u128::from(rate) / per_second).unwrap_or(u64::MAX);
+    let most = (rate / DEPTH).max(1);
     if tokens > most {
         *refilled = now;
     } else if tokens > 0 {
         // What has passed since the last whole token counts for the next one.
-        *refilled += Duration::from_nanos(u64::from(tokens) * 1_000_000_000 / u64::from(rate));
+        let used = (u128::from(tokens) * per_second).div_ceil(u128::from(rate.max(1)));
+        *refilled += u64::try_from(used).unwrap_or(u64::MAX).min(now - *refilled);
     }
     tokens.min(most)
 }
@@ -98,7 +106,6 @@ mod tests {
 
     #[test]
     fn tokens_follow_the_rate_and_are_bounded_by_a_tenth_of_a_second() {
-        let start = Instant::now();
         for (elapsed_us, rate, expected, used_us) in [
             (0, 1_000, 0, 0),
             (999, 1_000, 0, 0),
@@ -114,11 +121,18 @@ mod tests {
             (250_000, 5, 1, 200_000),
             (10_000_000, 5, 1, 10_000_000),
         ] {
-            let mut refilled = start;
-            let now = start + Duration::from_micros(elapsed_us);
+            let mut refilled = 7;
+            let now = Ticks { now: 7 + elapsed_us, per_second: 1_000_000 };
             assert_eq!(refill(&mut refilled, now, rate), expected, "{elapsed_us} us at {rate}/s");
-            let used = refilled.duration_since(start);
-            assert_eq!(used, Duration::from_micros(used_us), "{elapsed_us} us at {rate}/s: no time is lost");
+            assert_eq!(refilled - 7, used_us, "{elapsed_us} us at {rate}/s: no time is lost");
         }
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_gives_no_flood_and_no_drought() {
+        let mut refilled = 5_000_000;
+        let at = |now| Ticks { now, per_second: 1_000_000 };
+        assert_eq!(refill(&mut refilled, at(1_000), 1_000), 0);
+        assert_eq!(refill(&mut refilled, at(3_000), 1_000), 2);
     }
 }

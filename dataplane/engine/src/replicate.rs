@@ -1,28 +1,29 @@
-//! From a frame and its targets to packets in the transmit queue; and what becomes of each is counted.
+//! Replication: from a frame and its targets to frames in the transmit ring. What becomes of each copy is counted.
 
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, TepIndex};
-use dpdk::{BATCH, BURST, Heads, MAX_BODY, Mbuf, Mempool, SharedPayload, TxBatch, TxQueue};
-use wire::header::Tunnel;
-use wire::{CopyDropReason, DropReason, FrameHeader, OVERHEAD, Outer, Template};
+use wire::encap::{Encap, FrameHeaderOf};
+use wire::header::{Ethernet, Ipv4};
+use wire::{CopyDropReason, DropReason, Outer};
 use zerocopy::FromBytes;
 
 use crate::counters::{WorkerCells, WorkerCounters};
 use crate::fanout::Class;
-use crate::runtime::{Live, Settings};
+use crate::port::{BATCH, BURST, CopyHeads, MAX_BODY, Packet, Port, Shared};
+use crate::runtime::{BurstConfig, RuntimeConfig};
 use crate::targets::Targets;
 use crate::teps::TepArray;
 
-/// How often a full transmit ring is tried again before the rest of a batch is counted and freed, by class: some microseconds for
-/// data; a hundred or two for control frames, which are few, and which a ring full of others' data must not cost a failover.
+/// Attempts at a full transmit ring before the rest of a batch is counted and freed, by class: some microseconds for data; a hundred or two
+/// for control frames, which are few, and which a ring full of others' data must not cost a failover.
 const TX_ATTEMPTS: [usize; Class::ALL.len()] = [4096, 64];
 
-/// What a port can carry, as workers need to know it.
+/// Properties of a port that copies depend on.
 #[derive(Clone, Copy, Debug)]
-pub struct PortLimits {
+pub struct PortCapacity {
     /// Bytes of the longest inner frame whose copy fits.
     pub max_inner: usize,
     /// Whether one payload may be shared by many copies (chained buffers).
@@ -30,69 +31,38 @@ pub struct PortLimits {
 }
 
 /// A frame that shall be copied.
-#[derive(Clone, Copy)]
-pub struct Frame<'f> {
-    /// What its outer headers say.
+pub struct Frame<'f, P: Port> {
+    /// Fields of its outer headers.
     pub outer: &'f Outer,
-    /// What its copies' outer headers have in common.
-    pub header: &'f FrameHeader,
+    /// Part of the outer headers that all copies have in common.
+    pub header: &'f FrameHeaderOf<P::Encap>,
     /// Its domain.
     pub domain: DomainId,
-    /// What the burst goes by.
-    pub settings: Settings,
+    /// Settings of the burst.
+    pub config: BurstConfig,
 }
 
 /// A frame on its way to its targets.
-pub struct Fanout {
+pub struct Fanout<P: Port> {
     domain: DomainId,
-    header: FrameHeader,
-    /// Where the inner frame is in the received one.
+    header: FrameHeaderOf<P::Encap>,
+    /// Position of the inner frame in the received one.
     inner: Range<usize>,
-    payload: Payload,
+    payload: Payload<P::Packet>,
 }
 
-/// How the inner frame gets into the copies.
-enum Payload {
+/// Source of the inner frame in the copies.
+enum Payload<K: Packet> {
     /// Byte for byte, from the received frame.
-    Copied(Mbuf),
+    Copied(K),
     /// By reference, behind a header buffer each.
-    Shared(SharedPayload),
+    Shared(K::Shared),
 }
 
-impl Fanout {
+impl<P: Port> Fanout<P> {
     /// Bytes of packet buffer that it holds.
     pub fn bytes(&self) -> usize {
-        self.inner.len() + OVERHEAD
-    }
-}
-
-/// The outer headers of a frame's copies to some targets.
-///
-/// By reference: moving what was just written as words costs a dozen cycles, as the compiler moves wider pieces, which the
-/// processor cannot take from its store buffer.
-struct CopyHeads<'t> {
-    header: &'t FrameHeader,
-    templates: &'t [Template],
-    targets: &'t Targets<'t>,
-}
-
-impl Heads for CopyHeads<'_> {
-    const LEN: usize = OVERHEAD;
-    const CHECKSUM_AT: usize = wire::encap::CHECKSUM_AT;
-    type Common = [u64; 4];
-
-    #[inline(always)]
-    fn common(&self) -> &[u64; 4] {
-        self.header.common()
-    }
-
-    #[inline(always)]
-    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)> {
-        let (templates, sum) = (self.templates, self.header.sum());
-        self.targets.iter().map(move |tep| {
-            let template = &templates[tep.index()];
-            (template.line(), template.checksum(sum))
-        })
+        self.inner.len() + P::Encap::HEADER_LEN
     }
 }
 
@@ -103,44 +73,32 @@ struct Run {
     inner_len: u16,
 }
 
-/// A transmit queue with the batch that fills up for it.
-pub struct Outbox {
-    tx: TxQueue,
-    batch: TxBatch,
-    /// Whose the copies in the batch are, in order.
+/// Transmit side of a worker: a port, and the accounts of the batch that fills up for it.
+pub struct Transmitter<P: Port> {
+    /// The port.
+    pub port: P,
+    /// Frames that the copies in the batch are of, in order.
     runs: ArrayVec<Run, BATCH>,
-    /// Fresh buffers for headers and for short copies.
-    small: Mempool,
-    /// Fresh buffers for copies of any length, where the payload cannot be shared.
-    large: Mempool,
-    limits: PortLimits,
+    capacity: PortCapacity,
     /// Traffic class of the copies in the batch.
     class: Class,
-    live: Arc<Live>,
+    config: Arc<RuntimeConfig>,
     cells: Arc<WorkerCells>,
 }
 
-impl Outbox {
-    /// For the worker that counts in `cells`, with an empty batch.
-    pub fn new(
-        tx: TxQueue,
-        small: Mempool,
-        large: Mempool,
-        limits: PortLimits,
-        live: Arc<Live>,
-        cells: Arc<WorkerCells>,
-    ) -> Self {
-        let batch = TxBatch::new();
-        Self { tx, batch, runs: ArrayVec::new(), small, large, limits, class: Class::Data, live, cells }
+impl<P: Port> Transmitter<P> {
+    /// Transmitter of the worker that counts in `cells`.
+    pub fn new(port: P, capacity: PortCapacity, config: Arc<RuntimeConfig>, cells: Arc<WorkerCells>) -> Self {
+        Self { port, runs: ArrayVec::new(), capacity, class: Class::Data, config, cells }
     }
 
-    /// All that this worker counts.
+    /// Cells of this worker.
     #[inline(always)]
     pub fn cells(&self) -> &WorkerCells {
         &self.cells
     }
 
-    /// This worker's totals.
+    /// Totals of this worker.
     #[inline(always)]
     pub fn counters(&self) -> &WorkerCounters {
         &self.cells().totals
@@ -152,69 +110,75 @@ impl Outbox {
         self.counters().drops[reason.index()].add(1);
     }
 
-    /// Says of which class the next copies are.
+    /// Sets the class of the next copies.
     #[inline(always)]
-    pub fn class(&mut self, class: Class) {
+    pub fn set_class(&mut self, class: Class) {
         self.class = class;
     }
 
     /// Whether a copy of so many bytes of inner frame fits the port.
     #[inline(always)]
     pub fn carries(&self, inner_len: u16) -> bool {
-        usize::from(inner_len) <= self.limits.max_inner
+        usize::from(inner_len) <= self.capacity.max_inner
     }
 
     /// Makes a frame ready to be copied so often, now and then.
-    pub fn fanout(&self, mbuf: Mbuf, frame: &Frame, copies: usize) -> Fanout {
-        let Frame { outer, header, domain, settings } = *frame;
+    pub fn fanout(&self, packet: P::Packet, frame: &Frame<P>, copies: usize) -> Fanout<P> {
+        let Frame { outer, header, domain, config } = *frame;
         let payload = match u16::try_from(copies) {
-            Ok(copies) if self.shares(outer, settings) => match mbuf.share(outer.inner_range(), copies) {
+            Ok(copies) if self.shares(outer, config) => match packet.share(outer.inner_range(), copies) {
                 Ok(shared) => Payload::Shared(shared),
-                Err(mbuf) => Payload::Copied(mbuf),
+                Err(packet) => Payload::Copied(packet),
             },
-            _ => Payload::Copied(mbuf),
+            _ => Payload::Copied(packet),
         };
         Fanout { domain, header: *header, inner: outer.inner_range(), payload }
     }
 
     #[inline(always)]
-    fn shares(&self, outer: &Outer, settings: Settings) -> bool {
-        self.limits.can_share && usize::from(outer.inner_len()) >= settings.share_payload_from
+    fn shares(&self, outer: &Outer, config: BurstConfig) -> bool {
+        self.capacity.can_share && usize::from(outer.inner_len()) >= config.share_payload_from
     }
 
     /// Copies a frame to all its targets, all at once. Where the payload is not shared, or there is one target, the last copy is made
     /// of the received buffer itself: the outer header is overwritten, the inner frame stays where it is.
     #[inline(always)]
-    pub fn copy_all(&mut self, mbuf: Mbuf, frame: &Frame, targets: Targets, teps: &TepArray) {
-        let Frame { outer, header, domain, settings } = *frame;
+    pub fn copy_all(
+        &mut self,
+        packet: P::Packet,
+        frame: &Frame<P>,
+        targets: Targets,
+        teps: &TepArray<P::Encap>,
+    ) {
+        let Frame { outer, header, domain, config } = *frame;
         let Some(last) = targets.last() else { return };
         let alone = targets.len() == 1;
-        if !mbuf.is_plain() || (self.shares(outer, settings) && !alone) {
-            let mut fanout = self.fanout(mbuf, frame, targets.len());
+        if !packet.is_plain() || (self.shares(outer, config) && !alone) {
+            let mut fanout = self.fanout(packet, frame, targets.len());
             return self.copy(&mut fanout, targets, teps);
         }
         let (others, last_one) = targets.split_at(targets.len() - 1);
         if !others.is_empty() {
-            self.copy_bytes(&mbuf, outer.inner_range(), header, domain, others, teps);
+            self.copy_bytes(&packet, outer.inner_range(), header, domain, others, teps);
         }
         let template = match teps.templates().get(last.index()) {
             Some(template) if template.is_resolved() => template,
             _ => return self.cells().drop_copy(Some(last), domain, CopyDropReason::TepUnresolved),
         };
-        if self.batch.room() == 0 {
+        if self.port.room() == 0 {
             self.flush(teps);
         }
         // The buffer is plain, the batch has room, and the inner frame is within it: so only room before that can be missing.
-        let made = self.batch.in_place(mbuf, outer.inner_range(), 42, header.head(template).words());
+        let made = self.port.in_place(packet, outer.inner_range(), &header.head(template));
         let made = if made { Ok(()) } else { Err(CopyDropReason::NoHeadroom) };
         self.account(domain, outer.inner_len(), &last_one, made);
     }
 
     /// Copies a frame to some of its targets.
-    pub fn copy(&mut self, fanout: &mut Fanout, targets: Targets, teps: &TepArray) {
+    pub fn copy(&mut self, fanout: &mut Fanout<P>, targets: Targets, teps: &TepArray<P::Encap>) {
         let Fanout { domain, header, inner, payload } = fanout;
         match payload {
-            Payload::Copied(mbuf) => self.copy_bytes(mbuf, inner.clone(), header, *domain, targets, teps),
+            Payload::Copied(packet) => self.copy_bytes(packet, inner.clone(), header, *domain, targets, teps),
             Payload::Shared(shared) => self.copy_shared(shared, header, *domain, targets, teps),
         }
     }
@@ -223,14 +187,14 @@ impl Outbox {
     #[inline(never)]
     fn copy_bytes(
         &mut self,
-        mbuf: &Mbuf,
+        packet: &P::Packet,
         inner: Range<usize>,
-        header: &FrameHeader,
+        header: &FrameHeaderOf<P::Encap>,
         domain: DomainId,
         targets: Targets,
-        teps: &TepArray,
+        teps: &TepArray<P::Encap>,
     ) {
-        let inner = mbuf.data().get(inner).unwrap_or_default();
+        let inner = packet.data().get(inner).unwrap_or_default();
         let inner_len = u16::try_from(inner.len()).unwrap_or(u16::MAX);
         let (mut rest, templates) = (targets, teps.templates());
         while !rest.is_empty() {
@@ -238,9 +202,9 @@ impl Outbox {
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
             let made = if inner.len() <= MAX_BODY {
-                or_no_mbuf(self.batch.copies(&self.small, targets.len(), inner, &heads))
+                or_no_mbuf(self.port.copies(inner, &heads))
             } else {
-                long_copies(&mut self.batch, &self.large, &heads, inner)
+                long_copies(&mut self.port, &heads, inner)
             };
             self.account(domain, inner_len, &targets, made);
         }
@@ -250,18 +214,18 @@ impl Outbox {
     #[inline(never)]
     fn copy_shared(
         &mut self,
-        payload: &mut SharedPayload,
-        header: &FrameHeader,
+        payload: &mut <P::Packet as Packet>::Shared,
+        header: &FrameHeaderOf<P::Encap>,
         domain: DomainId,
         targets: Targets,
-        teps: &TepArray,
+        teps: &TepArray<P::Encap>,
     ) {
-        let (mut rest, templates, inner_len) = (targets, teps.templates(), payload.len());
+        let (mut rest, templates, inner_len) = (targets, teps.templates(), payload.payload_len());
         while !rest.is_empty() {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);
             let heads = CopyHeads { header, templates, targets: &targets };
-            let made = or_no_mbuf(self.batch.chains(&self.small, targets.len(), payload, &heads));
+            let made = or_no_mbuf(self.port.chains(payload, &heads));
             self.account(domain, inner_len, &targets, made);
         }
     }
@@ -273,7 +237,7 @@ impl Outbox {
         &mut self,
         rest: &mut Targets<'t>,
         domain: DomainId,
-        teps: &TepArray,
+        teps: &TepArray<P::Encap>,
         resolved: &'r mut ArrayVec<TepIndex, BATCH>,
     ) -> Targets<'r> {
         let (next, after) = rest.split_at(BATCH);
@@ -286,7 +250,7 @@ impl Outbox {
         if !sure && !next.iter().all(|tep| teps.is_resolved(tep)) {
             next = self.resolved(next, domain, teps, resolved);
         }
-        if self.batch.room() < next.len() {
+        if self.port.room() < next.len() {
             self.flush(teps);
         }
         next
@@ -297,7 +261,7 @@ impl Outbox {
         &self,
         targets: Targets,
         domain: DomainId,
-        teps: &TepArray,
+        teps: &TepArray<P::Encap>,
         resolved: &'t mut ArrayVec<TepIndex, BATCH>,
     ) -> Targets<'t> {
         for tep in targets.iter() {
@@ -336,18 +300,18 @@ impl Outbox {
     /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed. A port whose link is down is
     /// given nothing.
     #[inline(always)]
-    pub fn flush(&mut self, teps: &TepArray) {
-        let (mut sent, link_up) = (0, self.live.link_up());
+    pub fn flush(&mut self, teps: &TepArray<P::Encap>) {
+        let (mut sent, link_up) = (0, self.config.link_up());
         let attempts = if link_up { TX_ATTEMPTS[self.class as usize] } else { 0 };
         for _ in 0..attempts {
-            sent += self.tx.transmit(&mut self.batch);
-            if self.batch.is_empty() {
+            sent += self.port.transmit();
+            if self.port.room() == BATCH {
                 break;
             }
             std::hint::spin_loop();
         }
         self.counters().tx_copies.add(sent as u64);
-        if !self.batch.is_empty() {
+        if self.port.room() < BATCH {
             let reason = if link_up { CopyDropReason::TxFull } else { CopyDropReason::LinkDown };
             self.drop_refused(sent, reason, teps);
         }
@@ -356,42 +320,65 @@ impl Outbox {
 
     /// Counts and frees what the port did not take: all of the batch's runs beyond the first `sent` copies.
     #[cold]
-    fn drop_refused(&mut self, mut sent: usize, reason: CopyDropReason, teps: &TepArray) {
-        let mut refused = self.batch.frames();
+    fn drop_refused(&mut self, mut sent: usize, reason: CopyDropReason, teps: &TepArray<P::Encap>) {
+        let mut refused = self.port.batch();
         for run in &self.runs {
             let copies = usize::from(run.copies);
             let skipped = copies.min(sent);
             sent -= skipped;
             let dropped = copies - skipped;
-            let cells = self.cells().domain(run.domain);
+            let cells = self.cells.domain(run.domain);
             cells.copies.spend(dropped as u64);
             cells.bytes.spend(dropped as u64 * u64::from(run.inner_len));
             for copy in refused.by_ref().take(dropped) {
-                let header = Tunnel::ref_from_prefix(copy).ok();
-                let tep = header.and_then(|(header, _)| teps.find(header.ipv4.destination()));
-                self.cells().drop_copy(tep, run.domain, reason);
+                let ipv4 = copy.get(Ethernet::LEN..).and_then(|packet| Ipv4::ref_from_prefix(packet).ok());
+                let tep = ipv4.and_then(|(ipv4, _)| teps.find(ipv4.destination()));
+                self.cells.drop_copy(tep, run.domain, reason);
             }
         }
         drop(refused);
-        self.batch.discard_all();
+        self.port.discard();
     }
 
     /// Sends the kernel's own frames, which belong to no domain. What the port refuses is counted and freed.
-    pub fn send_plain(&mut self, frames: impl Iterator<Item = Mbuf>) -> usize {
+    pub fn send_plain(&mut self, frames: impl Iterator<Item = P::Packet>) -> usize {
         let mut count = 0;
-        for mbuf in frames.take(BURST) {
-            if self.batch.push(mbuf).is_err() {
+        for packet in frames.take(BURST) {
+            if self.port.push(packet).is_err() {
                 break;
             }
             count += 1;
         }
         if count > 0 {
-            let sent = if self.live.link_up() { self.tx.transmit(&mut self.batch) } else { 0 };
-            self.counters().tx_kernel.add(sent as u64);
-            let refused = self.batch.discard_all();
-            self.counters().tx_kernel_drops.add(refused as u64);
+            let (sent, refused) = self.transmit_once();
+            self.counters().tx_kernel.add(sent);
+            self.counters().tx_kernel_drops.add(refused);
         }
         count
+    }
+
+    /// Sends a frame to one TEP: all of the packet, behind an outer header. What cannot be sent is counted and freed.
+    pub fn send_to(
+        &mut self,
+        packet: P::Packet,
+        header: &FrameHeaderOf<P::Encap>,
+        tep: Option<TepIndex>,
+        teps: &TepArray<P::Encap>,
+    ) {
+        let template = tep.and_then(|tep| teps.templates().get(tep.index()));
+        let (range, fits) = (0..packet.data().len(), packet.data().len() <= self.capacity.max_inner);
+        let made = template
+            .filter(|template| fits && template.is_resolved())
+            .is_some_and(|template| self.port.in_place(packet, range, &header.head(template)));
+        let (sent, refused) = if made { self.transmit_once() } else { (0, 1) };
+        self.counters().tx_unicast.add(sent);
+        self.counters().tx_unicast_drops.add(refused);
+    }
+
+    /// Offers the batch to the port once, unless its link is down, and frees the rest: frames that it took, and that it did not.
+    fn transmit_once(&mut self) -> (u64, u64) {
+        let sent = if self.config.link_up() { self.port.transmit() } else { 0 };
+        (sent as u64, self.port.discard() as u64)
     }
 }
 
@@ -404,23 +391,20 @@ fn or_no_mbuf(made: bool) -> Made {
     if made { Ok(()) } else { Err(CopyDropReason::NoMbuf) }
 }
 
-/// Long copies, all or none.
+/// Makes long copies, all or none.
 #[cold]
-fn long_copies(batch: &mut TxBatch, pool: &Mempool, heads: &CopyHeads, inner: &[u8]) -> Made {
-    let mut copies = ArrayVec::<Mbuf, BATCH>::new();
-    for tep in heads.targets.iter() {
-        let header = heads.header.head(&heads.templates[tep.index()]).to_bytes();
-        let mut copy = Mbuf::alloc(pool).ok_or(CopyDropReason::NoMbuf)?;
-        let frame = copy.append(OVERHEAD + inner.len()).ok_or(CopyDropReason::NoHeadroom)?;
-        let (head, body) = frame.split_at_mut(OVERHEAD);
-        head.copy_from_slice(&header);
+fn long_copies<P: Port>(port: &mut P, heads: &CopyHeads<P::Encap>, inner: &[u8]) -> Made {
+    let mut copies = ArrayVec::<P::Packet, BATCH>::new();
+    for header in heads.finished() {
+        let mut copy = port.allocate().ok_or(CopyDropReason::NoMbuf)?;
+        let header = header.bytes();
+        let frame = copy.append(header.len() + inner.len()).ok_or(CopyDropReason::NoHeadroom)?;
+        let (head, body) = frame.split_at_mut(header.len());
+        head.copy_from_slice(header);
         body.copy_from_slice(inner);
         copies.push(copy);
     }
     // The caller has made room for them.
-    copies.into_iter().for_each(|copy| drop(batch.push(copy)));
+    copies.into_iter().for_each(|copy| drop(port.push(copy)));
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

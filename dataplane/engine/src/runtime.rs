@@ -1,84 +1,90 @@
-//! What of the configuration workers read while it changes.
+//! Settings and state that workers read while the control side changes them.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crate::counters::NoMemory;
-use crate::police::{Limits, LimitsConfig};
+use crate::police::{Policer, RateLimits};
+use crate::probe::Probe;
 
-/// Whose address the outer header of a copy carries as its source.
+/// Source address in the outer header of a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OuterSource {
-    /// The node address that the frame was sent to.
+    /// Node address that the frame was sent to.
     Node,
-    /// The TEP that the frame came from (RFC 9574, section 9.1).
+    /// TEP that the frame came from (RFC 9574, section 9.1).
     Origin,
 }
 
-/// What can change while the daemon runs (SIGHUP).
+/// Settings of the configuration that can change while the daemon runs (SIGHUP).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LiveConfig {
+pub struct RuntimeSettings {
     /// Bytes of inner frame from which the payload is shared instead of copied.
     pub share_payload_from: u16,
-    /// The copies' outer source address.
+    /// Source address of copies.
     pub outer_source: OuterSource,
     /// Microseconds that an idle worker sleeps; 0: it polls always.
     pub idle_sleep_us: u32,
     /// Frames a second that are handed to the kernel at most.
     pub punt_rate: u32,
-    /// What domains and TEPs may send.
-    pub limits: LimitsConfig,
+    /// Rates of domains, TEPs and the node.
+    pub limits: RateLimits,
 }
 
-/// Read by workers, written by the control side.
-pub struct Live {
+/// Settings in force, and state of the port: read by workers, written by the control side.
+pub struct RuntimeConfig {
     share_payload_from: AtomicU32,
     origin: AtomicBool,
     idle_sleep_us: AtomicU32,
     punt_rate: AtomicU32,
     /// Whether the port's link is up, where the kernel tells.
     link_up: AtomicBool,
-    /// What domains and TEPs may send.
-    pub limits: Limits,
+    /// Token buckets of domains, TEPs and the node.
+    pub policer: Policer,
+    /// Samples of frames and their verdicts.
+    pub probe: Probe,
 }
 
-/// What one burst goes by.
+/// Settings of one burst.
 #[derive(Clone, Copy)]
-pub struct Settings {
+pub struct BurstConfig {
     /// Bytes of inner frame from which copies share the payload.
     pub share_payload_from: usize,
     /// Copies carry the address of the TEP that the frame came from.
     pub origin: bool,
+    /// Frames are sampled.
+    pub probed: bool,
 }
 
-impl Live {
-    /// As configured.
+impl RuntimeConfig {
+    /// Settings as configured, the link up, the probe off.
     ///
     /// # Errors
     /// There is no memory.
-    pub fn new(config: LiveConfig) -> Result<Self, NoMemory> {
-        let live = Self {
+    pub fn new(settings: RuntimeSettings) -> Result<Self, NoMemory> {
+        let config = Self {
             share_payload_from: AtomicU32::default(),
             origin: AtomicBool::default(),
             idle_sleep_us: AtomicU32::default(),
             punt_rate: AtomicU32::default(),
             link_up: AtomicBool::new(true),
-            limits: Limits::new(config.limits)?,
+            policer: Policer::new(settings.limits)?,
+            probe: Probe::default(),
         };
-        live.set(config);
-        Ok(live)
+        config.set(settings);
+        Ok(config)
     }
 
     /// Takes effect at each worker's next burst.
-    pub fn set(&self, config: LiveConfig) {
-        self.share_payload_from.store(config.share_payload_from.into(), Relaxed);
-        self.origin.store(config.outer_source == OuterSource::Origin, Relaxed);
-        self.idle_sleep_us.store(config.idle_sleep_us, Relaxed);
-        self.punt_rate.store(config.punt_rate, Relaxed);
-        self.limits.set(config.limits);
+    pub fn set(&self, settings: RuntimeSettings) {
+        self.share_payload_from.store(settings.share_payload_from.into(), Relaxed);
+        self.origin.store(settings.outer_source == OuterSource::Origin, Relaxed);
+        self.idle_sleep_us.store(settings.idle_sleep_us, Relaxed);
+        self.punt_rate.store(settings.punt_rate, Relaxed);
+        self.policer.set(settings.limits);
     }
 
-    /// While the link is down nothing is handed to the port: a driver on a kernel interface would keep it, and send it when
-    /// the link is back, when it may be wrong. Returns what was so before.
+    /// Sets the state of the link, and returns the state before. While it is down nothing is handed to the port: a driver on a kernel
+    /// interface would keep frames, and send them when the link is back, when they may be wrong.
     pub fn set_link_up(&self, up: bool) -> bool {
         self.link_up.swap(up, Relaxed)
     }
@@ -101,12 +107,13 @@ impl Live {
         self.punt_rate.load(Relaxed)
     }
 
-    /// For one burst.
+    /// Settings of one burst.
     #[inline]
-    pub fn settings(&self) -> Settings {
-        Settings {
+    pub fn burst(&self) -> BurstConfig {
+        BurstConfig {
             share_payload_from: self.share_payload_from.load(Relaxed) as usize,
             origin: self.origin.load(Relaxed),
+            probed: self.probe.is_on(),
         }
     }
 }

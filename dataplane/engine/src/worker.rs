@@ -1,98 +1,90 @@
-//! The packet path: a worker polls its receive queue, decides about each frame, and sends a copy to every other member.
+//! The packet path: a worker polls its receive queue, parses and classifies each frame, and sends a copy to every other member.
 //!
 //! Read [`Worker::turn`] first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
-//! line. What the bytes of a copy look like is `wire`'s, how they get into a packet buffer is `dpdk`'s, how copies are gathered and
-//! counted is in [`crate::replicate`], and how large fan-outs wait is in [`crate::fanout`].
+//! line. The bytes of headers are `wire`'s, the port puts them into packet buffers, [`crate::replicate`] gathers and counts copies, and
+//! large fan-outs wait in [`crate::fanout`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::inspect::{ArpInspector, Violation};
 use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
-use dpdk::{BURST, Burst, Mbuf, RxQueue, Tsc};
-use wire::{CopyDropReason, DropReason, FrameHeader, NodeAddresses, OVERHEAD, Outer, Rejection};
+use wire::encap::{Encap, FrameHeaderOf};
+use wire::{CopyDropReason, DropReason, NodeAddresses, Outer, Rejection};
 
 use crate::counters::WorkerCounters;
-use crate::fanout::{Class, Job, Jobs, QUANTUM};
+use crate::fanout::{Budget, Class, FanoutQueue, Job, QUANTUM, abort, serve};
+use crate::inspect::{self, ArpInspector, Violation};
 use crate::local::LocalFrames;
-use crate::police::{Ask, Clock, Lots};
+use crate::police::{Demand, Ticks, TokenLeases};
+use crate::port::{BURST, Burst, Clock, Packet, Port};
+use crate::probe::{Probe, Sample, Verdict};
 use crate::punt::PuntPort;
-use crate::replicate::{Frame, Outbox};
-use crate::runtime::{Live, Settings};
+use crate::replicate::{Frame, Transmitter};
+use crate::runtime::{BurstConfig, RuntimeConfig};
 use crate::targets::Targets;
 use crate::teps::TepArray;
 
 /// Empty polls in a row after which a worker that may sleep does.
 const IDLE_POLLS: u32 = 64;
-/// How long a worker goes on with large fan-outs before it looks for new frames: 1 / this of a second, 20 us.
-const SERVING: u64 = 50_000;
-/// How old a job may be when somebody waits for its end: 1 / this of a second, 2 ms.
-const JOB_AGE: u64 = 500;
 
-/// The parts that a worker is made of.
-pub struct Worker {
-    /// Its receive queue.
-    pub rx: RxQueue,
-    /// Its transmit queue, and what waits for it.
-    pub out: Outbox,
-    /// Large fan-outs that it has begun, or shall.
-    pub jobs: Jobs,
-    /// Its view of the domains and TEPs.
-    pub reader: Reader<TepArray>,
-    /// The way to the kernel and back.
-    pub punt: PuntPort,
-    /// The node's addresses.
+/// A worker and its parts.
+pub struct Worker<P: Port> {
+    /// Port, and the batch that waits for it.
+    pub tx: Transmitter<P>,
+    /// Large fan-outs that wait.
+    pub queue: FanoutQueue<P>,
+    /// View of the domains and TEPs.
+    pub reader: Reader<TepArray<P::Encap>>,
+    /// Way to the kernel and back.
+    pub punt: PuntPort<P::Packet>,
+    /// Addresses of the node.
     pub node: NodeAddresses,
-    /// What may change while it runs.
-    pub live: Arc<Live>,
-    /// What this worker has taken of the limits.
-    pub lots: Lots,
-    /// What it hears of virtual IPs.
+    /// Settings in force.
+    pub config: Arc<RuntimeConfig>,
+    /// Token leases.
+    pub leases: TokenLeases,
+    /// Inspector of announcements of virtual IPs.
     pub inspector: ArpInspector,
-    /// What it announces of them on the node's own account; one worker does.
-    pub announcer: Option<Arc<LocalFrames>>,
-    /// What time it is.
-    pub tsc: Tsc,
+    /// Frames that the node makes itself; one worker sends them.
+    pub local: Option<Arc<LocalFrames<P::Packet>>>,
+    /// Clock of all workers.
+    pub clock: P::Clock,
 }
 
-/// Where frames came from.
+/// Origin of a burst.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// The port: somebody sent them.
+    /// Frames were received.
     Port,
-    /// The node itself, who has nothing to learn from them.
+    /// Frames were made by the node itself, which has nothing to learn from them.
     Node,
 }
 
 /// A frame that passed all checks of its outer headers.
-struct Candidate {
-    /// Its place in the burst.
-    place: usize,
+struct Candidate<E: Encap> {
+    /// Position in the burst.
+    slot: usize,
     outer: Outer,
     source: TepIndex,
-    /// What its copies' outer headers have in common: made here, long before they are.
-    header: FrameHeader,
+    /// Part of the copies' outer headers that all have in common: made here, long before they are.
+    header: FrameHeaderOf<E>,
 }
 
-impl Worker {
+impl<P: Port> Worker<P> {
     /// Polls until `stop` is set.
     pub fn run(mut self, stop: &AtomicBool) {
         let mut empty_polls = 0_u32;
-        let mut burst = Burst::new();
+        let mut burst = P::Burst::default();
         while !stop.load(Relaxed) {
-            let busy = self.turn(&mut burst);
-            // All references into the tables ended with the turn, and so did the batches made by them. What jobs hold, the
-            // reader knows.
-            self.reader.quiesce();
-            if busy {
+            if self.poll(&mut burst) {
                 empty_polls = 0;
                 continue;
             }
             std::hint::spin_loop();
             empty_polls = empty_polls.saturating_add(1);
-            let sleep_us = self.live.idle_sleep_us();
+            let sleep_us = self.config.idle_sleep_us();
             if sleep_us > 0 && empty_polls >= IDLE_POLLS {
                 let _offline = self.reader.offline();
                 std::thread::sleep(Duration::from_micros(sleep_us.into()));
@@ -100,82 +92,111 @@ impl Worker {
         }
     }
 
+    /// Takes a turn, and reports a quiescent point. Says whether there was anything to do.
+    #[inline(always)]
+    pub fn poll(&mut self, burst: &mut P::Burst) -> bool {
+        let busy = self.turn(burst);
+        // All references into the tables ended with the turn, and so did the batches made by them. The reader knows what jobs hold.
+        self.reader.quiesce();
+        busy
+    }
+
     /// One look at each side: a burst from the receive queue to the transmit queue, then some of the large fan-outs that wait.
-    /// Says whether there was anything to do.
-    fn turn(&mut self, burst: &mut Burst) -> bool {
-        self.out.counters().polls.add(1);
-        let kernel_frames = self.punt.send_kernel_frames(&mut self.out);
-        let own = self.announcer.as_ref().is_some_and(|announcer| announcer.fill(burst));
-        if own {
-            self.out.counters().announced.add(burst.len() as u64);
-            self.forward(burst, Origin::Node);
-        }
-        let received = self.rx.receive(burst);
+    fn turn(&mut self, burst: &mut P::Burst) -> bool {
+        self.tx.counters().polls.add(1);
+        let kernel_frames = self.punt.send_kernel_frames(&mut self.tx);
+        let local = self.local.is_some() && self.send_local(burst);
+        let received = self.tx.port.receive(burst);
         if received > 0 {
             self.forward(burst, Origin::Port);
         }
-        let waiting = !self.jobs.is_empty();
+        let waiting = !self.queue.is_empty();
         if waiting && self.reader.is_awaited() {
-            cut(&mut self.jobs, &mut self.out, self.reader.array(), self.tsc);
+            abort(&mut self.queue, &mut self.tx, self.reader.array(), self.clock);
         }
         if waiting {
-            let until = self.tsc.now() + self.tsc.per_second() / SERVING;
+            let budget = Budget::start(self.clock);
             for class in Class::ALL {
-                serve(&mut self.jobs, class, until, &mut self.out, self.reader.array(), self.tsc);
+                serve(&mut self.queue, class, &budget, &mut self.tx, self.reader.array());
             }
         }
-        kernel_frames || own || received > 0 || waiting
+        kernel_frames || local || received > 0 || waiting
     }
 
-    /// Decides about each frame of a burst, and replicates it: those that failover hangs on first.
-    fn forward(&mut self, burst: &mut Burst, origin: Origin) {
-        let received = self.tsc.now();
-        let settings = self.live.settings();
-        // 1. Decapsulate and check the outer headers; hand the kernel what is the kernel's.
-        let Judged { candidates, vnis } = self.judge(burst, settings);
+    /// Sends what the node made itself. Says whether there was any.
+    #[inline(always)]
+    fn send_local(&mut self, burst: &mut P::Burst) -> bool {
+        let Some(local) = &self.local else { return false };
+        let (filled, unicast) = (local.fill(burst), local.take_unicast());
+        let any = filled || unicast.is_some();
+        if filled {
+            self.tx.counters().local_frames.add(burst.len() as u64);
+            self.forward(burst, Origin::Node);
+        }
+        if let Some(unicast) = unicast {
+            let (teps, inner_len) = (self.reader.array(), unicast.packet.data().len());
+            let inner_len = u16::try_from(inner_len).unwrap_or(u16::MAX);
+            let header = FrameHeaderOf::new(self.node.first(), 0, unicast.vni.get(), inner_len);
+            self.tx.send_to(unicast.packet, &header, teps.find(unicast.tep.address()), teps);
+        }
+        any
+    }
+
+    /// Decides about each frame of a burst, and replicates it: control frames first.
+    fn forward(&mut self, burst: &mut P::Burst, origin: Origin) {
+        let received = self.clock.now();
+        let ticks = Ticks { now: received, per_second: self.clock.per_second() };
+        let clock = self.clock;
+        let now_ns = || clock.clock_ns(received);
+        let config = self.config.burst();
+        // 1. Parse the outer headers; hand the kernel its frames.
+        let Parsed { candidates, vnis } = self.parse(burst, config, ticks);
 
         // 2. Look all their domains up at once, so that the cache misses overlap.
         let mut domains = [None; BURST];
         self.reader.lookup_bulk(&vnis, &mut domains);
 
-        // 3. Check the source's membership, the inner frame, who announces virtual IPs, and the limits.
-        match crate::inspect::with_vips(&domains) {
+        // 3. Check the source's membership, the inner frame, announcements of virtual IPs, and the limits.
+        match inspect::with_vips(&domains) {
             with_vips @ 1.. if origin == Origin::Port => {
-                let now_ns = self.tsc.clock_ns(received);
-                inspect(&mut self.inspector, burst, &candidates, &domains, with_vips, now_ns);
+                inspect(&mut self.inspector, burst, &candidates, &domains, with_vips, now_ns());
             }
             _ => self.inspector.forget(),
         }
-        let clock = Clock { now: received, per_second: self.tsc.per_second() };
-        let limits = Some(&self.live.limits).filter(|limits| limits.enabled());
-        let mut accepted = [Places::default(); Class::ALL.len()];
+        let policer = Some(&self.config.policer).filter(|policer| policer.enabled());
+        let mut accepted = [FrameSet::default(); Class::ALL.len()];
         let mut positions = [0; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
-            let verdict = candidate.check(burst, *domain).and_then(|(domain, position, class)| {
+            let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let said = self.inspector.finding(index).transpose();
-                let said = said.map_err(|unheard| refuse(&self.inspector, unheard, self.out.counters()))?;
-                if let Some(limits) = limits {
-                    let cells = self.out.cells().domain(domain.domain());
-                    limits.admit(candidate.ask(domain, class), &self.lots, cells, clock)?;
+                let announced = self.inspector.finding(index).transpose();
+                let announced =
+                    announced.map_err(|violation| reject(&self.inspector, violation, self.tx.counters()))?;
+                if let Some(policer) = policer {
+                    let cells = self.tx.cells().domain(domain.domain());
+                    policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
                 }
-                if let Some(said) = said {
-                    self.inspector.note(said);
-                    self.out.counters().announcements[said.kind()].add(1);
+                if let Some(announced) = announced {
+                    self.inspector.note(announced);
+                    self.tx.counters().announcements[announced.kind()].add(1);
                 }
                 Ok(class)
             });
             match verdict {
                 Ok(class) => accepted[class as usize].insert(index),
                 Err(reason) => {
-                    // A migrating instance may be faster than the controller: what it announces from a TEP that is
-                    // about to become a member is to be remembered.
+                    // A migrating instance may be faster than the controller: its announcements from a TEP that is about to
+                    // become a member are remembered.
                     if reason == DropReason::TepNotMember
-                        && let Some(Err(unheard)) = self.inspector.finding(index)
+                        && let Some(Err(violation)) = self.inspector.finding(index)
                     {
-                        refuse(&self.inspector, unheard, self.out.counters());
+                        reject(&self.inspector, violation, self.tx.counters());
                     }
-                    self.out.drop_frame(reason);
+                    self.tx.drop_frame(reason);
+                    if config.probed {
+                        let sample = self.sample(burst.get(candidate.slot), received);
+                        self.config.probe.offer(sample, Verdict::Dropped(reason));
+                    }
                 }
             }
         }
@@ -183,159 +204,199 @@ impl Worker {
         // 4. Replicate. The array is fetched anew: one that was published before the lists has all their members, and an
         // index keeps its TEP until no worker uses a list with it.
         let mut copying = Copying {
-            out: &mut self.out,
-            jobs: &mut self.jobs,
+            tx: &mut self.tx,
+            queue: &mut self.queue,
             reader: &self.reader,
             teps: self.reader.array(),
-            settings,
+            config,
             received,
             accepted: 0,
             wanted: 0,
         };
         for (class, frames) in Class::ALL.into_iter().zip(accepted) {
-            copying.out.class(class);
+            copying.tx.set_class(class);
             let mut sent = 0;
             for index in frames {
                 let frame = &candidates[index];
-                if let (Some(domain), Some(mbuf)) = (domains[index], burst.take(frame.place)) {
-                    sent += u64::from(copying.start(frame, domain, positions[index], class, mbuf));
+                if let (Some(domain), Some(packet)) = (domains[index], burst.take(frame.slot)) {
+                    let position = positions[index];
+                    let done = if config.probed {
+                        let probe = &self.config.probe;
+                        let sample = probe.sample(packet.data(), &self.node, now_ns());
+                        copying.start_probed((probe, sample), frame, domain, position, class, packet)
+                    } else {
+                        copying.start(frame, domain, position, class, packet)
+                    };
+                    match done {
+                        Ok(done) => sent += u64::from(done),
+                        Err(reason) => copying.tx.drop_frame(reason),
+                    }
                 }
             }
             if sent > 0 {
-                copying.out.flush(copying.teps);
-                let ns = self.tsc.nanoseconds(self.tsc.since(received));
-                copying.out.counters().residence[class as usize].add(sent, ns, 0);
+                copying.tx.flush(copying.teps);
+                let ns = self.clock.nanoseconds(self.clock.now().saturating_sub(received));
+                copying.tx.counters().residence[class as usize].add(sent, ns, 0);
             }
-            if class == Class::Control && !copying.jobs.is_empty() {
-                let until = self.tsc.now() + self.tsc.per_second() / SERVING;
-                serve(copying.jobs, class, until, copying.out, copying.teps, self.tsc);
+            if class == Class::Control && !copying.queue.is_empty() {
+                serve(copying.queue, class, &Budget::start(self.clock), copying.tx, copying.teps);
             }
         }
-        copying.out.counters().rx_accepted.add(copying.accepted);
-        copying.out.counters().copies_wanted.add(copying.wanted);
-        // What is left in it was dropped.
+        copying.tx.counters().rx_accepted.add(copying.accepted);
+        copying.tx.counters().copies_wanted.add(copying.wanted);
+        // Only dropped frames are left in it.
         burst.clear();
     }
 
-    /// Checks the outer headers of a burst's frames. Those that pass are returned; the others are counted, and stay in the burst to
+    /// Parses the outer headers of a burst's frames. Those that pass are returned; the others are counted, and stay in the burst to
     /// be freed.
     #[inline(always)]
-    fn judge(&mut self, burst: &mut Burst, settings: Settings) -> Judged {
+    fn parse(&mut self, burst: &mut P::Burst, config: BurstConfig, now: Ticks) -> Parsed<P::Encap> {
         let teps = self.reader.array();
-        let mut judged = Judged { candidates: ArrayVec::new(), vnis: ArrayVec::new() };
+        let mut parsed = Parsed { candidates: ArrayVec::new(), vnis: ArrayVec::new() };
         let mut punted = ArrayVec::<usize, BURST>::new();
-        self.out.counters().rx_frames.add(burst.len() as u64);
-        for (place, mbuf) in burst.iter() {
+        self.tx.counters().rx_frames.add(burst.len() as u64);
+        for slot in 0..burst.len() {
+            let Some(packet) = burst.get(slot) else { continue };
             // Not `wire::parse` for all: what two paths return stands in memory, and is waited for there.
-            let entered = match wire::parse_fast(mbuf.data(), &self.node) {
-                Some(outer) => judged.enter(place, outer, teps, settings),
-                None => judged.enter_unusual(place, mbuf, &self.node, teps, settings),
+            let entered = match wire::parse_fast(packet.data(), &self.node) {
+                Some(outer) => parsed.enter(slot, outer, teps, config),
+                None => parsed.enter_slow(slot, packet.data(), &self.node, teps, config),
             };
             match entered {
                 Ok(()) => {}
-                Err(Rejection::Drop(reason)) => self.out.drop_frame(reason),
-                Err(Rejection::Punt) => punted.push(place),
+                Err(Rejection::Drop(reason)) => {
+                    self.tx.drop_frame(reason);
+                    if config.probed {
+                        self.config.probe.offer(self.sample(Some(packet), now.now), Verdict::Dropped(reason));
+                    }
+                }
+                Err(Rejection::Punt) => punted.push(slot),
             }
         }
-        for mbuf in punted.into_iter().filter_map(|place| burst.take(place)) {
-            match self.punt.offer(mbuf, self.live.punt_rate()) {
-                Ok(()) => self.out.counters().punted.add(1),
-                Err(reason) => self.out.drop_frame(reason),
-            }
+        for slot in punted {
+            self.punt(burst, slot, config, now);
         }
-        judged
+        parsed
+    }
+
+    /// Hands a frame to the kernel.
+    #[inline(never)]
+    fn punt(&mut self, burst: &mut P::Burst, slot: usize, config: BurstConfig, now: Ticks) {
+        let Some(packet) = burst.take(slot) else { return };
+        let sample = if config.probed { self.sample(Some(&packet), now.now) } else { None };
+        let verdict = match self.punt.offer(packet, self.config.punt_rate(), now) {
+            Ok(()) => {
+                self.tx.counters().punted.add(1);
+                Verdict::Punted
+            }
+            Err(reason) => {
+                self.tx.drop_frame(reason);
+                Verdict::Dropped(reason)
+            }
+        };
+        if config.probed {
+            self.config.probe.offer(sample, verdict);
+        }
+    }
+
+    /// Samples a frame.
+    #[cold]
+    fn sample(&self, packet: Option<&P::Packet>, received: u64) -> Option<Sample> {
+        let frame = packet.map_or(&[][..], Packet::data);
+        self.config.probe.sample(frame, &self.node, self.clock.clock_ns(received))
     }
 }
 
-/// The frames of a burst that passed all checks of their outer headers, and their VNIs.
-struct Judged {
-    candidates: ArrayVec<Candidate, BURST>,
+/// Frames of a burst that passed all checks of their outer headers, and their VNIs.
+struct Parsed<E: Encap> {
+    candidates: ArrayVec<Candidate<E>, BURST>,
     vnis: ArrayVec<Vni, BURST>,
 }
 
-impl Judged {
+impl<E: Encap> Parsed<E> {
     /// Enters a frame if a TEP sent it.
     #[inline(always)]
     fn enter(
         &mut self,
-        place: usize,
+        slot: usize,
         outer: Outer,
-        teps: &TepArray,
-        settings: Settings,
+        teps: &TepArray<E>,
+        config: BurstConfig,
     ) -> Result<(), Rejection> {
         let source = teps.find(outer.source).ok_or(DropReason::TepUnknown)?;
-        let from = if settings.origin { outer.source } else { outer.destination };
-        let header = FrameHeader::new(from, outer.tos, outer.key, outer.inner_len());
+        let from = if config.origin { outer.source } else { outer.destination };
+        let header = FrameHeaderOf::new(from, outer.tos, outer.key, outer.inner_len());
         self.vnis.push(Vni::from(outer.key));
-        self.candidates.push(Candidate { place, outer, source, header });
+        self.candidates.push(Candidate { slot, outer, source, header });
         Ok(())
     }
 
     #[inline(never)]
-    fn enter_unusual(
+    fn enter_slow(
         &mut self,
-        place: usize,
-        mbuf: &Mbuf,
+        slot: usize,
+        frame: &[u8],
         node: &NodeAddresses,
-        teps: &TepArray,
-        settings: Settings,
+        teps: &TepArray<E>,
+        config: BurstConfig,
     ) -> Result<(), Rejection> {
-        self.enter(place, wire::parse(mbuf.data(), node)?, teps, settings)
+        self.enter(slot, wire::parse(frame, node)?, teps, config)
     }
 }
 
-/// Judges what the frames of domains with virtual IPs announce.
+/// Inspects the announcements in the frames of domains with virtual IPs.
 #[inline(never)]
-fn inspect(
+fn inspect<K: Packet, E: Encap>(
     inspector: &mut ArpInspector,
-    burst: &Burst,
-    candidates: &[Candidate],
+    burst: &impl Burst<K>,
+    candidates: &[Candidate<E>],
     domains: &[Option<&MemberList>; BURST],
     with_vips: u32,
     now_ns: u64,
 ) {
-    let mut listening = inspector.inspect(now_ns);
-    for index in crate::inspect::bits(with_vips) {
+    let mut inspected = inspector.inspect(now_ns);
+    for index in inspect::bits(with_vips) {
         if let Some(candidate) = candidates.get(index)
             && let Some(domain) = domains[index]
-            && let Some(mbuf) = burst.get(candidate.place)
-            && let Some(inner) = mbuf.data().get(candidate.outer.inner_range())
+            && let Some(packet) = burst.get(candidate.slot)
+            && let Some(inner) = packet.data().get(candidate.outer.inner_range())
         {
-            listening.read(index, candidate.source, domain, inner);
+            inspected.read(index, candidate.source, domain, inner);
         }
     }
-    listening.judge();
+    inspected.finish();
 }
 
-/// Reports what was refused: why its frame is dropped.
+/// Reports a violation: why its frame is dropped.
 #[cold]
-fn refuse(inspector: &ArpInspector, unheard: Violation, counters: &WorkerCounters) -> DropReason {
-    if let Violation::Rejected(refused) = unheard
-        && !inspector.report(refused)
+fn reject(inspector: &ArpInspector, violation: Violation, counters: &WorkerCounters) -> DropReason {
+    if let Violation::Rejected(rejected) = violation
+        && !inspector.report(rejected)
     {
-        counters.refused_lost.add(1);
+        counters.rejected_lost.add(1);
     }
-    unheard.reason()
+    violation.reason()
 }
 
-impl Candidate {
-    /// Checks what the tables and the inner frame decide: its domain, where its source stands among the members, its class.
+impl<E: Encap> Candidate<E> {
+    /// Checks what the tables and the inner frame decide: its domain, the source's position among the members, its class.
     #[inline(always)]
-    fn check<'d>(
+    fn classify<'d, K: Packet>(
         &self,
-        burst: &Burst,
+        burst: &impl Burst<K>,
         domain: Option<&'d MemberList>,
     ) -> Result<(&'d MemberList, usize, Class), DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
-        let control = self.outer.classify(|| burst.get(self.place).map_or(&[], Mbuf::data))?;
+        let control = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
         Ok((domain, position, if control { Class::Control } else { Class::Data }))
     }
 
-    /// What it asks of the limits.
+    /// Tokens that the frame takes.
     #[inline(always)]
-    fn ask(&self, domain: &MemberList, class: Class) -> Ask {
-        Ask {
+    fn demand(&self, domain: &MemberList, class: Class) -> Demand {
+        Demand {
             tep: self.source,
             domain: domain.domain(),
             copies: domain.members().len() as u64 - 1,
@@ -345,172 +406,123 @@ impl Candidate {
     }
 }
 
-/// Some of a burst's frames, by their places among its candidates: a bit each.
+/// Some of a burst's candidates, by position: a bit each.
 #[derive(Clone, Copy, Default)]
-struct Places(u32);
+struct FrameSet(u32);
 
 const _: () = assert!(BURST == 32);
 
-impl Places {
+impl FrameSet {
     #[inline(always)]
-    fn insert(&mut self, place: usize) {
-        self.0 |= 1 << place;
+    fn insert(&mut self, index: usize) {
+        self.0 |= 1 << index;
     }
 }
 
-impl Iterator for Places {
+impl Iterator for FrameSet {
     type Item = usize;
 
     #[inline(always)]
     fn next(&mut self) -> Option<usize> {
-        let place = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
+        let index = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
         self.0 &= self.0 - 1;
-        Some(place)
+        Some(index)
     }
 }
 
-/// What one burst's frames are copied with.
-struct Copying<'w> {
-    out: &'w mut Outbox,
-    jobs: &'w mut Jobs,
-    reader: &'w Reader<TepArray>,
-    teps: &'w TepArray,
-    settings: Settings,
-    /// When the burst was received: ticks.
+/// State of one burst's replication.
+struct Copying<'w, P: Port> {
+    tx: &'w mut Transmitter<P>,
+    queue: &'w mut FanoutQueue<P>,
+    reader: &'w Reader<TepArray<P::Encap>>,
+    teps: &'w TepArray<P::Encap>,
+    config: BurstConfig,
+    /// Tick at which the burst was received.
     received: u64,
     /// Frames that were accepted, and copies that they asked for.
     accepted: u64,
     wanted: u64,
 }
 
-impl Copying<'_> {
+impl<P: Port> Copying<'_, P> {
     /// Makes all copies of a frame, or makes it a job: if it has more than a quantum, or others of its domain wait. Says
-    /// whether it is done.
+    /// whether it is done; or why it was dropped.
     #[inline(always)]
     fn start(
         &mut self,
-        frame: &Candidate,
+        frame: &Candidate<P::Encap>,
         domain: &MemberList,
         position: usize,
         class: Class,
-        mbuf: Mbuf,
-    ) -> bool {
+        packet: P::Packet,
+    ) -> Result<bool, DropReason> {
         let (id, targets) = (domain.domain(), Targets::all(domain.members(), position));
-        if targets.len() > QUANTUM || self.out.cells().domain(id).waiting(class) > 0 {
-            self.enqueue(frame, class, mbuf);
-            return false;
+        if targets.len() > QUANTUM || self.tx.cells().domain(id).backlog(class).jobs > 0 {
+            return self.enqueue(frame, class, packet).map(|()| false);
         }
         self.accept(id, targets.len());
-        if self.out.carries(frame.outer.inner_len()) {
-            self.out.copy_all(mbuf, &self.frame(frame, id), targets, self.teps);
+        if self.tx.carries(frame.outer.inner_len()) {
+            self.tx.copy_all(packet, &self.frame(frame, id), targets, self.teps);
         } else {
-            self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
+            self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
         }
-        true
+        Ok(true)
+    }
+
+    /// The same, with a sample of the frame.
+    #[cold]
+    fn start_probed(
+        &mut self,
+        (probe, sample): (&Probe, Option<Sample>),
+        frame: &Candidate<P::Encap>,
+        domain: &MemberList,
+        position: usize,
+        class: Class,
+        packet: P::Packet,
+    ) -> Result<bool, DropReason> {
+        let done = self.start(frame, domain, position, class, packet);
+        probe.offer(sample, done.map_or_else(Verdict::Dropped, |_| Verdict::Accepted));
+        done
     }
 
     #[inline(always)]
-    fn frame<'f>(&self, frame: &'f Candidate, domain: DomainId) -> Frame<'f> {
-        Frame { outer: &frame.outer, header: &frame.header, domain, settings: self.settings }
+    fn frame<'f>(&self, frame: &'f Candidate<P::Encap>, domain: DomainId) -> Frame<'f, P> {
+        Frame { outer: &frame.outer, header: &frame.header, domain, config: self.config }
     }
 
     #[inline(always)]
     fn accept(&mut self, domain: DomainId, copies: usize) {
         self.accepted += 1;
         self.wanted += copies as u64;
-        self.out.cells().domain(domain).frames.add(1);
+        self.tx.cells().domain(domain).frames.add(1);
     }
 
     /// Makes a frame a job, if there is room for it. It goes to the members as they are now.
     #[cold]
-    fn enqueue(&mut self, frame: &Candidate, class: Class, mbuf: Mbuf) {
+    fn enqueue(
+        &mut self,
+        frame: &Candidate<P::Encap>,
+        class: Class,
+        packet: P::Packet,
+    ) -> Result<(), DropReason> {
         let outer = &frame.outer;
-        let Some(list) = self.reader.hold(Vni::from(outer.key)) else {
-            return self.out.drop_frame(DropReason::VniUnknown);
-        };
-        let Some(position) = list.position(frame.source) else {
-            return self.out.drop_frame(DropReason::TepNotMember);
-        };
+        let list = self.reader.hold(Vni::from(outer.key)).ok_or(DropReason::VniUnknown)?;
+        let position = list.position(frame.source).ok_or(DropReason::TepNotMember)?;
         let (id, targets) = (list.domain(), Targets::all(list.members(), position));
         let copies = targets.len();
-        let bytes = usize::from(outer.inner_len()) + OVERHEAD;
-        if !self.jobs.fits(class, self.out.cells().domain(id), copies, bytes) {
-            return self.out.drop_frame(DropReason::JobFull);
+        let bytes = usize::from(outer.inner_len()) + P::Encap::HEADER_LEN;
+        if !self.queue.fits(class, self.tx.cells().domain(id), copies, bytes) {
+            return Err(DropReason::FanoutQueueFull);
         }
         self.accept(id, copies);
-        if !self.out.carries(outer.inner_len()) {
-            return self.out.drop_copies(targets, id, CopyDropReason::MtuExceeded);
+        if !self.tx.carries(outer.inner_len()) {
+            self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
+            return Ok(());
         }
-        let fanout = self.out.fanout(mbuf, &self.frame(frame, id), copies);
-        let after = self.jobs.quanta;
+        let fanout = self.tx.fanout(packet, &self.frame(frame, id), copies);
+        let after = self.queue.quanta;
         let job = Job { list, position, done: 0, fanout, received: self.received, after, quanta: 0 };
-        self.jobs.push(class, self.out.cells().domain(id), job);
+        self.queue.push(class, self.tx.cells().domain(id), job);
+        Ok(())
     }
-}
-
-/// Lets the domains of one class take turns, until none waits or it is time to look for new frames.
-fn serve(jobs: &mut Jobs, class: Class, until: u64, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
-    if jobs.lines(class) == 0 {
-        return;
-    }
-    out.class(class);
-    while jobs.front(class).is_some() {
-        serve_one(jobs, class, out, teps, tsc);
-        if tsc.now() >= until {
-            break;
-        }
-    }
-    // Between turns nothing stands in the batch: the kernel's frames have it to themselves.
-    out.flush(teps);
-}
-
-/// A domain's turn: a quantum of copies.
-fn serve_one(jobs: &mut Jobs, class: Class, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
-    jobs.quanta += 1;
-    let (mut left, quanta) = (QUANTUM, jobs.quanta);
-    while left > 0 {
-        let Some(job) = jobs.front(class) else { return };
-        let id = job.list.domain();
-        job.quanta += 1;
-        let (targets, fanout) = job.next(left);
-        left -= targets.len();
-        out.copy(fanout, targets, teps);
-        if job.left() > 0 {
-            break;
-        }
-        let (received, waited) = (job.received, quanta.saturating_sub(job.after + job.quanta));
-        out.flush(teps);
-        let ns = tsc.nanoseconds(tsc.since(received));
-        out.counters().residence[class as usize].add(1, ns, waited);
-        if !jobs.finish(class, out.cells().domain(id)) {
-            return;
-        }
-    }
-    jobs.rotate(class);
-}
-
-/// Ends the old jobs that somebody waits for, who has removed something and must know that nothing older is on its way. Where nobody
-/// waits they go on, however old: a slow port takes long for a large domain.
-#[cold]
-fn cut(jobs: &mut Jobs, out: &mut Outbox, teps: &TepArray, tsc: Tsc) {
-    let now = tsc.now();
-    for class in Class::ALL {
-        'lines: for _ in 0..jobs.lines(class) {
-            // The first in a line is the oldest.
-            while let Some(job) = jobs.front(class)
-                && job.list.is_awaited()
-                && now.saturating_sub(job.received) > tsc.per_second() / JOB_AGE
-            {
-                let id = job.list.domain();
-                let (targets, _) = job.next(usize::MAX);
-                out.drop_copies(targets, id, CopyDropReason::JobExpired);
-                if !jobs.finish(class, out.cells().domain(id)) {
-                    continue 'lines;
-                }
-            }
-            jobs.rotate(class);
-        }
-    }
-    // Nothing of them stands in the batch either.
-    out.flush(teps);
 }

@@ -1,4 +1,4 @@
-//! Who is heard, and who is refused: each case by a frame, as a worker gives it to its inspector.
+//! Announcements that are accepted, and those that are rejected: each case by a frame, as a worker gives it to its inspector.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may fail")]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -130,9 +130,9 @@ impl Rig {
     /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
     fn read(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Violation>> {
         let domain = self.reader.lookup(self.vni).unwrap();
-        let mut listening = self.inspector.inspect(self.now_ns);
-        listening.read(3, from.into(), domain, frame);
-        listening.judge();
+        let mut inspected = self.inspector.inspect(self.now_ns);
+        inspected.read(3, from.into(), domain, frame);
+        inspected.finish();
         assert!((0..3).all(|index| self.inspector.finding(index).is_none()));
         let finding = self.inspector.finding(3);
         assert!(self.inspector.finding(4).is_none());
@@ -311,15 +311,15 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
     ];
     for (case, from, frame, (vip, what, claims, dropped)) in cases {
         let mut rig = Rig::new();
-        let Some(Err(unheard)) = rig.read(from, &frame) else { panic!("{case}: it was not refused") };
-        let Violation::Rejected(refused) = unheard else { panic!("{case}: {unheard:?}") };
+        let Some(Err(violation)) = rig.read(from, &frame) else { panic!("{case}: it was not refused") };
+        let Violation::Rejected(refused) = violation else { panic!("{case}: {violation:?}") };
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
         assert_eq!(refused, Rejected { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
-        assert_eq!(unheard.reason(), dropped, "{case}");
+        assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.inspector.report(refused), "{case}");
-        assert_eq!(rig.inspection.refused.pop(), Some(refused), "{case}");
+        assert_eq!(rig.inspection.rejected.pop(), Some(refused), "{case}");
     }
 }
 
@@ -366,11 +366,11 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
     let domain = lists(GUARDED).unwrap();
     let frames = [claim(HOLDER, FOUR), claim(STRANGER, FOUR), claim(BACKUP, OTHER), claim(BACKUP, FOUR)];
     let sniffs = [(0, 1, &frames[0][..]), (3, 3, &frames[1]), (7, 2, &frames[2]), (31, 2, &frames[3])];
-    let mut listening = rig.inspector.inspect(NOW);
+    let mut inspected = rig.inspector.inspect(NOW);
     for (index, from, inner) in sniffs {
-        listening.read(index, TepIndex::from(from), domain, inner);
+        inspected.read(index, TepIndex::from(from), domain, inner);
     }
-    listening.judge();
+    inspected.finish();
     assert!(rig.drained().is_empty(), "nothing is noted yet");
     assert!(rig.inspector.finding(1).is_none());
     assert!(rig.inspector.finding(3).unwrap().is_err());
@@ -392,7 +392,7 @@ fn what_was_refused_waits_in_a_bounded_queue() {
         panic!("it was not refused")
     };
     assert_eq!((0..5000).filter(|_| rig.inspector.report(refused)).count(), 4096);
-    assert_eq!(rig.inspection.refused.pop(), Some(refused));
+    assert_eq!(rig.inspection.rejected.pop(), Some(refused));
     assert!(rig.inspector.report(refused));
 }
 

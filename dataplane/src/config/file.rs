@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use wire::MacAddr;
 
-use engine::police::LimitsConfig;
-use engine::runtime::{LiveConfig, OuterSource};
+use engine::police::RateLimits;
+use engine::runtime::{OuterSource, RuntimeSettings};
 
 use super::havip::Havip;
 use super::{
@@ -112,8 +112,8 @@ struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        let LimitsConfig { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } =
-            LimitsConfig::default();
+        let RateLimits { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } =
+            RateLimits::default();
         let number = |rate: Rate| RateText::Number(rate.per_second());
         Self {
             enabled,
@@ -221,7 +221,7 @@ pub(super) fn number<T: TryFrom<u64> + Into<u64>>(
 
 impl File {
     pub fn check(self) -> Result<Config, (&'static str, ValueError)> {
-        let live = LiveConfig {
+        let runtime = RuntimeSettings {
             share_payload_from: number(
                 "replication.share_payload_from",
                 self.replication.share_payload_from,
@@ -244,7 +244,7 @@ impl File {
             port: self.port.check()?,
             underlay: self.underlay.check()?,
             cores: self.workers.check()?,
-            live,
+            runtime,
             store_path: absolute("store.path", self.store.path)?,
             api_socket: absolute("api.socket", self.api.socket)?,
             metrics_listen: match self.metrics.listen.parse() {
@@ -267,7 +267,7 @@ impl File {
 }
 
 impl Limits {
-    fn check(self) -> Result<LimitsConfig, (&'static str, ValueError)> {
+    fn check(self) -> Result<RateLimits, (&'static str, ValueError)> {
         let rate = |key, text| {
             let rate = match text {
                 RateText::Number(per_second) => Rate::new(per_second),
@@ -275,7 +275,7 @@ impl Limits {
             };
             rate.map_err(|error| (key, ValueError::Rate(error)))
         };
-        Ok(LimitsConfig {
+        Ok(RateLimits {
             enabled: self.enabled,
             domain_copies: rate("limits.domain_copies", self.domain_copies)?,
             domain_bits: rate("limits.domain_bits", self.domain_bits)?,

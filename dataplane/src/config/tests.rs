@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use engine::police::LimitsConfig;
+use engine::police::RateLimits;
 use engine::runtime::OuterSource;
 
 use super::*;
@@ -28,14 +28,14 @@ fn every_key_but_device_and_addresses_has_its_default() {
     assert!(!config.port.takeover);
     assert_eq!(config.underlay.tap.as_deref(), Some("bcast0"));
     assert_eq!((config.underlay.gateway, config.underlay.gateway_mac), (None, None));
-    let live = LiveConfig {
+    let runtime = RuntimeSettings {
         share_payload_from: 256,
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 20_000,
-        limits: LimitsConfig::default(),
+        limits: RateLimits::default(),
     };
-    assert_eq!(config.live, live);
+    assert_eq!(config.runtime, runtime);
     assert_eq!(config.store_path, Path::new("/var/lib/bcastd/domains.redb"));
     assert_eq!(config.api_socket, Path::new("/run/bcastd/api.sock"));
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9117");
@@ -162,7 +162,7 @@ fn limits_are_written_as_numbers_or_with_a_suffix() {
         "control_copies = 1",
     ];
     let config = parse(&with("limits", &lines.join("\n"))).unwrap();
-    let limits = LimitsConfig {
+    let limits = RateLimits {
         enabled: false,
         domain_copies: rate(250_000),
         domain_bits: rate(3_000_000),
@@ -170,10 +170,10 @@ fn limits_are_written_as_numbers_or_with_a_suffix() {
         node_copies: rate(1_000_000_000_000),
         control_copies: rate(1),
     };
-    assert_eq!(config.live.limits, limits);
+    assert_eq!(config.runtime.limits, limits);
     assert_eq!(limits.to_string(), "off");
     assert_eq!(
-        LimitsConfig { enabled: true, ..limits }.to_string(),
+        RateLimits { enabled: true, ..limits }.to_string(),
         "domain_copies 250000, domain_bits 3000000, tep_frames 7, node_copies 1000000000000, control_copies 1"
     );
 }

@@ -20,7 +20,7 @@ use super::Underlay;
 use super::effect::{Effect, Tables, Watched, is_static, link_is_up, matching, usable_mac};
 use super::hops::{Route, Stale};
 use super::kernel::{Kernel, is_enslaved, name_of};
-use engine::runtime::Live;
+use engine::runtime::RuntimeConfig;
 
 /// Changes of routes are gathered for so long before routes are looked up again.
 const ROUTES_SETTLE: Duration = Duration::from_millis(50);
@@ -66,7 +66,7 @@ pub struct Task {
     kernel: Kernel,
     notices: Notices,
     watched: Watched,
-    live: Arc<Live>,
+    runtime_config: Arc<RuntimeConfig>,
     fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
     /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
     settle_at: Option<Instant>,
@@ -120,7 +120,7 @@ impl Task {
         underlay: Arc<Underlay>,
         (kernel, notices): (Kernel, Notices),
         port_index: Option<u32>,
-        live: Arc<Live>,
+        runtime_config: Arc<RuntimeConfig>,
         fatal: Box<dyn FnOnce(Fatal) + Send>,
     ) -> Self {
         let watched = Watched { tap: kernel.tap_index(), port: port_index, tables: Tables::Any };
@@ -129,7 +129,7 @@ impl Task {
             kernel,
             notices,
             watched,
-            live,
+            runtime_config,
             fatal: Some(fatal),
             settle_at: None,
             sweep: None,
@@ -291,7 +291,7 @@ impl Task {
     }
 
     fn port_link(&self, up: bool) {
-        if self.live.set_link_up(up) != up {
+        if self.runtime_config.set_link_up(up) != up {
             tracing::warn!(up, "the port's link changed");
         }
     }

@@ -83,7 +83,7 @@ reasons! {
         /// The domain's copies of ARP, neighbour advertisements and VRRP would be more than their limit.
         ControlRate = "control_rate",
         /// The worker's queue of large fan-outs is full, or the domain's share of it.
-        JobFull = "job_full",
+        FanoutQueueFull = "fanout_queue_full",
         /// For the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
         PuntRedirect = "punt_redirect",
         /// For the node itself, but over the punt's rate or queue. Found by the caller.
@@ -108,8 +108,8 @@ reasons! {
         LinkDown = "link_down",
         /// The transmit ring stayed full through every retry.
         TxFull = "tx_full",
-        /// Its frame's fan-out was cut: it had waited for 2 ms.
-        JobExpired = "job_expired",
+        /// The fan-out was older than 2 ms, and was stopped, as a pending removal must not wait longer.
+        FanoutAborted = "fanout_aborted",
     }
 }
 

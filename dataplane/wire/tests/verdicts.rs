@@ -129,7 +129,7 @@ fn every_reason_that_bytes_decide_has_a_frame() {
         [ip_rows(), gre_rows(), inner_rows()].concat().into_iter().map(|r| r.2).collect();
     // These take a table or a queue, which this crate does not have.
     let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
-    let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::JobFull];
+    let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::FanoutQueueFull];
     let callers = [&tables[..], &rates, &[Why::PuntRedirect, Why::PuntLimited, Why::PuntOff]].concat();
     for reason in DropReason::ALL {
         assert_eq!(tested.contains(&reason), !callers.contains(&reason), "{reason}");
@@ -330,8 +330,15 @@ fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    let expected =
-        ["tep_unresolved", "mtu_exceeded", "no_mbuf", "no_headroom", "link_down", "tx_full", "job_expired"];
+    let expected = [
+        "tep_unresolved",
+        "mtu_exceeded",
+        "no_mbuf",
+        "no_headroom",
+        "link_down",
+        "tx_full",
+        "fanout_aborted",
+    ];
     assert_eq!(copies, expected);
     assert_eq!(format!("{:>12}|", DropReason::GreNoKey), "  gre_no_key|");
 }

@@ -179,12 +179,12 @@ mod tests {
 
     #[test]
     fn a_metric_is_summed_over_the_labels_that_are_asked_for_and_none_but_its_own_name() {
-        let page = "bcast_drops_total{reason=\"tep_unknown\"} 3\nbcast_drops_total{reason=\"job_full\"} 4\n\
-                    bcast_drops_total_other{reason=\"job_full\"} 100\nbcast_domains 7\n";
+        let page = "bcast_drops_total{reason=\"tep_unknown\"} 3\nbcast_drops_total{reason=\"fanout_queue_full\"} 4\n\
+                    bcast_drops_total_other{reason=\"fanout_queue_full\"} 100\nbcast_domains 7\n";
         let metrics = Metrics::parse(page);
         for (name, label, sum) in [
             ("bcast_drops_total", "", 7.0),
-            ("bcast_drops_total", "\"job_full\"", 4.0),
+            ("bcast_drops_total", "\"fanout_queue_full\"", 4.0),
             ("bcast_drops_total", "\"full\"", 0.0),
             ("bcast_domains", "", 7.0),
             ("bcast", "", 0.0),

@@ -42,34 +42,14 @@ pub trait Encap: Copy + fmt::Debug + Eq + Send + Sync + 'static {
     const HEADER_LEN: usize;
     /// IP protocol number of what follows the IPv4 header.
     const PROTOCOL: u8;
-    /// Words that depend on the frame: `[u64; 4]`, bytes 32 to 64 of the line, or all of them.
-    type Common: Common;
+    /// Last words of the line, as far back as they depend on the frame: `[u64; 4]` or `[u64; 8]`.
+    type Common: AsRef<[u64]> + Copy + Send + Sync + 'static;
 
     /// Writes the constant fields behind the IPv4 header, into zeroes.
     fn constant(behind_ip: &mut [u8]);
 
     /// Words that depend on the frame: TOS and total length (`[0, tos, high, low]`), the source address, the VNI.
     fn common(tos_and_length: [u8; 4], source: [u8; 4], vni: u32) -> Self::Common;
-}
-
-/// The part of a line that all copies of a frame have in common.
-pub trait Common: Copy + Send + Sync + 'static {
-    /// Joins a template's line with the part, by OR.
-    fn join(&self, line: &mut Words);
-}
-
-impl Common for [u64; 4] {
-    #[inline(always)]
-    fn join(&self, line: &mut Words) {
-        line[4..].iter_mut().zip(self).for_each(|(word, common)| *word |= common);
-    }
-}
-
-impl Common for Words {
-    #[inline(always)]
-    fn join(&self, line: &mut Words) {
-        line.iter_mut().zip(self).for_each(|(word, common)| *word |= common);
-    }
 }
 
 /// All of the outer header that depends only on the TEP: one cache line.
@@ -212,7 +192,8 @@ impl<E: Encap> FrameHeaderOf<E> {
         let (mut line, mut checksum) = (template.0, [0; 8]);
         // Ahead of the header is nothing.
         line[0] = 0;
-        self.common.join(&mut line);
+        let common = self.common.as_ref();
+        line[LINE / 8 - common.len()..].iter_mut().zip(common).for_each(|(word, common)| *word |= common);
         let [a, b] = template.checksum(self.sum).to_ne_bytes();
         (checksum[at % 8], checksum[at % 8 + 1]) = (a, b);
         line[at / 8] |= u64::from_ne_bytes(checksum);

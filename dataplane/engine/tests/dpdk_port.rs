@@ -1,14 +1,20 @@
-//! Copies that are not sent, over a real driver: net_ring, whose ring holds 1,023 frames, without hugepages.
+//! Copies that are not sent, over a real driver: net_ring, whose ring holds 1,023 frames, without hugepages. And what ffi's loop is given
+//! fits in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
-use bcast_domain::{Tep, Vni};
-use dpdk::{Burst, Eal, EalConfig, Port, PortConfig, RxQueue};
-use wire::{MacAddr, NodeAddresses};
-
-use super::*;
-use crate::police::LimitsConfig;
-use crate::runtime::{LiveConfig, OuterSource};
+use bcast_domain::{DomainId, Tep, TepIndex, Vni};
+use dpdk::{Burst, Eal, EalConfig, Mbuf, Mempool, Port, PortConfig};
+use engine::counters::WorkerCells;
+use engine::police::RateLimits;
+use engine::port::dpdk::DpdkPort;
+use engine::replicate::{Frame, PortCapacity, Transmitter};
+use engine::runtime::{OuterSource, RuntimeConfig, RuntimeSettings};
+use engine::targets::Targets;
+use engine::teps::TepArray;
+use wire::{CopyDropReason, FrameHeader, MacAddr, NodeAddresses, Template};
 
 /// Frames that net_ring's ring holds.
 const RING: usize = 1023;
@@ -20,11 +26,10 @@ const LARGE_ROOM: u16 = 512;
 
 /// A worker's transmit side, and what comes out of it.
 struct Bench {
-    out: Outbox,
-    rx: RxQueue,
+    tx: Transmitter<DpdkPort>,
     received: Mempool,
     small: Mempool,
-    live: Arc<Live>,
+    config: Arc<RuntimeConfig>,
     cells: Arc<WorkerCells>,
     domain: DomainId,
     members: Vec<TepIndex>,
@@ -42,11 +47,12 @@ impl Bench {
         let name = eal.attach(&"vdev:net_ring0".parse().unwrap(), 1).unwrap();
         let port = Port::open(eal, &name).unwrap();
         let mut queues = port.configure(&PortConfig::default(), std::slice::from_ref(&received)).unwrap();
-        let live = Arc::new(Live::new(config()).unwrap());
+        let config = Arc::new(RuntimeConfig::new(settings()).unwrap());
         let cells = Arc::new(WorkerCells::new().unwrap());
-        let limits = PortLimits { max_inner: 1472, can_share: false };
+        let capacity = PortCapacity { max_inner: 1472, can_share: false };
         let (tx, rx) = (queues.tx.remove(0), queues.rx.remove(0));
-        let out = Outbox::new(tx, small.clone(), large, limits, live.clone(), cells.clone());
+        let port_queues = DpdkPort::new(rx, tx, small.clone(), large);
+        let tx = Transmitter::new(port_queues, capacity, config.clone(), cells.clone());
         let address = |number| Tep::new(Ipv4Addr::from_bits(0xc612_0001 + number)).unwrap();
         let hop = Some(MacAddr([2, 0, 0, 0, 0, 9]));
         let all: Vec<_> = (0..TEPS).map(|number| Some((address(number), hop))).collect();
@@ -54,7 +60,7 @@ impl Bench {
         let (mut domains, ..) = bcast_domain::table(());
         let domain = domains.set(Vni::from(5001), &[]).unwrap();
         let teps = TepArray::build(MacAddr([2; 6]), &all);
-        Self { out, rx, received, small, live, cells, domain, members, teps, wanted: 0, _port: port }
+        Self { tx, received, small, config, cells, domain, members, teps, wanted: 0, _port: port }
     }
 
     /// Has a frame with an inner one of this length copied to the first TEPs, and checks that all of them are accounted for.
@@ -67,11 +73,11 @@ impl Bench {
         let outer = wire::parse(&frame, &node).unwrap();
         let header = FrameHeader::new(node.first(), outer.tos, outer.key, outer.inner_len());
         let mbuf = Mbuf::from_bytes(&self.received, &frame).unwrap();
-        let settings = self.live.settings();
-        let frame = Frame { outer: &outer, header: &header, domain: self.domain, settings };
+        let config = self.config.burst();
+        let frame = Frame { outer: &outer, header: &header, domain: self.domain, config };
         let members = self.members.get(..copies).unwrap();
-        self.out.copy_all(mbuf, &frame, Targets::all(members, usize::MAX), &self.teps);
-        self.out.flush(&self.teps);
+        self.tx.copy_all(mbuf, &frame, Targets::all(members, usize::MAX), &self.teps);
+        self.tx.flush(&self.teps);
         self.wanted += copies as u64;
         let dropped: u64 = self.drops().iter().sum();
         assert_eq!(self.sent() + dropped, self.wanted, "counters add up");
@@ -91,7 +97,7 @@ impl Bench {
     fn drain(&mut self) -> usize {
         let (mut burst, mut count) = (Burst::new(), 0);
         loop {
-            match self.rx.receive(&mut burst) {
+            match engine::port::Port::receive(&mut self.tx.port, &mut burst) {
                 0 => return count,
                 some => count += some,
             }
@@ -99,13 +105,13 @@ impl Bench {
     }
 }
 
-fn config() -> LiveConfig {
-    LiveConfig {
+fn settings() -> RuntimeSettings {
+    RuntimeSettings {
         share_payload_from: 256,
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 0,
-        limits: LimitsConfig::default(),
+        limits: RateLimits::default(),
     }
 }
 
@@ -119,13 +125,13 @@ fn each_copy_that_is_not_sent_is_counted_for_its_own_reason() {
     assert_eq!((bench.drops(), bench.drain()), (expected, 3));
 
     // The link is down: nothing is handed to the port, whatever the copies are made of.
-    bench.live.set_link_up(false);
+    bench.config.set_link_up(false);
     for (inner_len, copies) in [(60, 200), (60, 1), (300, 5)] {
         bench.send(inner_len, copies);
         expected[LinkDown.index()] += copies as u64;
         assert_eq!((bench.drops(), bench.drain()), (expected, 0), "{copies} of {inner_len} bytes");
     }
-    bench.live.set_link_up(true);
+    bench.config.set_link_up(true);
 
     // The ring is full: the port takes what it has room for.
     bench.send(60, TEPS as usize);

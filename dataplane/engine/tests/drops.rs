@@ -1,0 +1,115 @@
+//! Each reason to drop a frame, by frames: its counter grows by one, no other does, and good frames around it are forwarded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+mod common;
+mod frames;
+
+use bcast_domain::Rate;
+use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, settings, tep};
+use engine::police::RateLimits;
+use frames::{Case, Parties, State, broadcast};
+use wire::DropReason;
+
+/// The node of these tests: TEP 0 sends, and is a member of `vni` alone.
+pub fn parties() -> Parties {
+    Parties {
+        node: NODE,
+        node_mac: PORT_MAC.0,
+        tep: tep(0).address(),
+        tep_mac: NEXT_HOP.0,
+        vni: 5001,
+        other_vni: 5002,
+    }
+}
+
+fn limits(key: &str) -> RateLimits {
+    let (one, mut limits) = (Rate::new(1).unwrap(), common::no_limits());
+    match key {
+        "tep_frames" => limits.tep_frames = one,
+        "domain_copies" => limits.domain_copies = one,
+        "domain_bits" => limits.domain_bits = one,
+        "node_copies" => limits.node_copies = one,
+        "control_copies" => limits.control_copies = one,
+        _ => panic!("{key}: no such limit"),
+    }
+    limits
+}
+
+/// A worker in the state of the case, and frames that it takes before the case's own.
+fn rig(state: State) -> (FakeRig, usize) {
+    let mut options = Options::default();
+    let (mut members, mut before) = (3, 0);
+    match state {
+        State::Any | State::Fragments | State::VirtualIp => {}
+        State::Limited(key) => (options.settings.limits, before) = (limits(key), 1),
+        State::Queued => (options.teps, members, before) = (16_384, 16_384, 2),
+        State::PuntRate => options.settings.punt_rate = 0,
+        State::NoTap => options.tap = false,
+    }
+    let mut rig = FakeRig::new(options);
+    let other = [1, 2].map(common::index);
+    rig.domains.set(5002.into(), &other).unwrap();
+    rig.domain(5001, members);
+    if state == State::VirtualIp {
+        rig.virtual_ip(5001, frames::VIP);
+    }
+    (rig, before)
+}
+
+#[test]
+fn every_reason_has_frames_that_are_dropped_for_it_alone() {
+    let parties = parties();
+    for reason in DropReason::ALL {
+        let cases = parties.frames(reason);
+        assert!(!cases.is_empty(), "{reason} has no frame");
+        for Case { what, state, frame } in cases {
+            let (mut rig, before) = rig(state);
+            for _ in 0..before {
+                rig.receive(frame.clone());
+            }
+            rig.receive(frame);
+            let totals = rig.settle();
+            assert_eq!(totals.drops, [(reason, 1)], "{reason}, {what}");
+            assert_eq!((totals.accepted, totals.punted), (before as u64, 0), "{reason}, {what}");
+            rig.no_buffer_is_missing();
+        }
+    }
+}
+
+#[test]
+fn good_frames_around_those_that_are_dropped_are_forwarded_in_order() {
+    let parties = parties();
+    let mut rig = FakeRig::new(Options::default());
+    rig.domain(5001, 3);
+    rig.domains.set(5002.into(), &[1, 2].map(common::index)).unwrap();
+    let mut dropped = 0;
+    for reason in DropReason::ALL {
+        for Case { frame, .. } in parties.frames(reason).into_iter().filter(|case| case.state == State::Any) {
+            rig.receive(parties.overlay(&broadcast(dropped, 60)));
+            rig.receive(frame);
+            dropped += 1;
+        }
+    }
+    assert!(dropped > 40, "{dropped}");
+    let totals = rig.settle();
+    let drops: u64 = totals.drops.iter().map(|(_, count)| count).sum();
+    assert_eq!((totals.accepted, drops), (dropped.into(), dropped.into()));
+    let numbers: Vec<u32> =
+        rig.sent().iter().map(|copy| frames::number(&copy[frames::at::INNER..])).collect();
+    let expected: Vec<u32> = (0..dropped).flat_map(|number| [number; 2]).collect();
+    assert_eq!(numbers, expected);
+    rig.no_buffer_is_missing();
+}
+
+#[test]
+fn a_limit_that_is_off_drops_nothing() {
+    let parties = parties();
+    let limits = RateLimits { enabled: false, ..limits("tep_frames") };
+    let mut rig = FakeRig::new(Options {
+        settings: engine::runtime::RuntimeSettings { limits, ..settings() },
+        ..Options::default()
+    });
+    rig.domain(5001, 3);
+    (0..100).for_each(|number| rig.receive(parties.overlay(&broadcast(number, 60))));
+    assert_eq!(rig.settle().accepted, 100);
+}

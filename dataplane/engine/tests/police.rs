@@ -1,0 +1,170 @@
+//! Limits: how much passes, and what is said of the rest.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
+
+use bcast_domain::Vni;
+use bcast_domain::{DomainId, DomainLimit, Rate, TepIndex, TepLimit};
+use engine::counters::DomainCells;
+use engine::police::{Demand, Policer, RateLimits, Ticks, TokenLeases};
+use wire::DropReason;
+
+const MILLION: u64 = 1_000_000;
+
+fn rate(per_second: u64) -> Rate {
+    Rate::new(per_second).unwrap()
+}
+
+fn config() -> RateLimits {
+    let most = Rate::UNLIMITED;
+    RateLimits {
+        enabled: true,
+        domain_copies: most,
+        domain_bits: most,
+        tep_frames: most,
+        node_copies: most,
+        control_copies: most,
+    }
+}
+
+/// A node with two domains, and so many workers.
+struct Bench {
+    limits: Policer,
+    workers: Vec<(TokenLeases, [DomainCells; 2])>,
+    domains: [DomainId; 2],
+}
+
+impl Bench {
+    fn new(config: RateLimits, workers: usize) -> Self {
+        let (mut table, ..) = bcast_domain::table(());
+        Self {
+            limits: Policer::new(config).unwrap(),
+            workers: (0..workers).map(|_| (TokenLeases::new().unwrap(), Default::default())).collect(),
+            domains: [1, 2].map(|vni| table.set(Vni::from(vni), &[]).unwrap()),
+        }
+    }
+
+    fn demand(&self, domain: usize, copies: u64) -> Demand {
+        let tep = TepIndex::new(u32::try_from(domain).unwrap()).unwrap();
+        Demand { tep, domain: self.domains[domain], copies, inner_len: 100, control: false }
+    }
+
+    fn admit(&self, worker: usize, demand: Demand, now: u64) -> Result<(), DropReason> {
+        let (leases, cells) = &self.workers[worker];
+        let cells = &cells[usize::from(demand.domain == self.domains[1])];
+        self.limits.admit(demand, leases, cells, Ticks { now, per_second: MILLION })
+    }
+
+    /// How many of 1,000 frames a millisecond, spread over the workers, pass in each of so many seconds.
+    fn passed(&self, demand: Demand, seconds: std::ops::Range<u64>) -> Vec<u64> {
+        let pass = |second: u64| {
+            let micros = second * MILLION..(second + 1) * MILLION;
+            let worker = |now: u64| usize::try_from(now).unwrap() % self.workers.len();
+            micros.filter(|&now| self.admit(worker(now), demand, now).is_ok()).count() as u64
+        };
+        seconds.map(pass).collect()
+    }
+}
+
+#[test]
+fn a_domain_at_a_hundred_times_its_limit_gets_that_and_no_twentieth_more() {
+    for (workers, copies) in [(1, 1), (2, 1), (1, 8), (2, 8), (1, 100), (2, 100)] {
+        let limit = 10_000 * copies;
+        let bench = Bench::new(RateLimits { domain_copies: rate(limit), ..config() }, workers);
+        for frames in bench.passed(bench.demand(0, copies), 10..13) {
+            let ratio = (frames * copies) as f64 / limit as f64;
+            assert!((0.99..1.05).contains(&ratio), "{workers} workers, {copies} copies: {ratio}");
+        }
+    }
+}
+
+#[test]
+fn each_limit_names_its_drop_and_leaves_other_domains_alone() {
+    let few = rate(1000);
+    let table = [
+        (RateLimits { domain_copies: few, ..config() }, DropReason::DomainRate, 1000, false),
+        (RateLimits { domain_bits: rate(800_000), ..config() }, DropReason::DomainRate, 1000, false),
+        (RateLimits { tep_frames: few, ..config() }, DropReason::TepRate, 1000, false),
+        (RateLimits { node_copies: few, ..config() }, DropReason::NodeRate, 1000, true),
+    ];
+    for (config, reason, expected, shared) in table {
+        let bench = Bench::new(config, 1);
+        let passed = bench.passed(bench.demand(0, 1), 10..12);
+        for frames in passed {
+            assert!((expected * 99 / 100..expected * 105 / 100).contains(&frames), "{reason}: {frames}");
+        }
+        let last = 12 * MILLION - 1;
+        assert_eq!(bench.admit(0, bench.demand(0, 1), last), Err(reason));
+        let other = bench.admit(0, bench.demand(1, 1), last);
+        assert_eq!(other, if shared { Err(reason) } else { Ok(()) }, "{reason}");
+        let control = Demand { control: true, ..bench.demand(0, 1) };
+        assert_eq!(bench.admit(0, control, last), Ok(()), "a storm leaves ARP alone");
+    }
+}
+
+#[test]
+fn control_frames_have_a_bucket_that_holds_a_second() {
+    let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..config() }, 1);
+    let demand = Demand { control: true, ..bench.demand(0, 10) };
+    let at_once = (0..).take_while(|_| bench.admit(0, demand, 10 * MILLION).is_ok()).count();
+    assert!((500..550).contains(&at_once), "{at_once}");
+    assert_eq!(bench.admit(0, demand, 10 * MILLION), Err(DropReason::ControlRate));
+    assert_eq!(bench.admit(0, Demand { control: false, ..demand }, 10 * MILLION), Ok(()));
+}
+
+#[test]
+fn a_control_frame_that_is_long_counts_as_several() {
+    for (inner_len, frames) in [(60, 500), (128, 500), (129, 250), (1_400, 46)] {
+        let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..config() }, 1);
+        let demand = Demand { control: true, inner_len, ..bench.demand(0, 10) };
+        let at_once = (0..).take_while(|_| bench.admit(0, demand, 10 * MILLION).is_ok()).count();
+        assert!((frames..frames + 3).contains(&at_once), "{inner_len} bytes: {at_once}");
+    }
+}
+
+#[test]
+fn one_full_fan_out_passes_on_credit_and_is_paid_back() {
+    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..config() }, 1);
+    let demand = bench.demand(0, 16_384);
+    assert_eq!(bench.admit(0, demand, 10 * MILLION), Ok(()));
+    let second = (10 * MILLION..60 * MILLION).step_by(1000).find(|&now| bench.admit(0, demand, now).is_ok());
+    let waited = second.unwrap() - 10 * MILLION;
+    assert!(
+        (16 * MILLION..17 * MILLION).contains(&waited),
+        "{waited} us for 16,384 copies at 1,000 a second"
+    );
+}
+
+#[test]
+fn debt_at_a_low_rate_does_not_outlast_it() {
+    let slow = RateLimits { domain_copies: rate(1000), ..config() };
+    let bench = Bench::new(slow, 1);
+    let demand = bench.demand(0, 16_384);
+    assert_eq!(bench.admit(0, demand, 10 * MILLION), Ok(()));
+    assert_eq!(bench.admit(0, demand, 11 * MILLION), Err(DropReason::DomainRate));
+    bench.limits.set(RateLimits { domain_copies: rate(1_000_000), ..slow });
+    assert_eq!(bench.admit(0, demand, 11 * MILLION), Err(DropReason::DomainRate), "17 ms are still owed");
+    assert_eq!(bench.admit(0, demand, 11 * MILLION + 20_000), Ok(()));
+}
+
+#[test]
+fn a_clock_that_goes_backwards_owes_no_more_than_the_largest_debt() {
+    let bench = Bench::new(RateLimits { domain_copies: rate(MILLION), ..config() }, 1);
+    let demand = bench.demand(0, 16_384);
+    assert_eq!(bench.admit(0, demand, 3_600 * MILLION), Ok(()));
+    let passes = |&now: &u64| bench.admit(0, demand, now).is_ok();
+    let waited = (10 * MILLION..20 * MILLION).step_by(1000).find(passes).unwrap() - 10 * MILLION;
+    assert!((1..60_000).contains(&waited), "{waited} us, and not an hour");
+}
+
+#[test]
+fn a_domain_gets_a_rate_of_its_own_and_loses_it() {
+    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..config() }, 1);
+    let own = DomainLimit { copies: Some(rate(50_000)), ..DomainLimit::default() };
+    bench.limits.set_domain(bench.domains[0], own);
+    let of = |domain, second| bench.passed(bench.demand(domain, 1), second..second + 1)[0];
+    assert!((49_500..52_500).contains(&of(0, 10)));
+    assert!((990..1050).contains(&of(1, 12)));
+    bench.limits.set_domain(bench.domains[0], DomainLimit::default());
+    assert!((990..1050).contains(&of(0, 20)));
+    bench.limits.set_tep(TepIndex::new(1).unwrap(), TepLimit { frames: Some(rate(500)) });
+    assert!((495..525).contains(&of(1, 30)));
+}
