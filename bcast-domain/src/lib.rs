@@ -88,7 +88,7 @@ mod vip;
 
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;
-pub use mac::{Mac, MacError, Octets};
+pub use mac::{Mac, MacAddr, MacAddrError, MacError};
 pub use rate::{DomainLimit, Rate, RateError, TepLimit};
 pub use table::{
     ArrayPublisher, DomainPublisher, Epoch, Grace, HeldList, Laggards, MemberList, Offline, Reader, Readers,

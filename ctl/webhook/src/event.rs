@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::Octets;
+use bcast_domain::MacAddr;
 use bytes::Bytes;
 use ctl_api::model::{HavipEvent, Holder, Offender, Why};
 use serde::Serialize;
@@ -60,7 +60,7 @@ fn place(Holder { instance, mac, tep }: &Holder) -> Place<'_> {
 }
 
 fn stranger(Offender { mac, tep, count }: &Offender) -> Stranger {
-    Stranger { mac: Octets(*mac).to_string(), tep: tep.to_string(), count: *count }
+    Stranger { mac: MacAddr(*mac).to_string(), tep: tep.to_string(), count: *count }
 }
 
 /// RFC 3339, in UTC, to the millisecond.

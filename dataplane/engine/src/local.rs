@@ -18,7 +18,7 @@ const QUEUE: usize = 1024;
 
 /// A frame to one TEP.
 pub struct Unicast<K> {
-    /// Where it goes.
+    /// TEP that gets it.
     pub tep: Tep,
     /// VNI of the outer header.
     pub vni: Vni,
@@ -64,7 +64,7 @@ impl<K> LocalFrames<K> {
     }
 
     /// Queues inner frames as the TEP would have sent them into the domain, all or none. False if too much waits, or no buffer is free.
-    /// For one thread of the control side.
+    /// Only one thread of the control side may call it.
     pub fn send(&self, vni: Vni, tep: Tep, inner: &[&[u8]]) -> bool {
         if self.received.len() + inner.len() > self.received.capacity() {
             return false;

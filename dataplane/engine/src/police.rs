@@ -81,7 +81,7 @@ const MAX_COPIES: u64 = MAX_MEMBERS as u64;
 
 /// 20 ms: less than the twentieth by which a second may exceed its rate.
 const DATA: Depth = Depth { of_second: 50, lease: 256, frame: MAX_COPIES };
-/// As much for bits, at some 1,500 bytes a copy.
+/// Depth for bits: as much, at some 1,500 bytes a copy.
 const BITS: Depth =
     Depth { of_second: 50, lease: 256 * 12_000, frame: MAX_COPIES * MAX_INNER_LEN as u64 * 8 };
 /// A whole second: a node full of virtual IPs announces them all at once.

@@ -92,7 +92,7 @@ pub trait Port {
     type Encap: Encap;
     /// Packet buffers.
     type Packet: Packet;
-    /// What one look at the receive queue brings.
+    /// Packets that one look at the receive queue brings.
     type Burst: Burst<Self::Packet>;
     /// The workers' clock.
     type Clock: Clock;

@@ -46,7 +46,7 @@ pub struct PuntPort<K> {
 }
 
 impl<K: Packet> PuntPort<K> {
-    /// For worker number `worker` of `workers`; `None`: there is no TAP.
+    /// End of worker number `worker` of `workers`; no queues: there is no TAP.
     pub fn new(queues: Option<Arc<PuntQueues<K>>>, worker: usize, workers: usize) -> Self {
         let workers = u32::try_from(workers).unwrap_or(1).max(1);
         Self { queues, sends: worker == 0, tokens: 0, workers, refilled: 0 }

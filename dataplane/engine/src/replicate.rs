@@ -36,7 +36,7 @@ pub struct Frame<'f, P: Port> {
     pub outer: &'f Outer,
     /// Part of the outer headers that all copies have in common.
     pub header: &'f FrameHeaderOf<P::Encap>,
-    /// Its domain.
+    /// Domain of the frame.
     pub domain: DomainId,
     /// Settings of the burst.
     pub config: BurstConfig,
@@ -385,7 +385,7 @@ impl<P: Port> Transmitter<P> {
 /// Whether copies were put into the batch, all of them, or why none was.
 type Made = Result<(), CopyDropReason>;
 
-/// Of copies for which the batch has room, and whose lengths and references are right: only buffers can have been missing.
+/// Result of copies for which the batch has room, and whose lengths and references are right: only buffers can have been missing.
 #[inline(always)]
 fn or_no_mbuf(made: bool) -> Made {
     if made { Ok(()) } else { Err(CopyDropReason::NoMbuf) }

@@ -2,9 +2,9 @@
 
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::address::MacAddr;
 use crate::checksum;
 use crate::header::{ethertype, protocol};
+use bcast_domain::MacAddr;
 
 /// Bytes of the shortest Ethernet frame, without its check sequence (IEEE 802.3 section 3.2.7).
 const SHORTEST: usize = 60;

@@ -8,7 +8,7 @@ use core::net::Ipv4Addr;
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::address::MacAddr;
+use bcast_domain::MacAddr;
 
 /// Ethertypes and, where they are the same number, GRE protocol types.
 pub mod ethertype {
@@ -146,7 +146,7 @@ impl Gre {
     pub const SEQUENCE: u16 = 0x1000;
 }
 
-/// What goes before a copy's inner frame: Ethernet, IPv4, and GRE with a key; 42 bytes.
+/// Outer header of a copy: Ethernet, IPv4, and GRE with a key; 42 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub struct Tunnel {

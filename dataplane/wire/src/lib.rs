@@ -63,8 +63,9 @@ pub mod redirect;
 pub mod verdict;
 pub mod view;
 
-pub use address::{MacAddr, MacAddrError, NodeAddresses, NodeAddressesError};
+pub use address::{NodeAddresses, NodeAddressesError};
 pub use announcement::{Announcement, announcement};
+pub use bcast_domain::{MacAddr, MacAddrError};
 pub use class::is_control;
 pub use encap::{FrameHeader, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};

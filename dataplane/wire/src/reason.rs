@@ -84,11 +84,11 @@ reasons! {
         ControlRate = "control_rate",
         /// The worker's queue of large fan-outs is full, or the domain's share of it.
         FanoutQueueFull = "fanout_queue_full",
-        /// For the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
+        /// Frame for the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
         PuntRedirect = "punt_redirect",
-        /// For the node itself, but over the punt's rate or queue. Found by the caller.
+        /// Frame for the node itself, but over the punt's rate or queue. Found by the caller.
         PuntLimited = "punt_limited",
-        /// For the node itself, but there is no TAP. Found by the caller.
+        /// Frame for the node itself, but there is no TAP. Found by the caller.
         PuntOff = "punt_off",
     }
 }
@@ -113,7 +113,7 @@ reasons! {
     }
 }
 
-/// What becomes of a frame that is not forwarded.
+/// Outcome for a frame that is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rejection {
     /// Not an overlay frame to this node: hand it to the kernel.

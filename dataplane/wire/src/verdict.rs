@@ -13,14 +13,14 @@ use crate::encap::{IP_OVERHEAD, OVERHEAD};
 use crate::header::{Ethernet, Gre, Ipv4, Tunnel, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
 
-/// Where the GRE header starts in an accepted frame: options are not accepted, so it is always the same
+/// Offset of the GRE header in an accepted frame, bytes: options are not accepted, so it is always the same
 /// place.
 const GRE_OFFSET: usize = Ethernet::LEN + Ipv4::LEN;
 
 /// Bytes of a GRE header with a key and nothing else.
 const GRE_KEY_LEN: u8 = 8;
 
-/// What the outer headers of an overlay frame say.
+/// Fields of the outer headers of an overlay frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outer {
     /// The TEP that the frame came from.
@@ -41,8 +41,8 @@ pub struct Outer {
     known: Known,
 }
 
-/// What the first look at a usual frame told of the inner one, whose header is in the same cache line: so it need not be looked at
-/// again when the tables have allowed it.
+/// Result of the first look at a frame. The inner header is in the same cache line as the outer one, so it is checked at once, and not
+/// read again when the tables have allowed the frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// Nothing.
@@ -52,7 +52,7 @@ enum Known {
 }
 
 impl Known {
-    /// Of an inner frame of so many bytes behind an outer header without options.
+    /// Checks an inner frame of so many bytes behind an outer header without options.
     #[inline(always)]
     fn of(frame: &[u8], inner_len: u16) -> Self {
         let Some((ethernet, _)) =

@@ -16,6 +16,7 @@ fn a_mac_address_reads_back_as_it_is_shown() {
     for (text, bytes) in rows {
         assert_eq!(text.parse(), Ok(MacAddr(bytes)));
         assert_eq!(text.to_uppercase().parse(), Ok(MacAddr(bytes)));
+        assert_eq!(text.replace(':', "-").parse(), Ok(MacAddr(bytes)));
         assert_eq!(MacAddr(bytes).to_string(), text);
         assert_eq!(format!("{:?}", MacAddr(bytes)), text);
     }
@@ -31,7 +32,7 @@ fn what_is_no_mac_address_is_refused_by_name() {
         "02:00:00:00:00:01:",
         "02:00:00:00:00:01:02",
         "2:0:0:0:0:1",
-        "02-00-00-00-00-01",
+        "02-00-00:00-00-01",
         "020000000001",
         "02:00:00:00:00:0g",
         "+2:00:00:00:00:01",

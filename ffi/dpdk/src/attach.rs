@@ -48,7 +48,7 @@ pub enum AttachError {
     PciDriver {
         /// The device.
         device: DeviceSpec,
-        /// Its address.
+        /// Address of the device.
         address: String,
         /// The driver, or "no driver".
         driver: String,
@@ -88,9 +88,9 @@ pub enum AttachError {
     Refused {
         /// The device.
         device: DeviceSpec,
-        /// What it returned.
+        /// Error that it returned.
         errno: Errno,
-        /// What it logged, as `: text`.
+        /// Text that it logged, as `: text`.
         log: String,
     },
     /// A name or an argument that C cannot take.
@@ -159,7 +159,7 @@ impl Eal {
     }
 }
 
-/// What can be seen to be wrong before DPDK is asked: it would say less.
+/// Errors that are visible before DPDK is asked, which would say less.
 fn look(device: &DeviceSpec) -> Result<(), AttachError> {
     let of = || device.clone();
     match device {
@@ -263,7 +263,7 @@ const NET_ADMIN: (u32, &str) = (12, "CAP_NET_ADMIN");
 const NET_RAW: (u32, &str) = (13, "CAP_NET_RAW");
 const BPF: (u32, &str) = (39, "CAP_BPF");
 
-/// What the device takes and this thread has not; the drivers only say that something failed.
+/// Privileges that the device takes and this thread has not; the drivers only say that something failed.
 fn missing_capabilities(device: &DeviceSpec) -> String {
     let needed: &[(u32, &str)] = match device {
         DeviceSpec::AfPacket(_) => &[NET_ADMIN, NET_RAW],

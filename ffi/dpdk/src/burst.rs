@@ -15,7 +15,7 @@ pub struct Burst {
     /// Null where it was taken. Past `len`: of no meaning.
     slots: [*mut rte_mbuf; BURST],
     len: usize,
-    /// How many were taken.
+    /// Number of mbufs that were taken.
     taken: usize,
 }
 
@@ -34,7 +34,7 @@ impl Burst {
         Burst { slots: [ptr::null_mut(); BURST], len: 0, taken: 0 }
     }
 
-    /// How many were received, those taken since included.
+    /// Number of mbufs received, those taken since included.
     pub fn len(&self) -> usize {
         self.len
     }

@@ -24,7 +24,7 @@ pub enum DeviceSpec {
     Vdev(String),
 }
 
-/// What is wrong with a device string.
+/// Errors in a device string.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceSpecError {
     /// No colon, or an unknown word before it.

@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-/// How to start the EAL.
+/// Configuration of the EAL.
 #[derive(Debug, Clone)]
 pub struct EalConfig {
     /// Memory to reserve at start, in MiB. All mbufs come out of it.
@@ -87,11 +87,11 @@ pub enum EalError {
     /// The EAL refused its arguments or found no memory.
     #[error("DPDK does not start: {errno}{log}; {advice}")]
     Init {
-        /// What it returned.
+        /// Error that it returned.
         errno: Errno,
-        /// What it logged, as `: text`.
+        /// Text that it logged, as `: text`.
         log: String,
-        /// What to try.
+        /// Advice for the operator.
         advice: &'static str,
     },
     /// The calling thread has an lcore id already.
@@ -114,7 +114,7 @@ pub fn version() -> &'static str {
 #[derive(Clone)]
 pub struct Eal(pub(crate) Arc<Environment>);
 
-/// What lives as long as the EAL does.
+/// State that lives as long as the EAL does.
 pub(crate) struct Environment {
     pools: Mutex<Vec<PoolPointer>>,
     open_ports: Mutex<BTreeSet<u16>>,
@@ -123,7 +123,7 @@ pub(crate) struct Environment {
     next_device: AtomicU32,
     /// Removed last, whether or not DPDK is cleaned up: nothing is ever in it.
     _folder: Option<RuntimeFolder>,
-    /// What the clocks said before the EAL started.
+    /// Clocks before the EAL started.
     pub(crate) started: Pair,
 }
 

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-/// What the names of bcast's folders start with; a process id follows.
+/// Prefix of the names of bcast's folders; a process id follows.
 const PREFIX: &str = "bcast-";
 
 /// Time that a start may take from its folder to its lock.

@@ -161,7 +161,7 @@ impl Mbuf {
         mbuf.nb_segs == 1 && mbuf.refcnt == 1 && mbuf.ol_flags & dpdk_sys::SHIM_MBUF_BYTES_ELSEWHERE == 0
     }
 
-    /// Where a range of the data is in the buffer, and how long it is; `None` if it is not within the data.
+    /// Position of a range of the data in the buffer, and its length; `None` if it is not within the data.
     #[inline]
     pub(crate) fn place(&self, range: Range<usize>) -> Option<(u16, u16)> {
         let mbuf = self.fields();

@@ -33,7 +33,7 @@ pub enum PoolError {
         "a cache of {cache} does not suit a pool of {count} mbufs: at most {MAX_CACHE} and two thirds of the pool"
     )]
     Cache {
-        /// As asked for.
+        /// Size that was asked for.
         cache: u32,
         /// Mbufs in the pool.
         count: u32,

@@ -26,10 +26,10 @@ const ETHERNET_OVERHEAD: u32 = 18;
 /// Preamble and gap between frames, in bytes on the wire.
 const WIRE_GAP: u64 = 20;
 
-/// What is assumed of a link that does not tell its speed.
+/// Speed that is assumed of a link that does not tell its own.
 const UNKNOWN_SPEED_MBPS: u32 = 1_000;
 
-/// How to set a port up. Counts are checked against [`Capabilities`].
+/// Configuration of a port. Counts are checked against [`Capabilities`].
 #[derive(Debug, Clone)]
 pub struct PortConfig {
     /// Receive queues.
@@ -62,7 +62,7 @@ impl Default for PortConfig {
     }
 }
 
-/// What a port can do.
+/// Capabilities of a port.
 #[derive(Debug, Clone)]
 pub struct Capabilities {
     /// The driver's name, such as `net_af_packet`.
@@ -102,7 +102,7 @@ pub struct Link {
     pub speed_mbps: Option<u32>,
 }
 
-/// What a port counts, since it was started.
+/// Counters of a port since it was started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PortStats {
     /// Frames received.
@@ -140,7 +140,7 @@ pub struct Port {
     configured: AtomicBool,
 }
 
-/// What the port and its queues hold together.
+/// State that the port and its queues share.
 pub(crate) struct OpenPort {
     pub(crate) number: u16,
     name: CString,
@@ -165,7 +165,7 @@ impl Port {
         Ok(Port { open, capabilities, configured: AtomicBool::new(false) })
     }
 
-    /// What it can do.
+    /// Capabilities of the port.
     pub fn capabilities(&self) -> &Capabilities {
         &self.capabilities
     }
@@ -267,7 +267,7 @@ impl Port {
         Ok(())
     }
 
-    /// Its MAC address.
+    /// MAC address of the port.
     pub fn mac(&self) -> Result<[u8; 6], PortError> {
         let mut mac = sys::rte_ether_addr { addr_bytes: [0; 6] };
         // SAFETY: FFI; the port is open and the address a place to write to.
@@ -295,7 +295,7 @@ impl Port {
         Ok(Link { up: link.up != 0, speed_mbps: known.then_some(link.speed_mbps) })
     }
 
-    /// How long an accepted frame may wait in a full ring of `descriptors` until it is out: zero where the
+    /// Longest time that an accepted frame may wait in a full ring of `descriptors` until it is out: zero where the
     /// driver is synchronous. A link that is down, or that flow control stops, holds it longer.
     pub fn drain_time(&self, config: &PortConfig) -> Duration {
         if self.capabilities.synchronous_tx {

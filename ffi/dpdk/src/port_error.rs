@@ -2,7 +2,7 @@
 
 use crate::Errno;
 
-/// What went wrong with a port.
+/// Errors of a port.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
     /// No device of this name was attached.
@@ -21,13 +21,13 @@ pub enum PortError {
     Queues {
         /// The port.
         name: String,
-        /// Its driver.
+        /// Driver of the port.
         driver: String,
         /// "receive" or "transmit".
         direction: &'static str,
-        /// As configured.
+        /// Value that was configured.
         asked: u16,
-        /// What there is.
+        /// Number that there is.
         max: u16,
     },
     /// Longer packets than it takes.
@@ -35,11 +35,11 @@ pub enum PortError {
     Mtu {
         /// The port.
         name: String,
-        /// Its driver.
+        /// Driver of the port.
         driver: String,
-        /// As configured.
+        /// Value that was configured.
         asked: u16,
-        /// What it takes.
+        /// Most that it takes.
         max: u16,
     },
     /// Chains were asked for where they would be garbled.
@@ -47,7 +47,7 @@ pub enum PortError {
     Chains {
         /// The port.
         name: String,
-        /// Its driver.
+        /// Driver of the port.
         driver: String,
     },
     /// One pool per receive queue is needed.
@@ -55,9 +55,9 @@ pub enum PortError {
     Pools {
         /// The port.
         name: String,
-        /// As given.
+        /// Number that was given.
         pools: usize,
-        /// As configured.
+        /// Value that was configured.
         queues: u16,
     },
     /// A received frame would not fit.
@@ -75,11 +75,11 @@ pub enum PortError {
     Refused {
         /// The port.
         name: String,
-        /// What was tried.
+        /// Action that failed.
         action: &'static str,
-        /// What it returned.
+        /// Error that it returned.
         errno: Errno,
-        /// What was logged, as `: text`.
+        /// Text that was logged, as `: text`.
         log: String,
     },
 }

@@ -24,7 +24,7 @@ const BODY_OFFSET: usize = 2 * LINE;
 /// Port number of an mbuf that no port received.
 const NO_PORT: u16 = u16::MAX;
 
-/// How many mbufs ahead the lines to be written are prefetched.
+/// Distance, in mbufs, at which the lines to be written are prefetched.
 const AHEAD: usize = 4;
 
 const _: () = assert!(BODY_OFFSET + MAX_BODY <= MIN_DATA_ROOM as usize + crate::HEADROOM);
@@ -49,7 +49,7 @@ struct Lengths {
     hash_low: u32,
 }
 
-/// What all mbufs made for one frame have in common: 32 bytes in one cache line.
+/// Fields that all mbufs made for one frame have in common: 32 bytes in one cache line.
 #[derive(Clone, Copy)]
 struct Fields {
     rearm: Vector,
@@ -133,7 +133,7 @@ impl TxBatch {
         self.len == 0
     }
 
-    /// How many more it takes.
+    /// Number of mbufs that it still takes.
     #[inline]
     pub fn room(&self) -> usize {
         BATCH - self.len()

@@ -54,7 +54,7 @@ impl SharedPayload {
         self.len == 0
     }
 
-    /// How many more chains it is good for.
+    /// References that no chain has taken yet.
     pub fn references(&self) -> usize {
         usize::from(self.references)
     }

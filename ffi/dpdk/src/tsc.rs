@@ -3,11 +3,11 @@
 use crate::Eal;
 use std::time::Duration;
 
-/// How long the counter is compared with the kernel's clock at least. A pair of both is right to some 100 ns, so this gives the rate
+/// Least time for which the counter is compared with the kernel's clock. A pair of both is right to some 100 ns, so this gives the rate
 /// to some 10 parts in a million.
 const MEASURED: Duration = Duration::from_millis(20);
 
-/// How often a pair is read at most, until nothing came between its two clocks.
+/// Most readings of a pair, until nothing came between its two clocks.
 const TRIES: usize = 8;
 /// Ticks between the two readings of the counter around the kernel's clock, where nothing came between.
 const UNDISTURBED: u64 = 2_000;
@@ -61,7 +61,7 @@ impl Tsc {
             .unwrap_or(u64::MAX)
     }
 
-    /// When it was that many ticks, as nanoseconds since a second before this clock was made: never 0 after that, and small for as long
+    /// Time of a tick, in nanoseconds since a second before this clock was made: never 0 after that, and small for as long
     /// as the daemon runs. (The ticks themselves count from the host's start, or from what its firmware set.)
     #[inline]
     pub fn clock_ns(self, ticks: u64) -> u64 {

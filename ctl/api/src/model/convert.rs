@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use bcast_domain::{Mac, MacError, Octets, Tep, TepError, Vni};
+use bcast_domain::{Mac, MacAddr, MacError, Tep, TepError, Vni};
 use thiserror::Error;
 
 use super::{
@@ -241,7 +241,7 @@ impl From<HavipEntry> for proto::HavipEntry {
 fn octets(text: &str) -> Result<[u8; 6]> {
     match text.parse::<Mac>() {
         Ok(mac) => Ok(mac.octets()),
-        Err(MacError::Multicast(Octets(octets))) => Ok(octets),
+        Err(MacError::Multicast(MacAddr(octets))) => Ok(octets),
         Err(MacError::Zero) => Ok([0; 6]),
         Err(error) => Err(error.into()),
     }
@@ -258,7 +258,7 @@ impl TryFrom<proto::Offender> for Offender {
 impl From<Offender> for proto::Offender {
     fn from(offender: Offender) -> Self {
         let Offender { mac, tep, count } = offender;
-        Self { mac: Octets(mac).to_string(), tep: tep.to_string(), count }
+        Self { mac: MacAddr(mac).to_string(), tep: tep.to_string(), count }
     }
 }
 

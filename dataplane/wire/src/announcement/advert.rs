@@ -3,15 +3,15 @@
 use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::{Announcement, Kind, Names};
-use crate::address::MacAddr;
 use crate::header::protocol;
 use crate::view::{Ipv4Packet, Ipv6Packet, Upper, Vrrp, behind_authentication};
+use bcast_domain::MacAddr;
 
 /// The groups that advertisements go to (RFC 9568 sections 5.1.1.2, 5.1.2.2).
 const GROUP: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 18);
 const GROUP6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x12);
 
-/// What no router has changed on the way.
+/// Hop limit of a packet that no router has forwarded.
 const TTL: u8 = 255;
 
 /// Bytes of an advertisement before its addresses.

@@ -3,8 +3,8 @@
 use core::slice;
 
 use super::{Announcement, Kind, Names, is_hosts};
-use crate::address::MacAddr;
 use crate::view::Arp;
+use bcast_domain::MacAddr;
 
 /// Any operation counts: Linux looks at requests and replies only, but RFC 826 merges before it looks, and BSD does so.
 #[inline(always)]

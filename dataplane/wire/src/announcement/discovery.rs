@@ -5,8 +5,8 @@ use core::slice;
 use zerocopy::FromBytes;
 
 use super::{Announcement, Kind, Names};
-use crate::address::MacAddr;
 use crate::view::{Ipv6Packet, Upper};
+use bcast_domain::MacAddr;
 
 /// ICMPv6 types (RFC 4861 section 4).
 const ROUTER_SOLICITATION: u8 = 133;
@@ -19,17 +19,17 @@ const REDIRECT: u8 = 137;
 const SOURCE_LINK_LAYER: u8 = 1;
 const TARGET_LINK_LAYER: u8 = 2;
 
-/// What no router has passed on; receivers discard the rest (RFC 4861 section 7.1).
+/// Hop limit of a packet that no router has forwarded; receivers discard the rest (RFC 4861 section 7.1).
 const HOP_LIMIT: u8 = 255;
 
-/// Where the target stands in solicitations, advertisements and redirects.
+/// Offset of the target in solicitations, advertisements and redirects.
 const TARGET: usize = 8;
 
 /// Flags of a neighbour advertisement, in its fifth byte (RFC 4861 section 4.4).
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
 
-/// What an ICMPv6 message announces.
+/// Announcement in an ICMPv6 message.
 #[inline]
 pub(super) fn read<'f>(
     source: MacAddr,

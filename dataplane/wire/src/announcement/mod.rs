@@ -14,18 +14,18 @@ use core::net::IpAddr;
 
 use zerocopy::FromBytes;
 
-use crate::address::MacAddr;
 use crate::header::{Ethernet, ethertype, protocol};
 use crate::view::{Ipv4Packet, Ipv6Packet, Upper, innermost};
+use bcast_domain::MacAddr;
 
 /// A frame that says who has certain addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Announcement<'f> {
-    /// How it says so, and how far it may be believed.
+    /// Kind of the announcement, and how far it may be believed.
     pub kind: Kind,
     /// Source of the Ethernet frame.
     pub source: MacAddr,
-    /// What the addresses are bound to: the ARP sender's MAC or that of the link-layer option. Where the message has none,
+    /// MAC address to which the addresses are bound: the ARP sender's MAC or that of the link-layer option. Where the message has none,
     /// [`Self::source`]. Of several options one that is not the source, if there is any: receivers differ in which they take.
     pub bound: MacAddr,
     /// It is the first fragment of something that names addresses, and ends before or amid one of them. Which that is no frame tells
@@ -34,7 +34,7 @@ pub struct Announcement<'f> {
     names: Names<'f>,
 }
 
-/// What an announcement is to the addresses that it names.
+/// Kinds of announcements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Somebody has just taken the address. Gratuitous ARP, request or reply, whatever its target MAC (RFC 5944 section 4.6,
@@ -75,7 +75,7 @@ impl<'f> Names<'f> {
         Self { v4: &[], v6, also: &[] }
     }
 
-    /// Those that a host can have: neither unspecified nor multicast nor broadcast.
+    /// Addresses that a host can have: neither unspecified nor multicast nor broadcast.
     #[inline]
     fn iter(self) -> impl Iterator<Item = IpAddr> + use<'f> {
         let v4 = self.v4.iter().map(|&octets| IpAddr::from(octets));
@@ -112,7 +112,7 @@ impl<'f> Announcement<'f> {
 
 /// Reads what `inner`, an Ethernet frame, announces. `None` if nothing, or if no receiver would believe it.
 ///
-/// Its work is bounded by the frame's length. Whether the sender may say so is for the caller to decide.
+/// The work is bounded by the frame's length. Whether the sender may say so is for the caller to decide.
 #[must_use]
 pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
     let (ethernet, _) = Ethernet::ref_from_prefix(inner).ok()?;

@@ -13,9 +13,9 @@ use core::net::Ipv4Addr;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use crate::address::MacAddr;
 use crate::checksum;
 use crate::header::{Ethernet, Ipv4, ethertype};
+use bcast_domain::MacAddr;
 
 mod gre;
 
@@ -54,7 +54,7 @@ pub trait Encap: Copy + fmt::Debug + Eq + Send + Sync + 'static {
 
 /// All of the outer header that depends only on the TEP: one cache line.
 ///
-/// Its first three bytes are the folded sum of its IPv4 words, in wire order, and whether the next hop's MAC address is known. In a
+/// The first three bytes are the folded sum of its IPv4 words, in wire order, and whether the next hop's MAC address is known. In a
 /// packet they are ahead of the frame and mean nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(C, align(64))]
@@ -170,7 +170,7 @@ impl<E: Encap> FrameHeaderOf<E> {
         Self { common: E::common(first, source, key), sum }
     }
 
-    /// What all copies of the frame have in common, to be joined with a [template's line](TemplateOf::line) by OR.
+    /// Words that all copies of the frame have in common, to be joined with a [template's line](TemplateOf::line) by OR.
     #[must_use]
     #[inline(always)]
     pub const fn common(&self) -> &E::Common {

@@ -5,8 +5,8 @@ use core::net::Ipv4Addr;
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use crate::address::MacAddr;
 use crate::header::ethertype;
+use bcast_domain::MacAddr;
 
 /// An ARP packet for IPv4 over Ethernet, 28 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]

@@ -9,7 +9,7 @@ use crate::header::protocol;
 /// Bytes of an IPv6 fragment header (RFC 8200 section 4.5).
 const FRAGMENT_LEN: usize = 8;
 
-/// What an IPv6 packet carries behind its extension headers.
+/// Payload of an IPv6 packet behind its extension headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Upper<'p> {
     /// The protocol; of a later fragment what its fragment header says, which may be another extension header.
@@ -18,7 +18,7 @@ pub struct Upper<'p> {
     pub payload: &'p [u8],
     /// Whether there were extension headers at all.
     pub extended: bool,
-    /// Of a fragment: how many bytes of the fragmented part went before. An atomic fragment (RFC 6946) has 0, too.
+    /// Bytes of the fragmented part before this fragment; `None`: no fragment. An atomic fragment (RFC 6946) has 0, too.
     pub fragment_offset: Option<usize>,
 }
 
@@ -65,7 +65,7 @@ fn authentication_len(header: &[u8]) -> Option<usize> {
     Some((usize::from(*header.get(1)?) + 2) * 4)
 }
 
-/// What an IPv4 packet's authentication header protects: protocol and message. `None` if it runs past the end.
+/// Payload that an IPv4 packet's authentication header protects: protocol and message. `None` if it runs past the end.
 #[must_use]
 #[inline]
 pub fn behind_authentication(payload: &[u8]) -> Option<(u8, &[u8])> {

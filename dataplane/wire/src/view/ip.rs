@@ -15,7 +15,7 @@ pub struct Ipv4Packet<'p> {
     pub header: &'p Ipv4,
     /// The options, 0 to 40 bytes.
     pub options: &'p [u8],
-    /// What the header and its total length enclose: no Ethernet padding.
+    /// Bytes within the total length behind the header: no Ethernet padding.
     pub payload: &'p [u8],
     whole_header: &'p [u8],
 }
@@ -48,7 +48,7 @@ impl<'p> Ipv4Packet<'p> {
         self.header.fragment.get() & Ipv4::FRAGMENT_MASK != 0
     }
 
-    /// Where the payload stands in that of the whole packet: bytes.
+    /// Offset of the payload in that of the whole packet, bytes.
     #[must_use]
     #[inline]
     pub fn fragment_offset(&self) -> usize {
@@ -100,14 +100,14 @@ impl Ipv6Header {
 pub struct Ipv6Packet<'p> {
     /// The fixed header.
     pub header: &'p Ipv6Header,
-    /// What its payload length encloses.
+    /// Bytes within the payload length.
     pub payload: &'p [u8],
 }
 
 impl<'p> Ipv6Packet<'p> {
     /// Reads a packet. `None` if the version is not 6 or the payload is not all there.
     ///
-    /// Of one that says that it has no payload, but has hop-by-hop options, all that follows is the payload: its length should be
+    /// Where the payload length is 0 but there are hop-by-hop options, all that follows is the payload: its length should be
     /// in an option (RFC 2675 section 3), and Linux takes the frame's where that option is missing.
     #[must_use]
     #[inline]

@@ -27,7 +27,7 @@ struct Header {
 /// Bytes of authentication data at the end of every version 2 message (RFC 3768 section 5.3.10).
 const V2_AUTHENTICATION: usize = 8;
 
-/// What the checksum covers before the message, if anything.
+/// Pseudo-header that the checksum covers before the message, if any.
 #[derive(Clone, Copy, Debug)]
 enum Family {
     V4 { source: Ipv4Addr, destination: Ipv4Addr },
