@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ctl_net::{Connections, Figures};
 use ctl_webhook::Status;
-use engine::counters::{Cell, Counters, RESIDENCE_NS, RESIDENCE_QUANTA, Residence, WorkerCounters};
+use engine::counters::{Cell, Counters, ForwardingTimes, QUANTA_BOUNDS, TIME_BOUNDS_NS, WorkerCounters};
 use engine::fanout::Class;
 use engine::inspect::KINDS;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
@@ -99,33 +99,33 @@ impl Counted {
 }
 
 /// How long frames stayed with their workers, and for how many quanta of others they waited.
-fn residence(counters: &Counters) -> [Counted; 2] {
-    let sum = |class: Class, cell: &dyn Fn(&Residence) -> &Cell| {
+fn forwarding(counters: &Counters) -> [Counted; 2] {
+    let sum = |class: Class, cell: &dyn Fn(&ForwardingTimes) -> &Cell| {
         counters
             .workers
             .iter()
-            .map(|worker| cell(&worker.totals.residence[class as usize]).get())
+            .map(|worker| cell(&worker.totals.forwarding[class as usize]).get())
             .sum::<u64>()
     };
     let times = |class| {
-        let counts = (0..=RESIDENCE_NS.len()).map(|bucket| sum(class, &|r| &r.time[bucket])).collect();
+        let counts = (0..=TIME_BOUNDS_NS.len()).map(|bucket| sum(class, &|r| &r.time[bucket])).collect();
         (class, counts, sum(class, &|r| &r.time_ns) as f64 / 1e9)
     };
     let quanta = |class| {
-        let counts = (0..=RESIDENCE_QUANTA.len()).map(|bucket| sum(class, &|r| &r.quanta[bucket])).collect();
+        let counts = (0..=QUANTA_BOUNDS.len()).map(|bucket| sum(class, &|r| &r.quanta[bucket])).collect();
         (class, counts, sum(class, &|r| &r.quanta_sum) as f64)
     };
     [
         Counted {
-            name: "bcast_residence_seconds",
+            name: "bcast_forwarding_seconds",
             help: "Seconds from the return of the receive call until a frame's last copy was handed to the port.",
-            bounds: RESIDENCE_NS.map(|ns| ns as f64 / 1e9).to_vec(),
+            bounds: TIME_BOUNDS_NS.map(|ns| ns as f64 / 1e9).to_vec(),
             classes: Class::ALL.map(times).to_vec(),
         },
         Counted {
-            name: "bcast_residence_quanta",
+            name: "bcast_forwarding_quanta",
             help: "Quanta of other frames' large fan-outs that a frame waited for.",
-            bounds: RESIDENCE_QUANTA.map(|quanta| quanta as f64).to_vec(),
+            bounds: QUANTA_BOUNDS.map(|quanta| quanta as f64).to_vec(),
             classes: Class::ALL.map(quanta).to_vec(),
         },
     ]
@@ -202,13 +202,13 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
             .map(|(kind, name)| (name.into(), node.counters.sum(|w| &w.announcements[kind]))),
     )?;
     page.counter(
-        "bcast_announced_total",
-        "Frames that the node itself made to announce virtual IPs; they count as received.",
+        "bcast_local_frames_total",
+        "Frames that the node itself made for domains, as to announce virtual IPs; they count as received.",
         node.counters.sum(|w| &w.local_frames),
     )?;
     page.counter(
-        "bcast_refused_lost_total",
-        "Refused announcements that the control side was not told of.",
+        "bcast_rejected_announcements_lost_total",
+        "Rejected announcements that found no room in the queue to the control side.",
         node.counters.sum(|w| &w.rejected_lost),
     )?;
     for (name, help, cell) in NodeView::KERNEL_COUNTERS {
@@ -246,7 +246,7 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     connections(&page, node, http)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
-    families.extend(residence(&node.counters).iter().map(Counted::family));
+    families.extend(forwarding(&node.counters).iter().map(Counted::family));
     TextEncoder::new().encode_to_string(&families)
 }
 

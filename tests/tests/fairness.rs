@@ -158,11 +158,11 @@ fn a_flood_to_a_large_domain_is_dropped_by_name_and_another_domain_loses_nothing
     );
     assert_eq!(metrics.sum(COPY_DROPS), 0, "what was begun was finished: nobody waited for its end");
     let count =
-        |class: &str, name: &str| metrics.labelled(&format!("bcast_residence_{name}_count"), "class", class);
+        |class: &str, name: &str| metrics.labelled(&format!("bcast_forwarding_{name}_count"), "class", class);
     assert_eq!(count("control", "seconds"), FRAMES);
     assert_eq!(count("data", "seconds"), metrics.sum("bcast_rx_accepted_total") - FRAMES);
     assert_eq!(count("data", "quanta"), count("data", "seconds"));
-    let waited = |class: &str| metrics.labelled("bcast_residence_quanta_sum", "class", class);
+    let waited = |class: &str| metrics.labelled("bcast_forwarding_quanta_sum", "class", class);
     assert_eq!(waited("control"), 0, "ARP went before all other frames");
     let flooded = metrics.sum("bcast_rx_accepted_total") - 2 * FRAMES;
     let expected = 2 * small.len() * 300 + usize::try_from(flooded).expect("few");
@@ -275,7 +275,8 @@ fn eight_flooded_domains_leave_room_for_the_announcements_of_a_ninth() {
             sender.send(&frame);
             thread::sleep(Duration::from_millis(2));
         }
-        let count = |metrics: &Metrics| metrics.labelled("bcast_residence_seconds_count", "class", "control");
+        let count =
+            |metrics: &Metrics| metrics.labelled("bcast_forwarding_seconds_count", "class", "control");
         node.wait_metrics("all announcements", |metrics| count(metrics) == 40);
         drop(flood);
     });

@@ -127,7 +127,7 @@ fn announcements_of_those_who_are_attached_pass_byte_for_byte_and_all_others_are
         node.wait_metrics(case, |metrics| announcements(metrics) == counted && drops(metrics) == dropped);
     }
     let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
-    assert_eq!(metrics.sum("bcast_refused_lost_total"), 0);
+    assert_eq!(metrics.sum("bcast_rejected_announcements_lost_total"), 0);
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn the_node_announces_for_the_holder_to_all_members_but_the_holders_own() {
     let sender = Sender::new(&hosts[0].namespace, "eth0");
     sender.send(&overlay(&hosts[0], VNI, &claim(HOLDER, FOUR)));
     // A request and a reply, at least once.
-    node.wait_metrics("what the node announces", |metrics| metrics.sum("bcast_announced_total") >= 2);
+    node.wait_metrics("what the node announces", |metrics| metrics.sum("bcast_local_frames_total") >= 2);
     let reply = garp(MacAddr(HOLDER), FOUR, Form::Reply).to_vec();
     for sniffer in &sniffers[1..] {
         sniffer.wait_for("both forms", |seen| {

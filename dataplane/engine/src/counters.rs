@@ -106,8 +106,8 @@ pub struct Backlog {
     pub flow: u16,
 }
 
-/// Bounds of [`Residence::time`]'s buckets, nanoseconds; the last bucket has none.
-pub const RESIDENCE_NS: [u64; 16] = [
+/// Bounds of [`ForwardingTimes::time`]'s buckets, nanoseconds; the last bucket has none.
+pub const TIME_BOUNDS_NS: [u64; 16] = [
     500,
     1_000,
     2_000,
@@ -125,28 +125,28 @@ pub const RESIDENCE_NS: [u64; 16] = [
     20_000_000,
     100_000_000,
 ];
-/// Bounds of [`Residence::quanta`]'s buckets; the last bucket has none.
-pub const RESIDENCE_QUANTA: [u64; 8] = [0, 1, 2, 4, 8, 16, 64, 256];
+/// Bounds of [`ForwardingTimes::quanta`]'s buckets; the last bucket has none.
+pub const QUANTA_BOUNDS: [u64; 8] = [0, 1, 2, 4, 8, 16, 64, 256];
 
 /// Times from the return of the receive call until a frame's last copy was handed to the port.
 #[derive(Default)]
-pub struct Residence {
-    /// Frames by time, see [`RESIDENCE_NS`].
-    pub time: [Cell; RESIDENCE_NS.len() + 1],
+pub struct ForwardingTimes {
+    /// Frames by time, see [`TIME_BOUNDS_NS`].
+    pub time: [Cell; TIME_BOUNDS_NS.len() + 1],
     /// Sum of their times, nanoseconds.
     pub time_ns: Cell,
-    /// Frames by the quanta of others' large fan-outs that they waited for, see [`RESIDENCE_QUANTA`].
-    pub quanta: [Cell; RESIDENCE_QUANTA.len() + 1],
+    /// Frames by the quanta of others' large fan-outs that they waited for, see [`QUANTA_BOUNDS`].
+    pub quanta: [Cell; QUANTA_BOUNDS.len() + 1],
     /// Sum of those quanta.
     pub quanta_sum: Cell,
 }
 
-impl Residence {
+impl ForwardingTimes {
     /// Counts frames that stayed for so long, and waited for so many quanta.
     pub fn add(&self, frames: u64, ns: u64, quanta: u64) {
-        self.time[RESIDENCE_NS.partition_point(|&bound| bound < ns)].add(frames);
+        self.time[TIME_BOUNDS_NS.partition_point(|&bound| bound < ns)].add(frames);
         self.time_ns.add(frames.saturating_mul(ns));
-        self.quanta[RESIDENCE_QUANTA.partition_point(|&bound| bound < quanta)].add(frames);
+        self.quanta[QUANTA_BOUNDS.partition_point(|&bound| bound < quanta)].add(frames);
         self.quanta_sum.add(frames.saturating_mul(quanta));
     }
 }
@@ -177,7 +177,7 @@ pub struct WorkerCounters {
     /// Copies dropped, by [`CopyDropReason::index`].
     pub copy_drops: [Cell; CopyDropReason::ALL.len()],
     /// Times that frames stayed, by [`Class`].
-    pub residence: [Residence; Class::ALL.len()],
+    pub forwarding: [ForwardingTimes; Class::ALL.len()],
     /// Frames of the kernel's that the port has taken.
     pub tx_kernel: Cell,
     /// Frames of the kernel's that the port has refused.

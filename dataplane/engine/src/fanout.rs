@@ -274,7 +274,7 @@ fn serve_one<P: Port>(
         let (received, waited) = (job.received, quanta.saturating_sub(job.after + job.quanta));
         tx.flush(teps);
         let ns = clock.nanoseconds(clock.now().saturating_sub(received));
-        tx.counters().residence[class as usize].add(1, ns, waited);
+        tx.counters().forwarding[class as usize].add(1, ns, waited);
         if !queue.finish(class, tx.cells().domain(id)) {
             return;
         }

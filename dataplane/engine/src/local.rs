@@ -101,7 +101,7 @@ impl<K> LocalFrames<K> {
             // The burst has room.
             drop(burst.push(frame));
         }
-        !burst.is_empty()
+        burst.len() > 0
     }
 
     /// Takes the oldest frame to one TEP. For the worker.

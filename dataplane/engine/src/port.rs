@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use wire::encap::{CHECKSUM_AT, Encap, FrameHeaderOf, HeadOf, LINE, TemplateOf};
+use wire::encap::{Encap, FrameHeaderOf, HeadOf, LINE, TemplateOf};
 
 use crate::targets::Targets;
 
@@ -20,8 +20,8 @@ pub const MAX_BODY: usize = 256;
 
 /// A packet buffer. It has one owner, and goes back to its pool when it is dropped.
 pub trait Packet: Sized + Send {
-    /// The payload of a packet, shared by many copies.
-    type Shared: Shared + Send;
+    /// The payload of a packet, shared by many copies. Dropping it gives back the references that no chain took.
+    type Shared: Send;
 
     /// Bytes of the frame (of its first segment, where there are more).
     fn data(&self) -> &[u8];
@@ -39,21 +39,11 @@ pub trait Packet: Sized + Send {
     fn share(self, payload: Range<usize>, references: u16) -> Result<Self::Shared, Self>;
 }
 
-/// A payload that chains hold by reference. Dropping it gives back the references that no chain took.
-pub trait Shared {
-    /// Bytes of payload.
-    fn payload_len(&self) -> u16;
-}
-
 /// Up to [`BURST`] packets by position. What is not taken is freed by the next receive, by `clear` or by drop.
+#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
 pub trait Burst<P>: Default {
     /// Packets in it, those included that were taken.
     fn len(&self) -> usize;
-
-    /// Whether there is none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 
     /// The packet at a position, unless it was taken.
     fn get(&self, index: usize) -> Option<&P>;
@@ -152,9 +142,6 @@ pub struct CopyHeads<'t, E: Encap> {
 }
 
 impl<E: Encap> CopyHeads<'_, E> {
-    /// Position of the checksum in each header, bytes.
-    pub const CHECKSUM_AT: usize = CHECKSUM_AT;
-
     /// Headers, finished, one for each target.
     pub fn finished(&self) -> impl Iterator<Item = HeadOf<E>> {
         self.targets.iter().map(|tep| self.header.head(&self.templates[tep.index()]))

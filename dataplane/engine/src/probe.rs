@@ -72,7 +72,7 @@ impl Sample {
 
 /// Ring of samples, with its filter.
 ///
-/// The filter is three words that change one by one. A frame that is judged meanwhile may match a mix of both filters.
+/// The filter is three words that change one by one. A frame that is parsed meanwhile may match a mix of both filters.
 pub struct Probe {
     on: AtomicBool,
     /// VNI and source address, plus 1; 0: any.

@@ -12,7 +12,7 @@ use zerocopy::FromBytes;
 
 use crate::counters::{WorkerCells, WorkerCounters};
 use crate::fanout::Class;
-use crate::port::{BATCH, BURST, CopyHeads, MAX_BODY, Packet, Port, Shared};
+use crate::port::{BATCH, BURST, CopyHeads, MAX_BODY, Packet, Port};
 use crate::runtime::{BurstConfig, RuntimeConfig};
 use crate::targets::Targets;
 use crate::teps::TepArray;
@@ -179,7 +179,9 @@ impl<P: Port> Transmitter<P> {
         let Fanout { domain, header, inner, payload } = fanout;
         match payload {
             Payload::Copied(packet) => self.copy_bytes(packet, inner.clone(), header, *domain, targets, teps),
-            Payload::Shared(shared) => self.copy_shared(shared, header, *domain, targets, teps),
+            Payload::Shared(shared) => {
+                self.copy_shared((shared, inner.len()), header, *domain, targets, teps)
+            }
         }
     }
 
@@ -214,13 +216,14 @@ impl<P: Port> Transmitter<P> {
     #[inline(never)]
     fn copy_shared(
         &mut self,
-        payload: &mut <P::Packet as Packet>::Shared,
+        (payload, len): (&mut <P::Packet as Packet>::Shared, usize),
         header: &FrameHeaderOf<P::Encap>,
         domain: DomainId,
         targets: Targets,
         teps: &TepArray<P::Encap>,
     ) {
-        let (mut rest, templates, inner_len) = (targets, teps.templates(), payload.payload_len());
+        let inner_len = u16::try_from(len).unwrap_or(u16::MAX);
+        let (mut rest, templates) = (targets, teps.templates());
         while !rest.is_empty() {
             let mut resolved = ArrayVec::new();
             let targets = self.next_batch(&mut rest, domain, teps, &mut resolved);

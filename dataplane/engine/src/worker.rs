@@ -164,7 +164,8 @@ impl<P: Port> Worker<P> {
             _ => self.inspector.forget(),
         }
         let policer = Some(&self.config.policer).filter(|policer| policer.enabled());
-        let mut accepted = [FrameSet::default(); Class::ALL.len()];
+        // Candidates by class, a bit each.
+        let mut accepted = [0_u32; Class::ALL.len()];
         let mut positions = [0; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
             let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
@@ -183,7 +184,7 @@ impl<P: Port> Worker<P> {
                 Ok(class)
             });
             match verdict {
-                Ok(class) => accepted[class as usize].insert(index),
+                Ok(class) => accepted[class as usize] |= 1 << index,
                 Err(reason) => {
                     // A migrating instance may be faster than the controller: its announcements from a TEP that is about to
                     // become a member are remembered.
@@ -216,7 +217,7 @@ impl<P: Port> Worker<P> {
         for (class, frames) in Class::ALL.into_iter().zip(accepted) {
             copying.tx.set_class(class);
             let mut sent = 0;
-            for index in frames {
+            for index in inspect::bits(frames) {
                 let frame = &candidates[index];
                 if let (Some(domain), Some(packet)) = (domains[index], burst.take(frame.slot)) {
                     let position = positions[index];
@@ -236,7 +237,7 @@ impl<P: Port> Worker<P> {
             if sent > 0 {
                 copying.tx.flush(copying.teps);
                 let ns = self.clock.nanoseconds(self.clock.now().saturating_sub(received));
-                copying.tx.counters().residence[class as usize].add(sent, ns, 0);
+                copying.tx.counters().forwarding[class as usize].add(sent, ns, 0);
             }
             if class == Class::Control && !copying.queue.is_empty() {
                 serve(copying.queue, class, &Budget::start(self.clock), copying.tx, copying.teps);
@@ -403,30 +404,6 @@ impl<E: Encap> Candidate<E> {
             inner_len: self.outer.inner_len().into(),
             control: class == Class::Control,
         }
-    }
-}
-
-/// Some of a burst's candidates, by position: a bit each.
-#[derive(Clone, Copy, Default)]
-struct FrameSet(u32);
-
-const _: () = assert!(BURST == 32);
-
-impl FrameSet {
-    #[inline(always)]
-    fn insert(&mut self, index: usize) {
-        self.0 |= 1 << index;
-    }
-}
-
-impl Iterator for FrameSet {
-    type Item = usize;
-
-    #[inline(always)]
-    fn next(&mut self) -> Option<usize> {
-        let index = (self.0 != 0).then(|| self.0.trailing_zeros() as usize)?;
-        self.0 &= self.0 - 1;
-        Some(index)
     }
 }
 

@@ -79,12 +79,6 @@ impl Burst {
         Ok(())
     }
 
-    /// Takes all mbufs out that were not taken, in order.
-    #[inline]
-    pub fn drain(&mut self) -> impl Iterator<Item = Mbuf> {
-        (0..self.len).filter_map(|index| self.take(index))
-    }
-
     /// Frees what was not taken.
     #[inline]
     pub fn clear(&mut self) {

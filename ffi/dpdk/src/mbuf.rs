@@ -103,11 +103,6 @@ impl Mbuf {
         self.fields().nb_segs == 1
     }
 
-    /// Number of the port that received it.
-    pub fn port(&self) -> u16 {
-        self.fields().port
-    }
-
     /// Drops `count` bytes at the front. False, and nothing done, where there are fewer.
     #[must_use]
     pub fn adj(&mut self, count: usize) -> bool {

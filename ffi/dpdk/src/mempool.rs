@@ -71,7 +71,7 @@ pub struct Mempool {
     pointer: PoolPointer,
     count: u32,
     data_room: u16,
-    eal: Eal,
+    _eal: Eal,
 }
 
 impl Mempool {
@@ -101,7 +101,7 @@ impl Mempool {
         if unsafe { dpdk_sys::shim_pool_is_plain(pool.as_ptr()) } == 0 {
             return Err(PoolError::Layout(name.into()));
         }
-        Ok(Mempool { pointer: PoolPointer(pool), count, data_room, eal: eal.clone() })
+        Ok(Mempool { pointer: PoolPointer(pool), count, data_room, _eal: eal.clone() })
     }
 
     /// Mbufs that are out: held by someone, or in a ring of a port. Exact while no other thread takes or
@@ -119,11 +119,6 @@ impl Mempool {
     /// Bytes of data that one mbuf takes behind [`HEADROOM`].
     pub fn data_room(&self) -> u16 {
         self.data_room
-    }
-
-    /// The EAL that it is of.
-    pub fn eal(&self) -> &Eal {
-        &self.eal
     }
 
     pub(crate) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {

@@ -175,11 +175,6 @@ impl Port {
         self.open.name()
     }
 
-    /// DPDK's number for it, which received mbufs carry.
-    pub fn number(&self) -> u16 {
-        self.open.number
-    }
-
     /// Sets the port up and starts it, once. Receive queue `i` takes its mbufs from `pools[i]`.
     pub fn configure(&self, config: &PortConfig, pools: &[Mempool]) -> Result<Queues, PortError> {
         self.check(config, pools)?;

@@ -21,11 +21,6 @@ impl RxQueue {
         // over.
         unsafe { burst.refill(|slots, count| dpdk_sys::shim_rx_burst(port, queue, slots, count)) }
     }
-
-    /// The queue's number on its port.
-    pub fn number(&self) -> u16 {
-        self.queue
-    }
 }
 
 /// A transmit queue of a started port.
@@ -57,10 +52,5 @@ impl TxQueue {
     /// Whether batches with chains are accepted.
     pub fn takes_chains(&self) -> bool {
         self.takes_chains
-    }
-
-    /// The queue's number on its port.
-    pub fn number(&self) -> u16 {
-        self.queue
     }
 }

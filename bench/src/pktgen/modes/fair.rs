@@ -76,7 +76,7 @@ fn report(session: &mut Session, trial: &Trial) -> Result<bool> {
         let buckets = counted.and_then(|counted| counted.buckets(metric, "class=\"control\""));
         buckets.with_context(|| not_told(metric))
     };
-    let (residence, quanta) = (control("bcast_residence_seconds")?, control("bcast_residence_quanta")?);
+    let (residence, quanta) = (control("bcast_forwarding_seconds")?, control("bcast_forwarding_quanta")?);
     let p99_us = residence.at_most(0.99) * 1e6;
     println!(
         "inside the worker, {} adverts: half within {:.0} us, 99 of 100 within {p99_us:.0} us, all within {:.0} us",

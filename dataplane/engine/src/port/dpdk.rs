@@ -4,9 +4,9 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use dpdk::{Heads, Mbuf, Mempool, RxQueue, SharedPayload, Tsc, TxBatch, TxQueue};
-use wire::encap::{Encap, Gre, HeadOf};
+use wire::encap::{CHECKSUM_AT, Encap, Gre, HeadOf};
 
-use super::{BATCH, BURST, Burst, Clock, CopyHeads, MAX_BODY, Packet, Port, Shared};
+use super::{BATCH, BURST, Burst, Clock, CopyHeads, MAX_BODY, Packet, Port};
 
 const _: () = assert!(BURST == dpdk::BURST && BATCH == dpdk::BATCH && MAX_BODY == dpdk::MAX_BODY);
 
@@ -48,12 +48,6 @@ impl Packet for Mbuf {
 
     fn share(self, payload: Range<usize>, references: u16) -> Result<SharedPayload, Self> {
         Mbuf::share(self, payload, references)
-    }
-}
-
-impl Shared for SharedPayload {
-    fn payload_len(&self) -> u16 {
-        self.len()
     }
 }
 
@@ -107,7 +101,7 @@ impl Clock for Tsc {
 
 impl<E: Encap<Common: dpdk::Common>> Heads for CopyHeads<'_, E> {
     const LEN: usize = E::HEADER_LEN;
-    const CHECKSUM_AT: usize = Self::CHECKSUM_AT;
+    const CHECKSUM_AT: usize = CHECKSUM_AT;
     type Common = E::Common;
 
     #[inline(always)]

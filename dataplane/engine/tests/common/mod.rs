@@ -1,6 +1,7 @@
 //! A port whose ring, pools, link and clock the test controls, and a worker on a port with domains and TEPs.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::unwrap_used,
     clippy::expect_used,
     missing_docs,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use engine::port::{BATCH, BURST, Burst, Clock, CopyHeads, MAX_BODY, Packet, Port, Shared};
+use engine::port::{BATCH, BURST, Burst, Clock, CopyHeads, MAX_BODY, Packet, Port};
 use wire::encap::{Encap, Gre, HeadOf};
 
 /// A pool of packet buffers: how many are free, and how many bytes each holds behind its headroom.
@@ -89,12 +89,6 @@ impl Packet for FakePacket {
 pub struct FakeShared {
     packet: Arc<FakePacket>,
     references: u16,
-}
-
-impl Shared for FakeShared {
-    fn payload_len(&self) -> u16 {
-        u16::try_from(self.packet.bytes.len()).unwrap()
-    }
 }
 
 #[derive(Default)]
