@@ -300,7 +300,7 @@ impl<P: Port> Transmitter<P> {
         }
     }
 
-    /// Hands the batch to the port: what it does not take after [`TX_ATTEMPTS`] is counted and freed. A port whose link is down is
+    /// Hands the batch to the port: what it does not take after a bounded number of attempts is counted and freed. A port whose link is down is
     /// given nothing.
     #[inline(always)]
     pub fn flush(&mut self, teps: &TepArray<P::Encap>) {

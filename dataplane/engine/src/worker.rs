@@ -1,6 +1,6 @@
 //! The packet path: a worker polls its receive queue, parses and classifies each frame, and sends a copy to every other member.
 //!
-//! Read [`Worker::turn`] first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
+//! Read `Worker::turn` first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
 //! line. The bytes of headers are `wire`'s, the port puts them into packet buffers, [`crate::replicate`] gathers and counts copies, and
 //! large fan-outs wait in [`crate::fanout`].
 

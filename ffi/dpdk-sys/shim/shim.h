@@ -45,9 +45,8 @@ enum shim_layout {
 	SHIM_MBUF_PRIV_SIZE = offsetof(struct rte_mbuf, priv_size),
 };
 
-/* RTE_BIT64 macros, which bindgen cannot evaluate. */
+/* An RTE_BIT64 macro, which bindgen cannot evaluate. */
 static const uint64_t SHIM_TX_OFFLOAD_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-static const uint64_t SHIM_TX_OFFLOAD_MBUF_FAST_FREE = RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 /* ol_flags of an mbuf whose bytes are elsewhere than in its own buffer. */
 static const uint64_t SHIM_MBUF_BYTES_ELSEWHERE = RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
 

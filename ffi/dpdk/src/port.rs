@@ -71,9 +71,6 @@ pub struct Capabilities {
     pub multi_segs: bool,
     /// It is known, by its name, to transmit chains without advertising it.
     pub chains_by_name: bool,
-    /// It advertises a faster way to free mbufs of one pool with one reference. Not used: copies and chains
-    /// mix.
-    pub fast_free: bool,
     /// A frame is out when it is accepted: no ring of the driver's holds it.
     pub synchronous_tx: bool,
     /// Most receive queues.
@@ -389,7 +386,6 @@ impl OpenPort {
         Ok(Capabilities {
             multi_segs: info.tx_offloads & sys::SHIM_TX_OFFLOAD_MULTI_SEGS != 0,
             chains_by_name: CHAINS_BY_NAME.contains(&driver.as_str()),
-            fast_free: info.tx_offloads & sys::SHIM_TX_OFFLOAD_MBUF_FAST_FREE != 0,
             synchronous_tx: SYNCHRONOUS.contains(&driver.as_str()),
             max_rx_queues: info.max_rx_queues,
             max_tx_queues: info.max_tx_queues,

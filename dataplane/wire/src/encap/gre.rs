@@ -1,6 +1,6 @@
 //! GRE with a key (RFC 2784, RFC 2890): 14 bytes of Ethernet, 20 of IPv4, 8 of GRE.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::FromBytes;
 
 use super::{Encap, FrameHeaderOf, HeadOf, LINE, TemplateOf};
 use crate::header::{self, Ethernet, Ipv4, Tunnel, ethertype, protocol};
@@ -56,27 +56,11 @@ impl Encap for Gre {
     }
 }
 
-/// A line with its header.
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
-#[repr(C)]
-struct Line {
-    ahead: [u8; LINE - OVERHEAD],
-    tunnel: Tunnel,
-}
-
 impl HeadOf<Gre> {
     /// The bytes that go before the inner frame.
     #[must_use]
     #[inline]
     pub fn to_bytes(&self) -> [u8; OVERHEAD] {
-        zerocopy::transmute!(*self.tunnel())
-    }
-
-    /// The same, as fields.
-    #[must_use]
-    #[inline]
-    pub fn tunnel(&self) -> &Tunnel {
-        let line: &Line = zerocopy::transmute_ref!(&self.0);
-        &line.tunnel
+        self.bytes().last_chunk().copied().unwrap_or([0; OVERHEAD])
     }
 }

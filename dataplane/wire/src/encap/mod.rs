@@ -56,7 +56,7 @@ pub trait Encap: Copy + fmt::Debug + Eq + Send + Sync + 'static {
 ///
 /// The first three bytes are the folded sum of its IPv4 words, in wire order, and whether the next hop's MAC address is known. In a
 /// packet they are ahead of the frame and mean nothing.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C, align(64))]
 pub struct TemplateOf<E>(Words, PhantomData<E>);
 
@@ -130,15 +130,6 @@ impl<E: Encap> TemplateOf<E> {
     pub fn destination(&self) -> Ipv4Addr {
         let ipv4 = Ipv4::ref_from_prefix(&self.bytes()[LINE - E::HEADER_LEN + Ethernet::LEN..]);
         ipv4.map_or(Ipv4Addr::UNSPECIFIED, |(ipv4, _)| ipv4.destination())
-    }
-}
-
-impl<E: Encap> fmt::Debug for TemplateOf<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Template")
-            .field("next_hop", &self.next_hop())
-            .field("destination", &self.destination())
-            .finish_non_exhaustive()
     }
 }
 
