@@ -448,6 +448,7 @@ impl<P: Port> Copying<'_, P> {
 
     /// The same, with a sample of the frame.
     #[cold]
+    #[inline(never)]
     fn start_probed(
         &mut self,
         (probe, sample): (&Probe, Option<Sample>),
