@@ -32,7 +32,14 @@ pub enum Kind {
     TwoWorkers,
     /// One worker, limits off; all that comes is dropped for this reason.
     Drops(&'static str),
+    /// As `Plain`, another build.
+    Other,
+    /// As `Limited`, another build.
+    OtherLimited,
 }
+
+/// Reasons to drop what is too much between the quanta of a large fan-out; the last two by their earlier names.
+const OVERRUN: [&str; 4] = ["fanout_queue_full", "fanout_aborted", "job_full", "job_expired"];
 
 /// A daemon with the workload's domains, on a port that reads a capture file for ever.
 pub struct Bcastd {
@@ -46,7 +53,13 @@ pub struct Bcastd {
 
 impl Bcastd {
     /// Starts it, and holds it.
-    pub async fn start(kind: Kind, workload: &Workload, pcap: &Path, hugepages: bool) -> Result<Self> {
+    pub async fn start(
+        kind: Kind,
+        workload: &Workload,
+        pcap: &Path,
+        hugepages: bool,
+        other: Option<&Path>,
+    ) -> Result<Self> {
         let workers = if matches!(kind, Kind::TwoWorkers) { 2 } else { 1 };
         // A queue for each worker, and each reads the whole file.
         let queues = format!(",rx_pcap={}", pcap.display()).repeat(workers);
@@ -56,7 +69,10 @@ impl Bcastd {
         if let Kind::TwoWorkers = kind {
             config = config.set("workers.cores", vec![1, 0]);
         }
-        if let Kind::Limited = kind {
+        if let (Kind::Other | Kind::OtherLimited, Some(program)) = (kind, other) {
+            config = config.program(program);
+        }
+        if let Kind::Limited | Kind::OtherLimited = kind {
             config = config.set("limits.enabled", true);
             for limit in ["domain_copies", "domain_bits", "tep_frames", "node_copies", "control_copies"] {
                 config = config.set(&format!("limits.{limit}"), HIGH);
@@ -88,6 +104,8 @@ impl Candidate for Bcastd {
             Kind::Plain | Kind::Drops(_) => "bcastd",
             Kind::Limited => "bcastd, limits on",
             Kind::TwoWorkers => "bcastd, two workers",
+            Kind::Other => "the other bcastd",
+            Kind::OtherLimited => "the other bcastd, limits on",
         }
     }
 
@@ -101,9 +119,9 @@ impl Candidate for Bcastd {
         let frames = made("bcast_rx_frames_total", "");
         let (metric, expected): (_, &[&str]) = match self.kind {
             Kind::Drops(reason) => ("bcast_rx_frames_total", &[reason]),
-            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it drops.
-            // The cost of that is in the figure.
-            _ => ("bcast_tx_copies_total", &["fanout_queue_full", "fanout_aborted"]),
+            // Between the quanta of a large fan-out a worker receives, and the source has no end: what is too much it
+            // drops. The cost of that is in the figure.
+            _ => ("bcast_tx_copies_total", &OVERRUN),
         };
         self.overrun = made("bcast_drops_total", "\"fanout_queue_full\"") / frames;
         for name in ["bcast_drops_total", "bcast_copy_drops_total"] {

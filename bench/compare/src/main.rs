@@ -17,7 +17,7 @@ mod tests;
 mod vxlan;
 mod workload;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -58,6 +58,9 @@ struct Args {
     /// Peers to leave out.
     #[arg(long, value_delimiter = ',')]
     without: Vec<PeerName>,
+    /// Another build of bcastd to take turns with this one; it has to speak the same contract.
+    #[arg(long, value_name = "PATH")]
+    against: Option<PathBuf>,
     /// Take no packet buffers from hugepages. Open vSwitch needs them and is left out.
     #[arg(long)]
     no_hugepages: bool,
@@ -186,10 +189,14 @@ impl Run<'_> {
         if point.size >= SHARED_FROM {
             candidates.push(Box::new(Floor::start(64, true, &pcap, hugepages)?));
         }
-        for kind in [Kind::Plain, Kind::Limited, Kind::TwoWorkers] {
-            if !matches!(kind, Kind::TwoWorkers) || self.with(PeerName::TwoWorkers) {
-                candidates.push(Box::new(Bcastd::start(kind, &workload, &pcap, hugepages).await?));
-            }
+        let other = self.args.against.as_deref();
+        let mut kinds = vec![Kind::Plain];
+        kinds.extend(other.map(|_| Kind::Other));
+        kinds.push(Kind::Limited);
+        kinds.extend(other.map(|_| Kind::OtherLimited));
+        kinds.extend(self.with(PeerName::TwoWorkers).then_some(Kind::TwoWorkers));
+        for kind in kinds {
+            candidates.push(Box::new(Bcastd::start(kind, &workload, &pcap, hugepages, other).await?));
         }
         if self.with(PeerName::Ovs) {
             candidates.push(Box::new(Ovs::start(&workload, point.copies, &pcap)?));
@@ -220,7 +227,8 @@ impl Run<'_> {
             }
         };
         let mut candidates: Vec<Box<dyn Candidate>> = Vec::new();
-        candidates.push(Box::new(Bcastd::start(Kind::Drops(reason), &workload, &pcap, hugepages).await?));
+        candidates
+            .push(Box::new(Bcastd::start(Kind::Drops(reason), &workload, &pcap, hugepages, None).await?));
         if self.with(PeerName::Testpmd) {
             candidates.push(Box::new(Testpmd::start(Mode::Receive, &pcap, hugepages)?));
         }

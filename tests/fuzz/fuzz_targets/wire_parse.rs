@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, checksum::Sum16BitWords};
 use libfuzzer_sys::fuzz_target;
-use wire::{NodeAddresses, is_control, outer, view};
+use wire::{NodeAddresses, is_control, parse as parse_outer, view};
 
 /// Address of the node in the corpus' frames.
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
@@ -24,7 +24,7 @@ fuzz_target!(|frame: &[u8]| {
 
 fn parse(frame: &[u8]) {
     let node = NodeAddresses::new(&[NODE]).expect("a node has one address or more");
-    let Ok(outer) = outer(frame, &node) else { return };
+    let Ok(outer) = parse_outer(frame, &node) else { return };
     assert_eq!(outer.destination, NODE);
     assert!(outer.inner_range().end <= frame.len(), "an inner frame that is not in the frame");
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).expect("accepted: an Ethernet header");

@@ -31,6 +31,7 @@ pub const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 3];
 pub struct Config {
     table: Table,
     place: Place,
+    program: Option<PathBuf>,
 }
 
 /// What the daemon runs on.
@@ -45,7 +46,7 @@ impl Config {
     /// What suits a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
     pub fn new(folder: &Path) -> Self {
         let path = |name: &str| Value::from(folder.join(name).display().to_string());
-        Self { table: Table::new(), place: Place::Root }
+        Self { table: Table::new(), place: Place::Root, program: None }
             .set("port.device", "af_packet:eth0")
             .set("underlay.addresses", vec![format!("{NODE}/16")])
             .set("workers.cores", vec![1])
@@ -88,6 +89,12 @@ impl Config {
         webhook.extend(values.into_iter().chain([file]).map(|(key, value)| (key.to_owned(), value.into())));
         let all = self.table.entry("webhook").or_insert_with(|| Value::Array(Vec::new()));
         all.as_array_mut().expect("webhooks are an array").push(webhook.into());
+        self
+    }
+
+    /// Runs another build of the daemon; [`Node::on_host`] alone does so.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
         self
     }
 
@@ -316,7 +323,8 @@ fn write_config(folder: &Path, config: &Config) -> PathBuf {
 
 fn launch_on_host(folder: &Path, config: &Config) -> Process {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL"]).arg(binary("bcastd")).arg("--config");
+    command.args(["--pdeathsig", "KILL"]).arg(config.program.clone().unwrap_or_else(|| binary("bcastd")));
+    command.arg("--config");
     Process::start(command.arg(write_config(folder, config)), &folder.join("bcastd.log"))
 }
 
