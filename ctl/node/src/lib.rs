@@ -1,12 +1,11 @@
-//! What the control path needs of the data plane.
+//! The data plane, as the control path sees it: one trait, and the types of its methods.
+#![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, Vni};
 use thiserror::Error;
-
-use crate::clock::Moment;
 
 /// The data plane, as the control path sees it.
 pub trait Node: Send + Sync + 'static {
@@ -59,6 +58,17 @@ pub trait Node: Send + Sync + 'static {
     /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP. Nothing of
     /// it is heard. False if too many wait already: try again later.
     fn announce(&self, holding: &Holding) -> bool;
+}
+
+/// One moment, by three clocks. Nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The clock that workers stamp announcements by; it began before the daemon started.
+    pub worker_ns: u64,
+    /// A clock that nobody sets, at the rate of real time; above 0.
+    pub steady_ns: u64,
+    /// Unix time.
+    pub unix_ns: u64,
 }
 
 /// Where an address is.
