@@ -1,8 +1,9 @@
 //! Where the broadcast domains live: the store's trait and the embedded store.
 //!
-//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, what webhook receivers
-//! have still to be told, the answers to requests that carried an id, and a bounded log of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
-//! else. Beside it the revision file says which revision was answered last: a store that is older is refused.
+//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, the events that webhook
+//! receivers have still to accept, the answers to requests that carried an id, and a bounded log of revisions. The forwarding
+//! table is rebuilt from it; nothing that was answered is anywhere else. TEPs, domains, HAVIPs and events are stored as the
+//! contract's messages. Beside it the revision file says which revision was answered last: a store that is older is refused.
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -10,6 +11,7 @@ mod embedded;
 mod error;
 mod history;
 mod log;
+mod migrate;
 mod outbox;
 mod revision_file;
 
@@ -21,6 +23,7 @@ pub use outbox::{DEAD_LETTERS, DeadLetter, EventId, OutboxKey, OutboxRow, Outbox
 
 use std::time::Duration;
 
+use bcast_domain::{Tep, Vni};
 use ctl_api::model::{DomainEntry, Event, HavipEntry, HavipEvent, Name, RequestId, Revision, TepEntry};
 
 /// How long the answer to a request with an id is kept.
@@ -48,8 +51,8 @@ pub struct Record {
     pub revision: Revision,
     /// When it committed, Unix time in milliseconds.
     pub unix_ms: u64,
-    /// Its changes, at most one for each TEP, domain and HAVIP: TEPs, removed HAVIPs, domains, HAVIPs, removed TEPs; then what
-    /// happened to HAVIPs, in its order.
+    /// Changes, at most one of each TEP, domain and HAVIP: TEPs, deleted HAVIPs, domains, HAVIPs, deleted TEPs; then the events of
+    /// HAVIPs, in their order.
     pub events: Vec<Event>,
 }
 
@@ -214,26 +217,53 @@ pub trait Snapshot: Send {
     /// A random number of the store's own, which no other store has.
     fn identity(&self) -> u64;
 
-    /// The TEPs, by address.
+    /// The TEPs behind this one, by address.
     ///
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError>;
+    fn teps_after(&self, after: Option<Tep>) -> Result<Entries<'_, TepEntry>, StoreError>;
 
-    /// The domains, by VNI.
+    /// The domains behind this one, by VNI.
     ///
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError>;
+    fn domains_after(&self, after: Option<Vni>) -> Result<Entries<'_, DomainEntry>, StoreError>;
 
-    /// The HAVIPs, by name.
+    /// The HAVIPs behind this one, by name.
     ///
     /// # Errors
     ///
     /// As [`Store::revision`].
-    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError>;
+    fn havips_after(&self, after: Option<&Name>) -> Result<Entries<'_, HavipEntry>, StoreError>;
+
+    /// All TEPs, by address.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
+        self.teps_after(None)
+    }
+
+    /// All domains, by VNI.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
+        self.domains_after(None)
+    }
+
+    /// All HAVIPs, by name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::revision`].
+    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError> {
+        self.havips_after(None)
+    }
 
     /// What happened to the HAVIPs, by name, of each the oldest first.
     ///
