@@ -114,7 +114,7 @@ pub enum Changes {
     Gone,
 }
 
-/// Durable domains.
+/// Durable domains. Each method fails where the store cannot be read or written.
 pub trait Store: Send + Sync + 'static {
     /// The last revision that committed.
     ///
@@ -124,10 +124,6 @@ pub trait Store: Send + Sync + 'static {
     fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Everything as of one revision, however long the reading takes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
     /// Commits a group; once this returns it survives a loss of power.
@@ -148,38 +144,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The answer that a request with this id got within the last [`ANSWER_KEPT`], and what the id belongs to; `None` where a
     /// daemon answered that did not keep it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError>;
 
     /// How many more answers can be kept, of [`ANSWERS`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError>;
 
     /// What the revisions from `from` on changed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn changes(&self, from: Revision) -> Result<Changes, StoreError>;
 
     /// What happened to a HAVIP that is there: the last [`HISTORY_OF_ONE`] things, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError>;
 
     /// All events that webhook receivers have still to accept, by receiver and age.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Deletes rows of the outbox, and moves others to the dead letters, of which the newest [`DEAD_LETTERS`] are kept for each
@@ -192,24 +168,16 @@ pub trait Store: Send + Sync + 'static {
     fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError>;
 
     /// A receiver's dead letters, the oldest event first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest event first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::settle`].
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError>;
 }
 
 /// Entries as they are read.
 pub type Entries<'s, T> = Box<dyn Iterator<Item = Result<T, StoreError>> + 's>;
 
-/// All of a store as of one revision, read as it is asked for.
+/// All of a store as of one revision, read as it is asked for. Each method fails where the store cannot be read.
 pub trait Snapshot: Send {
     /// The revision.
     fn revision(&self) -> Revision;
@@ -218,57 +186,29 @@ pub trait Snapshot: Send {
     fn identity(&self) -> u64;
 
     /// The TEPs behind this one, by address.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn teps_after(&self, after: Option<Tep>) -> Result<Entries<'_, TepEntry>, StoreError>;
 
     /// The domains behind this one, by VNI.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn domains_after(&self, after: Option<Vni>) -> Result<Entries<'_, DomainEntry>, StoreError>;
 
     /// The HAVIPs behind this one, by name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn havips_after(&self, after: Option<&Name>) -> Result<Entries<'_, HavipEntry>, StoreError>;
 
     /// All TEPs, by address.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
         self.teps_after(None)
     }
 
     /// All domains, by VNI.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
         self.domains_after(None)
     }
 
     /// All HAVIPs, by name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError> {
         self.havips_after(None)
     }
 
     /// What happened to the HAVIPs, by name, of each the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError>;
 }
