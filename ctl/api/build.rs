@@ -32,54 +32,17 @@ const FIELDS: &[(&str, &str)] = &[
     ("WatchEvent.kind.tep_deleted", "address"),
     ("DeadLetter.body", "json_text"),
 ];
-/// Messages that a node sends and the command line prints.
-const PRINTED: &[&str] = &[
-    "Tep",
-    "TepRates",
-    "Domain",
-    "DomainRates",
-    "Havip",
-    "Vrids",
-    "Attachments",
-    "Attachment",
-    "Holder",
-    "Binding",
-    "HavipEntry",
-    "HavipEvent",
-    "Offender",
-    "CommitReply",
-    "ApplySummary",
-    "Count",
-    "Difference",
-    "Resource",
-    "TepStatus",
-    "HavipStatus",
-    "LastAnnounced",
-    "WatchEvent",
-    "Reset",
-    "Committed",
-    "Counter",
-    "StatsReply",
-    "DomainStatsReply",
-    "VersionReply",
-    "Webhook",
-    "DeadLetter",
-];
-
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto/bcast.proto");
     let descriptors = protox::compile(["bcast.proto"], ["proto"])?;
     let mut bare = descriptors.clone();
     bare.file.iter_mut().for_each(|file| file.source_code_info = None);
     std::fs::write(PathBuf::from(std::env::var("OUT_DIR")?).join("bcast.v1.desc"), bare.encode_to_vec())?;
-    let mut config = tonic_prost_build::configure().codec_path("crate::codec::Codec");
-    for message in PRINTED {
-        config = config.type_attribute(format!(".bcast.v1.{message}"), "#[derive(serde::Serialize)]");
-    }
-    for message in ["Resource.resource", "WatchEvent.kind"] {
-        config =
-            config.type_attribute(format!(".bcast.v1.{message}"), "#[serde(rename_all = \"snake_case\")]");
-    }
+    let mut config = tonic_prost_build::configure()
+        .codec_path("crate::codec::Codec")
+        .type_attribute(".bcast.v1", "#[derive(serde::Serialize)]")
+        .type_attribute(".bcast.v1.Teps", "#[serde(into = \"Vec<String>\")]")
+        .enum_attribute(".bcast.v1", "#[serde(rename_all = \"snake_case\")]");
     for (field, serializer) in FIELDS {
         let attribute = format!("#[serde(serialize_with = \"crate::json::{serializer}\")]");
         config = config.field_attribute(format!(".bcast.v1.{field}"), attribute);

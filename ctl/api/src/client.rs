@@ -94,14 +94,15 @@ pub enum RefusalKind {
     NotFound,
     /// `ALREADY_EXISTS`: another TEP or HAVIP has that name, another HAVIP that address, or another request that id.
     Exists,
-    /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, the domain has HAVIPs, or removals are not confirmed.
+    /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, the domain has HAVIPs, or removals are not
+    /// confirmed.
     Precondition,
     /// `ABORTED`: the node is at another revision than expected.
     Conflict,
     /// `RESOURCE_EXHAUSTED`: a limit would be exceeded.
     Limit,
-    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made. Without a revision: the
-    /// daemon itself gave up, and a change may be there or not.
+    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made. Without a
+    /// revision: the daemon itself gave up, and a change may be there or not.
     Unconfirmed(Option<Revision>),
     /// `UNAVAILABLE`: the store refuses (disk full), or the daemon is stopping.
     Unavailable,
@@ -141,8 +142,9 @@ impl Client {
         Self::connect_with(socket, None).await
     }
 
-    /// The same, with a bound on how long the daemon may give no sign: not accept the connection, not answer, not take or send
-    /// the next message of a stream. It is also the deadline that the daemon is given for an answer of one message.
+    /// The same, with a bound on how long the daemon may give no sign: not accept the connection, not answer, not take
+    /// or send the next message of a stream. It is also the deadline that the daemon is given for an answer of one
+    /// message.
     ///
     /// # Errors
     ///
@@ -234,8 +236,8 @@ impl Client {
         }
     }
 
-    /// Compares a desired state with the node's and commits the differences. `sent` is told of each part that the daemon
-    /// takes: the number of its resources.
+    /// Compares a desired state with the node's and commits the differences. `sent` is told of each part that the
+    /// daemon takes: the number of its resources.
     pub async fn apply(
         &mut self,
         options: proto::ApplyOptions,
@@ -325,8 +327,8 @@ impl Client {
     /// All TEPs by address, page by page; of `filter` all but the token counts.
     pub async fn teps(&mut self, filter: proto::ListTepsRequest) -> Result<Vec<proto::Tep>, ClientError> {
         self.pages(|page_token| {
-            let (mut rpc, request) =
-                (self.rpc.clone(), self.timed(proto::ListTepsRequest { page_token, ..filter.clone() }));
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListTepsRequest { page_token, ..filter.clone() });
             async move { Ok(rpc.list_teps(request).await?.map(|page| (page.teps, page.next_page_token))) }
         })
         .await
@@ -338,7 +340,8 @@ impl Client {
         filter: proto::ListDomainsRequest,
     ) -> Result<Vec<proto::Domain>, ClientError> {
         self.pages(|page_token| {
-            let (mut rpc, request) = (self.rpc.clone(), self.timed(proto::ListDomainsRequest { page_token, ..filter.clone() }));
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListDomainsRequest { page_token, ..filter.clone() });
             async move { Ok(rpc.list_domains(request).await?.map(|page| (page.domains, page.next_page_token))) }
         })
         .await
@@ -350,8 +353,8 @@ impl Client {
         filter: proto::ListHavipsRequest,
     ) -> Result<Vec<proto::HavipEntry>, ClientError> {
         self.pages(|page_token| {
-            let (mut rpc, request) =
-                (self.rpc.clone(), self.timed(proto::ListHavipsRequest { page_token, ..filter.clone() }));
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListHavipsRequest { page_token, ..filter.clone() });
             async move { Ok(rpc.list_havips(request).await?.map(|page| (page.havips, page.next_page_token))) }
         })
         .await

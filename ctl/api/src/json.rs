@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::net::Ipv4Addr;
 
 use bcast_domain::Octets;
-use serde::ser::{Serialize, Serializer};
+use serde::ser::Serializer;
 
 use crate::model::{Word, ip};
 use crate::proto;
@@ -46,11 +46,11 @@ pub fn json_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S:
     serializer.serialize_str(&String::from_utf8_lossy(bytes))
 }
 
-/// A set of TEPs: their addresses, then names.
-impl Serialize for proto::Teps {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let v4 = self.ipv4.as_chunks::<4>().0.iter().map(|&octets| Ipv4Addr::from(octets).to_string());
-        let v6 = self.ipv6.chunks_exact(16).filter_map(|octets| ip(octets).ok()).map(|ip| ip.to_string());
-        serializer.collect_seq(v4.chain(v6).chain(self.names.iter().cloned()))
+/// Addresses, then names.
+impl From<proto::Teps> for Vec<String> {
+    fn from(teps: proto::Teps) -> Self {
+        let v4 = teps.ipv4.as_chunks::<4>().0.iter().map(|&octets| Ipv4Addr::from(octets).to_string());
+        let v6 = teps.ipv6.chunks_exact(16).filter_map(|octets| ip(octets).ok()).map(|ip| ip.to_string());
+        v4.chain(v6).chain(teps.names).collect()
     }
 }

@@ -14,8 +14,8 @@ mod patience;
 
 pub use client::{Client, ClientError};
 
-/// The messages, the client and the server trait, as generated from `proto/bcast.proto`. Those that the command line prints
-/// have a JSON form: addresses, MACs and enums are text.
+/// The messages, the client and the server trait, as generated from `proto/bcast.proto`. As JSON their addresses, MACs
+/// and enums are text.
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("bcast.v1");

@@ -2,8 +2,8 @@
 //!
 //! One [`Machine`] per HAVIP. It is told what its announcers said (an attached instance at one of its TEPs is a
 //! *announcer*) and what was refused from strangers, and decides who holds the address. Nothing here does I/O and time
-//! is an argument, nanoseconds of the node's clock; whoever runs the machines makes the decisions durable, and takes a step
-//! back where that fails:
+//! is an argument, nanoseconds of the node's clock; whoever runs the machines makes the decisions durable, and takes a
+//! step back where that fails:
 //!
 //! ```
 //! use bcast_domain::{AnnouncerId, LastAnnounced};

@@ -99,8 +99,8 @@ impl Machine {
         machine
     }
 
-    /// Follows a committed change of its HAVIP: other announcers, another holder, other options; a state that is not frozen
-    /// any more thaws it. `who` tells whose a refused announcement is by now, so that it can be replayed.
+    /// Follows a committed change of its HAVIP: other announcers, another holder, other options; a state that is not
+    /// frozen any more thaws it. `who` tells whose a refused announcement is by now, so that it can be replayed.
     ///
     /// `now_ns` is a time before the change was published: what a new announcer says from then on counts.
     pub fn follow(
@@ -162,8 +162,8 @@ impl Machine {
         }
     }
 
-    /// Notes an announcement that was refused. `by_now` is the announcer whose it is by now: workers may have refused it while the change
-    /// that attached its sender was under way, and then it is replayed at once.
+    /// Notes an announcement that was refused. `by_now` is the announcer whose it is by now: workers may have refused
+    /// it while the change that attached its sender was under way, and then it is replayed at once.
     pub fn refused(&mut self, stranger: RejectedSender, by_now: Option<AnnouncerId>) {
         let strangers = self.strangers.get_or_insert_default();
         let can_be_replayed = strangers.refused(stranger, by_now.is_none());
@@ -176,8 +176,8 @@ impl Machine {
 
     /// Decides: what its announcers said last, and what time it is.
     ///
-    /// Nothing that was said is taken twice. Where a decision cannot be made durable, the step is [taken back](Machine::take_back),
-    /// and the machine decides the same again when it is told the same again.
+    /// Nothing that was said is taken twice. Where a decision cannot be made durable, the step is [taken
+    /// back](Machine::take_back), and the machine decides the same again when it is told the same again.
     pub fn step(
         &mut self,
         heard: &[(AnnouncerId, LastAnnounced)],
@@ -190,7 +190,8 @@ impl Machine {
         (decisions, undo)
     }
 
-    /// Takes back the last step. Where the machine followed a change since, it has to [follow](Machine::follow) it once more.
+    /// Takes back the last step. Where the machine followed a change since, it has to [follow](Machine::follow) it
+    /// once more.
     pub fn take_back(&mut self, undo: Undo) {
         undo.restore(self);
     }

@@ -94,8 +94,8 @@ pub(crate) struct Known {
 }
 
 impl Strangers {
-    /// Notes what was refused, to be replayed later if `later`. Only what would be right if its sender were attached can be replayed;
-    /// says whether that is so.
+    /// Notes what was refused, to be replayed later if `later`. Only what would be right if its sender were attached
+    /// can be replayed; says whether that is so.
     pub fn refused(&mut self, stranger: RejectedSender, later: bool) -> bool {
         let place = KINDS.iter().position(|&what| what == stranger.what);
         if let Some(kind) = place.and_then(|place| self.kinds.get_mut(place)) {

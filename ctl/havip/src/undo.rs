@@ -1,5 +1,5 @@
-//! State of a machine before a step, so that the step can be taken back. Made for every step, and nearly always without memory of
-//! its own.
+//! State of a machine before a step, so that the step can be taken back. Made for every step, and nearly always
+//! without memory of its own.
 
 use bcast_domain::AnnouncerId;
 

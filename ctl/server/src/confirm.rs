@@ -65,7 +65,8 @@ impl Confirmer {
         let mut drained = Instant::now();
         // Something was removed, and from when on no worker makes copies to it is not known yet.
         let mut undrained = false;
-        // The last group was not confirmed, and the log says so: a worker that hangs makes one line, not one for each group.
+        // The last group was not confirmed, and the log says so: a worker that hangs makes one line, not one for each
+        // group.
         let mut unconfirmed = false;
         loop {
             self.health.confirm_turn(Instant::now());

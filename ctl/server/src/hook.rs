@@ -7,13 +7,14 @@ use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
 /// Most reports that wait.
 pub(crate) const REPORTS: usize = 1_024;
 
-/// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no method
-/// may wait for anything.
+/// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no
+/// method may wait for anything.
 ///
-/// Each group is prepared, then either committed or aborted. After a commit of which nobody knows whether it happened, all is
-/// told anew.
+/// Each group is prepared, then either committed or aborted. After a commit of which nobody knows whether it happened,
+/// all is told anew.
 pub trait CommitHook: Send + 'static {
-    /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than thought.
+    /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than
+    /// thought.
     ///
     /// # Errors
     ///
@@ -51,8 +52,8 @@ pub(crate) struct Report {
 }
 
 impl Reporter {
-    /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false where too
-    /// much waits already, or the server is gone.
+    /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false
+    /// where too much waits already, or the server is gone.
     pub fn route_unusable(&self, havip: Name, detail: String) -> bool {
         let report = Report { havip, kind: HavipEventKind::RouteUnusable, detail };
         self.0.try_send(report).is_ok()

@@ -68,8 +68,8 @@ pub(crate) type Reply = oneshot::Sender<Result<Done, Refusal>>;
 
 /// The way to the commit thread, until it is closed.
 ///
-/// All senders are this one, so that closing it is an end: jobs that were sent before are received, and none is sent after. (A
-/// job that stayed in the channel of a thread that has ended would keep its client waiting for ever.)
+/// All senders are this one, so that closing it is an end: jobs that were sent before are received, and none is sent
+/// after. (A job that stayed in the channel of a thread that has ended would keep its client waiting for ever.)
 pub(crate) struct Intake(RwLock<Option<Sender<Job>>>);
 
 impl Intake {

@@ -1,7 +1,8 @@
 //! The control path: request, validate, commit, publish, answer.
 //!
 //! Read `commit.rs`, top to bottom. `service/` parses requests, `transaction/` validates, `state.rs` publishes to
-//! the table, `confirm.rs` waits for the workers and answers. Modules import one way: service, commit, transaction, state.
+//! the table, `confirm.rs` waits for the workers and answers. Modules import one way: service, commit, transaction,
+//! state.
 //!
 //! A client that goes away before the commit thread has taken its request changes nothing; after that the request is
 //! carried out, and a request id lets the client learn its answer.

@@ -2,8 +2,8 @@
 //!
 //! Rates are kept by number and index, since those outlive the domains and TEPs that have them.
 //!
-//! Only what is not the node's default stands here, so a million domains without limits cost nothing, and one that takes
-//! over the number of another is told to the data plane only where that had other limits.
+//! Only what is not the node's default stands here, so a million domains without limits cost nothing, and one that
+//! takes over the number of another is told to the data plane only where that had other limits.
 
 use std::sync::Arc;
 

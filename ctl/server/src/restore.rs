@@ -167,8 +167,8 @@ fn removed(before: &HavipEntry, revision: Revision, unix_ms: u64) -> HavipEvent 
     HavipEvent { why: Some(Why::Restored), ..HavipEvent::of(&entry, HavipEventKind::Removed, unix_ms) }
 }
 
-/// The checks: what a change may not make, a backup may not either. What the configuration bounds is taken, as with a limit
-/// that was lowered; so are TEPs that are not this node's, as in a store that was moved.
+/// The checks: what a change may not make, a backup may not either. What the configuration bounds is taken, as with a
+/// limit that was lowered; so are TEPs that are not this node's, as in a store that was moved.
 impl Restore {
     fn check(&self, state: &State, node: &dyn Node) -> Result<(), Problem> {
         let registered = self.check_teps(state)?;

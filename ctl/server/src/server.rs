@@ -237,8 +237,8 @@ impl Server {
         self.health.since_turn(Instant::now())
     }
 
-    /// How long ago the confirming thread turned last: it does so at least each half second, but for the time that workers take
-    /// to see a change. Never waits.
+    /// How long ago the confirming thread turned last: it does so at least each half second, but for the time that
+    /// workers take to see a change. Never waits.
     #[must_use]
     pub fn confirm_thread_silent_for(&self) -> Duration {
         self.health.since_confirm_turn(Instant::now())

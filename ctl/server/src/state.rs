@@ -192,7 +192,8 @@ impl State {
 
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
     ///
-    /// New TEPs are in the array before a list or a VIP table names them, and gone ones leave it after the last one did.
+    /// New TEPs are in the array before a list or a VIP table names them, and gone ones leave it after the last one
+    /// did.
     pub fn publish(&mut self, records: &[Record]) -> Epoch {
         let now = self.node.now();
         let events = || records.iter().flat_map(|record| &record.events);
@@ -310,7 +311,8 @@ impl State {
         }
     }
 
-    /// Publishes who may announce the HAVIPs of each domain where that changed. What goes with a domain needs nothing more.
+    /// Publishes who may announce the HAVIPs of each domain where that changed. What goes with a domain needs nothing
+    /// more.
     fn publish_vip_tables(&mut self) {
         for vni in self.havips.take_stale() {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
@@ -343,8 +345,8 @@ impl State {
                 if is_new {
                     self.note_birth(id);
                 }
-                // The list was published anew in any case: whoever waits for that knows that no worker still goes by the
-                // rates of before.
+                // The list was published anew in any case: whoever waits for that knows that no worker still goes by
+                // the rates of before.
                 self.limits.set_domain(id, domain.limit);
             }
             Err(error) => {

@@ -67,7 +67,8 @@ impl Filter {
     }
 }
 
-/// Sends the changes of revision `from` and of those after it (`None`: of those that follow now), until the client goes.
+/// Sends the changes of revision `from` and of those after it (`None`: of those that follow now), until the client
+/// goes.
 pub(crate) async fn follow(shared: Arc<Shared>, from: Option<Revision>, filter: Filter, feed: Events) {
     let (filter, feed) = (Arc::new(filter), Arc::new(feed));
     if let Err(Stop::Refused(refusal)) = follow_from(&shared, from, &filter, &feed).await {

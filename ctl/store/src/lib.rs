@@ -1,9 +1,10 @@
 //! Where the broadcast domains live: the store's trait and the embedded store.
 //!
-//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, the events that webhook
-//! receivers have still to accept, the answers to requests that carried an id, and a bounded log of revisions. The forwarding
-//! table is rebuilt from it; nothing that was answered is anywhere else. TEPs, domains, HAVIPs and events are stored as the
-//! contract's messages. Beside it the revision file says which revision was answered last: a store that is older is refused.
+//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, the events that
+//! webhook receivers have still to accept, the answers to requests that carried an id, and a bounded log of revisions.
+//! The forwarding table is rebuilt from it; nothing that was answered is anywhere else. TEPs, domains, HAVIPs and
+//! events are stored as the contract's messages. Beside it the revision file says which revision was answered last: a
+//! store that is older is refused.
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -34,9 +35,9 @@ pub const ANSWERS: u64 = 1_000_000;
 /// SHA-256 of a request's changes and conditions: what its id belongs to.
 pub type Body = [u8; 32];
 
-/// How far revisions may have gone on, at most, beyond one that was seen at `then_ms` and where nobody knows what came after it
-/// until `now_ms` (Unix time in milliseconds): a hundred each millisecond for ten years at most, and a million for clocks that
-/// are not right. No node commits as fast.
+/// How far revisions may have gone on, at most, beyond one that was seen at `then_ms` and where nobody knows what came
+/// after it until `now_ms` (Unix time in milliseconds): a hundred each millisecond for ten years at most, and a
+/// million for clocks that are not right. No node commits as fast.
 #[must_use]
 pub fn unknown_since(then_ms: u64, now_ms: u64) -> u64 {
     const EACH_MS: u64 = 100;
@@ -51,8 +52,8 @@ pub struct Record {
     pub revision: Revision,
     /// When it committed, Unix time in milliseconds.
     pub unix_ms: u64,
-    /// Changes, at most one of each TEP, domain and HAVIP: TEPs, deleted HAVIPs, domains, HAVIPs, deleted TEPs; then the events of
-    /// HAVIPs, in their order.
+    /// Changes, at most one of each TEP, domain and HAVIP: TEPs, deleted HAVIPs, domains, HAVIPs, deleted TEPs; then
+    /// the events of HAVIPs, in their order.
     pub events: Vec<Event>,
 }
 
@@ -142,8 +143,8 @@ pub trait Store: Send + Sync + 'static {
     /// It does not.
     fn probe(&self) -> Result<(), StoreError>;
 
-    /// The answer that a request with this id got within the last [`ANSWER_KEPT`], and what the id belongs to; `None` where a
-    /// daemon answered that did not keep it.
+    /// The answer that a request with this id got within the last [`ANSWER_KEPT`], and what the id belongs to; `None`
+    /// where a daemon answered that did not keep it.
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError>;
 
     /// How many more answers can be kept, of [`ANSWERS`].
@@ -158,8 +159,8 @@ pub trait Store: Send + Sync + 'static {
     /// All events that webhook receivers have still to accept, by receiver and age.
     fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Deletes rows of the outbox, and moves others to the dead letters, of which the newest [`DEAD_LETTERS`] are kept for each
-    /// receiver. Rows that are not there are no error. What is deleted may be there again after a crash, or
+    /// Deletes rows of the outbox, and moves others to the dead letters, of which the newest [`DEAD_LETTERS`] are kept
+    /// for each receiver. Rows that are not there are no error. What is deleted may be there again after a crash, or
     /// after a write that failed; what is dead is durable when this returns.
     ///
     /// # Errors
@@ -170,7 +171,8 @@ pub trait Store: Send + Sync + 'static {
     /// A receiver's dead letters, the oldest event first.
     fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError>;
 
-    /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest event first.
+    /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest
+    /// event first.
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError>;
 }
 

@@ -1,7 +1,8 @@
 //! A store of an older schema, made into the present one by one transaction.
 //!
-//! Schema 1 knew TEPs and domains, 2 limits, 3 HAVIPs and webhooks. Kept are TEPs, domains, HAVIPs with their bindings, their
-//! events, answers, the outbox and dead letters. The log of revisions starts anew. Integers were little-endian.
+//! Schema 1 knew TEPs and domains, 2 limits, 3 HAVIPs and webhooks. Kept are TEPs, domains, HAVIPs with their
+//! bindings, their events, answers, the outbox and dead letters. The log of revisions starts anew. Integers were
+//! little-endian.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -143,8 +144,8 @@ fn name(text: &str) -> Result<Option<Name>, Malformed> {
     optional(text).ok_or(Malformed("a name"))
 }
 
-/// A row of a domain: length of its name (1, and [`WITH_MORE`]), name, then a bit for each rate and for [`STRICT`] (1), the rates
-/// (8 each: copies, bits, control), and 4 for each member's address.
+/// A row of a domain: length of its name (1, and [`WITH_MORE`]), name, then a bit for each rate and for [`STRICT`]
+/// (1), the rates (8 each: copies, bits, control), and 4 for each member's address.
 fn domain(vni: u32, bytes: &[u8]) -> Result<DomainEntry, Malformed> {
     let mut input = Input(bytes);
     let [length] = input.array()?;
@@ -377,3 +378,7 @@ fn event(old: OldHavipEvent) -> Option<HavipEvent> {
         },
     })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -13,8 +13,8 @@ use crate::revision_file::Mark;
 /// Most dead letters of one receiver; the oldest go first.
 pub const DEAD_LETTERS: usize = 10_000;
 
-/// An event's number: the revision that made it, and its place therein. It grows, across restarts too, and its text is the
-/// CloudEvents `id`.
+/// An event's number: the revision that made it, and its place therein. It grows, across restarts too, and its text is
+/// the CloudEvents `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
     /// The revision.

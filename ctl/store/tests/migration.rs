@@ -73,6 +73,8 @@ fn a_store_of_the_previous_release_keeps_teps_domains_holders_history_and_dead_l
     use HavipEventKind::{Bound, Moved, Spoof};
     assert_eq!(kinds, [(Bound, 20), (Moved, 21), (Moved, 22), (Moved, 23), (Spoof, 24)]);
     assert_eq!(history[4].offender.map(|offender| (offender.mac[5], offender.tep)), Some((0x66, tep(3))));
+    let dead = store.dead_letters(&"ops".parse().unwrap()).unwrap();
+    assert_eq!(store.outbox().unwrap().len() + dead.len(), 5, "each event waits for its receiver");
     let revision = store.revision().unwrap();
     assert!(revision.get() >= 24);
     assert_eq!(store.changes(revision).unwrap(), Changes::Gone, "watchers start over");

@@ -1,11 +1,8 @@
 //! Desired states: resources that the node shall have, and how they differ from those that it has.
 
-use super::address::tep_bytes;
 use super::batch::Packer;
 use super::change::key_of;
-use super::{
-    BatchError, Conditions, DomainEntry, Havip, MAX_CHANGES, ModelError, SetResource, TepEntry, TepRef,
-};
+use super::{BatchError, Conditions, DomainEntry, Havip, MAX_CHANGES, ModelError, SetResource, TepEntry};
 use crate::proto;
 
 /// A desired state, gathered part by part.
@@ -79,28 +76,22 @@ fn havip_of(message: proto::Havip) -> Result<SetResource, ModelError> {
     }
 }
 
-/// A resource of a desired state as its message. A TEP is named by its address there.
+/// A resource of a desired state. A TEP is named by its address there.
 impl From<SetResource> for proto::Resource {
     fn from(resource: SetResource) -> Self {
-        use proto::resource::Resource as Kind;
-        let kind = match resource {
-            SetResource::Tep(TepRef::Address(tep), fields) => {
-                Kind::Tep(proto::Tep { address: tep_bytes(tep), ..fields.into() })
-            }
-            SetResource::Tep(TepRef::Name(_), fields) => Kind::Tep(fields.into()),
-            SetResource::Domain(vni, fields) => {
-                Kind::Domain(proto::Domain { vni: vni.get(), ..fields.into() })
-            }
-            SetResource::Havip(name, fields) => {
-                Kind::Havip(proto::Havip { name: name.to_string(), ..fields.into() })
-            }
-        };
-        Self { resource: Some(kind) }
+        use proto::{resource::Resource as Kind, set};
+        Self {
+            resource: Some(match set::Resource::from(resource) {
+                set::Resource::Tep(tep) => Kind::Tep(tep),
+                set::Resource::Domain(domain) => Kind::Domain(domain),
+                set::Resource::Havip(havip) => Kind::Havip(havip),
+            }),
+        }
     }
 }
 
-/// The messages of a desired state, made as they are asked for, each within the limits of a message. TEPs should come first,
-/// then domains, then HAVIPs: then positions in errors count as the resources came.
+/// The messages of a desired state, made as they are asked for, each within the limits of a message. TEPs should come
+/// first, then domains, then HAVIPs: then positions in errors count as the resources came.
 pub struct ApplyParts<I: Iterator> {
     options: Option<proto::ApplyOptions>,
     resources: Packer<I>,

@@ -15,7 +15,8 @@ pub enum Change {
     Delete {
         /// The resource.
         target: Target,
-        /// A TEP leaves its domains and attachments, and a domain's HAVIPs go, too; without it they refuse the deletion.
+        /// A TEP leaves its domains and attachments, and a domain's HAVIPs go, too; without it they refuse the
+        /// deletion.
         force: bool,
     },
     /// TEPs become members.
@@ -235,31 +236,36 @@ impl TryFrom<proto::Change> for Change {
     }
 }
 
-impl From<Set> for proto::Set {
-    fn from(set: Set) -> Self {
-        use proto::set::Resource;
-        let mut by = None;
-        let resource = match set.resource {
+/// The message of a resource; a TEP that is named has no address in it.
+impl From<SetResource> for proto::set::Resource {
+    fn from(resource: SetResource) -> Self {
+        match resource {
             SetResource::Tep(TepRef::Address(tep), fields) => {
-                Resource::Tep(proto::Tep { address: tep_bytes(tep), ..fields.into() })
+                Self::Tep(proto::Tep { address: tep_bytes(tep), ..fields.into() })
             }
-            SetResource::Tep(name, fields) => {
-                by = Some(name.into());
-                Resource::Tep(fields.into())
-            }
+            SetResource::Tep(TepRef::Name(_), fields) => Self::Tep(fields.into()),
             SetResource::Domain(vni, fields) => {
-                Resource::Domain(proto::Domain { vni: vni.get(), ..fields.into() })
+                Self::Domain(proto::Domain { vni: vni.get(), ..fields.into() })
             }
             SetResource::Havip(name, fields) => {
-                Resource::Havip(proto::Havip { name: name.to_string(), ..fields.into() })
+                Self::Havip(proto::Havip { name: name.to_string(), ..fields.into() })
             }
+        }
+    }
+}
+
+impl From<Set> for proto::Set {
+    fn from(set: Set) -> Self {
+        let by = match &set.resource {
+            SetResource::Tep(name @ TepRef::Name(_), _) => Some(name.clone().into()),
+            _ => None,
         };
         let existing = match set.existing {
             Existing::Any => proto::Existing::Unspecified,
             Existing::Required => proto::Existing::Required,
             Existing::Same => proto::Existing::Same,
         };
-        Self { resource: Some(resource), by, existing: existing.into(), replace: set.replace }
+        Self { resource: Some(set.resource.into()), by, existing: existing.into(), replace: set.replace }
     }
 }
 

@@ -41,8 +41,8 @@ pub struct Revision(u64);
 impl Revision {
     /// Greatest revision that a request may ask to be above: 2^52. Revisions after it are exact in JSON, too.
     pub const MAX_ABOVE: Self = Self(1 << 52);
-    /// Greatest revision that a backup or an export may be of: 2^62. A node that was asked to be above [`Self::MAX_ABOVE`]
-    /// stays below it for centuries.
+    /// Greatest revision that a backup or an export may be of: 2^62. A node that was asked to be above
+    /// [`Self::MAX_ABOVE`] stays below it for centuries.
     pub const MAX_SAVED: Self = Self(1 << 62);
 
     /// The revision with this number.

@@ -130,8 +130,8 @@ impl Service {
         if restore.is_whole { Ok((Work::Restore(restore), claim)) } else { Err(Refusal::BackupCut.into()) }
     }
 
-    /// Makes a batch of a message, which has so many changes before it, and of a stream this `digest`. That takes milliseconds
-    /// where it is a large one.
+    /// Makes a batch of a message, which has so many changes before it, and of a stream this `digest`. That takes
+    /// milliseconds where it is a large one.
     async fn parse(
         &self,
         message: proto::CommitRequest,

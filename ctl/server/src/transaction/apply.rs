@@ -49,8 +49,8 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// An entry that cannot be, a resource that cannot be deleted, removals that are not confirmed, or another revision than
-    /// expected.
+    /// An entry that cannot be, a resource that cannot be deleted, removals that are not confirmed, or another
+    /// revision than expected.
     pub fn apply(&mut self, apply: &Apply, unix_ms: u64) -> Result<Prepared, Refusal> {
         let before = self.totals;
         self.request(&apply.conditions, unix_ms, |transaction| {
@@ -73,7 +73,8 @@ impl Transaction<'_> {
         })
     }
 
-    /// Deletes HAVIPs that are not named, and takes the names of TEPs that are not: names are resolved in the desired state.
+    /// Deletes HAVIPs that are not named, and takes the names of TEPs that are not: names are resolved in the desired
+    /// state.
     fn prune_first(&mut self, named: &NamedResources) {
         for name in self.all_havips().into_iter().filter(|name| !named.havips.contains(name)) {
             self.delete_havip(&name);

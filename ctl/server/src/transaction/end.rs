@@ -9,8 +9,8 @@ use super::{Prepared, Totals, Transaction};
 use crate::refusal::{Problem, Refusal};
 
 impl Transaction<'_> {
-    /// Checks what holds for the state after a request: names, addresses and EIPs have one owner each, and totals keep to their
-    /// limits. `what` the request is made of: changes, or entries of a desired state.
+    /// Checks what holds for the state after a request: names, addresses and EIPs have one owner each, and totals keep
+    /// to their limits. `what` the request is made of: changes, or entries of a desired state.
     pub(super) fn check_end(&self, what: &'static str) -> Result<(), Refusal> {
         let name = self
             .names
@@ -89,8 +89,8 @@ impl Transaction<'_> {
         })
     }
 
-    /// Events of the request: TEPs, HAVIPs that are gone, domains, HAVIPs, TEPs that are gone; then the HAVIPs' events. And
-    /// whether a domain lost a member.
+    /// Events of the request: TEPs, HAVIPs that are gone, domains, HAVIPs, TEPs that are gone; then the HAVIPs'
+    /// events. And whether a domain lost a member.
     fn events(&self) -> (Vec<Event>, bool) {
         let (mut events, mut gone, mut havips) = (Vec::new(), Vec::new(), Vec::new());
         for (&tep, before, now) in self.teps.touched() {

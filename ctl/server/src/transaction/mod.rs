@@ -1,8 +1,8 @@
 //! Validation: the changes of a request over the state and what was prepared before it. Nothing here touches the
 //! state; a request with one bad change is taken back as a whole.
 //!
-//! Names of TEPs, addresses and EIPs of HAVIPs, and the node's totals are checked for the state after the request, so that they
-//! may be swapped and passed on within it.
+//! Names of TEPs, addresses and EIPs of HAVIPs, and the node's totals are checked for the state after the request, so
+//! that they may be swapped and passed on within it.
 
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{

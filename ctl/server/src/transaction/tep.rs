@@ -118,8 +118,8 @@ impl Transaction<'_> {
         *domains = if joined { *domains + 1 } else { domains.saturating_sub(1) };
     }
 
-    /// Takes a TEP out of all its domains. Those of the state are looked up once for all such TEPs of a batch: a table of
-    /// a million domains is not read ten thousand times.
+    /// Takes a TEP out of all its domains. Those of the state are looked up once for all such TEPs of a batch: a table
+    /// of a million domains is not read ten thousand times.
     fn leave_all(&mut self, tep: Tep, batch: &[Change]) {
         if !self.holders.contains_key(&tep) {
             self.find_holders(tep, batch);

@@ -10,8 +10,8 @@ use crate::{ANSWER_KEPT, Answer, Answered, Body, Group};
 pub(super) const ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
 /// The request ids by age.
 pub(super) const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("answer_ages");
-/// Request id -> Unix milliseconds, body. A migrated store may lack the body of an answer, or have an older one of the same id: a
-/// body counts only with the time of its answer.
+/// Request id -> Unix milliseconds, body. A migrated store may lack the body of an answer, or have an older one of the
+/// same id: a body counts only with the time of its answer.
 pub(super) const BODIES: TableDefinition<&str, (u64, &Body)> = TableDefinition::new("answer_bodies");
 
 fn oldest_kept(unix_ms: u64) -> u64 {

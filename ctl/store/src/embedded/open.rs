@@ -45,13 +45,14 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// Each of [`StoreError`] that is about opening; those about the revision file tell how to accept the store as it is.
+    /// Each of [`StoreError`] that is about opening; those about the revision file tell how to accept the store as it
+    /// is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self::open_inner(path, opener(path), revision_file::write_durably(), false)?.0)
     }
 
-    /// Accepts a store that is older than its revision file says, or whose revision file is missing or damaged: it goes on
-    /// above each revision that may have been given. The log starts anew.
+    /// Accepts a store that is older than its revision file says, or whose revision file is missing or damaged: it
+    /// goes on above each revision that may have been given. The log starts anew.
     ///
     /// # Errors
     ///
@@ -60,8 +61,8 @@ impl EmbeddedStore {
         Ok(Self::open_inner(path, opener(path), revision_file::write_durably(), true)?.1)
     }
 
-    /// Opens it through an opener and a writer of the revision file of the caller's: for stores on storage that fails when it
-    /// is told to.
+    /// Opens it through an opener and a writer of the revision file of the caller's: for stores on storage that fails
+    /// when it is told to.
     #[doc(hidden)]
     pub fn open_with(path: &Path, opener: Opener, note: WriteAt) -> Result<Self, StoreError> {
         Ok(Self::open_inner(path, opener, note, false)?.0)
@@ -148,7 +149,8 @@ fn check(path: &Path, found: Mark, has_file: bool, noted: Noted) -> Result<(), S
     let file = revision_file::path_of(path);
     match noted {
         Noted::Mark(noted) | Noted::Half(noted) if found < noted => Err(behind(path, found, noted)),
-        // A mark is written once the store has its transaction: at the mark that is left, what was damaged may have said more.
+        // A mark is written once the store has its transaction: at the mark that is left, what was damaged may have
+        // said more.
         Noted::Half(noted) if found == noted => Err(StoreError::RevisionFileHalf {
             path: path.to_owned(),
             file,
@@ -258,8 +260,8 @@ fn state(database: &Database) -> Result<(Mark, bool), Failure> {
     Ok((mark(&transaction)?, has_file))
 }
 
-/// Gives the store its number, and says in it that it has a revision file. By then it has one: a crash in between leaves a
-/// store that is taken like one from before there were such files.
+/// Gives the store its number, and says in it that it has a revision file. By then it has one: a crash in between
+/// leaves a store that is taken like one from before there were such files.
 fn introduce(database: &Database) -> Result<(), Failure> {
     {
         let meta = database.begin_read()?.open_table(META)?;
@@ -304,9 +306,9 @@ fn raise(database: &Database, found: Mark, noted: Noted) -> Result<Mark, Failure
     Ok(now)
 }
 
-/// Makes the file smaller where at least half of it is free. redb gives back what is free at the file's end by itself; this moves
-/// what lies behind free space. It is done at the start alone, since nobody may read meanwhile, and its time is bounded by
-/// the bytes that may be in use.
+/// Makes the file smaller where at least half of it is free. redb gives back what is free at the file's end by itself;
+/// this moves what lies behind free space. It is done at the start alone, since nobody may read meanwhile, and its
+/// time is bounded by the bytes that may be in use.
 fn shrink(path: &Path, opener: &Opener, mut database: Database) -> Result<Database, StoreError> {
     let length = std::fs::metadata(path).map_or(0, |file| file.len());
     if length < 2 * SHRINK_FROM_BYTES

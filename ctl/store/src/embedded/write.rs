@@ -10,8 +10,8 @@ use crate::history::History;
 use crate::revision_file::Mark;
 use crate::{Group, log, outbox};
 
-/// One transaction; its commit is durable when it returns, but for the revision file. Dropped on any error before, it leaves no
-/// trace.
+/// One transaction; its commit is durable when it returns, but for the revision file. Dropped on any error before, it
+/// leaves no trace.
 pub(super) fn write_group(database: &Database, group: &Group) -> Result<Mark, Failure> {
     let transaction = database.begin_write()?;
     let found = transaction.open_table(META)?.get(REVISION)?.map_or(0, |r| r.value());
