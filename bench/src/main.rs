@@ -62,11 +62,11 @@ fn member(index: u32) -> Result<TepRef, Box<dyn Error>> {
 fn state(teps: u32, domains: u32, members: u32) -> Result<Vec<Change>, Box<dyn Error>> {
     let mut changes = Vec::new();
     for index in 0..teps {
-        changes.push(Change::TepAdd { address: Tep::new(tep(index))?, name: None });
+        changes.push(Change::tep(Tep::new(tep(index))?, None));
     }
     for domain in 0..domains {
         let members = (0..members).map(|i| member((domain + i) % teps)).collect::<Result<_, _>>()?;
-        changes.push(Change::DomainSet { vni: Vni::from(domain + 1), name: None, members });
+        changes.push(Change::members(Vni::from(domain + 1), members));
     }
     Ok(changes)
 }
@@ -96,7 +96,7 @@ async fn load(domains: u32, members: u32, hugepages: bool) -> Done {
     let mut client = Client::connect(&daemon.socket()).await?;
     let changes = state(10_000.max(members), domains, members)?;
     let start = Instant::now();
-    client.commit_all(Batch::new(changes)).await?;
+    client.commit_stream(Batch::new(changes)).await?;
     let (load_s, loaded_mb) = (start.elapsed().as_secs_f64(), resident_mb(&daemon)?);
     let folder = daemon.stop()?;
     let start = Instant::now();
@@ -165,9 +165,9 @@ struct JoinRow {
 async fn join(background: u32, joins: u32, hugepages: bool) -> Done {
     let daemon = Daemon::start("vdev:net_null0,no-rx=1", hugepages)?;
     let mut client = Client::connect(&daemon.socket()).await?;
-    client.commit_all(Batch::new(state(1000, 1000, 8)?)).await?;
+    client.commit_stream(Batch::new(state(1000, 1000, 8)?)).await?;
     let change = |vni: u32, tep: TepRef, joins: bool| {
-        let (vni, teps) = (Vni::from(vni), vec![tep]);
+        let (vni, teps) = (Vni::from(vni), [tep].into_iter().collect());
         Batch::new(vec![if joins { Change::Join { vni, teps } } else { Change::Leave { vni, teps } }])
     };
     let busy = client.clone();

@@ -82,7 +82,7 @@ async fn feed(daemon: &Daemon, workload: &Workload) -> Result<(), Failure> {
     let refused = |error: Box<dyn std::error::Error>| Failure::Api(error);
     let mut client = Client::connect(&daemon.socket()).await.map_err(|error| refused(error.into()))?;
     let batch = workload.batch().map_err(refused)?;
-    client.commit_all(batch).await.map(|_| ()).map_err(|error| refused(error.into()))
+    client.commit_stream(batch).await.map(|_| ()).map_err(|error| refused(error.into()))
 }
 
 impl Candidate for Bcastd {

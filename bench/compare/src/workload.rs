@@ -99,12 +99,12 @@ impl Workload {
     pub fn batch(&self) -> Result<Batch, Box<dyn std::error::Error>> {
         let mut changes = Vec::new();
         for number in 0..self.teps {
-            changes.push(Change::TepAdd { address: Tep::new(tep(number))?, name: None });
+            changes.push(Change::tep(Tep::new(tep(number))?, None));
         }
         for domain in &self.domains {
             let member = |number| Ok::<_, bcast_domain::TepError>(TepRef::Address(Tep::new(tep(number))?));
             let members = domain.members().map(member).collect::<Result<_, _>>()?;
-            changes.push(Change::DomainSet { vni: Vni::from(domain.vni), name: None, members });
+            changes.push(Change::members(Vni::from(domain.vni), members));
         }
         Ok(Batch::new(changes))
     }

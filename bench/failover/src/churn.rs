@@ -12,7 +12,7 @@ use bcast_domain::{Tep, Vni};
 use bench::quantile;
 use bench::report::{Figure, Report};
 use ctl_api::Client;
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::{Batch, Change, TepSet};
 use e2e::lab::{Host, Lab};
 use e2e::namespace::Namespace;
 use e2e::node::{Config, Node};
@@ -56,7 +56,7 @@ pub fn run(routes: u32, results: &Path) -> Result<bool, Error> {
     load(&lab, &routers, routes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let mut client = runtime.block_on(Client::connect(&node.socket()))?;
-    runtime.block_on(client.commit_all(Batch::new(state()?)))?;
+    runtime.block_on(client.commit_stream(Batch::new(state()?)))?;
     node.wait_resolved(&[[198, 19, 255, 253].into()]);
     let (stop, changed) = (AtomicBool::new(false), AtomicU64::new(0));
     let (namespace, addresses) = (&lab.node, routers.each_ref().map(|host| host.address));
@@ -108,10 +108,10 @@ fn tep(number: u32) -> Result<Tep, Error> {
 fn state() -> Result<Vec<Change>, Error> {
     let mut changes = Vec::new();
     for number in 1..=TEPS {
-        changes.push(Change::TepAdd { address: tep(number)?, name: None });
+        changes.push(Change::tep(tep(number)?, None));
     }
-    let members = vec![TepRef::Address(tep(1)?), TepRef::Address(tep(2)?)];
-    changes.push(Change::DomainSet { vni: Vni::from(VNI), name: None, members });
+    let members = vec![tep(1)?, tep(2)?];
+    changes.push(Change::members(Vni::from(VNI), members.into()));
     Ok(changes)
 }
 
@@ -167,8 +167,8 @@ fn churn(
 async fn ask(client: &mut Client) -> Result<(Vec<f64>, Vec<f64>), Error> {
     let (mut changes, mut queries) = (Vec::new(), Vec::new());
     for turn in 0..ASKED {
-        let (vni, tep) = (Vni::from(VNI), TepRef::Address(tep(turn / 2 + 3)?));
-        let teps = vec![tep.clone()];
+        let (vni, tep) = (Vni::from(VNI), tep(turn / 2 + 3)?);
+        let teps = TepSet::from(vec![tep]);
         let change = if turn % 2 == 0 { Change::Join { vni, teps } } else { Change::Leave { vni, teps } };
         let start = Instant::now();
         client.commit(Batch::new(vec![change])).await?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use bcast_domain::{Tep, Vni};
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::{Batch, Change, Target, TepRef};
 use ctl_api::{Client, ClientError};
 use tokio::runtime::Runtime;
 
@@ -76,7 +76,7 @@ impl Node {
         if let Some(client) = &mut self.client
             && !changes.is_empty()
         {
-            self.runtime.block_on(client.commit_all(Batch::new(changes)))?;
+            self.runtime.block_on(client.commit_stream(Batch::new(changes)))?;
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Node {
         let mut changes = Vec::new();
         let known = self.teps.map_or(0, Teps::count);
         for place in known..plan.teps.count() {
-            changes.push(Change::TepAdd { address: Tep::new(plan.teps.address(place))?, name: None });
+            changes.push(Change::tep(Tep::new(plan.teps.address(place))?, None));
         }
         if plan.teps.count() > known {
             self.teps = Some(plan.teps);
@@ -103,7 +103,7 @@ impl Node {
                 continue;
             }
             let members = places.clone().map(|place| tep(plan.teps, place)).collect::<Result<_, _>>()?;
-            changes.push(Change::DomainSet { vni: Vni::new(flow.vni), name: None, members });
+            changes.push(Change::members(Vni::new(flow.vni), members));
             self.made.insert(flow.vni, places);
         }
         self.commit(changes)
@@ -115,11 +115,11 @@ impl Node {
     /// The node refuses.
     pub fn clear(&mut self) -> Result<(), Error> {
         let vnis = std::mem::take(&mut self.made);
-        let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni), force: false });
+        let domains = vnis.into_keys().map(|vni| Change::delete(Target::Domain(Vni::new(vni))));
         self.commit(domains.collect())?;
         let Some(teps) = self.teps.take() else { return Ok(()) };
         let own = |place: &u32| !self.others.teps.contains(&teps.address(*place).to_string());
-        let remove = |place| Ok(Change::TepRemove { tep: tep(teps, place)?, force: false });
+        let remove = |place| Ok(Change::delete(Target::Tep(tep(teps, place)?)));
         let changes = (0..teps.count()).filter(own).map(remove).collect::<Result<_, Error>>()?;
         self.commit(changes)
     }
@@ -146,9 +146,11 @@ impl Node {
 
 async fn inventory(client: &mut Client) -> Result<Others, ClientError> {
     let mut others = Others::default();
-    let mut parts = client.snapshot().await?;
+    let mut parts = client.snapshot(Default::default()).await?;
     while let Some(part) = parts.message().await.map_err(|status| client.error(status))? {
-        others.teps.extend(part.teps.into_iter().map(|tep| tep.address));
+        others.teps.extend(
+            part.teps.iter().filter_map(|tep| Some(ctl_api::model::ip(&tep.address).ok()?.to_string())),
+        );
         others.vnis.extend(part.domains.iter().map(|domain| domain.vni));
     }
     Ok(others)

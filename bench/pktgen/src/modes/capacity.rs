@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use bench::plot::{Axis, Curve};
 use bench::report::Figure;
 use ctl_api::ClientError;
-use ctl_api::client::Refusal;
+use ctl_api::client::RefusalKind;
 
 use crate::error::Error;
 use crate::flow::{Plan, Rate};
@@ -43,7 +43,7 @@ pub fn run(session: &mut Session) -> Result<Verdict, Error> {
         let flood = plan("flood", Rate::MAX);
         let start = Instant::now();
         match session.node.arrange(&each) {
-            Err(Error::Node(ClientError::Refused { refusal: Refusal::Limit, message })) => {
+            Err(Error::Node(ClientError::Refused { kind: RefusalKind::Limit, message, .. })) => {
                 refused = Some(message);
                 break;
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bcast_domain::Vni;
 use bench::plot::{Axis, Curve};
 use bench::report::Figure;
-use ctl_api::model::Change;
+use ctl_api::model::{Change, TepSet};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -93,7 +93,8 @@ pub fn run(session: &mut Session, direction: Direction) -> Result<Verdict, Error
         };
         pause(running);
         let asked = (0..CHANGES).map(|place| {
-            let (vni, teps) = (Vni::new(vni), vec![node::tep(plan.teps, fan_out + 1 + place)?]);
+            let vni = Vni::new(vni);
+            let teps: TepSet = [node::tep(plan.teps, fan_out + 1 + place)?].into_iter().collect();
             let join = ask(Change::Join { vni, teps: teps.clone() })?;
             let leave = ask(Change::Leave { vni, teps })?;
             Ok(if direction == Direction::Join { join } else { leave })

@@ -1,8 +1,8 @@
 //! Limits: a domain that sends a hundred times what it may, and one beside it that sends little.
 
-use bcast_domain::{DomainLimit, Rate as Limit, Vni};
+use bcast_domain::{Rate as Limit, Vni};
 use bench::report::Figure;
-use ctl_api::model::Change;
+use ctl_api::model::{DomainFields, Existing, Field, SetResource};
 
 use crate::error::Error;
 use crate::flow::{Domain, Rate};
@@ -34,8 +34,9 @@ pub fn run(session: &mut Session) -> Result<Verdict, Error> {
     let sources = (0..fan_out + 1).map(|source| Domain { source, ..Domain::plain(vni, 0..fan_out + 1) });
     plan.add("limited", inner, rate, sources);
     session.node.arrange(&plan)?;
-    let limit = DomainLimit { copies: Limit::new(settings.limit).ok(), ..DomainLimit::default() };
-    session.node.commit(vec![Change::DomainLimit { vni: Vni::new(vni), limit, reset: false }])?;
+    let copies = Limit::new(settings.limit).ok().map(Field::Value).unwrap_or_default();
+    let fields = DomainFields { copies, ..DomainFields::default() };
+    session.node.commit(vec![SetResource::Domain(Vni::new(vni), fields).set_if(Existing::Required)])?;
     let trial = session.trial(&plan, false, settings.seconds, "over the limit")?;
     let rows =
         vec![Row::new(size, fan_out, 1, BESIDE, &trial), Row::of_stream(1, size, fan_out, 1, rate, &trial)];
