@@ -95,7 +95,7 @@ impl Load {
         let load_s = api::runtime()?.block_on(async {
             let mut client = Client::connect(&node.socket()).await?;
             let start = Instant::now();
-            client.commit_all(changes).await?;
+            client.commit_stream(changes).await?;
             Ok::<_, anyhow::Error>(start.elapsed().as_secs_f64())
         })?;
         let loaded_mb = resident_mb(&node)?;
@@ -146,7 +146,7 @@ impl Join {
 /// Milliseconds of each answer, and other changes a second.
 async fn ask(node: &Node<'_>, background: u32, joins: u32) -> Result<(Vec<f64>, f64)> {
     let mut client = Client::connect(&node.socket()).await?;
-    client.commit_all(state(1000, 1000, 8)?).await?;
+    client.commit_stream(state(1000, 1000, 8)?).await?;
     let (busy, stranger) = (client.clone(), api::tep_ref(tep(999))?);
     let others = tokio::spawn(async move {
         let mut ticks = tokio::time::interval(Duration::from_secs(1) / background);

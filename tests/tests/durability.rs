@@ -10,7 +10,7 @@ use std::{
 use bcast_domain::{Tep, Vni};
 use ctl_api::{
     client::Client,
-    model::{Batch, Change, Name, TepRef},
+    model::{Batch, DomainFields, Field, Name, SetResource},
 };
 use testkit::{
     lab::{Lab, mac_text},
@@ -44,12 +44,12 @@ async fn write(mut client: Client, pair: u32, teps: [Tep; 2], log: Log) {
         let name: Name = format!("g{number}").parse().expect("a name");
         // Odd and even changes have different members, so half a change would show in them as well.
         let members = if number.is_multiple_of(2) { &teps[..1] } else { &teps[..] };
-        let members: Vec<_> = members.iter().copied().map(TepRef::Address).collect();
-        let change = |vni: u32| Change::DomainSet {
-            vni: Vni::from(vni),
-            name: Some(name.clone()),
-            members: members.clone(),
+        let fields = DomainFields {
+            name: Field::Value(name),
+            members: Some(members.to_vec().into()),
+            ..DomainFields::default()
         };
+        let change = |vni: u32| SetResource::Domain(Vni::from(vni), fields.clone()).set();
         match client.commit(Batch::new(vec![change(2 * pair), change(2 * pair + 1)])).await {
             Ok(_) => note(&|known| known.answered = number),
             Err(_) => return,
@@ -60,7 +60,10 @@ async fn write(mut client: Client, pair: u32, teps: [Tep; 2], log: Log) {
 /// The number and the count of members of a domain, as the daemon has them.
 async fn state(client: &mut Client, vni: u32) -> (u64, usize) {
     match client.domain(Vni::from(vni)).await {
-        Ok(domain) => (domain.name.trim_start_matches('g').parse().unwrap_or(0), domain.members.len()),
+        Ok(domain) => {
+            let number = domain.name.unwrap_or_default().trim_start_matches('g').parse();
+            (number.unwrap_or(0), domain.members.unwrap_or_default().ipv4.len() / 4)
+        }
         Err(_) => (0, 0),
     }
 }

@@ -4,8 +4,8 @@ use std::{fs, io::Write, os::unix::net::UnixStream};
 
 use bcast_domain::{Tep, Vni};
 use ctl_api::{
-    client::{Client, ClientError, Refusal},
-    model::{Batch, Change, Revision},
+    client::{Client, ClientError, RefusalKind},
+    model::{Batch, Change, Conditions, Revision},
 };
 use testkit::{
     frame::{broadcast, overlay},
@@ -205,8 +205,8 @@ fn of_two_clients_in_conflict_one_wins_and_a_client_that_goes_away_harms_nobody(
     let sniffer = Sniffer::copies_to(&hosts[1], lab.folder());
     let revision = Revision::new(node.metrics().sum("bcast_revision"));
     let batch = |vni: u32| Batch {
-        expected: Some(revision),
-        ..Batch::new(vec![Change::DomainCreate { vni: Vni::from(vni), name: None }])
+        changes: vec![Change::domain(Vni::from(vni), None)],
+        conditions: Conditions { expected: Some(revision), ..Conditions::default() },
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads can be started");
     let answers = runtime.block_on(async {
@@ -218,7 +218,7 @@ fn of_two_clients_in_conflict_one_wins_and_a_client_that_goes_away_harms_nobody(
         (Ok(_), Err(error)) | (Err(error), Ok(_)) => error,
         both => panic!("one of the two must win: {both:?}"),
     };
-    assert!(matches!(refused, ClientError::Refused { refusal: Refusal::Conflict, .. }), "{refused:?}");
+    assert!(matches!(refused, ClientError::Refused { kind: RefusalKind::Conflict, .. }), "{refused:?}");
 
     // Half an HTTP/2 preface; then a whole request whose answer nobody waits for.
     UnixStream::connect(node.socket())
@@ -228,7 +228,7 @@ fn of_two_clients_in_conflict_one_wins_and_a_client_that_goes_away_harms_nobody(
     runtime.block_on(async {
         let mut client = Client::connect(&node.socket()).await.expect("the daemon listens");
         let teps = (0..5000_u32).map(|n| Tep::new((0x0a00_0000 + n).into()).expect("10/8 is unicast"));
-        let changes = teps.map(|address| Change::TepAdd { address, name: None }).collect();
+        let changes = teps.map(|address| Change::tep(address, None)).collect();
         let commit = client.commit(Batch::new(changes));
         let _ = tokio::time::timeout(std::time::Duration::from_micros(500), commit).await;
     });

@@ -11,7 +11,7 @@ use std::{
 use bcast_domain::{Tep, Vni};
 use ctl_api::{
     client::Client,
-    model::{Batch, Change, TepRef},
+    model::{Batch, Change, TepSet},
 };
 use testkit::{
     frame::{broadcast, overlay},
@@ -92,7 +92,7 @@ async fn churn(
     until: Instant,
     changes: Arc<AtomicU64>,
 ) -> (u32, bool) {
-    let teps = || vec![TepRef::Address(tep)];
+    let teps = || TepSet::from(vec![tep]);
     let mut member = false;
     let mut tick = tokio::time::interval(Duration::from_millis(20));
     while Instant::now() < until {

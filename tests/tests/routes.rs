@@ -68,7 +68,7 @@ fn routes_follow_the_holder_in_the_table_of_their_vni_alone() {
 
     let gone = [
         havip("a", 5001, "10.0.0.100", Some("203.0.113.7"), None),
-        Event::HavipRemoved("b".parse().expect("a name")),
+        Event::HavipDeleted("b".parse().expect("a name")),
     ];
     applier.routes.apply(&gone);
     applier.wait_for("no routes", |figures| figures.routes == 0);

@@ -94,7 +94,7 @@ impl Bcastd {
 
 async fn feed(node: &Node<'_>, workload: &Workload) -> Result<()> {
     let mut client = Client::connect(&node.socket()).await?;
-    client.commit_all(workload.batch()?).await.context("bcastd does not take the domains")?;
+    client.commit_stream(workload.batch()?).await.context("bcastd does not take the domains")?;
     Ok(())
 }
 

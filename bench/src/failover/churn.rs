@@ -55,7 +55,7 @@ pub fn run(routes: u32, results: &Path) -> Result<bool> {
     load(&lab, &routers, routes)?;
     let runtime = api::runtime()?;
     let state = api::state((1..=TEPS).map(tep), [(VNI, vec![tep(1), tep(2)])])?;
-    runtime.block_on(async { Client::connect(&node.socket()).await?.commit_all(state).await })?;
+    runtime.block_on(async { Client::connect(&node.socket()).await?.commit_stream(state).await })?;
     node.wait_resolved(&[[198, 19, 255, 253].into()]);
     let mut client = runtime.block_on(Client::connect(&node.socket()))?;
     let (stop, changed) = (AtomicBool::new(false), AtomicU64::new(0));

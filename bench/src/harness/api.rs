@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use bcast_domain::{Tep, Vni};
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::{Batch, Change, TepRef, TepSet};
 use tokio::runtime::{Builder, Runtime};
 
 /// A runtime of the calling thread alone.
@@ -42,17 +42,17 @@ pub fn state(
 ) -> Result<Batch> {
     let mut changes = Vec::new();
     for address in teps {
-        changes.push(Change::TepAdd { address: Tep::new(address)?, name: None });
+        changes.push(Change::tep(Tep::new(address)?, None));
     }
     for (vni, members) in domains {
-        let members = members.into_iter().map(tep_ref).collect::<Result<_>>()?;
-        changes.push(Change::DomainSet { vni: Vni::new(vni), name: None, members });
+        let members = members.into_iter().map(tep_ref).collect::<Result<TepSet>>()?;
+        changes.push(Change::members(Vni::new(vni), members));
     }
     Ok(Batch::new(changes))
 }
 
 /// The join of one TEP, or its leave.
 pub fn membership(vni: u32, tep: TepRef, joins: bool) -> Batch {
-    let (vni, teps) = (Vni::new(vni), vec![tep]);
+    let (vni, teps) = (Vni::new(vni), TepSet::from_iter([tep]));
     Batch::new(vec![if joins { Change::Join { vni, teps } } else { Change::Leave { vni, teps } }])
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bcast_domain::{Tep, Vni};
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::{Batch, Change, Target, TepRef};
 use ctl_api::{Client, ClientError};
 use testkit::metrics::Metrics;
 use tokio::runtime::Runtime;
@@ -62,7 +62,7 @@ impl Node {
         if let Some(client) = &mut self.client
             && !changes.is_empty()
         {
-            self.runtime.block_on(client.commit_all(Batch::new(changes))).context("the node")?;
+            self.runtime.block_on(client.commit_stream(Batch::new(changes))).context("the node")?;
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Node {
         let known = self.teps.map_or(0, Teps::count);
         for place in known..plan.teps.count() {
             let address = Tep::new(plan.teps.address(place)).context("see --first-tep")?;
-            changes.push(Change::TepAdd { address, name: None });
+            changes.push(Change::tep(address, None));
         }
         if plan.teps.count() > known {
             self.teps = Some(plan.teps);
@@ -92,7 +92,7 @@ impl Node {
                 continue;
             }
             let members = places.clone().map(|place| tep(plan.teps, place)).collect::<Result<_>>()?;
-            changes.push(Change::DomainSet { vni: Vni::new(flow.vni), name: None, members });
+            changes.push(Change::members(Vni::new(flow.vni), members));
             self.made.insert(flow.vni, places);
         }
         self.commit(changes)
@@ -101,11 +101,11 @@ impl Node {
     /// Removes the domains that were made, and then the TEPs.
     pub fn clear(&mut self) -> Result<()> {
         let vnis = std::mem::take(&mut self.made);
-        let domains = vnis.into_keys().map(|vni| Change::DomainRemove { vni: Vni::new(vni), force: false });
+        let domains = vnis.into_keys().map(|vni| Change::delete(Target::Domain(Vni::new(vni))));
         self.commit(domains.collect())?;
         let Some(teps) = self.teps.take() else { return Ok(()) };
         let own = |place: &u32| !self.others.1.contains(&teps.address(*place).to_string());
-        let remove = |place| Ok(Change::TepRemove { tep: tep(teps, place)?, force: false });
+        let remove = |place| Ok(Change::delete(Target::Tep(tep(teps, place)?)));
         let changes = (0..teps.count()).filter(own).map(remove).collect::<Result<_>>()?;
         self.commit(changes)
     }
@@ -126,9 +126,9 @@ impl Node {
 /// VNIs and TEPs that a node has.
 async fn inventory(client: &mut Client) -> Result<(HashSet<u32>, HashSet<String>), ClientError> {
     let (mut vnis, mut teps) = (HashSet::new(), HashSet::new());
-    let mut parts = client.snapshot().await?;
+    let mut parts = client.snapshot(Default::default()).await?;
     while let Some(part) = parts.message().await.map_err(|status| client.error(status))? {
-        teps.extend(part.teps.into_iter().map(|tep| tep.address));
+        teps.extend(part.teps.iter().filter_map(|tep| Some(ctl_api::model::ip(&tep.address).ok()?.to_string())));
         vnis.extend(part.domains.iter().map(|domain| domain.vni));
     }
     Ok((vnis, teps))

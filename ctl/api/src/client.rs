@@ -12,14 +12,18 @@ use tokio::net::UnixStream;
 use tonic::codegen::tokio_stream::Stream;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status, Streaming, TimeoutExpired};
+use tonic_types::StatusExt;
 
-use crate::REVISION_TRAILER;
-use crate::model::{Batch, MAX_MESSAGE_BYTES, Name, Revision, TepRef};
+use crate::model::{ApplyParts, Batch, MAX_MESSAGE_BYTES, Name, Revision, SetResource, TepRef};
 use crate::patience::{Progress, within};
 use crate::proto::{self, bcast_client::BcastClient};
+use crate::{POSITION, REVISION_TRAILER};
 use bcast_domain::Vni;
 
 /// A connection to the daemon; cheap to clone, and the clones share the connection.
+///
+/// Each call fails with any [`ClientError`] but `Unreachable`; then nothing changed, unless it is `Lost` or
+/// [`RefusalKind::Unconfirmed`].
 #[derive(Debug, Clone)]
 pub struct Client {
     rpc: BcastClient<Channel>,
@@ -70,30 +74,35 @@ pub enum ClientError {
     /// The daemon refused.
     #[error("{message}")]
     Refused {
-        /// Which kind of refusal.
-        refusal: Refusal,
+        /// Kind of the refusal.
+        kind: RefusalKind,
         /// The daemon's words: the value that was wrong and what to do.
         message: String,
+        /// Reason of the error details, in upper case; "" where there is none.
+        reason: String,
+        /// Number of the bad change or entry, from 1 over all parts.
+        position: Option<u64>,
     },
 }
 
 /// The kinds of refusal, by their status codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalKind {
     /// `INVALID_ARGUMENT`: the request is wrong by itself.
     Invalid,
-    /// `NOT_FOUND`: it names a TEP, a domain or a HAVIP that is not there.
+    /// `NOT_FOUND`: it names a TEP, a domain or a HAVIP that does not exist.
     NotFound,
     /// `ALREADY_EXISTS`: another TEP or HAVIP has that name, another HAVIP that address, or another request that id.
-    NameTaken,
-    /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, or the domain has HAVIPs.
-    StillMember,
+    Exists,
+    /// `FAILED_PRECONDITION`: the TEP is still a member or has attachments, the domain has HAVIPs, or removals are not
+    /// confirmed.
+    Precondition,
     /// `ABORTED`: the node is at another revision than expected.
     Conflict,
     /// `RESOURCE_EXHAUSTED`: a limit would be exceeded.
     Limit,
-    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made. Without a revision: the
-    /// daemon itself gave up, and a change may be there or not.
+    /// `DEADLINE_EXCEEDED`: durable, but a worker did not confirm in time; the revision that it made. Without a
+    /// revision: the daemon itself gave up, and a change may be there or not.
     Unconfirmed(Option<Revision>),
     /// `UNAVAILABLE`: the store refuses (disk full), or the daemon is stopping.
     Unavailable,
@@ -101,13 +110,13 @@ pub enum Refusal {
     Other(Code),
 }
 
-impl Refusal {
+impl RefusalKind {
     fn of(status: &Status) -> Self {
         match status.code() {
             Code::InvalidArgument => Self::Invalid,
             Code::NotFound => Self::NotFound,
-            Code::AlreadyExists => Self::NameTaken,
-            Code::FailedPrecondition => Self::StillMember,
+            Code::AlreadyExists => Self::Exists,
+            Code::FailedPrecondition => Self::Precondition,
             Code::Aborted => Self::Conflict,
             // tonic itself answers OUT_OF_RANGE to a message over the limit.
             Code::ResourceExhausted | Code::OutOfRange => Self::Limit,
@@ -133,8 +142,9 @@ impl Client {
         Self::connect_with(socket, None).await
     }
 
-    /// The same, with a bound on how long the daemon may give no sign: not accept the connection, not answer, not take or send
-    /// the next message of a stream. It is also the deadline that the daemon is given for an answer of one message.
+    /// The same, with a bound on how long the daemon may give no sign: not accept the connection, not answer, not take
+    /// or send the next message of a stream. It is also the deadline that the daemon is given for an answer of one
+    /// message.
     ///
     /// # Errors
     ///
@@ -179,17 +189,15 @@ impl Client {
                     _ => "",
                 };
                 let message = format!("{}{help}", status.message());
-                ClientError::Refused { refusal: Refusal::of(&status), message }
+                let details = status.get_error_details().error_info().cloned();
+                let position = details.as_ref().and_then(|info| info.metadata.get(POSITION)?.parse().ok());
+                let reason = details.map(|info| info.reason).unwrap_or_default();
+                ClientError::Refused { kind: RefusalKind::of(&status), message, reason, position }
             }
         }
     }
 
-    /// Commits a batch that fits into one message; [`Client::commit_all`] takes any.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ClientError`] but `Unreachable`; nothing changed, unless it is `Lost` or
-    /// [`Refusal::Unconfirmed`].
+    /// Commits a batch that fits into one message; [`Client::commit_stream`] takes any.
     pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
         let request = proto::CommitRequest::from(batch);
         match request.encoded_len() {
@@ -202,19 +210,11 @@ impl Client {
     }
 
     /// Commits a batch of any size, in parts that commit once.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
-    pub async fn commit_all(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
+    pub async fn commit_stream(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
         self.commit_parts(tonic::codegen::tokio_stream::iter(batch.into_parts())).await
     }
 
     /// The same with the caller's own stream of parts, as [`Batch::into_parts`] makes them: to watch the progress.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
     pub async fn commit_parts(
         &mut self,
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
@@ -225,49 +225,50 @@ impl Client {
     }
 
     /// The answer to a stream of parts, as long as they go on.
-    async fn progressing(
+    async fn progressing<T>(
         &self,
         progress: &Progress,
-        reply: impl Future<Output = Result<tonic::Response<proto::CommitReply>, Status>>,
-    ) -> Result<proto::CommitReply, ClientError> {
+        reply: impl Future<Output = Result<tonic::Response<T>, Status>>,
+    ) -> Result<T, ClientError> {
         tokio::select! {
             reply = reply => reply.map(tonic::Response::into_inner).map_err(|status| self.error(status)),
             error = progress.ceases(self.patience, &self.socket) => Err(error),
         }
     }
 
-    /// All TEPs, domains and HAVIPs as of one revision.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`]; so for all that follow. Errors of the stream's items: see [`Client::error`].
-    pub async fn snapshot(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.snapshot_of(proto::SnapshotRequest::default()).await
+    /// Compares a desired state with the node's and commits the differences. `sent` is told of each part that the
+    /// daemon takes: the number of its resources.
+    pub async fn apply(
+        &mut self,
+        options: proto::ApplyOptions,
+        resources: impl Iterator<Item = SetResource> + Send + 'static,
+        mut sent: impl FnMut(usize) + Send + 'static,
+    ) -> Result<(Vec<proto::Difference>, proto::ApplySummary), ClientError> {
+        let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
+        let parts = ApplyParts::new(options, resources.map(proto::Resource::from)).inspect(move |part| {
+            sent(part.teps.len() + part.domains.len() + part.havips.len());
+        });
+        let parts = progress.noting(tonic::codegen::tokio_stream::iter(parts));
+        let mut replies = self.progressing(&progress, async move { rpc.apply(parts).await }).await?;
+        let (mut differences, mut summary) = (Vec::new(), None);
+        while let Some(reply) = self.next(&mut replies).await? {
+            differences.extend(reply.differences);
+            summary = reply.summary.or(summary);
+        }
+        let cut =
+            || self.error(Status::internal("the answer ended before its summary; look at the daemon's log"));
+        Ok((differences, summary.ok_or_else(cut)?))
     }
 
-    /// All HAVIPs as of one revision, by name, without TEPs and domains.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
-    pub async fn havips(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.snapshot_of(proto::SnapshotRequest { only_havips: true, with_history: false }).await
-    }
-
-    /// All TEPs, domains and HAVIPs as of one revision, and what happened to the HAVIPs: a backup.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
-    pub async fn backup(&mut self) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.snapshot_of(proto::SnapshotRequest { only_havips: false, with_history: true }).await
+    /// All TEPs, domains and HAVIPs as of one revision, or as the request says.
+    pub async fn snapshot(
+        &mut self,
+        request: proto::SnapshotRequest,
+    ) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+        self.answer(|mut rpc| async move { rpc.snapshot(request).await }).await
     }
 
     /// Replaces everything by a backup.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
     pub async fn restore(
         &mut self,
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
@@ -277,28 +278,13 @@ impl Client {
         self.progressing(&progress, async move { rpc.restore(parts).await }).await
     }
 
-    async fn snapshot_of(
-        &self,
-        request: proto::SnapshotRequest,
-    ) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
-        self.answer(|mut rpc| async move { rpc.snapshot(request).await }).await
-    }
-
-    /// One HAVIP: who holds it, and what may be wrong.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where there is none.
+    /// A HAVIP with its holder, and a diagnosis.
     pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus, ClientError> {
         let request = self.timed(proto::GetHavipRequest { name: name.to_string() });
         self.answer(|mut rpc| async move { rpc.get_havip(request).await }).await
     }
 
-    /// What happened to a HAVIP, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where there is none.
+    /// The events of a HAVIP, the oldest first.
     pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::HavipEvent>, ClientError> {
         let request = self.timed(proto::HavipHistoryRequest { name: name.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
@@ -306,10 +292,6 @@ impl Client {
     }
 
     /// The webhook receivers, by name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>, ClientError> {
         let request = self.timed(proto::WebhooksRequest {});
         let reply = self.answer(|mut rpc| async move { rpc.webhooks(request).await }).await?;
@@ -317,10 +299,6 @@ impl Client {
     }
 
     /// The dead letters of a receiver, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where there is no such receiver.
     pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>, ClientError> {
         let request = self.timed(proto::DeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
@@ -328,10 +306,6 @@ impl Client {
     }
 
     /// Puts all dead letters of a receiver back, to be delivered once more. Returns how many they are.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::dead_letters`].
     pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64, ClientError> {
         let request = self.timed(proto::RetryDeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
@@ -339,73 +313,98 @@ impl Client {
     }
 
     /// One TEP: its name, next hop, drops.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where it is not registered.
     pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus, ClientError> {
         let request = self.timed(proto::GetTepRequest { tep: Some(tep.into()) });
         self.answer(|mut rpc| async move { rpc.get_tep(request).await }).await
     }
 
     /// One domain with its members.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where there is none.
     pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain, ClientError> {
         let request = self.timed(proto::GetDomainRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.get_domain(request).await }).await
     }
 
-    /// Changes as they commit, from a revision on; `None`: from now on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
+    /// All TEPs by address, page by page; of `filter` all but the token counts.
+    pub async fn teps(&mut self, filter: proto::ListTepsRequest) -> Result<Vec<proto::Tep>, ClientError> {
+        self.pages(|page_token| {
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListTepsRequest { page_token, ..filter.clone() });
+            async move { Ok(rpc.list_teps(request).await?.map(|page| (page.teps, page.next_page_token))) }
+        })
+        .await
+    }
+
+    /// All domains by VNI, in the same way.
+    pub async fn domains(
+        &mut self,
+        filter: proto::ListDomainsRequest,
+    ) -> Result<Vec<proto::Domain>, ClientError> {
+        self.pages(|page_token| {
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListDomainsRequest { page_token, ..filter.clone() });
+            async move { Ok(rpc.list_domains(request).await?.map(|page| (page.domains, page.next_page_token))) }
+        })
+        .await
+    }
+
+    /// All HAVIPs by name, in the same way.
+    pub async fn havips(
+        &mut self,
+        filter: proto::ListHavipsRequest,
+    ) -> Result<Vec<proto::HavipEntry>, ClientError> {
+        self.pages(|page_token| {
+            let mut rpc = self.rpc.clone();
+            let request = self.timed(proto::ListHavipsRequest { page_token, ..filter.clone() });
+            async move { Ok(rpc.list_havips(request).await?.map(|page| (page.havips, page.next_page_token))) }
+        })
+        .await
+    }
+
+    /// The items of all pages.
+    async fn pages<T, F>(&self, page: impl Fn(String) -> F) -> Result<Vec<T>, ClientError>
+    where
+        F: Future<Output = Result<tonic::Response<(Vec<T>, String)>, Status>>,
+    {
+        let (mut items, mut token) = (Vec::new(), String::new());
+        loop {
+            let (more, next) = self.answer(|_| page(std::mem::take(&mut token))).await?;
+            items.extend(more);
+            if next.is_empty() {
+                return Ok(items);
+            }
+            token = next;
+        }
+    }
+
+    /// Changes as they commit, from a revision on; `None`: from now on. Of `filters` kinds, VNIs and names count.
     pub async fn watch(
         &mut self,
         from: Option<Revision>,
+        filters: proto::WatchRequest,
     ) -> Result<Streaming<proto::WatchEvent>, ClientError> {
-        let request = proto::WatchRequest { from_revision: from.map_or(0, Revision::get) };
+        let request = proto::WatchRequest { from_revision: from.map_or(0, Revision::get), ..filters };
         self.answer(|mut rpc| async move { rpc.watch(request).await }).await
     }
 
     /// The node's counters.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn stats(&mut self) -> Result<proto::StatsReply, ClientError> {
         let request = self.timed(proto::StatsRequest {});
         self.answer(|mut rpc| async move { rpc.stats(request).await }).await
     }
 
     /// One domain's counters.
-    ///
-    /// # Errors
-    ///
-    /// [`Refusal::NotFound`] where there is none.
     pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply, ClientError> {
         let request = self.timed(proto::DomainStatsRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
     }
 
     /// The daemon's version and its DPDK's.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn version(&mut self) -> Result<proto::VersionReply, ClientError> {
         let request = self.timed(proto::VersionRequest {});
         self.answer(|mut rpc| async move { rpc.version(request).await }).await
     }
 
     /// The next message of a stream; `None`: it has ended.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, ClientError> {
         within(self.patience, &self.socket, stream.message()).await?.map_err(|status| self.error(status))
     }

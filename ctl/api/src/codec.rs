@@ -1,5 +1,5 @@
-//! Messages to bytes and back. That of a large message takes milliseconds, so that on a runtime with several threads the
-//! thread's other tasks go elsewhere meanwhile.
+//! Messages to bytes and back. That of a large message takes milliseconds, so that on a runtime with several threads
+//! the thread's other tasks go elsewhere meanwhile.
 
 use prost::Message;
 use prost::bytes::Buf;

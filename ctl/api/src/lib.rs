@@ -8,16 +8,24 @@
 
 pub mod client;
 mod codec;
+mod json;
 pub mod model;
 mod patience;
 
 pub use client::{Client, ClientError};
 
-/// The messages, the client and the server trait, as generated from `proto/bcast.proto`.
+/// The messages, the client and the server trait, as generated from `proto/bcast.proto`. As JSON their addresses, MACs
+/// and enums are text.
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("bcast.v1");
 }
 
+/// Compiled descriptor of the contract, for reflection.
+pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bcast.v1.desc"));
 /// Trailer of an answer with status `DEADLINE_EXCEEDED`: the revision that is durable but not yet confirmed.
 pub const REVISION_TRAILER: &str = "bcast-revision";
+/// Domain of the error details (`google.rpc.ErrorInfo`).
+pub const ERROR_DOMAIN: &str = "bcast";
+/// Key in the metadata of an `ErrorInfo`: the number of the bad change or entry, from 1.
+pub const POSITION: &str = "position";

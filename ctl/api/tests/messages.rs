@@ -5,9 +5,10 @@ use std::net::IpAddr;
 
 use bcast_domain::{DomainLimit, Mac, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{
-    Attachment, Batch, BatchError, Binding, Change, DomainEntry, Event, GarpMode, HappeningKind, Havip,
-    HavipEntry, HavipError, HavipEvent, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, Name, Offender,
-    Revision, TepEntry, TepRef, Why,
+    Apply, ApplyParts, ArpInspection, Attachment, AttachmentFields, Batch, BatchError, Binding, Change,
+    Conditions, DomainEntry, DomainFields, Event, Existing, Field, Havip, HavipEntry, HavipError, HavipEvent,
+    HavipEventKind, HavipFields, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, ModelError, Name,
+    Offender, Revision, Set, SetResource, Target, TepEntry, TepFields, TepRef, TepSet, Why,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -30,42 +31,53 @@ fn some_rates() -> DomainLimit {
 
 fn each_change() -> Vec<Change> {
     let vni = Vni::from(5001);
-    let teps = || vec![TepRef::Address(tep(1)), TepRef::Name("hv2".parse().unwrap())];
+    let one = || TepRef::Name(named("hv2"));
+    let teps = || [TepRef::Address(tep(1)), one()].into_iter().collect::<TepSet>();
+    let fields = TepFields { frames: Field::Value(Rate::new(1).unwrap()), ..TepFields::default() };
+    let gateways = TepFields {
+        route_gateway: Field::Value([198, 18, 0, 9].into()),
+        route_gateway6: Field::Value("fe80::9".parse().unwrap()),
+        name: Field::Clear,
+        ..TepFields::default()
+    };
+    let domain = DomainFields {
+        copies: Field::Value(Rate::new(250_000).unwrap()),
+        control: Field::Clear,
+        arp_inspection: Some(ArpInspection::Sticky),
+        ..DomainFields::default()
+    };
+    let place = Some(havip().place());
+    let new = HavipFields {
+        place,
+        vrids: Some(vec![51, 52]),
+        refresh_s: Field::Value(30),
+        ..HavipFields::default()
+    };
+    let unbound = HavipFields { eip: Field::Clear, ..HavipFields::default() };
+    let attachment = AttachmentFields { instance: named("vm1"), mac: mac(1), teps: teps() };
+    let all =
+        Set { resource: SetResource::Domain(vni, domain.clone()), existing: Existing::Any, replace: true };
     vec![
-        Change::TepAdd { address: tep(1), name: None },
-        Change::TepAdd { address: tep(2), name: name("hv2") },
-        Change::TepRemove { tep: teps().remove(1), force: true },
-        Change::DomainCreate { vni, name: name("vpc-a") },
-        Change::DomainRemove { vni: Vni::from(u32::MAX), force: true },
-        Change::DomainSet { vni, name: None, members: teps() },
+        Change::tep(tep(1), None),
+        Change::tep(tep(2), name("hv2")),
+        SetResource::Tep(one(), fields).set_if(Existing::Required),
+        SetResource::Tep(one(), gateways).set(),
+        Change::Delete { target: Target::Tep(one()), force: true },
+        Change::domain(vni, name("vpc-a")),
+        SetResource::Domain(vni, domain).set_if(Existing::Required),
+        Change::Set(Box::new(all)),
+        Change::delete(Target::Domain(Vni::from(u32::MAX))),
+        Change::members(vni, teps()),
+        Change::members(vni, TepSet::default()),
         Change::Join { vni, teps: teps() },
-        Change::Leave { vni: Vni::from(0), teps: vec![] },
-        Change::DomainLimit { vni, limit: DomainLimit::default(), reset: true },
-        Change::DomainLimit { vni, limit: some_rates(), reset: false },
-        Change::TepLimit { tep: teps().remove(1), limit: TepLimit { frames: rate(1) }, reset: true },
-        Change::TepNextHop { tep: teps().remove(0), next_hop: None, next_hop6: None, reset: true },
-        Change::TepNextHop {
-            tep: teps().remove(1),
-            next_hop: Some([198, 18, 0, 9].into()),
-            next_hop6: Some("fe80::9".parse().unwrap()),
-            reset: false,
-        },
-        Change::DomainGarp { vni, mode: GarpMode::Strict },
-        Change::HavipCreate {
-            name: named("web"),
-            vni,
-            subnet: "10.0.0.0/24".parse().unwrap(),
-            address: ip("10.0.0.100"),
-            vrids: vec![51, 52],
-            refresh_s: Some(30),
-        },
-        Change::HavipSet(Box::new(havip())),
-        Change::HavipRemove { name: named("web") },
-        Change::HavipAttach { name: named("web"), instance: named("vm1"), mac: mac(1), teps: teps() },
-        Change::HavipDetach { name: named("web"), instance: named("vm1") },
-        Change::HavipBindEip { name: named("web"), eip: ip("203.0.113.7") },
-        Change::HavipUnbindEip { name: named("web") },
-        Change::HavipUnfreeze { name: named("web") },
+        Change::Leave { vni: Vni::from(0), teps: TepSet::default() },
+        SetResource::Havip(named("web"), new).set_if(Existing::Same),
+        SetResource::Havip(named("web"), havip().into()).set(),
+        SetResource::Havip(named("web"), unbound).set_if(Existing::Required),
+        Change::delete(Target::Havip(named("web"))),
+        Change::SetAttachment { havip: named("web"), attachment: Box::new(attachment) },
+        Change::DeleteAttachment { havip: named("web"), instance: named("vm1") },
+        Change::Unfreeze { havip: named("web") },
     ]
 }
 
@@ -121,16 +133,16 @@ fn entry() -> HavipEntry {
 
 #[test]
 fn every_change_comes_back_from_its_message_as_it_was() {
-    let batch = Batch {
-        changes: each_change(),
+    let conditions = Conditions {
         expected: Some(Revision::new(7)),
         request_id: Some("id".parse().unwrap()),
         dry_run: true,
         above: Some(Revision::MAX_ABOVE),
     };
+    let batch = Batch { changes: each_change(), conditions };
     let bytes = proto::CommitRequest::from(batch.clone()).encode_to_vec();
     let message = proto::CommitRequest::decode(bytes.as_slice()).unwrap();
-    assert_eq!(Batch::try_from(message), Ok(batch));
+    assert_eq!(Batch::parse(message, 0), Ok(batch));
 }
 
 #[test]
@@ -139,7 +151,7 @@ fn a_revision_to_be_above_is_one_that_a_node_can_have_given() {
         [(0, false), (1, true), (1 << 52, true), ((1 << 52) + 1, false), (u64::MAX, false)]
     {
         let message = proto::CommitRequest { above_revision: Some(number), ..Default::default() };
-        let batch = Batch::try_from(message);
+        let batch = Batch::parse(message, 0);
         assert_eq!(batch.is_ok(), is_one, "{number}");
         if let Err(error) = batch {
             assert!(
@@ -154,10 +166,10 @@ fn a_revision_to_be_above_is_one_that_a_node_can_have_given() {
 #[test]
 fn rows_come_back_from_their_messages_with_members_ascending() {
     for limit in [TepLimit::default(), TepLimit { frames: rate(7) }] {
-        for (next_hop, next_hop6) in
+        for (route_gateway, route_gateway6) in
             [(None, None), (Some([198, 18, 0, 9].into()), Some("fd00::9".parse().unwrap()))]
         {
-            let entry = TepEntry { address: tep(1), name: name("hv1"), limit, next_hop, next_hop6 };
+            let entry = TepEntry { address: tep(1), name: name("hv1"), limit, route_gateway, route_gateway6 };
             assert_eq!(TepEntry::try_from(proto::Tep::from(entry.clone())), Ok(entry));
         }
     }
@@ -165,30 +177,131 @@ fn rows_come_back_from_their_messages_with_members_ascending() {
         vni: Vni::from(5),
         name: None,
         limit: some_rates(),
-        garp: GarpMode::Strict,
+        arp_inspection: ArpInspection::Sticky,
         members: members.iter().map(|&last| tep(last)).collect(),
     };
     let Kind::DomainSet(message) = Event::DomainSet(domain(&[3, 1, 2])).into() else {
         unreachable!("a domain")
     };
-    assert_eq!(message.members, [0xc612_0001, 0xc612_0002, 0xc612_0003]);
+    let packed = [[198, 18, 0, 1], [198, 18, 0, 2], [198, 18, 0, 3]].concat();
+    assert_eq!(message.members, Some(proto::Teps { ipv4: packed, ..Default::default() }));
     assert_eq!(DomainEntry::try_from(message.clone()), Ok(domain(&[1, 2, 3])));
-    let wrong = proto::Domain { members: vec![0xe000_0001], ..message.clone() };
+    let members = |ipv4: &[u8]| Some(proto::Teps { ipv4: ipv4.to_vec(), ..Default::default() });
+    let wrong = proto::Domain { members: members(&[224, 0, 0, 1]), ..message.clone() };
     assert!(DomainEntry::try_from(wrong).is_err(), "224.0.0.1 is no TEP");
-    let rates = Some(proto::DomainRates { bits: Some(0), ..Default::default() });
-    assert!(DomainEntry::try_from(proto::Domain { limit: rates, ..message }).is_err(), "a rate of 0");
+    let wrong = proto::Domain { members: members(&[198, 18, 0, 1, 198]), ..message.clone() };
+    assert_eq!(DomainEntry::try_from(wrong).unwrap_err().field(), "members");
+    let rates = Some(proto::DomainRates { bits: Some(Rate::MAX + 1), ..Default::default() });
+    assert!(
+        DomainEntry::try_from(proto::Domain { limit: rates, ..message }).is_err(),
+        "a rate over the maximum"
+    );
+}
+
+fn set_tep(tep: proto::Tep) -> proto::Change {
+    let resource = Some(proto::set::Resource::Tep(tep));
+    proto::Change { kind: Some(proto::change::Kind::Set(proto::Set { resource, ..Default::default() })) }
 }
 
 #[test]
-fn a_rate_that_cannot_be_is_refused_with_its_range() {
-    for per_second in [0, Rate::MAX + 1, u64::MAX] {
-        let rates = Some(proto::TepRates { frames: Some(per_second) });
-        let tep = Some(proto::TepRef { text: "hv1".to_owned() });
-        let kind = proto::change::Kind::TepLimit(proto::TepLimit { tep, rates, reset: false });
-        let refused = Change::try_from(proto::Change { kind: Some(kind) }).unwrap_err().to_string();
+fn a_rate_that_cannot_be_is_refused_with_its_range_and_0_is_the_default() {
+    let with = |frames| proto::Tep {
+        address: vec![198, 18, 0, 1],
+        limit: Some(proto::TepRates { frames: Some(frames) }),
+        ..Default::default()
+    };
+    for per_second in [Rate::MAX + 1, u64::MAX] {
+        let refused = Change::try_from(set_tep(with(per_second))).unwrap_err();
+        assert_eq!(refused.field(), "limit");
         let words = format!("a rate of {per_second} a second is out of range: 1 to 1000000000000");
-        assert_eq!(refused, words);
+        assert_eq!(refused.to_string(), words);
     }
+    assert_eq!(TepFields::try_from(with(0)).unwrap().frames, Field::Clear);
+}
+
+#[test]
+fn an_ipv6_tep_is_refused_in_plain_words_wherever_it_stands() {
+    let v6 = std::net::Ipv6Addr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]).octets().to_vec();
+    let teps = || Some(proto::Teps { ipv6: v6.clone(), ..Default::default() });
+    let of = proto::Tep { address: v6.clone(), ..Default::default() };
+    let reference = proto::TepRef { tep: Some(proto::tep_ref::Tep::Address(v6.clone())) };
+    let delete = proto::Delete { resource: Some(proto::delete::Resource::Tep(reference)), force: false };
+    let domain = proto::Domain { vni: 1, members: teps(), ..Default::default() };
+    let set = proto::Set { resource: Some(proto::set::Resource::Domain(domain)), ..Default::default() };
+    let kinds = [
+        set_tep(of).kind,
+        Some(proto::change::Kind::Delete(delete)),
+        Some(proto::change::Kind::Set(set)),
+        Some(proto::change::Kind::Join(proto::Join { vni: 1, teps: teps() })),
+    ];
+    for kind in kinds {
+        let error = Change::try_from(proto::Change { kind }).unwrap_err().to_string();
+        assert!(error.contains("TEP fd00::1: IPv6 TEPs are not supported yet"), "{error}");
+    }
+}
+
+#[test]
+fn a_wrong_change_says_its_position_over_all_parts_and_its_field() {
+    let wrong = Some(proto::Teps { ipv4: vec![224, 0, 0, 1], ..Default::default() });
+    let kind = Some(proto::change::Kind::Join(proto::Join { vni: 1, teps: wrong }));
+    let changes = vec![
+        set_tep(proto::Tep { address: vec![198, 18, 0, 1], ..Default::default() }),
+        proto::Change { kind },
+    ];
+    let message = proto::CommitRequest { changes, ..Default::default() };
+    let BatchError::Item { position, field, .. } = Batch::parse(message, 10_000).unwrap_err() else {
+        unreachable!("a change is wrong")
+    };
+    assert_eq!((position, field.as_str()), (10_002, "join.teps"));
+    let mut apply = Apply::default();
+    let tep = proto::Tep { address: vec![198, 18, 0, 1], ..Default::default() };
+    apply.add(proto::ApplyRequest { teps: vec![tep], ..Default::default() }).unwrap();
+    let domain = proto::Domain { arp_inspection: 9, ..Default::default() };
+    let error = apply.add(proto::ApplyRequest { domains: vec![domain], ..Default::default() }).unwrap_err();
+    let BatchError::Item { what, position, field, error } = error else { unreachable!("an entry is wrong") };
+    assert_eq!((what, position, field.as_str()), ("entry", 2, "domains.arp_inspection"));
+    assert!(matches!(error, ModelError::In { .. }), "{error}");
+}
+
+#[test]
+fn a_desired_state_comes_back_from_its_parts_with_its_options_once_and_its_end() {
+    let resource = |vni: u32| {
+        SetResource::Domain(
+            vni.into(),
+            DomainFields { members: Some(vec![tep(1); 16_000].into()), ..Default::default() },
+        )
+    };
+    let resources: Vec<SetResource> = [SetResource::Tep(TepRef::Address(tep(1)), TepFields::default())]
+        .into_iter()
+        .chain((0..200).map(resource))
+        .chain([SetResource::Havip(named("web"), havip().into())])
+        .collect();
+    let options = proto::ApplyOptions { prune: true, max_differences: Some(7), ..Default::default() };
+    let parts = ApplyParts::new(options, resources.clone().into_iter().map(proto::Resource::from));
+    let parts: Vec<proto::ApplyRequest> = parts.collect();
+    assert!(parts.len() > 2 && parts.iter().all(|part| part.encoded_len() <= MAX_MESSAGE_BYTES));
+    assert!(parts.iter().skip(1).all(|part| part.options.is_none()));
+    assert_eq!(parts.iter().filter(|part| part.last).count(), 1);
+    let mut apply = Apply::default();
+    parts.into_iter().for_each(|part| apply.add(part).unwrap());
+    assert!(apply.is_whole && apply.prune && apply.max_differences == Some(7));
+    assert!(apply.resources == resources);
+    assert_eq!(
+        ApplyParts::new(proto::ApplyOptions::default(), std::iter::empty()).count(),
+        1,
+        "the end has to be said"
+    );
+}
+
+#[test]
+fn messages_that_are_printed_show_addresses_and_enums_as_text() {
+    let json = serde_json::to_value(proto::HavipEntry::from(entry())).unwrap();
+    assert_eq!(json["havip"]["address"], "10.0.0.100");
+    assert_eq!(json["havip"]["attachments"]["attachments"][1]["teps"][1], "198.18.0.3");
+    assert_eq!(json["binding"]["state"], "conflict");
+    assert_eq!(json["binding"]["holder"]["mac"], "52:54:00:00:00:01");
+    let tep = serde_json::to_value(proto::Tep::from(TepEntry::new(tep(1)))).unwrap();
+    assert_eq!((&tep["address"], &tep["route_gateway"]), (&"198.18.0.1".into(), &serde_json::Value::Null));
 }
 
 #[test]
@@ -198,23 +311,25 @@ fn a_request_id_that_is_too_long_and_too_many_changes_are_refused() {
         request_id: Some(id.to_owned()),
         ..proto::CommitRequest::default()
     };
-    assert!(matches!(Batch::try_from(message(vec![], &"x".repeat(65))), Err(BatchError::RequestId(_))));
+    assert!(matches!(Batch::parse(message(vec![], &"x".repeat(65)), 0), Err(BatchError::RequestId(_))));
     let many = vec![proto::Change::default(); MAX_CHANGES + 1];
-    assert_eq!(Batch::try_from(message(many, "id")), Err(BatchError::TooManyChanges(MAX_CHANGES + 1)));
+    assert_eq!(Batch::parse(message(many, "id"), 0), Err(BatchError::TooManyChanges(MAX_CHANGES + 1)));
 }
 
 #[test]
 fn parts_keep_the_order_stay_within_the_limits_and_carry_the_conditions_once() {
-    let long = TepRef::Name("x".repeat(63).parse().unwrap());
-    let heavy = |vni: u32| Change::Join { vni: Vni::from(vni), teps: vec![long.clone(); 10_000] };
-    let light = |vni: u32| Change::DomainRemove { vni: Vni::from(vni), force: false };
+    let long: Name = "x".repeat(63).parse().unwrap();
+    let teps = TepSet { names: vec![long; 10_000], ..TepSet::default() };
+    let heavy = |vni: u32| Change::Join { vni: Vni::from(vni), teps: teps.clone() };
+    let light = |vni: u32| Change::delete(Target::Domain(Vni::from(vni)));
     for (changes, least) in [
         (vec![], 1),
         ((0..25_000).map(light).collect::<Vec<_>>(), 3),
         ((0..20).map(heavy).collect(), 4),
         ((0..20).flat_map(|n| [light(n), heavy(n)]).collect(), 4),
     ] {
-        let batch = Batch { expected: Some(Revision::new(3)), dry_run: true, ..Batch::new(changes.clone()) };
+        let conditions = Conditions { expected: Some(Revision::new(3)), dry_run: true, ..Default::default() };
+        let batch = Batch { changes: changes.clone(), conditions };
         let parts: Vec<proto::CommitRequest> = batch.into_parts().collect();
         assert!(parts.len() >= least, "{} parts", parts.len());
         assert!(
@@ -227,13 +342,13 @@ fn parts_keep_the_order_stay_within_the_limits_and_carry_the_conditions_once() {
         );
         assert_eq!((parts[0].expected_revision, parts[0].dry_run), (Some(3), true));
         let back =
-            parts.into_iter().flat_map(|part| Batch::try_from(part).unwrap().changes).collect::<Vec<_>>();
+            parts.into_iter().flat_map(|part| Batch::parse(part, 0).unwrap().changes).collect::<Vec<_>>();
         assert!(back == changes, "all changes in their order");
     }
 }
 
 #[test]
-fn a_havip_and_what_happens_to_it_come_back_from_their_messages_as_they_were() {
+fn a_havip_and_its_events_come_back_from_their_messages_as_they_were() {
     let new = HavipEntry {
         havip: Havip { attachments: vec![], vrids: vec![], refresh_s: None, eip: None, ..havip() },
         binding: Binding::unbound(7),
@@ -242,14 +357,17 @@ fn a_havip_and_what_happens_to_it_come_back_from_their_messages_as_they_were() {
         assert_eq!(HavipEntry::try_from(proto::HavipEntry::from(entry.clone())), Ok(entry));
     }
     let offender = Some(Offender { mac: [0xff; 6], tep: tep(9), count: 100_000 });
-    for &kind in HappeningKind::ALL {
+    for &kind in HavipEventKind::ALL {
         let detail = "two masters".to_owned();
-        let happening = HavipEvent { offender, detail, ..HavipEvent::of(&entry(), kind, 5) };
-        let Kind::Happened(message) = Event::Happened(Box::new(happening.clone())).into() else {
-            unreachable!("a happening")
+        let event = HavipEvent { offender, detail, ..HavipEvent::of(&entry(), kind, 5) };
+        let Kind::HavipEvent(message) = Event::HavipEvent(Box::new(event.clone())).into() else {
+            unreachable!("an event")
         };
-        assert_eq!(message.kind, kind.as_str());
-        assert_eq!(HavipEvent::try_from(message), Ok(happening));
+        assert_eq!(
+            message.kind().as_str_name(),
+            format!("HAVIP_EVENT_KIND_{}", kind.as_str().to_uppercase())
+        );
+        assert_eq!(HavipEvent::try_from(message), Ok(event));
     }
     for &why in Why::ALL {
         assert_eq!(why.as_str().parse(), Ok(why));
@@ -270,48 +388,52 @@ fn a_havip_comes_sorted_and_once_each() {
 #[test]
 fn a_havip_that_cannot_be_is_refused_with_what_to_do() {
     type Spoil = fn(&mut proto::Havip);
-    let cases: [(Spoil, &str); 22] = [
+    fn attached(havip: &mut proto::Havip, place: usize) -> &mut proto::Attachment {
+        &mut havip.attachments.as_mut().unwrap().attachments[place]
+    }
+    fn on(havip: &mut proto::Havip, place: usize, ipv4: &[u8]) {
+        attached(havip, place).teps = Some(proto::Teps { ipv4: ipv4.to_vec(), ..Default::default() });
+    }
+    let cases: [(Spoil, &str); 23] = [
         (
-            |h| h.address = "10.0.1.1".into(),
+            |h| h.address = vec![10, 0, 1, 1],
             "address 10.0.1.1 is not in subnet 10.0.0.0/24; give one of that",
         ),
-        (|h| h.address = "fd00::1".into(), "address fd00::1 is not in subnet 10.0.0.0/24"),
+        (|h| h.address = [&[0xfd][..], &[0; 15]].concat(), "address fd00:: is not in subnet 10.0.0.0/24"),
         (
-            |h| h.address = "10.0.0.0".into(),
+            |h| h.address = vec![10, 0, 0, 0],
             "address 10.0.0.0 is the network or broadcast address of 10.0.0.0/24",
         ),
-        (|h| h.address = "10.0.0.255".into(), "address 10.0.0.255 is the network or broadcast address"),
-        (|h| h.address = "web".into(), "\"web\" is not an IP address; write it like 10.0.0.100"),
+        (|h| h.address = vec![10, 0, 0, 255], "address 10.0.0.255 is the network or broadcast address"),
+        (|h| h.address = vec![10, 0, 0], "an address has 3 bytes; it has 4 (IPv4) or 16 (IPv6)"),
         (
-            |h| (h.subnet, h.address) = ("0.0.0.0/0".into(), "224.0.0.18".into()),
+            |h| (h.subnet, h.prefix_length, h.address) = (vec![0; 4], 0, vec![224, 0, 0, 18]),
             "224.0.0.18 is the address of no single host",
         ),
-        (|h| h.subnet = "10.0.0.7/24".into(), "the subnet is 10.0.0.0/24"),
-        (|h| h.eip = "255.255.255.255".into(), "EIP 255.255.255.255 is the address of no single host"),
-        (|h| h.vrids.push(0), "VRRP id 0 is out of range; 1 to 255"),
-        (|h| h.vrids.push(256), "VRRP id 256 is out of range; 1 to 255"),
-        (|h| h.refresh_s = Some(0), "a refresh of 0 s is out of range; 1 to 86400 s"),
-        (|h| h.refresh_s = Some(86_401), "a refresh of 86401 s is out of range"),
+        (|h| h.subnet = vec![10, 0, 0, 7], "the subnet is 10.0.0.0/24"),
+        (|h| h.prefix_length = 33, "the prefix of 10.0.0.0/33 is too long; at most 32 bits"),
+        (|h| h.eip = Some(vec![255; 4]), "EIP 255.255.255.255 is the address of no single host"),
+        (|h| h.vrids.as_mut().unwrap().ids.push(0), "VRRP id 0 is out of range; 1 to 255"),
+        (|h| h.vrids.as_mut().unwrap().ids.push(256), "VRRP id 256 is out of range; 1 to 255"),
+        (|h| h.refresh_s = Some(86_401), "a refresh of 86401 s is out of range; 1 to 86400 s"),
         (|h| h.name = "5001".into(), "reads as an address or a number"),
-        (|h| h.attachments[0].instance = String::new(), "a name is empty"),
+        (|h| attached(h, 0).instance = String::new(), "a name is empty"),
+        (|h| attached(h, 0).mac = vec![1, 0, 0x5e, 0, 0, 1], "01:00:5e:00:00:01 is a multicast MAC address"),
+        (|h| attached(h, 0).mac = vec![0; 6], "is no interface's MAC address"),
+        (|h| attached(h, 0).mac = vec![2; 5], "a MAC address has 5 bytes; it has 6"),
+        (|h| on(h, 0, &[]), "instance vm1 is given 0 TEPs; it runs on one, or on two"),
         (
-            |h| h.attachments[0].mac = "01:00:5e:00:00:01".into(),
-            "01:00:5e:00:00:01 is a multicast MAC address",
+            |h| on(h, 1, &[[198, 18, 0, 2], [198, 18, 0, 3], [198, 18, 0, 4]].concat()),
+            "instance vm2 is given 3 TEPs",
         ),
-        (|h| h.attachments[0].mac = "00:00:00:00:00:00".into(), "is no interface's MAC address"),
-        (|h| h.attachments[0].teps.clear(), "instance vm1 is given 0 TEPs; it runs on one, or on two"),
-        (|h| h.attachments[1].teps.push("198.18.0.4".into()), "instance vm2 is given 3 TEPs"),
-        (|h| h.attachments[0].teps[0] = "224.0.0.1".into(), "224.0.0.1 is a multicast address"),
-        (|h| h.attachments[1].instance = "vm1".into(), "instance vm1 is attached twice"),
-        (
-            |h| h.attachments[0].teps = vec!["198.18.0.3".into()],
-            "instances vm1 and vm2 are both on TEP 198.18.0.3",
-        ),
+        (|h| on(h, 0, &[224, 0, 0, 1]), "224.0.0.1 is a multicast address"),
+        (|h| attached(h, 1).instance = "vm1".into(), "instance vm1 is attached twice"),
+        (|h| on(h, 0, &[198, 18, 0, 3]), "instances vm1 and vm2 are both on TEP 198.18.0.3"),
         (
             |h| {
-                h.vrids.clear();
-                h.attachments[0].teps = vec!["198.18.0.3".into()];
-                h.attachments[0].mac = h.attachments[1].mac.clone();
+                h.vrids = None;
+                on(h, 0, &[198, 18, 0, 3]);
+                attached(h, 0).mac = attached(h, 1).mac.clone();
             },
             "instances vm1 and vm2 have the same MAC 52:54:00:00:00:02 on TEP 198.18.0.3",
         ),
@@ -333,29 +455,27 @@ fn a_havip_that_cannot_be_is_refused_with_what_to_do() {
         "without VRRP ids two instances of one hypervisor are told by their MACs"
     );
     assert_eq!(Havip { vrids: vec![0], ..havip() }.check(), Err(HavipError::Vrid(0)));
+    assert_eq!(Havip { refresh_s: Some(0), ..havip() }.check(), Err(HavipError::Refresh(0)));
 }
 
 #[test]
-fn a_next_hop_that_cannot_be_is_refused() {
-    for (next_hop, next_hop6, words) in [
-        ("fe80::1", "", "next hop \"fe80::1\" is not an IPv4 address"),
-        ("", "198.18.0.1", "next hop \"198.18.0.1\" is not an IPv6 address"),
-        ("0.0.0.0", "", "next hop 0.0.0.0 is the address of no single host"),
-        ("", "ff02::1", "next hop ff02::1 is the address of no single host"),
+fn a_route_gateway_that_cannot_be_is_refused() {
+    let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().unwrap().octets().to_vec();
+    for (route_gateway, route_gateway6, words) in [
+        (Some(v6("fe80::1")), None, "route gateway fe80::1 is not an IPv4 address"),
+        (None, Some(vec![198, 18, 0, 1]), "route gateway 198.18.0.1 is not an IPv6 address"),
+        (Some(vec![0; 4]), None, "route gateway 0.0.0.0 is the address of no single host"),
+        (None, Some(v6("ff02::1")), "route gateway ff02::1 is the address of no single host"),
     ] {
-        let message = proto::TepNextHop {
-            tep: Some(proto::TepRef { text: "hv1".to_owned() }),
-            next_hop: Some(next_hop.to_owned()),
-            next_hop6: Some(next_hop6.to_owned()),
-            reset: false,
-        };
-        let error = Change::try_from(message).unwrap_err().to_string();
-        assert!(error.contains(words), "{error}");
+        let message =
+            proto::Tep { address: vec![198, 18, 0, 1], route_gateway, route_gateway6, ..Default::default() };
+        let error = Change::try_from(set_tep(message)).unwrap_err();
+        assert!(error.to_string().contains(words) && error.field().starts_with("route_gateway"), "{error}");
     }
 }
 
 #[test]
 fn a_change_of_a_domain_costs_no_more_memory_than_it_needs() {
-    // A million of them are staged for the largest `apply`.
+    // A million of them are staged for the largest batch.
     assert!(size_of::<Change>() <= 96, "{}", size_of::<Change>());
 }

@@ -12,7 +12,8 @@ use crate::attachment::Attachment;
 /// are given to the network.
 const CROSSING: u64 = 10;
 
-/// Another master than the one in `attachments[place]`, which just advertised at `at_ns` and had done so at `previous_ns`.
+/// Another master than the one in `attachments[place]`, which just advertised at `at_ns` and had done so at
+/// `previous_ns`.
 pub(crate) fn rival(
     attachments: &[Attachment],
     place: usize,

@@ -1,8 +1,8 @@
 //! Answers on their way to the client: until when, in which memory, and whether the client takes them.
 //!
 //! An answer's bytes are handed to the transport in slices that know when the transport has let go of them. So what an
-//! answer holds (its part of the budget, its stream's permit) is given back when its memory is gone, and not before; and
-//! an answer that waits for its client is told from one that has nothing to say.
+//! answer holds (its part of the budget, its stream's permit) is given back when its memory is gone, and not before;
+//! and an answer that waits for its client is told from one that has nothing to say.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};

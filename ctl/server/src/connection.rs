@@ -32,8 +32,8 @@ use crate::refusal::Refusal;
 pub const CONNECTIONS: usize = 256;
 /// Most requests at a time, of all connections; an answer counts until the client has taken it.
 const REQUESTS: usize = 5_000;
-/// Most requests of a connection at a time, once half of all places are taken. All connections together cannot take the other
-/// half with that.
+/// Most requests of a connection at a time, once half of all places are taken. All connections together cannot take
+/// the other half with that.
 const SHARE: usize = 8;
 const _: () = assert!(CONNECTIONS * SHARE < REQUESTS / 2);
 /// Most requests of a connection at a time.
@@ -127,8 +127,8 @@ struct Requests {
 }
 
 impl Requests {
-    /// A place for one more request. Where many are taken, a connection that has its share gets none, so that each of the
-    /// other connections gets as much.
+    /// A place for one more request. Where many are taken, a connection that has its share gets none, so that each of
+    /// the other connections gets as much.
     fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let many = self.api.places.available_permits() <= REQUESTS / 2;
         if many && self.answers.under_way() >= SHARE {

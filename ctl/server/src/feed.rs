@@ -13,8 +13,8 @@ use crate::refusal::Refusal;
 
 /// Messages that may wait for the client.
 const WAITING: usize = 4;
-/// How long a client may take nothing, before its stream ends with a status. A client that takes not even that is cut off
-/// with its connection.
+/// How long a client may take nothing, before its stream ends with a status. A client that takes not even that is cut
+/// off with its connection.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The sending end.

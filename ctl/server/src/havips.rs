@@ -1,7 +1,7 @@
 //! The HAVIPs as the node knows them: by name, address, EIP and TEP, with the numbers that workers go by.
 //!
-//! A HAVIP's number stays while its address does; that of an announcer (an attached instance at one of its TEPs) while MAC and TEP
-//! do. So what was heard of an announcer is never taken for what another said.
+//! A HAVIP's number stays while its address does; that of an announcer (an attached instance at one of its TEPs) while
+//! MAC and TEP do. So what was heard of an announcer is never taken for what another said.
 
 use std::net::IpAddr;
 

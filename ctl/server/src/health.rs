@@ -72,8 +72,8 @@ impl Health {
     }
 }
 
-/// A store that takes no changes, as the commit thread sees it: when to try it again, and what to say in the log. A disk that is
-/// full for a day makes a line a minute, whatever is refused.
+/// A store that takes no changes, as the commit thread sees it: when to try it again, and what to say in the log. A
+/// disk that is full for a day makes a line a minute, whatever is refused.
 #[derive(Debug)]
 pub(crate) struct Trouble {
     health: Arc<Health>,

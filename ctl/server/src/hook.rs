@@ -1,19 +1,20 @@
 //! Those that live by what commits: webhooks, routes.
 
 use crossbeam::channel::Sender;
-use ctl_api::model::{HappeningKind, Name};
+use ctl_api::model::{HavipEventKind, Name};
 use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
 
 /// Most reports that wait.
 pub(crate) const REPORTS: usize = 1_024;
 
-/// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no method
-/// may wait for anything.
+/// One that is told, by the commit thread, all that commits: in order, once, before the requests are answered. So no
+/// method may wait for anything.
 ///
-/// Each group is prepared, then either committed or aborted. After a commit of which nobody knows whether it happened, all is
-/// told anew.
+/// Each group is prepared, then either committed or aborted. After a commit of which nobody knows whether it happened,
+/// all is told anew.
 pub trait CommitHook: Send + 'static {
-    /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than thought.
+    /// This is all there is: at the start, before anything is served, and when the store was found elsewhere than
+    /// thought.
     ///
     /// # Errors
     ///
@@ -46,15 +47,15 @@ pub struct Reporter(pub(crate) Sender<Report>);
 #[derive(Debug)]
 pub(crate) struct Report {
     pub havip: Name,
-    pub kind: HappeningKind,
+    pub kind: HavipEventKind,
     pub detail: String,
 }
 
 impl Reporter {
-    /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false where too
-    /// much waits already, or the server is gone.
+    /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false
+    /// where too much waits already, or the server is gone.
     pub fn route_unusable(&self, havip: Name, detail: String) -> bool {
-        let report = Report { havip, kind: HappeningKind::RouteUnusable, detail };
+        let report = Report { havip, kind: HavipEventKind::RouteUnusable, detail };
         self.0.try_send(report).is_ok()
     }
 }

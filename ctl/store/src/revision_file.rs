@@ -1,18 +1,19 @@
 //! The revision file: a small file beside the store that says the last revision which was answered.
 //!
-//! redb keeps two commit slots in one page, and takes the older one where the newer one is damaged. So the store alone cannot
-//! tell that it is one commit behind. This file can: it is written after each durable transaction and before its answer.
+//! redb keeps two commit slots in one page, and takes the older one where the newer one is damaged. So the store alone
+//! cannot tell that it is one commit behind. This file can: it is written after each durable transaction and before
+//! its answer.
 //!
 //! | bytes | what |
 //! | --- | --- |
 //! | 0 to 31 | first slot |
 //! | 4,096 to 4,127 | second slot, in another page, so that one damage does not reach both |
 //!
-//! A slot is: magic (8), revision (8), number of the durable write (8), checksum (8: the first bytes of the SHA-256 of the others).
-//! Integers are little-endian. The slot that does not hold the newest mark is the one that is written.
+//! A slot is: magic (8), revision (8), number of the durable write (8), checksum (8: the first bytes of the SHA-256 of
+//! the others). Integers are little-endian. The slot that does not hold the newest mark is the one that is written.
 //!
-//! Both slots are written when the file is made. So a slot that cannot be read was being written at a crash, or was damaged. In the
-//! first case the store had its transaction already: it is beyond the mark of the other slot.
+//! Both slots are written when the file is made. So a slot that cannot be read was being written at a crash, or was
+//! damaged. In the first case the store had its transaction already: it is beyond the mark of the other slot.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -123,8 +124,8 @@ fn slot(mark: Mark) -> [u8; SLOT_BYTES] {
     bytes
 }
 
-/// Makes the file, or replaces one that is there, for its owner alone and with room for both slots. It is whole whenever it
-/// is there.
+/// Makes the file, or replaces one that is there, for its owner alone and with room for both slots. It is whole
+/// whenever it is there.
 pub(crate) fn create(path: &Path, mark: Mark) -> io::Result<()> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");

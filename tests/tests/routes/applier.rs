@@ -69,7 +69,7 @@ pub fn tep(address: &str, next_hop: Option<&str>, next_hop6: Option<&str>) -> Ev
         address: address.parse().expect("a TEP"),
         name: None,
         limit: Default::default(),
-        next_hop: next_hop.map(|next_hop| next_hop.parse().expect("an address")),
-        next_hop6: next_hop6.map(|next_hop| next_hop.parse().expect("an address")),
+        route_gateway: next_hop.map(|next_hop| next_hop.parse().expect("an address")),
+        route_gateway6: next_hop6.map(|next_hop| next_hop.parse().expect("an address")),
     })
 }

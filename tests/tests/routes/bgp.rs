@@ -267,7 +267,7 @@ fn bird_tells_routers_where_virtual_ips_are_and_packets_from_outside_follow_them
             site.wait_answers(router, address, to);
         }
     }
-    applier.routes.apply(&[Event::HavipRemoved("web".parse().expect("a name"))]);
+    applier.routes.apply(&[Event::HavipDeleted("web".parse().expect("a name"))]);
     wait_for("IPv4 to be withdrawn", || {
         (site.next_hop(0, EIP).is_none() && site.next_hop(1, VIP).is_none()).then_some(())
     });
@@ -320,7 +320,7 @@ fn two_tenants_with_one_address_have_it_in_two_tables_and_each_router_knows_its_
     applier.routes.apply(&[theirs("198.18.0.1"), ours("198.18.0.2")]);
     site.wait_next_hop(1, VIP, "198.18.0.2");
     assert_eq!(crate::table(&site.node, 102), ["10.0.0.100 via 198.18.0.1"]);
-    applier.routes.apply(&[Event::HavipRemoved("theirs".parse().expect("a name"))]);
+    applier.routes.apply(&[Event::HavipDeleted("theirs".parse().expect("a name"))]);
     applier.wait_for("one route", |figures| figures.routes == 1);
     site.wait_answers(1, VIP, 1);
     assert_eq!(site.next_hop(0, VIP), None, "and the edge knows neither");
@@ -344,7 +344,7 @@ fn frr_tells_a_router_where_virtual_ips_are_and_packets_from_outside_follow_them
         println!("FRR, move {round}, from the change to the neighbour's kernel: {elapsed} ms");
         site.wait_answers(0, EIP, to);
     }
-    applier.routes.apply(&[Event::HavipRemoved("web".parse().expect("a name"))]);
+    applier.routes.apply(&[Event::HavipDeleted("web".parse().expect("a name"))]);
     wait_for("it to be withdrawn", || site.next_hop(0, EIP).is_none().then_some(()));
     assert_eq!(site.answers(0, EIP), None);
 

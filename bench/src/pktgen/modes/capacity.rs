@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ctl_api::ClientError;
-use ctl_api::client::Refusal;
+use ctl_api::client::RefusalKind;
 
 use super::Session;
 use crate::harness::Figure;
@@ -38,7 +38,7 @@ pub fn run(session: &mut Session) -> Result<bool> {
         let start = Instant::now();
         if let Err(error) = session.node.arrange(&each) {
             match error.downcast_ref() {
-                Some(ClientError::Refused { refusal: Refusal::Limit, message }) => {
+                Some(ClientError::Refused { kind: RefusalKind::Limit, message, .. }) => {
                     refused = Some(message.clone())
                 }
                 _ => return Err(error),

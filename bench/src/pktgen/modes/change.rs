@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use bcast_domain::Vni;
-use ctl_api::model::Change;
+use ctl_api::model::{Change, TepSet};
 use serde::Serialize;
 
 use super::{Session, Trial};
@@ -87,7 +87,7 @@ pub fn run(session: &mut Session, direction: Direction) -> Result<bool> {
         };
         pause(running);
         let asked = (0..CHANGES).map(|place| {
-            let (vni, teps) = (Vni::new(vni), vec![node::tep(plan.teps, fan_out + 1 + place)?]);
+            let (vni, teps) = (Vni::new(vni), TepSet::from_iter([node::tep(plan.teps, fan_out + 1 + place)?]));
             let join = ask(Change::Join { vni, teps: teps.clone() })?;
             let leave = ask(Change::Leave { vni, teps })?;
             Ok(if direction == Direction::Join { join } else { leave })

@@ -1,8 +1,8 @@
 //! Limits: a domain that sends a hundred times its limit, and one beside it that sends little.
 
 use anyhow::{Context, Result};
-use bcast_domain::{DomainLimit, Rate as Limit, Vni};
-use ctl_api::model::Change;
+use bcast_domain::{Rate as Limit, Vni};
+use ctl_api::model::{DomainFields, Existing, Field, SetResource};
 
 use super::Session;
 use crate::harness::Figure;
@@ -30,8 +30,9 @@ pub fn run(session: &mut Session) -> Result<bool> {
     let sources = (0..fan_out + 1).map(|source| Domain { source, ..Domain::plain(vni, 0..fan_out + 1) });
     plan.add("limited", inner, rate, sources);
     session.node.arrange(&plan)?;
-    let limit = DomainLimit { copies: Limit::new(settings.limit).ok(), ..DomainLimit::default() };
-    session.node.commit(vec![Change::DomainLimit { vni: Vni::new(vni), limit, reset: false }])?;
+    let copies = Limit::new(settings.limit).ok().map(Field::Value).unwrap_or_default();
+    let fields = DomainFields { copies, ..DomainFields::default() };
+    session.node.commit(vec![SetResource::Domain(Vni::new(vni), fields).set_if(Existing::Required)])?;
     let trial = session.trial(&plan, false, settings.seconds, "over the limit")?;
     print_trials(&trial.outcome.streams);
     let (beside, limited) = (trial.stream(0), trial.stream(1));

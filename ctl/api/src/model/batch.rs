@@ -1,36 +1,47 @@
-//! A batch of changes: all of them or none.
+//! Batches of changes: all of them or none.
 
 use prost::Message;
 use thiserror::Error;
 
-use super::{Change, ChangeError, MAX_CHANGES, MAX_MESSAGE_BYTES, RequestId, RequestIdError, Revision};
+use super::{Change, MAX_CHANGES, MAX_MESSAGE_BYTES, ModelError, RequestId, RequestIdError, Revision};
 use crate::proto;
+
+/// Conditions of a request that changes something.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Conditions {
+    /// Compare and set: refused unless the node is at this revision.
+    pub expected: Option<Revision>,
+    /// The caller's mark of this request.
+    pub request_id: Option<RequestId>,
+    /// Everything is checked, nothing is changed.
+    pub dry_run: bool,
+    /// The node is above this revision afterwards.
+    pub above: Option<Revision>,
+}
 
 /// Changes that commit together or not at all, in their order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Batch {
     /// The changes; each sees what those before it did.
     pub changes: Vec<Change>,
-    /// Compare and set: refused unless the node is at this revision.
-    pub expected: Option<Revision>,
-    /// The caller's mark of this request.
-    pub request_id: Option<RequestId>,
-    /// Check everything, change nothing.
-    pub dry_run: bool,
-    /// The node shall be above this revision afterwards.
-    pub above: Option<Revision>,
+    /// Conditions.
+    pub conditions: Conditions,
 }
 
-/// Why a message is not a [`Batch`].
+/// Why a message is no batch, and no part of a desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BatchError {
-    /// One of its changes is wrong.
-    #[error("change {position}: {error}")]
-    Change {
-        /// Which one, counted from 1.
+    /// One of its changes or entries is wrong.
+    #[error("{what} {position}: {error}")]
+    Item {
+        /// "change" or "entry".
+        what: &'static str,
+        /// Number of the change or entry, from 1 over all parts.
         position: usize,
-        /// What is wrong with it.
-        error: ChangeError,
+        /// Path of the bad field within it, for example "set.domain.members".
+        field: String,
+        /// The error.
+        error: ModelError,
     },
     /// More changes than one message may hold.
     #[error("{0} changes in one message, at most {MAX_CHANGES}; send them in parts (CommitStream)")]
@@ -43,14 +54,24 @@ pub enum BatchError {
     Above(u64),
 }
 
-impl BatchError {
-    /// The same error of a part that `before` changes came ahead of.
-    #[must_use]
-    pub fn after(self, before: usize) -> Self {
-        match self {
-            Self::Change { position, error } => Self::Change { position: position + before, error },
-            other => other,
-        }
+impl Conditions {
+    /// Parses the conditions of a message.
+    pub(super) fn parse(
+        expected: Option<u64>,
+        request_id: Option<&str>,
+        dry_run: bool,
+        above: Option<u64>,
+    ) -> Result<Self, BatchError> {
+        let above = above.map(|number| match number {
+            1.. if number <= Revision::MAX_ABOVE.get() => Ok(Revision::new(number)),
+            _ => Err(BatchError::Above(number)),
+        });
+        Ok(Self {
+            expected: expected.map(Revision::new),
+            request_id: request_id.map(str::parse).transpose()?,
+            dry_run,
+            above: above.transpose()?,
+        })
     }
 }
 
@@ -61,86 +82,116 @@ impl Batch {
         Self { changes, ..Self::default() }
     }
 
+    /// Parses a message that `before` changes of the same stream came ahead of.
+    ///
+    /// # Errors
+    ///
+    /// Too many changes, one that is wrong, or wrong conditions.
+    pub fn parse(message: proto::CommitRequest, before: usize) -> Result<Self, BatchError> {
+        if message.changes.len() > MAX_CHANGES {
+            return Err(BatchError::TooManyChanges(message.changes.len()));
+        }
+        let parse = |(index, change): (usize, proto::Change)| {
+            let position = before + index + 1;
+            Change::parse(change).map_err(|(field, error)| BatchError::Item {
+                what: "change",
+                position,
+                field,
+                error,
+            })
+        };
+        let id = message.request_id.as_deref();
+        Ok(Self {
+            conditions: Conditions::parse(
+                message.expected_revision,
+                id,
+                message.dry_run,
+                message.above_revision,
+            )?,
+            changes: message.changes.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?,
+        })
+    }
+
     /// The batch as messages for `CommitStream`, each within [`MAX_CHANGES`] and [`MAX_MESSAGE_BYTES`]; the first
     /// carries the conditions. There is always a first.
     #[must_use]
     pub fn into_parts(self) -> Parts {
-        let mut head = proto::CommitRequest::from(Self { changes: Vec::new(), ..self });
-        head.changes.clear();
-        Parts { head: Some(head), changes: self.changes.into_iter(), held: None }
+        let to_message: fn(Change) -> proto::Change = proto::Change::from;
+        let head = Self { changes: Vec::new(), conditions: self.conditions }.into();
+        Parts { head: Some(head), changes: Packer::new(self.changes.into_iter().map(to_message)) }
     }
 }
+
+impl From<Batch> for proto::CommitRequest {
+    fn from(Batch { changes, conditions }: Batch) -> Self {
+        Self {
+            changes: changes.into_iter().map(proto::Change::from).collect(),
+            expected_revision: conditions.expected.map(Revision::get),
+            request_id: conditions.request_id.map(|id| id.as_str().to_owned()),
+            dry_run: conditions.dry_run,
+            above_revision: conditions.above.map(Revision::get),
+        }
+    }
+}
+
+type Changes = std::iter::Map<std::vec::IntoIter<Change>, fn(Change) -> proto::Change>;
 
 /// The messages of a large batch, made as they are asked for.
 #[derive(Debug)]
 pub struct Parts {
     head: Option<proto::CommitRequest>,
-    changes: std::vec::IntoIter<Change>,
-    /// The change that did not fit into the part before.
-    held: Option<proto::Change>,
+    changes: Packer<Changes>,
 }
-
-/// Bytes of a part that may be filled with changes: the rest is for the conditions.
-const PART_BYTES: usize = MAX_MESSAGE_BYTES - 1024;
-/// Bytes that a change in a list takes beside its own: tag and length.
-const FRAMING_BYTES: usize = 6;
 
 impl Iterator for Parts {
     type Item = proto::CommitRequest;
 
     fn next(&mut self) -> Option<proto::CommitRequest> {
-        let first = self.head.is_some();
-        let mut part = self.head.take().unwrap_or_default();
-        let mut bytes = 0;
-        while part.changes.len() < MAX_CHANGES {
-            let Some(change) = self.held.take().or_else(|| self.changes.next().map(proto::Change::from))
-            else {
-                break;
-            };
-            bytes += change.encoded_len() + FRAMING_BYTES;
-            if bytes > PART_BYTES && !part.changes.is_empty() {
-                self.held = Some(change);
+        let head = self.head.take();
+        let changes = self.changes.next_part(MAX_CHANGES);
+        let is_part = head.is_some() || !changes.is_empty();
+        is_part.then(|| proto::CommitRequest { changes, ..head.unwrap_or_default() })
+    }
+}
+
+/// Messages that are cut into parts of a bounded number of bytes.
+#[derive(Debug)]
+pub(super) struct Packer<I: Iterator> {
+    items: I,
+    /// The item that did not fit into the part before.
+    next: Option<I::Item>,
+}
+
+/// Bytes of a part that may be filled with items: the rest is for the conditions.
+const PART_BYTES: usize = MAX_MESSAGE_BYTES - 1024;
+/// Bytes that an item in a list takes beside its own: tag and length.
+const FRAMING_BYTES: usize = 6;
+
+impl<I: Iterator<Item: Message>> Packer<I> {
+    pub fn new(items: I) -> Self {
+        Self { items, next: None }
+    }
+
+    /// The items of the next part, at most so many; none at the end.
+    pub fn next_part(&mut self, most: usize) -> Vec<I::Item> {
+        let (mut part, mut bytes) = (Vec::new(), 0);
+        while part.len() < most {
+            let Some(item) = self.next.take().or_else(|| self.items.next()) else { break };
+            bytes += item.encoded_len() + FRAMING_BYTES;
+            if bytes > PART_BYTES && !part.is_empty() {
+                self.next = Some(item);
                 break;
             }
-            part.changes.push(change);
+            part.push(item);
         }
-        (first || !part.changes.is_empty()).then_some(part)
+        part
     }
-}
 
-fn above(number: u64) -> Result<Revision, BatchError> {
-    let is_one = (1..=Revision::MAX_ABOVE.get()).contains(&number);
-    is_one.then_some(Revision::new(number)).ok_or(BatchError::Above(number))
-}
-
-impl TryFrom<proto::CommitRequest> for Batch {
-    type Error = BatchError;
-
-    fn try_from(message: proto::CommitRequest) -> Result<Self, BatchError> {
-        if message.changes.len() > MAX_CHANGES {
-            return Err(BatchError::TooManyChanges(message.changes.len()));
+    /// No item is left.
+    pub fn is_done(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.items.next();
         }
-        let parse = |(index, change): (usize, proto::Change)| {
-            Change::try_from(change).map_err(|error| BatchError::Change { position: index + 1, error })
-        };
-        Ok(Self {
-            changes: message.changes.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?,
-            expected: message.expected_revision.map(Revision::new),
-            request_id: message.request_id.as_deref().map(str::parse).transpose()?,
-            dry_run: message.dry_run,
-            above: message.above_revision.map(above).transpose()?,
-        })
-    }
-}
-
-impl From<Batch> for proto::CommitRequest {
-    fn from(batch: Batch) -> Self {
-        Self {
-            changes: batch.changes.into_iter().map(proto::Change::from).collect(),
-            expected_revision: batch.expected.map(Revision::get),
-            request_id: batch.request_id.map(|id| id.as_str().to_owned()),
-            dry_run: batch.dry_run,
-            above_revision: batch.above.map(Revision::get),
-        }
+        self.next.is_none()
     }
 }

@@ -1,338 +1,300 @@
-//! One change of the domains, from its message and back.
+//! Changes: resources that are set and deleted, and the members of what is set by another's name.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use bcast_domain::{Tep, Vni};
 
-use bcast_domain::{DomainLimit, Mac, RateError, Tep, TepLimit, Vni, limits};
-use thiserror::Error;
-
-use super::limit::{domain_limit, domain_rates, tep_limit, tep_rates};
-use super::{GarpMode, Havip, HavipMessageError, Name, NameError, Subnet, TepRef, TepRefError};
+use super::address::{tep, tep_bytes};
+use super::{AttachmentFields, DomainFields, HavipFields, ModelError, Name, TepFields, TepRef, TepSet};
 use crate::proto::{self, change::Kind};
 
-mod havip;
-
-/// One change. What is asked for and is so already succeeds and changes nothing.
+/// One change. A change to what is so already succeeds and changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Registers a TEP; a given name replaces the old one.
-    TepAdd {
-        /// Its underlay address.
-        address: Tep,
-        /// Its name, unique among the TEPs.
-        name: Option<Name>,
-    },
-    /// Takes a TEP out; refused while it is a member of a domain or has attachments, unless `force`.
-    TepRemove {
-        /// Which one.
-        tep: TepRef,
-        /// Take it out of all its domains and attachments as well.
+    /// Sets a resource. It is created where it is missing, unless it has to exist.
+    Set(Box<Set>),
+    /// Deletes a resource.
+    Delete {
+        /// The resource.
+        target: Target,
+        /// A TEP leaves its domains and attachments, and a domain's HAVIPs go, too; without it they refuse the
+        /// deletion.
         force: bool,
     },
-    /// Creates a domain without members; a given name replaces the old one.
-    DomainCreate {
-        /// Its VNI.
-        vni: Vni,
-        /// Its name; names of domains need not be unique.
-        name: Option<Name>,
-    },
-    /// Takes a domain out, members and all; refused while it has HAVIPs, unless `force`.
-    DomainRemove {
-        /// Its VNI.
-        vni: Vni,
-        /// Remove its HAVIPs as well.
-        force: bool,
-    },
-    /// The domain shall have exactly these members; it is created where it is missing.
-    DomainSet {
-        /// Its VNI.
-        vni: Vni,
-        /// A given name replaces the old one.
-        name: Option<Name>,
-        /// All its members; one that is named twice is a member once.
-        members: Vec<TepRef>,
-    },
-    /// These TEPs become members.
+    /// TEPs become members.
     Join {
         /// The domain.
         vni: Vni,
         /// Registered TEPs.
-        teps: Vec<TepRef>,
+        teps: TepSet,
     },
-    /// These TEPs are members no longer.
+    /// TEPs are members no longer.
     Leave {
         /// The domain.
         vni: Vni,
         /// The TEPs.
-        teps: Vec<TepRef>,
-    },
-    /// A domain gets other rates.
-    DomainLimit {
-        /// The domain.
-        vni: Vni,
-        /// The rates that are given.
-        limit: DomainLimit,
-        /// Those that are not given are the node's default again; else they stay.
-        reset: bool,
-    },
-    /// A TEP gets another rate.
-    TepLimit {
-        /// A registered TEP.
-        tep: TepRef,
-        /// The rate that is given.
-        limit: TepLimit,
-        /// One that is not given is the node's default again; else it stays.
-        reset: bool,
-    },
-    /// A TEP gets other next hops, for the routes of HAVIPs.
-    TepNextHop {
-        /// A registered TEP.
-        tep: TepRef,
-        /// The one for IPv4, if it is given.
-        next_hop: Option<Ipv4Addr>,
-        /// The one for IPv6, if it is given.
-        next_hop6: Option<Ipv6Addr>,
-        /// One that is not given is none any more; else it stays.
-        reset: bool,
-    },
-    /// What addresses that are no HAVIP may do in a domain.
-    DomainGarp {
-        /// The domain.
-        vni: Vni,
-        /// What they may do.
-        mode: GarpMode,
-    },
-    /// Creates a HAVIP without attachments. There already, with this VNI, subnet and address: VRRP ids and a refresh that
-    /// are given replace the old ones.
-    HavipCreate {
-        /// Its name, unique on a node.
-        name: Name,
-        /// Its domain.
-        vni: Vni,
-        /// The network of its address.
-        subnet: Subnet,
-        /// Its address.
-        address: IpAddr,
-        /// The VRRP ids that it may use.
-        vrids: Vec<u8>,
-        /// Seconds between two refreshing announcements.
-        refresh_s: Option<u32>,
-    },
-    /// The HAVIP shall be exactly this; it is created where it is missing. Its holder stays while it stays attached.
-    HavipSet(Box<Havip>),
-    /// Takes a HAVIP out, attachments and all.
-    HavipRemove {
-        /// Which one.
-        name: Name,
+        teps: TepSet,
     },
     /// Attaches an instance; one that is attached already gets this MAC and these TEPs.
-    HavipAttach {
+    SetAttachment {
         /// The HAVIP.
-        name: Name,
-        /// The instance.
-        instance: Name,
-        /// The MAC address of its interface.
-        mac: Mac,
-        /// Where it runs: one registered TEP, or two while it migrates.
-        teps: Vec<TepRef>,
+        havip: Name,
+        /// The attachment.
+        attachment: Box<AttachmentFields>,
     },
     /// Detaches an instance; if it is the holder, the HAVIP has none any more.
-    HavipDetach {
+    DeleteAttachment {
         /// The HAVIP.
-        name: Name,
+        havip: Name,
         /// The instance.
         instance: Name,
     },
-    /// Gives a HAVIP its public address.
-    HavipBindEip {
-        /// The HAVIP.
-        name: Name,
-        /// The address; no other HAVIP's.
-        eip: IpAddr,
-    },
-    /// Takes a HAVIP's public address away.
-    HavipUnbindEip {
-        /// The HAVIP.
-        name: Name,
-    },
     /// Lets a frozen HAVIP move again.
-    HavipUnfreeze {
+    Unfreeze {
         /// The HAVIP.
-        name: Name,
+        havip: Name,
     },
 }
 
-/// Why a message is not a [`Change`].
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ChangeError {
-    /// The message says nothing that this version knows.
-    #[error("no kind of change that this version knows; is the client newer than the daemon?")]
-    Kind,
-    /// A removal or a limit that does not say of what.
-    #[error("the TEP that is meant is missing")]
-    NoTep,
-    /// A TEP that cannot be.
-    #[error(transparent)]
-    Tep(#[from] TepRefError),
-    /// A new TEP given by its name.
-    #[error("a TEP is added by its IPv4 address, not by its name {0}")]
-    TepByName(Name),
-    /// A name that cannot be.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// A rate that cannot be.
-    #[error(transparent)]
-    Rate(#[from] RateError),
-    /// Something about HAVIPs that cannot be.
-    #[error(transparent)]
-    Havip(#[from] HavipMessageError),
-    /// More TEPs than a domain can have.
-    #[error("{count} TEPs in one change of domain {vni}; a domain has at most {max} members", max = limits::MAX_MEMBERS)]
-    TooManyTeps {
-        /// The domain.
-        vni: Vni,
-        /// How many were given.
-        count: usize,
-    },
+/// A resource to be set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Set {
+    /// The resource and its fields.
+    pub resource: SetResource,
+    /// Condition on what is there.
+    pub existing: Existing,
+    /// Absent fields are cleared.
+    pub replace: bool,
 }
 
-impl TryFrom<proto::Change> for Change {
-    type Error = ChangeError;
+/// A resource by its key, with fields of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SetResource {
+    /// A TEP. One that is new is given by its address.
+    Tep(TepRef, TepFields),
+    /// A domain.
+    Domain(Vni, DomainFields),
+    /// A HAVIP.
+    Havip(Name, HavipFields),
+}
 
-    fn try_from(message: proto::Change) -> Result<Self, ChangeError> {
-        Ok(match message.kind.ok_or(ChangeError::Kind)? {
-            Kind::TepAdd(m) => Self::TepAdd { address: address(&m.address)?, name: name(m.name.as_deref())? },
-            Kind::TepRemove(m) => {
-                Self::TepRemove { tep: m.tep.ok_or(ChangeError::NoTep)?.text.parse()?, force: m.force }
-            }
-            Kind::DomainCreate(m) => {
-                Self::DomainCreate { vni: Vni::from(m.vni), name: name(m.name.as_deref())? }
-            }
-            Kind::DomainRemove(m) => Self::DomainRemove { vni: Vni::from(m.vni), force: m.force },
-            Kind::DomainSet(m) => {
-                let vni = Vni::from(m.vni);
-                Self::DomainSet { vni, name: name(m.name.as_deref())?, members: teps(vni, &m.members)? }
-            }
-            Kind::Join(m) => {
-                let vni = Vni::from(m.vni);
-                Self::Join { vni, teps: teps(vni, &m.teps)? }
-            }
-            Kind::Leave(m) => {
-                let vni = Vni::from(m.vni);
-                Self::Leave { vni, teps: teps(vni, &m.teps)? }
-            }
-            Kind::DomainLimit(m) => {
-                Self::DomainLimit { vni: Vni::from(m.vni), limit: domain_limit(m.rates)?, reset: m.reset }
-            }
-            Kind::TepLimit(m) => {
-                let tep = m.tep.ok_or(ChangeError::NoTep)?.text.parse()?;
-                Self::TepLimit { tep, limit: tep_limit(m.rates)?, reset: m.reset }
-            }
-            Kind::TepNextHop(m) => m.try_into()?,
-            Kind::DomainGarp(m) => m.try_into()?,
-            Kind::HavipCreate(m) => m.try_into()?,
-            Kind::HavipSet(m) => Self::HavipSet(Box::new(m.try_into()?)),
-            Kind::HavipRemove(m) => Self::HavipRemove { name: m.name.parse()? },
-            Kind::HavipAttach(m) => m.try_into()?,
-            Kind::HavipDetach(m) => m.try_into()?,
-            Kind::HavipBindEip(m) => m.try_into()?,
-            Kind::HavipUnbindEip(m) => Self::HavipUnbindEip { name: m.name.parse()? },
-            Kind::HavipUnfreeze(m) => Self::HavipUnfreeze { name: m.name.parse()? },
+/// Condition on the resource that is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Existing {
+    /// It is created where it is missing.
+    #[default]
+    Any,
+    /// It exists.
+    Required,
+    /// A HAVIP of that name has the same VNI, subnet and address, or there is none.
+    Same,
+}
+
+/// A resource by its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A TEP.
+    Tep(TepRef),
+    /// A domain.
+    Domain(Vni),
+    /// A HAVIP.
+    Havip(Name),
+}
+
+impl SetResource {
+    /// The change that sets it, created where it is missing.
+    #[must_use]
+    pub fn set(self) -> Change {
+        self.set_if(Existing::Any)
+    }
+
+    /// The change that sets it under a condition.
+    #[must_use]
+    pub fn set_if(self, existing: Existing) -> Change {
+        Change::Set(Box::new(Set { resource: self, existing, replace: false }))
+    }
+}
+
+impl Change {
+    /// Registers a TEP, or gives it this name.
+    #[must_use]
+    pub fn tep(address: Tep, name: Option<Name>) -> Self {
+        let name = name.map(super::Field::Value).unwrap_or_default();
+        SetResource::Tep(TepRef::Address(address), TepFields { name, ..TepFields::default() }).set()
+    }
+
+    /// Creates a domain, or gives it this name.
+    #[must_use]
+    pub fn domain(vni: Vni, name: Option<Name>) -> Self {
+        let name = name.map(super::Field::Value).unwrap_or_default();
+        SetResource::Domain(vni, DomainFields { name, ..DomainFields::default() }).set()
+    }
+
+    /// Gives a domain exactly these members; it is created where it is missing.
+    #[must_use]
+    pub fn members(vni: Vni, members: TepSet) -> Self {
+        SetResource::Domain(vni, DomainFields { members: Some(members), ..DomainFields::default() }).set()
+    }
+
+    /// Deletes a resource that nothing depends on.
+    #[must_use]
+    pub const fn delete(target: Target) -> Self {
+        Self::Delete { target, force: false }
+    }
+
+    /// Path of the changed thing in the contract, for errors.
+    fn path(kind: &Kind) -> &'static str {
+        use proto::set::Resource;
+        match kind {
+            Kind::Set(set) => match set.resource {
+                Some(Resource::Tep(_)) => "set.tep",
+                Some(Resource::Domain(_)) => "set.domain",
+                Some(Resource::Havip(_)) => "set.havip",
+                None => "set",
+            },
+            Kind::Delete(_) => "delete",
+            Kind::Join(_) => "join",
+            Kind::Leave(_) => "leave",
+            Kind::SetAttachment(_) => "set_attachment",
+            Kind::DeleteAttachment(_) => "delete_attachment",
+            Kind::Unfreeze(_) => "unfreeze",
+        }
+    }
+
+    /// Parses a message; the error comes with the path of the bad field.
+    pub(super) fn parse(message: proto::Change) -> Result<Self, (String, ModelError)> {
+        let path = message.kind.as_ref().map_or("", Self::path);
+        Self::try_from(message).map_err(|error| {
+            let field = [path, error.field()].into_iter().filter(|part| !part.is_empty());
+            (field.collect::<Vec<_>>().join("."), error)
         })
     }
 }
 
-fn address(text: &str) -> Result<Tep, ChangeError> {
-    match text.parse()? {
-        TepRef::Address(tep) => Ok(tep),
-        TepRef::Name(name) => Err(ChangeError::TepByName(name)),
+fn set(message: proto::Set) -> Result<Set, ModelError> {
+    use proto::set::Resource;
+    let by = message.by.map(|by| TepRef::try_from(Some(by))).transpose().map_err(ModelError::within("by"))?;
+    let resource = match message.resource.ok_or(ModelError::Kind("resource"))? {
+        Resource::Tep(tep) => {
+            let key = by.map_or_else(|| key_of(&tep), Ok)?;
+            SetResource::Tep(key, tep.try_into()?)
+        }
+        Resource::Domain(domain) => SetResource::Domain(Vni::from(domain.vni), domain.try_into()?),
+        Resource::Havip(havip) => SetResource::Havip(havip.name.parse()?, havip.try_into()?),
+    };
+    let existing = match proto::Existing::try_from(message.existing) {
+        Ok(proto::Existing::Unspecified) => Existing::Any,
+        Ok(proto::Existing::Required) => Existing::Required,
+        Ok(proto::Existing::Same) => Existing::Same,
+        Err(_) => {
+            return Err(ModelError::Number { what: "condition on what exists", number: message.existing });
+        }
+    };
+    Ok(Set { resource, existing, replace: message.replace })
+}
+
+pub(super) fn key_of(message: &proto::Tep) -> Result<TepRef, ModelError> {
+    tep(&message.address).map(TepRef::Address).map_err(ModelError::within("address"))
+}
+
+impl TryFrom<proto::Change> for Change {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Change) -> Result<Self, ModelError> {
+        use proto::delete::Resource;
+        let teps = |teps: Option<proto::Teps>| {
+            TepSet::try_from(teps.unwrap_or_default()).map_err(ModelError::within("teps"))
+        };
+        Ok(match message.kind.ok_or(ModelError::Kind("change"))? {
+            Kind::Set(message) => Self::Set(Box::new(set(message)?)),
+            Kind::Delete(message) => {
+                let target = match message.resource.ok_or(ModelError::Kind("resource"))? {
+                    Resource::Tep(tep) => {
+                        Target::Tep(Some(tep).try_into().map_err(ModelError::within("tep"))?)
+                    }
+                    Resource::Domain(vni) => Target::Domain(Vni::from(vni)),
+                    Resource::Havip(name) => Target::Havip(name.parse()?),
+                };
+                Self::Delete { target, force: message.force }
+            }
+            Kind::Join(message) => Self::Join { vni: message.vni.into(), teps: teps(message.teps)? },
+            Kind::Leave(message) => Self::Leave { vni: message.vni.into(), teps: teps(message.teps)? },
+            Kind::SetAttachment(message) => {
+                let attachment = message.attachment.ok_or(ModelError::Missing("attachment"))?;
+                Self::SetAttachment {
+                    havip: message.havip.parse()?,
+                    attachment: Box::new(attachment.try_into()?),
+                }
+            }
+            Kind::DeleteAttachment(message) => {
+                let instance = message
+                    .instance
+                    .parse()
+                    .map_err(|error| ModelError::within("instance")(ModelError::Name(error)))?;
+                Self::DeleteAttachment { havip: message.havip.parse()?, instance }
+            }
+            Kind::Unfreeze(message) => Self::Unfreeze { havip: message.havip.parse()? },
+        })
     }
 }
 
-fn name(text: Option<&str>) -> Result<Option<Name>, NameError> {
-    text.map(str::parse).transpose()
-}
-
-fn teps(vni: Vni, references: &[proto::TepRef]) -> Result<Vec<TepRef>, ChangeError> {
-    if references.len() > limits::MAX_MEMBERS {
-        return Err(ChangeError::TooManyTeps { vni, count: references.len() });
+/// The message of a resource; a TEP that is named has no address in it.
+impl From<SetResource> for proto::set::Resource {
+    fn from(resource: SetResource) -> Self {
+        match resource {
+            SetResource::Tep(TepRef::Address(tep), fields) => {
+                Self::Tep(proto::Tep { address: tep_bytes(tep), ..fields.into() })
+            }
+            SetResource::Tep(TepRef::Name(_), fields) => Self::Tep(fields.into()),
+            SetResource::Domain(vni, fields) => {
+                Self::Domain(proto::Domain { vni: vni.get(), ..fields.into() })
+            }
+            SetResource::Havip(name, fields) => {
+                Self::Havip(proto::Havip { name: name.to_string(), ..fields.into() })
+            }
+        }
     }
-    references.iter().map(|r| Ok(r.text.parse()?)).collect()
 }
 
-impl From<TepRef> for proto::TepRef {
-    fn from(tep: TepRef) -> Self {
-        Self { text: tep.to_string() }
+impl From<Set> for proto::Set {
+    fn from(set: Set) -> Self {
+        let by = match &set.resource {
+            SetResource::Tep(name @ TepRef::Name(_), _) => Some(name.clone().into()),
+            _ => None,
+        };
+        let existing = match set.existing {
+            Existing::Any => proto::Existing::Unspecified,
+            Existing::Required => proto::Existing::Required,
+            Existing::Same => proto::Existing::Same,
+        };
+        Self { resource: Some(set.resource.into()), by, existing: existing.into(), replace: set.replace }
     }
 }
 
 impl From<Change> for proto::Change {
     fn from(change: Change) -> Self {
-        let text = |name: Option<Name>| name.map(|n| n.to_string());
-        let all = |teps: Vec<TepRef>| teps.into_iter().map(proto::TepRef::from).collect();
+        use proto::delete::Resource;
         let kind = match change {
-            Change::TepAdd { address, name } => {
-                Kind::TepAdd(proto::TepAdd { address: address.to_string(), name: text(name) })
+            Change::Set(set) => Kind::Set((*set).into()),
+            Change::Delete { target, force } => {
+                let resource = Some(match target {
+                    Target::Tep(tep) => Resource::Tep(tep.into()),
+                    Target::Domain(vni) => Resource::Domain(vni.get()),
+                    Target::Havip(name) => Resource::Havip(name.to_string()),
+                });
+                Kind::Delete(proto::Delete { resource, force })
             }
-            Change::TepRemove { tep, force } => {
-                Kind::TepRemove(proto::TepRemove { tep: Some(tep.into()), force })
+            Change::Join { vni, teps } => Kind::Join(proto::Join { vni: vni.get(), teps: Some(teps.into()) }),
+            Change::Leave { vni, teps } => {
+                Kind::Leave(proto::Leave { vni: vni.get(), teps: Some(teps.into()) })
             }
-            Change::DomainCreate { vni, name } => {
-                Kind::DomainCreate(proto::DomainCreate { vni: vni.get(), name: text(name) })
+            Change::SetAttachment { havip, attachment } => {
+                let attachment = Some((*attachment).into());
+                Kind::SetAttachment(proto::SetAttachment { havip: havip.to_string(), attachment })
             }
-            Change::DomainRemove { vni, force } => {
-                Kind::DomainRemove(proto::DomainRemove { vni: vni.get(), force })
+            Change::DeleteAttachment { havip, instance } => {
+                let (havip, instance) = (havip.to_string(), instance.to_string());
+                Kind::DeleteAttachment(proto::DeleteAttachment { havip, instance })
             }
-            Change::DomainSet { vni, name, members } => {
-                Kind::DomainSet(proto::DomainSet { vni: vni.get(), name: text(name), members: all(members) })
-            }
-            Change::Join { vni, teps } => Kind::Join(proto::Join { vni: vni.get(), teps: all(teps) }),
-            Change::Leave { vni, teps } => Kind::Leave(proto::Leave { vni: vni.get(), teps: all(teps) }),
-            Change::DomainLimit { vni, limit, reset } => {
-                Kind::DomainLimit(proto::DomainLimit { vni: vni.get(), rates: domain_rates(limit), reset })
-            }
-            Change::TepLimit { tep, limit, reset } => {
-                Kind::TepLimit(proto::TepLimit { tep: Some(tep.into()), rates: tep_rates(limit), reset })
-            }
-            Change::TepNextHop { tep, next_hop, next_hop6, reset } => {
-                let (next_hop, next_hop6) =
-                    (next_hop.map(|hop| hop.to_string()), next_hop6.map(|hop| hop.to_string()));
-                Kind::TepNextHop(proto::TepNextHop { tep: Some(tep.into()), next_hop, next_hop6, reset })
-            }
-            Change::DomainGarp { vni, mode } => Kind::DomainGarp(proto::DomainGarp {
-                vni: vni.get(),
-                mode: proto::GarpMode::from(mode).into(),
-            }),
-            Change::HavipCreate { name, vni, subnet, address, vrids, refresh_s } => {
-                Kind::HavipCreate(proto::HavipCreate {
-                    name: name.to_string(),
-                    vni: vni.get(),
-                    subnet: subnet.to_string(),
-                    address: address.to_string(),
-                    vrids: vrids.into_iter().map(u32::from).collect(),
-                    refresh_s,
-                })
-            }
-            Change::HavipSet(havip) => Kind::HavipSet((*havip).into()),
-            Change::HavipRemove { name } => Kind::HavipRemove(proto::HavipRemove { name: name.to_string() }),
-            Change::HavipAttach { name, instance, mac, teps } => Kind::HavipAttach(proto::HavipAttach {
-                name: name.to_string(),
-                instance: instance.to_string(),
-                mac: mac.to_string(),
-                teps: all(teps),
-            }),
-            Change::HavipDetach { name, instance } => {
-                let (name, instance) = (name.to_string(), instance.to_string());
-                Kind::HavipDetach(proto::HavipDetach { name, instance })
-            }
-            Change::HavipBindEip { name, eip } => {
-                Kind::HavipBindEip(proto::HavipBindEip { name: name.to_string(), eip: eip.to_string() })
-            }
-            Change::HavipUnbindEip { name } => {
-                Kind::HavipUnbindEip(proto::HavipUnbindEip { name: name.to_string() })
-            }
-            Change::HavipUnfreeze { name } => {
-                Kind::HavipUnfreeze(proto::HavipUnfreeze { name: name.to_string() })
-            }
+            Change::Unfreeze { havip } => Kind::Unfreeze(proto::Unfreeze { havip: havip.to_string() }),
         };
         Self { kind: Some(kind) }
     }

@@ -1,26 +1,31 @@
-//! The validated model: what a message may say, in types that cannot say anything else.
+//! The validated model of the contract's messages.
 
+mod address;
+mod apply;
 mod batch;
 mod change;
-mod convert;
+mod domain;
+mod error;
 mod event;
 mod havip;
-mod limit;
 mod name;
-mod rows;
-mod subnet;
+mod tep;
+mod word;
 
-pub use batch::{Batch, BatchError, Parts};
-pub use change::{Change, ChangeError};
-pub use convert::HavipMessageError;
-pub use event::{HappeningKind, HavipEvent, Offender};
+pub use address::{NotUnicast, Subnet, SubnetError, ip, mac, tep, unicast};
+pub use apply::{Apply, ApplyParts, Difference, Resource};
+pub use batch::{Batch, BatchError, Conditions, Parts};
+pub use change::{Change, Existing, Set, SetResource, Target};
+pub use domain::{ArpInspection, DomainEntry, DomainFields};
+pub use error::ModelError;
+pub use event::{Event, HavipEvent, HavipEventKind, Offender};
 pub use havip::{
-    Attachment, Binding, GarpMode, Havip, HavipEntry, HavipError, HavipState, Holder, MAX_ATTACHMENT_TEPS,
-    MAX_REFRESH_S, Why, WordError,
+    Attachment, AttachmentFields, Binding, Havip, HavipEntry, HavipError, HavipFields, HavipState, Holder,
+    MAX_ATTACHMENT_TEPS, MAX_REFRESH_S, Place, Why,
 };
-pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError};
-pub use rows::{DomainEntry, Event, RowError, TepEntry};
-pub use subnet::{NotUnicast, Subnet, SubnetError, unicast};
+pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError, TepSet};
+pub use tep::{TepEntry, TepFields};
+pub use word::{Word, WordError};
 
 use std::fmt;
 
@@ -29,15 +34,15 @@ pub const MAX_CHANGES: usize = 10_000;
 /// Most bytes of one encoded message.
 pub const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// The number that each committed change of the domains gets; it only grows. 0: nothing was ever committed.
+/// Number of a committed change of the domains; it only grows. 0: nothing was ever committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(u64);
 
 impl Revision {
-    /// Greatest revision that a request may ask to be above: 2^52. What follows it is exact in JSON, too.
+    /// Greatest revision that a request may ask to be above: 2^52. Revisions after it are exact in JSON, too.
     pub const MAX_ABOVE: Self = Self(1 << 52);
-    /// Greatest revision that a backup or an export may be of: 2^62. What a node that was asked to be above [`Self::MAX_ABOVE`]
-    /// gives for centuries is below it.
+    /// Greatest revision that a backup or an export may be of: 2^62. A node that was asked to be above
+    /// [`Self::MAX_ABOVE`] stays below it for centuries.
     pub const MAX_SAVED: Self = Self(1 << 62);
 
     /// The revision with this number.
@@ -46,13 +51,13 @@ impl Revision {
         Self(number)
     }
 
-    /// Its number.
+    /// Number of the revision.
     #[must_use]
     pub const fn get(self) -> u64 {
         self.0
     }
 
-    /// The one after it.
+    /// The revision after this one.
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -62,5 +67,60 @@ impl Revision {
 impl fmt::Display for Revision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A field of a resource in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Field<T> {
+    /// It stays as it is; with `replace` it is cleared.
+    #[default]
+    Absent,
+    /// It is cleared.
+    Clear,
+    /// It gets this value.
+    Value(T),
+}
+
+impl<T> Field<T> {
+    /// The field after the request, where it was `old` before.
+    #[must_use]
+    pub fn over(&self, old: Option<T>, replace: bool) -> Option<T>
+    where
+        T: Clone,
+    {
+        match self {
+            Self::Absent if !replace => old,
+            Self::Absent | Self::Clear => None,
+            Self::Value(value) => Some(value.clone()),
+        }
+    }
+
+    /// Parses the field of a message; the empty value clears.
+    pub(crate) fn parse<M: Default + PartialEq, E>(
+        message: Option<M>,
+        parse: impl FnOnce(M) -> Result<T, E>,
+    ) -> Result<Self, E> {
+        match message {
+            None => Ok(Self::Absent),
+            Some(empty) if empty == M::default() => Ok(Self::Clear),
+            Some(given) => parse(given).map(Self::Value),
+        }
+    }
+
+    /// The field of a message.
+    pub(crate) fn message<M: Default>(self, message: impl FnOnce(T) -> M) -> Option<M> {
+        match self {
+            Self::Absent => None,
+            Self::Clear => Some(M::default()),
+            Self::Value(value) => Some(message(value)),
+        }
+    }
+}
+
+/// The value, or a field that is cleared.
+impl<T> From<Option<T>> for Field<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Clear, Self::Value)
     }
 }

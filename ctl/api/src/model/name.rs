@@ -1,11 +1,15 @@
 //! Names, references to TEPs, and request ids.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use bcast_domain::{Tep, TepError};
+use bcast_domain::{Tep, TepError, limits};
 use thiserror::Error;
+
+use super::ModelError;
+use super::address::{packed, tep, tep_bytes};
+use crate::proto;
 
 /// The name of a TEP or a domain.
 ///
@@ -104,7 +108,9 @@ pub enum TepRefError {
     #[error("TEP {0}")]
     Tep(#[from] TepError),
     /// An address of the wrong family.
-    #[error("TEP {0} is an IPv6 address; a TEP is known by its IPv4 underlay address")]
+    #[error(
+        "TEP {0} is an IPv6 address; IPv6 TEPs are not supported yet, give the TEP's IPv4 underlay address"
+    )]
     Family(IpAddr),
     /// Neither an address nor a name.
     #[error("{0}; a TEP is given by its IPv4 address or its name")]
@@ -133,6 +139,109 @@ impl fmt::Display for TepRef {
             Self::Name(name) => name.fmt(f),
         }
     }
+}
+
+impl TryFrom<Option<proto::TepRef>> for TepRef {
+    type Error = ModelError;
+
+    fn try_from(message: Option<proto::TepRef>) -> Result<Self, ModelError> {
+        match message.and_then(|message| message.tep) {
+            Some(proto::tep_ref::Tep::Address(bytes)) => Ok(Self::Address(tep(&bytes)?)),
+            Some(proto::tep_ref::Tep::Name(name)) => Ok(Self::Name(name.parse()?)),
+            None => Err(ModelError::Missing("TEP that is meant")),
+        }
+    }
+}
+
+impl From<TepRef> for proto::TepRef {
+    fn from(tep: TepRef) -> Self {
+        Self {
+            tep: Some(match tep {
+                TepRef::Address(tep) => proto::tep_ref::Tep::Address(tep_bytes(tep)),
+                TepRef::Name(name) => proto::tep_ref::Tep::Name(name.to_string()),
+            }),
+        }
+    }
+}
+
+/// TEPs of a request: by address, and by name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TepSet {
+    /// Addresses, in any order.
+    pub addresses: Vec<Tep>,
+    /// Names of registered TEPs.
+    pub names: Vec<Name>,
+}
+
+impl TepSet {
+    /// Number of TEPs that are named; one that is named twice counts twice.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.addresses.len() + self.names.len()
+    }
+
+    /// No TEP is named.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The TEPs: those by address, then those by name.
+    pub fn iter(&self) -> impl Iterator<Item = TepRef> {
+        let names = self.names.iter().cloned().map(TepRef::Name);
+        self.addresses.iter().copied().map(TepRef::Address).chain(names)
+    }
+}
+
+impl FromIterator<TepRef> for TepSet {
+    fn from_iter<I: IntoIterator<Item = TepRef>>(teps: I) -> Self {
+        let mut set = Self::default();
+        for tep in teps {
+            match tep {
+                TepRef::Address(tep) => set.addresses.push(tep),
+                TepRef::Name(name) => set.names.push(name),
+            }
+        }
+        set
+    }
+}
+
+impl From<Vec<Tep>> for TepSet {
+    fn from(addresses: Vec<Tep>) -> Self {
+        Self { addresses, names: Vec::new() }
+    }
+}
+
+impl TryFrom<proto::Teps> for TepSet {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Teps) -> Result<Self, ModelError> {
+        if let Some(v6) = message.ipv6.first_chunk::<16>() {
+            return Err(ModelError::Ipv6Tep(Ipv6Addr::from(*v6)));
+        }
+        if !message.ipv6.is_empty() {
+            return Err(ModelError::AddressLength(message.ipv6.len()));
+        }
+        let count = message.ipv4.len() / 4 + message.names.len();
+        if count > limits::MAX_MEMBERS {
+            return Err(ModelError::TooManyTeps(count));
+        }
+        let names = message.names.iter().map(|name| name.parse());
+        Ok(Self { addresses: packed(&message.ipv4)?, names: names.collect::<Result<_, _>>()? })
+    }
+}
+
+impl From<TepSet> for proto::Teps {
+    fn from(teps: TepSet) -> Self {
+        let names = teps.names.iter().map(ToString::to_string).collect();
+        Self { names, ..addresses(&teps.addresses) }
+    }
+}
+
+/// The message of a set of addresses, in this order.
+pub(super) fn addresses(teps: &[Tep]) -> proto::Teps {
+    let ipv4 = teps.iter().flat_map(|tep| tep.address().octets()).collect();
+    proto::Teps { ipv4, ..proto::Teps::default() }
 }
 
 /// A caller's mark of one request: the same id again, within 10 minutes, gets the first answer and changes nothing.

@@ -11,14 +11,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ctl_api::model::Revision;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError,
+    WriteTransaction,
+};
 
 use super::{
-    CACHE_BYTES, COMMITTED_MS, DOMAINS, EmbeddedStore, Failure, HAS_REVISION_FILE, IDENTITY, META, Opener,
-    REVISION, SCHEMA, SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS, TEPS, WRITES, answers, mark,
+    CACHE_BYTES, COMMITTED_MS, DOMAINS, EmbeddedStore, Failure, HAS_REVISION_FILE, HAVIPS, IDENTITY, META,
+    Opener, REVISION, SCHEMA, SCHEMA_KEY, TEPS, WRITES, answers, mark,
 };
+use crate::migrate::migrate;
 use crate::revision_file::{self, Mark, Noted, RevisionFile, WriteAt};
-use crate::{ANSWERS, StoreError, log, unknown_since};
+use crate::{ANSWERS, StoreError, history, log, outbox, unknown_since};
 
 /// A file is made smaller only where so much of it is free.
 const SHRINK_FROM_BYTES: u64 = 16 << 20;
@@ -41,13 +45,14 @@ impl EmbeddedStore {
     ///
     /// # Errors
     ///
-    /// Each of [`StoreError`] that is about opening; those about the revision file tell how to accept the store as it is.
+    /// Each of [`StoreError`] that is about opening; those about the revision file tell how to accept the store as it
+    /// is.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Ok(Self::open_inner(path, opener(path), revision_file::write_durably(), false)?.0)
     }
 
-    /// Accepts a store that is older than its revision file says, or whose revision file is missing or damaged: it goes on
-    /// above each revision that may have been given. The log starts anew.
+    /// Accepts a store that is older than its revision file says, or whose revision file is missing or damaged: it
+    /// goes on above each revision that may have been given. The log starts anew.
     ///
     /// # Errors
     ///
@@ -56,8 +61,8 @@ impl EmbeddedStore {
         Ok(Self::open_inner(path, opener(path), revision_file::write_durably(), true)?.1)
     }
 
-    /// Opens it through an opener and a writer of the revision file of the caller's: for stores on storage that fails when it
-    /// is told to.
+    /// Opens it through an opener and a writer of the revision file of the caller's: for stores on storage that fails
+    /// when it is told to.
     #[doc(hidden)]
     pub fn open_with(path: &Path, opener: Opener, note: WriteAt) -> Result<Self, StoreError> {
         Ok(Self::open_inner(path, opener, note, false)?.0)
@@ -86,6 +91,11 @@ impl EmbeddedStore {
             Err(_) if accept => (raise(&database, found, noted).map_err(refused)?, true),
             Err(wrong) => return Err(wrong),
         };
+        let is_old = matches!(schema(&database).map_err(refused)?, Found::Schema(..SCHEMA));
+        if is_old {
+            migrate(&database).map_err(refused)?;
+        }
+        let now = if is_old { state(&database).map_err(refused)?.0 } else { now };
         if changed || noted == Noted::Missing {
             revision_file::create(&file, now).map_err(unusable)?;
         }
@@ -139,7 +149,8 @@ fn check(path: &Path, found: Mark, has_file: bool, noted: Noted) -> Result<(), S
     let file = revision_file::path_of(path);
     match noted {
         Noted::Mark(noted) | Noted::Half(noted) if found < noted => Err(behind(path, found, noted)),
-        // A mark is written once the store has its transaction: at the mark that is left, what was damaged may have said more.
+        // A mark is written once the store has its transaction: at the mark that is left, what was damaged may have
+        // said more.
         Noted::Half(noted) if found == noted => Err(StoreError::RevisionFileHalf {
             path: path.to_owned(),
             file,
@@ -191,12 +202,12 @@ fn refused(path: &Path, failure: &Failure) -> StoreError {
 fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), StoreError> {
     let damaged = |failure: Failure| StoreError::Damaged { path: path.to_owned(), what: failure.to_string() };
     match schema(database).map_err(damaged)? {
-        Found::Schema(SCHEMA_WITHOUT_LIMITS..=SCHEMA) => Ok(()),
+        Found::Schema(1..=SCHEMA) => Ok(()),
         Found::Schema(found) => Err(StoreError::Schema { path: path.to_owned(), found }),
         Found::Foreign => Err(StoreError::Foreign(path.to_owned())),
         Found::Empty => {
             refuse_new(path, noted)?;
-            make_tables(database).map_err(|failure| refused(path, &failure))
+            make(database).map_err(|failure| refused(path, &failure))
         }
     }
 }
@@ -221,15 +232,24 @@ fn schema(database: &Database) -> Result<Found, Failure> {
     Ok(meta.get(SCHEMA_KEY)?.map_or(Found::Foreign, |version| Found::Schema(version.value())))
 }
 
-fn make_tables(database: &Database) -> Result<(), Failure> {
+fn make(database: &Database) -> Result<(), Failure> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS)?;
+    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA)?;
+    make_tables(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// Makes the tables that are missing, so that whoever reads finds them.
+pub(crate) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(TEPS)?;
     transaction.open_table(DOMAINS)?;
+    transaction.open_table(HAVIPS)?;
     transaction.open_table(answers::ROWS)?;
     transaction.open_table(answers::AGES)?;
+    transaction.open_table(answers::BODIES)?;
     transaction.open_table(log::LOG)?;
-    Ok(transaction.commit()?)
+    outbox::make_tables(transaction)?;
+    history::make_tables(transaction)
 }
 
 /// The store's mark, and whether it has a revision file.
@@ -240,8 +260,8 @@ fn state(database: &Database) -> Result<(Mark, bool), Failure> {
     Ok((mark(&transaction)?, has_file))
 }
 
-/// Gives the store its number, and says in it that it has a revision file. By then it has one: a crash in between leaves a
-/// store that is taken like one from before there were such files.
+/// Gives the store its number, and says in it that it has a revision file. By then it has one: a crash in between
+/// leaves a store that is taken like one from before there were such files.
 fn introduce(database: &Database) -> Result<(), Failure> {
     {
         let meta = database.begin_read()?.open_table(META)?;
@@ -286,9 +306,9 @@ fn raise(database: &Database, found: Mark, noted: Noted) -> Result<Mark, Failure
     Ok(now)
 }
 
-/// Makes the file smaller where at least half of it is free. redb gives back what is free at the file's end by itself; this moves
-/// what lies behind free space. It is done at the start alone, since nobody may read meanwhile, and its time is bounded by
-/// the bytes that may be in use.
+/// Makes the file smaller where at least half of it is free. redb gives back what is free at the file's end by itself;
+/// this moves what lies behind free space. It is done at the start alone, since nobody may read meanwhile, and its
+/// time is bounded by the bytes that may be in use.
 fn shrink(path: &Path, opener: &Opener, mut database: Database) -> Result<Database, StoreError> {
     let length = std::fs::metadata(path).map_or(0, |file| file.len());
     if length < 2 * SHRINK_FROM_BYTES

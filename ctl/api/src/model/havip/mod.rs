@@ -1,93 +1,29 @@
-//! Virtual IPs that tenants' instances hand over among themselves.
+//! HAVIPs: virtual IPs that tenants' instances hand over among themselves.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use bcast_domain::{Mac, Tep, Vni};
 use thiserror::Error;
 
-use super::subnet::unicast;
-use super::{Name, NotUnicast, Subnet};
+use super::address::unicast;
+use super::word::words;
+use super::{Field, Name, NotUnicast, Subnet, TepSet};
+
+mod message;
 
 /// Most TEPs of an attachment: a second one while the instance migrates.
 pub const MAX_ATTACHMENT_TEPS: usize = 2;
 /// Most seconds between two refreshing announcements: a day.
 pub const MAX_REFRESH_S: u32 = 86_400;
 
-/// An enum that is a word everywhere: in messages, in JSON, in the store.
-macro_rules! words {
-    (
-        $(#[$doc:meta])*
-        pub enum $name:ident($what:literal) { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }
-    ) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub enum $name {
-            $($(#[$variant_doc])* $variant,)+
-        }
-
-        impl $name {
-            /// All of them, in their order.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The word for it.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self {
-                    $(Self::$variant => $word,)+
-                }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.pad(self.as_str())
-            }
-        }
-
-        impl FromStr for $name {
-            type Err = WordError;
-
-            fn from_str(text: &str) -> Result<Self, WordError> {
-                let found = Self::ALL.iter().find(|word| word.as_str() == text);
-                found.copied().ok_or_else(|| WordError { what: $what, text: text.to_owned() })
-            }
-        }
-    };
-}
-pub(super) use words;
-
-/// A word that this version does not know.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is no {what} that this version knows")]
-pub struct WordError {
-    /// What it should have been.
-    pub what: &'static str,
-    /// The text.
-    pub text: String,
-}
-
 words! {
-    /// What an address that is no virtual IP may do in a domain.
-    #[derive(Default)]
-    pub enum GarpMode("GARP mode") {
-        /// It is ordinary broadcast.
-        #[default]
-        Open = "open",
-        /// It does not move from the MAC and TEP that last announced it.
-        Strict = "strict",
-    }
-}
-
-words! {
-    /// How a virtual IP is doing.
+    /// State of a HAVIP.
     pub enum HavipState("state of a HAVIP") {
         /// Nobody holds it.
         Unbound = "unbound",
         /// One instance holds it.
         Bound = "bound",
-        /// It moved too often: the binding holds still until it is thawed.
+        /// It moved too often: the holder stays until the HAVIP is thawed.
         Frozen = "frozen",
         /// Two instances claim to be master.
         Conflict = "conflict",
@@ -95,8 +31,8 @@ words! {
 }
 
 words! {
-    /// Why a binding is as it is.
-    pub enum Why("reason of a binding") {
+    /// Cause of a binding's last change.
+    pub enum Why("cause of a binding") {
         /// A gratuitous ARP, or an unsolicited neighbour advertisement.
         Garp = "garp",
         /// A VRRP advert.
@@ -143,7 +79,7 @@ pub struct Attachment {
     pub teps: Vec<Tep>,
 }
 
-/// A virtual IP as it was ordered.
+/// A HAVIP as it was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Havip {
     /// Its name, unique on a node.
@@ -249,6 +185,60 @@ pub enum HavipError {
     },
 }
 
+/// An attachment in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachmentFields {
+    /// Name of the instance.
+    pub instance: Name,
+    /// MAC address of its interface.
+    pub mac: Mac,
+    /// The TEPs where it runs; resolved by the node.
+    pub teps: TepSet,
+}
+
+/// The place of a HAVIP: a change of VNI or address makes it another HAVIP for those who follow it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Domain.
+    pub vni: Vni,
+    /// Network of the address.
+    pub subnet: Subnet,
+    /// Address.
+    pub address: IpAddr,
+}
+
+/// Fields of a HAVIP in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HavipFields {
+    /// Place; absent: it stays.
+    pub place: Option<Place>,
+    /// VRRP ids; absent: they stay, or with `replace` there are none.
+    pub vrids: Option<Vec<u8>>,
+    /// Seconds between two announcements on the holder's behalf.
+    pub refresh_s: Field<u32>,
+    /// Public address.
+    pub eip: Field<IpAddr>,
+    /// All attachments; absent: they stay, or with `replace` there are none.
+    pub attachments: Option<Vec<AttachmentFields>>,
+}
+
+impl HavipError {
+    /// Name of the field that is wrong, as in the contract.
+    pub(crate) fn field(&self) -> &'static str {
+        match self {
+            Self::OutsideSubnet { .. } | Self::NotAHost { .. } | Self::Address(_) => "address",
+            Self::Eip(_) | Self::EipLinkLocal(_) => "eip",
+            Self::Vrid(_) => "vrids",
+            Self::Refresh(_) => "refresh_s",
+            Self::VirtualMac { .. }
+            | Self::Teps { .. }
+            | Self::Twice(_)
+            | Self::SameMac { .. }
+            | Self::SharedTep { .. } => "attachments",
+        }
+    }
+}
+
 impl Attachment {
     /// One or two TEPs, and a MAC address of its own.
     ///
@@ -268,6 +258,18 @@ impl Attachment {
 }
 
 impl Havip {
+    /// A HAVIP without attachments.
+    #[must_use]
+    pub const fn new(name: Name, Place { vni, subnet, address }: Place) -> Self {
+        Self { name, vni, subnet, address, attachments: vec![], vrids: vec![], refresh_s: None, eip: None }
+    }
+
+    /// Place of the HAVIP.
+    #[must_use]
+    pub const fn place(&self) -> Place {
+        Place { vni: self.vni, subnet: self.subnet, address: self.address }
+    }
+
     /// Puts attachments, TEPs and VRRP ids into their order, and takes out TEPs and ids that stand there twice.
     pub fn sort(&mut self) {
         self.vrids.sort_unstable();
@@ -285,7 +287,7 @@ impl Havip {
         self.attachments.iter().find(|attachment| attachment.instance == *instance)
     }
 
-    /// Whether it may be so, as far as it tells by itself; sorted, that is.
+    /// Checks a sorted HAVIP, as far as it tells by itself.
     ///
     /// # Errors
     ///
@@ -346,38 +348,38 @@ fn is_link_local(address: &IpAddr) -> bool {
     }
 }
 
-/// Who holds a virtual IP.
+/// Holder of a HAVIP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// The instance.
     pub instance: Name,
     /// The MAC address of its interface.
     pub mac: Mac,
-    /// Where it is.
+    /// TEP that it is on.
     pub tep: Tep,
 }
 
-/// Where a virtual IP is.
+/// Binding of a HAVIP to its holder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    /// How it is doing.
+    /// State.
     pub state: HavipState,
-    /// Who holds it. A frozen or contended one may have a holder or none.
+    /// Holder. A frozen or contended HAVIP may have one or none.
     pub holder: Option<Holder>,
-    /// Who held it before.
+    /// Holder before that.
     pub previous: Option<Holder>,
-    /// Since when state and holder are so, Unix time in milliseconds.
+    /// Time since which state and holder are so, Unix time in milliseconds.
     pub since_unix_ms: u64,
-    /// Why they are.
+    /// Cause of that.
     pub why: Option<Why>,
-    /// How often the holder changed from one to another.
+    /// Number of changes from one holder to another.
     pub moves: u64,
     /// The revision that made it so. It only grows, also when a HAVIP is removed and made anew.
     pub generation: u64,
 }
 
 impl Binding {
-    /// That of a new HAVIP: nobody's.
+    /// Binding of a new HAVIP: no holder.
     #[must_use]
     pub const fn unbound(since_unix_ms: u64) -> Self {
         Self {
@@ -392,11 +394,11 @@ impl Binding {
     }
 }
 
-/// A virtual IP and where it is.
+/// A HAVIP and its binding.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HavipEntry {
-    /// What was ordered.
+    /// The HAVIP as it was ordered.
     pub havip: Havip,
-    /// Where it is.
+    /// Binding.
     pub binding: Binding,
 }

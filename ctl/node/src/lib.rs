@@ -1,12 +1,11 @@
-//! What the control path needs of the data plane.
+//! The data plane, as the control path sees it: one trait, and the types of its methods.
+#![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, Vni};
 use thiserror::Error;
-
-use crate::clock::Moment;
 
 /// The data plane, as the control path sees it.
 pub trait Node: Send + Sync + 'static {
@@ -18,15 +17,17 @@ pub trait Node: Send + Sync + 'static {
     fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal>;
 
     /// Puts TEPs into the array that member lists point into, and takes others out. Returns once the new array is
-    /// published, after 10 ms at most: it does not wait for next hops. Called by the commit thread alone, with the state locked.
+    /// published, after 10 ms at most: it does not wait for next hops. Called by the commit thread alone, with the
+    /// state locked.
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch;
 
     /// Waits until the next hops of the TEPs that were put into the array were looked up and published, at most for
     /// `patience`. Returns the epoch of the last publication.
     fn next_hops_settled(&self, patience: Duration) -> Epoch;
 
-    /// Gives a domain's number these rates, at once for what workers receive from now on. Until it is called, a number has
-    /// the node's own rates; it keeps what it was given when it goes to another domain. Called by the commit thread alone.
+    /// Gives a domain's number these rates, at once for what workers receive from now on. Until it is called, a number
+    /// has the node's own rates; it keeps what it was given when it goes to another domain. Called by the commit
+    /// thread alone.
     fn set_domain_limit(&self, domain: DomainId, limit: DomainLimit);
 
     /// The same for a TEP's index.
@@ -56,9 +57,20 @@ pub trait Node: Send + Sync + 'static {
     /// What time it is: by the clock that workers stamp what they hear with, and by those that others understand.
     fn now(&self) -> Moment;
 
-    /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP. Nothing of
-    /// it is heard. False if too many wait already: try again later.
+    /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP.
+    /// Nothing of it is heard. False if too many wait already: try again later.
     fn announce(&self, holding: &Holding) -> bool;
+}
+
+/// One moment, by three clocks. Nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// The clock that workers stamp announcements by; it began before the daemon started.
+    pub worker_ns: u64,
+    /// A clock that nobody sets, at the rate of real time; above 0.
+    pub steady_ns: u64,
+    /// Unix time.
+    pub unix_ns: u64,
 }
 
 /// Where an address is.

@@ -1,10 +1,67 @@
-//! Addresses of tenants' networks: the subnet of a virtual IP, and what can be an address at all.
+//! Addresses: bytes of messages, subnets of HAVIPs, and addresses that one host can have.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 
+use bcast_domain::{Mac, Tep};
+use ipnet::IpNet;
 use thiserror::Error;
+
+use super::ModelError;
+
+/// An IP address out of bytes in network order.
+///
+/// # Errors
+///
+/// [`ModelError::AddressLength`].
+pub fn ip(bytes: &[u8]) -> Result<IpAddr, ModelError> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+    let v6 = || <[u8; 16]>::try_from(bytes).map(IpAddr::from);
+    v4.or_else(|_| v6()).map_err(|_| ModelError::AddressLength(bytes.len()))
+}
+
+/// The bytes of an address in network order.
+pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+/// A TEP's address out of bytes.
+///
+/// # Errors
+///
+/// Bytes that are no address, an IPv6 address, or one that no TEP can have.
+pub fn tep(bytes: &[u8]) -> Result<Tep, ModelError> {
+    if bytes.is_empty() {
+        return Err(ModelError::Missing("TEP's address"));
+    }
+    match ip(bytes)? {
+        IpAddr::V4(v4) => Ok(Tep::new(v4)?),
+        IpAddr::V6(v6) => Err(ModelError::Ipv6Tep(v6)),
+    }
+}
+
+/// The bytes of a TEP's address.
+pub(super) fn tep_bytes(tep: Tep) -> Vec<u8> {
+    tep.address().octets().to_vec()
+}
+
+/// Six bytes of any MAC address.
+pub(super) fn octets(bytes: &[u8]) -> Result<[u8; 6], ModelError> {
+    bytes.try_into().map_err(|_| ModelError::MacLength(bytes.len()))
+}
+
+/// An instance's MAC address out of bytes.
+///
+/// # Errors
+///
+/// Not six bytes, or no MAC address of one interface.
+pub fn mac(bytes: &[u8]) -> Result<Mac, ModelError> {
+    Ok(Mac::new(octets(bytes)?)?)
+}
 
 /// A network of a tenant: an address whose host bits are zero, and the length of its prefix.
 ///
@@ -12,10 +69,7 @@ use thiserror::Error;
 ///
 /// IPv4 with a prefix of 0 to 32 bits, IPv6 with 0 to 128. Text is `10.0.0.0/24`, `fd00:1::/64`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Subnet {
-    address: IpAddr,
-    prefix_len: u8,
-}
+pub struct Subnet(IpNet);
 
 /// Why a text is not a [`Subnet`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,44 +78,21 @@ pub enum SubnetError {
     #[error("{0:?} is not a subnet; write it like 10.0.0.0/24")]
     NotASubnet(String),
     /// A prefix longer than an address.
-    #[error("the prefix of {address}/{prefix_len} is too long; at most {max} bits", max = bits(*.address))]
+    #[error("the prefix of {address}/{prefix_len} is too long; at most {max} bits", max = if .address.is_ipv4() { 32 } else { 128 })]
     TooLong {
         /// The address.
         address: IpAddr,
         /// Bits of the prefix.
-        prefix_len: u8,
+        prefix_len: u32,
     },
     /// An address inside the subnet, where the subnet's own belongs.
-    #[error("{address}/{prefix_len} has bits set behind its prefix; the subnet is {subnet}")]
+    #[error("{address}/{len} has bits set behind its prefix; the subnet is {subnet}", len = .subnet.prefix_len())]
     HostBits {
         /// The address that was given.
         address: IpAddr,
-        /// Bits of the prefix.
-        prefix_len: u8,
-        /// What was meant, most likely.
+        /// The subnet that has it.
         subnet: Subnet,
     },
-}
-
-/// Bits of an address of this family.
-const fn bits(address: IpAddr) -> u8 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
-
-/// The address with all bits behind the prefix zero, and with all of them one.
-fn bounds(address: IpAddr, prefix_len: u8) -> (IpAddr, IpAddr) {
-    match address {
-        IpAddr::V4(v4) => {
-            let host = u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            let (first, last) = (v4.to_bits() & !host, v4.to_bits() | host);
-            (Ipv4Addr::from_bits(first).into(), Ipv4Addr::from_bits(last).into())
-        }
-        IpAddr::V6(v6) => {
-            let host = u128::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-            let (first, last) = (v6.to_bits() & !host, v6.to_bits() | host);
-            (Ipv6Addr::from_bits(first).into(), Ipv6Addr::from_bits(last).into())
-        }
-    }
 }
 
 impl Subnet {
@@ -70,31 +101,28 @@ impl Subnet {
     /// # Errors
     ///
     /// A prefix that is too long, or bits that are set behind it.
-    pub fn new(address: IpAddr, prefix_len: u8) -> Result<Self, SubnetError> {
-        if prefix_len > bits(address) {
-            return Err(SubnetError::TooLong { address, prefix_len });
-        }
-        let (first, _) = bounds(address, prefix_len);
-        let subnet = Self { address: first, prefix_len };
-        if first == address { Ok(subnet) } else { Err(SubnetError::HostBits { address, prefix_len, subnet }) }
+    pub fn new(address: IpAddr, prefix_len: u32) -> Result<Self, SubnetError> {
+        let net = u8::try_from(prefix_len).ok().and_then(|length| IpNet::new(address, length).ok());
+        let subnet = Self(net.ok_or(SubnetError::TooLong { address, prefix_len })?.trunc());
+        if subnet.address() == address { Ok(subnet) } else { Err(SubnetError::HostBits { address, subnet }) }
     }
 
-    /// Its lowest address.
+    /// Lowest address.
     #[must_use]
-    pub const fn address(self) -> IpAddr {
-        self.address
+    pub fn address(self) -> IpAddr {
+        self.0.network()
     }
 
-    /// Bits of its prefix.
+    /// Bits of the prefix.
     #[must_use]
-    pub const fn prefix_len(self) -> u8 {
-        self.prefix_len
+    pub fn prefix_len(self) -> u8 {
+        self.0.prefix_len()
     }
 
     /// Whether the address is of this subnet and of its family.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && bounds(address, self.prefix_len).0 == self.address
+        self.0.contains(&address)
     }
 
     /// Whether a host can have this address of the subnet: not that of the subnet itself (in IPv6 it is any router's,
@@ -102,16 +130,14 @@ impl Subnet {
     /// them (RFC 3021, RFC 6164).
     #[must_use]
     pub fn is_host(self, address: IpAddr) -> bool {
-        let (first, last) = bounds(self.address, self.prefix_len);
-        let reserved = self.prefix_len + 1 < bits(self.address)
-            && (address == first || (address == last && address.is_ipv4()));
-        self.contains(address) && !reserved
+        let is_reserved = address == self.0.network() || (address.is_ipv4() && address == self.0.broadcast());
+        self.contains(address) && !(is_reserved && self.prefix_len() + 1 < self.0.max_prefix_len())
     }
 }
 
 impl fmt::Display for Subnet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix_len)
+        self.0.fmt(f)
     }
 }
 
@@ -125,8 +151,18 @@ impl FromStr for Subnet {
         if !length.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(not());
         }
-        Self::new(address.parse().map_err(|_| not())?, length.parse().map_err(|_| not())?)
+        let length: u8 = length.parse().map_err(|_| not())?;
+        Self::new(address.parse().map_err(|_| not())?, length.into())
     }
+}
+
+/// The addresses of a packed list.
+pub(super) fn packed(bytes: &[u8]) -> Result<Vec<Tep>, ModelError> {
+    let (addresses, rest) = bytes.as_chunks::<4>();
+    if !rest.is_empty() {
+        return Err(ModelError::TepsLength(bytes.len()));
+    }
+    addresses.iter().map(|&octets| Ok(Tep::new(Ipv4Addr::from(octets))?)).collect()
 }
 
 /// An address that no single host can have, though one is asked for.

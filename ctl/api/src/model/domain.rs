@@ -1,0 +1,157 @@
+//! Broadcast domains: present ones, and what a request sets of one.
+
+use bcast_domain::{DomainLimit, Rate, Tep, Vni};
+
+use super::name::addresses;
+use super::word::{Word, words};
+use super::{Field, ModelError, Name, TepSet};
+use crate::proto;
+
+words! {
+    /// Inspection of ARP and neighbour discovery for addresses that are no HAVIP.
+    #[derive(Default)]
+    pub enum ArpInspection("mode of ARP inspection") {
+        /// Such an address is ordinary broadcast.
+        #[default]
+        Off = "off",
+        /// Such an address does not move from the MAC and TEP that last announced it.
+        Sticky = "sticky",
+    }
+}
+
+/// A domain with all its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainEntry {
+    /// VNI.
+    pub vni: Vni,
+    /// Name; names of domains need not be unique.
+    pub name: Option<Name>,
+    /// Rates of the domain.
+    pub limit: DomainLimit,
+    /// ARP inspection.
+    pub arp_inspection: ArpInspection,
+    /// Members; ascending in messages and in the store, in any order elsewhere, none twice.
+    pub members: Vec<Tep>,
+}
+
+/// Fields of a domain in a request.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DomainFields {
+    /// Name.
+    pub name: Field<Name>,
+    /// All members; absent: they stay, or with `replace` they leave.
+    pub members: Option<TepSet>,
+    /// Copies a second.
+    pub copies: Field<Rate>,
+    /// Bits a second of the inner frames in all copies.
+    pub bits: Field<Rate>,
+    /// Copies a second of ARP, neighbour advertisements and VRRP.
+    pub control: Field<Rate>,
+    /// ARP inspection; absent: it stays, or with `replace` it is off.
+    pub arp_inspection: Option<ArpInspection>,
+}
+
+impl DomainEntry {
+    /// A domain with nothing but its VNI.
+    #[must_use]
+    pub fn new(vni: Vni) -> Self {
+        let (limit, arp_inspection) = (DomainLimit::default(), ArpInspection::Off);
+        Self { vni, name: None, limit, arp_inspection, members: Vec::new() }
+    }
+
+    /// The domain after a request, but for its members.
+    #[must_use]
+    pub fn with(self, fields: &DomainFields, replace: bool) -> Self {
+        let stays = if replace { ArpInspection::Off } else { self.arp_inspection };
+        Self {
+            name: fields.name.over(self.name, replace),
+            limit: DomainLimit {
+                copies: fields.copies.over(self.limit.copies, replace),
+                bits: fields.bits.over(self.limit.bits, replace),
+                control: fields.control.over(self.limit.control, replace),
+            },
+            arp_inspection: fields.arp_inspection.unwrap_or(stays),
+            ..self
+        }
+    }
+}
+
+/// All fields of a domain; those that it does not have are cleared.
+impl From<DomainEntry> for DomainFields {
+    fn from(entry: DomainEntry) -> Self {
+        Self {
+            name: entry.name.into(),
+            members: Some(entry.members.into()),
+            copies: entry.limit.copies.into(),
+            bits: entry.limit.bits.into(),
+            control: entry.limit.control.into(),
+            arp_inspection: Some(entry.arp_inspection),
+        }
+    }
+}
+
+impl TryFrom<proto::Domain> for DomainFields {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Domain) -> Result<Self, ModelError> {
+        let limit = message.limit.unwrap_or_default();
+        let members = message.members.map(TepSet::try_from).transpose();
+        Ok(Self {
+            name: Field::parse(message.name, |name| name.parse())?,
+            members: members.map_err(ModelError::within("members"))?,
+            copies: Field::parse(limit.copies, Rate::new)?,
+            bits: Field::parse(limit.bits, Rate::new)?,
+            control: Field::parse(limit.control, Rate::new)?,
+            arp_inspection: ArpInspection::from_number(message.arp_inspection)
+                .map_err(ModelError::within("arp_inspection"))?,
+        })
+    }
+}
+
+impl From<DomainFields> for proto::Domain {
+    fn from(fields: DomainFields) -> Self {
+        let rate = |field: Field<Rate>| field.message(Rate::per_second);
+        let [copies, bits, control] = [fields.copies, fields.bits, fields.control].map(rate);
+        let limit = proto::DomainRates { copies, bits, control };
+        Self {
+            vni: 0,
+            name: fields.name.message(|name| name.to_string()),
+            members: fields.members.map(proto::Teps::from),
+            limit: (limit != proto::DomainRates::default()).then_some(limit),
+            arp_inspection: fields.arp_inspection.map_or(0, Word::number),
+        }
+    }
+}
+
+impl TryFrom<proto::Domain> for DomainEntry {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Domain) -> Result<Self, ModelError> {
+        let domain = Self::new(Vni::from(message.vni));
+        let mut fields = DomainFields::try_from(message)?;
+        let TepSet { addresses, names } = fields.members.take().unwrap_or_default();
+        match names.into_iter().next() {
+            Some(name) => Err(ModelError::NotAnAddress(name)),
+            None => Ok(Self { members: addresses, ..domain.with(&fields, true) }),
+        }
+    }
+}
+
+impl From<DomainEntry> for proto::Domain {
+    fn from(mut entry: DomainEntry) -> Self {
+        let rate = |rate: Option<Rate>| rate.map(Rate::per_second);
+        let [copies, bits, control] = [entry.limit.copies, entry.limit.bits, entry.limit.control].map(rate);
+        entry.members.sort_unstable();
+        Self {
+            vni: entry.vni.get(),
+            name: entry.name.map(|name| name.to_string()),
+            members: Some(addresses(&entry.members)),
+            limit: (entry.limit != DomainLimit::default()).then_some(proto::DomainRates {
+                copies,
+                bits,
+                control,
+            }),
+            arp_inspection: entry.arp_inspection.number(),
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! HAVIPs from their messages and back.
+
+use bcast_domain::Vni;
+
+use crate::model::address::{bytes, ip, mac, tep, tep_bytes, unicast};
+use crate::model::name::addresses;
+use crate::model::{
+    Attachment, AttachmentFields, Binding, Field, Havip, HavipEntry, HavipError, HavipFields, HavipState,
+    Holder, MAX_ATTACHMENT_TEPS, MAX_REFRESH_S, ModelError, Place, Subnet, TepSet, Why, Word,
+};
+use crate::proto;
+
+type Result<T> = std::result::Result<T, ModelError>;
+
+/// The place; absent where nothing of it is given.
+fn place(message: &proto::Havip) -> Result<Option<Place>> {
+    if message.address.is_empty() && message.subnet.is_empty() && message.vni == 0 {
+        return Ok(None);
+    }
+    let field = ModelError::within;
+    if message.address.is_empty() {
+        return Err(field("address")(ModelError::Missing("address of the HAVIP")));
+    }
+    let subnet = ip(&message.subnet).map_err(field("subnet"))?;
+    let subnet = Subnet::new(subnet, message.prefix_length)?;
+    let address = ip(&message.address).map_err(field("address"))?;
+    Ok(Some(Place { vni: Vni::from(message.vni), subnet, address }))
+}
+
+fn vrids(message: proto::Vrids) -> Result<Vec<u8>> {
+    let vrid = |id: u32| u8::try_from(id).ok().filter(|&id| id > 0).ok_or(HavipError::Vrid(id));
+    let mut ids = message.ids.into_iter().map(vrid).collect::<std::result::Result<Vec<u8>, _>>()?;
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
+fn refresh(seconds: u32) -> Result<u32> {
+    let is_one = (1..=MAX_REFRESH_S).contains(&seconds);
+    is_one.then_some(seconds).ok_or(HavipError::Refresh(seconds).into())
+}
+
+impl TryFrom<proto::Attachment> for AttachmentFields {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Attachment) -> Result<Self> {
+        let instance = message
+            .instance
+            .parse()
+            .map_err(|error| ModelError::within("instance")(ModelError::Name(error)))?;
+        let teps = TepSet::try_from(message.teps.unwrap_or_default()).map_err(ModelError::within("teps"))?;
+        // Two may yet be one and the same, by its name and by its address; more than that cannot be right.
+        if teps.is_empty() || teps.len() > 2 * MAX_ATTACHMENT_TEPS {
+            return Err(HavipError::Teps { instance, count: teps.len() }.into());
+        }
+        Ok(Self { instance, mac: mac(&message.mac)?, teps })
+    }
+}
+
+impl From<AttachmentFields> for proto::Attachment {
+    fn from(fields: AttachmentFields) -> Self {
+        let AttachmentFields { instance, mac, teps } = fields;
+        Self { instance: instance.to_string(), mac: mac.octets().to_vec(), teps: Some(teps.into()) }
+    }
+}
+
+impl From<Attachment> for AttachmentFields {
+    fn from(Attachment { instance, mac, teps }: Attachment) -> Self {
+        Self { instance, mac, teps: teps.into() }
+    }
+}
+
+impl TryFrom<proto::Havip> for HavipFields {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Havip) -> Result<Self> {
+        let attachments = |list: proto::Attachments| {
+            let parse = |attachment| {
+                AttachmentFields::try_from(attachment).map_err(ModelError::within("attachments"))
+            };
+            list.attachments.into_iter().map(parse).collect::<Result<Vec<_>>>()
+        };
+        let eip = |bytes: Vec<u8>| Ok(unicast(ip(&bytes)?).map_err(HavipError::Eip)?);
+        Ok(Self {
+            place: place(&message)?,
+            vrids: message.vrids.map(vrids).transpose()?,
+            refresh_s: Field::parse(message.refresh_s, refresh)?,
+            eip: Field::parse(message.eip, eip).map_err(ModelError::within("eip"))?,
+            attachments: message.attachments.map(attachments).transpose()?,
+        })
+    }
+}
+
+impl From<HavipFields> for proto::Havip {
+    fn from(fields: HavipFields) -> Self {
+        let place = fields.place;
+        let list = |list: Vec<AttachmentFields>| list.into_iter().map(proto::Attachment::from).collect();
+        Self {
+            name: String::new(),
+            vni: place.map_or(0, |place| place.vni.get()),
+            subnet: place.map(|place| bytes(place.subnet.address())).unwrap_or_default(),
+            prefix_length: place.map_or(0, |place| place.subnet.prefix_len().into()),
+            address: place.map(|place| bytes(place.address)).unwrap_or_default(),
+            vrids: fields.vrids.map(|ids| proto::Vrids { ids: ids.into_iter().map(u32::from).collect() }),
+            refresh_s: fields.refresh_s.message(|seconds| seconds),
+            eip: fields.eip.message(bytes),
+            attachments: fields.attachments.map(|all| proto::Attachments { attachments: list(all) }),
+        }
+    }
+}
+
+/// All fields of a HAVIP; those that it does not have are cleared.
+impl From<Havip> for HavipFields {
+    fn from(havip: Havip) -> Self {
+        Self {
+            place: Some(havip.place()),
+            vrids: Some(havip.vrids),
+            refresh_s: havip.refresh_s.into(),
+            eip: havip.eip.into(),
+            attachments: Some(havip.attachments.into_iter().map(AttachmentFields::from).collect()),
+        }
+    }
+}
+
+impl TryFrom<proto::Havip> for Havip {
+    type Error = ModelError;
+
+    fn try_from(mut message: proto::Havip) -> Result<Self> {
+        let name = message.name.parse()?;
+        let attachments = message.attachments.take().unwrap_or_default().attachments;
+        let fields = HavipFields::try_from(message)?;
+        let place = fields.place.ok_or(ModelError::Missing("address of the HAVIP"))?;
+        let attachment = |message: proto::Attachment| {
+            let AttachmentFields { instance, mac, teps } = message.try_into()?;
+            match teps.names.into_iter().next() {
+                Some(name) => Err(ModelError::NotAnAddress(name)),
+                None => Ok(Attachment { instance, mac, teps: teps.addresses }),
+            }
+        };
+        let mut havip = Self {
+            vrids: fields.vrids.unwrap_or_default(),
+            refresh_s: fields.refresh_s.over(None, true),
+            eip: fields.eip.over(None, true),
+            attachments: attachments.into_iter().map(attachment).collect::<Result<_>>()?,
+            ..Self::new(name, place)
+        };
+        havip.sort();
+        havip.check()?;
+        Ok(havip)
+    }
+}
+
+impl From<Havip> for proto::Havip {
+    fn from(havip: Havip) -> Self {
+        let attachment = |Attachment { instance, mac, teps }: &Attachment| proto::Attachment {
+            instance: instance.to_string(),
+            mac: mac.octets().to_vec(),
+            teps: Some(addresses(teps)),
+        };
+        Self {
+            name: havip.name.to_string(),
+            vni: havip.vni.get(),
+            subnet: bytes(havip.subnet.address()),
+            prefix_length: havip.subnet.prefix_len().into(),
+            address: bytes(havip.address),
+            vrids: Some(proto::Vrids { ids: havip.vrids.into_iter().map(u32::from).collect() }),
+            refresh_s: havip.refresh_s,
+            eip: havip.eip.map(bytes),
+            attachments: Some(proto::Attachments {
+                attachments: havip.attachments.iter().map(attachment).collect(),
+            }),
+        }
+    }
+}
+
+impl TryFrom<proto::Holder> for Holder {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Holder) -> Result<Self> {
+        Ok(Self { instance: message.instance.parse()?, mac: mac(&message.mac)?, tep: tep(&message.tep)? })
+    }
+}
+
+impl From<Holder> for proto::Holder {
+    fn from(Holder { instance, mac, tep }: Holder) -> Self {
+        Self { instance: instance.to_string(), mac: mac.octets().to_vec(), tep: tep_bytes(tep) }
+    }
+}
+
+impl TryFrom<proto::Binding> for Binding {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Binding) -> Result<Self> {
+        let holder = |holder: Option<proto::Holder>| holder.map(Holder::try_from).transpose();
+        Ok(Self {
+            state: HavipState::from_number(message.state)?
+                .ok_or(ModelError::Missing("state of the HAVIP"))?,
+            holder: holder(message.holder)?,
+            previous: holder(message.previous)?,
+            since_unix_ms: message.since_unix_ms,
+            why: Why::from_number(message.why)?,
+            moves: message.moves,
+            generation: message.generation,
+        })
+    }
+}
+
+impl From<Binding> for proto::Binding {
+    fn from(binding: Binding) -> Self {
+        Self {
+            state: binding.state.number(),
+            holder: binding.holder.map(proto::Holder::from),
+            previous: binding.previous.map(proto::Holder::from),
+            since_unix_ms: binding.since_unix_ms,
+            why: binding.why.map_or(0, Word::number),
+            moves: binding.moves,
+            generation: binding.generation,
+        }
+    }
+}
+
+impl TryFrom<proto::HavipEntry> for HavipEntry {
+    type Error = ModelError;
+
+    fn try_from(message: proto::HavipEntry) -> Result<Self> {
+        Ok(Self {
+            havip: message.havip.ok_or(ModelError::Missing("HAVIP"))?.try_into()?,
+            binding: message.binding.ok_or(ModelError::Missing("binding"))?.try_into()?,
+        })
+    }
+}
+
+impl From<HavipEntry> for proto::HavipEntry {
+    fn from(HavipEntry { havip, binding }: HavipEntry) -> Self {
+        Self { havip: Some(havip.into()), binding: Some(binding.into()) }
+    }
+}
