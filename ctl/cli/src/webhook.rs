@@ -1,41 +1,91 @@
-//! `webhook`: the receivers, and what they did not accept.
+//! Webhook receivers, and the events that they did not accept.
 
+use clap::Subcommand;
 use ctl_api::model::Name;
 use ctl_api::{Client, proto};
+use serde::Serialize;
 
-use crate::args::WebhookCommand;
 use crate::failure::Failure;
-use crate::out::{Column, NONE, Out, utc};
-use crate::shapes::{DeadLetter, Retried, Webhook};
+use crate::out::{Column, Out};
+use crate::text::{self, optional_utc, or_none, utc};
 
-/// All of them.
+/// `bcastctl webhook`.
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// The receivers of the configuration: numbers of pending, delivered and failed events
+    List,
+    /// Events that a receiver did not accept within 24 hours
+    #[command(alias = "dead")]
+    DeadLetters {
+        /// The receiver
+        receiver: Name,
+    },
+    /// Send a receiver's dead letters again
+    Retry {
+        /// The receiver
+        receiver: Name,
+    },
+}
+
+/// Runs a command of webhooks.
 pub async fn run(out: &mut Out, client: &mut Client, command: WebhookCommand) -> Result<(), Failure> {
     match command {
         WebhookCommand::List => list(out, client).await,
-        WebhookCommand::Dead { receiver } => dead(out, client, &receiver).await,
+        WebhookCommand::DeadLetters { receiver } => dead_letters(out, client, &receiver).await,
         WebhookCommand::Retry { receiver } => retry(out, client, &receiver).await,
+    }
+}
+
+/// JSON of a receiver. Counts are since the daemon started.
+#[derive(Serialize)]
+struct Json<'a> {
+    name: &'a str,
+    url: &'a str,
+    pending: u64,
+    bound: u64,
+    oldest: Option<String>,
+    backing_off: bool,
+    delivered: u64,
+    failed: u64,
+    dead: u64,
+    skipped: u64,
+    overflowed: u64,
+    last_error: Option<&'a str>,
+}
+
+impl<'a> From<&'a proto::Webhook> for Json<'a> {
+    fn from(webhook: &'a proto::Webhook) -> Self {
+        Self {
+            name: &webhook.name,
+            url: &webhook.url,
+            pending: webhook.pending,
+            bound: webhook.bound,
+            oldest: optional_utc(webhook.oldest_unix_ms),
+            backing_off: webhook.backing_off,
+            delivered: webhook.delivered,
+            failed: webhook.failed,
+            dead: webhook.dead,
+            skipped: webhook.skipped,
+            overflowed: webhook.overflowed,
+            last_error: text::given(&webhook.last_error),
+        }
     }
 }
 
 async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let webhooks = client.webhooks().await?;
     if out.is_json() {
-        return out.array(webhooks.iter().map(Webhook::from));
+        return out.array(webhooks.iter().map(Json::from));
     }
     let row = |webhook: &proto::Webhook| {
-        let oldest = match webhook.oldest_unix_ms {
-            0 => NONE.to_owned(),
-            unix_ms => utc(unix_ms),
-        };
-        let state = if webhook.backing_off { "away" } else { "ok" };
         [
             webhook.name.clone(),
-            state.to_owned(),
+            if webhook.backing_off { "away" } else { "ok" }.to_owned(),
             webhook.pending.to_string(),
-            oldest,
+            or_none(optional_utc(webhook.oldest_unix_ms)),
             webhook.delivered.to_string(),
             webhook.failed.to_string(),
-            webhook.left_out.to_string(),
+            webhook.skipped.to_string(),
             webhook.dead.to_string(),
             webhook.url.clone(),
         ]
@@ -47,21 +97,39 @@ async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
         Column::Text("OLDEST"),
         Column::Number("DELIVERED"),
         Column::Number("FAILED"),
-        Column::Number("LEFT OUT"),
+        Column::Number("SKIPPED"),
         Column::Number("DEAD"),
         Column::Text("URL"),
     ];
     out.table(columns, &webhooks.iter().map(row).collect::<Vec<_>>())?;
-    let failing = webhooks.iter().filter(|webhook| !webhook.last_error.is_empty());
-    failing
-        .into_iter()
-        .try_for_each(|webhook| out.line(format_args!("{}: {}", webhook.name, webhook.last_error)))
+    let mut failing = webhooks.iter().filter(|webhook| !webhook.last_error.is_empty());
+    failing.try_for_each(|webhook| out.line(format_args!("{}: {}", webhook.name, webhook.last_error)))
 }
 
-async fn dead(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
+/// JSON of a dead letter; no event where it cannot be read.
+#[derive(Serialize)]
+struct Letter<'a> {
+    receiver: &'a str,
+    id: &'a str,
+    havip: &'a str,
+    since: String,
+    died: String,
+    reason: &'a str,
+    event: Option<serde_json::Value>,
+}
+
+async fn dead_letters(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
     let letters = client.dead_letters(receiver).await?;
     if out.is_json() {
-        return out.array(letters.iter().map(DeadLetter::from));
+        return out.array(letters.iter().map(|letter| Letter {
+            receiver: &letter.receiver,
+            id: &letter.id,
+            havip: &letter.havip,
+            since: utc(letter.since_unix_ms),
+            died: utc(letter.died_unix_ms),
+            reason: &letter.reason,
+            event: serde_json::from_slice(&letter.body).ok(),
+        }));
     }
     let row = |letter: &proto::DeadLetter| {
         let proto::DeadLetter { id, havip, since_unix_ms, died_unix_ms, reason, .. } = letter.clone();
@@ -69,6 +137,13 @@ async fn dead(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(),
     };
     let columns = ["ID", "HAVIP", "SINCE", "GIVEN UP", "REASON"].map(Column::Text);
     out.table(columns, &letters.iter().map(row).collect::<Vec<_>>())
+}
+
+/// JSON of `webhook retry`.
+#[derive(Serialize)]
+struct Retried<'a> {
+    receiver: &'a str,
+    retried: u64,
 }
 
 async fn retry(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
