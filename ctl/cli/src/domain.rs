@@ -219,28 +219,6 @@ fn members(teps: &[TepRef]) -> (String, &'static str, &'static str) {
     if teps.len() == 1 { (who, "is", "a member") } else { (who, "are", "members") }
 }
 
-/// JSON of a domain.
-#[derive(Debug, Serialize)]
-pub struct Json<'a> {
-    vni: u32,
-    name: Option<&'a str>,
-    limit: Rates<3>,
-    arp_inspection: &'static str,
-    members: Vec<String>,
-}
-
-impl<'a> From<&'a proto::Domain> for Json<'a> {
-    fn from(domain: &'a proto::Domain) -> Self {
-        Self {
-            vni: domain.vni,
-            name: text::name(domain.name.as_ref()),
-            limit: rates(domain),
-            arp_inspection: mode(domain),
-            members: text::teps(domain.members.as_ref()),
-        }
-    }
-}
-
 fn rates(domain: &proto::Domain) -> Rates<3> {
     let proto::DomainRates { copies, bits, control } = domain.limit.unwrap_or_default();
     Rates([("copies", copies), ("bits", bits), ("control", control)])
@@ -253,7 +231,7 @@ fn size(domain: &proto::Domain) -> usize {
 async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let domains = client.domains(proto::ListDomainsRequest::default()).await?;
     if out.is_json() {
-        return out.array(domains.iter().map(Json::from));
+        return out.array(domains.iter());
     }
     let row = |domain: &proto::Domain| {
         let name = or_none(text::name(domain.name.as_ref()));
@@ -266,7 +244,7 @@ async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
 async fn show(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
     let domain = client.domain(vni).await?;
     if out.is_json() {
-        return out.json(&Json::from(&domain));
+        return out.json(&domain);
     }
     let teps = client.teps(proto::ListTepsRequest { vni: Some(vni.get()), ..Default::default() }).await?;
     let names: HashMap<_, _> = teps.into_iter().filter_map(|tep| Some((tep.address, tep.name?))).collect();

@@ -3,7 +3,6 @@
 use ctl_api::Client;
 use ctl_api::model::Name;
 use ctl_api::proto;
-use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out::{Column, Out};
@@ -19,42 +18,6 @@ pub fn why(why: proto::Why) -> Option<String> {
     text::word(why.as_str_name(), "WHY_")
 }
 
-/// JSON of an event.
-#[derive(Debug, Serialize)]
-pub struct Json<'a> {
-    time: String,
-    kind: String,
-    havip: &'a str,
-    vni: u32,
-    address: String,
-    eip: Option<String>,
-    generation: u64,
-    holder: Option<&'a proto::Holder>,
-    previous: Option<&'a proto::Holder>,
-    why: Option<String>,
-    detail: Option<&'a str>,
-    offender: Option<&'a proto::Offender>,
-}
-
-impl<'a> From<&'a proto::HavipEvent> for Json<'a> {
-    fn from(event: &'a proto::HavipEvent) -> Self {
-        Self {
-            time: utc(event.unix_ms),
-            kind: kind(event),
-            havip: &event.havip,
-            vni: event.vni,
-            address: text::address(&event.address),
-            eip: text::optional_address(event.eip.as_ref()),
-            generation: event.generation,
-            holder: event.holder.as_ref(),
-            previous: event.previous.as_ref(),
-            why: why(event.why()),
-            detail: text::given(&event.detail),
-            offender: event.offender.as_ref(),
-        }
-    }
-}
-
 fn kind(event: &proto::HavipEvent) -> String {
     text::word(event.kind().as_str_name(), "HAVIP_EVENT_KIND_").unwrap_or_else(|| "unknown".to_owned())
 }
@@ -63,7 +26,7 @@ fn kind(event: &proto::HavipEvent) -> String {
 pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
     let events = client.havip_history(name).await?;
     if out.is_json() {
-        return out.array(events.iter().map(Json::from));
+        return out.array(events.iter());
     }
     let row = |event: &proto::HavipEvent| {
         let offender = event.offender.as_ref().map(|proto::Offender { mac, tep, count }| {

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+pub use ctl_api::json::utc;
 use ctl_api::proto::Teps;
-use jiff::Timestamp;
 
 /// Stands in a table where there is no value, so that columns keep their number.
 pub const NONE: &str = "-";
@@ -102,13 +102,7 @@ pub fn renamed(before: Option<&str>, after: Option<&str>) -> Option<String> {
     }
 }
 
-/// Unix time in milliseconds as RFC 3339 text, in UTC.
-pub fn utc(unix_ms: u64) -> String {
-    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
-    time.map_or_else(|| format!("{unix_ms} ms after 1970"), |time| format!("{time:.3}"))
-}
-
-/// The same of a time that is 0 where there is none.
+/// Unix time in milliseconds as RFC 3339 text; 0 is none.
 pub fn optional_utc(unix_ms: u64) -> Option<String> {
     (unix_ms > 0).then(|| utc(unix_ms))
 }

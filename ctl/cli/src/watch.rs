@@ -1,13 +1,13 @@
 //! `watch`: changes as they commit, one JSON object a line.
 
 use ctl_api::model::Revision;
-use ctl_api::proto::{WatchRequest, watch_event::Kind};
+use ctl_api::proto::{Domain, HavipEvent, WatchRequest, watch_event::Kind};
 use ctl_api::{Client, ClientError};
 use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::{domain, event, havip, tep, text};
+use crate::{havip, tep, text};
 
 /// JSON of an event.
 #[derive(Serialize)]
@@ -23,11 +23,11 @@ enum KindJson<'a> {
     Reset,
     TepSet { tep: tep::Json<'a> },
     TepRemoved { address: String },
-    DomainSet { domain: domain::Json<'a> },
+    DomainSet { domain: &'a Domain },
     DomainRemoved { vni: u32 },
     HavipSet { havip: havip::Json<'a> },
     HavipRemoved { name: &'a str },
-    HavipEvent(event::Json<'a>),
+    HavipEvent(&'a HavipEvent),
     Committed { unix_ms: u64 },
 }
 
@@ -38,13 +38,13 @@ impl<'a> KindJson<'a> {
             Kind::Reset(_) => Self::Reset,
             Kind::TepSet(tep) => Self::TepSet { tep: tep.into() },
             Kind::TepDeleted(address) => Self::TepRemoved { address: text::address(address) },
-            Kind::DomainSet(domain) => Self::DomainSet { domain: domain.into() },
+            Kind::DomainSet(domain) => Self::DomainSet { domain },
             Kind::DomainDeleted(vni) => Self::DomainRemoved { vni: *vni },
             Kind::HavipSet(entry) => {
                 Self::HavipSet { havip: havip::Json::new(entry.havip.as_ref()?, entry.binding.as_ref()?) }
             }
             Kind::HavipDeleted(name) => Self::HavipRemoved { name },
-            Kind::HavipEvent(event) => Self::HavipEvent(event.into()),
+            Kind::HavipEvent(event) => Self::HavipEvent(event),
             Kind::Committed(commit) => Self::Committed { unix_ms: commit.unix_ms },
         })
     }

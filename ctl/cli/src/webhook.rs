@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out::{Column, Out};
-use crate::text::{self, optional_utc, or_none, utc};
+use crate::text::{optional_utc, or_none, utc};
 
 /// `bcastctl webhook`.
 #[derive(Debug, Subcommand)]
@@ -36,46 +36,10 @@ pub async fn run(out: &mut Out, client: &mut Client, command: WebhookCommand) ->
     }
 }
 
-/// JSON of a receiver. Counts are since the daemon started.
-#[derive(Serialize)]
-struct Json<'a> {
-    name: &'a str,
-    url: &'a str,
-    pending: u64,
-    bound: u64,
-    oldest: Option<String>,
-    backing_off: bool,
-    delivered: u64,
-    failed: u64,
-    dead: u64,
-    skipped: u64,
-    overflowed: u64,
-    last_error: Option<&'a str>,
-}
-
-impl<'a> From<&'a proto::Webhook> for Json<'a> {
-    fn from(webhook: &'a proto::Webhook) -> Self {
-        Self {
-            name: &webhook.name,
-            url: &webhook.url,
-            pending: webhook.pending,
-            bound: webhook.bound,
-            oldest: optional_utc(webhook.oldest_unix_ms),
-            backing_off: webhook.backing_off,
-            delivered: webhook.delivered,
-            failed: webhook.failed,
-            dead: webhook.dead,
-            skipped: webhook.skipped,
-            overflowed: webhook.overflowed,
-            last_error: text::given(&webhook.last_error),
-        }
-    }
-}
-
 async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let webhooks = client.webhooks().await?;
     if out.is_json() {
-        return out.array(webhooks.iter().map(Json::from));
+        return out.array(webhooks.iter());
     }
     let row = |webhook: &proto::Webhook| {
         [
@@ -106,30 +70,10 @@ async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     failing.try_for_each(|webhook| out.line(format_args!("{}: {}", webhook.name, webhook.last_error)))
 }
 
-/// JSON of a dead letter; no event where it cannot be read.
-#[derive(Serialize)]
-struct Letter<'a> {
-    receiver: &'a str,
-    id: &'a str,
-    havip: &'a str,
-    since: String,
-    died: String,
-    reason: &'a str,
-    event: Option<serde_json::Value>,
-}
-
 async fn dead_letters(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
     let letters = client.dead_letters(receiver).await?;
     if out.is_json() {
-        return out.array(letters.iter().map(|letter| Letter {
-            receiver: &letter.receiver,
-            id: &letter.id,
-            havip: &letter.havip,
-            since: utc(letter.since_unix_ms),
-            died: utc(letter.died_unix_ms),
-            reason: &letter.reason,
-            event: serde_json::from_slice(&letter.body).ok(),
-        }));
+        return out.array(letters.iter());
     }
     let row = |letter: &proto::DeadLetter| {
         let proto::DeadLetter { id, havip, since_unix_ms, died_unix_ms, reason, .. } = letter.clone();

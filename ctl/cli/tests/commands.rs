@@ -223,9 +223,9 @@ fn json_has_the_documented_shapes() {
         ),
         (
             "domain list",
-            "[{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\",\
-             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
-             {\"vni\":70000,\"name\":null,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\",\"members\":[]}]\n",
+            "[{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"],\
+             \"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\"},\n\
+             {\"vni\":70000,\"name\":null,\"members\":[],\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"}]\n",
         ),
         (
             "tep show 198.18.0.2",
@@ -234,8 +234,8 @@ fn json_has_the_documented_shapes() {
         ),
         (
             "domain show 5001",
-            "{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\",\
-             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"],\
+             \"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\"}\n",
         ),
         (
             "domain limit 70000",
@@ -302,7 +302,7 @@ fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
         {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null},\
         \"routes\":{\"route_gateway\":null,\"route_gateway6\":null}}}\n\
         {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\
-        \"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\",\"members\":[\"198.18.0.1\"]}}\n\
+        \"members\":[\"198.18.0.1\"],\"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"}}\n\
         {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
     let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
         {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\

@@ -474,7 +474,8 @@ pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
     let tep = proto::Tep { address: address.clone(), name: Some("hv1".to_owned()), ..Default::default() };
     let limit = Some(proto::DomainRates { copies: Some(250_000), ..Default::default() });
     let members = Some(proto::Teps { ipv4: address.clone(), ..Default::default() });
-    let domain = proto::Domain { vni: 5001, members, limit, ..Default::default() };
+    let arp_inspection = proto::ArpInspection::Off.into();
+    let domain = proto::Domain { vni: 5001, members, limit, arp_inspection, ..Default::default() };
     let kinds = [
         (4, Kind::Reset(proto::Reset {})),
         (4, Kind::TepSet(tep)),
