@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
-use ctl_server::Holding;
+use ctl_node::Holding;
 use dpdk::{BURST, Burst, Mbuf, Mempool};
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{FrameHeader, MacAddr, Template};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use ctl_server::Moment;
+use ctl_node::Moment;
 use dpdk::Tsc;
 
 /// Three clocks cannot be read at once. Read within this time they are taken for one moment.

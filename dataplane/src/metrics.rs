@@ -293,7 +293,7 @@ fn told_to_others(page: &Page, node: &NodeView) -> Metric {
     counters("bcast_webhook_delivered_total", "Events that the receiver accepted.", |w| w.delivered)?;
     counters("bcast_webhook_failed_total", "Attempts that failed.", |w| w.failed)?;
     counters("bcast_webhook_dead_total", "Events that became dead letters.", |w| w.dead)?;
-    counters("bcast_webhook_left_out_total", "Events that a later one stands for.", |w| w.left_out)?;
+    counters("bcast_webhook_skipped_total", "Events that a later one stands for.", |w| w.skipped)?;
     let Some(routes) = routes else { return Ok(()) };
     page.gauge("bcast_routes", "Host routes of virtual IPs in the kernel.", routes.routes)?;
     page.gauge("bcast_routes_unusable", "Those that cannot be, for want of a next hop.", routes.unusable)?;

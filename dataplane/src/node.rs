@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit};
-use ctl_server::{Counts, DomainCounters, Holding, Moment, NextHop, NodeStats, Server, TepRefusal};
+use ctl_node::{DomainCounters, Holding, Moment, NextHop, NodeStats, TepRefusal};
+use ctl_server::{Counts, Server};
 use dpdk::{Mempool, Port};
 use prometheus::Histogram;
 use sniff::Inspection;
@@ -114,7 +115,7 @@ impl ControlledNode {
     }
 }
 
-impl ctl_server::Node for ControlledNode {
+impl ctl_node::Node for ControlledNode {
     fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal> {
         if self.links.iter().any(|link| link.address == tep.address()) {
             return Err(TepRefusal::OwnAddress(tep));

@@ -21,6 +21,9 @@ use crate::{POSITION, REVISION_TRAILER};
 use bcast_domain::Vni;
 
 /// A connection to the daemon; cheap to clone, and the clones share the connection.
+///
+/// Each call fails with any [`ClientError`] but `Unreachable`; then nothing changed, unless it is `Lost` or
+/// [`RefusalKind::Unconfirmed`].
 #[derive(Debug, Clone)]
 pub struct Client {
     rpc: BcastClient<Channel>,
@@ -193,11 +196,6 @@ impl Client {
     }
 
     /// Commits a batch that fits into one message; [`Client::commit_stream`] takes any.
-    ///
-    /// # Errors
-    ///
-    /// Any [`ClientError`] but `Unreachable`; nothing changed, unless it is `Lost` or
-    /// [`RefusalKind::Unconfirmed`].
     pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
         let request = proto::CommitRequest::from(batch);
         match request.encoded_len() {
@@ -210,19 +208,11 @@ impl Client {
     }
 
     /// Commits a batch of any size, in parts that commit once.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
     pub async fn commit_stream(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
         self.commit_parts(tonic::codegen::tokio_stream::iter(batch.into_parts())).await
     }
 
     /// The same with the caller's own stream of parts, as [`Batch::into_parts`] makes them: to watch the progress.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
     pub async fn commit_parts(
         &mut self,
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
@@ -246,11 +236,6 @@ impl Client {
 
     /// Compares a desired state with the node's and commits the differences. `sent` is told of each part that the daemon
     /// takes: the number of its resources.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`]; [`RefusalKind::Precondition`] with the reason `REMOVALS_UNCONFIRMED` where more would be removed than
-    /// was confirmed.
     pub async fn apply(
         &mut self,
         options: proto::ApplyOptions,
@@ -274,10 +259,6 @@ impl Client {
     }
 
     /// All TEPs, domains and HAVIPs as of one revision, or as the request says.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`]; so for all that follow. Errors of the stream's items: see [`Client::error`].
     pub async fn snapshot(
         &mut self,
         request: proto::SnapshotRequest,
@@ -286,10 +267,6 @@ impl Client {
     }
 
     /// Replaces everything by a backup.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::commit`].
     pub async fn restore(
         &mut self,
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
@@ -300,20 +277,12 @@ impl Client {
     }
 
     /// A HAVIP with its holder, and a diagnosis.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where there is none.
     pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus, ClientError> {
         let request = self.timed(proto::GetHavipRequest { name: name.to_string() });
         self.answer(|mut rpc| async move { rpc.get_havip(request).await }).await
     }
 
     /// The events of a HAVIP, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where there is none.
     pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::HavipEvent>, ClientError> {
         let request = self.timed(proto::HavipHistoryRequest { name: name.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
@@ -321,10 +290,6 @@ impl Client {
     }
 
     /// The webhook receivers, by name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>, ClientError> {
         let request = self.timed(proto::WebhooksRequest {});
         let reply = self.answer(|mut rpc| async move { rpc.webhooks(request).await }).await?;
@@ -332,10 +297,6 @@ impl Client {
     }
 
     /// The dead letters of a receiver, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where there is no such receiver.
     pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>, ClientError> {
         let request = self.timed(proto::DeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
@@ -343,10 +304,6 @@ impl Client {
     }
 
     /// Puts all dead letters of a receiver back, to be delivered once more. Returns how many they are.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::dead_letters`].
     pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64, ClientError> {
         let request = self.timed(proto::RetryDeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
@@ -354,30 +311,18 @@ impl Client {
     }
 
     /// One TEP: its name, next hop, drops.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where it is not registered.
     pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus, ClientError> {
         let request = self.timed(proto::GetTepRequest { tep: Some(tep.into()) });
         self.answer(|mut rpc| async move { rpc.get_tep(request).await }).await
     }
 
     /// One domain with its members.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where there is none.
     pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain, ClientError> {
         let request = self.timed(proto::GetDomainRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.get_domain(request).await }).await
     }
 
     /// All TEPs by address, page by page; of `filter` all but the token counts.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`]; so for the other lists.
     pub async fn teps(&mut self, filter: proto::ListTepsRequest) -> Result<Vec<proto::Tep>, ClientError> {
         self.pages(|page_token| {
             let (mut rpc, request) =
@@ -388,10 +333,6 @@ impl Client {
     }
 
     /// All domains by VNI, in the same way.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::teps`].
     pub async fn domains(
         &mut self,
         filter: proto::ListDomainsRequest,
@@ -404,10 +345,6 @@ impl Client {
     }
 
     /// All HAVIPs by name, in the same way.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::teps`].
     pub async fn havips(
         &mut self,
         filter: proto::ListHavipsRequest,
@@ -437,10 +374,6 @@ impl Client {
     }
 
     /// Changes as they commit, from a revision on; `None`: from now on. Of `filters` kinds, VNIs and names count.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn watch(
         &mut self,
         from: Option<Revision>,
@@ -451,40 +384,24 @@ impl Client {
     }
 
     /// The node's counters.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn stats(&mut self) -> Result<proto::StatsReply, ClientError> {
         let request = self.timed(proto::StatsRequest {});
         self.answer(|mut rpc| async move { rpc.stats(request).await }).await
     }
 
     /// One domain's counters.
-    ///
-    /// # Errors
-    ///
-    /// [`RefusalKind::NotFound`] where there is none.
     pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply, ClientError> {
         let request = self.timed(proto::DomainStatsRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
     }
 
     /// The daemon's version and its DPDK's.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn version(&mut self) -> Result<proto::VersionReply, ClientError> {
         let request = self.timed(proto::VersionRequest {});
         self.answer(|mut rpc| async move { rpc.version(request).await }).await
     }
 
     /// The next message of a stream; `None`: it has ended.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::snapshot`].
     pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, ClientError> {
         within(self.patience, &self.socket, stream.message()).await?.map_err(|status| self.error(status))
     }

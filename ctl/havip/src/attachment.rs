@@ -37,6 +37,13 @@ pub(crate) struct News {
     pub priority: u8,
 }
 
+impl News {
+    /// Anything is new.
+    pub(crate) const fn is_any(&self) -> bool {
+        self.claim_ns.is_some() || self.use_ns.is_some() || self.advert_ns.is_some()
+    }
+}
+
 impl Attachment {
     /// An attachment for this announcer, from this time on.
     pub(crate) const fn new(announcer: AnnouncerId, since_ns: u64) -> Self {

@@ -1,7 +1,7 @@
 //! Decisions as a HAVIP's entry shows them, and as they are told.
 
 use bcast_domain::{AnnouncerId, RejectReason};
-use ctl_api::model::{HappeningKind, HavipEntry, HavipEvent, HavipState, Holder, Offender, Revision, Why};
+use ctl_api::model::{HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder, Offender, Revision, Why};
 
 use crate::{BindingChange, Decisions, Effect, SECOND, Thaw};
 
@@ -61,15 +61,15 @@ fn bind(entry: &mut HavipEntry, turn: BindingChange, holder: Option<Holder>, uni
     binding.why = Some(turn.moved.unwrap_or(by_state));
 }
 
-fn kind(told: &Effect) -> (HappeningKind, Option<Why>) {
+fn kind(told: &Effect) -> (HavipEventKind, Option<Why>) {
     match told {
-        Effect::Bound { why, .. } => (HappeningKind::Bound, Some(*why)),
-        Effect::Moved { why, .. } => (HappeningKind::Moved, Some(*why)),
-        Effect::Frozen(_) => (HappeningKind::Frozen, Some(Why::Flapping)),
-        Effect::Thawed(_) => (HappeningKind::Thawed, Some(Why::Thawed)),
-        Effect::Conflict { .. } => (HappeningKind::Conflict, Some(Why::DoubleMaster)),
-        Effect::ConflictEnded { .. } => (HappeningKind::ConflictEnded, Some(Why::Healed)),
-        Effect::Spoof { .. } => (HappeningKind::Spoof, None),
+        Effect::Bound { why, .. } => (HavipEventKind::Bound, Some(*why)),
+        Effect::Moved { why, .. } => (HavipEventKind::Moved, Some(*why)),
+        Effect::Frozen(_) => (HavipEventKind::Frozen, Some(Why::Flapping)),
+        Effect::Thawed(_) => (HavipEventKind::Thawed, Some(Why::Thawed)),
+        Effect::Conflict { .. } => (HavipEventKind::Conflict, Some(Why::DoubleMaster)),
+        Effect::ConflictEnded { .. } => (HavipEventKind::ConflictEnded, Some(Why::Healed)),
+        Effect::Spoof { .. } => (HavipEventKind::Spoof, None),
     }
 }
 

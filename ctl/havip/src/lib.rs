@@ -2,8 +2,8 @@
 //!
 //! One [`Machine`] per HAVIP. It is told what its announcers said (an attached instance at one of its TEPs is a
 //! *announcer*) and what was refused from strangers, and decides who holds the address. Nothing here does I/O and time
-//! is an argument, nanoseconds of the node's clock; whoever runs the machines makes the decisions durable, and keeps
-//! the machine of before until they are:
+//! is an argument, nanoseconds of the node's clock; whoever runs the machines makes the decisions durable, and takes a step
+//! back where that fails:
 //!
 //! ```
 //! use bcast_domain::{AnnouncerId, LastAnnounced};
@@ -14,9 +14,11 @@
 //! let mut machine = Machine::new(&[vm1, vm2], (HavipState::Unbound, None), Options::default(), 0);
 //! let (damping, mut alarms) = (Damping::default(), Alarms::new());
 //! let heard = [(vm2, LastAnnounced { claim_ns: 5_000, ..LastAnnounced::default() })];
-//! let decisions = machine.step(&heard, 6_000, &damping, &mut alarms);
+//! let (decisions, undo) = machine.step(&heard, 6_000, &damping, &mut alarms);
 //! assert_eq!(decisions.told, [Effect::Bound { to: vm2, why: Why::Garp }]);
 //! assert_eq!(machine.holder(), Some(vm2));
+//! machine.take_back(undo);
+//! assert_eq!(machine.holder(), None);
 //! # Ok::<(), bcast_domain::LimitError>(())
 //! ```
 //!
@@ -41,12 +43,14 @@ mod diagnosis;
 mod entry;
 mod machine;
 mod strangers;
+mod undo;
 
 pub use damping::Damping;
 pub use decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
 pub use strangers::{Alarms, RejectedSender};
+pub use undo::Undo;
 
 /// Nanoseconds of a second.
 pub const SECOND: u64 = 1_000_000_000;

@@ -8,6 +8,7 @@ use crate::attachment::Attachment;
 use crate::attachment::News;
 use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 use crate::strangers::{Alarms, RejectedSender, Strangers};
+use crate::undo::Undo;
 use crate::{Damping, SECOND, adverts};
 
 /// A conflict that was under way when the daemon started is not over before its masters could be heard.
@@ -29,23 +30,23 @@ pub struct Machine {
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) holder: Option<AnnouncerId>,
     /// Since when; the start of the daemon where it is older.
-    held_since_ns: u64,
+    pub(crate) held_since_ns: u64,
     /// The newest claim of anybody.
-    last_claim_ns: u64,
-    moves: Moves,
+    pub(crate) last_claim_ns: u64,
+    pub(crate) moves: Moves,
     pub(crate) ice: Option<Ice>,
     /// Who was last to announce when it was thawed by hand.
-    thawed_to: Option<AnnouncerId>,
+    pub(crate) thawed_to: Option<AnnouncerId>,
     /// Two masters.
     pub(crate) double: Option<(AnnouncerId, AnnouncerId)>,
-    conflict_told: bool,
+    pub(crate) conflict_told: bool,
     /// Refused before their sender was attached.
-    replays: Vec<(AnnouncerId, RejectedSender)>,
+    pub(crate) replays: Vec<(AnnouncerId, RejectedSender)>,
     pub(crate) strangers: Option<Box<Strangers>>,
     options: Options,
-    refresh_at_ns: u64,
+    pub(crate) refresh_at_ns: u64,
     started_ns: u64,
-    due_ns: Option<u64>,
+    pub(crate) due_ns: Option<u64>,
 }
 
 /// What was said since the last step.
@@ -175,18 +176,36 @@ impl Machine {
 
     /// Decides: what its announcers said last, and what time it is.
     ///
-    /// Nothing that was said is taken twice, so where a decision cannot be made durable, the machine of before it
-    /// decides the same again when it is told the same again.
+    /// Nothing that was said is taken twice. Where a decision cannot be made durable, the step is [taken back](Machine::take_back),
+    /// and the machine decides the same again when it is told the same again.
     pub fn step(
         &mut self,
         heard: &[(AnnouncerId, LastAnnounced)],
         now_ns: u64,
         damping: &Damping,
         alarms: &mut Alarms,
+    ) -> (Decisions, Undo) {
+        let mut undo = Undo::of(self, now_ns);
+        let decisions = self.decide(heard, now_ns, damping, alarms, &mut undo);
+        (decisions, undo)
+    }
+
+    /// Takes back the last step. Where the machine followed a change since, it has to [follow](Machine::follow) it once more.
+    pub fn take_back(&mut self, undo: Undo) {
+        undo.restore(self);
+    }
+
+    fn decide(
+        &mut self,
+        heard: &[(AnnouncerId, LastAnnounced)],
+        now_ns: u64,
+        damping: &Damping,
+        alarms: &mut Alarms,
+        undo: &mut Undo,
     ) -> Decisions {
         let mut decisions = Decisions::default();
         let before = (self.state(), self.holder);
-        let said = self.listen(heard);
+        let said = self.listen(heard, undo);
         let thawed = self.thaw(now_ns, damping, &mut decisions);
         self.obey(&said, thawed, now_ns, damping, &mut decisions);
         self.judge(said.rivals, now_ns, damping, &mut decisions);
@@ -230,7 +249,7 @@ impl Machine {
     }
 
     /// Takes in what was said, in the order of time.
-    fn listen(&mut self, heard: &[(AnnouncerId, LastAnnounced)]) -> Said {
+    fn listen(&mut self, heard: &[(AnnouncerId, LastAnnounced)], undo: &mut Undo) -> Said {
         let mut said = Said::default();
         let mut announced: Vec<(u64, AnnouncerId)> = Vec::new();
         let mut advertised: Vec<(u64, usize, News)> = Vec::new();
@@ -240,7 +259,11 @@ impl Machine {
             else {
                 continue;
             };
+            let old = *attachment;
             let news = attachment.listen(last);
+            if news.is_any() {
+                undo.attachments.push(old);
+            }
             let advert_ns = news.advert_ns.filter(|_| news.priority > 0);
             said.claim(news.claim_ns, *announcer, Why::Garp);
             said.first(news.use_ns, *announcer, Why::Arp);
@@ -248,7 +271,8 @@ impl Machine {
             announced.extend(news.claim_ns.into_iter().chain(advert_ns).map(|at_ns| (at_ns, *announcer)));
             advertised.extend(news.advert_ns.map(|at_ns| (at_ns, place, news)));
         }
-        for (announcer, stranger) in self.replays.drain(..) {
+        undo.replays = std::mem::take(&mut self.replays);
+        for &(announcer, stranger) in &undo.replays {
             let at_ns = Some(stranger.at_ns);
             said.claim(at_ns.filter(|_| stranger.claims), announcer, Why::Replay);
             said.first(at_ns, announcer, Why::Replay);

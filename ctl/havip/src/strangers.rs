@@ -69,12 +69,15 @@ impl Alarms {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Strangers {
     /// By [`KINDS`].
-    kinds: [Kind; KINDS.len()],
+    kinds: Kinds,
     remembered: Vec<RejectedSender>,
 }
 
+/// Rejected announcements by [`KINDS`].
+pub(crate) type Kinds = [Kind; KINDS.len()];
+
 #[derive(Clone, Copy, Debug, Default)]
-struct Kind {
+pub(crate) struct Kind {
     last: Option<RejectedSender>,
     total: u64,
     /// Not told yet.
@@ -144,6 +147,16 @@ impl Strangers {
                 kind.untold = 0;
             }
         }
+    }
+
+    /// The kinds, where some of them may be told by now.
+    pub fn before_tell(&self, now_ns: u64) -> Option<Kinds> {
+        self.due_ns().filter(|&due_ns| due_ns <= now_ns).map(|_| self.kinds)
+    }
+
+    /// Takes back what was told.
+    pub fn restore(&mut self, kinds: Kinds) {
+        self.kinds = kinds;
     }
 
     /// When something is to be told.

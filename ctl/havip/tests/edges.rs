@@ -5,7 +5,7 @@ mod common;
 
 use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
 use common::{Act::*, *};
-use ctl_api::model::{HappeningKind, HavipState, Revision, Why};
+use ctl_api::model::{HavipEventKind, HavipState, Revision, Why};
 use ctl_havip::{
     Alarms, BindingChange, Damping, Decisions, Effect, Frozen, Machine, Options, RejectedSender, SECOND,
     Thaw, enact, name,
@@ -16,7 +16,12 @@ fn claim(who: u32, at_ns: u64) -> (AnnouncerId, LastAnnounced) {
 }
 
 fn step(machine: &mut Machine, heard: &[(AnnouncerId, LastAnnounced)], now_ns: u64) -> Decisions {
-    machine.step(heard, now_ns, &Damping::default(), &mut Alarms::new())
+    let before = format!("{machine:?}");
+    let (decisions, undo) = machine.step(heard, now_ns, &Damping::default(), &mut Alarms::new());
+    let mut back = machine.clone();
+    back.take_back(undo);
+    assert_eq!(format!("{back:?}"), before, "a step leaves nothing behind that is taken back");
+    decisions
 }
 
 fn unbound(announcers: &[u32], now_ns: u64) -> Machine {
@@ -60,11 +65,14 @@ fn what_was_said_before_a_speaker_was_attached_is_not_its_own() {
 
 #[test]
 fn a_decision_that_could_not_be_kept_is_made_again() {
-    let before = unbound(&[1, 2], 0);
+    let mut machine = unbound(&[1, 2], 0);
+    let (damping, mut alarms) = (Damping::default(), Alarms::new());
     let heard = [claim(2, 5)];
-    let decide = || step(&mut before.clone(), &heard, 6);
-    assert_eq!(decide(), decide());
-    assert_eq!(decide().turn.map(|turn| turn.holder), Some(Some(id(2))));
+    let (first, undo) = machine.step(&heard, 6, &damping, &mut alarms);
+    assert_eq!(first.turn.map(|turn| turn.holder), Some(Some(id(2))));
+    machine.take_back(undo);
+    assert_eq!(machine.holder(), None);
+    assert_eq!(machine.step(&heard, 7, &damping, &mut alarms).0, first);
 }
 
 #[test]
@@ -183,13 +191,13 @@ fn what_is_told_says_who_and_why() {
         let who = |announcer| Some(holder(announcer));
         let (entry, happened) = enact(&rig.entry, &decide(told.clone()), who, Revision::new(9), 1_234);
         assert_eq!(entry, None, "no turn, no other binding");
-        let happening = &happened[0];
-        let kind: HappeningKind = kind.parse().unwrap();
-        assert_eq!((happening.kind, happening.why, &*happening.detail), (kind, why, detail), "{told:?}");
-        assert_eq!((happening.generation, happening.unix_ms), (9, 1_234));
+        let event = &happened[0];
+        let kind: HavipEventKind = kind.parse().unwrap();
+        assert_eq!((event.kind, event.why, &*event.detail), (kind, why, detail), "{told:?}");
+        assert_eq!((event.generation, event.unix_ms), (9, 1_234));
         assert_eq!(
-            happening.offender.map(|offender| offender.count),
-            (kind == HappeningKind::Spoof).then_some(7)
+            event.offender.map(|offender| offender.count),
+            (kind == HavipEventKind::Spoof).then_some(7)
         );
     }
 }

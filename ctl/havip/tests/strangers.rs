@@ -30,13 +30,13 @@ fn a_hundred_thousand_forgeries_are_a_few_events_that_count_them_all() {
         let now_ns = u64::from(n) * SECOND / 10_000;
         machine.refused(forged(n, kinds[n as usize % 4], now_ns), None);
         if machine.due_ns().is_some_and(|due| due <= now_ns) {
-            told.extend(machine.step(&[], now_ns, &damping, &mut alarms).told);
+            told.extend(machine.step(&[], now_ns, &damping, &mut alarms).0.told);
         }
     }
     assert_eq!(told.len(), 4, "one of each kind in ten seconds: {told:?}");
     let due_ns = machine.due_ns().expect("the rest is told later");
     assert!(due_ns <= 11 * SECOND);
-    told.extend(machine.step(&[], 11 * SECOND, &damping, &mut alarms).told);
+    told.extend(machine.step(&[], 11 * SECOND, &damping, &mut alarms).0.told);
     assert_eq!((told.len(), count(&told)), (8, 100_000));
     assert_eq!(machine.due_ns(), None, "all is told");
     assert_eq!((machine.state(), machine.holder()), (HavipState::Bound, Some(id(1))), "nothing moved");
@@ -56,7 +56,7 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
             for machine in
                 machines.iter_mut().filter(|machine| machine.due_ns().is_some_and(|due| due <= ms * MS))
             {
-                told.extend(machine.step(&[], ms * MS, &damping, &mut alarms).told);
+                told.extend(machine.step(&[], ms * MS, &damping, &mut alarms).0.told);
             }
         }
         (told.len() - before, count(&told))

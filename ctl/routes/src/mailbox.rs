@@ -36,16 +36,16 @@ impl Mailbox {
                 Event::HavipSet(entry) => {
                     news.havips.insert(entry.havip.name.clone(), Some(Virtual::from(&**entry)));
                 }
-                Event::HavipRemoved(name) => {
+                Event::HavipDeleted(name) => {
                     news.havips.insert(name.clone(), None);
                 }
                 Event::TepSet(entry) => {
                     news.teps.insert(entry.address, Gateways::from(entry));
                 }
-                Event::TepRemoved(tep) => {
+                Event::TepDeleted(tep) => {
                     news.teps.insert(*tep, Gateways::default());
                 }
-                Event::DomainSet(_) | Event::DomainRemoved(_) | Event::Happened(_) => {}
+                Event::DomainSet(_) | Event::DomainDeleted(_) | Event::HavipEvent(_) => {}
             }
         }
         news.loaded = true;

@@ -47,7 +47,7 @@ pub struct Gateways {
 
 impl From<&TepEntry> for Gateways {
     fn from(entry: &TepEntry) -> Self {
-        Self { next_hop: entry.next_hop, next_hop6: entry.next_hop6 }
+        Self { next_hop: entry.route_gateway, next_hop6: entry.route_gateway6 }
     }
 }
 

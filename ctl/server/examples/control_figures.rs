@@ -47,7 +47,7 @@ fn load(folder: &Path, domains: u32) {
     };
     let changes: Vec<Change> = (0..domains).map(|vni| set(vni, &members(vni))).collect();
     let made = started.elapsed();
-    let reply = rig.run(rig.client().commit_all(Batch::new(changes))).unwrap();
+    let reply = rig.run(rig.client().commit_stream(Batch::new(changes))).unwrap();
     println!(
         "load {} domains x {MEMBERS} in one apply: {:.2?} (and {made:.2?} to make it), RSS {} MB",
         reply.changed,
@@ -101,7 +101,7 @@ fn flip(vni: u32, n: u32) -> Change {
 
 fn scan(rig: &Rig) {
     let started = Instant::now();
-    let mut stream = rig.run(rig.client().snapshot()).unwrap();
+    let mut stream = rig.run(rig.client().snapshot(Default::default())).unwrap();
     let mut domains = 0;
     while let Some(part) = rig.run(stream.message()).unwrap() {
         domains += part.domains.len();

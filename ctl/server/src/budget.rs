@@ -3,17 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ctl_api::model::{Change, DomainEntry, HavipEntry, HavipEvent, TepEntry};
-use ctl_api::proto::{CommitRequest, RestoreRequest};
+use ctl_api::model::{Change, DomainEntry, HavipEntry, HavipEvent, Set, SetResource, TepEntry};
+use ctl_api::proto::{ApplyRequest, CommitRequest, RestoreRequest};
 use prost::Message;
 
 use crate::refusal::Refusal;
-
-/// Most bytes that requests may hold while they are gathered and wait, all of them together.
-///
-/// A message counts with its length, and each change with its own size in memory: enough for one `apply` of a
-/// million domains with 16 members each.
-pub const STAGED_BYTES: usize = 512 << 20;
 
 /// A bound in bytes, and what is claimed of it.
 #[derive(Debug)]
@@ -55,7 +49,13 @@ impl Claim {
 
     /// Claims the bytes of one more message.
     pub fn add(&mut self, message: &CommitRequest) -> Result<(), Refusal> {
-        self.stage(message.encoded_len() + message.changes.len() * size_of::<Change>())
+        self.stage(message.encoded_len() + message.changes.len() * (size_of::<Change>() + size_of::<Set>()))
+    }
+
+    /// Claims the bytes of one more part of a desired state.
+    pub fn add_desired(&mut self, message: &ApplyRequest) -> Result<(), Refusal> {
+        let entries = message.teps.len() + message.domains.len() + message.havips.len();
+        self.stage(message.encoded_len() + entries * size_of::<SetResource>())
     }
 
     /// Claims the bytes of one more part of a backup.
@@ -83,6 +83,7 @@ impl Drop for Claim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::STAGED_BYTES;
 
     #[test]
     fn what_is_staged_is_bounded_over_all_requests_and_given_back_with_each() {
@@ -90,7 +91,7 @@ mod tests {
         let message = CommitRequest { changes: vec![Default::default(); 10_000], ..Default::default() };
         let mut first = Claim::new(&budget);
         while first.add(&message).is_ok() {}
-        assert!(first.bytes > STAGED_BYTES && first.bytes < STAGED_BYTES + (1 << 20));
+        assert!(first.bytes > STAGED_BYTES && first.bytes < STAGED_BYTES + (8 << 20));
         assert!(matches!(Claim::new(&budget).add(&message), Err(Refusal::Prepared)));
         drop(first);
         assert!(Claim::new(&budget).add(&message).is_ok());

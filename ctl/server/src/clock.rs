@@ -15,8 +15,10 @@
 //! wall clock afterwards changes no time that was shown.
 
 use std::collections::VecDeque;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bcast_domain::{AnnouncerId, LastAnnounced};
+use ctl_node::Moment;
 
 /// How far apart moments are at least that are kept, nanoseconds; but for the last two, which are always kept.
 const SPACING_NS: u64 = 10_000_000;
@@ -29,15 +31,15 @@ const MEASURABLE_NS: u64 = 1_000_000;
 /// is known of the new count. By less, the counters of two cores differ.
 const SET_BACK_NS: u64 = 1_000_000;
 
-/// One moment, by three clocks. Nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// The clock that workers stamp what they hear by; it began before the daemon started.
-    pub worker_ns: u64,
-    /// A clock that nobody sets, at the rate of real time; above 0.
-    pub steady_ns: u64,
-    /// Unix time.
-    pub unix_ns: u64,
+/// Unix time in milliseconds.
+pub(crate) fn unix_ms(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The present Unix time in milliseconds.
+pub(crate) fn now_ms() -> u64 {
+    unix_ms(SystemTime::now())
 }
 
 /// What is known of how the three clocks go.

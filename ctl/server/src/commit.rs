@@ -4,97 +4,38 @@
 //! is all or nothing by itself and gets its own revision). Confirmation is another thread's ([`crate::confirm`]), so
 //! that the next group commits meanwhile.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, TrySendError};
-use ctl_api::model::{Batch, Event, RequestId, Revision};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
+use ctl_api::model::{Event, RequestId, Revision};
+use ctl_node::Node;
 use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
-use crate::budget::Claim;
+use crate::clock::now_ms;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
 use crate::hook::{CommitHooks, Report};
-use crate::node::Node;
+use crate::job::{Job, Reply, Work};
+use crate::machines;
 use crate::refusal::Refusal;
 use crate::restore::Restore;
-use crate::state::{Figures, State};
+use crate::state::{Figures, State, lock};
 use crate::transaction::{Prepared, Transaction};
-use crate::{QUEUE, machines};
 
 /// Most requests in one group.
 const GROUP_REQUESTS: usize = 512;
 /// With this many changes a group takes no further request. One request may have more; the memory that a group of
 /// over 100,000 changes took stays with the allocator afterwards, for the next such group.
 const GROUP_CHANGES: usize = 20_000;
-/// How often replaced lists are freed while no request comes.
+/// Time between two turns that free replaced lists, while no request comes.
 const RECLAIM_EVERY: Duration = Duration::from_millis(20);
 
-/// How often what was heard of HAVIPs is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// Time between two looks at announcements of HAVIPs.
+const TICK_EVERY: Duration = Duration::from_millis(1);
 /// How long the thread waits at most before it turns: its heartbeat while nothing happens.
 const TURN_EVERY: Duration = Duration::from_millis(500);
-
-/// A request that waits to be committed. Once the commit thread has taken it, it is carried out even where nobody
-/// waits for the answer any more.
-pub(crate) struct Job {
-    pub work: Work,
-    pub reply: Reply,
-    /// The memory that it holds, given back with it.
-    pub _claim: Claim,
-}
-
-/// What a request asks for.
-pub(crate) enum Work {
-    /// Changes, and what their request id belongs to.
-    Changes(Batch, Body),
-    /// A backup in place of everything; it commits alone.
-    Restore(Box<Restore>),
-}
-
-impl Work {
-    fn changes(&self) -> usize {
-        match self {
-            Self::Changes(batch, _) => batch.changes.len(),
-            // Nothing joins its group.
-            Self::Restore(_) => GROUP_CHANGES,
-        }
-    }
-}
-
-/// The way to the commit thread, until it is closed.
-///
-/// All senders are this one, so that closing it is an end: what was sent before is received, and nothing is sent after. (A
-/// job that stayed in the channel of a thread that has ended would keep its client waiting for ever.)
-pub(crate) struct Intake(RwLock<Option<Sender<Job>>>);
-
-impl Intake {
-    pub fn new(jobs: Sender<Job>) -> Arc<Self> {
-        Arc::new(Self(RwLock::new(Some(jobs))))
-    }
-
-    /// Sends a job.
-    ///
-    /// # Errors
-    ///
-    /// Too many wait, or the daemon is stopping.
-    pub fn send(&self, job: Job) -> Result<(), Refusal> {
-        let jobs = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        jobs.as_ref().ok_or(Refusal::Stopping)?.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => Refusal::Busy(QUEUE),
-            TrySendError::Disconnected(_) => Refusal::Stopping,
-        })
-    }
-
-    /// The commit thread ends once it has carried out what was sent.
-    pub fn close(&self) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = None;
-    }
-}
-
-/// Where the answer goes, and no sooner than when.
-pub(crate) type Reply = oneshot::Sender<Result<(Answer, Option<Instant>), Refusal>>;
 
 /// The commit thread's own.
 pub(crate) struct Committer {
@@ -140,7 +81,7 @@ impl Committer {
                 self.restore(*restore, reply);
             }
             // After each group, so that no move waits for more than one.
-            self.look_at_havips();
+            self.tick_havips();
             self.probe();
         }
     }
@@ -170,10 +111,10 @@ impl Committer {
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
         let events = group.records.iter().flat_map(|record| &record.events);
-        let changed = events.filter(|event| !matches!(event, Event::Happened(_))).count() as u64;
+        let changed = events.filter(|event| !matches!(event, Event::HavipEvent(_))).count() as u64;
         let revision = group.records.last().map(|record| record.revision).unwrap_or_default();
         let answer = Answer { revision, changed, notes: Vec::new() };
-        let waiting = vec![Waiting { reply, answer, drains: true }];
+        let waiting = vec![Waiting { reply, answer, summary: None, drains: true }];
         if self.carry_out(Accepted { group, removes: true, waiting }) {
             tracing::info!(%revision, changed, "a backup was restored");
         }
@@ -200,24 +141,24 @@ impl Committer {
     }
 
     /// What was heard of HAVIPs moves them: decided by their machines, then committed and published like any change.
-    fn look_at_havips(&mut self) {
-        let (look, group) = {
+    fn tick_havips(&mut self) {
+        let (tick, group) = {
             let mut state = lock(&self.state);
             if state.machines.is_idle() {
                 return;
             }
             let unix_ms = now_ms();
-            let mut look = state.look(&self.reports, unix_ms);
-            let records = Vec::from_iter(look.record(state.revision.next(), unix_ms));
-            (look, Group { base: state.revision, unix_ms, records, ..Group::default() })
+            let mut tick = state.tick(&self.reports, unix_ms);
+            let records = Vec::from_iter(tick.record(state.revision.next(), unix_ms));
+            (tick, Group { base: state.revision, unix_ms, records, ..Group::default() })
         };
         let changes = !group.records.is_empty();
         let done = !changes || self.carry_out(Accepted { group, removes: false, waiting: Vec::new() });
         let mut state = lock(&self.state);
         if done {
-            state.keep(look)
+            state.keep(tick)
         } else {
-            state.undo(look)
+            state.undo(tick)
         }
         state.announce();
     }
@@ -231,7 +172,7 @@ impl Committer {
             false => self.first_message(),
         };
         while let Ok(job) = message {
-            changes += job.work.changes();
+            changes = job.work.changes().saturating_add(changes);
             jobs.push(job);
             if jobs.len() == GROUP_REQUESTS || changes >= GROUP_CHANGES {
                 return Some(jobs);
@@ -256,15 +197,15 @@ impl Committer {
     /// Frees replaced lists now and then, and says how long to wait for a message.
     fn wait(&mut self) -> Duration {
         let mut state = lock(&self.state);
-        let looks = !state.machines.is_idle();
-        if !looks || self.reclaimed.elapsed() >= RECLAIM_EVERY {
+        let ticks = !state.machines.is_idle();
+        if !ticks || self.reclaimed.elapsed() >= RECLAIM_EVERY {
             self.reclaimed = Instant::now();
             state.reclaim();
             self.tell(&state);
         }
-        match looks {
+        match ticks {
             true if state.machines.is_ready(self.node.now().steady_ns) => Duration::ZERO,
-            true => LOOK_EVERY,
+            true => TICK_EVERY,
             false if state.counts().retired > 0 => RECLAIM_EVERY,
             false => TURN_EVERY,
         }
@@ -275,17 +216,16 @@ impl Committer {
         let state = lock(&self.state);
         let unix_ms = now_ms();
         let mut group = Group { base: state.revision, unix_ms, ..Group::default() };
-        let mut stage = Transaction::new(&state, self.node.as_ref());
+        let mut transaction = Transaction::new(&state, self.node.as_ref());
         let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
         // Whoever went away before this point changes nothing.
         for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
-            let Work::Changes(batch, body) = &job.work else { continue };
-            match self.validate_one(&mut stage, batch, *body, &mut group) {
-                Ok(prepared) => {
-                    removes |= prepared.removes;
-                    // What changed nothing may speak of what was removed just before it.
-                    let drains = prepared.removes || prepared.answer.changed == 0;
-                    waiting.push(Waiting { reply: job.reply, answer: prepared.answer, drains });
+            match self.validate_one(&mut transaction, &job.work, &mut group) {
+                Ok(Prepared { answer, removes: does, summary, .. }) => {
+                    removes |= does;
+                    // An answer that changed nothing may speak of what was deleted just before it.
+                    let drains = does || answer.changed == 0;
+                    waiting.push(Waiting { reply: job.reply, answer, summary, drains });
                 }
                 Err(refusal) => drop(job.reply.send(Err(refusal))),
             }
@@ -295,29 +235,36 @@ impl Committer {
 
     fn validate_one(
         &self,
-        stage: &mut Transaction<'_>,
-        batch: &Batch,
-        body: Body,
+        transaction: &mut Transaction<'_>,
+        work: &Work,
         group: &mut Group,
     ) -> Result<Prepared, Refusal> {
         let mut answered = None;
-        if let Some(id) = &batch.request_id {
+        if let Some((conditions, body)) = work.conditions()
+            && let Some(id) = &conditions.request_id
+        {
             match self.first_answer(id, group)? {
                 // Of an answer from before bodies were kept nothing else is known.
                 Some((kept, answer)) if kept.is_none_or(|kept| kept == body) => {
-                    return Ok(Prepared { answer, record: None, removes: true });
+                    return Ok(Prepared { answer, record: None, removes: true, summary: None });
                 }
                 Some(_) => return Err(Refusal::IdOfAnother(id.clone())),
-                None if batch.dry_run => {}
+                None if conditions.dry_run => {}
                 None if self.store.answers_left(group.unix_ms)? <= group.answers.len() as u64 => {
                     return Err(Refusal::Ids);
                 }
-                None => answered = Some(id.clone()),
+                None => answered = Some((id.clone(), body)),
             }
         }
-        let mut prepared = stage.batch(batch, group.unix_ms)?;
+        let mut prepared = match work {
+            Work::Changes(batch, _) => transaction.batch(batch, group.unix_ms)?,
+            Work::Apply(apply, _) => transaction.apply(apply, group.unix_ms)?,
+            // It commits alone.
+            Work::Restore(_) => return Err(Refusal::Stopping),
+        };
         group.records.extend(prepared.record.take());
-        group.answers.extend(answered.map(|id| Answered { id, body, answer: prepared.answer.clone() }));
+        let answer = &prepared.answer;
+        group.answers.extend(answered.map(|(id, body)| Answered { id, body, answer: answer.clone() }));
         Ok(prepared)
     }
 
@@ -352,8 +299,8 @@ impl Committer {
         }
         self.listeners.committed(&accepted.group.records);
         for event in accepted.group.records.iter().flat_map(|record| &record.events) {
-            if let Event::Happened(happening) = event {
-                machines::log(happening);
+            if let Event::HavipEvent(event) = event {
+                machines::log(event);
             }
         }
         let changed = !accepted.group.records.is_empty();
@@ -404,19 +351,4 @@ impl Committer {
         self.visible.send_replace(revision);
         Ok(())
     }
-}
-
-/// The state, also after a thread panicked while it held it: each change of it is complete by then or logged.
-pub(crate) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Unix time in milliseconds.
-pub(crate) fn unix_ms(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-pub(crate) fn now_ms() -> u64 {
-    unix_ms(SystemTime::now())
 }

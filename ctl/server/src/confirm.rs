@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use bcast_domain::{Epoch, Grace};
 use crossbeam::channel::{Receiver, RecvTimeoutError};
+use ctl_node::Node;
 use ctl_store::Answer;
 
-use crate::commit::Reply;
 use crate::health::Health;
-use crate::node::Node;
+use crate::job::{Done, Reply};
 use crate::refusal::Refusal;
+use crate::summary::Summary;
 
 /// Time that the lookup of new TEPs' next hops may add to an answer.
 const NEXT_HOPS: Duration = Duration::from_millis(100);
@@ -39,6 +40,8 @@ pub(crate) struct Published {
 pub(crate) struct Waiting {
     pub reply: Reply,
     pub answer: Answer,
+    /// Differences that a desired state made.
+    pub summary: Option<Box<Summary>>,
     /// The answer says that something is gone, so it waits for the copies that are on their way.
     pub drains: bool,
 }
@@ -110,9 +113,9 @@ impl Confirmer {
 }
 
 fn confirm(waiting: Vec<Waiting>, drained: Instant) {
-    for Waiting { reply, answer, drains } in waiting {
+    for Waiting { reply, answer, summary, drains } in waiting {
         // Whoever asked may be gone.
-        drop(reply.send(Ok((answer, drains.then_some(drained)))));
+        drop(reply.send(Ok(Done { answer, summary, drained: drains.then_some(drained) })));
     }
 }
 

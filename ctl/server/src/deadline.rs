@@ -33,7 +33,7 @@ impl Deadlines {
         let method = path.rsplit('/').next().unwrap_or_default();
         let most = match method {
             "Snapshot" | "Watch" => None,
-            "Commit" | "CommitStream" | "Restore" => Some(CHANGE),
+            "Commit" | "CommitStream" | "Apply" | "Restore" => Some(CHANGE),
             _ => Some(READ),
         };
         let own = headers.get(HEADER).map(|value| {
@@ -45,7 +45,7 @@ impl Deadlines {
             })
         });
         let answer = own.transpose()?.or(most);
-        let is_stream = matches!(method, "CommitStream" | "Restore");
+        let is_stream = matches!(method, "CommitStream" | "Apply" | "Restore" | "ServerReflectionInfo");
         Ok(Self { answer, request: (!is_stream).then_some(REQUEST) })
     }
 }

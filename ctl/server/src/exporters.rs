@@ -12,8 +12,8 @@ use hashbrown::HashSet;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
+use crate::error::ServerError;
 use crate::hook::{CommitHook, Reporter};
-use crate::server::ServerError;
 
 /// How long a report waits where too many wait already.
 const REPORT_AGAIN: Duration = Duration::from_millis(100);
@@ -123,7 +123,7 @@ impl CommitHook for RoutesHook {
         let mut events = teps.chain(havips).collect::<Result<Vec<_>, _>>()?;
         let gone = std::mem::take(&mut self.known);
         self.know(&events);
-        events.extend(gone.into_iter().filter(|name| !self.known.contains(name)).map(Event::HavipRemoved));
+        events.extend(gone.into_iter().filter(|name| !self.known.contains(name)).map(Event::HavipDeleted));
         self.routes.apply(&events);
         Ok(())
     }
@@ -143,7 +143,7 @@ impl RoutesHook {
                 Event::HavipSet(entry) => {
                     self.known.insert(entry.havip.name.clone());
                 }
-                Event::HavipRemoved(name) => {
+                Event::HavipDeleted(name) => {
                     self.known.remove(name);
                 }
                 _ => {}

@@ -1,7 +1,7 @@
 //! Those that live by what commits: webhooks, routes.
 
 use crossbeam::channel::Sender;
-use ctl_api::model::{HappeningKind, Name};
+use ctl_api::model::{HavipEventKind, Name};
 use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
 
 /// Most reports that wait.
@@ -46,7 +46,7 @@ pub struct Reporter(pub(crate) Sender<Report>);
 #[derive(Debug)]
 pub(crate) struct Report {
     pub havip: Name,
-    pub kind: HappeningKind,
+    pub kind: HavipEventKind,
     pub detail: String,
 }
 
@@ -54,7 +54,7 @@ impl Reporter {
     /// No layer-3 network can be told where this HAVIP is; `detail` is one line that says why. Never waits; false where too
     /// much waits already, or the server is gone.
     pub fn route_unusable(&self, havip: Name, detail: String) -> bool {
-        let report = Report { havip, kind: HappeningKind::RouteUnusable, detail };
+        let report = Report { havip, kind: HavipEventKind::RouteUnusable, detail };
         self.0.try_send(report).is_ok()
     }
 }

@@ -1,7 +1,7 @@
 //! The control path: request, validate, commit, publish, answer.
 //!
-//! Read `commit.rs`, top to bottom. `service.rs` parses what comes in, `stage.rs` validates, `state.rs` publishes to
-//! the table, `confirm.rs` waits for the workers and answers.
+//! Read `commit.rs`, top to bottom. `service/` parses requests, `transaction/` validates, `state.rs` publishes to
+//! the table, `confirm.rs` waits for the workers and answers. Modules import one way: service, commit, transaction, state.
 //!
 //! A client that goes away before the commit thread has taken its request changes nothing; after that the request is
 //! carried out, and a request id lets the client learn its answer.
@@ -15,38 +15,42 @@ mod commit;
 mod confirm;
 mod connection;
 mod deadline;
+mod error;
 mod exporters;
 mod feed;
 mod havips;
 mod health;
 mod hook;
 mod ids;
+mod job;
 mod limits;
+mod lists;
 mod machines;
-mod node;
 mod received;
 mod refusal;
 mod request;
 mod restore;
 mod server;
 mod service;
+mod serving;
+mod shared;
 mod snapshot;
 mod socket;
 mod state;
+mod summary;
 mod teps;
 mod transaction;
 mod watching;
-mod write_set;
 
-pub use budget::STAGED_BYTES;
-pub use clock::Moment;
 pub use confirm::Observer;
 pub use connection::CONNECTIONS;
+pub use error::ServerError;
 pub use exporters::ExporterConfig;
 pub use hook::{CommitHook, Reporter};
-pub use node::{DomainCounters, Holding, NextHop, Node, NodeStats, TepRefusal};
+pub use limits::HavipLimits;
 pub use refusal::{Problem, Refusal};
-pub use server::{HavipLimits, Server, ServerConfig, ServerError, Versions};
+pub use server::{Server, ServerConfig};
+pub use shared::Versions;
 pub use socket::SocketError;
 pub use state::Counts;
 pub use transaction::NOTES;
@@ -57,3 +61,8 @@ pub const QUEUE: usize = 4_096;
 pub const WATCHES: usize = 128;
 /// Most snapshots under way.
 pub const SNAPSHOTS: usize = 16;
+/// Most bytes that requests may hold while they are gathered and wait, all of them together.
+///
+/// A message counts with its length, and each change with its own size in memory: enough for one `apply` of a
+/// million domains with 16 members each.
+pub const STAGED_BYTES: usize = 512 << 20;

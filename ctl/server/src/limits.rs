@@ -1,4 +1,6 @@
-//! The limits that the data plane was given: by number and index, since those outlive the domains and TEPs that have them.
+//! Limits: of HAVIPs by the configuration, and the rates that the data plane was given.
+//!
+//! Rates are kept by number and index, since those outlive the domains and TEPs that have them.
 //!
 //! Only what is not the node's default stands here, so a million domains without limits cost nothing, and one that takes
 //! over the number of another is told to the data plane only where that had other limits.
@@ -6,18 +8,36 @@
 use std::sync::Arc;
 
 use bcast_domain::{DomainId, DomainLimit, TepIndex, TepLimit};
+use ctl_node::Node;
 use hashbrown::HashMap;
 
-use crate::node::Node;
+/// Bounds of HAVIPs and attachments: `[havip]` of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HavipLimits {
+    /// Attachments of a HAVIP.
+    pub attachments: u32,
+    /// HAVIPs of a domain that an instance is attached to.
+    pub per_instance: u32,
+    /// HAVIPs of a domain.
+    pub per_vni: u32,
+    /// HAVIPs of the node.
+    pub total: u32,
+}
 
-/// What the data plane was given.
-pub(crate) struct Limits {
+impl Default for HavipLimits {
+    fn default() -> Self {
+        Self { attachments: 10, per_instance: 5, per_vni: 50, total: 100_000 }
+    }
+}
+
+/// The rates that domains and TEPs have of their own.
+pub(crate) struct OwnRates {
     node: Arc<dyn Node>,
     domains: HashMap<DomainId, DomainLimit>,
     teps: HashMap<TepIndex, TepLimit>,
 }
 
-impl Limits {
+impl OwnRates {
     pub fn new(node: Arc<dyn Node>) -> Self {
         Self { node, domains: HashMap::new(), teps: HashMap::new() }
     }

@@ -6,7 +6,7 @@
 //! committed changes┘                                     └─ the store does not take it ─▶ undo, and try again
 //! ```
 //!
-//! A machine decides in place; what it was before is kept until its decision is durable. All its times are of the steady clock
+//! A machine decides in place; a step that is not durable is taken back. All its times are of the steady clock
 //! ([`crate::clock`]); workers' stamps are translated as they come in.
 
 use std::cmp::Reverse;
@@ -14,21 +14,21 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, VipId, virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, HappeningKind, Havip, HavipEntry, HavipEvent, Offender, Revision};
-use ctl_havip::{Alarms, Damping, Machine, Options, RejectedSender, SECOND, enact};
+use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Offender, Revision};
+use ctl_havip::{Alarms, Damping, Machine, Options, RejectedSender, SECOND, Undo, enact};
+use ctl_node::{Holding, Moment, Node};
 use ctl_store::Record;
 
-use crate::clock::{AnnouncedAt, AnnouncerTimes, Clock, Moment};
+use crate::clock::{AnnouncedAt, AnnouncerTimes, Clock};
 use crate::havips::{HavipRow, Havips, NamedAnnouncer, vip};
 use crate::hook::{REPORTS, Report};
-use crate::node::{Holding, Node};
 use crate::teps::Teps;
 
 /// Most decisions in one record, so that it stays well below what the log takes.
 const MOST_DECISIONS: usize = 1_000;
-/// Most machines that step in one look; the next look is then at once, but a group of requests comes first.
+/// Most machines that step in one tick; the next tick is then at once, but a group of requests comes first.
 const MOST_STEPS: usize = 10_000;
-/// Most refused announcements taken in one look: all that the data plane keeps.
+/// Most refused announcements taken in one tick: all that the data plane keeps.
 const MOST_REFUSED: usize = 4_096;
 /// When decisions are made again after the store did not take some.
 const RETRY_NS: u64 = SECOND;
@@ -84,8 +84,8 @@ impl View<'_> {
 #[derive(Default)]
 pub(crate) struct Tick {
     pub events: Vec<Event>,
-    /// The machines as they were before.
-    before: Vec<(VipId, Machine)>,
+    /// The steps, to be taken back.
+    undo: Vec<(VipId, Undo)>,
     announce: Vec<VipId>,
     /// What listeners reported.
     reports: Vec<Report>,
@@ -109,7 +109,7 @@ impl Machines {
         self.len == 0
     }
 
-    /// Some are ready, so the next look should be at once.
+    /// Some are ready, so the next tick should be at once.
     pub fn is_ready(&self, now_ns: u64) -> bool {
         !self.ready.is_empty() && now_ns >= self.paused_until_ns
     }
@@ -190,7 +190,7 @@ impl Machines {
         self.slots.get_mut(id.index())?.as_deref_mut()
     }
 
-    /// It steps in the next look.
+    /// It steps in the next tick.
     fn make_ready(&mut self, id: VipId) {
         if let Some(slot) = self.slot(id)
             && !slot.is_ready
@@ -211,7 +211,7 @@ impl Machines {
     }
 
     /// Takes in what was heard and refused, and has all decide that have reason to.
-    pub fn look(
+    pub fn tick(
         &mut self,
         view: &View<'_>,
         reports: &Receiver<Report>,
@@ -233,24 +233,24 @@ impl Machines {
                 self.make_ready(id);
             }
         }
-        let (mut look, mut happened) = (Tick::default(), Vec::new());
+        let (mut tick, mut happened) = (Tick::default(), Vec::new());
         for _ in 0..MOST_STEPS {
-            if look.before.len() == MOST_DECISIONS {
+            if tick.undo.len() == MOST_DECISIONS {
                 break;
             }
             let Some(id) = self.ready.pop_front() else { break };
-            let turned = self.step(id, view, (now_ns, revision, unix_ms), &mut look, &mut happened);
-            look.events.extend(turned.map(Box::new).map(Event::HavipSet));
+            let turned = self.step(id, view, (now_ns, revision, unix_ms), &mut tick, &mut happened);
+            tick.events.extend(turned.map(Box::new).map(Event::HavipSet));
         }
-        look.reports = std::mem::take(&mut self.reports);
-        look.reports.extend(reports.try_iter().take(REPORTS));
-        happened.extend(look.reports.iter().filter_map(|Report { havip, kind, detail }| {
+        tick.reports = std::mem::take(&mut self.reports);
+        tick.reports.extend(reports.try_iter().take(REPORTS));
+        happened.extend(tick.reports.iter().filter_map(|Report { havip, kind, detail }| {
             let entry = view.havips.entry(havip)?;
             let (generation, detail) = (revision.get(), detail.clone());
             Some(HavipEvent { generation, detail, ..HavipEvent::of(entry, *kind, unix_ms) })
         }));
-        look.events.extend(happened.into_iter().map(Box::new).map(Event::Happened));
-        look
+        tick.events.extend(happened.into_iter().map(Box::new).map(Event::HavipEvent));
+        tick
     }
 
     fn take_rejected(&mut self, view: &View<'_>) {
@@ -275,7 +275,7 @@ impl Machines {
         id: VipId,
         view: &View<'_>,
         (now_ns, revision, unix_ms): (u64, Revision, u64),
-        look: &mut Tick,
+        tick: &mut Tick,
         happened: &mut Vec<HavipEvent>,
     ) -> Option<HavipEntry> {
         let mut heard = std::mem::take(&mut self.heard);
@@ -289,8 +289,7 @@ impl Machines {
             *last = slot.announcer_times.follow(*announcer, *last, &self.clock).0;
         }
         slot.is_ready = false;
-        let before = slot.machine.clone();
-        let decisions = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
+        let (decisions, undo) = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
         self.heard = heard;
         self.arm(id);
         if decisions.is_settled() {
@@ -299,8 +298,8 @@ impl Machines {
             }
             return None;
         }
-        look.before.push((id, before));
-        look.announce.extend(decisions.reannounce.then_some(id));
+        tick.undo.push((id, undo));
+        tick.announce.extend(decisions.reannounce.then_some(id));
         let who = |announcer| held.who(announcer).cloned();
         let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
         happened.extend(told);
@@ -308,19 +307,19 @@ impl Machines {
     }
 
     /// What was decided is durable.
-    pub fn keep(&mut self, look: Tick) {
-        look.announce.into_iter().for_each(|id| self.make_announced(id));
+    pub fn keep(&mut self, tick: Tick) {
+        tick.announce.into_iter().for_each(|id| self.make_announced(id));
     }
 
     /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
     /// now, and there is nothing left to decide.
-    pub fn undo(&mut self, look: Tick, view: &View<'_>) {
+    pub fn undo(&mut self, tick: Tick, view: &View<'_>) {
         let now_ns = view.node.now().steady_ns;
         self.paused_until_ns = now_ns.saturating_add(RETRY_NS);
-        self.reports = look.reports;
-        for (id, before) in look.before {
+        self.reports = tick.reports;
+        for (id, undo) in tick.undo {
             let (Some(slot), Some(held)) = (self.slot(id), view.havips.get(id)) else { continue };
-            slot.machine = before;
+            slot.machine.take_back(undo);
             self.follow_one(held, view, now_ns);
             self.make_ready(id);
         }
@@ -366,13 +365,13 @@ fn holding(held: &HavipRow, heard: &AnnouncementBoard) -> Option<Holding> {
     Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep })
 }
 
-/// One line in the log for each thing that happened.
-pub(crate) fn log(happening: &HavipEvent) {
-    let HavipEvent { havip, vni, address, kind, generation, holder, offender, detail, why, .. } = happening;
+/// One line in the log for each event of a HAVIP.
+pub(crate) fn log(event: &HavipEvent) {
+    let HavipEvent { havip, vni, address, kind, generation, holder, offender, detail, why, .. } = event;
     let holder = holder.as_ref().map(ctl_havip::name).unwrap_or_default();
     let why = why.map(|why| why.as_str()).unwrap_or_default();
     match kind {
-        HappeningKind::Spoof => {
+        HavipEventKind::Spoof => {
             let last = offender.map(|Offender { mac, tep, .. }| {
                 let mac = mac.map(|octet| format!("{octet:02x}")).join(":");
                 format!("{mac} at {tep}")
@@ -380,7 +379,7 @@ pub(crate) fn log(happening: &HavipEvent) {
             let (last, count) = (last.unwrap_or_default(), offender.map_or(0, |offender| offender.count));
             tracing::warn!(%havip, %vni, %address, offender = last, count, detail, "refused announcements of a HAVIP");
         }
-        HappeningKind::Frozen | HappeningKind::Conflict | HappeningKind::RouteUnusable => {
+        HavipEventKind::Frozen | HavipEventKind::Conflict | HavipEventKind::RouteUnusable => {
             tracing::warn!(%havip, %vni, %address, generation, holder, detail, "HAVIP {kind}");
         }
         _ => tracing::info!(%havip, %vni, %address, generation, holder, why, detail, "HAVIP {kind}"),

@@ -1,18 +1,19 @@
 //! Why a request is refused, and the status that says so.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
-use ctl_api::REVISION_TRAILER;
-use ctl_api::model::{BatchError, HavipError, Name, NameError, RequestId, Revision, TepRef, TepRefError};
+use ctl_api::model::{BatchError, HavipError, ModelError, Name, NameError, RequestId, Revision, TepRef};
+use ctl_api::{ERROR_DOMAIN, POSITION, REVISION_TRAILER};
+use ctl_node::TepRefusal;
 use ctl_store::{ANSWERS, HISTORY_OF_ONE, StoreError};
 use ctl_webhook::UnknownReceiver;
 use thiserror::Error;
 use tonic::{Code, Status};
-
-use crate::node::TepRefusal;
+use tonic_types::{ErrorDetails, StatusExt};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Error)]
@@ -20,10 +21,12 @@ pub enum Refusal {
     /// The message is no batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// One change cannot be made.
-    #[error("change {position}: {problem}")]
+    /// One change, or one entry of a desired state, cannot be made.
+    #[error("{what} {position}: {problem}")]
     Change {
-        /// Which one, counted from 1.
+        /// "change" or "entry".
+        what: &'static str,
+        /// Number of the change or entry, from 1 over all parts.
         position: usize,
         /// Why not.
         problem: Problem,
@@ -41,9 +44,36 @@ pub enum Refusal {
     /// A TEP is asked for that is not there.
     #[error("TEP {0} is not registered")]
     NoTep(TepRef),
-    /// A text that names no TEP.
+    /// A wrong field of a request that changes nothing.
     #[error(transparent)]
-    TepRef(#[from] TepRefError),
+    Model(ModelError),
+    /// A resource that a desired state does not name cannot be deleted.
+    #[error("cannot delete a resource that the desired state does not name: {0}")]
+    Deletion(Problem),
+    /// A desired state would remove much, and nobody confirmed it.
+    #[error(
+        "this would remove {memberships} of {of_memberships} memberships and {havips} of {of_havips} HAVIPs; confirm \
+         that many (confirm_removals), or correct the desired state"
+    )]
+    RemovalsUnconfirmed {
+        /// Memberships that would be removed.
+        memberships: u64,
+        /// Memberships that there are.
+        of_memberships: usize,
+        /// HAVIPs that would be removed.
+        havips: u64,
+        /// HAVIPs that there are.
+        of_havips: usize,
+    },
+    /// The stream of a desired state was cut.
+    #[error("the desired state ended before its last part; nothing was changed, send it again")]
+    DesiredCut,
+    /// A part follows the last one.
+    #[error("a part follows the last one; nothing was changed, mark the last part alone")]
+    AfterLast,
+    /// A page's token that no reply gave.
+    #[error("the page token {0:?} is none of this list; take it from the reply before, or leave it out")]
+    PageToken(String),
     /// A domain is asked for that is not there.
     #[error("domain {0} does not exist")]
     NoDomain(Vni),
@@ -260,14 +290,6 @@ pub enum Problem {
         /// Whose EIP that is.
         havip: Name,
     },
-    /// The HAVIP has an EIP already.
-    #[error("HAVIP {name} has the EIP {eip}, and has one at most; unbind that first")]
-    HasEip {
-        /// The HAVIP.
-        name: Name,
-        /// The EIP that it has.
-        eip: IpAddr,
-    },
     /// A HAVIP would have too many attachments.
     #[error("HAVIP {name} would have {count} attachments; at most {most} (havip.attachments)")]
     Attachments {
@@ -326,8 +348,7 @@ impl Problem {
             | Self::HavipThere { .. }
             | Self::AddressTaken { .. }
             | Self::EipTaken { .. }
-            | Self::TepIsEip { .. }
-            | Self::HasEip { .. } => Code::AlreadyExists,
+            | Self::TepIsEip { .. } => Code::AlreadyExists,
             Self::StillMember { .. } | Self::StillAttached { .. } | Self::HasHavips { .. } => {
                 Code::FailedPrecondition
             }
@@ -355,9 +376,11 @@ impl Refusal {
     fn code(&self) -> Code {
         match self {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
-            Self::Batch(_) | Self::TepRef(_) | Self::Name(_) => Code::InvalidArgument,
+            Self::Batch(_) | Self::Model(_) | Self::Name(_) | Self::PageToken(_) => Code::InvalidArgument,
+            Self::DesiredCut | Self::AfterLast => Code::InvalidArgument,
+            Self::RemovalsUnconfirmed { .. } => Code::FailedPrecondition,
             Self::BackupEntry(_) | Self::BackupRevision(_) | Self::BackupCut => Code::InvalidArgument,
-            Self::Change { problem, .. } => problem.code(),
+            Self::Change { problem, .. } | Self::Deletion(problem) => problem.code(),
             Self::Backup(problem) if problem.code() == Code::ResourceExhausted => Code::ResourceExhausted,
             Self::Backup(_) => Code::InvalidArgument,
             Self::IdOfAnother(_) => Code::AlreadyExists,
@@ -384,9 +407,67 @@ impl From<StoreError> for Refusal {
     }
 }
 
+/// Reason of an error in upper case: the name of its variant.
+fn reason(error: &dyn std::fmt::Debug) -> String {
+    let text = format!("{error:?}");
+    let name = text.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    let mut reason = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !reason.is_empty() {
+            reason.push('_');
+        }
+        reason.push(letter.to_ascii_uppercase());
+    }
+    reason
+}
+
+impl Refusal {
+    /// Reason, position and bad field, for programs (google.rpc).
+    fn details(&self) -> ErrorDetails {
+        let mut details = ErrorDetails::new();
+        let mut numbers = Vec::new();
+        let mut why = reason(self);
+        match self {
+            Self::Change { what, position, problem } => {
+                why = reason(problem);
+                numbers.push((POSITION, *position as u64));
+                if problem.code() == Code::InvalidArgument && *what == "change" {
+                    let field = format!("changes[{}]", position - 1);
+                    details.add_bad_request_violation(field, problem.to_string());
+                }
+            }
+            Self::Deletion(problem) | Self::Backup(problem) => why = reason(problem),
+            Self::Batch(error) => {
+                why = reason(error);
+                if let BatchError::Item { what, position, field, error } = error {
+                    why = reason(error.innermost());
+                    numbers.push((POSITION, *position as u64));
+                    let field = match *what {
+                        "change" => format!("changes[{}].{field}", position - 1),
+                        _ => field.clone(),
+                    };
+                    details.add_bad_request_violation(field.trim_end_matches('.'), error.to_string());
+                }
+            }
+            Self::Model(error) => {
+                why = reason(error.innermost());
+                details.add_bad_request_violation(error.field(), error.to_string());
+            }
+            Self::RemovalsUnconfirmed { memberships, havips, .. } => {
+                numbers.extend([("memberships", *memberships), ("havips", *havips)]);
+            }
+            _ => {}
+        }
+        let metadata: HashMap<String, String> =
+            numbers.into_iter().map(|(key, number)| (key.to_owned(), number.to_string())).collect();
+        details.set_error_info(why, ERROR_DOMAIN, metadata);
+        details
+    }
+}
+
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let mut status = Self::new(refusal.code(), refusal.to_string());
+        let mut status = Self::with_error_details(refusal.code(), refusal.to_string(), refusal.details());
         if let Refusal::Unconfirmed { revision, .. } = refusal {
             status.metadata_mut().insert(REVISION_TRAILER, revision.get().into());
         }

@@ -1,6 +1,6 @@
 //! What a request id belongs to: a digest of the request's changes and conditions.
 
-use ctl_api::proto::CommitRequest;
+use ctl_api::proto::{ApplyOptions, ApplyRequest, CommitRequest};
 use ctl_store::Body;
 use prost::Message;
 use ring::digest::{Context, SHA256};
@@ -11,9 +11,21 @@ pub(crate) struct RequestDigest(Option<Context>);
 impl RequestDigest {
     /// Starts with the conditions, which stand in the first part. A request without an id needs no digest.
     pub fn start(first: &CommitRequest) -> Self {
-        Self(first.request_id.as_ref().map(|_| {
+        Self::with(first.request_id.as_ref(), &[], [first.expected_revision, first.above_revision])
+    }
+
+    /// The same for a desired state.
+    pub fn start_apply(first: &ApplyRequest) -> Self {
+        let options = first.options.clone().unwrap_or_default();
+        let ApplyOptions { prune, expected_revision, ref request_id, above_revision, .. } = options;
+        Self::with(request_id.as_ref(), &[b'a', u8::from(prune)], [expected_revision, above_revision])
+    }
+
+    fn with(id: Option<&String>, kind: &[u8], conditions: [Option<u64>; 2]) -> Self {
+        Self(id.map(|_| {
             let mut context = Context::new(&SHA256);
-            for condition in [first.expected_revision, first.above_revision] {
+            context.update(kind);
+            for condition in conditions {
                 context.update(&[u8::from(condition.is_some())]);
                 context.update(&condition.unwrap_or_default().to_le_bytes());
             }
@@ -23,8 +35,21 @@ impl RequestDigest {
 
     /// Adds the changes of a part.
     pub fn add(&mut self, part: &CommitRequest) {
-        if let Some(context) = &mut self.0 {
-            part.changes.iter().for_each(|change| context.update(&change.encode_length_delimited_to_vec()));
+        self.add_all(&part.changes, b'c');
+    }
+
+    /// Adds the entries of a part.
+    pub fn add_desired(&mut self, part: &ApplyRequest) {
+        self.add_all(&part.teps, b't');
+        self.add_all(&part.domains, b'd');
+        self.add_all(&part.havips, b'h');
+    }
+
+    fn add_all<M: Message>(&mut self, messages: &[M], kind: u8) {
+        let Some(context) = &mut self.0 else { return };
+        for message in messages {
+            context.update(&[kind]);
+            context.update(&message.encode_length_delimited_to_vec());
         }
     }
 
@@ -40,7 +65,7 @@ impl RequestDigest {
 
 #[cfg(test)]
 mod tests {
-    use ctl_api::model::{Batch, Change, Revision};
+    use ctl_api::model::{Batch, Change, Conditions, Revision};
 
     use super::*;
 
@@ -52,12 +77,13 @@ mod tests {
 
     #[test]
     fn a_body_is_the_changes_and_conditions_however_they_are_cut_into_parts() {
-        let create = |vni: u32| Change::DomainCreate { vni: vni.into(), name: None };
-        let batch = |changes: Vec<Change>| Batch {
+        let create = |vni: u32| Change::domain(vni.into(), None);
+        let conditions = Conditions {
             request_id: "id".parse().ok(),
             expected: Some(Revision::new(7)),
-            ..Batch::new(changes)
+            ..Default::default()
         };
+        let batch = |changes: Vec<Change>| Batch { changes, conditions: conditions.clone() };
         let message = |changes| CommitRequest::from(batch(changes));
         let whole = body(&[message(vec![create(1), create(2)])]);
         assert_eq!(body(&[message(vec![create(1)]), Batch::new(vec![create(2)]).into()]), whole);

@@ -5,15 +5,15 @@ use std::net::IpAddr;
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
 use ctl_api::model::{
-    DomainEntry, Event, HappeningKind, HavipEntry, HavipEvent, HavipState, Holder, Name, Revision, TepEntry,
+    DomainEntry, Event, HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder, Name, Revision, TepEntry,
     TepRef, Why,
 };
 use ctl_api::proto;
+use ctl_node::Node;
 use ctl_store::{Group, HISTORY_OF_ONE, Record, unknown_since};
 use hashbrown::{HashMap, HashSet};
 
 use crate::havips::{announcers, teps};
-use crate::node::Node;
 use crate::refusal::{Problem, Refusal};
 use crate::state::State;
 
@@ -64,8 +64,8 @@ impl Restore {
         for havip in part.havips {
             self.havips.push(havip.try_into().map_err(|e| wrong(&e))?);
         }
-        for happening in part.history {
-            self.history.push(happening.try_into().map_err(|e| wrong(&e))?);
+        for event in part.history {
+            self.history.push(event.try_into().map_err(|e| wrong(&e))?);
         }
         self.is_whole = message.last;
         Ok(())
@@ -102,13 +102,13 @@ impl Restore {
     fn events(self, state: &State, revision: Revision, unix_ms: u64) -> Vec<Event> {
         let (mut events, mut happened, mut set) = (Vec::new(), Vec::new(), Vec::new());
         let registered: HashSet<Tep> = self.teps.iter().map(|tep| tep.address).collect();
-        let gone = state.teps.iter().filter(|tep| !registered.contains(tep)).map(Event::TepRemoved);
+        let gone = state.teps.iter().filter(|tep| !registered.contains(tep)).map(Event::TepDeleted);
         let gone: Vec<Event> = gone.collect();
         let changed = |tep: &TepEntry| state.tep(tep.address).as_ref() != Some(tep);
         events.extend(self.teps.into_iter().filter(changed).map(Event::TepSet));
         let kept: HashSet<Name> = self.havips.iter().map(|entry| entry.havip.name.clone()).collect();
         for held in state.havips.iter().filter(|held| !kept.contains(&held.entry.havip.name)) {
-            events.push(Event::HavipRemoved(held.entry.havip.name.clone()));
+            events.push(Event::HavipDeleted(held.entry.havip.name.clone()));
             happened.push(removed(&held.entry, revision, unix_ms));
         }
         for entry in self.havips {
@@ -121,12 +121,12 @@ impl Restore {
         }
         let vnis: HashSet<Vni> = self.domains.iter().map(|domain| domain.vni).collect();
         let no_more = state.lists().map(|(vni, _)| vni).filter(|vni| !vnis.contains(vni));
-        events.extend(no_more.map(Event::DomainRemoved));
+        events.extend(no_more.map(Event::DomainDeleted));
         let changed = |domain: &DomainEntry| state.domain(domain.vni).as_ref() != Some(domain);
         events.extend(self.domains.into_iter().filter(changed).map(Event::DomainSet));
         events.extend(set);
         events.extend(gone);
-        events.extend(happened.into_iter().map(Box::new).map(Event::Happened));
+        events.extend(happened.into_iter().map(Box::new).map(Event::HavipEvent));
         events
     }
 }
@@ -146,14 +146,14 @@ fn turned(before: Option<&HavipEntry>, now: &HavipEntry, unix_ms: u64) -> Option
     let held = before.and_then(|before| before.binding.holder.as_ref());
     let holder = now.binding.holder.as_ref();
     let kind = match (now.binding.state, held, holder) {
-        (HavipState::Frozen, ..) if state != HavipState::Frozen => HappeningKind::Frozen,
-        (HavipState::Conflict, ..) if state != HavipState::Conflict => HappeningKind::Conflict,
+        (HavipState::Frozen, ..) if state != HavipState::Frozen => HavipEventKind::Frozen,
+        (HavipState::Conflict, ..) if state != HavipState::Conflict => HavipEventKind::Conflict,
         (_, None, None) => return None,
-        (_, None, Some(_)) => HappeningKind::Bound,
-        (_, Some(_), None) => HappeningKind::Unbound,
-        (_, Some(held), Some(holder)) if held != holder => HappeningKind::Moved,
-        _ if state == HavipState::Frozen && now.binding.state != state => HappeningKind::Thawed,
-        _ if state == HavipState::Conflict && now.binding.state != state => HappeningKind::ConflictEnded,
+        (_, None, Some(_)) => HavipEventKind::Bound,
+        (_, Some(_), None) => HavipEventKind::Unbound,
+        (_, Some(held), Some(holder)) if held != holder => HavipEventKind::Moved,
+        _ if state == HavipState::Frozen && now.binding.state != state => HavipEventKind::Thawed,
+        _ if state == HavipState::Conflict && now.binding.state != state => HavipEventKind::ConflictEnded,
         _ => return None,
     };
     let previous = held.cloned().filter(|_| held != holder);
@@ -164,7 +164,7 @@ fn removed(before: &HavipEntry, revision: Revision, unix_ms: u64) -> HavipEvent 
     let mut entry = before.clone();
     entry.binding.previous = entry.binding.holder.take().or(entry.binding.previous.take());
     entry.binding.generation = revision.get();
-    HavipEvent { why: Some(Why::Restored), ..HavipEvent::of(&entry, HappeningKind::Removed, unix_ms) }
+    HavipEvent { why: Some(Why::Restored), ..HavipEvent::of(&entry, HavipEventKind::Removed, unix_ms) }
 }
 
 /// The checks: what a change may not make, a backup may not either. What the configuration bounds is taken, as with a limit

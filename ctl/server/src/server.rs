@@ -1,73 +1,44 @@
 //! The server: loads the store into the table, and serves the socket.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::Context;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{DomainPublisher, Grace};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use ctl_api::model::{MAX_MESSAGE_BYTES, Revision};
-use ctl_api::proto::bcast_server::BcastServer;
+use ctl_api::model::Revision;
 use ctl_havip::Damping;
 use ctl_net::{Activity, Connections};
-use ctl_store::{Store, StoreError};
-use ctl_webhook::LedgerError;
-use thiserror::Error;
-use tokio::net::UnixListener;
+use ctl_node::Node;
+use ctl_store::Store;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tonic::service::Routes;
 
 use crate::QUEUE;
+use crate::STAGED_BYTES;
 use crate::blocking::Threads;
-use crate::budget::{Budget, STAGED_BYTES};
-use crate::commit::{Committer, Intake};
+use crate::budget::Budget;
+use crate::commit::Committer;
 use crate::confirm::{Confirmer, Observer};
-use crate::connection::{Api, CONNECTIONS};
+use crate::connection::CONNECTIONS;
+use crate::error::ServerError;
 use crate::exporters::{ExporterConfig, Exporters};
 use crate::health::{Health, Trouble};
 use crate::hook::{CommitHook, CommitHooks, REPORTS, Report, Reporter};
-use crate::node::Node;
-use crate::service::{Service, Shared, Streams};
-use crate::socket::{self, SocketError, SocketFile};
+use crate::job::Intake;
+use crate::limits::HavipLimits;
+use crate::service::Service;
+use crate::serving::serve;
+use crate::shared::{Shared, Streams, Versions};
+use crate::socket::{self, SocketFile};
 use crate::state::{Counts, Figures, State};
 
 /// How long connections may stay open once every request has its answer.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 /// Bytes that watches have read and not yet sent, at most, all of them together.
 const WATCHED_BYTES: usize = 128 << 20;
-
-/// What `bcastctl version` shows.
-#[derive(Debug, Clone)]
-pub struct Versions {
-    /// The daemon's.
-    pub daemon: String,
-    /// Its DPDK's.
-    pub dpdk: String,
-}
-
-/// How many HAVIPs and attachments there may be: `[havip]` of the configuration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HavipLimits {
-    /// Attachments of a HAVIP.
-    pub attachments: u32,
-    /// HAVIPs of a domain that an instance is attached to.
-    pub per_instance: u32,
-    /// HAVIPs of a domain.
-    pub per_vni: u32,
-    /// HAVIPs of the node.
-    pub total: u32,
-}
-
-impl Default for HavipLimits {
-    fn default() -> Self {
-        Self { attachments: 10, per_instance: 5, per_vni: 50, total: 100_000 }
-    }
-}
 
 /// How to serve.
 pub struct ServerConfig {
@@ -116,23 +87,6 @@ impl ServerConfig {
     pub fn reporter(&self) -> Reporter {
         Reporter(self.reports.0.clone())
     }
-}
-
-/// Why the server does not start.
-#[derive(Debug, Error)]
-pub enum ServerError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The socket cannot be made.
-    #[error(transparent)]
-    Socket(#[from] SocketError),
-    /// The events that webhooks have still to tell cannot be read.
-    #[error("cannot read the events for webhooks: {0}")]
-    Webhooks(LedgerError),
-    /// No thread, no place in the runtime, or no netlink socket for routes.
-    #[error("cannot start the control path: {0}")]
-    Start(#[from] io::Error),
 }
 
 /// The running control path. Dropping it stops it, as [`Server::shutdown`] does.
@@ -231,7 +185,7 @@ impl Server {
             thread::Builder::new().name("ctl-confirm".to_owned()).spawn(move || confirmer.run())?,
         ];
         let connections = Connections::new(CONNECTIONS, Activity::Idle);
-        let (serving, served) = serve(&config.runtime, listener, service, &connections)?;
+        let (serving, served) = serve(&config.runtime, listener, service, &connections, &health)?;
         let runtime = config.runtime;
         Ok(Self {
             figures,
@@ -341,31 +295,4 @@ impl Drop for Server {
             self.stop();
         }
     }
-}
-
-/// Serves until the service's `stopping` says so and the requests under way are answered.
-fn serve(
-    runtime: &Handle,
-    listener: std::os::unix::net::UnixListener,
-    service: Service,
-    connections: &Arc<Connections>,
-) -> Result<(AbortHandle, mpsc::Receiver<()>), io::Error> {
-    let _context = runtime.enter();
-    let listener = UnixListener::from_std(listener)?;
-    let stopping = service.0.stopping.clone();
-    let mut stopped = stopping.clone();
-    let stop = async move {
-        // An error says that the server is gone: then it stops as well.
-        drop(stopped.wait_for(|&stopping| stopping).await);
-    };
-    let api = Api::new(Routes::new(BcastServer::new(service).max_decoding_message_size(MAX_MESSAGE_BYTES)));
-    let connections = Arc::clone(connections);
-    let (done, served) = mpsc::channel();
-    let task = runtime.spawn(async move {
-        let accept = |context: &mut Context<'_>| listener.poll_accept(context).map_ok(|(stream, _)| stream);
-        let connection = |stream, admitted| api.clone().serve(stream, admitted, stopping.clone());
-        ctl_net::serve(connections, accept, connection, stop).await;
-        drop(done);
-    });
-    Ok((task.abort_handle(), served))
 }

@@ -6,10 +6,10 @@ use ctl_store::Snapshot;
 use prost::Message;
 use tokio::runtime::Handle;
 
-use crate::commit::now_ms;
+use crate::clock::now_ms;
 use crate::feed::{Feed, Over};
 use crate::refusal::Refusal;
-use crate::service::Shared;
+use crate::shared::Shared;
 
 /// A part is sent when it has about this many bytes.
 const PART_BYTES: usize = 64 << 10;
@@ -76,10 +76,10 @@ impl Parts<'_> {
     }
 
     fn send_history(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
-        for happening in snapshot.history()? {
-            let happening = proto::HavipEvent::from(happening?);
-            self.bytes += happening.encoded_len();
-            self.part.history.push(happening);
+        for event in snapshot.history()? {
+            let event = proto::HavipEvent::from(event?);
+            self.bytes += event.encoded_len();
+            self.part.history.push(event);
             self.send_full()?;
         }
         Ok(())

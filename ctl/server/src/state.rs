@@ -3,7 +3,7 @@
 //! Member lists are in the table alone. Only the commit thread changes the state; the lock around it keeps readers
 //! (the queries) apart from that.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bcast_domain::{
@@ -11,19 +11,17 @@ use bcast_domain::{
     TepIndex, TepLimit, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
-use ctl_api::model::{DomainEntry, Event, GarpMode, Name, Revision, TepEntry};
+use ctl_api::model::{ArpInspection, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
 use ctl_havip::Damping;
+use ctl_node::{DomainCounters, Moment, Node};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
-use crate::clock::Moment;
 use crate::havips::Havips;
 use crate::hook::Report;
-use crate::limits::Limits;
+use crate::limits::{HavipLimits, OwnRates};
 use crate::machines::{Machines, Tick, View};
-use crate::node::{DomainCounters, Node};
-use crate::server::HavipLimits;
-use crate::teps::Teps;
+use crate::teps::{RouteGateways, Teps};
 
 /// How long to wait for workers to leave the numbers of removed domains, before a new one goes without.
 const NUMBER_WAIT: Duration = Duration::from_secs(5);
@@ -37,12 +35,12 @@ pub(crate) struct State {
     pub havips: Havips,
     pub havip_limits: HavipLimits,
     pub machines: Machines,
-    /// The domains whose GARP mode is strict, and what their workers have learnt since it is.
-    strict: HashMap<Vni, Arc<LearnedBindings>>,
+    /// The domains whose ARP inspection is sticky, with the bindings that workers learned since it is.
+    sticky: HashMap<Vni, Arc<LearnedBindings>>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
-    limits: Limits,
+    limits: OwnRates,
     /// Of the domains that have one.
     names: HashMap<Vni, Name>,
     /// What a domain's number had counted when the domain was created, unless that was nothing.
@@ -82,10 +80,10 @@ impl State {
             havips: Havips::default(),
             havip_limits,
             machines: Machines::new(damping),
-            strict: HashMap::new(),
+            sticky: HashMap::new(),
             publisher,
             grace,
-            limits: Limits::new(Arc::clone(&node)),
+            limits: OwnRates::new(Arc::clone(&node)),
             node,
             names: HashMap::new(),
             counted_before: HashMap::new(),
@@ -133,14 +131,14 @@ impl State {
             vni,
             name: self.name(vni).cloned(),
             limit,
-            garp: self.garp(vni),
+            arp_inspection: self.arp_inspection(vni),
             members: self.members(vni)?,
         })
     }
 
-    /// What addresses that are no HAVIP may do in a domain.
-    pub fn garp(&self, vni: Vni) -> GarpMode {
-        if self.strict.contains_key(&vni) { GarpMode::Strict } else { GarpMode::Open }
+    /// ARP inspection of a domain.
+    pub fn arp_inspection(&self, vni: Vni) -> ArpInspection {
+        if self.sticky.contains_key(&vni) { ArpInspection::Sticky } else { ArpInspection::Off }
     }
 
     /// The rates of a domain's own.
@@ -156,14 +154,27 @@ impl State {
     /// A registered TEP.
     pub fn tep(&self, tep: Tep) -> Option<TepEntry> {
         let index = self.teps.index(tep)?;
-        let (next_hop, next_hop6) = self.teps.next_hops(index);
+        let (route_gateway, route_gateway6) = self.teps.route_gateways(index);
         Some(TepEntry {
             address: tep,
             name: self.teps.name(index).cloned(),
             limit: self.tep_limit(index),
-            next_hop,
-            next_hop6,
+            route_gateway,
+            route_gateway6,
         })
+    }
+
+    /// The registered TEP that is meant.
+    pub fn resolve(&self, tep: &TepRef) -> Option<Tep> {
+        match tep {
+            TepRef::Address(tep) => self.teps.index(*tep).map(|_| *tep),
+            TepRef::Name(name) => self.teps.named(name),
+        }
+    }
+
+    /// Number of domains of a TEP.
+    pub fn domains_of(&self, tep: Tep) -> u32 {
+        self.teps.index(tep).map_or(0, |index| self.teps.domains(index))
     }
 
     /// What a domain counted since it was created.
@@ -194,11 +205,11 @@ impl State {
         for event in events() {
             match event {
                 Event::HavipSet(entry) => self.havips.set(entry),
-                Event::HavipRemoved(name) => self.havips.remove(name),
+                Event::HavipDeleted(name) => self.havips.remove(name),
                 _ => {}
             }
         }
-        self.publish_guards();
+        self.publish_vip_tables();
         if !removed.is_empty() {
             array = Some(self.node.set_teps(&[], &removed));
         }
@@ -218,21 +229,21 @@ impl State {
         self.machines.follow(changed, &view, now);
     }
 
-    /// What the machines decide, all at the next revision.
-    pub fn look(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Tick {
+    /// Decisions of the machines, all at the next revision.
+    pub fn tick(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Tick {
         let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.look(&view, reports, self.revision.next(), unix_ms)
+        self.machines.tick(&view, reports, self.revision.next(), unix_ms)
     }
 
     /// What the machines decided is durable.
-    pub fn keep(&mut self, look: Tick) {
-        self.machines.keep(look);
+    pub fn keep(&mut self, tick: Tick) {
+        self.machines.keep(tick);
     }
 
     /// What the machines decided is not durable.
-    pub fn undo(&mut self, look: Tick) {
+    pub fn undo(&mut self, tick: Tick) {
         let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.undo(look, &view);
+        self.machines.undo(tick, &view);
     }
 
     /// Has workers announce what is to be announced.
@@ -250,7 +261,7 @@ impl State {
         for event in events {
             match event {
                 Event::TepSet(tep) => added.extend(self.set_tep(tep)),
-                Event::TepRemoved(tep) => removed.extend(self.teps.remove(*tep)),
+                Event::TepDeleted(tep) => removed.extend(self.teps.remove(*tep)),
                 _ => {}
             }
         }
@@ -268,7 +279,8 @@ impl State {
         }
         if let Some(index) = self.teps.index(tep.address) {
             self.limits.set_tep(index, tep.limit);
-            self.teps.set_next_hops(index, (tep.next_hop, tep.next_hop6));
+            let gateways: RouteGateways = (tep.route_gateway, tep.route_gateway6);
+            self.teps.set_route_gateways(index, gateways);
         }
         new.map(|index| (index, tep.address))
     }
@@ -280,7 +292,7 @@ impl State {
         for event in events {
             match event {
                 Event::DomainSet(domain) => last.insert(domain.vni, Some(domain)),
-                Event::DomainRemoved(vni) => last.insert(*vni, None),
+                Event::DomainDeleted(vni) => last.insert(*vni, None),
                 _ => None,
             };
         }
@@ -299,11 +311,11 @@ impl State {
     }
 
     /// Publishes who may announce the HAVIPs of each domain where that changed. What goes with a domain needs nothing more.
-    fn publish_guards(&mut self) {
+    fn publish_vip_tables(&mut self) {
         for vni in self.havips.take_stale() {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
-            let vip_table = match self.strict.get(&vni) {
-                // A strict domain is guarded though it has no HAVIPs.
+            let vip_table = match self.sticky.get(&vni) {
+                // A domain with sticky inspection has a VIP table though it has no HAVIPs.
                 Some(learned) => Some(VipTable::new(vips).strict(Arc::clone(learned))),
                 None => (!vips.is_empty()).then(|| VipTable::new(vips)),
             };
@@ -318,7 +330,7 @@ impl State {
         }
         self.publisher.remove(vni);
         self.names.remove(&vni);
-        self.strict.remove(&vni);
+        self.sticky.remove(&vni);
     }
 
     fn set_domain(&mut self, domain: &DomainEntry) {
@@ -344,9 +356,9 @@ impl State {
             Some(name) => self.names.insert(domain.vni, name.clone()),
             None => self.names.remove(&domain.vni),
         };
-        let other_mode = match domain.garp {
-            GarpMode::Open => self.strict.remove(&domain.vni).is_some(),
-            GarpMode::Strict => self.strict.try_insert(domain.vni, Arc::default()).is_ok(),
+        let other_mode = match domain.arp_inspection {
+            ArpInspection::Off => self.sticky.remove(&domain.vni).is_some(),
+            ArpInspection::Sticky => self.sticky.try_insert(domain.vni, Arc::default()).is_ok(),
         };
         if other_mode {
             self.havips.touch(domain.vni);
@@ -418,7 +430,7 @@ impl State {
         let held = self.havips.iter().map(|held| &held.entry.havip.name);
         let gone: Vec<Name> = held.filter(|name| !known.contains(*name)).cloned().collect();
         gone.iter().for_each(|name| self.havips.remove(name));
-        self.publish_guards();
+        self.publish_vip_tables();
         Ok(())
     }
 
@@ -440,4 +452,9 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// The state, also after a thread panicked while it held it: each change of it is complete by then or logged.
+pub(crate) fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }

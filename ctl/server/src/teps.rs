@@ -15,8 +15,8 @@ struct Entry {
     name: Option<Name>,
 }
 
-/// Where layer-3 networks send what is for the HAVIPs on a TEP.
-pub(crate) type NextHops = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+/// Gateways of the routes of HAVIPs on a TEP, for IPv4 and IPv6.
+pub(crate) type RouteGateways = (Option<Ipv4Addr>, Option<Ipv6Addr>);
 
 /// The registered TEPs.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ pub(crate) struct Teps {
     by_address: HashMap<Tep, TepIndex>,
     by_name: HashMap<Name, TepIndex>,
     /// Of those that have any.
-    next_hops: HashMap<TepIndex, NextHops>,
+    route_gateways: HashMap<TepIndex, RouteGateways>,
     free: Vec<TepIndex>,
     /// Indices that a worker may still meet in a list or in the array, and until when.
     leaving: VecDeque<(Epoch, TepIndex)>,
@@ -61,16 +61,16 @@ impl Teps {
         self.entry(index)?.name.as_ref()
     }
 
-    /// Its next hops for HAVIPs' routes.
-    pub fn next_hops(&self, index: TepIndex) -> NextHops {
-        self.next_hops.get(&index).copied().unwrap_or_default()
+    /// Gateways of the routes of HAVIPs on it.
+    pub fn route_gateways(&self, index: TepIndex) -> RouteGateways {
+        self.route_gateways.get(&index).copied().unwrap_or_default()
     }
 
-    /// Gives it these next hops.
-    pub fn set_next_hops(&mut self, index: TepIndex, hops: NextHops) {
-        match hops {
-            (None, None) => self.next_hops.remove(&index),
-            hops => self.next_hops.insert(index, hops),
+    /// Gives it these gateways.
+    pub fn set_route_gateways(&mut self, index: TepIndex, gateways: RouteGateways) {
+        match gateways {
+            (None, None) => self.route_gateways.remove(&index),
+            gateways => self.route_gateways.insert(index, gateways),
         };
     }
 
@@ -139,7 +139,7 @@ impl Teps {
     pub fn remove(&mut self, tep: Tep) -> Option<TepIndex> {
         let index = self.by_address.remove(&tep)?;
         let entry = self.entries.get_mut(index.index())?.take();
-        self.next_hops.remove(&index);
+        self.route_gateways.remove(&index);
         self.forget_name(entry.and_then(|e| e.name), index);
         Some(index)
     }

@@ -6,34 +6,87 @@
 
 use std::sync::Arc;
 
-use ctl_api::model::{Event, Revision};
-use ctl_api::proto::{self, watch_event::Kind};
+use bcast_domain::Vni;
+use ctl_api::model::{Event, HavipEntry, ModelError, Name, Revision};
+use ctl_api::proto::{self, WatchKind, watch_event::Kind};
 use ctl_store::{Changes, Record, StoreError};
+use hashbrown::HashSet;
 use tokio::runtime::Handle;
 
 use crate::budget::Claim;
 use crate::feed::Feed;
 use crate::refusal::Refusal;
-use crate::service::Shared;
+use crate::shared::Shared;
 use crate::snapshot::Stop;
 
 type Events = Feed<proto::WatchEvent>;
 
-/// Sends what revision `from` and those after it changed (`None`: those that follow now), until the client goes.
-pub(crate) async fn follow(shared: Arc<Shared>, from: Option<Revision>, feed: Events) {
-    let feed = Arc::new(feed);
-    if let Err(Stop::Refused(refusal)) = follow_from(&shared, from, &feed).await {
+/// Changes that a watcher asked for; an empty set asks for all.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    kinds: HashSet<WatchKind>,
+    vnis: HashSet<Vni>,
+    havips: HashSet<Name>,
+}
+
+impl Filter {
+    /// Parses the filters of a request.
+    ///
+    /// # Errors
+    ///
+    /// A kind that is not known, or a name that cannot be.
+    pub fn parse(request: proto::WatchRequest) -> Result<Self, Refusal> {
+        let kind = |&number: &i32| match WatchKind::try_from(number) {
+            Ok(WatchKind::Unspecified) | Err(_) => {
+                Err(Refusal::Model(ModelError::Number { what: "kind of change to watch", number }))
+            }
+            Ok(kind) => Ok(kind),
+        };
+        Ok(Self {
+            kinds: request.kinds.iter().map(kind).collect::<Result<_, _>>()?,
+            vnis: request.vnis.into_iter().map(Vni::from).collect(),
+            havips: request.havips.iter().map(|name| name.parse()).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn passes(&self, event: &Event) -> bool {
+        let of_vni = |vni: Vni| self.vnis.is_empty() || self.vnis.contains(&vni);
+        let of_havip = |name: &Name| self.havips.is_empty() || self.havips.contains(name);
+        let (kind, is_one) = match event {
+            Event::TepSet(_) | Event::TepDeleted(_) => (WatchKind::Teps, true),
+            Event::DomainSet(domain) => (WatchKind::Domains, of_vni(domain.vni)),
+            Event::DomainDeleted(vni) => (WatchKind::Domains, of_vni(*vni)),
+            Event::HavipSet(entry) => {
+                let HavipEntry { havip, .. } = entry.as_ref();
+                (WatchKind::Havips, of_vni(havip.vni) && of_havip(&havip.name))
+            }
+            Event::HavipDeleted(name) => (WatchKind::Havips, of_havip(name)),
+            Event::HavipEvent(event) => (WatchKind::HavipEvents, of_vni(event.vni) && of_havip(&event.havip)),
+        };
+        is_one && (self.kinds.is_empty() || self.kinds.contains(&kind))
+    }
+}
+
+/// Sends the changes of revision `from` and of those after it (`None`: of those that follow now), until the client goes.
+pub(crate) async fn follow(shared: Arc<Shared>, from: Option<Revision>, filter: Filter, feed: Events) {
+    let (filter, feed) = (Arc::new(filter), Arc::new(feed));
+    if let Err(Stop::Refused(refusal)) = follow_from(&shared, from, &filter, &feed).await {
         feed.end(refusal);
     }
 }
 
-async fn follow_from(shared: &Arc<Shared>, from: Option<Revision>, feed: &Arc<Events>) -> Result<(), Stop> {
+async fn follow_from(
+    shared: &Arc<Shared>,
+    from: Option<Revision>,
+    filter: &Arc<Filter>,
+    feed: &Arc<Events>,
+) -> Result<(), Stop> {
     let mut visible = shared.visible.clone();
     let mut stopping = shared.stopping.clone();
     let mut next = from.unwrap_or_else(|| visible.borrow().next());
     if next > visible.borrow().next() {
         // It saw revisions that this node never made: what it knows is not this node's.
-        next = reset(shared, feed).await?.next();
+        next = reset(shared, filter, feed).await?.next();
     }
     loop {
         tokio::select! {
@@ -48,9 +101,9 @@ async fn follow_from(shared: &Arc<Shared>, from: Option<Revision>, feed: &Arc<Ev
                 if !claim.claim(bytes_of(&records)) {
                     return Err(Refusal::Memory.into());
                 }
-                send(feed, records, next, upto).await?
+                send(feed, filter, records, (next, upto)).await?
             }
-            Changes::Gone => reset(shared, feed).await?.next(),
+            Changes::Gone => reset(shared, filter, feed).await?.next(),
         };
     }
 }
@@ -77,11 +130,15 @@ fn bytes_of(records: &[Record]) -> usize {
 }
 
 /// Sends the records that are published; returns the next revision to read.
-async fn send(feed: &Events, records: Vec<Record>, next: Revision, upto: Revision) -> Result<Revision, Stop> {
-    let mut next = next;
+async fn send(
+    feed: &Events,
+    filter: &Filter,
+    records: Vec<Record>,
+    (mut next, upto): (Revision, Revision),
+) -> Result<Revision, Stop> {
     for record in records.into_iter().take_while(|record| record.revision <= upto) {
         let revision = record.revision;
-        for event in record.events {
+        for event in record.events.into_iter().filter(|event| filter.passes(event)) {
             feed.send(message(revision, event.into())).await?;
         }
         feed.send(message(revision, Kind::Committed(proto::Committed { unix_ms: record.unix_ms }))).await?;
@@ -95,12 +152,13 @@ fn message(revision: Revision, kind: Kind) -> proto::WatchEvent {
 }
 
 /// Sends the whole state; returns its revision.
-async fn reset(shared: &Arc<Shared>, feed: &Arc<Events>) -> Result<Revision, Stop> {
-    let (shared, feed) = (Arc::clone(shared), Arc::clone(feed));
-    tokio::task::spawn_blocking(move || send_state(&shared, &feed)).await.map_err(|_| Refusal::Stopping)?
+async fn reset(shared: &Arc<Shared>, filter: &Arc<Filter>, feed: &Arc<Events>) -> Result<Revision, Stop> {
+    let (shared, filter, feed) = (Arc::clone(shared), Arc::clone(filter), Arc::clone(feed));
+    let send = move || send_state(&shared, &filter, &feed);
+    tokio::task::spawn_blocking(send).await.map_err(|_| Refusal::Stopping)?
 }
 
-fn send_state(shared: &Shared, feed: &Events) -> Result<Revision, Stop> {
+fn send_state(shared: &Shared, filter: &Filter, feed: &Events) -> Result<Revision, Stop> {
     let runtime = Handle::current();
     let snapshot = shared.store.snapshot()?;
     let revision = snapshot.revision();
@@ -110,16 +168,17 @@ fn send_state(shared: &Shared, feed: &Events) -> Result<Revision, Stop> {
         }
         runtime.block_on(feed.send(message(revision, kind))).map_err(Stop::from)
     };
+    let send_one = |event: Event| if filter.passes(&event) { send(event.into()) } else { Ok(()) };
     send(Kind::Reset(proto::Reset {}))?;
     for tep in snapshot.teps()? {
-        send(Event::TepSet(tep?).into())?;
+        send_one(Event::TepSet(tep?))?;
     }
     for domain in snapshot.domains()? {
-        send(Event::DomainSet(domain?).into())?;
+        send_one(Event::DomainSet(domain?))?;
     }
     for entry in snapshot.havips()? {
-        send(Event::HavipSet(Box::new(entry?)).into())?;
+        send_one(Event::HavipSet(Box::new(entry?)))?;
     }
-    send(Kind::Committed(proto::Committed { unix_ms: crate::commit::now_ms() }))?;
+    send(Kind::Committed(proto::Committed { unix_ms: crate::clock::now_ms() }))?;
     Ok(revision)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::wire::{SOON, Wire};
 use common::*;
 use ctl_api::Client;
-use ctl_api::client::Refusal;
+use ctl_api::client::RefusalKind;
 use ctl_api::model::Batch;
 use ctl_api::proto;
 use ctl_server::CONNECTIONS;
@@ -38,7 +38,7 @@ fn connections_that_say_nothing_make_room_for_those_that_do() {
         stream.write_all(&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..[0, 12, 24][n % 3]]).unwrap();
         stream
     };
-    let mut watch = rig.run(rig.client().watch(None)).unwrap();
+    let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
     ctl_net::raise_descriptors();
     let mut silent: Vec<_> = (0..3 * CONNECTIONS).map(half).collect();
     // The kernel's queue may be full of them yet.
@@ -113,7 +113,7 @@ fn fill(rig: &Rig) {
     rig.commit((1..=1_000).map(add).collect());
     let members: Vec<u16> = (1..=1_000).collect();
     let domains = Batch::new((1..=500).map(|vni| set(vni, &members)).collect());
-    rig.run(rig.client().commit_all(domains)).unwrap();
+    rig.run(rig.client().commit_stream(domains)).unwrap();
 }
 
 #[test]
@@ -134,8 +134,14 @@ fn a_thousand_streams_that_nobody_takes_are_cut_off_and_their_places_come_back_w
             for n in 0..125 {
                 let request = proto::SnapshotRequest::default();
                 answers.push(wire.send("Snapshot", None, request).await);
-                answers
-                    .push(wire.send("Watch", None, proto::WatchRequest { from_revision: 1 + n % 2 }).await);
+                answers.push(
+                    wire.send(
+                        "Watch",
+                        None,
+                        proto::WatchRequest { from_revision: 1 + n % 2, ..Default::default() },
+                    )
+                    .await,
+                );
             }
             wires.push((wire, answers));
         }
@@ -147,7 +153,7 @@ fn a_thousand_streams_that_nobody_takes_are_cut_off_and_their_places_come_back_w
     let begun = std::time::Instant::now();
     loop {
         let mut client = rig.client();
-        match rig.run(client.snapshot()) {
+        match rig.run(client.snapshot(Default::default())) {
             Ok(mut parts) => {
                 let mut domains = 0;
                 while let Some(part) = rig.run(parts.message()).unwrap() {
@@ -157,7 +163,7 @@ fn a_thousand_streams_that_nobody_takes_are_cut_off_and_their_places_come_back_w
                 break;
             }
             Err(error) => {
-                assert_eq!(refused(error).0, Refusal::Limit);
+                assert_eq!(refused(error).0, RefusalKind::Limit);
                 assert!(begun.elapsed() < SOON + SOON, "they hold their places");
                 std::thread::sleep(Duration::from_millis(100));
             }

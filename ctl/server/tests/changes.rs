@@ -4,8 +4,8 @@
 mod common;
 
 use common::*;
-use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, Revision};
+use ctl_api::client::RefusalKind;
+use ctl_api::model::{Batch, Change, Conditions, Revision};
 
 #[test]
 fn an_answered_change_is_what_a_worker_finds() {
@@ -14,7 +14,7 @@ fn an_answered_change_is_what_a_worker_finds() {
     let reply = rig.commit(vec![add(1), add_named(2, "hv2"), create(5001), join(5001, &[1])]);
     assert_eq!((reply.revision, reply.changed), (1, 4));
     assert_eq!(rig.members(5001), addresses(&[1]));
-    rig.commit(vec![Change::Join { vni: 5001.into(), teps: vec![named("hv2")] }]);
+    rig.commit(vec![Change::Join { vni: 5001.into(), teps: [named("hv2")].into_iter().collect() }]);
     assert_eq!(rig.members(5001), addresses(&[1, 2]));
     rig.commit(vec![leave(5001, &[1])]);
     assert_eq!(rig.members(5001), addresses(&[2]));
@@ -54,18 +54,22 @@ fn a_change_that_cannot_be_made_is_refused_by_its_position_and_changes_nothing()
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
     rig.commit(vec![add_named(1, "hv1"), add(2), create(5001), join(5001, &[1])]);
-    let own = Change::TepAdd { address: bcast_domain::Tep::new(OWN).unwrap(), name: None };
+    let own = Change::tep(bcast_domain::Tep::new(OWN).unwrap(), None);
     for (changes, refusal, words) in [
-        (vec![join(5001, &[9])], Refusal::NotFound, "change 1: TEP 198.18.0.9 is not registered"),
-        (vec![create(6), set(7, &[1, 9])], Refusal::NotFound, "change 2: TEP 198.18.0.9 is not registered"),
-        (vec![join(6, &[1])], Refusal::NotFound, "change 1: domain 6 does not exist"),
+        (vec![join(5001, &[9])], RefusalKind::NotFound, "change 1: TEP 198.18.0.9 is not registered"),
+        (
+            vec![create(6), set(7, &[1, 9])],
+            RefusalKind::NotFound,
+            "change 2: TEP 198.18.0.9 is not registered",
+        ),
+        (vec![join(6, &[1])], RefusalKind::NotFound, "change 1: domain 6 does not exist"),
         (
             vec![add(3), remove(1, false)],
-            Refusal::StillMember,
+            RefusalKind::Precondition,
             "change 2: TEP 198.18.0.1 is a member of 1 domain; let it leave first, or remove it with --force",
         ),
-        (vec![add_named(2, "hv1")], Refusal::NameTaken, "change 1: the name hv1 is TEP 198.18.0.1's"),
-        (vec![add(3), own], Refusal::Invalid, "change 2: TEP 198.19.255.254 is this node's own address"),
+        (vec![add_named(2, "hv1")], RefusalKind::Exists, "change 1: the name hv1 is TEP 198.18.0.1's"),
+        (vec![add(3), own], RefusalKind::Invalid, "change 2: TEP 198.19.255.254 is this node's own address"),
     ] {
         let (kind, text) = rig.try_commit(Batch::new(changes.clone())).unwrap_err();
         assert_eq!(kind, refusal, "{changes:?}: {text}");
@@ -86,7 +90,7 @@ fn one_bad_entry_in_ten_thousand_is_named_and_nothing_is_changed() {
     let (kind, text) = rig.try_commit(Batch::new(changes)).unwrap_err();
     assert_eq!(
         (kind, text.as_str()),
-        (Refusal::NotFound, "change 7777: TEP 198.18.0.99 is not registered; add it first")
+        (RefusalKind::NotFound, "change 7777: TEP 198.18.0.99 is not registered; add it first")
     );
     assert_eq!((rig.server().revision(), rig.server().counts().domains), (Revision::new(1), 0));
 }
@@ -114,7 +118,7 @@ fn a_tep_that_is_removed_and_added_in_one_batch_stays_and_has_left_its_domains()
     rig.commit(vec![add_named(1, "hv1"), add(2), set(1, &[1, 2])]);
     rig.commit(vec![remove(1, true), add_named(2, "hv1"), add(1), join(1, &[1])]);
     assert_eq!(rig.members(1), addresses(&[1, 2]));
-    rig.commit(vec![Change::Leave { vni: 1.into(), teps: vec![named("hv1")] }]);
+    rig.commit(vec![Change::Leave { vni: 1.into(), teps: [named("hv1")].into_iter().collect() }]);
     assert_eq!(rig.members(1), addresses(&[1]), "the name is the other's now");
 }
 
@@ -124,9 +128,14 @@ fn a_writer_that_expects_another_revision_is_refused_and_told_both() {
     let rig = Rig::new(folder.path());
     rig.commit(vec![add(1)]);
     rig.commit(vec![add(2)]);
-    let batch = |expected| Batch { expected: Some(Revision::new(expected)), ..Batch::new(vec![add(3)]) };
+    let batch = |expected| {
+        with(
+            Batch::new(vec![add(3)]),
+            Conditions { expected: Some(Revision::new(expected)), ..Default::default() },
+        )
+    };
     let (kind, text) = rig.try_commit(batch(1)).unwrap_err();
-    assert_eq!(kind, Refusal::Conflict);
+    assert_eq!(kind, RefusalKind::Conflict);
     assert!(text.contains("revision 1 was expected, the node is at revision 2"), "{text}");
     assert_eq!(rig.try_commit(batch(2)).unwrap().revision, 3);
 }
@@ -135,7 +144,7 @@ fn a_writer_that_expects_another_revision_is_refused_and_told_both() {
 fn a_dry_run_checks_everything_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
-    let dry = |changes| Batch { dry_run: true, ..Batch::new(changes) };
+    let dry = |changes| dry_run(Batch::new(changes));
     let reply = rig.try_commit(dry(vec![add(1), set(1, &[1]), leave(2, &[1])])).unwrap();
     assert_eq!((reply.revision, reply.changed, reply.notes.len()), (0, 2, 1));
     assert!(rig.try_commit(dry(vec![join(1, &[1])])).is_err());
@@ -155,6 +164,6 @@ fn a_restart_finds_every_answered_change() {
         assert_eq!(rig.members(vni), addresses(members), "domain {vni}");
     }
     assert_eq!(rig.server().revision(), Revision::new(2));
-    rig.commit(vec![Change::Join { vni: 3.into(), teps: vec![named("hv1")] }]);
+    rig.commit(vec![Change::Join { vni: 3.into(), teps: [named("hv1")].into_iter().collect() }]);
     assert_eq!(rig.members(3), addresses(&[1]));
 }

@@ -46,7 +46,7 @@ for target, options in [
         bcast = services.BcastStub(channel)
         # Several, so that later ones refer to the entries that earlier ones made in the table of headers.
         for number in range(1, 20):
-            change = messages.Change(tep_add=messages.TepAdd(address=f"198.18.0.{number}"))
+            change = messages.Change(set=messages.Set(tep=messages.Tep(address=bytes([198, 18, 0, number]))))
             reply = bcast.Commit(messages.CommitRequest(changes=[change]), timeout=30)
             assert reply.revision >= number, reply
             assert bcast.Stats(messages.StatsRequest(), timeout=30).revision >= number
@@ -57,10 +57,12 @@ for target, options in [
         watch = bcast.Watch(messages.WatchRequest(from_revision=1), timeout=30)
         assert next(watch).revision == 1
         watch.cancel()
-        domains = (messages.Change(domain_create=messages.DomainCreate(vni=vni)) for vni in range(1, 1_001))
+        domains = (messages.Change(set=messages.Set(domain=messages.Domain(vni=vni))) for vni in range(1, 1_001))
         batches = (messages.CommitRequest(changes=[domain]) for domain in domains)
         assert bcast.CommitStream(batches, timeout=30).revision >= 20
-        missing = messages.GetTepRequest(tep=messages.TepRef(text="198.18.9.9"))
+        desired = messages.ApplyRequest(teps=[messages.Tep(address=bytes([198, 18, 0, 1]))], last=True)
+        assert list(bcast.Apply(iter([desired]), timeout=30))[-1].summary.reply.revision >= 20
+        missing = messages.GetTepRequest(tep=messages.TepRef(address=bytes([198, 18, 9, 9])))
         assert refusal(lambda: bcast.GetTep(missing, timeout=30)) == grpc.StatusCode.NOT_FOUND
         forever = bcast.Watch(messages.WatchRequest(), timeout=0.2)
         assert refusal(lambda: list(forever)) == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -16,7 +16,7 @@ fn commit(changes: Vec<ctl_api::model::Change>) -> proto::CommitRequest {
 }
 
 fn tep_request(address: &str) -> proto::GetTepRequest {
-    proto::GetTepRequest { tep: Some(proto::TepRef { text: address.to_owned() }) }
+    proto::GetTepRequest { tep: Some(address.parse::<ctl_api::model::TepRef>().unwrap().into()) }
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn a_watch_ends_at_its_deadline() {
     let rig = Rig::new(folder.path());
     rig.run(async {
         let mut wire = Wire::connect(&rig.socket, 65_535).await;
-        let watch = proto::WatchRequest { from_revision: 0 };
+        let watch = proto::WatchRequest::default();
         assert_eq!(wire.status("Watch", Some("200m"), watch).await.0, Code::DeadlineExceeded);
         let (code, words) = wire.status("Version", Some("soon"), proto::VersionRequest {}).await;
         assert_eq!(code, Code::InvalidArgument);

@@ -12,8 +12,10 @@ use std::time::Duration;
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
-use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, DomainEntry, Event, MAX_CHANGES, Revision, TepEntry, TepRef};
+use ctl_api::client::RefusalKind;
+use ctl_api::model::{
+    Batch, Change, Conditions, DomainEntry, Event, MAX_CHANGES, Revision, TepEntry, TepSet,
+};
 use ctl_api::{Client, ClientError, proto};
 use ctl_server::{Server, ServerError, SocketError};
 use ctl_store::{EmbeddedStore, Group, Record, Store};
@@ -28,7 +30,7 @@ fn while_the_disk_is_full_changes_are_refused_and_forwarding_goes_on() {
     rig.commit(vec![add(1), set(1, &[1])]);
     full.store(true, Ordering::Relaxed);
     let (kind, text) = rig.try_commit(Batch::new(vec![remove_domain(1)])).unwrap_err();
-    assert_eq!(kind, Refusal::Unavailable);
+    assert_eq!(kind, RefusalKind::Unavailable);
     assert!(text.contains("No space left on device; nothing was changed"), "{text}");
     assert_eq!(rig.members(1), addresses(&[1]));
     full.store(false, Ordering::Relaxed);
@@ -45,7 +47,7 @@ fn after_a_commit_of_unknown_outcome_the_table_follows_the_store() {
     doubt.store(true, Ordering::Relaxed);
     let changes = vec![remove_domain(2), leave(1, &[1]), add(3), join(3, &[3]), remove(2, true)];
     let (kind, text) = rig.try_commit(Batch::new(changes)).unwrap_err();
-    assert_eq!(kind, Refusal::Unavailable);
+    assert_eq!(kind, RefusalKind::Unavailable);
     assert!(text.contains("whether the change is there is not known"), "{text}");
     doubt.store(false, Ordering::Relaxed);
     assert_eq!(rig.commit(vec![join(1, &[3])]).revision, 3);
@@ -76,8 +78,8 @@ fn after_a_commit_of_unknown_outcome_the_guards_follow_the_store() {
         remove_havip("db"),
         create_havip("new", 2, 3),
         bind_eip("new", "203.0.113.7"),
-        garp(2, true),
-        hop(1, Some("198.18.0.9"), None),
+        inspect(2, true),
+        route_gateway(1, Some("198.18.0.9"), None),
     ];
     assert!(rig.try_commit(Batch::new(changes)).is_err());
     doubt.store(false, Ordering::Relaxed);
@@ -87,10 +89,13 @@ fn after_a_commit_of_unknown_outcome_the_guards_follow_the_store() {
     assert_eq!(rig.guarded(2), [("10.0.0.3".to_owned(), vec![(1, 1)])]);
     assert_eq!(rig.server().counts().havips, 2);
     let taken = Batch::new(vec![bind_eip("web", "203.0.113.7")]);
-    assert_eq!(rig.try_commit(taken).unwrap_err().0, Refusal::NameTaken);
+    assert_eq!(rig.try_commit(taken).unwrap_err().0, RefusalKind::Exists);
     rig.commit(vec![create_havip("db", 2, 2)]);
-    assert_eq!(rig.run(rig.client().domain(2.into())).unwrap().garp, 1);
-    assert_eq!(rig.run(rig.client().tep(by(1))).unwrap().tep.unwrap().next_hop, "198.18.0.9");
+    assert_eq!(rig.run(rig.client().domain(2.into())).unwrap().arp_inspection, 2);
+    assert_eq!(
+        rig.run(rig.client().tep(by(1))).unwrap().tep.unwrap().route_gateway,
+        Some(vec![198, 18, 0, 9])
+    );
 }
 
 #[test]
@@ -100,7 +105,7 @@ fn a_worker_that_does_not_report_makes_the_answer_durable_but_not_confirmed() {
     rig.commit(vec![add(1), create(1)]);
     rig.worker.set_stuck(true);
     let (kind, text) = rig.try_commit(Batch::new(vec![join(1, &[1])])).unwrap_err();
-    assert_eq!(kind, Refusal::Unconfirmed(Some(Revision::new(2))), "{text}");
+    assert_eq!(kind, RefusalKind::Unconfirmed(Some(Revision::new(2))), "{text}");
     rig.worker.set_stuck(false);
     let again = rig.commit(vec![join(1, &[1])]);
     assert_eq!((again.revision, again.changed), (2, 0), "it was durable");
@@ -131,7 +136,7 @@ fn a_removal_asked_for_again_after_it_was_not_confirmed_waits_for_the_copies_on_
     *rig.node.drain.lock().unwrap() = drain;
     rig.worker.set_stuck(true);
     let (kind, text) = rig.try_commit(Batch::new(vec![leave(1, &[1])])).unwrap_err();
-    assert_eq!(kind, Refusal::Unconfirmed(Some(Revision::new(2))), "{text}");
+    assert_eq!(kind, RefusalKind::Unconfirmed(Some(Revision::new(2))), "{text}");
     rig.worker.set_stuck(false);
     let asked = std::time::Instant::now();
     assert_eq!(rig.commit(vec![leave(1, &[1])]).changed, 0);
@@ -149,14 +154,14 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
             address: own,
             name: None,
             limit: Default::default(),
-            next_hop: None,
-            next_hop6: None,
+            route_gateway: None,
+            route_gateway6: None,
         }),
         Event::DomainSet(DomainEntry {
             vni: 1.into(),
             name: None,
             limit: Default::default(),
-            garp: Default::default(),
+            arp_inspection: Default::default(),
             members: vec![own],
         }),
     ];
@@ -164,16 +169,16 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
     store.commit(&Group { unix_ms: 1, records: vec![record], ..Group::default() }).unwrap();
     let rig = Rig::with_store(folder.path(), store);
     rig.commit(vec![add(1), create(2)]);
-    let own = || vec![TepRef::Address(own)];
-    let set = |vni: u32, members| Change::DomainSet { vni: vni.into(), name: None, members };
+    let own = || TepSet::from(vec![own]);
+    let set = |vni: u32, members| Change::members(vni.into(), members);
     for change in [Change::Join { vni: 2.into(), teps: own() }, set(2, own())] {
         let (kind, text) = rig.try_commit(Batch::new(vec![change])).unwrap_err();
-        assert_eq!(kind, Refusal::Invalid);
+        assert_eq!(kind, RefusalKind::Invalid);
         assert!(text.contains("is this node's own address"), "{text}");
     }
-    rig.commit(vec![set(1, [own(), vec![by(1)]].concat())]);
+    rig.commit(vec![set(1, own().iter().chain([by(1)]).collect())]);
     assert_eq!(rig.members(1), Some([OWN, address(1)].into()));
-    rig.commit(vec![Change::TepRemove { tep: TepRef::Address(tep(1)), force: true }]);
+    rig.commit(vec![remove(1, true)]);
     rig.commit(vec![Change::Leave { vni: 1.into(), teps: own() }]);
     assert_eq!(rig.members(1), addresses(&[]));
 }
@@ -184,19 +189,24 @@ fn messages_over_the_limits_are_refused_and_the_connection_lives_on() {
     let rig = Rig::new(folder.path());
     let many = Batch::new(vec![create(1); MAX_CHANGES + 1]);
     let (kind, text) = rig.try_commit(many.clone()).unwrap_err();
-    assert_eq!(kind, Refusal::Limit);
+    assert_eq!(kind, RefusalKind::Limit);
     assert!(text.contains("10001 changes in one message, at most 10000"), "{text}");
     // The client does not send what is too long; another's message is refused by its length.
-    let long =
-        Batch::new(vec![Change::Join { vni: 1.into(), teps: vec![named(&"x".repeat(60)); 16_000] }; 5]);
+    let long = Batch::new(vec![
+        Change::Join {
+            vni: 1.into(),
+            teps: TepSet { names: vec!["x".repeat(60).parse().unwrap(); 16_000], ..Default::default() }
+        };
+        5
+    ]);
     let mut client = rig.client();
     assert!(matches!(rig.run(client.commit(long.clone())), Err(ClientError::TooLarge(_))));
     let whole = tokio_stream::iter([proto::CommitRequest::from(long)]);
     let (kind, text) = refused(rig.run(client.commit_parts(whole)).unwrap_err());
-    assert_eq!(kind, Refusal::Limit);
+    assert_eq!(kind, RefusalKind::Limit);
     assert!(text.contains("the limit is: 4194304 bytes"), "{text}");
     // In parts, on the same connection, it fits.
-    assert_eq!(rig.run(client.commit_all(many)).unwrap().revision, 1);
+    assert_eq!(rig.run(client.commit_stream(many)).unwrap().revision, 1);
 }
 
 #[test]
@@ -204,22 +214,25 @@ fn members_and_teps_beyond_the_limits_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
     let mut client = rig.client();
-    let mut apply = |changes| rig.run(client.commit_all(Batch::new(changes))).map_err(refused);
+    let mut apply = |changes| rig.run(client.commit_stream(Batch::new(changes))).map_err(refused);
     // 65,536 is one more than u16 can name: the last one has an address of its own.
     let last = bcast_domain::Tep::new([192, 0, 2, 1].into()).unwrap();
-    let last = || vec![Change::TepAdd { address: last, name: None }];
+    let last = || vec![Change::tep(last, None)];
     apply((0..=u16::MAX).map(add).collect()).unwrap();
     let (kind, text) = apply(last()).unwrap_err();
-    assert_eq!(kind, Refusal::Limit);
+    assert_eq!(kind, RefusalKind::Limit);
     assert!(text.contains("TEP 192.0.2.1 would be one more than the 65536 that a node holds"), "{text}");
     let most: Vec<u16> = (0..16_384).collect();
     apply(vec![set(1, &most)]).unwrap();
     let (kind, text) = apply(vec![join(1, &[20_000])]).unwrap_err();
-    assert_eq!(kind, Refusal::Limit);
+    assert_eq!(kind, RefusalKind::Limit);
     assert!(text.contains("change 1: domain 1 would have 16385 members; at most 16384"), "{text}");
     let more: Vec<u16> = (0..16_385).collect();
     let (_, text) = apply(vec![set(2, &more)]).unwrap_err();
-    assert!(text.contains("16385 TEPs in one change of domain 2"), "{text}");
+    assert!(
+        text.contains("change 1: 16385 TEPs for one domain; a domain has at most 16384 members"),
+        "{text}"
+    );
     assert_eq!(rig.server().counts().members, 16_384);
     // One that comes back within its batch keeps its place.
     apply(vec![remove(60_000, false), add(60_000)]).unwrap();
@@ -234,24 +247,29 @@ fn members_and_teps_beyond_the_limits_are_refused() {
 fn entries_that_are_wrong_by_themselves_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
-    let add = |address: &str, name: Option<&str>| proto::Change {
-        kind: Some(proto::change::Kind::TepAdd(proto::TepAdd {
-            address: address.to_owned(),
-            name: name.map(str::to_owned),
-        })),
+    let add = |address: &str, name: Option<&str>| {
+        let address = match address.parse::<std::net::IpAddr>() {
+            Ok(std::net::IpAddr::V4(v4)) => v4.octets().to_vec(),
+            Ok(std::net::IpAddr::V6(v6)) => v6.octets().to_vec(),
+            Err(_) => address.as_bytes().to_vec(),
+        };
+        let tep = proto::Tep { address, name: name.map(str::to_owned), ..Default::default() };
+        let resource = Some(proto::set::Resource::Tep(tep));
+        proto::Change { kind: Some(proto::change::Kind::Set(proto::Set { resource, ..Default::default() })) }
     };
     let good = || add("198.18.0.1", None);
     for (bad, words) in [
         (add("224.0.0.1", None), "change 2: TEP 224.0.0.1 is a multicast address"),
-        (add("fd00::1", None), "change 2: TEP fd00::1 is an IPv6 address"),
-        (add("hv1", None), "change 2: a TEP is added by its IPv4 address, not by its name hv1"),
+        (add("fd00::1", None), "change 2: TEP fd00::1: IPv6 TEPs are not supported yet"),
+        (add("hv1", None), "change 2: an address has 3 bytes; it has 4 (IPv4) or 16 (IPv6)"),
+        (add("", None), "change 2: the TEP's address is missing"),
         (add("198.18.0.2", Some("5001")), "change 2: name \"5001\" reads as an address or a number"),
         (proto::Change { kind: None }, "change 2: no kind of change that this version knows"),
     ] {
         let message = proto::CommitRequest { changes: vec![good(), bad], ..Default::default() };
         let parts = tokio_stream::iter([message]);
         let (kind, text) = refused(rig.run(rig.client().commit_parts(parts)).unwrap_err());
-        assert_eq!(kind, Refusal::Invalid, "{text}");
+        assert_eq!(kind, RefusalKind::Invalid, "{text}");
         assert!(text.contains(words), "{text}");
     }
     // In a later part the position counts from the first part's start.
@@ -292,7 +310,10 @@ fn of_two_writers_in_conflict_one_wins_and_the_other_is_told() {
     let rig = Rig::new(folder.path());
     let writer = |vni| {
         let mut client = rig.client();
-        let batch = Batch { expected: Some(Revision::new(0)), ..Batch::new(vec![create(vni)]) };
+        let batch = with(
+            Batch::new(vec![create(vni)]),
+            Conditions { expected: Some(Revision::new(0)), ..Default::default() },
+        );
         rig.runtime.spawn(async move { client.commit(batch).await })
     };
     let (first, second) = (writer(1), writer(2));
@@ -300,7 +321,7 @@ fn of_two_writers_in_conflict_one_wins_and_the_other_is_told() {
     let (won, lost): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Result::is_ok);
     assert_eq!((won.len(), lost.len()), (1, 1));
     let (kind, _) = refused(lost.into_iter().next().unwrap().unwrap_err());
-    assert_eq!((kind, rig.server().counts().domains), (Refusal::Conflict, 1));
+    assert_eq!((kind, rig.server().counts().domains), (RefusalKind::Conflict, 1));
 }
 
 #[test]

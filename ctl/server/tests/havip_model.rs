@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use common::havip::*;
 use common::*;
-use ctl_api::model::{Batch, Change, HavipEntry};
+use ctl_api::model::{self, Batch, Change, Havip, HavipEntry, Target};
 use ctl_api::proto;
 use ctl_server::HavipLimits;
 use proptest::prelude::*;
@@ -54,21 +54,18 @@ impl Step {
             Self::AddTep(tep) => add(*tep),
             Self::RemoveTep(tep, force) => remove(*tep, *force),
             Self::CreateDomain(vni) => create(*vni),
-            Self::RemoveDomain(vni, force) => Change::DomainRemove { vni: (*vni).into(), force: *force },
+            Self::RemoveDomain(vni, force) => {
+                Change::Delete { target: Target::Domain((*vni).into()), force: *force }
+            }
             Self::Create(n, vni, last) => create_havip(&named(*n), *vni, *last),
-            Self::Set(n, vni, last, attached) => Change::HavipSet(Box::new(ctl_api::model::Havip {
-                name: name(&named(*n)),
-                vni: (*vni).into(),
-                subnet: subnet(),
-                address: ip(*last),
-                attachments: attached
+            Self::Set(n, vni, last, attached) => {
+                let place = model::Place { vni: (*vni).into(), subnet: subnet(), address: ip(*last) };
+                let attachments = attached
                     .iter()
                     .map(|(instance, mac, on)| attachment(&vm(*instance), *mac, &teps(on)))
-                    .collect(),
-                vrids: vec![],
-                refresh_s: None,
-                eip: None,
-            })),
+                    .collect();
+                set_havip(Havip { attachments, ..Havip::new(name(&named(*n)), place) })
+            }
             Self::Remove(n) => remove_havip(&named(*n)),
             Self::Attach(n, (instance, mac, on)) => attach(&named(*n), &vm(*instance), *mac, &teps(on)),
             Self::Detach(n, instance) => detach(&named(*n), &vm(*instance)),
@@ -144,17 +141,22 @@ impl Model {
                 true
             }
             Step::BindEip(n, last) => self.havips.get(n).cloned().is_some_and(|mut vip| {
-                let free = vip.eip.is_none_or(|had| had == *last);
                 vip.eip = Some(*last);
-                free && self.put(*n, vip)
+                self.put(*n, vip)
             }),
-            Step::UnbindEip(n) => {
-                if let Some(vip) = self.havips.get_mut(n) {
-                    vip.eip = None;
-                }
+            Step::UnbindEip(n) => self.havips.get_mut(n).is_some_and(|vip| {
+                vip.eip = None;
                 true
-            }
+            }),
         }
+    }
+
+    /// Addresses and EIPs have one HAVIP each; within a batch they may pass from one to another.
+    fn is_unique(&self) -> bool {
+        let all: Vec<&Vip> = self.havips.values().collect();
+        let clash =
+            |a: &Vip, b: &Vip| (a.vni, a.last) == (b.vni, b.last) || a.eip.is_some() && a.eip == b.eip;
+        !all.iter().enumerate().any(|(i, a)| all[i + 1..].iter().any(|b| clash(a, b)))
     }
 
     fn remove_tep(&mut self, tep: u16, force: bool) -> bool {
@@ -188,8 +190,6 @@ impl Model {
         let fine = self.domains.contains(&vip.vni)
             && each.iter().all(|(_, on)| (1..=2).contains(&on.len()) && on.is_subset(&self.teps))
             && !clashes
-            && others().all(|other| (other.vni, other.last) != (vip.vni, vip.last))
-            && vip.eip.is_none_or(|eip| others().all(|other| other.eip != Some(eip)))
             && (old.is_some() || self.havips.len() < LIMITS.total as usize)
             && (old.is_some_and(|old| old.vni == vip.vni) || of_vni < LIMITS.per_vni as usize)
             && !(grown && vip.attached.len() > LIMITS.attachments as usize)
@@ -229,11 +229,10 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn stored(rig: &Rig) -> Model {
     let mut model = Model::default();
-    let last = |bits: u32| u16::try_from(bits & 0xffff).unwrap();
-    let mut parts = rig.run(rig.client().snapshot()).unwrap();
+    let mut parts = rig.run(rig.client().snapshot(Default::default())).unwrap();
     while let Some(part) = rig.run(parts.message()).unwrap() {
         let part: proto::SnapshotPart = part;
-        let address = |tep: proto::Tep| last(u32::from(tep.address.parse::<std::net::Ipv4Addr>().unwrap()));
+        let address = |tep: proto::Tep| u16::from_be_bytes([tep.address[2], tep.address[3]]);
         model.teps.extend(part.teps.into_iter().map(address));
         model.domains.extend(part.domains.into_iter().map(|domain| domain.vni));
         for entry in part.havips {
@@ -244,7 +243,10 @@ fn stored(rig: &Rig) -> Model {
                 number(&ip.to_string(), &ip.to_string()[..ip.to_string().rfind('.').unwrap() + 1])
             };
             let attached = havip.attachments.iter().map(|attachment| {
-                let on = attachment.teps.iter().map(|tep| last(u32::from(tep.address()))).collect();
+                let on = {
+                    let last = |octets: [u8; 4]| u16::from_be_bytes([octets[2], octets[3]]);
+                    attachment.teps.iter().map(|tep| last(tep.address().octets())).collect()
+                };
                 (number(attachment.instance.as_str(), "vm"), (attachment.mac.octets()[5], on))
             });
             let vip = Vip {
@@ -299,7 +301,7 @@ proptest! {
             check(&rig, &model);
             for steps in std::iter::once(&base.to_vec()).chain(batches) {
                 let mut next = model.clone();
-                let accepted = steps.iter().all(|step| next.step(step));
+                let accepted = steps.iter().all(|step| next.step(step)) && next.is_unique();
                 let outcome = rig.try_commit(Batch::new(steps.iter().map(Step::change).collect()));
                 prop_assert_eq!(outcome.is_ok(), accepted, "{:?} on {:?}: {:?}", steps, model, outcome);
                 if accepted {

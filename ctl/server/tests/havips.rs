@@ -6,8 +6,11 @@ mod common;
 use bcast_domain::AnnouncementKind;
 use common::havip::*;
 use common::*;
-use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, HappeningKind, Havip, HavipEvent, HavipState, Revision, Why};
+use ctl_api::client::RefusalKind;
+use ctl_api::model::{
+    AttachmentFields, Batch, Change, Field, Havip, HavipEvent, HavipEventKind, HavipFields, HavipState,
+    Revision, Target, Why,
+};
 use ctl_api::proto;
 use ctl_server::HavipLimits;
 
@@ -57,29 +60,28 @@ fn a_havip_survives_a_restart_as_it_was_and_is_guarded_at_once() {
     let rig = Rig::new(folder.path());
     assert_eq!((rig.havip("web"), rig.guarded(5001)), (before, guarded));
     assert_eq!(rig.server().counts().havips, 1);
-    let kinds: Vec<_> = rig.history("web").into_iter().map(|happening| happening.kind).collect();
-    assert_eq!(kinds, [HappeningKind::Bound]);
+    let kinds: Vec<_> = rig.history("web").into_iter().map(|event| event.kind).collect();
+    assert_eq!(kinds, [HavipEventKind::Bound]);
 }
 
 #[test]
 fn what_is_so_already_changes_nothing_and_what_is_not_there_to_go_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());
-    rig.commit(vec![attach("web", "vm1", 1, &[1]), bind_eip("web", "203.0.113.7"), garp(5001, true)]);
-    rig.commit(vec![hop(1, Some("198.18.0.9"), None)]);
+    rig.commit(vec![attach("web", "vm1", 1, &[1]), bind_eip("web", "203.0.113.7"), inspect(5001, true)]);
+    rig.commit(vec![route_gateway(1, Some("198.18.0.9"), None)]);
     let revision = rig.server().revision().get();
     for (change, note) in [
         (create_havip("web", 5001, 100), None),
         (attach("web", "vm1", 1, &[1]), None),
-        (Change::HavipSet(Box::new(rig.havip("web").havip)), None),
+        (set_havip(rig.havip("web").havip), None),
         (bind_eip("web", "203.0.113.7"), None),
-        (garp(5001, true), None),
-        (hop(1, Some("198.18.0.9"), None), None),
-        (hop(1, None, None), None),
+        (inspect(5001, true), None),
+        (route_gateway(1, Some("198.18.0.9"), None), None),
+        (route_gateway(1, None, None), None),
         (remove_havip("db"), Some("HAVIP db does not exist")),
         (detach("db", "vm1"), Some("HAVIP db does not exist")),
         (detach("web", "vm9"), Some("instance vm9 is not attached to HAVIP web")),
-        (unbind_eip("db"), Some("HAVIP db does not exist")),
         (unfreeze("web"), Some("HAVIP web is not frozen")),
     ] {
         let reply = rig.commit(vec![change.clone()]);
@@ -88,21 +90,15 @@ fn what_is_so_already_changes_nothing_and_what_is_not_there_to_go_is_said() {
         assert_eq!(reply.notes.first(), expected.as_ref(), "{change:?}");
     }
     rig.commit(vec![unbind_eip("web")]);
-    assert_eq!(rig.commit(vec![unbind_eip("web")]).notes, ["change 1: HAVIP web has no EIP"]);
+    assert_eq!(rig.commit(vec![unbind_eip("web")]).changed, 0, "it has none already");
     let passing = vec![create_havip("db", 5001, 7), attach("db", "vm1", 1, &[1]), remove_havip("db")];
     assert_eq!(
         rig.commit(passing).revision,
         revision + 1,
         "what came and went within a batch was never there"
     );
-    let again = Change::HavipCreate {
-        name: name("web"),
-        vni: 5001.into(),
-        subnet: subnet(),
-        address: ip(100),
-        vrids: vec![51],
-        refresh_s: Some(30),
-    };
+    let fields = HavipFields { vrids: Some(vec![51]), refresh_s: Field::Value(30), ..HavipFields::default() };
+    let again = create_havip_at("web", 5001, ip(100), fields);
     rig.commit(vec![again]);
     let havip = rig.havip("web").havip;
     assert_eq!((havip.vrids, havip.refresh_s, havip.attachments.len()), (vec![51], Some(30), 1));
@@ -119,118 +115,122 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
     ]);
     rig.commit(vec![bind_eip("web", "203.0.113.8")]);
     let before = (rig.server().revision(), rig.guarded(5001));
-    let outside = |address: &str| Change::HavipCreate {
-        name: name("x"),
-        vni: 5001.into(),
-        subnet: subnet(),
-        address: address.parse().unwrap(),
-        vrids: vec![],
-        refresh_s: None,
-    };
+    let outside =
+        |address: &str| create_havip_at("x", 5001, address.parse().unwrap(), HavipFields::default());
     let with_vrid = |attachments| {
         let mut havip = rig.havip("web").havip;
         (havip.attachments, havip.vrids) = (attachments, vec![51]);
-        Change::HavipSet(Box::new(havip))
+        set_havip(havip)
     };
     for (changes, refusal, words) in [
         (
             vec![outside("10.0.1.1")],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "address 10.0.1.1 is not in subnet 10.0.0.0/24; give one of that subnet",
         ),
-        (vec![outside("fd00::1")], Refusal::Invalid, "address fd00::1 is not in subnet 10.0.0.0/24"),
-        (vec![outside("10.0.0.0")], Refusal::Invalid, "is the network or broadcast address of 10.0.0.0/24"),
-        (vec![outside("10.0.0.255")], Refusal::Invalid, "is the network or broadcast address of 10.0.0.0/24"),
-        (vec![create_havip("x", 7, 1)], Refusal::NotFound, "domain 7 does not exist; create it first"),
+        (vec![outside("fd00::1")], RefusalKind::Invalid, "address fd00::1 is not in subnet 10.0.0.0/24"),
+        (
+            vec![outside("10.0.0.0")],
+            RefusalKind::Invalid,
+            "is the network or broadcast address of 10.0.0.0/24",
+        ),
+        (
+            vec![outside("10.0.0.255")],
+            RefusalKind::Invalid,
+            "is the network or broadcast address of 10.0.0.0/24",
+        ),
+        (vec![create_havip("x", 7, 1)], RefusalKind::NotFound, "domain 7 does not exist; create it first"),
         (
             vec![create_havip("web", 5001, 101)],
-            Refusal::NameTaken,
+            RefusalKind::Exists,
             "HAVIP web is there already, with address 10.0.0.100 in domain 5001; take another name, or remove it first",
         ),
-        (vec![create_havip("web", 5002, 100)], Refusal::NameTaken, "HAVIP web is there already"),
+        (vec![create_havip("web", 5002, 100)], RefusalKind::Exists, "HAVIP web is there already"),
         (
             vec![create_havip("x", 5001, 100)],
-            Refusal::NameTaken,
+            RefusalKind::Exists,
             "address 10.0.0.100 in domain 5001 is HAVIP web's; take another, or remove that one first",
         ),
         (
             vec![create_havip("x", 5001, 3), create_havip("y", 5001, 3)],
-            Refusal::NameTaken,
+            RefusalKind::Exists,
             "change 2: address 10.0.0.3 in domain 5001 is HAVIP x's",
         ),
-        (vec![attach("x", "vm1", 1, &[1])], Refusal::NotFound, "HAVIP x does not exist; create it first"),
+        (vec![attach("x", "vm1", 1, &[1])], RefusalKind::NotFound, "HAVIP x does not exist; create it first"),
         (
             vec![attach("web", "vm1", 1, &[9])],
-            Refusal::NotFound,
+            RefusalKind::NotFound,
             "TEP 198.18.0.9 is not registered; add it first",
         ),
         (
             vec![with_vrid(vec![attachment("vm1", 1, &[9])])],
-            Refusal::NotFound,
+            RefusalKind::NotFound,
             "TEP 198.18.0.9 is not registered",
         ),
         (
             vec![attach("web", "vm1", 1, &[1, 2, 3])],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "instance vm1 is given 3 TEPs; it runs on one, or on two",
         ),
         (
             vec![attach("web", "vm1", 1, &[1]), attach("web", "vm2", 1, &[1])],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "change 2: instances vm1 and vm2 have the same MAC 52:54:00:00:00:01 on TEP 198.18.0.1",
         ),
         (
             vec![with_vrid(vec![]), attach("web", "vm1", 1, &[1]), attach("web", "vm2", 2, &[2, 1])],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "change 3: instances vm1 and vm2 are both on TEP 198.18.0.1; with VRRP ids the holder is told by its TEP",
         ),
         (
-            vec![bind_eip("web", "203.0.113.9")],
-            Refusal::NameTaken,
-            "HAVIP web has the EIP 203.0.113.8, and has one at most; unbind that first",
-        ),
-        (
             vec![unbind_eip("web"), bind_eip("web", "203.0.113.7")],
-            Refusal::NameTaken,
+            RefusalKind::Exists,
             "change 2: EIP 203.0.113.7 is HAVIP db's; unbind it there first",
         ),
-        (vec![bind_eip("x", "203.0.113.9")], Refusal::NotFound, "HAVIP x does not exist"),
+        (vec![bind_eip("x", "203.0.113.9")], RefusalKind::NotFound, "HAVIP x does not exist"),
+        (vec![unbind_eip("x")], RefusalKind::NotFound, "HAVIP x does not exist"),
         (
             vec![unbind_eip("web"), bind_eip("web", "198.18.0.1")],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "change 2: EIP 198.18.0.1 is a TEP's address, this node's, or no host's on its link",
         ),
         (
             vec![unbind_eip("web"), bind_eip("web", "169.254.0.1")],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "change 2: EIP 169.254.0.1 is link-local; give one that is routed",
         ),
         (
-            vec![Change::TepAdd { address: "203.0.113.7".parse().unwrap(), name: None }],
-            Refusal::NameTaken,
+            vec![Change::tep("203.0.113.7".parse().unwrap(), None)],
+            RefusalKind::Exists,
             "203.0.113.7 is the EIP of HAVIP db; unbind it there first",
         ),
         (
-            vec![Change::HavipAttach {
-                name: "web".parse().unwrap(),
-                instance: "vm9".parse().unwrap(),
-                mac: "00:00:5e:00:02:33".parse().unwrap(),
-                teps: vec!["198.18.0.1".parse().unwrap()],
+            vec![Change::SetAttachment {
+                havip: name("web"),
+                attachment: Box::new(AttachmentFields {
+                    instance: name("vm9"),
+                    mac: "00:00:5e:00:02:33".parse().unwrap(),
+                    teps: teps(&[1]),
+                }),
             }],
-            Refusal::Invalid,
+            RefusalKind::Invalid,
             "MAC 00:00:5e:00:02:33 of instance vm9 is the virtual one of VRRP id 51; give the instance's own",
         ),
-        (vec![unfreeze("x")], Refusal::NotFound, "HAVIP x does not exist"),
-        (vec![garp(7, true)], Refusal::NotFound, "domain 7 does not exist"),
-        (vec![hop(9, Some("198.18.0.9"), None)], Refusal::NotFound, "TEP 198.18.0.9 is not registered"),
+        (vec![unfreeze("x")], RefusalKind::NotFound, "HAVIP x does not exist"),
+        (vec![inspect(7, true)], RefusalKind::NotFound, "domain 7 does not exist"),
+        (
+            vec![route_gateway(9, Some("198.18.0.9"), None)],
+            RefusalKind::NotFound,
+            "TEP 198.18.0.9 is not registered",
+        ),
         (
             vec![remove_domain(5001)],
-            Refusal::StillMember,
+            RefusalKind::Precondition,
             "domain 5001 has 2 HAVIPs; remove them first, or the domain with --force",
         ),
         (
             vec![leave(5001, &[1]), leave(5002, &[1]), remove(1, false)],
-            Refusal::StillMember,
+            RefusalKind::Precondition,
             "TEP 198.18.0.1 has attachments of 1 HAVIP; detach them first, or remove it with --force",
         ),
     ] {
@@ -255,7 +255,7 @@ fn the_eleventh_attachment_and_each_other_limit_are_refused_by_the_setting_that_
         let mut havip = rig.havip(name).havip;
         havip.vni = vni.into();
         havip.address = ip(99);
-        Change::HavipSet(Box::new(havip))
+        set_havip(havip)
     };
     for (change, words) in [
         (attach("a1", "vm4", 4, &[1]), "HAVIP a1 would have 4 attachments; at most 3 (havip.attachments)"),
@@ -274,7 +274,7 @@ fn the_eleventh_attachment_and_each_other_limit_are_refused_by_the_setting_that_
         ),
     ] {
         let (kind, text) = rig.try_commit(Batch::new(vec![change.clone()])).unwrap_err();
-        assert_eq!(kind, Refusal::Limit, "{change:?}");
+        assert_eq!(kind, RefusalKind::Limit, "{change:?}");
         assert!(text.contains(words), "{text}");
     }
     // What makes no more of them is no question of limits; what goes makes room at once.
@@ -306,14 +306,14 @@ fn a_limit_that_was_lowered_takes_nothing_away() {
 /// What a change does to the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
 #[test]
 fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() {
-    type Effect = (HappeningKind, Why);
-    let unbound = |why| (None, Some((HappeningKind::Unbound, why)));
+    type Effect = (HavipEventKind, Why);
+    let unbound = |why| (None, Some((HavipEventKind::Unbound, why)));
     type Outcome = (Option<u16>, Option<Effect>);
     let stays: Outcome = (Some(1), None);
     let set_to = |attachments| {
         move |rig: &Rig| {
             let havip = rig.havip("web").havip;
-            Change::HavipSet(Box::new(Havip { attachments, ..havip }))
+            set_havip(Havip { attachments, ..havip })
         }
     };
     type Make<'a> = Box<dyn FnOnce(&Rig) -> Change + 'a>;
@@ -322,13 +322,13 @@ fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() 
         (just(detach("web", "vm2")), stays),
         (just(detach("web", "vm1")), unbound(Why::Detached)),
         (just(attach("web", "vm1", 1, &[1])), stays),
-        (just(attach("web", "vm1", 1, &[2])), (Some(2), Some((HappeningKind::Moved, Why::Migrated)))),
+        (just(attach("web", "vm1", 1, &[2])), (Some(2), Some((HavipEventKind::Moved, Why::Migrated)))),
         (just(attach("web", "vm1", 1, &[2, 3])), unbound(Why::Detached)),
         (just(attach("web", "vm1", 9, &[1])), unbound(Why::Detached)),
         (Box::new(set_to(vec![attachment("vm1", 1, &[1])])), stays),
         (
             Box::new(set_to(vec![attachment("vm1", 1, &[2])])),
-            (Some(2), Some((HappeningKind::Moved, Why::Migrated))),
+            (Some(2), Some((HavipEventKind::Moved, Why::Migrated))),
         ),
         (Box::new(set_to(vec![attachment("vm2", 2, &[1])])), unbound(Why::Detached)),
         (just(remove(3, true)), stays),
@@ -349,9 +349,9 @@ fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() 
         assert_eq!(happened.as_ref().map(|h| (h.kind, h.why.unwrap())), told, "case {number}");
         match happened {
             None => assert_eq!(binding, before, "case {number}"),
-            Some(happening) => {
-                assert_eq!((binding.generation, binding.why), (revision, happening.why), "case {number}");
-                assert_eq!((&happening.holder, &happening.previous), (&binding.holder, &before.holder));
+            Some(event) => {
+                assert_eq!((binding.generation, binding.why), (revision, event.why), "case {number}");
+                assert_eq!((&event.holder, &event.previous), (&binding.holder, &before.holder));
                 assert_eq!(binding.previous, before.holder, "case {number}");
                 assert_eq!(binding.moves, before.moves + u64::from(tep.is_some()), "case {number}");
             }
@@ -368,7 +368,7 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     rig.commit(vec![attach("web", "vm2", 2, &[1, 2])]);
     let rig = rig.hold(folder.path(), "web", "vm1", 1);
     let before = rig.server().revision().get();
-    let mut watch = rig.run(rig.client().watch(None)).unwrap();
+    let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
     assert_eq!(rig.commit(vec![remove(1, true)]).revision, before + 1);
     let events = rig.revision(&mut watch);
     let mut domains = events[..2].to_vec();
@@ -380,8 +380,8 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])]);
     drop(watch);
     let rig = rig.hold(folder.path(), "web", "vm2", 2);
-    let mut watch = rig.run(rig.client().watch(None)).unwrap();
-    let forced = Change::DomainRemove { vni: 5001.into(), force: true };
+    let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
+    let forced = Change::Delete { target: Target::Domain(5001.into()), force: true };
     rig.commit(vec![forced]);
     assert_eq!(
         rig.revision(&mut watch),
@@ -389,8 +389,8 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     );
     assert_eq!(rig.server().counts().havips, 1);
     let kind = |error| refused(error).0;
-    assert_eq!(kind(rig.run(rig.client().havip(&name("web"))).unwrap_err()), Refusal::NotFound);
-    assert_eq!(kind(rig.run(rig.client().havip_history(&name("web"))).unwrap_err()), Refusal::NotFound);
+    assert_eq!(kind(rig.run(rig.client().havip(&name("web"))).unwrap_err()), RefusalKind::NotFound);
+    assert_eq!(kind(rig.run(rig.client().havip_history(&name("web"))).unwrap_err()), RefusalKind::NotFound);
 }
 
 #[test]
@@ -400,10 +400,10 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
     let rig = rig.hold(folder.path(), "web", "vm1", 1);
     let (vip, announcer) = (rig.vip(5001), rig.announcer(5001, 1, 1));
-    let mut watch = rig.run(rig.client().watch(None)).unwrap();
+    let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
     let mut havip = rig.havip("web").havip;
     havip.address = ip(101);
-    rig.commit(vec![Change::HavipSet(Box::new(havip.clone()))]);
+    rig.commit(vec![set_havip(havip.clone())]);
     assert_eq!(rig.revision(&mut watch), ["+web", "web removed changed"]);
     let told = rig.history("web").pop().unwrap();
     assert_eq!(
@@ -420,12 +420,12 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     );
     // And the address is free for another, also within one batch.
     havip.address = ip(102);
-    rig.commit(vec![Change::HavipSet(Box::new(havip)), create_havip("db", 5001, 101)]);
+    rig.commit(vec![set_havip(havip), create_havip("db", 5001, 101)]);
     let guarded: Vec<String> = rig.guarded(5001).into_iter().map(|(address, _)| address).collect();
     assert_eq!(guarded, ["10.0.0.101", "10.0.0.102"]);
     assert_eq!(
         rig.try_commit(Batch::new(vec![create_havip("x", 5001, 101)])).unwrap_err().0,
-        Refusal::NameTaken
+        RefusalKind::Exists
     );
 }
 
@@ -487,13 +487,14 @@ fn havips_are_in_snapshots_by_name_and_alone_where_only_they_are_wanted() {
     let rig = rig(folder.path());
     rig.commit(vec![
         create_havip("db", 5001, 7),
-        garp(5002, true),
-        hop(1, Some("198.18.0.9"), Some("fd00::9")),
+        inspect(5002, true),
+        route_gateway(1, Some("198.18.0.9"), Some("fd00::9")),
     ]);
     for (only, teps, domains) in [(false, 3, 2), (true, 0, 0)] {
         let mut client = rig.client();
-        let mut parts =
-            rig.run(async { if only { client.havips().await } else { client.snapshot().await } }).unwrap();
+        let mut parts = rig
+            .run(client.snapshot(proto::SnapshotRequest { only_havips: only, ..Default::default() }))
+            .unwrap();
         let mut all = proto::SnapshotPart::default();
         while let Some(part) = rig.run(parts.message()).unwrap() {
             all.revision = all.revision.or(part.revision);
@@ -505,14 +506,12 @@ fn havips_are_in_snapshots_by_name_and_alone_where_only_they_are_wanted() {
         assert_eq!(names, ["db", "web"]);
         assert_eq!((all.teps.len(), all.domains.len(), all.revision), (teps, domains, Some(3)));
         if !only {
-            assert_eq!(
-                (all.teps[0].next_hop.as_str(), all.teps[0].next_hop6.as_str()),
-                ("198.18.0.9", "fd00::9")
-            );
-            assert_eq!((all.domains[0].garp, all.domains[1].garp), (0, 1));
+            let gateways = [all.teps[0].route_gateway.clone(), all.teps[0].route_gateway6.clone()];
+            assert_eq!(gateways.map(|bytes| text(&bytes.unwrap())), ["198.18.0.9", "fd00::9"]);
+            assert_eq!((all.domains[0].arp_inspection, all.domains[1].arp_inspection), (1, 2));
         }
     }
-    let mut watch = rig.run(rig.client().watch(Some(Revision::new(1_000)))).unwrap();
+    let mut watch = rig.run(rig.client().watch(Some(Revision::new(1_000)), Default::default())).unwrap();
     assert!(rig.revision(&mut watch).ends_with(&["+5002", "+db", "+web"].map(str::to_owned)));
 }
 
@@ -529,8 +528,8 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
         std::thread::yield_now();
     }
     let status = rig.run(rig.client().havip(&name("web"))).unwrap();
-    let [one, other] = &status.heard[..] else { panic!("{:?}", status.heard) };
-    assert_eq!((one.instance.as_str(), one.tep.as_str(), one.claim_unix_ms), ("vm1", "198.18.0.1", 0));
+    let [one, other] = &status.announced[..] else { panic!("{:?}", status.announced) };
+    assert_eq!((one.instance.as_str(), text(&one.tep).as_str(), one.claim_unix_ms), ("vm1", "198.18.0.1", 0));
     assert!((before - 2_000..=now_ms() - 2_000).contains(&one.advert_unix_ms), "two seconds ago");
     assert_eq!((one.advert_interval_cs, one.advert_priority), (10, 100));
     assert_eq!((other.instance.as_str(), other.advert_unix_ms), ("vm3", 0));
@@ -555,7 +554,7 @@ fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
         Some(guard.learned().map(|learned| std::ptr::from_ref(learned).addr()))
     };
     assert_eq!((guard(&rig, 5001), guard(&rig, 5002)), (Some(None), None));
-    rig.commit(vec![garp(5001, true), garp(5002, true)]);
+    rig.commit(vec![inspect(5001, true), inspect(5002, true)]);
     let learned = (guard(&rig, 5001), guard(&rig, 5002));
     assert!(matches!(learned, (Some(Some(one)), Some(Some(other))) if one != other), "{learned:?}");
     rig.commit(vec![attach("web", "vm1", 1, &[1]), create_havip("db", 5002, 7), leave(5001, &[2])]);
@@ -568,7 +567,7 @@ fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
     assert!(matches!(guard(&rig, 5002), Some(Some(_))), "also after a restart");
     rig.commit(vec![remove_domain(5002), set(5002, &[1])]);
     assert_eq!(guard(&rig, 5002), None, "the mode went with the domain");
-    rig.commit(vec![garp(5002, true)]);
-    rig.commit(vec![garp(5002, false), remove_havip("web")]);
+    rig.commit(vec![inspect(5002, true)]);
+    rig.commit(vec![inspect(5002, false), remove_havip("web")]);
     assert!(matches!((guard(&rig, 5001), guard(&rig, 5002)), (Some(Some(_)), None)));
 }

@@ -4,14 +4,21 @@
 mod common;
 
 use common::*;
-use ctl_api::client::Refusal;
-use ctl_api::model::{Batch, Change, Revision};
+use ctl_api::client::RefusalKind;
+use ctl_api::model::{Batch, Change, Conditions, Revision};
 use ctl_api::proto::watch_event::Kind;
 use ctl_store::EmbeddedStore;
 
 /// Changes with a request id.
 fn with_id(id: &str, changes: Vec<Change>) -> Batch {
-    Batch { request_id: Some(id.parse().unwrap()), ..Batch::new(changes) }
+    with(Batch::new(changes), Conditions { request_id: Some(id.parse().unwrap()), ..Default::default() })
+}
+
+/// The same with other conditions.
+fn with_id_and(id: &str, changes: Vec<Change>, set: impl FnOnce(&mut Conditions)) -> Batch {
+    let mut batch = with_id(id, changes);
+    set(&mut batch.conditions);
+    batch
 }
 
 #[test]
@@ -27,7 +34,7 @@ fn the_same_request_gets_the_first_answer_also_after_a_restart() {
     drop(rig);
     let rig = Rig::new(folder.path());
     assert_eq!(rig.try_commit(batch()).unwrap(), first);
-    assert_eq!(rig.run(rig.client().commit_all(batch())).unwrap(), first, "in parts it is the same");
+    assert_eq!(rig.run(rig.client().commit_stream(batch())).unwrap(), first, "in parts it is the same");
     assert_eq!((rig.server().revision(), rig.server().counts().teps), (Revision::new(2), 0));
     // A refused request keeps no answer.
     rig.try_commit(with_id("r-2", vec![join(9, &[1])])).unwrap_err();
@@ -40,26 +47,27 @@ fn a_request_id_belongs_to_its_request_also_after_a_restart_and_in_parts() {
     let mut rig = Rig::new(folder.path());
     let first = rig.try_commit(with_id("r-1", vec![add(1), add(2)])).unwrap();
     let others = || {
-        let batch = || with_id("r-1", vec![add(1), add(2)]);
         [
             with_id("r-1", vec![add(1), add(3)]),
             with_id("r-1", vec![add(2), add(1)]),
             with_id("r-1", vec![]),
-            Batch { expected: Some(Revision::new(1)), ..batch() },
-            Batch { above: Some(Revision::new(9)), ..batch() },
-            Batch { dry_run: true, ..with_id("r-1", vec![add(3)]) },
+            with_id_and("r-1", vec![add(1), add(2)], |conditions| {
+                conditions.expected = Some(Revision::new(1))
+            }),
+            with_id_and("r-1", vec![add(1), add(2)], |conditions| conditions.above = Some(Revision::new(9))),
+            dry_run(with_id("r-1", vec![add(3)])),
         ]
     };
     let check = |rig: &Rig| {
         for other in others() {
-            let streamed = rig.run(rig.client().commit_all(other.clone())).map_err(refused);
+            let streamed = rig.run(rig.client().commit_stream(other.clone())).map_err(refused);
             for refusal in [rig.try_commit(other).unwrap_err(), streamed.unwrap_err()] {
-                assert_eq!(refusal.0, Refusal::NameTaken, "{refusal:?}");
+                assert_eq!(refusal.0, RefusalKind::Exists, "{refusal:?}");
                 assert!(refusal.1.contains("the request id r-1 belongs to another request"), "{refusal:?}");
             }
         }
         // What would be done is told by a dry run of the same, and that is nothing.
-        let dry = Batch { dry_run: true, ..with_id("r-1", vec![add(1), add(2)]) };
+        let dry = dry_run(with_id("r-1", vec![add(1), add(2)]));
         assert_eq!(rig.try_commit(dry).unwrap(), first);
         assert_eq!((rig.server().revision(), rig.server().counts().teps), (Revision::new(1), 2));
     };
@@ -69,7 +77,7 @@ fn a_request_id_belongs_to_its_request_also_after_a_restart_and_in_parts() {
     let rig = Rig::new(folder.path());
     check(&rig);
     // A dry run keeps no id.
-    let dry = Batch { dry_run: true, ..with_id("r-2", vec![add(8)]) };
+    let dry = dry_run(with_id("r-2", vec![add(8)]));
     assert_eq!(rig.try_commit(dry).unwrap().changed, 1);
     assert_eq!(rig.try_commit(with_id("r-2", vec![add(9)])).unwrap().revision, 2);
 }
@@ -111,12 +119,12 @@ fn a_full_table_of_request_ids_refuses_those_requests_and_no_others() {
     assert_eq!(outcomes[..6].iter().filter(|outcome| outcome.is_ok()).count(), 3);
     assert!(outcomes[6..].iter().all(Result::is_ok), "those without ids are carried out");
     let (kind, text) = rig.try_commit(with_id("more", vec![add(99)])).unwrap_err();
-    assert_eq!(kind, Refusal::Limit);
+    assert_eq!(kind, RefusalKind::Limit);
     assert!(text.contains("request ids were used within 10 minutes; go on without ids"), "{text}");
     let first = outcomes[..6].iter().position(Result::is_ok).unwrap();
     let again = with_id(&format!("r-{first}"), vec![add(u16::try_from(first).unwrap())]);
     assert!(rig.try_commit(again).is_ok(), "an id that is kept gets its answer");
-    let dry = Batch { dry_run: true, ..with_id("more", vec![add(99)]) };
+    let dry = dry_run(with_id("more", vec![add(99)]));
     assert!(rig.try_commit(dry).is_ok(), "a dry run keeps none");
 }
 
@@ -125,8 +133,11 @@ fn a_revision_can_be_raised_and_watchers_start_over_behind_the_gap() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
     rig.commit(vec![add(1)]);
-    let mut watch = rig.run(rig.client().watch(Some(Revision::new(2)))).unwrap();
-    let above = |revision, changes| Batch { above: Some(Revision::new(revision)), ..Batch::new(changes) };
+    let mut watch = rig.run(rig.client().watch(Some(Revision::new(2)), Default::default())).unwrap();
+    let above = |revision, changes| {
+        let conditions = Conditions { above: Some(Revision::new(revision)), ..Default::default() };
+        with(Batch::new(changes), conditions)
+    };
     let mut told = || {
         let mut kinds = Vec::new();
         loop {
@@ -146,11 +157,11 @@ fn a_revision_can_be_raised_and_watchers_start_over_behind_the_gap() {
     assert_eq!(rig.try_commit(above(700, vec![])).unwrap().revision, 701, "though nothing changes");
     assert_eq!(told()[0], (701, true));
     assert_eq!(rig.try_commit(above(600, vec![])).unwrap().revision, 701, "it is above that");
-    let dry = Batch { dry_run: true, ..above(900, vec![add(4)]) };
+    let dry = dry_run(above(900, vec![add(4)]));
     assert_eq!(rig.try_commit(dry).unwrap().revision, 701);
     assert_eq!(rig.commit(vec![add(4)]).revision, 702);
     assert_eq!(told(), [(702, false), (702, false)], "behind the gap it goes on");
     let (kind, text) = rig.try_commit(above(u64::MAX, vec![])).unwrap_err();
-    assert_eq!(kind, Refusal::Invalid);
+    assert_eq!(kind, RefusalKind::Invalid);
     assert!(text.contains("is not from 1 to 4503599627370496; give the revision of an export"), "{text}");
 }

@@ -5,16 +5,16 @@ mod common;
 
 use bcast_domain::{DomainLimit, TepLimit};
 use common::*;
-use ctl_api::client::Refusal;
+use ctl_api::client::RefusalKind;
 use ctl_api::model::{Batch, Change};
 use ctl_api::proto::{self, watch_event::Kind};
 
 fn reset(vni: u32, limit: DomainLimit) -> Change {
-    Change::DomainLimit { vni: vni.into(), limit, reset: true }
+    limit_domain(vni, limit, true)
 }
 
 fn reset_tep(last: u16, limit: TepLimit) -> Change {
-    Change::TepLimit { tep: by(last), limit, reset: true }
+    limit_tep_by(by(last), limit, true)
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn rates_that_are_given_replace_those_before_and_a_reset_the_others_too() {
         (limit_tep(1, TepLimit::default()), 0, frames(7)),
         (add_named(1, "hv2"), 1, frames(7)),
         (reset_tep(1, TepLimit::default()), 1, TepLimit::default()),
-        (Change::TepLimit { tep: named("hv2"), limit: frames(8), reset: true }, 1, frames(8)),
+        (limit_tep_by(named("hv2"), frames(8), true), 1, frames(8)),
     ] {
         assert_eq!(rig.commit(vec![change.clone()]).changed, changed, "{change:?}");
         assert_eq!(rig.tep_limit(1), Some(tep), "{change:?}");
@@ -77,11 +77,11 @@ fn a_limit_for_what_is_not_there_is_refused_and_a_dry_run_sets_none() {
         ),
     ] {
         let (kind, text) = rig.try_commit(Batch::new(changes)).unwrap_err();
-        assert_eq!(kind, Refusal::NotFound);
+        assert_eq!(kind, RefusalKind::NotFound);
         assert!(text.contains(words), "{text}");
     }
     let batch = Batch::new(vec![limit(5, copies(1)), limit_tep(1, frames(1))]);
-    let reply = rig.try_commit(Batch { dry_run: true, ..batch }).unwrap();
+    let reply = rig.try_commit(dry_run(batch)).unwrap();
     assert_eq!((reply.changed, reply.revision), (2, 1));
     assert_eq!(
         (rig.domain_limit(5), rig.tep_limit(1)),
@@ -141,7 +141,7 @@ fn limits_are_in_snapshots_watches_and_answers() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
     rig.commit(vec![add(1), add(2), create(5), create(6)]);
-    let mut watch = rig.run(rig.client().watch(None)).unwrap();
+    let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
     rig.commit(vec![limit_tep(2, frames(9)), limit(6, DomainLimit { control: rate(4), ..copies(3) })]);
     let tep = proto::TepRates { frames: Some(9) };
     let domain = proto::DomainRates { copies: Some(3), bits: None, control: Some(4) };
@@ -152,7 +152,7 @@ fn limits_are_in_snapshots_watches_and_answers() {
     assert!(matches!(&seen[0], Kind::TepSet(set) if set.limit == Some(tep)), "{seen:?}");
     assert!(matches!(&seen[1], Kind::DomainSet(set) if set.limit == Some(domain)), "{seen:?}");
     assert!(matches!(&seen[2], Kind::Committed(_)), "{seen:?}");
-    let mut parts = rig.run(rig.client().snapshot()).unwrap();
+    let mut parts = rig.run(rig.client().snapshot(Default::default())).unwrap();
     let (mut teps, mut domains) = (Vec::new(), Vec::new());
     while let Some(part) = rig.run(parts.message()).unwrap() {
         teps.extend(part.teps.into_iter().map(|tep| tep.limit));

@@ -6,7 +6,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::*;
-use ctl_api::model::{Batch, Change, TepRef};
+use ctl_api::model::{Batch, Change, Target};
 use proptest::prelude::*;
 
 /// TEPs with their names, domains with their members, and the limits of those that have one: the plain model.
@@ -16,6 +16,8 @@ struct Model {
     domains: BTreeMap<u32, BTreeSet<u16>>,
     tep_limits: BTreeMap<u16, u64>,
     domain_limits: BTreeMap<u32, u64>,
+    /// Within a batch: who took each name, in order. Afterwards nobody shares one.
+    owners: BTreeMap<String, Vec<u16>>,
 }
 
 /// A change in the model's words; names are `n0` to `n3`.
@@ -45,30 +47,49 @@ impl Step {
             Self::Add(t, None) => add(*t),
             Self::Add(t, Some(n)) => add_named(*t, &name(*n)),
             Self::Remove(t, force) => remove(*t, *force),
-            Self::RemoveNamed(n) => Change::TepRemove { tep: named(&name(*n)), force: true },
+            Self::RemoveNamed(n) => Change::Delete { target: Target::Tep(named(&name(*n))), force: true },
             Self::Create(vni) => create(*vni),
             Self::RemoveDomain(vni) => remove_domain(*vni),
             Self::Set(vni, teps) => set(*vni, teps),
             Self::Join(vni, teps) => join(*vni, teps),
             Self::Leave(vni, teps) => leave(*vni, teps),
             Self::JoinNamed(vni, n) => {
-                Change::Join { vni: (*vni).into(), teps: vec![TepRef::Name(name(*n).parse().unwrap())] }
+                Change::Join { vni: (*vni).into(), teps: [named(&name(*n))].into_iter().collect() }
             }
-            Self::Limit(vni, own) => Change::DomainLimit {
-                vni: (*vni).into(),
-                limit: own.map(copies).unwrap_or_default(),
-                reset: true,
-            },
-            Self::LimitTep(tep, own) => {
-                Change::TepLimit { tep: by(*tep), limit: own.map(frames).unwrap_or_default(), reset: true }
-            }
+            Self::Limit(vni, own) => limit_domain(*vni, own.map(copies).unwrap_or_default(), true),
+            Self::LimitTep(tep, own) => limit_tep_by(by(*tep), own.map(frames).unwrap_or_default(), true),
         }
     }
 }
 
 impl Model {
     fn named(&self, n: u8) -> Option<u16> {
-        self.teps.iter().find(|(_, held)| held.as_deref() == Some(&name(n))).map(|(&tep, _)| tep)
+        self.owners.get(&name(n)).and_then(|owners| owners.last().copied())
+    }
+
+    /// Carries out a batch; `None` where it is refused.
+    fn batch(&self, steps: &[Step]) -> Option<Self> {
+        let mut next = self.clone();
+        for (tep, held) in &self.teps {
+            next.owners.extend(held.iter().map(|name| (name.clone(), vec![*tep])));
+        }
+        let made = steps.iter().all(|step| next.step(step));
+        let is_shared = next.owners.values().any(|owners| owners.len() > 1);
+        next.owners.clear();
+        (made && !is_shared).then_some(next)
+    }
+
+    fn rename(&mut self, tep: u16, new: Option<String>) {
+        let old = self.teps.get(&tep).cloned().flatten();
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.owners.entry(old).or_default().retain(|other| *other != tep);
+        }
+        if let Some(new) = new {
+            self.owners.entry(new).or_default().push(tep);
+        }
     }
 
     /// False where the step is refused.
@@ -76,11 +97,9 @@ impl Model {
         let registered = |teps: &[u16]| teps.iter().all(|t| self.teps.contains_key(t));
         match step {
             Step::Add(tep, wanted) => {
-                if wanted.and_then(|n| self.named(n)).is_some_and(|holder| holder != *tep) {
-                    return false;
-                }
-                let held = self.teps.entry(*tep).or_default();
-                *held = wanted.map(name).or(held.take());
+                let new = wanted.map(name).or_else(|| self.teps.get(tep).cloned().flatten());
+                self.rename(*tep, new.clone());
+                self.teps.insert(*tep, new);
                 true
             }
             Step::Remove(tep, force) => self.remove(*tep, *force),
@@ -134,6 +153,7 @@ impl Model {
             return false;
         }
         self.tep_limits.remove(&tep);
+        self.rename(tep, None);
         if self.teps.remove(&tep).is_some() {
             for domain in self.domains.values_mut() {
                 domain.remove(&tep);
@@ -162,17 +182,18 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 fn check(rig: &Rig, model: &Model) {
-    let mut stream = rig.run(rig.client().snapshot()).unwrap();
+    let mut stream = rig.run(rig.client().snapshot(Default::default())).unwrap();
     let mut stored = Model::default();
     while let Some(part) = rig.run(stream.message()).unwrap() {
-        let last = |bits: u32| u16::try_from(bits & 0xffff).unwrap();
+        let last = |bytes: &[u8]| u16::from_be_bytes([bytes[2], bytes[3]]);
         for tep in part.teps {
-            let bits = u32::from(tep.address.parse::<std::net::Ipv4Addr>().unwrap());
-            stored.teps.insert(last(bits), Some(tep.name).filter(|name| !name.is_empty()));
-            stored.tep_limits.extend(tep.limit.map(|limit| (last(bits), limit.frames.unwrap())));
+            let tep_last = last(&tep.address);
+            stored.teps.insert(tep_last, tep.name);
+            stored.tep_limits.extend(tep.limit.map(|limit| (tep_last, limit.frames.unwrap())));
         }
-        let members =
-            |domain: &ctl_api::proto::Domain| domain.members.iter().map(|&bits| last(bits)).collect();
+        let members = |domain: &ctl_api::proto::Domain| {
+            domain.members.as_ref().unwrap().ipv4.chunks(4).map(last).collect()
+        };
         let limits =
             part.domains.iter().filter_map(|domain| Some((domain.vni, domain.limit?.copies.unwrap())));
         stored.domain_limits.extend(limits);
@@ -201,14 +222,14 @@ fn check(rig: &Rig, model: &Model) {
 
 /// Commits a batch; it is accepted, and makes a revision, just where the model says so.
 fn commit(rig: &Rig, model: &mut Model, steps: &[Step]) {
-    let mut next = model.clone();
-    let accepted = steps.iter().all(|step| next.step(step));
+    let next = model.batch(steps);
+    let accepted = next.is_some();
     let before = rig.server().revision();
     let outcome = rig.try_commit(Batch::new(steps.iter().map(Step::change).collect()));
     assert_eq!(outcome.is_ok(), accepted, "{steps:?} on {model:?}: {outcome:?}");
-    let changed = accepted && next != *model;
+    let changed = next.as_ref().is_some_and(|next| next != model);
     assert_eq!(rig.server().revision().get(), before.get() + u64::from(changed), "{steps:?}");
-    if accepted {
+    if let Some(next) = next {
         *model = next;
     }
 }

@@ -11,9 +11,10 @@ use bcast_domain::{AnnouncementKind, RejectReason, Rejected, Vni};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
-use ctl_api::model::{Batch, Change, HappeningKind, HavipState, Why};
+use ctl_api::model::{Batch, HavipEventKind, HavipState, Why};
 use ctl_api::proto;
-use ctl_server::{CommitHook, Holding, Reporter};
+use ctl_node::Holding;
+use ctl_server::{CommitHook, Reporter};
 use ctl_store::{EmbeddedStore, Record};
 
 /// A claim.
@@ -75,7 +76,7 @@ fn until_held(rig: &Rig, who: Option<u8>) {
 }
 
 fn kinds(rig: &Rig) -> Vec<&'static str> {
-    rig.history("web").iter().map(|happening| happening.kind.as_str()).collect()
+    rig.history("web").iter().map(|event| event.kind.as_str()).collect()
 }
 
 #[test]
@@ -92,10 +93,10 @@ fn what_is_heard_moves_it_durably_and_in_order() {
     assert_eq!(binding.previous.as_ref().map(|holder| holder.mac), Some(mac(1)));
     assert_eq!(binding.generation, rig.server().revision().get(), "a move is a revision");
     let history = rig.history("web");
-    let told: Vec<_> = history.iter().map(|happening| (happening.kind, happening.why)).collect();
+    let told: Vec<_> = history.iter().map(|event| (event.kind, event.why)).collect();
     assert_eq!(
         told,
-        [(HappeningKind::Bound, Some(Why::Arp)), (HappeningKind::Moved, Some(Why::Garp))],
+        [(HavipEventKind::Bound, Some(Why::Arp)), (HavipEventKind::Moved, Some(Why::Garp))],
         "and its history"
     );
     assert!(history[0].generation < history[1].generation);
@@ -146,7 +147,9 @@ fn a_claim_that_workers_refused_while_its_sender_was_being_attached_is_replayed_
     until("announced", || !rig.node.announced.lock().unwrap().is_empty());
     // What would be wrong of an attached one, too, moves nothing.
     refuse(&rig, 1, RejectReason::Unsound, true);
-    until("told", || rig.history("web").iter().filter(|told| told.kind == HappeningKind::Spoof).count() == 2);
+    until("told", || {
+        rig.history("web").iter().filter(|told| told.kind == HavipEventKind::Spoof).count() == 2
+    });
     assert_eq!(holder(&rig), Some(3));
 }
 
@@ -197,7 +200,7 @@ fn time_alone_thaws_and_refreshes() {
     let rig = rig(folder.path());
     let mut havip = rig.havip("web").havip;
     havip.refresh_s = Some(10);
-    rig.commit(vec![Change::HavipSet(Box::new(havip))]);
+    rig.commit(vec![set_havip(havip)]);
     for n in 0..7_u8 {
         say(&rig, 1 + n % 2, CLAIM);
         until("heard", || rig.history("web").len() == 1 + usize::from(n));
@@ -219,7 +222,7 @@ fn it_is_announced_with_the_mac_address_that_its_holder_claimed_it_with() {
     let rig = rig(folder.path());
     let mut havip = rig.havip("web").havip;
     (havip.refresh_s, havip.vrids) = (Some(10), vec![51]);
-    rig.commit(vec![Change::HavipSet(Box::new(havip))]);
+    rig.commit(vec![set_havip(havip)]);
     let own = mac(1).octets();
     let virtual_mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 51];
     for (n, (vrid, expected)) in [(0, own), (51, virtual_mac), (52, own)].into_iter().enumerate() {
@@ -241,10 +244,10 @@ struct Router {
 impl CommitHook for Router {
     fn committed(&mut self, records: &[Record]) {
         for event in records.iter().flat_map(|record| &record.events) {
-            if let ctl_api::model::Event::Happened(happening) = event {
-                self.seen.lock().unwrap().push(happening.kind.as_str());
-                if happening.kind == HappeningKind::Bound {
-                    assert!(self.reporter.route_unusable(happening.havip.clone(), "no next hop".to_owned()));
+            if let ctl_api::model::Event::HavipEvent(event) = event {
+                self.seen.lock().unwrap().push(event.kind.as_str());
+                if event.kind == HavipEventKind::Bound {
+                    assert!(self.reporter.route_unusable(event.havip.clone(), "no next hop".to_owned()));
                 }
             }
         }
@@ -263,11 +266,8 @@ fn what_a_listener_reports_is_told_like_everything_else() {
     prepare(&rig);
     say(&rig, 1, CLAIM);
     until("told", || kinds(&rig) == ["bound", "route_unusable"]);
-    let happening = rig.history("web").pop().unwrap();
-    assert_eq!(
-        (happening.detail.as_str(), happening.generation),
-        ("no next hop", rig.server().revision().get())
-    );
+    let event = rig.history("web").pop().unwrap();
+    assert_eq!((event.detail.as_str(), event.generation), ("no next hop", rig.server().revision().get()));
     assert_eq!(holder(&rig), Some(1));
     until("heard by itself", || *seen.lock().unwrap() == ["bound", "route_unusable"]);
 }
@@ -363,9 +363,10 @@ fn ten_thousand_announced_within_a_second_are_all_bound() {
 
 fn bound(rig: &Rig) -> usize {
     let mut bound = 0;
-    let mut stream = rig.run(rig.client().snapshot()).unwrap();
+    let mut stream = rig.run(rig.client().snapshot(Default::default())).unwrap();
     while let Some(part) = rig.run(stream.message()).unwrap() {
-        let is_bound = |entry: &&proto::HavipEntry| entry.binding.as_ref().unwrap().state == "bound";
+        let is_bound =
+            |entry: &&proto::HavipEntry| entry.binding.as_ref().unwrap().state() == proto::HavipState::Bound;
         bound += part.havips.iter().filter(is_bound).count();
     }
     bound

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 use bcast_domain::DomainLimit;
 use common::havip::*;
 use common::*;
-use ctl_api::client::Refusal;
-use ctl_api::model::{Attachment, Batch, Change, HavipEntry, HavipEvent, Holder, Revision};
+use ctl_api::client::RefusalKind;
+use ctl_api::model::{
+    Attachment, Batch, Change, Conditions, HavipEntry, HavipEvent, Holder, Revision, Target,
+};
 use ctl_api::proto::{self, RestoreRequest, SnapshotPart};
 use ctl_server::CommitHook;
 use ctl_store::{EmbeddedStore, Record};
@@ -18,7 +20,9 @@ use ctl_store::{EmbeddedStore, Record};
 /// Everything as of one revision, as one part.
 fn backup(rig: &Rig) -> SnapshotPart {
     let mut all = SnapshotPart::default();
-    let mut parts = rig.run(rig.client().backup()).unwrap();
+    let mut parts = rig
+        .run(rig.client().snapshot(proto::SnapshotRequest { with_history: true, ..Default::default() }))
+        .unwrap();
     while let Some(part) = rig.run(parts.message()).unwrap() {
         if part.revision.is_some() {
             (all.revision, all.store, all.unix_ms) = (part.revision, part.store, part.unix_ms);
@@ -38,7 +42,7 @@ fn requests(part: SnapshotPart) -> Vec<RestoreRequest> {
     ]
 }
 
-fn restore(rig: &Rig, requests: Vec<RestoreRequest>) -> Result<proto::CommitReply, (Refusal, String)> {
+fn restore(rig: &Rig, requests: Vec<RestoreRequest>) -> Result<proto::CommitReply, (RefusalKind, String)> {
     rig.run(rig.client().restore(tokio_stream::iter(requests))).map_err(refused)
 }
 
@@ -50,7 +54,7 @@ impl CommitHook for Effect {
     fn committed(&mut self, records: &[Record]) {
         let events = records.iter().flat_map(|record| &record.events);
         let events = events.filter_map(|event| match event {
-            ctl_api::model::Event::Happened(happening) => Some((**happening).clone()),
+            ctl_api::model::Event::HavipEvent(event) => Some((**event).clone()),
             _ => None,
         });
         self.0.lock().unwrap().extend(events);
@@ -69,12 +73,12 @@ fn full(folder: &Path) -> Rig {
         add_named(1, "hv1"),
         add(2),
         add(3),
-        hop(2, Some("198.18.0.9"), Some("2001:db8::9")),
+        route_gateway(2, Some("198.18.0.9"), Some("2001:db8::9")),
         limit_tep(1, frames(7)),
-        Change::DomainCreate { vni: 5001.into(), name: Some("vpc-a".parse().unwrap()) },
+        Change::domain(5001.into(), Some("vpc-a".parse().unwrap())),
         set(5001, &[1, 2]),
         set(5002, &[3]),
-        garp(5002, true),
+        inspect(5002, true),
         limit(5001, DomainLimit { bits: rate(9), ..copies(5) }),
     ]);
     rig.commit(vec![
@@ -86,7 +90,7 @@ fn full(folder: &Path) -> Rig {
     ]);
     let mut db = rig.havip("db").havip;
     (db.vrids, db.refresh_s) = (vec![51], Some(30));
-    rig.commit(vec![Change::HavipSet(Box::new(db))]);
+    rig.commit(vec![set_havip(db)]);
     rig.hold(folder, "web", "vm1", 1)
 }
 
@@ -105,7 +109,7 @@ fn a_node_beyond_what_a_request_may_ask_for_takes_its_own_backups() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());
     let above = Some(Revision::MAX_ABOVE);
-    let batch = Batch { above, ..Batch::new(vec![create(1)]) };
+    let batch = with(Batch::new(vec![create(1)]), Conditions { above, ..Default::default() });
     assert_eq!(rig.run(rig.client().commit(batch)).unwrap().revision, (1 << 52) + 1);
     let saved = backup(&rig);
     assert_eq!(restore(&rig, requests(saved.clone())).unwrap().revision, (1 << 52) + 2);
@@ -121,7 +125,7 @@ fn a_backup_restored_on_an_empty_node_gives_the_same_state_above_all_that_was_gi
     let taken = backup(&from);
     assert_eq!((taken.revision, taken.history.len()), (Some(4), 1));
     let (mut to, told) = rig(two.path());
-    let mut watch = to.run(to.client().watch(Some(Revision::new(1)))).unwrap();
+    let mut watch = to.run(to.client().watch(Some(Revision::new(1)), Default::default())).unwrap();
     let reply = restore(&to, requests(taken.clone())).unwrap();
     // Nobody knows what the other store gave after the backup.
     assert!(reply.revision > 1_000_000, "{reply:?}");
@@ -158,14 +162,14 @@ fn a_node_goes_back_to_its_own_backup_in_one_revision_more_and_tells_what_is_oth
     to.commit(vec![
         add(9),
         remove(3, true),
-        Change::DomainRemove { vni: 5002.into(), force: true },
+        Change::Delete { target: Target::Domain(5002.into()), force: true },
         set(5003, &[9]),
         set(5001, &[1, 9]),
         detach("web", "vm1"),
         create_havip("new", 5003, 100),
     ]);
     told.0.lock().unwrap().clear();
-    let mut watch = to.run(to.client().watch(Some(Revision::new(5)))).unwrap();
+    let mut watch = to.run(to.client().watch(Some(Revision::new(5)), Default::default())).unwrap();
     to.revision(&mut watch);
     let reply = restore(&to, requests(taken.clone())).unwrap();
     assert_eq!(reply.revision, 6);
@@ -194,7 +198,7 @@ fn a_backup_of_a_greater_revision_raises_it_and_one_that_no_node_gave_is_refused
     assert_eq!(rig.commit(vec![add(77)]).revision, (1 << 40) + 2);
     taken.revision = Some(u64::MAX);
     let (kind, text) = restore(&rig, requests(taken)).unwrap_err();
-    assert_eq!(kind, Refusal::Invalid);
+    assert_eq!(kind, RefusalKind::Invalid);
     assert!(text.contains("a node gives none above"), "{text}");
 }
 
@@ -206,12 +210,12 @@ fn a_restore_that_is_cut_or_expects_another_revision_changes_nothing() {
     let mut cut = requests(SnapshotPart { revision: Some(9), ..Default::default() });
     cut.pop();
     let (kind, text) = restore(&rig, cut).unwrap_err();
-    assert_eq!(kind, Refusal::Invalid);
+    assert_eq!(kind, RefusalKind::Invalid);
     assert!(text.contains("the backup ended before its last part"), "{text}");
-    assert_eq!(restore(&rig, vec![]).unwrap_err().0, Refusal::Invalid);
+    assert_eq!(restore(&rig, vec![]).unwrap_err().0, RefusalKind::Invalid);
     let mut late = requests(SnapshotPart::default());
     late[0].expected_revision = Some(3);
-    assert_eq!(restore(&rig, late).unwrap_err().0, Refusal::Conflict);
+    assert_eq!(restore(&rig, late).unwrap_err().0, RefusalKind::Conflict);
     assert_eq!(backup(&rig).revision, taken.revision);
     assert_eq!(content(&backup(&rig)), content(&taken));
 }
@@ -237,16 +241,19 @@ fn a_backup_that_cannot_be_is_refused_whole_and_says_why() {
     let stranger = || Holder { instance: name("vm9"), mac: mac(9), tep: tep(1) };
     let gone = || Attachment { instance: name("vm9"), mac: mac(9), teps: vec![tep(77)] };
     for (part, words) in [
-        (bad(&|part| part.teps[0].address = "224.0.0.1".to_owned()), "multicast"),
+        (bad(&|part| part.teps[0].address = vec![224, 0, 0, 1]), "multicast"),
         (
             bad(&|part| part.teps[1].address = part.teps[0].address.clone()),
             "TEP 198.18.0.1 stands there twice",
         ),
-        (bad(&|part| part.teps[1].name = "hv1".to_owned()), "the name hv1 is TEP 198.18.0.1's"),
+        (bad(&|part| part.teps[1].name = Some("hv1".to_owned())), "the name hv1 is TEP 198.18.0.1's"),
         (bad(&|part| drop(part.teps.remove(2))), "TEP 198.18.0.3 is not registered"),
         (bad(&|part| part.domains[1].vni = 5001), "domain 5001 stands there twice"),
         (
-            bad(&|part| part.domains[1].members = vec![0xc612_0001; 2]),
+            bad(&|part| {
+                part.domains[1].members =
+                    Some(proto::Teps { ipv4: [198, 18, 0, 1].repeat(2), ..Default::default() })
+            }),
             "member 198.18.0.1 of domain 5002 stands",
         ),
         (bad(&|part| drop(part.domains.remove(0))), "domain 5001 does not exist"),
@@ -267,10 +274,10 @@ fn a_backup_that_cannot_be_is_refused_whole_and_says_why() {
             bad(&|part| part.history = vec![part.history[0].clone(); 51]),
             "more than 50 things are told of HAVIP web",
         ),
-        (bad(&|part| part.history[0].kind = "other".to_owned()), "\"other\" is no kind of happening"),
+        (bad(&|part| part.history[0].kind = 99), "99 is no kind of event"),
     ] {
         let (kind, text) = restore(&rig, requests(part)).unwrap_err();
-        assert_eq!(kind, Refusal::Invalid, "{text}");
+        assert_eq!(kind, RefusalKind::Invalid, "{text}");
         assert!(text.contains(words) && text.starts_with("the backup"), "{text}");
         assert!(text.ends_with("nothing was changed"), "{text}");
     }
@@ -302,13 +309,13 @@ fn teps_that_are_not_this_nodes_are_restored_and_join_no_domain_more() {
     let folder = tempfile::tempdir().unwrap();
     let rig = full(folder.path());
     let mut taken = backup(&rig);
-    taken.teps.push(proto::Tep { address: OWN.to_string(), ..Default::default() });
-    taken.domains[0].members.push(OWN.to_bits());
+    taken.teps.push(proto::Tep { address: OWN.octets().to_vec(), ..Default::default() });
+    taken.domains[0].members.as_mut().unwrap().ipv4.extend(OWN.octets());
     restore(&rig, requests(taken)).unwrap();
     assert_eq!(rig.members(5001), Some([address(1), address(2), OWN].into()));
-    let own = ctl_api::model::TepRef::Address(bcast_domain::Tep::new(OWN).unwrap());
-    let join = Change::Join { vni: 5002.into(), teps: vec![own] };
-    assert_eq!(rig.try_commit(Batch::new(vec![join])).unwrap_err().0, Refusal::Invalid);
+    let own = vec![bcast_domain::Tep::new(OWN).unwrap()];
+    let join = Change::Join { vni: 5002.into(), teps: own.into() };
+    assert_eq!(rig.try_commit(Batch::new(vec![join])).unwrap_err().0, RefusalKind::Invalid);
     let store = folder.path().join("domains.redb");
     drop(rig);
     assert!(EmbeddedStore::open(&store).is_ok());

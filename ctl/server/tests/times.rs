@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected};
 use common::havip::*;
 use common::*;
-use ctl_server::Moment;
+use ctl_node::Moment;
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MS;
@@ -59,7 +59,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     until("the refused announcement is known", || {
         status().diagnosis.iter().any(|line| line.contains("refused 0 s ago"))
     });
-    let shown = status().heard[0].claim_unix_ms;
+    let shown = status().announced[0].claim_unix_ms;
     assert!(shown.abs_diff(heard.unix_ns / MS) <= 1, "{shown} for {heard:?}");
 
     // Five minutes later, an hour, a day; the wall clock is put back by an hour, then by two days.
@@ -69,7 +69,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         let now = after(5 * SECOND + 2 * MS + real_ns, 0);
         set(&rig, Moment { unix_ns: now.unix_ns - wall_ns, ..now });
         let status = status();
-        assert_eq!(status.heard[0].claim_unix_ms, shown);
+        assert_eq!(status.announced[0].claim_unix_ms, shown);
         let (ago, never) = (real_ns / SECOND, (real_ns + 5 * SECOND) / SECOND);
         let has = |text: &str| status.diagnosis.iter().any(|line| line.contains(text));
         assert!(has(&format!("never heard in {never} s")), "{:?}", status.diagnosis);
@@ -83,6 +83,6 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     let vm2 = rig.announcer(5001, 2, 2);
     rig.node.heard.note(rig.vip(5001), vm2, claim, now.worker_ns);
     until("moved", || rig.havip("web").binding.holder.is_some_and(|holder| holder.instance == name("vm2")));
-    let [one, other] = &status().heard[..] else { panic!("two attachments") };
+    let [one, other] = &status().announced[..] else { panic!("two attachments") };
     assert_eq!((one.claim_unix_ms, other.claim_unix_ms), (shown, now.unix_ns / MS));
 }

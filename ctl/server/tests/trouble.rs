@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use common::failing::Failing;
 use common::*;
-use ctl_api::client::Refusal;
+use ctl_api::client::RefusalKind;
 use ctl_api::model::Batch;
 use ctl_store::EmbeddedStore;
 use tracing_subscriber::fmt::MakeWriter;
@@ -70,7 +70,7 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
         fails.store(true, Ordering::Relaxed);
         for n in 2..60 {
             let (kind, _) = rig.try_commit(Batch::new(vec![add(n)])).unwrap_err();
-            assert_eq!(kind, Refusal::Unavailable);
+            assert_eq!(kind, RefusalKind::Unavailable);
             let why = rig.server().store_takes_changes().unwrap_err();
             assert!(why.contains("domains.redb") && !why.contains('\n'), "{why}");
         }

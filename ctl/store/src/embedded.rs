@@ -6,8 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use ctl_api::model::{HavipEvent, Name, RequestId, Revision};
 use redb::{
-    Builder, Database, DatabaseError, ReadOnlyTable, ReadTransaction, ReadableDatabase, TableDefinition,
-    TableError, WriteTransaction,
+    Builder, Database, DatabaseError, ReadTransaction, ReadableDatabase, TableDefinition, WriteTransaction,
 };
 
 use crate::codec::Malformed;
@@ -22,6 +21,7 @@ mod open;
 mod snapshot;
 mod write;
 
+pub(crate) use open::make_tables;
 use open::open_database;
 use snapshot::EmbeddedSnapshot;
 pub(crate) use write::count;
@@ -29,12 +29,8 @@ use write::write_group;
 
 pub use open::Accepted;
 
-/// The newest version of the file's layout.
-pub const SCHEMA: u64 = 3;
-/// What a file has until anything is stored that is about HAVIPs: a daemon that knows none still reads it.
-const SCHEMA_WITHOUT_HAVIPS: u64 = 2;
-/// What a new file has, until a limit is stored.
-const SCHEMA_WITHOUT_LIMITS: u64 = 1;
+/// Version of the file's layout. A file of an older one is migrated when it is opened.
+pub const SCHEMA: u64 = 4;
 /// Bytes of file pages kept in memory (redb's own default is 1 GiB). The table holds what forwarding needs; this
 /// serves commits and snapshots only.
 const CACHE_BYTES: usize = 16 << 20;
@@ -51,17 +47,13 @@ const IDENTITY: &str = "identity";
 /// Key in [`META`]: the store has a revision file.
 const HAS_REVISION_FILE: &str = "revision_file";
 /// Key in [`META`]: the schema version.
-const SCHEMA_KEY: &str = "schema";
-/// Address -> name.
-const TEPS: TableDefinition<u32, &str> = TableDefinition::new("teps");
-/// Address -> frames a second, of the TEPs that have a limit of their own.
-const TEP_LIMITS: TableDefinition<u32, u64> = TableDefinition::new("tep_limits");
-/// Address -> next hop for IPv4, for IPv6; 0: none. Of the TEPs that have one.
-const TEP_HOPS: TableDefinition<u32, (u32, u128)> = TableDefinition::new("tep_hops");
-/// Name -> HAVIP and binding.
-const HAVIPS: TableDefinition<&str, &[u8]> = TableDefinition::new("havips");
-/// VNI -> name, rates, GARP mode and members.
-const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domains");
+pub(crate) const SCHEMA_KEY: &str = "schema";
+/// Address in network order -> `Tep`.
+pub(crate) const TEPS: TableDefinition<&[u8], &[u8]> = TableDefinition::new("tep_rows");
+/// VNI -> `Domain`.
+pub(crate) const DOMAINS: TableDefinition<u32, &[u8]> = TableDefinition::new("domain_rows");
+/// Name -> `HavipEntry`.
+pub(crate) const HAVIPS: TableDefinition<&str, &[u8]> = TableDefinition::new("havip_rows");
 /// Opens the database anew, with the settings given.
 type Opener = Box<dyn Fn(&Builder) -> Result<Database, DatabaseError> + Send + Sync>;
 
@@ -304,15 +296,4 @@ fn mark(transaction: &ReadTransaction) -> Result<Mark, Failure> {
     let meta = transaction.open_table(META)?;
     let number = |key| Ok::<u64, Failure>(meta.get(key)?.map_or(0, |number| number.value()));
     Ok(Mark { revision: number(REVISION)?, write: number(WRITES)? })
-}
-
-/// A table that a file lacks where it was last written before there was any of that.
-pub(crate) fn existing<K: redb::Key + 'static, V: redb::Value + 'static>(
-    table: Result<ReadOnlyTable<K, V>, TableError>,
-) -> Result<Option<ReadOnlyTable<K, V>>, Failure> {
-    match table {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }

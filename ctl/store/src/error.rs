@@ -38,7 +38,7 @@ pub enum StoreError {
     Foreign(PathBuf),
     /// A store of another version.
     #[error(
-        "the store {path} has schema version {found}, this daemon reads 1 to {SCHEMA}; run the daemon that wrote it, \
+        "the store {path} has schema version {found}, this daemon reads 1 to {SCHEMA} (and makes {SCHEMA} of it); run the daemon that wrote it, \
          `bcastctl export` there, and apply the export to a new store",
         path = .path.display()
     )]

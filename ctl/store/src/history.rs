@@ -1,13 +1,14 @@
-//! What happened to each HAVIP: a bounded number of things for each, and of all.
+//! Events of HAVIPs: a bounded number of each HAVIP, and of all.
 
-use ctl_api::model::{HappeningKind, HavipEvent, Name};
+use ctl_api::model::{HavipEvent, HavipEventKind, Name};
+use ctl_api::proto;
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, Table, TableDefinition,
     WriteTransaction,
 };
 
 use crate::codec;
-use crate::embedded::{Failure, META, existing};
+use crate::embedded::{Failure, META};
 
 /// Most events that are kept of one HAVIP; the oldest go first.
 pub const HISTORY_OF_ONE: usize = 50;
@@ -16,12 +17,12 @@ const SPOOFS_OF_ONE: usize = 10;
 /// Most events that are kept of all HAVIPs; the oldest go first.
 pub const HISTORY_OF_ALL: u64 = 500_000;
 
-/// HAVIP and number of the happening -> what happened.
-const HAPPENINGS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("happenings");
+/// HAVIP and number -> `HavipEvent`.
+const EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("havip_events");
 /// The events by age: their numbers -> the HAVIP.
-const AGES: TableDefinition<u64, &str> = TableDefinition::new("happening_ages");
-/// Key in [`META`]: the number of the next happening.
-const NEXT: &str = "happenings";
+const AGES: TableDefinition<u64, &str> = TableDefinition::new("havip_event_ages");
+/// Key in [`META`]: number of the next event.
+const NEXT: &str = "havip_events";
 
 /// The tables, open in a transaction.
 pub(crate) struct History<'t> {
@@ -38,27 +39,34 @@ fn all_of(name: &str) -> std::ops::RangeInclusive<(&str, u64)> {
 impl<'t> History<'t> {
     pub fn open(transaction: &'t WriteTransaction) -> Result<Self, Failure> {
         Ok(Self {
-            events: transaction.open_table(HAPPENINGS)?,
+            events: transaction.open_table(EVENTS)?,
             ages: transaction.open_table(AGES)?,
             next: transaction.open_table(META)?.get(NEXT)?.map_or(0, |next| next.value()),
             most: HISTORY_OF_ALL,
         })
     }
 
-    /// Adds what happened to a HAVIP that is there.
-    pub fn add(&mut self, happening: &HavipEvent) -> Result<(), Failure> {
-        let name = happening.havip.as_str();
-        self.events.insert((name, self.next), codec::put_happening(happening).as_slice())?;
-        self.ages.insert(self.next, name)?;
-        self.next += 1;
-        if happening.kind == HappeningKind::Spoof {
-            self.keep(name, SPOOFS_OF_ONE, |row| Ok(codec::happening(row)?.kind == HappeningKind::Spoof))?;
+    /// Adds an event of a HAVIP that exists.
+    pub fn add(&mut self, event: &HavipEvent) -> Result<(), Failure> {
+        let name = event.havip.as_str();
+        self.put(event)?;
+        if event.kind == HavipEventKind::Spoof {
+            self.keep(name, SPOOFS_OF_ONE, |row| Ok(parse(row)?.kind == HavipEventKind::Spoof))?;
         }
         self.keep(name, HISTORY_OF_ONE, |_| Ok(true))?;
         while self.ages.len()? > self.most {
             let Some((number, name)) = self.ages.pop_first()? else { break };
             self.events.remove((name.value(), number.value()))?;
         }
+        Ok(())
+    }
+
+    /// Adds an event whatever the bounds are.
+    pub fn put(&mut self, event: &HavipEvent) -> Result<(), Failure> {
+        let name = event.havip.as_str();
+        self.events.insert((name, self.next), codec::row::<proto::HavipEvent, _>(event).as_slice())?;
+        self.ages.insert(self.next, name)?;
+        self.next += 1;
         Ok(())
     }
 
@@ -83,7 +91,7 @@ impl<'t> History<'t> {
         Ok(())
     }
 
-    /// Forgets all of a HAVIP's.
+    /// Deletes all events of a HAVIP.
     pub fn forget(&mut self, name: &Name) -> Result<(), Failure> {
         for row in self.events.extract_from_if(all_of(name.as_str()), |_, _| true)? {
             self.ages.remove(row?.0.value().1)?;
@@ -97,12 +105,9 @@ impl<'t> History<'t> {
         self.ages.retain(|_, _| false)?;
         // Those of one HAVIP keep their order, as they do not go back in time.
         let mut by_age: Vec<&HavipEvent> = events.iter().collect();
-        by_age.sort_by_key(|happening| happening.generation);
-        for happening in by_age {
-            let name = happening.havip.as_str();
-            self.events.insert((name, self.next), codec::put_happening(happening).as_slice())?;
-            self.ages.insert(self.next, name)?;
-            self.next += 1;
+        by_age.sort_by_key(|event| event.generation);
+        for event in by_age {
+            self.put(event)?;
         }
         Ok(())
     }
@@ -114,19 +119,29 @@ impl<'t> History<'t> {
     }
 }
 
-/// All there is, by HAVIP, the oldest first.
-pub(crate) fn table(transaction: &ReadTransaction) -> Result<Option<HistoryTable>, Failure> {
-    existing(transaction.open_table(HAPPENINGS))
+/// All events, by HAVIP, the oldest first.
+pub(crate) fn table(transaction: &ReadTransaction) -> Result<HistoryTable, Failure> {
+    Ok(transaction.open_table(EVENTS)?)
 }
 
-/// A read transaction's table of what happened.
+/// Makes the tables.
+pub(crate) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
+    transaction.open_table(EVENTS)?;
+    transaction.open_table(AGES)?;
+    Ok(())
+}
+
+fn parse(row: &[u8]) -> Result<HavipEvent, codec::Malformed> {
+    codec::value::<proto::HavipEvent, _>("an event", row)
+}
+
+/// A read transaction's table of events.
 pub(crate) type HistoryTable = ReadOnlyTable<(&'static str, u64), &'static [u8]>;
 
-/// What happened to a HAVIP, the oldest first.
+/// The events of a HAVIP, the oldest first.
 pub(crate) fn read(transaction: &ReadTransaction, name: &Name) -> Result<Vec<HavipEvent>, Failure> {
-    let Some(events) = existing(transaction.open_table(HAPPENINGS))? else { return Ok(Vec::new()) };
-    let rows = events.range(all_of(name.as_str()))?;
-    rows.map(|row| Ok(codec::happening(row?.1.value())?)).collect()
+    let rows = table(transaction)?.range(all_of(name.as_str()))?;
+    rows.map(|row| Ok(parse(row?.1.value())?)).collect()
 }
 
 #[cfg(test)]
@@ -137,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn happening(name: &str, kind: HappeningKind, generation: u64) -> HavipEvent {
+    fn moved(name: &str, kind: HavipEventKind, generation: u64) -> HavipEvent {
         let havip = Havip {
             name: name.parse().unwrap(),
             vni: 1.into(),
@@ -158,15 +173,15 @@ mod tests {
         let transaction = database.begin_write().unwrap();
         let mut history = History::open(&transaction).unwrap();
         let kind = |generation| match generation {
-            0..3 | 500 => HappeningKind::Moved,
-            _ => HappeningKind::Spoof,
+            0..3 | 500 => HavipEventKind::Moved,
+            _ => HavipEventKind::Spoof,
         };
-        (0..=520).for_each(|n| history.add(&happening("a", kind(n), n)).unwrap());
+        (0..=520).for_each(|n| history.add(&moved("a", kind(n), n)).unwrap());
         history.close(&transaction).unwrap();
         transaction.commit().unwrap();
         let transaction = database.begin_read().unwrap();
         let kept = read(&transaction, &"a".parse().unwrap()).unwrap();
-        let kept: Vec<u64> = kept.iter().map(|happening| happening.generation).collect();
+        let kept: Vec<u64> = kept.iter().map(|event| event.generation).collect();
         assert_eq!(kept, [&[0, 1, 2, 500], &Vec::from_iter(511..=520)[..]].concat());
     }
 
@@ -177,16 +192,15 @@ mod tests {
         let mut history = History::open(&transaction).unwrap();
         history.most = 60;
         for (name, generations) in [("a", 0..20), ("b", 20..90), ("a", 90..95)] {
-            generations.for_each(|generation| {
-                history.add(&happening(name, HappeningKind::Moved, generation)).unwrap()
-            });
+            generations
+                .for_each(|generation| history.add(&moved(name, HavipEventKind::Moved, generation)).unwrap());
         }
         history.close(&transaction).unwrap();
         transaction.commit().unwrap();
         let transaction = database.begin_read().unwrap();
         let kept = |name: &str| {
             let events = read(&transaction, &name.parse().unwrap()).unwrap();
-            events.iter().map(|happening| happening.generation).collect::<Vec<_>>()
+            events.iter().map(|event| event.generation).collect::<Vec<_>>()
         };
         // Of b never more than 50; then five of a make the oldest of all, a's own, go.
         assert_eq!(kept("a"), [15, 16, 17, 18, 19].into_iter().chain(90..95).collect::<Vec<_>>());

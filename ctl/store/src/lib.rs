@@ -1,8 +1,9 @@
 //! Where the broadcast domains live: the store's trait and the embedded store.
 //!
-//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, what webhook receivers
-//! have still to be told, the answers to requests that carried an id, and a bounded log of what each revision changed. It is what the forwarding table is rebuilt from; nothing that was answered is anywhere
-//! else. Beside it the revision file says which revision was answered last: a store that is older is refused.
+//! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, the events that webhook
+//! receivers have still to accept, the answers to requests that carried an id, and a bounded log of revisions. The forwarding
+//! table is rebuilt from it; nothing that was answered is anywhere else. TEPs, domains, HAVIPs and events are stored as the
+//! contract's messages. Beside it the revision file says which revision was answered last: a store that is older is refused.
 #![forbid(unsafe_code)]
 
 mod codec;
@@ -10,6 +11,7 @@ mod embedded;
 mod error;
 mod history;
 mod log;
+mod migrate;
 mod outbox;
 mod revision_file;
 
@@ -21,6 +23,7 @@ pub use outbox::{DEAD_LETTERS, DeadLetter, EventId, OutboxKey, OutboxRow, Outbox
 
 use std::time::Duration;
 
+use bcast_domain::{Tep, Vni};
 use ctl_api::model::{DomainEntry, Event, HavipEntry, HavipEvent, Name, RequestId, Revision, TepEntry};
 
 /// How long the answer to a request with an id is kept.
@@ -48,8 +51,8 @@ pub struct Record {
     pub revision: Revision,
     /// When it committed, Unix time in milliseconds.
     pub unix_ms: u64,
-    /// Its changes, at most one for each TEP, domain and HAVIP: TEPs, removed HAVIPs, domains, HAVIPs, removed TEPs; then what
-    /// happened to HAVIPs, in its order.
+    /// Changes, at most one of each TEP, domain and HAVIP: TEPs, deleted HAVIPs, domains, HAVIPs, deleted TEPs; then the events of
+    /// HAVIPs, in their order.
     pub events: Vec<Event>,
 }
 
@@ -111,7 +114,7 @@ pub enum Changes {
     Gone,
 }
 
-/// Durable domains.
+/// Durable domains. Each method fails where the store cannot be read or written.
 pub trait Store: Send + Sync + 'static {
     /// The last revision that committed.
     ///
@@ -121,10 +124,6 @@ pub trait Store: Send + Sync + 'static {
     fn revision(&self) -> Result<Revision, StoreError>;
 
     /// Everything as of one revision, however long the reading takes.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError>;
 
     /// Commits a group; once this returns it survives a loss of power.
@@ -145,38 +144,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// The answer that a request with this id got within the last [`ANSWER_KEPT`], and what the id belongs to; `None` where a
     /// daemon answered that did not keep it.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError>;
 
     /// How many more answers can be kept, of [`ANSWERS`].
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError>;
 
     /// What the revisions from `from` on changed.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn changes(&self, from: Revision) -> Result<Changes, StoreError>;
 
     /// What happened to a HAVIP that is there: the last [`HISTORY_OF_ONE`] things, the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError>;
 
     /// All events that webhook receivers have still to accept, by receiver and age.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError>;
 
     /// Deletes rows of the outbox, and moves others to the dead letters, of which the newest [`DEAD_LETTERS`] are kept for each
@@ -189,24 +168,16 @@ pub trait Store: Send + Sync + 'static {
     fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError>;
 
     /// A receiver's dead letters, the oldest event first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError>;
 
     /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest event first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::settle`].
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError>;
 }
 
 /// Entries as they are read.
 pub type Entries<'s, T> = Box<dyn Iterator<Item = Result<T, StoreError>> + 's>;
 
-/// All of a store as of one revision, read as it is asked for.
+/// All of a store as of one revision, read as it is asked for. Each method fails where the store cannot be read.
 pub trait Snapshot: Send {
     /// The revision.
     fn revision(&self) -> Revision;
@@ -214,31 +185,30 @@ pub trait Snapshot: Send {
     /// A random number of the store's own, which no other store has.
     fn identity(&self) -> u64;
 
-    /// The TEPs, by address.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
-    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError>;
+    /// The TEPs behind this one, by address.
+    fn teps_after(&self, after: Option<Tep>) -> Result<Entries<'_, TepEntry>, StoreError>;
 
-    /// The domains, by VNI.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
-    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError>;
+    /// The domains behind this one, by VNI.
+    fn domains_after(&self, after: Option<Vni>) -> Result<Entries<'_, DomainEntry>, StoreError>;
 
-    /// The HAVIPs, by name.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
-    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError>;
+    /// The HAVIPs behind this one, by name.
+    fn havips_after(&self, after: Option<&Name>) -> Result<Entries<'_, HavipEntry>, StoreError>;
+
+    /// All TEPs, by address.
+    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
+        self.teps_after(None)
+    }
+
+    /// All domains, by VNI.
+    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
+        self.domains_after(None)
+    }
+
+    /// All HAVIPs, by name.
+    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError> {
+        self.havips_after(None)
+    }
 
     /// What happened to the HAVIPs, by name, of each the oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::revision`].
     fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError>;
 }

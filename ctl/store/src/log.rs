@@ -17,7 +17,7 @@ pub const LOG_RECORD_BYTES: u64 = 4 << 20;
 /// Most bytes of records read at a time.
 const READ_BYTES: usize = 128 << 10;
 
-pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+pub(crate) const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("records");
 /// Bytes of all records in the log.
 const BYTES: &str = "log_bytes";
 /// The first revision that the log can resume from.

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use ctl_api::model::{Name, Revision};
 use redb::{Durability, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
 
-use crate::codec::{self, Malformed};
-use crate::embedded::{Failure, count, existing};
+use crate::codec::{Malformed, name};
+use crate::embedded::{Failure, count};
 use crate::revision_file::Mark;
 
 /// Most dead letters of one receiver; the oldest go first.
@@ -47,7 +47,7 @@ pub struct OutboxRow {
     pub havip: Name,
     /// Since when it has been waiting: Unix time in milliseconds.
     pub since_unix_ms: u64,
-    /// How many events of that virtual IP were left out before it.
+    /// Number of events of that virtual IP that were skipped before it.
     pub gap: u64,
     /// The event, as it is sent.
     pub body: Bytes,
@@ -100,10 +100,6 @@ fn all_of(receiver: &Name) -> std::ops::RangeInclusive<StoredKey<'_>> {
     (receiver.as_str(), 0, 0)..=(receiver.as_str(), u64::MAX, u32::MAX)
 }
 
-fn name(text: &str) -> Result<Name, Malformed> {
-    codec::name(text)?.ok_or(Malformed("a name"))
-}
-
 fn row((receiver, revision, index): StoredKey<'_>, stored: StoredRow<'_>) -> Result<OutboxRow, Malformed> {
     let (havip, since_unix_ms, gap, body) = stored;
     let id = EventId { revision: Revision::new(revision), index };
@@ -125,6 +121,13 @@ fn insert(outbox: &mut Rows<'_>, row: &OutboxRow) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Makes the tables.
+pub(crate) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
+    transaction.open_table(OUTBOX)?;
+    transaction.open_table(DEAD)?;
+    Ok(())
+}
+
 /// Writes a group's part.
 pub(crate) fn write(transaction: &WriteTransaction, rows: &OutboxRows) -> Result<(), Failure> {
     let mut outbox = transaction.open_table(OUTBOX)?;
@@ -136,7 +139,7 @@ pub(crate) fn write(transaction: &WriteTransaction, rows: &OutboxRows) -> Result
 
 /// All rows, by receiver and age.
 pub(crate) fn read(transaction: &ReadTransaction) -> Result<Vec<OutboxRow>, Failure> {
-    let Some(outbox) = existing(transaction.open_table(OUTBOX))? else { return Ok(Vec::new()) };
+    let outbox = transaction.open_table(OUTBOX)?;
     let entry = |stored: Result<_, redb::StorageError>| {
         let (key, value): (
             redb::AccessGuard<'_, StoredKey<'static>>,
@@ -149,7 +152,7 @@ pub(crate) fn read(transaction: &ReadTransaction) -> Result<Vec<OutboxRow>, Fail
 
 /// A receiver's dead letters, the oldest event first.
 pub(crate) fn dead(transaction: &ReadTransaction, receiver: &Name) -> Result<Vec<DeadLetter>, Failure> {
-    let Some(dead) = existing(transaction.open_table(DEAD))? else { return Ok(Vec::new()) };
+    let dead = transaction.open_table(DEAD)?;
     let entry = |stored: Result<_, redb::StorageError>| {
         let (key, value): (
             redb::AccessGuard<'_, StoredKey<'static>>,

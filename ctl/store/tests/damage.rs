@@ -48,7 +48,7 @@ fn domain(vni: u32, members: u8) -> Event {
         vni: vni.into(),
         name: None,
         limit: Default::default(),
-        garp: Default::default(),
+        arp_inspection: Default::default(),
         members: (1..=members).map(tep).collect(),
     })
 }

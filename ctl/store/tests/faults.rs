@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bcast_domain::{DomainLimit, Vni};
-use ctl_api::model::{DomainEntry, Event, GarpMode, Revision};
+use ctl_api::model::{ArpInspection, DomainEntry, Event, Revision};
 use ctl_store::{DeadLetter, EmbeddedStore, Group, OutboxRows, Record, Store, StoreError};
 use redb::backends::FileBackend;
 use redb::{BackendError, StorageBackend};
@@ -100,7 +100,7 @@ fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
             vni: Vni::from(vni),
             name: None,
             limit: DomainLimit::default(),
-            garp: GarpMode::Open,
+            arp_inspection: ArpInspection::Off,
             members: vec![],
         })
     };

@@ -6,12 +6,12 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
-use ctl_api::model::{DomainEntry, Event, GarpMode, RequestId, Revision, TepEntry};
+use ctl_api::model::{ArpInspection, DomainEntry, Event, RequestId, Revision, TepEntry};
 use ctl_store::{
     ANSWER_KEPT, Answer, Answered, Changes, EmbeddedStore, Group, LOG_RECORD_BYTES, LOG_REVISIONS, Record,
     Store, StoreError,
 };
-use redb::{Database, ReadableDatabase, TableDefinition};
+use redb::{Database, TableDefinition};
 
 fn tep(last: u16) -> Tep {
     let [high, low] = last.to_be_bytes();
@@ -23,8 +23,8 @@ fn tep_set(last: u16, name: Option<&str>) -> Event {
         address: tep(last),
         name: name.map(|n| n.parse().unwrap()),
         limit: TepLimit::default(),
-        next_hop: None,
-        next_hop6: None,
+        route_gateway: None,
+        route_gateway6: None,
     })
 }
 
@@ -34,7 +34,7 @@ fn domain_set(vni: u32, members: &[u16]) -> Event {
         vni: Vni::from(vni),
         name: None,
         limit: DomainLimit::default(),
-        garp: GarpMode::Open,
+        arp_inspection: ArpInspection::Off,
         members,
     })
 }
@@ -77,7 +77,7 @@ fn what_was_committed_is_there_after_the_store_was_opened_again() {
         vec![tep_set(2, None), tep_set(1, Some("hv1")), domain_set(7, &[2, 1]), domain_set(5, &[])],
     );
     let second =
-        record(2, vec![domain_set(9, &[2]), Event::DomainRemoved(5.into()), Event::TepRemoved(tep(3))]);
+        record(2, vec![domain_set(9, &[2]), Event::DomainDeleted(5.into()), Event::TepDeleted(tep(3))]);
     store.commit(&group(0, vec![first, second])).unwrap();
     let expected = everything(&store);
     drop(store);
@@ -86,7 +86,7 @@ fn what_was_committed_is_there_after_the_store_was_opened_again() {
     assert_eq!(revision, 2);
     assert_eq!(teps.iter().map(|t| t.address).collect::<Vec<_>>(), [tep(1), tep(2)], "by address");
     assert_eq!(domains.iter().map(|d| d.vni.get()).collect::<Vec<_>>(), [7, 9], "by VNI");
-    assert_eq!(domains[0].members, [tep(2), tep(1)]);
+    assert_eq!(domains[0].members, [tep(1), tep(2)], "ascending");
 }
 
 fn rate(per_second: u64) -> Option<Rate> {
@@ -96,12 +96,18 @@ fn rate(per_second: u64) -> Option<Rate> {
 fn limited_tep(last: u16, frames: u64) -> Event {
     let limit = TepLimit { frames: rate(frames) };
     let name = Some("hv".parse().unwrap());
-    Event::TepSet(TepEntry { address: tep(last), name, limit, next_hop: None, next_hop6: None })
+    Event::TepSet(TepEntry { address: tep(last), name, limit, route_gateway: None, route_gateway6: None })
 }
 
 fn limited_domain(vni: u32, members: &[u16], limit: DomainLimit) -> Event {
     let (name, members) = (Some("x".repeat(63).parse().unwrap()), members.iter().map(|&m| tep(m)).collect());
-    Event::DomainSet(DomainEntry { vni: Vni::from(vni), name, limit, garp: GarpMode::Open, members })
+    Event::DomainSet(DomainEntry {
+        vni: Vni::from(vni),
+        name,
+        limit,
+        arp_inspection: ArpInspection::Off,
+        members,
+    })
 }
 
 /// Each rate given and not.
@@ -129,77 +135,11 @@ fn limits_are_kept_and_logged_with_their_domain_and_tep_and_go_with_them() {
     assert_eq!(domains.iter().map(|domain| domain.limit).collect::<Vec<_>>(), limits().collect::<Vec<_>>());
     assert!(domains.iter().all(|domain| domain.members == [tep(1), tep(2)]));
     assert_eq!(store.changes(Revision::new(1)).unwrap(), Changes::Records(vec![first]));
-    let gone = vec![Event::DomainRemoved(1.into()), Event::TepRemoved(tep(1))];
+    let gone = vec![Event::DomainDeleted(1.into()), Event::TepDeleted(tep(1))];
     store.commit(&group(1, vec![record(2, gone)])).unwrap();
     store.commit(&group(2, vec![record(3, vec![tep_set(1, None), domain_set(1, &[1])])])).unwrap();
     let (_, teps, domains) = everything(&store);
     assert_eq!((teps[0].limit, domains[1].limit), (TepLimit::default(), DomainLimit::default()));
-}
-
-/// The tables as they were written before there were limits, byte for byte.
-fn old_file(path: &Path) {
-    let database = Database::create(path).unwrap();
-    let transaction = database.begin_write().unwrap();
-    {
-        let mut meta = transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap();
-        for (key, value) in [("schema", 1), ("revision", 1), ("log_bytes", 36), ("log_start", 1)] {
-            meta.insert(key, value).unwrap();
-        }
-        let mut teps = transaction.open_table(TableDefinition::<u32, &str>::new("teps")).unwrap();
-        teps.insert(0xc612_0001, "hv1").unwrap();
-        let mut domains = transaction.open_table(TableDefinition::<u32, &[u8]>::new("domains")).unwrap();
-        domains.insert(5001, &b"\x05vpc-a\x01\x00\x12\xc6"[..]).unwrap();
-        let mut log = transaction.open_table(TableDefinition::<u64, &[u8]>::new("log")).unwrap();
-        let set_tep = b"\x01\x01\x00\x12\xc6\x03hv1";
-        let set_domain = b"\x03\x89\x13\x00\x00\x01\x00\x00\x00\x05vpc-a\x01\x00\x12\xc6";
-        let time = 1_001_u64.to_le_bytes();
-        log.insert(1, [&time[..], set_tep, set_domain].concat().as_slice()).unwrap();
-        let answers = TableDefinition::<&str, (u64, u64, u64, &str)>::new("answers");
-        transaction.open_table(answers).unwrap().insert("id", (5_000, 1, 2, "")).unwrap();
-        let ages = TableDefinition::<(u64, &str), ()>::new("answer_ages");
-        transaction.open_table(ages).unwrap().insert((5_000, "id"), ()).unwrap();
-    }
-    transaction.commit().unwrap();
-}
-
-#[test]
-fn a_file_from_before_limits_is_taken_and_stays_one_until_a_limit_is_stored() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("domains.redb");
-    old_file(&path);
-    let schema = || {
-        let database = Database::open(&path).unwrap();
-        let transaction = database.begin_read().unwrap();
-        let meta = transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap();
-        meta.get("schema").unwrap().unwrap().value()
-    };
-    let mut named = domain_set(5001, &[1]);
-    if let Event::DomainSet(domain) = &mut named {
-        domain.name = Some("vpc-a".parse().unwrap());
-    }
-    let first = record(1, vec![tep_set(1, Some("hv1")), named]);
-    let store = open(folder.path());
-    let (revision, teps, domains) = everything(&store);
-    assert_eq!((revision, Event::TepSet(teps[0].clone())), (1, first.events[0].clone()));
-    assert_eq!(Event::DomainSet(domains[0].clone()), first.events[1]);
-    assert_eq!(store.changes(Revision::new(1)).unwrap(), Changes::Records(vec![first]));
-    let answer = store.answer(&"id".parse().unwrap(), 5_001).unwrap();
-    assert_eq!(answer.map(|(body, answer)| (body, answer.changed)), Some((None, 2)), "its body is not known");
-    store.commit(&group(1, vec![record(2, vec![tep_set(2, None), domain_set(7, &[1, 2])])])).unwrap();
-    drop(store);
-    assert_eq!(schema(), 1, "the daemon before this one would take it");
-    let store = open(folder.path());
-    store.commit(&group(2, vec![record(3, vec![limited_tep(1, 9)])])).unwrap();
-    let expected = everything(&store);
-    assert_eq!(expected.1[0].limit.frames, rate(9));
-    drop(store);
-    assert_eq!(schema(), 2);
-    let store = open(folder.path());
-    assert_eq!(everything(&store), expected);
-    store.commit(&group(3, vec![record(4, vec![tep_set(1, None)])])).unwrap();
-    assert_eq!(everything(&store).1[0].limit, TepLimit::default());
-    drop(store);
-    assert_eq!(schema(), 2, "a watcher may still be told of it");
 }
 
 #[test]
@@ -208,7 +148,7 @@ fn a_snapshot_stays_as_it_was_while_others_commit() {
     let store = open(folder.path());
     store.commit(&group(0, vec![record(1, vec![domain_set(1, &[])])])).unwrap();
     let snapshot = store.snapshot().unwrap();
-    store.commit(&group(1, vec![record(2, vec![Event::DomainRemoved(1.into())])])).unwrap();
+    store.commit(&group(1, vec![record(2, vec![Event::DomainDeleted(1.into())])])).unwrap();
     assert_eq!((snapshot.revision().get(), snapshot.domains().unwrap().count()), (1, 1));
     assert_eq!(everything(&store), (2, vec![], vec![]));
 }
@@ -248,7 +188,7 @@ fn answers_are_kept_for_ten_minutes_and_then_the_id_is_free() {
 fn the_log_resumes_from_what_it_keeps_and_says_when_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let events = |n: u32| vec![domain_set(n, &[1, 2]), tep_set(1, Some("hv1")), Event::TepRemoved(tep(9))];
+    let events = |n: u32| vec![domain_set(n, &[1, 2]), tep_set(1, Some("hv1")), Event::TepDeleted(tep(9))];
     let records: Vec<Record> = (1..=5).map(|n| record(n, events(u32::try_from(n).unwrap()))).collect();
     store.commit(&group(0, records.clone())).unwrap();
     let from = |n| store.changes(Revision::new(n)).unwrap();
@@ -274,7 +214,7 @@ fn the_log_resumes_from_what_it_keeps_and_says_when_it_does_not() {
 fn the_log_is_bounded_in_revisions() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let records = (1..=LOG_REVISIONS + 10).map(|n| record(n, vec![Event::DomainRemoved(1.into())])).collect();
+    let records = (1..=LOG_REVISIONS + 10).map(|n| record(n, vec![Event::DomainDeleted(1.into())])).collect();
     store.commit(&group(0, records)).unwrap();
     assert_eq!(store.changes(Revision::new(10)).unwrap(), Changes::Gone);
     let Changes::Records(first) = store.changes(Revision::new(11)).unwrap() else { panic!("11 is kept") };
@@ -306,13 +246,13 @@ fn files_that_are_no_store_of_this_version_are_refused_and_left_as_they_are() {
     drop(EmbeddedStore::open(&file("newer")).unwrap());
     let newer = Database::open(file("newer")).unwrap();
     let transaction = newer.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 4).unwrap();
+    transaction.open_table(TableDefinition::<&str, u64>::new("meta")).unwrap().insert("schema", 5).unwrap();
     transaction.commit().unwrap();
     drop(newer);
     for (name, words) in [
         ("text", "is not a bcast store; move it away"),
         ("foreign", "is not a bcast store; move it away"),
-        ("newer", "has schema version 4, this daemon reads 1 to 3"),
+        ("newer", "has schema version 5, this daemon reads 1 to 4"),
         ("", "is a folder; set store.path to a file in it"),
     ] {
         let error = EmbeddedStore::open(&file(name)).unwrap_err().to_string();
@@ -333,7 +273,7 @@ fn a_damaged_file_is_refused_wherever_the_damage_is() {
     drop(store);
     let good = std::fs::read(&path).unwrap();
     // A row's bytes: members' addresses, wherever they lie.
-    let row: Vec<u8> = (1..=8_u16).flat_map(|m| u32::from(tep(m).address()).to_le_bytes()).collect();
+    let row: Vec<u8> = (1..=8_u16).flat_map(|m| tep(m).address().octets()).collect();
     let places: Vec<usize> =
         good.windows(row.len()).enumerate().filter(|(_, w)| *w == row).map(|(at, _)| at).collect();
     assert!(places.len() >= 2_000);
@@ -359,7 +299,7 @@ fn a_store_that_much_was_removed_from_is_small_again_after_the_next_start() {
     let members: Vec<u16> = (1..=1_500).collect();
     let events = (0..10_000).map(|vni| domain_set(vni, &members)).collect();
     store.commit(&group(0, vec![record(1, events)])).unwrap();
-    let gone = (0..10_000).filter(|vni| vni % 50 != 0).map(|vni| Event::DomainRemoved(vni.into())).collect();
+    let gone = (0..10_000).filter(|vni| vni % 50 != 0).map(|vni| Event::DomainDeleted(vni.into())).collect();
     store.commit(&group(1, vec![record(2, gone)])).unwrap();
     let expected = everything(&store);
     let length = || std::fs::metadata(&path).unwrap().len();

@@ -70,7 +70,7 @@ fn time(unix_ms: u64) -> String {
 }
 
 /// The event's JSON. `gap`: how many events of this virtual IP were left out before it.
-pub(crate) fn encode(source: &str, id: EventId, happening: &HavipEvent, gap: u64) -> Bytes {
+pub(crate) fn encode(source: &str, id: EventId, event: &HavipEvent, gap: u64) -> Bytes {
     let HavipEvent {
         havip,
         vni,
@@ -84,7 +84,7 @@ pub(crate) fn encode(source: &str, id: EventId, happening: &HavipEvent, gap: u64
         why,
         detail,
         offender,
-    } = happening;
+    } = event;
     let event = CloudEvent {
         specversion: "1.0",
         id: id.to_string(),

@@ -30,13 +30,13 @@ struct Staged {
     delete: Vec<EventId>,
     insert: Vec<OutboxRow>,
     /// Events that are neither told nor stored any more.
-    left_out: usize,
+    skipped: usize,
 }
 
 /// An event, encoded once for all receivers.
 struct Encoded<'h> {
     id: EventId,
-    happening: &'h HavipEvent,
+    event: &'h HavipEvent,
     body: Bytes,
 }
 
@@ -81,7 +81,7 @@ impl Outbox {
             }
             let mut queue = receiver.queue();
             for (havip, line) in staged.drain() {
-                receiver.count_left_out(line.left_out);
+                receiver.count_skipped(line.skipped);
                 for row in line.insert {
                     queue.insert(row, now);
                 }
@@ -141,12 +141,12 @@ pub(crate) fn load(receivers: &[Arc<Receiver>], mut rows: Vec<OutboxRow>) -> Vec
 /// The events of a revision, numbered.
 fn encode_all<'r>(source: &str, record: &'r Record) -> impl Iterator<Item = Encoded<'r>> {
     let happened = record.events.iter().filter_map(|event| match event {
-        Event::Happened(happening) => Some(happening.as_ref()),
+        Event::HavipEvent(event) => Some(event.as_ref()),
         _ => None,
     });
-    (0..).zip(happened).map(move |(index, happening)| {
+    (0..).zip(happened).map(move |(index, event)| {
         let id = EventId { revision: record.revision, index };
-        Encoded { id, happening, body: encode(source, id, happening, 0) }
+        Encoded { id, event, body: encode(source, id, event, 0) }
     })
 }
 
@@ -154,8 +154,8 @@ fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: 
     let mut queue = receiver.queue();
     let pending = receiver.pending();
     let mut rows = queue.len();
-    for Encoded { id, happening, body } in events {
-        let havip = &happening.havip;
+    for Encoded { id, event, body } in events {
+        let havip = &event.havip;
         let line = staged.entry(havip.clone()).or_default();
         let mut gap = 0;
         if rows >= pending {
@@ -164,12 +164,12 @@ fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: 
                 let waiting = queue.hold(havip);
                 gap += waiting.iter().map(|(_, gap)| 1 + gap).sum::<u64>();
                 rows -= waiting.len();
-                line.left_out += waiting.len();
+                line.skipped += waiting.len();
                 line.delete.extend(waiting.iter().map(|(id, _)| *id));
             }
             gap += line.insert.iter().map(|row| 1 + row.gap).sum::<u64>();
             rows -= line.insert.len();
-            line.left_out += line.insert.len();
+            line.skipped += line.insert.len();
             line.insert.clear();
             if gap == 0 && rows >= pending + MOST_LINES {
                 receiver.overflow();
@@ -179,9 +179,9 @@ fn stage_for(receiver: &Receiver, source: &str, events: &[Encoded<'_>], staged: 
         line.insert.push(OutboxRow {
             key: OutboxKey { receiver: receiver.name().clone(), id: *id },
             havip: havip.clone(),
-            since_unix_ms: happening.unix_ms,
+            since_unix_ms: event.unix_ms,
             gap,
-            body: if gap == 0 { body.clone() } else { encode(source, *id, happening, gap) },
+            body: if gap == 0 { body.clone() } else { encode(source, *id, event, gap) },
         });
         rows += 1;
     }

@@ -117,12 +117,12 @@ impl Queue {
     }
 
     /// Lets a line go on, without those rows (ascending) that the commit has left out.
-    pub fn release(&mut self, havip: &Name, left_out: &[EventId], now: Instant) {
+    pub fn release(&mut self, havip: &Name, skipped: &[EventId], now: Instant) {
         let Some(line) = self.lines.get_mut(havip) else { return };
         line.held = false;
-        if !left_out.is_empty() {
+        if !skipped.is_empty() {
             let before = line.rows.len();
-            line.rows.retain(|row| left_out.binary_search(&row.key.id).is_err());
+            line.rows.retain(|row| skipped.binary_search(&row.key.id).is_err());
             self.rows -= before - line.rows.len();
             line.failures = 0;
         }

@@ -38,7 +38,7 @@ pub(crate) struct Figures {
     pub delivered: AtomicU64,
     pub failed: AtomicU64,
     pub dead: AtomicU64,
-    pub left_out: AtomicU64,
+    pub skipped: AtomicU64,
     pub overflowed: AtomicU64,
     pub last_error: Mutex<Option<Arc<str>>>,
 }
@@ -65,7 +65,7 @@ pub struct Status {
     /// Events that became dead letters since start.
     pub dead: u64,
     /// Events that were left out since start, as `gap` marks tell it.
-    pub left_out: u64,
+    pub skipped: u64,
     /// Events that were not even stored since start: too many virtual IPs.
     pub overflowed: u64,
     /// Why the last attempt failed that did, since one was accepted.
@@ -113,8 +113,8 @@ impl Receiver {
         self.woken.notified().await;
     }
 
-    pub fn count_left_out(&self, events: usize) {
-        self.figures.left_out.fetch_add(events as u64, Relaxed);
+    pub fn count_skipped(&self, events: usize) {
+        self.figures.skipped.fetch_add(events as u64, Relaxed);
     }
 
     pub fn overflow(&self) {
@@ -133,7 +133,7 @@ impl Receiver {
             let queue = self.queue();
             (queue.len(), queue.oldest_unix_ms(), queue.backing_off())
         };
-        let Figures { delivered, failed, dead, left_out, overflowed, .. } = &self.figures;
+        let Figures { delivered, failed, dead, skipped, overflowed, .. } = &self.figures;
         Status {
             name: self.name().clone(),
             url: self.endpoint().url(),
@@ -144,7 +144,7 @@ impl Receiver {
             delivered: delivered.load(Relaxed),
             failed: failed.load(Relaxed),
             dead: dead.load(Relaxed),
-            left_out: left_out.load(Relaxed),
+            skipped: skipped.load(Relaxed),
             overflowed: overflowed.load(Relaxed),
             last_error: self.last_error().as_deref().map(str::to_owned),
         }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{ArrayPublisher, Epoch, Tep, TepIndex};
-use ctl_server::NextHop;
+use ctl_node::NextHop;
 use tokio::sync::Notify;
 use wire::MacAddr;
 

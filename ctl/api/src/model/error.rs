@@ -91,6 +91,15 @@ impl ModelError {
         }
     }
 
+    /// The error without the field that it is in.
+    #[must_use]
+    pub fn innermost(&self) -> &Self {
+        match self {
+            Self::In { error, .. } => error.innermost(),
+            error => error,
+        }
+    }
+
     /// Name of the field that is wrong, as in the contract; "" where it is not known.
     #[must_use]
     pub fn field(&self) -> &'static str {

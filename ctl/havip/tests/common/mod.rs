@@ -217,7 +217,11 @@ impl Rig {
         self.dirty = false;
         let heard: Vec<(AnnouncerId, LastAnnounced)> =
             self.cells.iter().map(|(&who, &cell)| (id(who), cell)).collect();
-        let decisions = self.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
+        let before = format!("{:?}", self.machine);
+        let (decisions, undo) = self.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
+        let mut back = self.machine.clone();
+        back.take_back(undo);
+        assert_eq!(format!("{back:?}"), before, "a step leaves nothing behind that is taken back");
         self.check(&decisions);
         assert!(self.machine.due_ns().is_none_or(|due| due > now_ns), "due, and nothing to do about it");
         self.told.extend(decisions.told.into_iter().map(|told| (self.now, told)));
@@ -253,7 +257,7 @@ impl Rig {
         let (entry, happened) =
             enact(&self.entry, decisions, |who| Some(holder(who)), self.revision, self.now);
         assert_eq!(entry.is_some(), changed);
-        assert!(happened.iter().all(|happening| happening.generation == self.revision.get()));
+        assert!(happened.iter().all(|event| event.generation == self.revision.get()));
         if let Some(entry) = entry {
             assert!(entry.binding.generation > self.entry.binding.generation, "generations grow");
             assert!(entry.binding.moves >= self.entry.binding.moves, "moves grow");

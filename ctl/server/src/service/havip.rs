@@ -4,22 +4,22 @@ use bcast_domain::LastAnnounced;
 use ctl_api::model::{HavipEntry, Name};
 use ctl_api::proto;
 
-use super::Shared;
 use crate::clock::AnnouncedAt;
-use crate::commit::lock;
 use crate::havips::NamedAnnouncer;
 use crate::refusal::Refusal;
-use crate::state::State;
+use crate::shared::Shared;
+use crate::state::{State, lock};
 
 /// Who holds it, when its attachments were last heard, and what may be wrong.
 pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, Refusal> {
     let mut state = lock(&shared.state);
     let state = &mut *state;
     let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
-    let heard = state.machines.announcer_times(held, shared.node.as_ref()).into_iter().map(heard).collect();
+    let announced =
+        state.machines.announcer_times(held, shared.node.as_ref()).into_iter().map(announced_of).collect();
     let mut lines = state.machines.diagnosis(held, shared.node.now().steady_ns);
     lines.extend(diagnosis(state, &held.entry));
-    Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis: lines, heard })
+    Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis: lines, announced })
 }
 
 /// What the state alone tells: an attachment whose frames never come so far.
@@ -40,12 +40,13 @@ fn diagnosis(state: &State, entry: &HavipEntry) -> Vec<String> {
     strangers.map(line).collect()
 }
 
-fn heard((seat, last, said): (&NamedAnnouncer, LastAnnounced, AnnouncedAt)) -> proto::LastHeard {
+fn announced_of((seat, last, said): (&NamedAnnouncer, LastAnnounced, AnnouncedAt)) -> proto::LastAnnounced {
     let NamedAnnouncer { who, .. } = seat;
-    proto::LastHeard {
-        instance: who.instance.to_string(),
-        mac: who.mac.to_string(),
-        tep: who.tep.to_string(),
+    let proto::Holder { instance, mac, tep } = who.clone().into();
+    proto::LastAnnounced {
+        instance,
+        mac,
+        tep,
         claim_unix_ms: said.claim.unix_ms,
         use_unix_ms: said.usage.unix_ms,
         advert_unix_ms: said.advert.unix_ms,

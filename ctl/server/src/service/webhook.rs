@@ -5,8 +5,8 @@ use ctl_api::proto;
 use ctl_store::StoreError;
 use ctl_webhook::{LedgerError, Status, UnknownReceiver};
 
-use super::Shared;
 use crate::refusal::Refusal;
+use crate::shared::Shared;
 
 /// How it stands with a receiver.
 pub(super) fn status(status: Status) -> proto::Webhook {
@@ -20,7 +20,7 @@ pub(super) fn status(status: Status) -> proto::Webhook {
         delivered: status.delivered,
         failed: status.failed,
         dead: status.dead,
-        left_out: status.left_out,
+        skipped: status.skipped,
         overflowed: status.overflowed,
         last_error: status.last_error.unwrap_or_default(),
     }

@@ -1,13 +1,29 @@
-//! The end of a batch: kept or taken back, and what it changed.
+//! The end of a request: checked, kept or taken back, and its events.
 
-use bcast_domain::Tep;
-use ctl_api::model::{DomainEntry, Event, HavipEntry, Name, Revision, TepEntry};
+use ctl_api::model::{DomainEntry, Event, HavipEntry, Name, Revision};
 use ctl_store::{Answer, Record};
 use hashbrown::HashSet;
 
-use super::{Domain, Prepared, Registered, Totals, Transaction, base_domain, base_tep};
+use super::claims::Conflict;
+use super::{Prepared, Totals, Transaction};
+use crate::refusal::{Problem, Refusal};
 
 impl Transaction<'_> {
+    /// Checks what holds for the state after a request: names, addresses and EIPs have one owner each, and totals keep to their
+    /// limits. `what` the request is made of: changes, or entries of a desired state.
+    pub(super) fn check_end(&self, what: &'static str) -> Result<(), Refusal> {
+        let name = self
+            .names
+            .conflict()
+            .map(|Conflict { key: name, holder, position }| (position, Problem::NameTaken { name, holder }));
+        let conflicts =
+            [name, self.havips.address_conflict(), self.havips.eip_conflict(), self.excess.clone()];
+        match conflicts.into_iter().flatten().min_by_key(|(position, _)| *position) {
+            Some((position, problem)) => Err(Refusal::Change { what, position, problem }),
+            None => Ok(()),
+        }
+    }
+
     /// The revision is greater than `above` afterwards, also where nothing else changes.
     pub(super) fn keep(&mut self, mut answer: Answer, above: Option<Revision>) -> Prepared {
         let next = self.revision.max(above.unwrap_or_default()).next();
@@ -24,7 +40,7 @@ impl Transaction<'_> {
         self.domains.keep();
         self.memberships.keep();
         self.havips.keep();
-        Prepared { answer, record, removes }
+        Prepared { answer, record, removes, summary: None }
     }
 
     pub(super) fn take_back(&mut self, totals: Totals) {
@@ -36,7 +52,7 @@ impl Transaction<'_> {
         self.havips.take_back();
     }
 
-    /// Sets the generation of each binding that is other than before, and of what happened.
+    /// Sets the generation of each binding that is other than before, and of the events.
     fn stamp(&mut self, revision: Revision) {
         let mut turned: Vec<Name> = Vec::new();
         for (name, before, now) in self.havip_changes() {
@@ -55,76 +71,61 @@ impl Transaction<'_> {
             // Nobody has heard of a HAVIP that came and went within the batch.
             let passing = self.havip_changes().filter(|(_, before, now)| before.is_none() && now.is_none());
             let passing: HashSet<&Name> = passing.map(|(name, ..)| name).collect();
-            events.retain(|happening| !passing.contains(&happening.havip));
+            events.retain(|event| !passing.contains(&event.havip));
         }
-        for happening in &mut events {
-            (happening.generation, happening.unix_ms) = (revision.get(), self.unix_ms);
+        for event in &mut events {
+            (event.generation, event.unix_ms) = (revision.get(), self.unix_ms);
         }
         self.havips.events = events;
     }
 
-    /// What the batch touched: as it was before it, and as it is now.
-    fn havip_changes(&self) -> impl Iterator<Item = (&Name, Option<&HavipEntry>, Option<&HavipEntry>)> {
+    /// HAVIPs that the request touched: before it, and now.
+    pub(super) fn havip_changes(
+        &self,
+    ) -> impl Iterator<Item = (&Name, Option<&HavipEntry>, Option<&HavipEntry>)> {
         self.havips.entries.touched().map(|(name, before, now)| {
             let before = before.map_or_else(|| self.state.havips.entry(name), Option::as_ref);
             (name, before, now.as_ref())
         })
     }
 
-    /// What is other than before the batch: TEPs, HAVIPs that are gone, domains, HAVIPs, TEPs that are gone; then what
-    /// happened to HAVIPs. And whether a domain lost a member.
+    /// Events of the request: TEPs, HAVIPs that are gone, domains, HAVIPs, TEPs that are gone; then the HAVIPs' events. And
+    /// whether a domain lost a member.
     fn events(&self) -> (Vec<Event>, bool) {
-        let (mut events, gone) = self.tep_events();
-        let (havips, havips_gone) = self.havip_events();
-        events.extend(havips_gone);
-        let mut removes = false;
-        for (&vni, before, now) in self.domains.touched() {
-            let before = before.cloned().unwrap_or_else(|| base_domain(self.state, vni));
-            if before == *now {
-                continue;
-            }
-            let stays =
-                |tep: &Tep| now.as_ref().is_some_and(|domain| domain.members.binary_search(tep).is_ok());
-            removes |= !before.iter().flat_map(|domain| &domain.members).all(stays);
-            events.push(match now.clone() {
-                Some(Domain { name, limit, garp, members }) => {
-                    Event::DomainSet(DomainEntry { vni, name, limit, garp, members })
-                }
-                None => Event::DomainRemoved(vni),
-            });
-        }
-        events.extend(havips);
-        events.extend(gone);
-        events.extend(self.havips.events.iter().cloned().map(Box::new).map(Event::Happened));
-        (events, removes)
-    }
-
-    /// TEPs that are new or are other than they were, and TEPs that are gone.
-    fn tep_events(&self) -> (Vec<Event>, Vec<Event>) {
-        let (mut set, mut gone) = (Vec::new(), Vec::new());
+        let (mut events, mut gone, mut havips) = (Vec::new(), Vec::new(), Vec::new());
         for (&tep, before, now) in self.teps.touched() {
-            let before = before.cloned().unwrap_or_else(|| base_tep(self.state, tep));
-            match now.clone() {
-                now if before == now => {}
-                Some(Registered { name, limit, next_hop, next_hop6 }) => {
-                    set.push(Event::TepSet(TepEntry { address: tep, name, limit, next_hop, next_hop6 }));
-                }
-                None => gone.push(Event::TepRemoved(tep)),
+            let before = before.cloned().unwrap_or_else(|| self.state.tep(tep));
+            match now {
+                now if before == *now => {}
+                Some(entry) => events.push(Event::TepSet(entry.clone())),
+                None => gone.push(Event::TepDeleted(tep)),
             }
         }
-        (set, gone)
-    }
-
-    /// The same of HAVIPs.
-    fn havip_events(&self) -> (Vec<Event>, Vec<Event>) {
-        let (mut set, mut gone) = (Vec::new(), Vec::new());
         for (name, before, now) in self.havip_changes() {
             match now {
                 now if before == now => {}
-                Some(entry) => set.push(Event::HavipSet(Box::new(entry.clone()))),
-                None => gone.push(Event::HavipRemoved(name.clone())),
+                Some(entry) => havips.push(Event::HavipSet(Box::new(entry.clone()))),
+                None => events.push(Event::HavipDeleted(name.clone())),
             }
         }
-        (set, gone)
+        let mut removes = false;
+        for (&vni, before, now) in self.domains.touched() {
+            let before = before.cloned().unwrap_or_else(|| self.state.domain(vni));
+            if before != *now {
+                removes |= missing(before.as_ref(), now.as_ref()) > 0;
+                events.push(now.clone().map_or(Event::DomainDeleted(vni), Event::DomainSet));
+            }
+        }
+        events.extend(havips);
+        events.extend(gone);
+        events.extend(self.havips.events.iter().cloned().map(Box::new).map(Event::HavipEvent));
+        (events, removes)
     }
+}
+
+/// Number of members of the one that the other does not have; both ascending.
+pub(super) fn missing(one: Option<&DomainEntry>, other: Option<&DomainEntry>) -> u64 {
+    let Some(one) = one else { return 0 };
+    let is_missing = |tep| other.is_none_or(|other| other.members.binary_search(tep).is_err());
+    one.members.iter().filter(|tep| is_missing(tep)).count() as u64
 }

@@ -1,4 +1,4 @@
-//! HAVIPs: what a change makes of them, of their bindings, and of who holds what.
+//! HAVIPs in a transaction: changes of them, of their bindings, and of who holds which address.
 //!
 //! A binding changes here only where a change takes the holder away, or states where it went. All else is for
 //! [`crate::machines`].
@@ -6,34 +6,35 @@
 use std::net::IpAddr;
 
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
-use bcast_domain::{Mac, Tep, Vni};
+use bcast_domain::{Tep, Vni};
 use ctl_api::model::{
-    Attachment, Binding, Change, HappeningKind, Havip, HavipEntry, HavipEvent, HavipState, Holder, Name,
-    Subnet, TepRef, Why,
+    Attachment, AttachmentFields, Binding, Existing, Havip, HavipEntry, HavipEvent, HavipEventKind,
+    HavipFields, HavipState, Holder, Name, TepRef, Why,
 };
 use hashbrown::HashSet;
 
+use super::claims::{Claims, Conflict};
+use super::write_set::WriteSet;
 use super::{Effect, Transaction};
 use crate::havips::{announcers, teps};
 use crate::refusal::Problem;
-use crate::write_set::WriteSet;
 
-/// What is prepared of HAVIPs.
+/// HAVIPs that are prepared.
 #[derive(Debug, Default)]
 pub(super) struct Havips {
     /// By name; `None`: not there.
     pub entries: WriteSet<Name, Option<HavipEntry>>,
-    /// Whose an address is.
-    addresses: WriteSet<(Vni, IpAddr), Option<Name>>,
-    /// Whose an EIP is.
-    eips: WriteSet<IpAddr, Option<Name>>,
-    /// How many HAVIPs a domain has.
+    /// HAVIPs by address.
+    addresses: Claims<(Vni, IpAddr), Name>,
+    /// HAVIPs by EIP.
+    eips: Claims<IpAddr, Name>,
+    /// Number of HAVIPs of a domain.
     domains: WriteSet<Vni, u32>,
-    /// To how many HAVIPs of a domain an instance is attached.
+    /// Number of HAVIPs of a domain that an instance is attached to.
     instances: WriteSet<(Vni, Name), u32>,
-    /// How many HAVIPs have attachments on a TEP.
+    /// Number of HAVIPs with attachments on a TEP.
     teps: WriteSet<Tep, u32>,
-    /// What the batch under way makes happen, in its order. Generation and time are set at its end.
+    /// Events of the request under way, in their order. Generation and time are set at its end.
     pub events: Vec<HavipEvent>,
 }
 
@@ -57,6 +58,18 @@ impl Havips {
         self.teps.take_back();
         self.events.clear();
     }
+
+    /// Two HAVIPs with one address in one domain.
+    pub fn address_conflict(&self) -> Option<(usize, Problem)> {
+        let Conflict { key: (vni, address), holder, position } = self.addresses.conflict()?;
+        Some((position, Problem::AddressTaken { vni, address, holder }))
+    }
+
+    /// Two HAVIPs with one EIP.
+    pub fn eip_conflict(&self) -> Option<(usize, Problem)> {
+        let Conflict { key: eip, holder, position } = self.eips.conflict()?;
+        Some((position, Problem::EipTaken { eip, holder }))
+    }
 }
 
 fn count<T>(items: impl ExactSizeIterator<Item = T>) -> u32 {
@@ -69,66 +82,59 @@ fn absent(name: &Name) -> Effect {
 
 /// The changes.
 impl Transaction<'_> {
-    pub(super) fn havip(&mut self, change: &Change) -> Result<Effect, Problem> {
-        match change {
-            Change::HavipCreate { name, vni, subnet, address, vrids, refresh_s } => {
-                self.havip_create(name, *vni, (*subnet, *address), vrids, *refresh_s)
-            }
-            Change::HavipSet(havip) => self.havip_set(havip),
-            Change::HavipRemove { name } => Ok(self.havip_remove(name)),
-            Change::HavipAttach { name, instance, mac, teps } => {
-                self.havip_attach(name, instance, *mac, teps)
-            }
-            Change::HavipDetach { name, instance } => self.havip_detach(name, instance),
-            Change::HavipBindEip { name, eip } => self.havip_bind_eip(name, *eip),
-            Change::HavipUnbindEip { name } => self.havip_unbind_eip(name),
-            Change::HavipUnfreeze { name } => self.havip_unfreeze(name),
-            // Whatever is not about a HAVIP does not come here.
-            _ => Ok(Effect::NOTHING),
-        }
-    }
-
-    fn havip_create(
+    pub(super) fn set_havip(
         &mut self,
         name: &Name,
-        vni: Vni,
-        (subnet, address): (Subnet, IpAddr),
-        vrids: &[u8],
-        refresh_s: Option<u32>,
+        fields: &HavipFields,
+        existing: Existing,
+        replace: bool,
     ) -> Result<Effect, Problem> {
-        let mut entry = match self.havip_entry(name).cloned() {
-            Some(entry) => {
-                let Havip { vni: had_vni, subnet: had_subnet, address: had, .. } = entry.havip;
-                if (had_vni, had_subnet, had) != (vni, subnet, address) {
-                    return Err(Problem::HavipThere { name: name.clone(), vni: had_vni, address: had });
-                }
-                entry
+        let old = self.havip_entry(name).cloned();
+        let place = match (fields.place, &old) {
+            (Some(place), Some(HavipEntry { havip, .. }))
+                if existing == Existing::Same && havip.place() != place =>
+            {
+                let Havip { vni, address, .. } = *havip;
+                return Err(Problem::HavipThere { name: name.clone(), vni, address });
             }
-            None => HavipEntry {
-                havip: Havip {
-                    name: name.clone(),
-                    vni,
-                    subnet,
-                    address,
-                    attachments: Vec::new(),
-                    vrids: Vec::new(),
-                    refresh_s: None,
-                    eip: None,
-                },
-                binding: Binding::unbound(self.unix_ms),
-            },
+            (None, None) => return Err(Problem::NoHavip(name.clone())),
+            (_, None) if existing == Existing::Required => return Err(Problem::NoHavip(name.clone())),
+            (Some(place), _) => place,
+            (None, Some(old)) => old.havip.place(),
         };
-        if !vrids.is_empty() {
-            entry.havip.vrids = vrids.to_vec();
+        let mut havip = old.as_ref().map_or_else(|| Havip::new(name.clone(), place), |old| old.havip.clone());
+        (havip.vni, havip.subnet, havip.address) = (place.vni, place.subnet, place.address);
+        havip.refresh_s = fields.refresh_s.over(havip.refresh_s, replace);
+        havip.eip = fields.eip.over(havip.eip, replace);
+        match &fields.vrids {
+            Some(vrids) => havip.vrids.clone_from(vrids),
+            None if replace => havip.vrids.clear(),
+            None => {}
         }
-        entry.havip.refresh_s = refresh_s.or(entry.havip.refresh_s);
-        self.put_havip(entry)
+        match &fields.attachments {
+            Some(attachments) => {
+                let all = attachments.iter().map(|attachment| self.attachment(attachment));
+                havip.attachments = all.collect::<Result<_, Problem>>()?;
+            }
+            None if replace => havip.attachments.clear(),
+            None => {}
+        }
+        havip.sort();
+        self.replace_havip(old, havip)
     }
 
-    fn havip_set(&mut self, havip: &Havip) -> Result<Effect, Problem> {
-        let mut havip = havip.clone();
-        havip.sort();
-        let Some(old) = self.havip_entry(&havip.name).cloned() else {
+    /// The attachment with its TEPs resolved.
+    fn attachment(
+        &self,
+        AttachmentFields { instance, mac, teps }: &AttachmentFields,
+    ) -> Result<Attachment, Problem> {
+        let teps = teps.iter().map(|tep| self.member(&tep)).collect::<Result<Vec<Tep>, Problem>>()?;
+        Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
+    }
+
+    /// Has a sorted HAVIP in place of the old one. At another address nobody holds it yet.
+    fn replace_havip(&mut self, old: Option<HavipEntry>, havip: Havip) -> Result<Effect, Problem> {
+        let Some(old) = old else {
             let binding = Binding::unbound(self.unix_ms);
             return self.put_havip(HavipEntry { havip, binding });
         };
@@ -138,7 +144,7 @@ impl Transaction<'_> {
             self.follow_holder(&mut entry, Why::Detached);
         } else {
             // It is another address: whoever routes to the old one has to stop.
-            self.told(&old, HappeningKind::Removed, Why::Changed);
+            self.told(&old, HavipEventKind::Removed, Why::Changed);
             let Binding { moves, .. } = old.binding;
             let (previous, why) = (old.binding.holder.clone(), Some(Why::Changed));
             entry.binding = Binding { moves, previous, why, ..Binding::unbound(self.unix_ms) };
@@ -146,28 +152,26 @@ impl Transaction<'_> {
         self.put_havip(entry)
     }
 
-    fn havip_remove(&mut self, name: &Name) -> Effect {
+    pub(super) fn delete_havip(&mut self, name: &Name) -> Effect {
         if self.remove_havip(name, Why::Removed) { Effect::CHANGED } else { absent(name) }
     }
 
-    fn havip_attach(
+    pub(super) fn set_attachment(
         &mut self,
         name: &Name,
-        instance: &Name,
-        mac: Mac,
-        teps: &[TepRef],
+        fields: &AttachmentFields,
     ) -> Result<Effect, Problem> {
         let mut entry = self.havip_entry(name).cloned().ok_or_else(|| Problem::NoHavip(name.clone()))?;
-        let teps = teps.iter().map(|tep| self.member(tep)).collect::<Result<Vec<Tep>, Problem>>()?;
+        let attachment = self.attachment(fields)?;
         let attachments = &mut entry.havip.attachments;
-        attachments.retain(|attachment| attachment.instance != *instance);
-        attachments.push(Attachment { instance: instance.clone(), mac, teps });
+        attachments.retain(|attachment| attachment.instance != fields.instance);
+        attachments.push(attachment);
         entry.havip.sort();
         self.follow_holder(&mut entry, Why::Detached);
         self.put_havip(entry)
     }
 
-    fn havip_detach(&mut self, name: &Name, instance: &Name) -> Result<Effect, Problem> {
+    pub(super) fn delete_attachment(&mut self, name: &Name, instance: &Name) -> Result<Effect, Problem> {
         let Some(mut entry) = self.havip_entry(name).cloned() else { return Ok(absent(name)) };
         if entry.havip.attachment(instance).is_none() {
             return Ok(Effect::absent(format!("instance {instance} is not attached to HAVIP {name}")));
@@ -177,36 +181,19 @@ impl Transaction<'_> {
         self.put_havip(entry)
     }
 
-    fn havip_bind_eip(&mut self, name: &Name, eip: IpAddr) -> Result<Effect, Problem> {
-        let mut entry = self.havip_entry(name).cloned().ok_or_else(|| Problem::NoHavip(name.clone()))?;
-        if let Some(had) = entry.havip.eip.filter(|had| *had != eip) {
-            return Err(Problem::HasEip { name: name.clone(), eip: had });
-        }
-        entry.havip.eip = Some(eip);
-        self.put_havip(entry)
-    }
-
-    fn havip_unbind_eip(&mut self, name: &Name) -> Result<Effect, Problem> {
-        let Some(mut entry) = self.havip_entry(name).cloned() else { return Ok(absent(name)) };
-        match entry.havip.eip.take() {
-            Some(_) => self.put_havip(entry),
-            None => Ok(Effect::absent(format!("HAVIP {name} has no EIP"))),
-        }
-    }
-
-    fn havip_unfreeze(&mut self, name: &Name) -> Result<Effect, Problem> {
+    pub(super) fn unfreeze(&mut self, name: &Name) -> Result<Effect, Problem> {
         let mut entry = self.havip_entry(name).cloned().ok_or_else(|| Problem::NoHavip(name.clone()))?;
         if entry.binding.state != HavipState::Frozen {
             return Ok(Effect::absent(format!("HAVIP {name} is not frozen")));
         }
         let bound = entry.binding.holder.is_some();
         entry.binding.state = if bound { HavipState::Bound } else { HavipState::Unbound };
-        self.turned(&mut entry, HappeningKind::Thawed, Why::Unfrozen);
+        self.turned(&mut entry, HavipEventKind::Thawed, Why::Unfrozen);
         self.put_havip(entry)
     }
 }
 
-/// What goes with a TEP or a domain.
+/// HAVIPs that change or go with a TEP or a domain.
 impl Transaction<'_> {
     /// Takes a TEP out of all attachments; those without any TEP left are gone.
     pub(super) fn detach_all(&mut self, tep: Tep) -> Result<(), Problem> {
@@ -223,7 +210,7 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    pub(super) fn remove_havips_of(&mut self, vni: Vni) {
+    pub(super) fn delete_havips_of(&mut self, vni: Vni) {
         let of_domain = |entry: &HavipEntry| entry.havip.vni == vni;
         for name in self.havips_where(self.state.havips.of_domain(vni), of_domain) {
             self.remove_havip(&name, Why::DomainRemoved);
@@ -270,25 +257,25 @@ impl Transaction<'_> {
                 entry.binding.previous = Some(holder.clone());
                 entry.binding.holder = Some(Holder { tep, ..holder });
                 entry.binding.moves += 1;
-                self.turned(entry, HappeningKind::Moved, Why::Migrated);
+                self.turned(entry, HavipEventKind::Moved, Why::Migrated);
             }
             _ => {
                 entry.binding.previous = entry.binding.holder.take();
                 entry.binding.state = HavipState::Unbound;
-                self.turned(entry, HappeningKind::Unbound, why);
+                self.turned(entry, HavipEventKind::Unbound, why);
             }
         }
     }
 
-    fn turned(&mut self, entry: &mut HavipEntry, kind: HappeningKind, why: Why) {
+    fn turned(&mut self, entry: &mut HavipEntry, kind: HavipEventKind, why: Why) {
         entry.binding.why = Some(why);
         entry.binding.since_unix_ms = self.unix_ms;
         self.told(entry, kind, why);
     }
 
-    fn told(&mut self, entry: &HavipEntry, kind: HappeningKind, why: Why) {
-        let happening = HavipEvent { why: Some(why), ..HavipEvent::of(entry, kind, self.unix_ms) };
-        self.havips.events.push(happening);
+    fn told(&mut self, entry: &HavipEntry, kind: HavipEventKind, why: Why) {
+        let event = HavipEvent { why: Some(why), ..HavipEvent::of(entry, kind, self.unix_ms) };
+        self.havips.events.push(event);
     }
 
     /// False where it was not there.
@@ -298,7 +285,7 @@ impl Transaction<'_> {
         *self.havips.entries.edit(name.clone(), || None) = None;
         // Nobody holds it any more.
         entry.binding.previous = entry.binding.holder.take().or(entry.binding.previous.take());
-        self.told(&entry, HappeningKind::Removed, why);
+        self.told(&entry, HavipEventKind::Removed, why);
         true
     }
 }
@@ -320,13 +307,13 @@ impl Transaction<'_> {
         }
         let HavipEntry { havip, .. } = &entry;
         havip.check()?;
-        if !self.domain_is_there(havip.vni) {
+        if !self.domain_exists(havip.vni) {
             return Err(Problem::NoDomain(havip.vni));
         }
         if let Some(&tep) = teps(havip).iter().find(|&&tep| !self.is_registered(tep)) {
             return Err(Problem::Unregistered(TepRef::Address(tep)));
         }
-        self.check_taken(havip)?;
+        self.check_eip(havip)?;
         self.list_havip(old.as_ref().map(|old| &old.havip), Some(havip));
         self.check_counts(havip, old.as_ref().map(|old| &old.havip))?;
         let state = self.state;
@@ -335,31 +322,28 @@ impl Transaction<'_> {
         Ok(Effect::CHANGED)
     }
 
-    /// The HAVIP whose EIP this is.
-    pub(super) fn havip_with_eip(&self, eip: IpAddr) -> Option<Name> {
-        let prepared = self.havips.eips.get(&eip);
-        prepared.map_or_else(|| self.state.havips.with_eip(eip), Option::as_ref).cloned()
+    /// All HAVIPs, in any order.
+    pub(super) fn all_havips(&self) -> Vec<Name> {
+        let base = self.state.havips.iter().map(|row| &row.entry.havip.name);
+        let base = base.filter(|name| self.havips.entries.get(name).is_none());
+        let prepared = self.havips.entries.iter().filter(|(_, entry)| entry.is_some()).map(|(name, _)| name);
+        base.chain(prepared).cloned().collect()
     }
 
-    /// Neither address nor EIP is another's.
-    fn check_taken(&self, havip: &Havip) -> Result<(), Problem> {
-        let Havip { name, vni, address, eip, .. } = havip;
-        let prepared = self.havips.addresses.get(&(*vni, *address));
-        let holder = prepared.map_or_else(|| self.state.havips.at(*vni, *address), Option::as_ref);
-        if let Some(holder) = holder.filter(|holder| *holder != name) {
-            return Err(Problem::AddressTaken { vni: *vni, address: *address, holder: holder.clone() });
-        }
-        let Some(eip) = *eip else { return Ok(()) };
-        if let IpAddr::V4(v4) = eip
+    /// The HAVIP whose EIP this is.
+    pub(super) fn havip_with_eip(&self, eip: IpAddr) -> Option<Name> {
+        self.havips.eips.get(&eip, || self.state.havips.with_eip(eip).cloned())
+    }
+
+    /// An EIP is no address of the underlay.
+    fn check_eip(&self, havip: &Havip) -> Result<(), Problem> {
+        if let Some(eip @ IpAddr::V4(v4)) = havip.eip
             && let Ok(tep) = Tep::new(v4)
-            && (self.registered(tep).is_some() || self.node.tep_allowed(tep).is_err())
+            && (self.is_registered(tep) || self.node.tep_allowed(tep).is_err())
         {
             return Err(Problem::EipOfUnderlay(eip));
         }
-        match self.havip_with_eip(eip) {
-            Some(holder) if holder != *name => Err(Problem::EipTaken { eip, holder }),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// No limit is passed by what is more than before; what was there before a limit was lowered stays.
@@ -414,10 +398,18 @@ impl Transaction<'_> {
     fn list_one(&mut self, havip: &Havip, listed: bool) {
         let state = self.state;
         let Havip { name, vni, address, attachments, eip, .. } = havip;
-        let whose = listed.then(|| name.clone());
-        *self.havips.addresses.edit((*vni, *address), || None) = whose.clone();
-        if let Some(eip) = *eip {
-            *self.havips.eips.edit(eip, || None) = whose;
+        let (place, position) = ((*vni, *address), self.position);
+        let holder = || state.havips.at(*vni, *address).cloned();
+        match listed {
+            true => self.havips.addresses.take(&place, name.clone(), position, holder),
+            false => self.havips.addresses.release(&place, name, holder),
+        }
+        if let Some(eip) = eip {
+            let holder = || state.havips.with_eip(*eip).cloned();
+            match listed {
+                true => self.havips.eips.take(eip, name.clone(), position, holder),
+                false => self.havips.eips.release(eip, name, holder),
+            }
         }
         let add = |count: &mut u32| *count = if listed { *count + 1 } else { count.saturating_sub(1) };
         add(self.havips.domains.edit(*vni, || count(state.havips.of_domain(*vni))));

@@ -5,15 +5,16 @@ use std::path::Path;
 
 use bcast_domain::{Announcer, AnnouncerId, Mac, Tep, Vip, VipId, Vni};
 use ctl_api::model::{
-    Attachment, Binding, Change, Event, GarpMode, HappeningKind, HavipEntry, HavipEvent, HavipState, Holder,
-    Name, Subnet, Why,
+    ArpInspection, Attachment, AttachmentFields, Binding, Change, DomainFields, Event, Existing, Field,
+    Havip, HavipEntry, HavipEvent, HavipEventKind, HavipFields, HavipState, Holder, Name, Place, SetResource,
+    Subnet, Target, TepFields, Why, Word,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use ctl_server::HavipLimits;
 use ctl_store::{EmbeddedStore, Group, Record, Store};
 use tonic::Streaming;
 
-use super::{Rig, by, tep};
+use super::{Rig, by, tep, teps};
 
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -32,17 +33,27 @@ pub fn mac(last: u8) -> Mac {
 }
 
 pub fn create_havip(text: &str, vni: u32, last: u8) -> Change {
-    let (name, vni, address) = (name(text), Vni::from(vni), ip(last));
-    Change::HavipCreate { name, vni, subnet: subnet(), address, vrids: vec![], refresh_s: None }
+    create_havip_at(text, vni, ip(last), HavipFields::default())
+}
+
+/// Creates a HAVIP at any address, with these fields.
+pub fn create_havip_at(text: &str, vni: u32, address: IpAddr, fields: HavipFields) -> Change {
+    let place = Some(Place { vni: Vni::from(vni), subnet: subnet(), address });
+    SetResource::Havip(name(text), HavipFields { place, ..fields }).set_if(Existing::Same)
+}
+
+/// The HAVIP shall be exactly this.
+pub fn set_havip(havip: Havip) -> Change {
+    SetResource::Havip(havip.name.clone(), havip.into()).set()
 }
 
 pub fn remove_havip(text: &str) -> Change {
-    Change::HavipRemove { name: name(text) }
+    Change::delete(Target::Havip(name(text)))
 }
 
-pub fn attach(text: &str, instance: &str, last: u8, teps: &[u16]) -> Change {
-    let teps = teps.iter().map(|&tep| by(tep)).collect();
-    Change::HavipAttach { name: name(text), instance: name(instance), mac: mac(last), teps }
+pub fn attach(text: &str, instance: &str, last: u8, on: &[u16]) -> Change {
+    let attachment = AttachmentFields { instance: name(instance), mac: mac(last), teps: teps(on) };
+    Change::SetAttachment { havip: name(text), attachment: Box::new(attachment) }
 }
 
 pub fn attachment(instance: &str, last: u8, teps: &[u16]) -> Attachment {
@@ -51,30 +62,37 @@ pub fn attachment(instance: &str, last: u8, teps: &[u16]) -> Attachment {
 }
 
 pub fn detach(text: &str, instance: &str) -> Change {
-    Change::HavipDetach { name: name(text), instance: name(instance) }
+    Change::DeleteAttachment { havip: name(text), instance: name(instance) }
+}
+
+fn set_eip(text: &str, eip: Field<IpAddr>) -> Change {
+    let fields = HavipFields { eip, ..HavipFields::default() };
+    SetResource::Havip(name(text), fields).set_if(Existing::Required)
 }
 
 pub fn bind_eip(text: &str, eip: &str) -> Change {
-    Change::HavipBindEip { name: name(text), eip: eip.parse().unwrap() }
+    set_eip(text, Field::Value(eip.parse().unwrap()))
 }
 
 pub fn unbind_eip(text: &str) -> Change {
-    Change::HavipUnbindEip { name: name(text) }
+    set_eip(text, Field::Clear)
 }
 
 pub fn unfreeze(text: &str) -> Change {
-    Change::HavipUnfreeze { name: name(text) }
+    Change::Unfreeze { havip: name(text) }
 }
 
-pub fn garp(vni: u32, strict: bool) -> Change {
-    let mode = if strict { GarpMode::Strict } else { GarpMode::Open };
-    Change::DomainGarp { vni: vni.into(), mode }
+pub fn inspect(vni: u32, sticky: bool) -> Change {
+    let mode = if sticky { ArpInspection::Sticky } else { ArpInspection::Off };
+    let fields = DomainFields { arp_inspection: Some(mode), ..DomainFields::default() };
+    SetResource::Domain(vni.into(), fields).set_if(Existing::Required)
 }
 
-pub fn hop(last: u16, next_hop: Option<&str>, next_hop6: Option<&str>) -> Change {
-    let (next_hop, next_hop6) =
-        (next_hop.map(|hop| hop.parse().unwrap()), next_hop6.map(|hop| hop.parse().unwrap()));
-    Change::TepNextHop { tep: by(last), next_hop, next_hop6, reset: false }
+pub fn route_gateway(last: u16, v4: Option<&str>, v6: Option<&str>) -> Change {
+    let route_gateway = v4.map(|v4| Field::Value(v4.parse().unwrap())).unwrap_or_default();
+    let route_gateway6 = v6.map(|v6| Field::Value(v6.parse().unwrap())).unwrap_or_default();
+    let fields = TepFields { route_gateway, route_gateway6, ..TepFields::default() };
+    SetResource::Tep(by(last), fields).set_if(Existing::Required)
 }
 
 /// Addresses, and for each who may announce it: MAC and TEP, the last byte of each.
@@ -108,8 +126,8 @@ impl Rig {
         drop(self);
         bind(&mut entry);
         entry.binding.generation = base.next().get();
-        let happening = HavipEvent::of(&entry, HappeningKind::Bound, 1);
-        let events = vec![Event::HavipSet(Box::new(entry)), Event::Happened(Box::new(happening))];
+        let event = HavipEvent::of(&entry, HavipEventKind::Bound, 1);
+        let events = vec![Event::HavipSet(Box::new(entry)), Event::HavipEvent(Box::new(event))];
         let records = vec![Record { revision: base.next(), unix_ms: 1, events }];
         let store = EmbeddedStore::open(&folder.join("domains.redb")).unwrap();
         store.commit(&Group { base, unix_ms: 1, records, ..Group::default() }).unwrap();
@@ -124,7 +142,7 @@ impl Rig {
 
     pub fn history(&self, text: &str) -> Vec<HavipEvent> {
         let events = self.run(self.client().havip_history(&name(text))).unwrap();
-        events.into_iter().map(|happening| happening.try_into().unwrap()).collect()
+        events.into_iter().map(|event| event.try_into().unwrap()).collect()
     }
 
     /// The guard of a domain, as workers find it, by address.
@@ -177,15 +195,17 @@ impl Rig {
             match event.kind.unwrap() {
                 Kind::Committed(_) => return events,
                 Kind::Reset(_) => events.push("reset".to_owned()),
-                Kind::TepSet(tep) => events.push(format!("+{}", tep.address)),
-                Kind::TepRemoved(address) => events.push(format!("-{address}")),
+                Kind::TepSet(tep) => events.push(format!("+{}", super::text(&tep.address))),
+                Kind::TepDeleted(address) => events.push(format!("-{}", super::text(&address))),
                 Kind::DomainSet(domain) => events.push(format!("+{}", domain.vni)),
-                Kind::DomainRemoved(vni) => events.push(format!("-{vni}")),
+                Kind::DomainDeleted(vni) => events.push(format!("-{vni}")),
                 Kind::HavipSet(entry) => events.push(format!("+{}", entry.havip.unwrap().name)),
-                Kind::HavipRemoved(name) => events.push(format!("-{name}")),
-                Kind::Happened(happening) => {
-                    assert_eq!(happening.generation, event.revision);
-                    events.push(format!("{} {} {}", happening.havip, happening.kind, happening.why));
+                Kind::HavipDeleted(name) => events.push(format!("-{name}")),
+                Kind::HavipEvent(havip) => {
+                    assert_eq!(havip.generation, event.revision);
+                    let kind = HavipEventKind::from_number(havip.kind).unwrap().unwrap();
+                    let why = Why::from_number(havip.why).unwrap().unwrap();
+                    events.push(format!("{} {kind} {why}", havip.havip));
                 }
             }
         }

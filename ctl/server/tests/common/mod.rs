@@ -18,12 +18,12 @@ use bcast_domain::{
     TepLimit, Vni, table,
 };
 use ctl_api::Client;
-use ctl_api::model::{Batch, Change, TepRef};
-use ctl_api::proto;
-use ctl_server::{
-    CommitHook, DomainCounters, Holding, Moment, NextHop, Node, NodeStats, Server, ServerConfig, TepRefusal,
-    Versions,
+use ctl_api::model::{
+    Batch, Change, Conditions, DomainFields, Existing, Field, SetResource, Target, TepFields, TepRef, TepSet,
 };
+use ctl_api::proto;
+use ctl_node::{DomainCounters, Holding, Moment, NextHop, Node, NodeStats, TepRefusal};
+use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
 
@@ -264,7 +264,10 @@ impl Rig {
     }
 
     /// Commits a batch; the refusal's kind and text where it is refused.
-    pub fn try_commit(&self, batch: Batch) -> Result<proto::CommitReply, (ctl_api::client::Refusal, String)> {
+    pub fn try_commit(
+        &self,
+        batch: Batch,
+    ) -> Result<proto::CommitReply, (ctl_api::client::RefusalKind, String)> {
         self.run(self.client().commit(batch)).map_err(refused)
     }
 
@@ -303,9 +306,9 @@ pub fn config(socket: &std::path::Path, runtime: Handle) -> ServerConfig {
     ServerConfig::new(socket.to_owned(), runtime, versions)
 }
 
-pub fn refused(error: ctl_api::ClientError) -> (ctl_api::client::Refusal, String) {
+pub fn refused(error: ctl_api::ClientError) -> (ctl_api::client::RefusalKind, String) {
     match error {
-        ctl_api::ClientError::Refused { refusal, message } => (refusal, message),
+        ctl_api::ClientError::Refused { kind, message, .. } => (kind, message),
         other => panic!("refused otherwise: {other}"),
     }
 }
@@ -327,36 +330,55 @@ pub fn named(name: &str) -> TepRef {
     TepRef::Name(name.parse().unwrap())
 }
 
+/// The text of an address.
+pub fn text(bytes: &[u8]) -> String {
+    ctl_api::model::ip(bytes).unwrap().to_string()
+}
+
+pub fn teps(teps: &[u16]) -> TepSet {
+    teps.iter().map(|&tep| by(tep)).collect()
+}
+
 pub fn add(last: u16) -> Change {
-    Change::TepAdd { address: tep(last), name: None }
+    Change::tep(tep(last), None)
 }
 
 pub fn add_named(last: u16, name: &str) -> Change {
-    Change::TepAdd { address: tep(last), name: Some(name.parse().unwrap()) }
+    Change::tep(tep(last), Some(name.parse().unwrap()))
 }
 
 pub fn remove(last: u16, force: bool) -> Change {
-    Change::TepRemove { tep: by(last), force }
+    Change::Delete { target: Target::Tep(by(last)), force }
 }
 
 pub fn create(vni: u32) -> Change {
-    Change::DomainCreate { vni: Vni::from(vni), name: None }
+    Change::domain(Vni::from(vni), None)
 }
 
 pub fn remove_domain(vni: u32) -> Change {
-    Change::DomainRemove { vni: Vni::from(vni), force: false }
+    Change::delete(Target::Domain(Vni::from(vni)))
 }
 
-pub fn set(vni: u32, teps: &[u16]) -> Change {
-    Change::DomainSet { vni: Vni::from(vni), name: None, members: teps.iter().map(|&t| by(t)).collect() }
+pub fn set(vni: u32, members: &[u16]) -> Change {
+    Change::members(Vni::from(vni), teps(members))
 }
 
-pub fn join(vni: u32, teps: &[u16]) -> Change {
-    Change::Join { vni: Vni::from(vni), teps: teps.iter().map(|&t| by(t)).collect() }
+pub fn join(vni: u32, members: &[u16]) -> Change {
+    Change::Join { vni: Vni::from(vni), teps: teps(members) }
 }
 
-pub fn leave(vni: u32, teps: &[u16]) -> Change {
-    Change::Leave { vni: Vni::from(vni), teps: teps.iter().map(|&t| by(t)).collect() }
+pub fn leave(vni: u32, members: &[u16]) -> Change {
+    Change::Leave { vni: Vni::from(vni), teps: teps(members) }
+}
+
+/// The batch under conditions.
+pub fn with(batch: Batch, conditions: Conditions) -> Batch {
+    Batch { conditions, ..batch }
+}
+
+pub fn dry_run(mut batch: Batch) -> Batch {
+    batch.conditions.dry_run = true;
+    batch
 }
 
 pub fn rate(per_second: u64) -> Option<Rate> {
@@ -371,12 +393,33 @@ pub fn frames(per_second: u64) -> TepLimit {
     TepLimit { frames: rate(per_second) }
 }
 
+/// A given rate; else with `reset` the default.
+fn field(rate: Option<Rate>, reset: bool) -> Field<Rate> {
+    match rate {
+        Some(rate) => Field::Value(rate),
+        None if reset => Field::Clear,
+        None => Field::Absent,
+    }
+}
+
+/// The rates that are given; with `reset` the others are the default again.
+pub fn limit_domain(vni: u32, limit: DomainLimit, reset: bool) -> Change {
+    let [copies, bits, control] = [limit.copies, limit.bits, limit.control].map(|rate| field(rate, reset));
+    let fields = DomainFields { copies, bits, control, ..DomainFields::default() };
+    SetResource::Domain(Vni::from(vni), fields).set_if(Existing::Required)
+}
+
+pub fn limit_tep_by(tep: TepRef, limit: TepLimit, reset: bool) -> Change {
+    let fields = TepFields { frames: field(limit.frames, reset), ..TepFields::default() };
+    SetResource::Tep(tep, fields).set_if(Existing::Required)
+}
+
 pub fn limit(vni: u32, limit: DomainLimit) -> Change {
-    Change::DomainLimit { vni: Vni::from(vni), limit, reset: false }
+    limit_domain(vni, limit, false)
 }
 
 pub fn limit_tep(last: u16, limit: TepLimit) -> Change {
-    Change::TepLimit { tep: by(last), limit, reset: false }
+    limit_tep_by(by(last), limit, false)
 }
 
 pub fn addresses(teps: &[u16]) -> Option<BTreeSet<Ipv4Addr>> {

@@ -3,16 +3,16 @@
 use ctl_api::model::{RequestId, Revision};
 use redb::{ReadTransaction, ReadableTableMetadata, TableDefinition, WriteTransaction};
 
-use super::{Failure, existing};
+use super::Failure;
 use crate::{ANSWER_KEPT, Answer, Answered, Body, Group};
 
 /// Request id -> Unix milliseconds, revision, changed, notes (a line each).
 pub(super) const ROWS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::new("answers");
 /// The request ids by age.
 pub(super) const AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("answer_ages");
-/// Request id -> Unix milliseconds, body. A daemon that knows no bodies neither writes nor removes them, so one counts only
-/// with the time of its answer.
-const BODIES: TableDefinition<&str, (u64, &Body)> = TableDefinition::new("answer_bodies");
+/// Request id -> Unix milliseconds, body. A migrated store may lack the body of an answer, or have an older one of the same id: a
+/// body counts only with the time of its answer.
+pub(super) const BODIES: TableDefinition<&str, (u64, &Body)> = TableDefinition::new("answer_bodies");
 
 fn oldest_kept(unix_ms: u64) -> u64 {
     unix_ms.saturating_sub(u64::try_from(ANSWER_KEPT.as_millis()).unwrap_or(u64::MAX))
@@ -31,13 +31,10 @@ pub(super) fn read(
         return Ok(None);
     }
     let notes = notes.lines().map(str::to_owned).collect();
-    let body = match existing(transaction.open_table(BODIES))? {
-        Some(bodies) => bodies.get(id.as_str())?.and_then(|row| {
-            let (of, body) = row.value();
-            (of == at).then_some(*body)
-        }),
-        None => None,
-    };
+    let body = transaction.open_table(BODIES)?.get(id.as_str())?.and_then(|row| {
+        let (of, body) = row.value();
+        (of == at).then_some(*body)
+    });
     Ok(Some((body, Answer { revision: Revision::new(revision), changed, notes })))
 }
 
@@ -58,10 +55,6 @@ pub(super) fn write(transaction: &WriteTransaction, group: &Group) -> Result<(),
         let (_, id) = row.0.value();
         answers.remove(id)?;
         bodies.remove(id)?;
-    }
-    if answers.is_empty()? && !bodies.is_empty()? {
-        // Of answers that a daemon removed which knows no bodies.
-        bodies.retain(|_, _| false)?;
     }
     for Answered { id, body, answer } in &group.answers {
         let (id, notes) = (id.as_str(), answer.notes.join("\n"));

@@ -11,14 +11,18 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use ctl_api::model::Revision;
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError};
+use redb::{
+    Builder, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, TableError,
+    WriteTransaction,
+};
 
 use super::{
-    CACHE_BYTES, COMMITTED_MS, DOMAINS, EmbeddedStore, Failure, HAS_REVISION_FILE, IDENTITY, META, Opener,
-    REVISION, SCHEMA, SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS, TEPS, WRITES, answers, mark,
+    CACHE_BYTES, COMMITTED_MS, DOMAINS, EmbeddedStore, Failure, HAS_REVISION_FILE, HAVIPS, IDENTITY, META,
+    Opener, REVISION, SCHEMA, SCHEMA_KEY, TEPS, WRITES, answers, mark,
 };
+use crate::migrate::migrate;
 use crate::revision_file::{self, Mark, Noted, RevisionFile, WriteAt};
-use crate::{ANSWERS, StoreError, log, unknown_since};
+use crate::{ANSWERS, StoreError, history, log, outbox, unknown_since};
 
 /// A file is made smaller only where so much of it is free.
 const SHRINK_FROM_BYTES: u64 = 16 << 20;
@@ -86,6 +90,11 @@ impl EmbeddedStore {
             Err(_) if accept => (raise(&database, found, noted).map_err(refused)?, true),
             Err(wrong) => return Err(wrong),
         };
+        let is_old = matches!(schema(&database).map_err(refused)?, Found::Schema(..SCHEMA));
+        if is_old {
+            migrate(&database).map_err(refused)?;
+        }
+        let now = if is_old { state(&database).map_err(refused)?.0 } else { now };
         if changed || noted == Noted::Missing {
             revision_file::create(&file, now).map_err(unusable)?;
         }
@@ -191,12 +200,12 @@ fn refused(path: &Path, failure: &Failure) -> StoreError {
 fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), StoreError> {
     let damaged = |failure: Failure| StoreError::Damaged { path: path.to_owned(), what: failure.to_string() };
     match schema(database).map_err(damaged)? {
-        Found::Schema(SCHEMA_WITHOUT_LIMITS..=SCHEMA) => Ok(()),
+        Found::Schema(1..=SCHEMA) => Ok(()),
         Found::Schema(found) => Err(StoreError::Schema { path: path.to_owned(), found }),
         Found::Foreign => Err(StoreError::Foreign(path.to_owned())),
         Found::Empty => {
             refuse_new(path, noted)?;
-            make_tables(database).map_err(|failure| refused(path, &failure))
+            make(database).map_err(|failure| refused(path, &failure))
         }
     }
 }
@@ -221,15 +230,24 @@ fn schema(database: &Database) -> Result<Found, Failure> {
     Ok(meta.get(SCHEMA_KEY)?.map_or(Found::Foreign, |version| Found::Schema(version.value())))
 }
 
-fn make_tables(database: &Database) -> Result<(), Failure> {
+fn make(database: &Database) -> Result<(), Failure> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA_WITHOUT_LIMITS)?;
+    transaction.open_table(META)?.insert(SCHEMA_KEY, SCHEMA)?;
+    make_tables(&transaction)?;
+    Ok(transaction.commit()?)
+}
+
+/// Makes the tables that are missing, so that whoever reads finds them.
+pub(crate) fn make_tables(transaction: &WriteTransaction) -> Result<(), Failure> {
     transaction.open_table(TEPS)?;
     transaction.open_table(DOMAINS)?;
+    transaction.open_table(HAVIPS)?;
     transaction.open_table(answers::ROWS)?;
     transaction.open_table(answers::AGES)?;
+    transaction.open_table(answers::BODIES)?;
     transaction.open_table(log::LOG)?;
-    Ok(transaction.commit()?)
+    outbox::make_tables(transaction)?;
+    history::make_tables(transaction)
 }
 
 /// The store's mark, and whether it has a revision file.

@@ -1,15 +1,15 @@
 //! All of a store as of one revision.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 use std::path::PathBuf;
 
-use bcast_domain::TepLimit;
-use ctl_api::model::{DomainEntry, HavipEntry, HavipEvent, Revision, TepEntry};
-use redb::{ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
+use bcast_domain::{Tep, Vni};
+use ctl_api::model::{DomainEntry, HavipEntry, HavipEvent, Name, Revision, TepEntry};
+use ctl_api::proto;
+use prost::Message;
+use redb::{Key, Range, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
-use super::{
-    DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEP_HOPS, TEP_LIMITS, TEPS, existing, is_closed,
-};
+use super::{DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEPS, is_closed};
 use crate::history::{self, HistoryTable};
 use crate::{Entries, Snapshot, StoreError, codec};
 
@@ -18,12 +18,10 @@ pub(super) struct EmbeddedSnapshot {
     path: PathBuf,
     revision: Revision,
     identity: u64,
-    teps: ReadOnlyTable<u32, &'static str>,
-    tep_limits: Option<ReadOnlyTable<u32, u64>>,
-    tep_hops: Option<ReadOnlyTable<u32, (u32, u128)>>,
+    teps: ReadOnlyTable<&'static [u8], &'static [u8]>,
     domains: ReadOnlyTable<u32, &'static [u8]>,
-    havips: Option<ReadOnlyTable<&'static str, &'static [u8]>>,
-    history: Option<HistoryTable>,
+    havips: ReadOnlyTable<&'static str, &'static [u8]>,
+    history: HistoryTable,
 }
 
 impl EmbeddedSnapshot {
@@ -35,10 +33,8 @@ impl EmbeddedSnapshot {
             revision: Revision::new(number(REVISION)?),
             identity: number(IDENTITY)?,
             teps: transaction.open_table(TEPS)?,
-            tep_limits: existing(transaction.open_table(TEP_LIMITS))?,
-            tep_hops: existing(transaction.open_table(TEP_HOPS))?,
             domains: transaction.open_table(DOMAINS)?,
-            havips: existing(transaction.open_table(HAVIPS))?,
+            havips: transaction.open_table(HAVIPS)?,
             history: history::table(transaction)?,
         })
     }
@@ -51,6 +47,25 @@ impl EmbeddedSnapshot {
             other => StoreError::Read { path, reason: other.to_string() },
         }
     }
+
+    /// The values of these rows.
+    fn values<'s, K: Key + 'static, M: Message + Default + 's, T: TryFrom<M> + 's>(
+        &'s self,
+        what: &'static str,
+        rows: Result<Range<'s, K, &'static [u8]>, StorageError>,
+    ) -> Result<Entries<'s, T>, StoreError> {
+        let rows = rows.map_err(|error| self.error(&error.into()))?;
+        Ok(Box::new(rows.map(move |row| {
+            let parse = |row: &[u8]| Ok(codec::value::<M, T>(what, row)?);
+            let value = row.map_err(Failure::from).and_then(|(_, row)| parse(row.value()));
+            value.map_err(|failure| self.error(&failure))
+        })))
+    }
+}
+
+/// The bounds of the rows behind this one.
+fn behind<K>(after: Option<K>) -> (Bound<K>, Bound<K>) {
+    (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)
 }
 
 impl Snapshot for EmbeddedSnapshot {
@@ -62,51 +77,23 @@ impl Snapshot for EmbeddedSnapshot {
         self.identity
     }
 
-    fn teps(&self) -> Result<Entries<'_, TepEntry>, StoreError> {
-        let rows = self.teps.iter().map_err(|e| self.error(&e.into()))?;
-        let entry = |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &str>), StorageError>| {
-            let (key, name) = row?;
-            let frames =
-                self.tep_limits.as_ref().map(|limits| limits.get(key.value())).transpose()?.flatten();
-            let hops = self.tep_hops.as_ref().map(|hops| hops.get(key.value())).transpose()?.flatten();
-            let (hop, hop6) = hops.map_or((0, 0), |hops| hops.value());
-            Ok(TepEntry {
-                address: codec::tep(key.value())?,
-                name: codec::name(name.value())?,
-                limit: TepLimit { frames: frames.map(|frames| codec::rate(frames.value())).transpose()? },
-                next_hop: Some(hop).filter(|&hop| hop != 0).map(Ipv4Addr::from_bits),
-                next_hop6: Some(hop6).filter(|&hop| hop != 0).map(Ipv6Addr::from_bits),
-            })
-        };
-        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    fn teps_after(&self, after: Option<Tep>) -> Result<Entries<'_, TepEntry>, StoreError> {
+        let key = after.map(codec::tep_key);
+        let rows = self.teps.range::<&[u8]>(behind(key.as_ref().map(<[u8; 4]>::as_slice)));
+        self.values::<_, proto::Tep, _>("a TEP", rows)
     }
 
-    fn domains(&self) -> Result<Entries<'_, DomainEntry>, StoreError> {
-        let rows = self.domains.iter().map_err(|e| self.error(&e.into()))?;
-        let entry =
-            |row: Result<(redb::AccessGuard<'_, u32>, redb::AccessGuard<'_, &[u8]>), StorageError>| {
-                let (vni, domain) = row?;
-                Ok(codec::domain(vni.value(), domain.value())?)
-            };
-        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    fn domains_after(&self, after: Option<Vni>) -> Result<Entries<'_, DomainEntry>, StoreError> {
+        let rows = self.domains.range::<u32>(behind(after.map(Vni::get)));
+        self.values::<_, proto::Domain, _>("a domain", rows)
     }
 
-    fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError> {
-        let Some(havips) = &self.havips else { return Ok(Box::new(std::iter::empty())) };
-        let rows = havips.iter().map_err(|e| self.error(&e.into()))?;
-        let entry = |row: Result<
-            (redb::AccessGuard<'_, &str>, redb::AccessGuard<'_, &[u8]>),
-            StorageError,
-        >| { Ok(codec::havip(row?.1.value())?) };
-        Ok(Box::new(rows.map(move |row| entry(row).map_err(|e: Failure| self.error(&e)))))
+    fn havips_after(&self, after: Option<&Name>) -> Result<Entries<'_, HavipEntry>, StoreError> {
+        let rows = self.havips.range::<&str>(behind(after.map(Name::as_str)));
+        self.values::<_, proto::HavipEntry, _>("a HAVIP", rows)
     }
 
     fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError> {
-        let Some(history) = &self.history else { return Ok(Box::new(std::iter::empty())) };
-        let rows = history.iter().map_err(|e| self.error(&e.into()))?;
-        let happening = |row: Result<(_, redb::AccessGuard<'_, &[u8]>), StorageError>| {
-            Ok(codec::happening(row?.1.value())?)
-        };
-        Ok(Box::new(rows.map(move |row| happening(row).map_err(|e: Failure| self.error(&e)))))
+        self.values::<_, proto::HavipEvent, _>("an event", self.history.iter())
     }
 }

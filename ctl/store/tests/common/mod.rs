@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bcast_domain::{Mac, Tep};
 use ctl_api::model::{
-    Attachment, Binding, Event, HappeningKind, Havip, HavipEntry, HavipEvent, HavipState, Holder, Revision,
+    Attachment, Binding, Event, Havip, HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder, Revision,
     Why,
 };
 use ctl_store::{EmbeddedStore, EventId, Group, OutboxKey, OutboxRow, Record};
@@ -59,11 +59,11 @@ pub fn set(entry: &HavipEntry) -> Event {
 }
 
 pub fn removed(name: &str) -> Event {
-    Event::HavipRemoved(name.parse().unwrap())
+    Event::HavipDeleted(name.parse().unwrap())
 }
 
 pub fn happened(name: &str, generation: u64) -> Event {
-    Event::Happened(Box::new(HavipEvent::of(&entry(name, generation), HappeningKind::Moved, 1)))
+    Event::HavipEvent(Box::new(HavipEvent::of(&entry(name, generation), HavipEventKind::Moved, 1)))
 }
 
 /// An event for a receiver.

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use ctl_api::model::{Event, HappeningKind, HavipEvent, Holder, Name, Revision, Why};
+use ctl_api::model::{Event, HavipEvent, HavipEventKind, Holder, Name, Revision, Why};
 use ctl_store::{DeadLetter, OutboxKey as Key, OutboxRow as Row, OutboxRows, Record};
 use ctl_webhook::{Endpoint, Ledger, LedgerError, Outbox, Policy, WebhookConfig, Webhooks};
 use nix::sched::{CloneFlags, unshare};
@@ -270,7 +270,7 @@ impl Sender {
 
 /// A revision in which these happened.
 pub fn record(revision: u64, events: impl IntoIterator<Item = HavipEvent>) -> Record {
-    let events = events.into_iter().map(|happening| Event::Happened(Box::new(happening)));
+    let events = events.into_iter().map(|event| Event::HavipEvent(Box::new(event)));
     Record { revision: Revision::new(revision), unix_ms: ctl_now(), events: events.collect() }
 }
 
@@ -285,7 +285,7 @@ pub fn moved(havip: &str, generation: u64) -> HavipEvent {
         vni: 5001.into(),
         address: "10.0.0.100".parse().unwrap(),
         eip: Some("203.0.113.7".parse().unwrap()),
-        kind: HappeningKind::Moved,
+        kind: HavipEventKind::Moved,
         generation,
         unix_ms: ctl_now(),
         holder: Some(holder("vm2", 2)),

@@ -1,78 +1,37 @@
 //! The remote procedures: a message is parsed here, and everything behind works on the model.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Batch, Name, TepRef};
+use ctl_api::model::{Apply, Batch, Name, Revision, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
-use ctl_store::{Answer, Body, Store};
-use ctl_webhook::Webhooks;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use ctl_store::{Answer, Body};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::answers::Outgoing;
-use crate::blocking::{Blocking, Threads};
-use crate::budget::{Budget, Claim};
-use crate::commit::{Intake, Job, Work, lock};
+use crate::blocking::Blocking;
+use crate::budget::Claim;
+use crate::clock::unix_ms;
 use crate::feed::{Fed, feed};
-use crate::node::Node;
+use crate::job::{Done, Job, Work};
+use crate::lists;
 use crate::refusal::Refusal;
 use crate::request::RequestDigest;
 use crate::restore::Restore;
-use crate::state::{Figures, State};
-use crate::{SNAPSHOTS, Versions, WATCHES, snapshot, watching};
-use ctl_api::model::Revision;
+use crate::shared::{Shared, Versions};
+use crate::state::{State, lock};
+use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
 
 mod havip;
 mod webhook;
 
 /// How long a client may take to send the next part of a large batch.
 const NEXT_PART: Duration = Duration::from_secs(30);
-
-/// What the procedures share.
-pub(crate) struct Shared {
-    pub state: Arc<Mutex<State>>,
-    pub store: Arc<dyn Store>,
-    pub node: Arc<dyn Node>,
-    pub jobs: Arc<Intake>,
-    /// The revision up to which watchers may read.
-    pub visible: watch::Receiver<Revision>,
-    /// What is published, read without the state's lock.
-    pub figures: watch::Receiver<Figures>,
-    /// True once the daemon stops.
-    pub stopping: watch::Receiver<bool>,
-    pub versions: Versions,
-    /// What requests hold while they are gathered and wait.
-    pub budget: Arc<Budget>,
-    /// What watches have read and not yet sent.
-    pub watched: Arc<Budget>,
-    pub threads: Threads,
-    pub streams: Streams,
-    pub webhooks: Arc<Webhooks>,
-}
-
-/// One permit for each stream, kind by kind, so that watchers do not lock out those who export.
-#[derive(Clone)]
-pub(crate) struct Streams {
-    watches: Arc<Semaphore>,
-    snapshots: Arc<Semaphore>,
-}
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self { watches: Arc::new(Semaphore::new(WATCHES)), snapshots: Arc::new(Semaphore::new(SNAPSHOTS)) }
-    }
-}
-
-impl Streams {
-    /// How many are under way.
-    pub fn open(&self) -> usize {
-        let free = self.watches.available_permits() + self.snapshots.available_permits();
-        (WATCHES + SNAPSHOTS).saturating_sub(free)
-    }
-}
+/// Differences in one part of an answer; the largest domain has 64 KiB of members, twice.
+const DIFFERENCES: usize = 25;
 
 /// The procedures.
 #[derive(Clone)]
@@ -80,16 +39,20 @@ pub(crate) struct Service(pub Arc<Shared>);
 
 impl Service {
     /// Hands work to the commit thread and waits for its answer.
-    async fn enqueue(&self, work: Work, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+    async fn enqueue(&self, work: Work, claim: Claim) -> Result<Done, Status> {
         let (reply, answer) = oneshot::channel();
         self.0.jobs.send(Job { work, reply, _claim: claim })?;
-        let (Answer { revision, changed, notes }, drained) =
-            answer.await.map_err(|_| Refusal::Stopping)??;
+        let done = answer.await.map_err(|_| Refusal::Stopping)??;
         // The runtime's clock ticks in milliseconds: a moment that is over is not waited for.
-        if let Some(drained) = drained.filter(|&drained| drained > std::time::Instant::now()) {
+        if let Some(drained) = done.drained.filter(|&drained| drained > std::time::Instant::now()) {
             tokio::time::sleep_until(drained.into()).await;
         }
-        Ok(Response::new(proto::CommitReply { revision: revision.get(), changed, notes }))
+        Ok(done)
+    }
+
+    /// The same, with the reply to a batch or a backup.
+    async fn committed(&self, work: Work, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+        Ok(Response::new(reply(self.enqueue(work, claim).await?.answer)))
     }
 
     /// The next message of a stream; `None` at its end.
@@ -106,8 +69,8 @@ impl Service {
         let mut claim = Claim::new(&self.0.budget);
         let mut gathered: Option<(Batch, RequestDigest)> = None;
         while let Some(part) = self.next(&mut parts).await? {
-            let before = gathered.as_ref().map_or(0, |(batch, _)| batch.changes.len());
             let (batch, digest) = gathered.take().unzip();
+            let before = batch.as_ref().map_or(0, |batch: &Batch| batch.changes.len());
             let parsed = self.parse(part, claim, digest, before).await?;
             claim = parsed.claim;
             let batch = match batch {
@@ -121,6 +84,29 @@ impl Service {
         tokio::task::yield_now().await;
         let work = gathered.map(|(batch, digest)| Work::Changes(batch, digest.finish()));
         Ok((work.unwrap_or_else(|| Work::Changes(Batch::default(), Body::default())), claim))
+    }
+
+    /// Receives all parts of a desired state.
+    async fn gather_apply(&self, mut parts: Streaming<proto::ApplyRequest>) -> Result<(Work, Claim), Status> {
+        let mut claim = Claim::new(&self.0.budget);
+        let (mut apply, mut digest) = (Box::<Apply>::default(), None::<RequestDigest>);
+        while let Some(part) = self.next(&mut parts).await? {
+            if apply.is_whole {
+                return Err(Refusal::AfterLast.into());
+            }
+            let add = move || {
+                claim.add_desired(&part)?;
+                let mut digest = digest.unwrap_or_else(|| RequestDigest::start_apply(&part));
+                digest.add_desired(&part);
+                apply.add(part)?;
+                Ok::<_, Refusal>((apply, Some(digest), claim))
+            };
+            (apply, digest, claim) = self.0.threads.parsing.run(add).await??;
+        }
+        if !apply.is_whole {
+            return Err(Refusal::DesiredCut.into());
+        }
+        Ok((Work::Apply(apply, digest.map(RequestDigest::finish).unwrap_or_default()), claim))
     }
 
     /// Receives all parts of a backup.
@@ -157,7 +143,7 @@ impl Service {
             claim.add(&message)?;
             let mut digest = digest.unwrap_or_else(|| RequestDigest::start(&message));
             digest.add(&message);
-            let batch = Batch::try_from(message).map_err(|error| Refusal::Batch(error.after(before)))?;
+            let batch = Batch::parse(message, before)?;
             Ok(Parsed { batch, digest, claim })
         };
         self.0.threads.parsing.run(parse).await?
@@ -195,6 +181,11 @@ fn append(mut batch: Batch, part: Batch) -> Batch {
     batch
 }
 
+/// The reply to a request that was carried out.
+fn reply(Answer { revision, changed, notes }: Answer) -> proto::CommitReply {
+    proto::CommitReply { revision: revision.get(), changed, notes }
+}
+
 /// What the connection knows of the answer to this request.
 fn answer_of<T>(request: &Request<T>) -> Result<Arc<Outgoing>, Status> {
     let answer = request.extensions().get::<Arc<Outgoing>>().cloned();
@@ -208,6 +199,7 @@ fn permit(streams: &Arc<Semaphore>, most: usize) -> Result<OwnedSemaphorePermit,
 
 #[tonic::async_trait]
 impl Bcast for Service {
+    type ApplyStream = Fed<proto::ApplyReply>;
     type SnapshotStream = Fed<proto::SnapshotPart>;
     type WatchStream = Fed<proto::WatchEvent>;
 
@@ -217,7 +209,7 @@ impl Bcast for Service {
     ) -> Result<Response<proto::CommitReply>, Status> {
         let claim = Claim::new(&self.0.budget);
         let Parsed { batch, digest, claim } = self.parse(request.into_inner(), claim, None, 0).await?;
-        self.enqueue(Work::Changes(batch, digest.finish()), claim).await
+        self.committed(Work::Changes(batch, digest.finish()), claim).await
     }
 
     async fn commit_stream(
@@ -225,7 +217,53 @@ impl Bcast for Service {
         request: Request<Streaming<proto::CommitRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
         let (work, claim) = self.gather(request.into_inner()).await?;
-        self.enqueue(work, claim).await
+        self.committed(work, claim).await
+    }
+
+    async fn apply(
+        &self,
+        request: Request<Streaming<proto::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let (work, claim) = self.gather_apply(request.into_inner()).await?;
+        let Done { answer, summary, .. } = self.enqueue(work, claim).await?;
+        let (sender, stream) = feed();
+        tokio::spawn(async move {
+            let mut summary = summary.unwrap_or_default();
+            for part in std::mem::take(&mut summary.differences).chunks(DIFFERENCES) {
+                let differences = part.iter().cloned().map(proto::Difference::from).collect();
+                if sender.send(proto::ApplyReply { differences, summary: None }).await.is_err() {
+                    return;
+                }
+            }
+            let summary = Some(summary.message(reply(answer)));
+            // A client that is gone by now asks again by its request id.
+            drop(sender.send(proto::ApplyReply { differences: Vec::new(), summary }).await);
+        });
+        Ok(Response::new(stream))
+    }
+
+    async fn list_teps(
+        &self,
+        request: Request<proto::ListTepsRequest>,
+    ) -> Result<Response<proto::ListTepsReply>, Status> {
+        let request = request.into_inner();
+        self.on(&self.0.threads.store, move |shared| lists::teps(shared, &request)).await
+    }
+
+    async fn list_domains(
+        &self,
+        request: Request<proto::ListDomainsRequest>,
+    ) -> Result<Response<proto::ListDomainsReply>, Status> {
+        let request = request.into_inner();
+        self.on(&self.0.threads.store, move |shared| lists::domains(shared, request)).await
+    }
+
+    async fn list_havips(
+        &self,
+        request: Request<proto::ListHavipsRequest>,
+    ) -> Result<Response<proto::ListHavipsReply>, Status> {
+        let request = request.into_inner();
+        self.on(&self.0.threads.store, move |shared| lists::havips(shared, &request)).await
     }
 
     async fn restore(
@@ -233,7 +271,7 @@ impl Bcast for Service {
         request: Request<Streaming<proto::RestoreRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
         let (work, claim) = self.gather_backup(request.into_inner()).await?;
-        self.enqueue(work, claim).await
+        self.committed(work, claim).await
     }
 
     async fn snapshot(
@@ -258,11 +296,13 @@ impl Bcast for Service {
     ) -> Result<Response<Self::WatchStream>, Status> {
         let answer = answer_of(&request)?;
         answer.hold(permit(&self.0.streams.watches, WATCHES)?);
-        let from = Some(request.into_inner().from_revision).filter(|&from| from > 0).map(Revision::new);
+        let request = request.into_inner();
+        let from = Some(request.from_revision).filter(|&from| from > 0).map(Revision::new);
+        let filter = watching::Filter::parse(request)?;
         let (sender, stream) = feed();
         let shared = Arc::clone(&self.0);
         tokio::spawn(async move {
-            watching::follow(shared, from, sender).await;
+            watching::follow(shared, from, filter, sender).await;
             drop(answer);
         });
         Ok(Response::new(stream))
@@ -272,8 +312,7 @@ impl Bcast for Service {
         &self,
         request: Request<proto::GetTepRequest>,
     ) -> Result<Response<proto::TepStatus>, Status> {
-        let text = request.into_inner().tep.unwrap_or_default().text;
-        let tep: TepRef = text.parse().map_err(Refusal::TepRef)?;
+        let tep = TepRef::try_from(request.into_inner().tep).map_err(Refusal::Model)?;
         self.read(move |shared| tep_status(shared, tep)).await
     }
 
@@ -373,22 +412,17 @@ impl Bcast for Service {
 
 fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal> {
     let state = lock(&shared.state);
-    let address = match &tep {
-        TepRef::Address(address) => Some(*address),
-        TepRef::Name(name) => state.teps.named(name),
-    };
-    let found = address.and_then(|address| Some((state.tep(address)?, state.teps.index(address)?)));
+    let found = state.resolve(&tep).and_then(|tep| Some((state.tep(tep)?, state.teps.index(tep)?)));
     let (entry, index) = found.ok_or(Refusal::NoTep(tep))?;
     let domains = state.teps.domains(index).into();
     drop(state);
     let hop = shared.node.next_hop(index);
-    let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
     Ok(proto::TepStatus {
         tep: Some(entry.into()),
         domains,
-        next_hop: hop.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
-        mac: hop.mac.map(mac).unwrap_or_default(),
-        since_unix_ms: crate::commit::unix_ms(hop.since),
+        next_hop: hop.gateway.map(lists::bytes),
+        mac: hop.mac.map(|mac| mac.to_vec()),
+        since_unix_ms: unix_ms(hop.since),
         drops: counters(shared.node.tep_drops(index)),
     })
 }
@@ -398,7 +432,7 @@ fn domain_stats(state: &State, vni: Vni) -> Result<proto::DomainStatsReply, Refu
     let counted = state.counters(list.domain());
     Ok(proto::DomainStatsReply {
         vni: vni.get(),
-        name: state.name(vni).map(ToString::to_string).unwrap_or_default(),
+        name: state.name(vni).map(ToString::to_string),
         members: list.members().len() as u64,
         frames: counted.frames,
         copies: counted.copies,

@@ -1,0 +1,189 @@
+//! Domains in a transaction, and who is a member of them.
+
+use bcast_domain::{Tep, Vni, limits};
+use ctl_api::model::{DomainEntry, DomainFields, Existing, TepRef, TepSet};
+
+use super::{Effect, Totals, Transaction};
+use crate::refusal::Problem;
+
+/// The changes.
+impl Transaction<'_> {
+    pub(super) fn set_domain(
+        &mut self,
+        vni: Vni,
+        fields: &DomainFields,
+        existing: Existing,
+        replace: bool,
+    ) -> Result<Effect, Problem> {
+        let old = self.domain(vni);
+        if old.is_none() && existing == Existing::Required {
+            return Err(Problem::NoDomain(vni));
+        }
+        let mut new = old.clone().unwrap_or_else(|| DomainEntry::new(vni)).with(fields, replace);
+        match &fields.members {
+            Some(members) => new.members = self.members(members, old.as_ref())?,
+            None if replace => new.members.clear(),
+            None => {}
+        }
+        if old.as_ref() == Some(&new) {
+            return Ok(Effect::NOTHING);
+        }
+        self.put_domain(old, new)?;
+        Ok(Effect::CHANGED)
+    }
+
+    /// The members of a domain that had these before, ascending.
+    fn members(&self, members: &TepSet, old: Option<&DomainEntry>) -> Result<Vec<Tep>, Problem> {
+        let mut wanted = self.registered(members)?;
+        wanted.sort_unstable();
+        wanted.dedup();
+        let was_member = |tep: &Tep| old.is_some_and(|old| old.members.binary_search(tep).is_ok());
+        for &tep in &wanted {
+            if let Err(problem) = self.may_join(tep)
+                && !was_member(&tep)
+            {
+                return Err(problem);
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The registered TEPs that are meant.
+    fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
+        teps.iter().map(|tep| self.member(&tep)).collect()
+    }
+
+    pub(super) fn delete_domain(&mut self, vni: Vni, force: bool) -> Result<Effect, Problem> {
+        let Some(domain) = self.domain(vni) else {
+            return Ok(Effect::absent(format!("domain {vni} does not exist")));
+        };
+        match self.havips_of_domain(vni) {
+            0 => {}
+            havips if !force => return Err(Problem::HasHavips { vni, havips }),
+            _ => self.delete_havips_of(vni),
+        }
+        for tep in &domain.members {
+            self.count(*tep, false);
+        }
+        self.totals.members -= domain.members.len();
+        self.totals.domains -= 1;
+        self.check_totals(vni);
+        *self.domains.edit(vni, || None) = None;
+        Ok(Effect::CHANGED)
+    }
+
+    pub(super) fn join(&mut self, vni: Vni, teps: &TepSet) -> Result<Effect, Problem> {
+        let joining = self.registered(teps)?;
+        let Some(domain) = self.edit_domain(vni) else { return Err(Problem::NoDomain(vni)) };
+        let mut joined = Vec::new();
+        for tep in joining {
+            if let Err(place) = domain.members.binary_search(&tep) {
+                domain.members.insert(place, tep);
+                joined.push(tep);
+            }
+        }
+        let members = domain.members.len();
+        if members > limits::MAX_MEMBERS {
+            return Err(Problem::Members { vni, members });
+        }
+        self.totals.members += joined.len();
+        self.check_totals(vni);
+        for &tep in &joined {
+            self.may_join(tep)?;
+            self.count(tep, true);
+        }
+        Ok(Effect::changed(!joined.is_empty()))
+    }
+
+    pub(super) fn leave(&mut self, vni: Vni, teps: &TepSet) -> Effect {
+        if !self.domain_exists(vni) {
+            return Effect::absent(format!("domain {vni} does not exist"));
+        }
+        let mut absent: Vec<TepRef> = Vec::new();
+        for tep in teps.iter() {
+            let left = self.resolve(&tep).is_some_and(|address| self.leave_one(vni, address));
+            if !left {
+                absent.push(tep);
+            }
+        }
+        let note = match absent.as_slice() {
+            [] => None,
+            [tep] => Some(format!("TEP {tep} is no member of domain {vni}")),
+            [tep, more @ ..] => {
+                Some(format!("TEP {tep} and {} more are no members of domain {vni}", more.len()))
+            }
+        };
+        Effect { changed: absent.len() < teps.len(), note }
+    }
+}
+
+/// The domains that are there: prepared, or else in the state.
+impl Transaction<'_> {
+    /// A TEP that was registered before the node got other addresses may be one that it cannot send to now.
+    fn may_join(&self, tep: Tep) -> Result<(), Problem> {
+        if self.state.refused.contains(&tep) { Ok(self.node.tep_allowed(tep)?) } else { Ok(()) }
+    }
+
+    pub(super) fn domain_exists(&self, vni: Vni) -> bool {
+        self.domains.get(&vni).map_or_else(|| self.state.list(vni).is_some(), Option::is_some)
+    }
+
+    fn domain(&self, vni: Vni) -> Option<DomainEntry> {
+        self.domains.get(&vni).cloned().unwrap_or_else(|| self.state.domain(vni))
+    }
+
+    /// All domains, in any order.
+    pub(super) fn all_domains(&self) -> Vec<Vni> {
+        let base = self.state.lists().map(|(vni, _)| vni).filter(|vni| self.domains.get(vni).is_none());
+        let prepared = self.domains.iter().filter(|(_, domain)| domain.is_some()).map(|(vni, _)| *vni);
+        base.chain(prepared).collect()
+    }
+
+    fn edit_domain(&mut self, vni: Vni) -> Option<&mut DomainEntry> {
+        if !self.domain_exists(vni) {
+            return None;
+        }
+        let state = self.state;
+        self.domains.edit(vni, || state.domain(vni)).as_mut()
+    }
+
+    /// Creates a domain or replaces it.
+    fn put_domain(&mut self, old: Option<DomainEntry>, domain: DomainEntry) -> Result<(), Problem> {
+        let (vni, members) = (domain.vni, domain.members.len());
+        if members > limits::MAX_MEMBERS {
+            return Err(Problem::Members { vni, members });
+        }
+        self.totals.domains += usize::from(old.is_none());
+        let old = old.map(|domain| domain.members).unwrap_or_default();
+        self.totals.members = self.totals.members - old.len() + members;
+        self.check_totals(vni);
+        if old != domain.members {
+            old.into_iter().for_each(|tep| self.count(tep, false));
+            domain.members.iter().for_each(|tep| self.count(*tep, true));
+        }
+        *self.domains.edit(vni, || None) = Some(domain);
+        Ok(())
+    }
+
+    /// Notes where the node's totals are over their limits; at the end of the request it counts, if they still are.
+    fn check_totals(&mut self, vni: Vni) {
+        let problem = match self.totals {
+            Totals { domains, .. } if domains > limits::MAX_DOMAINS => Problem::Domains(vni),
+            Totals { members, .. } if members > limits::MAX_MEMBERSHIPS => Problem::Memberships(vni),
+            _ => return self.excess = None,
+        };
+        let position = self.position;
+        self.excess.get_or_insert((position, problem));
+    }
+
+    /// True where the TEP was a member.
+    pub(super) fn leave_one(&mut self, vni: Vni, tep: Tep) -> bool {
+        let Some(domain) = self.edit_domain(vni) else { return false };
+        let Ok(place) = domain.members.binary_search(&tep) else { return false };
+        domain.members.remove(place);
+        self.totals.members -= 1;
+        self.check_totals(vni);
+        self.count(tep, false);
+        true
+    }
+}
