@@ -160,7 +160,7 @@ async fn confirm(client: &mut Client, source: &Source, args: &RestoreArgs) -> Re
     for (what, kept, all) in [("memberships", memberships, all), ("HAVIPs", havips, have.havips.len())] {
         let removed = all - kept;
         if removed * CONFIRM_OVER_ONE_IN > all {
-            let words = format!("this removes {removed} of {all} {what}, over 20 %: nothing was changed");
+            let words = format!("this removes {removed} of {all} {what}, over 20 %");
             confirm::ask(&words, args.file != Path::new(STANDARD)).await?;
             break;
         }

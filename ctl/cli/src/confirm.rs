@@ -11,6 +11,7 @@ use crate::failure::Failure;
 /// [`Failure::Unconfirmed`] where nobody says yes.
 pub async fn ask(refusal: &str, may_ask: bool) -> Result<(), Failure> {
     let refusal = refusal.split_once(';').map_or(refusal, |(refusal, _)| refusal);
+    let refusal = refusal.trim_end_matches(": nothing was changed");
     let can_ask = may_ask && io::stdin().is_terminal() && io::stderr().is_terminal();
     if can_ask && write!(io::stderr(), "{refusal}. Do it? [y/N] ").is_ok() {
         // On a thread of its own: the daemon wants to hear meanwhile that its client is there.

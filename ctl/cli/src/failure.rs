@@ -83,7 +83,7 @@ pub enum Failure {
         reason: io::Error,
     },
     /// Removal of much that nobody confirmed.
-    #[error("{0}; run it again with --yes if it is meant")]
+    #[error("{0}: nothing was changed; run it again with --yes if it is meant")]
     Unconfirmed(String),
     /// The node changed each time after the removals of a restore were counted.
     #[error(
