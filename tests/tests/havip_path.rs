@@ -173,7 +173,7 @@ fn in_a_strict_domain_an_ordinary_address_stays_where_it_was_announced_first() {
     passed.sort();
     assert_eq!(open, passed, "the default is open");
 
-    node.must(&format!("domain garp {VNI} strict"));
+    node.must(&format!("domain arp-inspection {VNI} sticky"));
     for (fence, (from, inner, passes)) in (2..).zip([
         (0, &first, true),
         (1, &second, false),
@@ -188,7 +188,7 @@ fn in_a_strict_domain_an_ordinary_address_stays_where_it_was_announced_first() {
     }
     node.wait_metrics("the drop", |metrics| drops(metrics) == [1, 0]);
 
-    node.must(&format!("domain garp {VNI} open"));
+    node.must(&format!("domain arp-inspection {VNI} off"));
     send(1, &second);
     passed.push(second);
     assert_eq!(got(&sniffer, &senders[1], &hosts[1], 9).len(), passed.len());

@@ -1,10 +1,11 @@
-//! JSON of messages: addresses, MACs and enums as text.
+//! JSON of messages: addresses, MACs, enums and times as text.
 
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 
 use bcast_domain::Octets;
-use serde::ser::Serializer;
+use jiff::Timestamp;
+use serde::ser::{Serialize, Serializer};
 
 use crate::model::{Word, ip};
 use crate::proto;
@@ -31,26 +32,49 @@ pub fn mac<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error
     text(bytes.try_into().ok().map(Octets), serializer)
 }
 
-/// The same of an optional field.
-pub fn optional_mac<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
-    mac(bytes.as_deref().unwrap_or_default(), serializer)
-}
-
 /// The word of an enum's number; null where it is unspecified or not known.
 pub fn word<W: Word, S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error> {
     text(W::from_number(*number).ok().flatten().map(W::as_str), serializer)
 }
 
-/// Bytes that are JSON themselves, as text.
-pub fn json_text<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&String::from_utf8_lossy(bytes))
+/// Text; null where it is empty.
+pub fn optional_text<S: Serializer>(value: &str, serializer: S) -> Result<S::Ok, S::Error> {
+    text(Some(value).filter(|value| !value.is_empty()), serializer)
 }
 
-/// Addresses, then names.
-impl From<proto::Teps> for Vec<String> {
-    fn from(teps: proto::Teps) -> Self {
-        let v4 = teps.ipv4.as_chunks::<4>().0.iter().map(|&octets| Ipv4Addr::from(octets).to_string());
-        let v6 = teps.ipv6.chunks_exact(16).filter_map(|octets| ip(octets).ok()).map(|ip| ip.to_string());
-        v4.chain(v6).chain(teps.names).collect()
+/// RFC 3339 text of a Unix time in milliseconds; null where it is 0.
+pub fn optional_utc<S: Serializer>(unix_ms: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    text(Some(*unix_ms).filter(|&unix_ms| unix_ms > 0).map(utc), serializer)
+}
+
+/// Unix time in milliseconds as RFC 3339 text, in UTC.
+#[must_use]
+pub fn utc(unix_ms: u64) -> String {
+    let time = i64::try_from(unix_ms).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok());
+    time.map_or_else(|| format!("{unix_ms} ms after 1970"), |time| format!("{time:.3}"))
+}
+
+/// A message; its default where it is absent.
+pub fn or_default<T: Serialize + Default, S: Serializer>(
+    message: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match message {
+        Some(message) => message.serialize(serializer),
+        None => T::default().serialize(serializer),
+    }
+}
+
+/// Bytes that are JSON themselves; null where they are not.
+pub fn json_value<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serde_json::from_slice::<serde_json::Value>(bytes).ok().serialize(serializer)
+}
+
+/// A set of TEPs: their addresses, then names.
+impl Serialize for proto::Teps {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let v4 = self.ipv4.as_chunks::<4>().0.iter().map(|&octets| Ipv4Addr::from(octets).to_string());
+        let v6 = self.ipv6.chunks_exact(16).filter_map(|octets| ip(octets).ok()).map(|ip| ip.to_string());
+        serializer.collect_seq(v4.chain(v6).chain(self.names.iter().cloned()))
     }
 }

@@ -8,7 +8,7 @@
 
 pub mod client;
 mod codec;
-mod json;
+pub mod json;
 pub mod model;
 mod patience;
 

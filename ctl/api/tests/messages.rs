@@ -295,13 +295,27 @@ fn a_desired_state_comes_back_from_its_parts_with_its_options_once_and_its_end()
 
 #[test]
 fn messages_that_are_printed_show_addresses_and_enums_as_text() {
-    let json = serde_json::to_value(proto::HavipEntry::from(entry())).unwrap();
-    assert_eq!(json["havip"]["address"], "10.0.0.100");
-    assert_eq!(json["havip"]["attachments"]["attachments"][1]["teps"][1], "198.18.0.3");
-    assert_eq!(json["binding"]["state"], "conflict");
-    assert_eq!(json["binding"]["holder"]["mac"], "52:54:00:00:00:01");
-    let tep = serde_json::to_value(proto::Tep::from(TepEntry::new(tep(1)))).unwrap();
-    assert_eq!((&tep["address"], &tep["route_gateway"]), (&"198.18.0.1".into(), &serde_json::Value::Null));
+    let entry = proto::HavipEntry::from(entry());
+    let attachments = serde_json::to_value(entry.havip.unwrap().attachments.unwrap().attachments).unwrap();
+    assert_eq!(attachments[1]["teps"][1], "198.18.0.3");
+    let holder = serde_json::to_value(entry.binding.unwrap().holder).unwrap();
+    assert_eq!((&holder["mac"], &holder["tep"]), (&"52:54:00:00:00:01".into(), &"198.18.0.1".into()));
+    let event = proto::HavipEvent {
+        address: vec![0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7],
+        kind: proto::HavipEventKind::ConflictEnded.into(),
+        unix_ms: 1_795_395_845_007,
+        ..Default::default()
+    };
+    let json = serde_json::to_value(event).unwrap();
+    assert_eq!(json["address"], "fd00::7");
+    assert_eq!(json["kind"], "conflict_ended");
+    assert_eq!(json["time"], "2026-11-23T01:04:05.007Z");
+    let none = ["eip", "why", "detail", "holder"].map(|field| json[field].is_null());
+    assert_eq!(none, [true; 4]);
+    let domain = serde_json::to_value(proto::Domain { vni: 7, ..Default::default() }).unwrap();
+    assert!(domain["limit"]["copies"].is_null() && domain["limit"].is_object());
+    let letter = proto::DeadLetter { body: b"{\"id\":7}".to_vec(), ..Default::default() };
+    assert_eq!(serde_json::to_value(letter).unwrap()["event"]["id"], 7);
 }
 
 #[test]

@@ -1,26 +1,56 @@
 //! `backup` and `restore`: all that a node has, as of one revision, in a file, and back.
 
-mod file;
+pub mod file;
+mod legacy;
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use ctl_api::client::Refusal;
-use ctl_api::model::{DomainEntry, HavipEntry, Revision, RowError};
-use ctl_api::proto::{RestoreRequest, SnapshotPart};
+use clap::Args;
+use ctl_api::client::RefusalKind;
+use ctl_api::proto::{self, CommitReply, RestoreRequest, SnapshotPart, SnapshotRequest};
 use ctl_api::{Client, ClientError};
+use serde::Serialize;
 
-pub use file::BackupError;
-use file::{Counts, Reader, Writer};
+use file::{BackupError, Counts, Reader, Writer};
 
-use crate::apply::{self, Inventory, snapshot};
-use crate::args::RestoreArgs;
+use crate::confirm;
 use crate::failure::Failure;
-use crate::out::{Out, utc};
-use crate::shapes::{BackedUp, Changed, Restored};
+use crate::out::Out;
+use crate::text::{addresses, utc};
+
+/// `bcastctl restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    /// A file that `backup` wrote; `-` for standard input
+    file: PathBuf,
+    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships or HAVIPs
+    #[arg(long)]
+    yes: bool,
+}
+
+/// JSON of `backup`.
+#[derive(Serialize)]
+struct BackedUp {
+    revision: u64,
+    time: String,
+    teps: u64,
+    domains: u64,
+    havips: u64,
+    events: u64,
+}
+
+/// JSON of `restore`.
+#[derive(Serialize)]
+struct Restored {
+    #[serde(flatten)]
+    reply: CommitReply,
+    backup: BackedUp,
+}
 
 impl From<Counts> for BackedUp {
     fn from(counts: Counts) -> Self {
@@ -33,8 +63,10 @@ impl From<Counts> for BackedUp {
 const STANDARD: &str = "-";
 /// Bytes of a backup that is no regular file, at most.
 const SPOOLED_BYTES: u64 = 16 << 30;
-/// How often a backup is compared with a node that moves on under it.
+/// Comparisons of a backup with a node that changes meanwhile, at most.
 const COMPARISONS: usize = 5;
+/// Share of the memberships or HAVIPs, one in so many, over which their removal has to be confirmed.
+const CONFIRM_OVER_ONE_IN: usize = 5;
 
 /// `backup`: one revision of everything, read while the node serves. A file is there whole or not at all.
 pub async fn backup(out: &mut Out, client: &mut Client, file: &Path) -> Result<(), Failure> {
@@ -81,7 +113,7 @@ fn target(file: &Path) -> io::Result<PathBuf> {
 
 /// Writes all that the node sends; the inner error is the sink's.
 async fn write(client: &mut Client, sink: impl Write) -> Result<io::Result<Counts>, Failure> {
-    let mut parts = client.backup().await?;
+    let mut parts = client.snapshot(SnapshotRequest { with_history: true, ..Default::default() }).await?;
     let mut writer = match Writer::new(sink) {
         Ok(writer) => writer,
         Err(error) => return Ok(Err(error)),
@@ -107,30 +139,56 @@ pub async fn restore(
     let mut comparisons = 1;
     let reply = loop {
         // What is confirmed holds for the revision that it was counted at; with --yes for any.
-        let expected = if args.yes { None } else { Some(confirm(&mut client, &mut source, &args).await?) };
+        let expected = if args.yes { None } else { Some(confirm(&mut client, &source, &args).await?) };
         match source.send(&mut client, expected).await {
             Err(Failure::RestoreMoved) if comparisons < COMPARISONS => comparisons += 1,
             sent => break sent?,
         }
     };
     if out.is_json() {
-        let changed = Changed { revision: reply.revision, changed: reply.changed, notes: &reply.notes };
-        return out.json(&Restored { changed, backup: counts.into() });
+        return out.json(&Restored { reply, backup: counts.into() });
     }
     out.line(format_args!("restored revision {} as revision {}", counts.revision, reply.revision))
 }
 
 /// Lets a restore pass that removes few memberships and HAVIPs, or that someone at a terminal confirms. Returns the
 /// revision that it was counted at.
-async fn confirm(client: &mut Client, source: &mut Source, args: &RestoreArgs) -> Result<Revision, Failure> {
-    let (revision, have) = snapshot::read(client).await?;
+async fn confirm(client: &mut Client, source: &Source, args: &RestoreArgs) -> Result<u64, Failure> {
+    let have = Inventory::read(client).await?;
     let (memberships, havips) = source.kept(&have)?;
-    let many = [
-        ("memberships", have.memberships().saturating_sub(memberships), have.memberships()),
-        ("HAVIPs", have.havips().len().saturating_sub(havips), have.havips().len()),
-    ];
-    apply::confirm_removals(many, args.file != Path::new(STANDARD)).await?;
-    Ok(revision)
+    let all = have.domains.values().map(|members| members.len() / 4).sum();
+    for (what, kept, all) in [("memberships", memberships, all), ("HAVIPs", havips, have.havips.len())] {
+        let removed = all - kept;
+        if removed * CONFIRM_OVER_ONE_IN > all {
+            let words = format!("this removes {removed} of {all} {what}, over 20 %");
+            confirm::ask(&words, args.file != Path::new(STANDARD)).await?;
+            break;
+        }
+    }
+    Ok(have.revision)
+}
+
+/// Memberships and HAVIPs of a node.
+#[derive(Debug, Default)]
+struct Inventory {
+    revision: u64,
+    /// Addresses of members, 4 bytes each, by VNI.
+    domains: HashMap<u32, Vec<u8>>,
+    havips: HashSet<String>,
+}
+
+impl Inventory {
+    async fn read(client: &mut Client) -> Result<Self, ClientError> {
+        let mut parts = client.snapshot(SnapshotRequest::default()).await?;
+        let mut inventory = Self::default();
+        while let Some(part) = client.next(&mut parts).await? {
+            inventory.revision = part.revision.unwrap_or(inventory.revision);
+            let members = |domain: proto::Domain| (domain.vni, domain.members.unwrap_or_default().ipv4);
+            inventory.domains.extend(part.domains.into_iter().map(members));
+            inventory.havips.extend(part.havips.into_iter().filter_map(|entry| Some(entry.havip?.name)));
+        }
+        Ok(inventory)
+    }
 }
 
 /// Reads, and keeps what was read in a file.
@@ -158,8 +216,8 @@ struct Source {
 }
 
 impl Source {
-    /// Opens the file. Standard input, a pipe or a device is put into a temporary file, so that it can be checked before it
-    /// is used.
+    /// Opens the file. Standard input, a pipe or a device is put into a temporary file, so that it can be checked
+    /// before it is used.
     fn open(name: &Path) -> Result<Self, Failure> {
         let unreadable = |reason| Failure::Unreadable { file: name.to_owned(), reason };
         let spooled = |source: &mut dyn Read| -> Result<File, Failure> {
@@ -205,31 +263,24 @@ impl Source {
         Ok(reader.counts())
     }
 
-    /// How many of the node's memberships and HAVIPs stay.
-    fn kept(&mut self, have: &Inventory) -> Result<(usize, usize), Failure> {
+    /// Numbers of the node's memberships and HAVIPs that stay.
+    fn kept(&self, have: &Inventory) -> Result<(usize, usize), Failure> {
         let (mut memberships, mut havips) = (0, 0);
         let mut reader = self.reader()?;
         while let Some(part) = reader.next().map_err(|reason| self.wrong(reason))? {
-            for domain in part.domains {
-                let DomainEntry { vni, mut members, .. } = domain.try_into()?;
-                members.sort_unstable();
-                let had = have.domain(vni).map(|row| have.members(row)).unwrap_or_default();
-                memberships += had.iter().filter(|tep| members.binary_search(tep).is_ok()).count();
+            for domain in &part.domains {
+                let had = have.domains.get(&domain.vni).map_or(&[][..], Vec::as_slice);
+                let had: HashSet<&[u8]> = had.chunks(4).collect();
+                memberships += addresses(domain.members.as_ref()).filter(|tep| had.contains(tep)).count();
             }
-            for entry in part.havips {
-                let entry = HavipEntry::try_from(entry).map_err(RowError::from)?;
-                havips += usize::from(have.havip(&entry.havip.name).is_some());
-            }
+            let names = part.havips.iter().filter_map(|entry| Some(&entry.havip.as_ref()?.name));
+            havips += names.filter(|name| have.havips.contains(*name)).count();
         }
         Ok((memberships, havips))
     }
 
     /// Sends it, with `expected` only to a node at that revision.
-    async fn send(
-        &mut self,
-        client: &mut Client,
-        expected: Option<Revision>,
-    ) -> Result<ctl_api::proto::CommitReply, Failure> {
+    async fn send(&mut self, client: &mut Client, expected: Option<u64>) -> Result<CommitReply, Failure> {
         let failed = Arc::new(Mutex::new(None));
         let requests = Requests { reader: Some(self.reader()?), expected, failed: Arc::clone(&failed) };
         let reply = client.restore(tokio_stream::iter(requests)).await;
@@ -238,7 +289,7 @@ impl Source {
             return Err(self.wrong(reason));
         }
         reply.map_err(|error| match error {
-            ClientError::Refused { refusal: Refusal::Conflict, .. } => Failure::RestoreMoved,
+            ClientError::Refused { kind: RefusalKind::Conflict, .. } => Failure::RestoreMoved,
             error => error.into(),
         })
     }
@@ -247,7 +298,7 @@ impl Source {
 /// The messages of a restore, made as the transport takes them. The last one is sent only where the file was whole.
 struct Requests<R> {
     reader: Option<Reader<R>>,
-    expected: Option<Revision>,
+    expected: Option<u64>,
     failed: Arc<Mutex<Option<BackupError>>>,
 }
 
@@ -256,7 +307,7 @@ impl<R: Read> Iterator for Requests<R> {
 
     fn next(&mut self) -> Option<RestoreRequest> {
         let read: Result<Option<SnapshotPart>, BackupError> = self.reader.as_mut()?.next();
-        let expected_revision = self.expected.take().map(Revision::get);
+        let expected_revision = self.expected.take();
         match read {
             Ok(part) => {
                 let last = part.is_none();

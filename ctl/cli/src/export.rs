@@ -1,120 +1,127 @@
 //! `export`: everything as an apply file.
 
-mod havip;
-
 use std::io::{self, Write};
 
-use bcast_domain::{Rate, Tep};
 use ctl_api::Client;
-use ctl_api::model::{GarpMode, Name, Revision};
+use ctl_api::proto::{Domain, Havip, SnapshotRequest, Tep};
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
 
-use crate::apply::{Inventory, snapshot};
 use crate::failure::Failure;
-use crate::limit;
 use crate::out::Out;
+use crate::{domain, havip, tep};
 
 /// Prints everything that the node has. It is read whole first: half of it would be an apply file as well, and with
 /// `--prune` a dangerous one.
 pub async fn run(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
-    let (revision, inventory) = snapshot::read(client).await?;
-    let written = if out.is_json() {
-        json(out.raw(), revision, &inventory)
-    } else {
-        yaml(out.raw(), revision, &inventory)
-    };
-    Ok(written?)
-}
-
-/// As YAML, an entry a line; members by address, which holds where names change.
-fn yaml(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::Result<()> {
-    writeln!(to, "revision: {revision}")?;
-    writeln!(to, "teps:{}", if inventory.teps().is_empty() { " []" } else { "" })?;
-    for tep in inventory.teps() {
-        write!(to, "  - {{address: {}", tep.address)?;
-        yaml_name(to, tep.name.as_ref())?;
-        yaml_limit(to, &limit::of_tep(tep.limit))?;
-        // An address with colons is quoted: a reader could take it for a key.
-        tep.next_hop.map(|hop| write!(to, ", next_hop: {hop}")).transpose()?;
-        tep.next_hop6.map(|hop| write!(to, ", next_hop6: \"{hop}\"")).transpose()?;
-        writeln!(to, "}}")?;
+    let (mut revision, mut teps, mut domains, mut havips) =
+        (0, Vec::<Tep>::new(), Vec::<Domain>::new(), vec![]);
+    let mut parts = client.snapshot(SnapshotRequest::default()).await?;
+    while let Some(part) = client.next(&mut parts).await? {
+        revision = part.revision.unwrap_or(revision);
+        teps.extend(part.teps);
+        domains.extend(part.domains);
+        havips.extend(part.havips.into_iter().filter_map(|entry| entry.havip));
     }
-    writeln!(to, "domains:{}", if inventory.domains().is_empty() { " []" } else { "" })?;
-    for domain in inventory.domains() {
-        write!(to, "  - {{vni: {}", domain.vni)?;
-        yaml_name(to, domain.name.as_ref())?;
-        yaml_limit(to, &limit::of_domain(domain.limit))?;
-        write!(to, "{}", if domain.garp == GarpMode::Strict { ", garp: strict" } else { "" })?;
-        write!(to, ", members: [")?;
-        addresses(to, inventory.members(domain), ", ", "")?;
-        writeln!(to, "]}}")?;
+    let yaml = !out.is_json();
+    let to = out.raw();
+    let start = if yaml { format!("revision: {revision}\n") } else { format!("{{\"revision\":{revision}") };
+    write!(to, "{start}")?;
+    section(to, yaml, "teps", teps.iter().map(|tep| tep::export(tep, yaml)))?;
+    section(to, yaml, "domains", domains.iter().map(|domain| domain::export(domain, yaml)))?;
+    // Without HAVIPs there is no such section.
+    if !havips.is_empty() {
+        section(to, yaml, "havips", havips.iter().map(|havip: &Havip| havip::Export::from(havip)))?;
     }
-    havip::yaml(to, inventory.havips())
+    if yaml { Ok(()) } else { Ok(writeln!(to, "}}")?) }
 }
 
-/// As JSON, an entry a line. Names and addresses have no character that JSON escapes.
-fn json(to: &mut impl Write, revision: Revision, inventory: &Inventory) -> io::Result<()> {
-    let name = |name: Option<&Name>| name.map(|name| format!(",\"name\":\"{name}\"")).unwrap_or_default();
-    let comma = |at: usize| if at == 0 { "\n" } else { ",\n" };
-    write!(to, "{{\"revision\":{revision},\"teps\":[")?;
-    for (at, tep) in inventory.teps().iter().enumerate() {
-        let (name, limit) = (name(tep.name.as_ref()), json_limit(&limit::of_tep(tep.limit)));
-        write!(to, "{}{{\"address\":\"{}\"{name}{limit}", comma(at), tep.address)?;
-        tep.next_hop.map(|hop| write!(to, ",\"next_hop\":\"{hop}\"")).transpose()?;
-        tep.next_hop6.map(|hop| write!(to, ",\"next_hop6\":\"{hop}\"")).transpose()?;
-        write!(to, "}}")?;
+/// Writes a section, an entry a line.
+fn section<T: Serialize>(
+    to: &mut impl Write,
+    yaml: bool,
+    name: &str,
+    entries: impl ExactSizeIterator<Item = T>,
+) -> Result<(), Failure> {
+    if yaml {
+        writeln!(to, "{name}:{}", if entries.len() == 0 { " []" } else { "" })?;
+        for entry in entries {
+            write!(to, "  - ")?;
+            entry.serialize(&mut Serializer::with_formatter(&mut *to, FlowYaml::default()))?;
+            writeln!(to)?;
+        }
+        return Ok(());
     }
-    write!(to, "\n],\"domains\":[")?;
-    for (at, domain) in inventory.domains().iter().enumerate() {
-        let (name, limit) = (name(domain.name.as_ref()), json_limit(&limit::of_domain(domain.limit)));
-        let garp = if domain.garp == GarpMode::Strict { ",\"garp\":\"strict\"" } else { "" };
-        write!(to, "{}{{\"vni\":{}{name}{limit}{garp},\"members\":[", comma(at), domain.vni)?;
-        addresses(to, inventory.members(domain), ",", "\"")?;
-        write!(to, "]}}")?;
+    write!(to, ",\"{name}\":[")?;
+    for (at, entry) in entries.enumerate() {
+        write!(to, "{}", if at == 0 { "\n" } else { ",\n" })?;
+        serde_json::to_writer(&mut *to, &entry)?;
     }
-    write!(to, "\n]")?;
-    havip::json(to, inventory.havips())?;
-    writeln!(to, "}}")
+    Ok(write!(to, "\n]")?)
 }
 
-fn addresses(to: &mut impl Write, members: &[Tep], comma: &str, quote: &str) -> io::Result<()> {
-    for (at, member) in members.iter().enumerate() {
-        let comma = if at == 0 { "" } else { comma };
-        write!(to, "{comma}{quote}{member}{quote}")?;
+/// Writes JSON as YAML in flow style, with quotes only where a YAML reader could take text for something else.
+#[derive(Default)]
+struct FlowYaml {
+    /// Text that is being written, which may come in pieces.
+    text: String,
+}
+
+impl Formatter for FlowYaml {
+    fn begin_array_value<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { to.write_all(b", ") }
     }
-    Ok(())
-}
 
-/// The rates of its own; a rate with its suffix is text that no YAML reader takes for a number, nor the other way round.
-fn yaml_limit(to: &mut impl Write, rates: &[limit::Named]) -> io::Result<()> {
-    match own(rates, |name, rate| format!("{name}: {}", limit::rate(rate))) {
-        Some(rates) => write!(to, ", limit: {{{}}}", rates.join(", ")),
-        None => Ok(()),
+    fn begin_object_key<W: ?Sized + Write>(&mut self, to: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { to.write_all(b", ") }
     }
-}
 
-fn json_limit(rates: &[limit::Named]) -> String {
-    let rates = own(rates, |name, rate| format!("\"{name}\":{rate}"));
-    rates.map(|rates| format!(",\"limit\":{{{}}}", rates.join(","))).unwrap_or_default()
-}
+    fn begin_object_value<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        to.write_all(b": ")
+    }
 
-/// The rates of its own as they are written; `None` where it has none.
-fn own(rates: &[limit::Named], write: impl Fn(&str, Rate) -> String) -> Option<Vec<String>> {
-    let own: Vec<_> = rates.iter().filter_map(|(name, rate)| Some(write(name, (*rate)?))).collect();
-    Some(own).filter(|own| !own.is_empty())
-}
+    fn begin_string<W: ?Sized + Write>(&mut self, _: &mut W) -> io::Result<()> {
+        self.text.clear();
+        Ok(())
+    }
 
-fn yaml_name(to: &mut impl Write, name: Option<&Name>) -> io::Result<()> {
-    match name {
-        Some(name) if is_plain(name.as_str()) => write!(to, ", name: {name}"),
-        Some(name) => write!(to, ", name: \"{name}\""),
-        None => Ok(()),
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, _: &mut W, text: &str) -> io::Result<()> {
+        self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Writes the text: a key, name, address, time or rate, which has no character that is escaped.
+    fn end_string<W: ?Sized + Write>(&mut self, to: &mut W) -> io::Result<()> {
+        let text = &self.text;
+        if is_plain(text) { write!(to, "{text}") } else { write!(to, "\"{text}\"") }
     }
 }
 
-/// Whether every YAML reader takes the name for text without quotes: it starts with a letter, and is no word that
-/// YAML 1.1 or 1.2 gives a meaning.
-fn is_plain(name: &str) -> bool {
+/// Whether readers of YAML 1.1 and 1.2 take the text for text without quotes: an IPv4 address or subnet, a number with
+/// a suffix, or a word without colons that starts with a letter and has no meaning of its own.
+fn is_plain(text: &str) -> bool {
     const WORDS: [&str; 10] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan"];
-    name.starts_with(|first: char| first.is_ascii_alphabetic())
-        && !WORDS.iter().any(|word| name.eq_ignore_ascii_case(word))
+    let digits = |text: &str, others: &str| text.chars().all(|c| c.is_ascii_digit() || others.contains(c));
+    if text.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        return !text.contains(':') && !WORDS.iter().any(|word| text.eq_ignore_ascii_case(word));
+    }
+    let number =
+        text.strip_suffix(|last: char| last.is_ascii_alphabetic()).filter(|number| !number.is_empty());
+    digits(text, "./") && text.matches('.').count() == 3 || number.is_some_and(|number| digits(number, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_plain;
+
+    #[test]
+    fn text_that_could_be_something_else_is_quoted() {
+        for text in ["hv1", "a.b-c_d", "198.18.0.1", "10.0.0.0/24", "250k", "30s", "sticky"] {
+            assert!(is_plain(text), "{text}");
+        }
+        for text in ["", "true", "No", "off", "1e5", "9lives", "fd00::1", "52:54:00:00:00:01", "-1", "k", "7"]
+        {
+            assert_eq!(is_plain(text), text == "k", "{text}");
+        }
+    }
 }

@@ -1,16 +1,15 @@
-//! Why a command ends otherwise than well: one line on standard error, and the exit status.
+//! Failures of commands: one line on standard error, and the exit status.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use ctl_api::ClientError;
-use ctl_api::client::Refusal;
-use ctl_api::model::RowError;
+use ctl_api::client::RefusalKind;
 use thiserror::Error;
 
-use crate::apply::{EntryError, SyntaxError};
-use crate::backup::BackupError;
+use crate::apply::syntax::SyntaxError;
+use crate::backup::file::BackupError;
 
 /// Exit status of a refusal.
 const REFUSED: u8 = 1;
@@ -19,61 +18,60 @@ const USAGE: u8 = 2;
 /// Exit status where nobody answers.
 const UNREACHABLE: u8 = 3;
 
-/// Why a command was not done.
+/// Reason why a command was not done.
 #[derive(Debug, Error)]
 pub enum Failure {
     /// The daemon refused, or cannot be reached.
     #[error("{}", client_words(.0))]
     Client(#[from] ClientError),
-    /// The daemon sent what no bcastd sends.
-    #[error("the daemon's answer makes no sense: {0}; see bcastctl version whether the two belong together")]
-    Answer(#[from] RowError),
-    /// Two next hops of which one would be lost.
+    /// Two gateways of one family.
     #[error("{one} and {other} are of one family; give one IPv4 address, one IPv6 address, or one of each")]
     SameFamily {
-        /// The one.
+        /// First gateway.
         one: IpAddr,
-        /// The other.
+        /// Second gateway.
         other: IpAddr,
     },
     /// A watch ended from the other side.
     #[error("{why}; go on with --from {next}")]
     WatchEnded {
-        /// Who ended it, and why.
+        /// Reason of its end.
         why: String,
-        /// The first revision that was not seen whole.
+        /// First revision that was not seen whole.
         next: u64,
     },
-    /// An apply file that cannot be read.
+    /// A file that cannot be read.
     #[error("cannot read {}: {reason}", file.display())]
     Unreadable {
         /// The file.
         file: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         reason: io::Error,
     },
-    /// An apply file that is no apply file.
+    /// An apply file with an error in its text.
     #[error("{}: {reason}", file.display())]
     Syntax {
         /// The file.
         file: PathBuf,
-        /// What is wrong, and where.
+        /// Error and its place.
         reason: SyntaxError,
     },
-    /// An apply file with an entry that cannot be.
-    #[error("{}: {reason}", file.display())]
+    /// An entry of an apply file that the node refuses.
+    #[error("{}: {entry}: {reason}", file.display())]
     Entry {
         /// The file.
         file: PathBuf,
-        /// Which entry, and why.
-        reason: EntryError,
+        /// Entry, as in `domains[2]`.
+        entry: String,
+        /// The daemon's words.
+        reason: String,
     },
-    /// A file that is no backup, or none that is whole.
+    /// A file that is no whole backup.
     #[error("{}: {reason}", file.display())]
     Backup {
         /// The file.
         file: PathBuf,
-        /// What is wrong.
+        /// Error in it.
         reason: BackupError,
     },
     /// A backup that cannot be written.
@@ -81,27 +79,13 @@ pub enum Failure {
     BackupWrite {
         /// The file.
         file: PathBuf,
-        /// What the kernel said.
+        /// The kernel's error.
         reason: io::Error,
     },
-    /// Too much to remove unasked.
-    #[error(
-        "this removes {removed} of {all} {what}, over 20 %: nothing was changed; run it again with --yes if it is meant"
-    )]
-    ManyRemovals {
-        /// How many would go.
-        removed: usize,
-        /// How many there are.
-        all: usize,
-        /// Of what.
-        what: &'static str,
-    },
-    /// The node changed between plan and commit, and again after each new plan.
-    #[error(
-        "the node changed each time between plan and commit: nothing was changed; a --prune needs a node that nobody else is changing just now"
-    )]
-    Moved,
-    /// The node changed each time after what a restore removes was counted.
+    /// Removal of much that nobody confirmed.
+    #[error("{0}: nothing was changed; run it again with --yes if it is meant")]
+    Unconfirmed(String),
+    /// The node changed each time after the removals of a restore were counted.
     #[error(
         "the node changed each time before the backup was sent: nothing was changed; run it again with --yes"
     )]
@@ -152,7 +136,7 @@ impl Failure {
                 ClientError::Unreachable { .. }
                 | ClientError::Lost { .. }
                 | ClientError::Silent { .. }
-                | ClientError::Refused { refusal: Refusal::Unconfirmed(None), .. },
+                | ClientError::Refused { kind: RefusalKind::Unconfirmed(None), .. },
             )
             | Self::WatchEnded { .. } => UNREACHABLE,
             _ => REFUSED,
@@ -171,7 +155,7 @@ fn client_words(error: &ClientError) -> String {
             }
             _ => error.to_string(),
         },
-        ClientError::Refused { refusal: Refusal::Unconfirmed(Some(revision)), .. } => format!(
+        ClientError::Refused { kind: RefusalKind::Unconfirmed(Some(revision)), .. } => format!(
             "committed as revision {revision}, but not every worker has confirmed within 1 s; see bcastctl stats"
         ),
         other => other.to_string(),

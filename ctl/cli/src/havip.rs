@@ -1,167 +1,366 @@
-//! `havip`: virtual IPs shown, and changed one at a time.
+//! HAVIPs: the commands of `bcastctl havip`, the entries of `havips` in an apply file, and all forms in which a HAVIP
+//! is shown. Events of HAVIPs: [`crate::event`].
 
-use ctl_api::model::{Change, Name, TepRef};
+use std::net::IpAddr;
+
+use bcast_domain::{Mac, Vni};
+use clap::Subcommand;
+use ctl_api::model::{
+    AttachmentFields, Change, Existing, Field, HavipFields, Name, Place, SetResource, Subnet, Target, TepRef,
+};
 use ctl_api::{Client, proto};
+use serde::{Deserialize, Serialize};
 
-use crate::args::{HavipCommand, Refresh};
 use crate::change::{self, Order};
+use crate::event::{self, holder, why};
 use crate::failure::Failure;
-use crate::out::{Column, NONE, Out, or_none, utc};
-use crate::shapes;
+use crate::out::{Column, Out};
+use crate::tep::Names;
+use crate::text::{self, NONE, differs, optional_utc, or_none, utc};
+use crate::values::{Refresh, Scalar, Text, Vrid, address, field, scalar_field};
 
-/// The commands that change one.
-pub async fn change(out: &mut Out, client: &mut Client, command: HavipCommand) -> Result<(), Failure> {
+/// `bcastctl havip`.
+#[derive(Debug, Subcommand)]
+pub enum HavipCommand {
+    /// Create a HAVIP without attachments, in a domain that is there
+    ///
+    /// There already, with this VNI, subnet and address: VRRP ids and a refresh that are given replace the old ones.
+    Create {
+        /// Its name, unique on the node
+        name: Name,
+        /// Its domain
+        #[arg(long)]
+        vni: Vni,
+        /// The network of its address, as in 10.0.0.0/24
+        #[arg(long)]
+        subnet: Subnet,
+        /// Its address, IPv4 or IPv6
+        #[arg(long, value_parser = address)]
+        address: IpAddr,
+        /// VRRP ids whose virtual MAC addresses its holders may use (Keepalived's use_vmac)
+        #[arg(long = "vrid", value_name = "VRID", value_delimiter = ',')]
+        vrids: Vec<Vrid>,
+        /// Announce it anew this often while its holder is heard, as in 30s, 5m or 1h
+        #[arg(long, value_name = "TIME")]
+        refresh: Option<Refresh>,
+    },
+    /// Remove a HAVIP with its attachments and its history
+    Rm {
+        /// Its name
+        name: Name,
+    },
+    /// All HAVIPs with their holders
+    List,
+    /// One HAVIP: holder, since when, why, when each attachment announced it, and what may be wrong
+    Show {
+        /// Its name
+        name: Name,
+    },
+    /// Attach an instance, which may hold it from then on; one that is attached already gets this MAC and these TEPs
+    Attach {
+        /// The HAVIP
+        name: Name,
+        /// The instance's name; one name is one instance within a VNI
+        #[arg(long)]
+        instance: Name,
+        /// The MAC address of its interface
+        #[arg(long)]
+        mac: Mac,
+        /// Where it runs, by address or name; two while it migrates
+        #[arg(long = "tep", value_name = "TEP", value_delimiter = ',', required = true)]
+        teps: Vec<TepRef>,
+    },
+    /// Detach an instance; if it is the holder, the HAVIP has none any more
+    Detach {
+        /// The HAVIP
+        name: Name,
+        /// The instance
+        #[arg(long)]
+        instance: Name,
+    },
+    /// Bind a public address to it, which goes where it goes
+    BindEip {
+        /// The HAVIP
+        name: Name,
+        /// The address
+        #[arg(value_parser = address)]
+        eip: IpAddr,
+    },
+    /// Take its public address from it
+    UnbindEip {
+        /// The HAVIP
+        name: Name,
+    },
+    /// The last events of a HAVIP, the newest last
+    History {
+        /// Its name
+        name: Name,
+    },
+    /// Let a HAVIP that moved too often move again
+    Unfreeze {
+        /// Its name
+        name: Name,
+    },
+}
+
+/// Runs a command of HAVIPs.
+pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> Result<(), Failure> {
     let order = match command {
-        HavipCommand::Create { name, vni, subnet, address, vrids, refresh } => Order {
-            done: format!("havip {name} is there"),
-            already: format!("havip {name} is there already"),
-            change: Change::HavipCreate {
-                name,
-                vni,
-                subnet,
-                address,
-                vrids,
-                refresh_s: refresh.map(|Refresh(seconds)| seconds),
-            },
-        },
+        HavipCommand::List => return list(out, client).await,
+        HavipCommand::Show { name } => return show(out, client, &name).await,
+        HavipCommand::History { name } => return event::history(out, client, &name).await,
+        HavipCommand::Create { name, vni, subnet, address, vrids, refresh } => {
+            let fields = HavipFields {
+                place: Some(Place { vni, subnet, address }),
+                vrids: (!vrids.is_empty()).then(|| vrids.iter().map(|vrid| vrid.0).collect()),
+                refresh_s: refresh.map_or(Field::Absent, |Refresh(seconds)| Field::Value(seconds)),
+                ..Default::default()
+            };
+            Order {
+                done: format!("havip {name} is there"),
+                already: format!("havip {name} is there already"),
+                change: SetResource::Havip(name, fields).set_if(Existing::Same),
+            }
+        }
         HavipCommand::Rm { name } => Order {
             done: format!("havip {name} is removed"),
             already: format!("havip {name} is not there"),
-            change: Change::HavipRemove { name },
+            change: Change::delete(Target::Havip(name)),
         },
         HavipCommand::Attach { name, instance, mac, teps } => {
-            let places: Vec<_> = teps.iter().map(TepRef::to_string).collect();
-            let places = places.join(" and ");
+            let on = teps.iter().map(TepRef::to_string).collect::<Vec<_>>().join(" and ");
+            let teps = teps.into_iter().collect();
             Order {
-                done: format!("havip {name}: {instance} is attached, as {mac} on {places}"),
-                already: format!("havip {name}: {instance} is attached already, as {mac} on {places}"),
-                change: Change::HavipAttach { name, instance, mac, teps },
+                done: format!("havip {name}: {instance} is attached, as {mac} on {on}"),
+                already: format!("havip {name}: {instance} is attached already, as {mac} on {on}"),
+                change: Change::SetAttachment {
+                    havip: name,
+                    attachment: Box::new(AttachmentFields { instance, mac, teps }),
+                },
             }
         }
         HavipCommand::Detach { name, instance } => Order {
             done: format!("havip {name}: {instance} is detached"),
             already: format!("havip {name}: {instance} is not attached"),
-            change: Change::HavipDetach { name, instance },
+            change: Change::DeleteAttachment { havip: name, instance },
         },
         HavipCommand::BindEip { name, eip } => Order {
             done: format!("havip {name}: {eip} goes where it goes"),
             already: format!("havip {name}: {eip} is its EIP already"),
-            change: Change::HavipBindEip { name, eip },
+            change: set_eip(name, Field::Value(eip)),
         },
         HavipCommand::UnbindEip { name } => Order {
             done: format!("havip {name} has no EIP any more"),
             already: format!("havip {name} has no EIP"),
-            change: Change::HavipUnbindEip { name },
+            change: set_eip(name, Field::Clear),
         },
         HavipCommand::Unfreeze { name } => Order {
             done: format!("havip {name} may move again"),
             already: format!("havip {name} is not frozen"),
-            change: Change::HavipUnfreeze { name },
+            change: Change::Unfreeze { havip: name },
         },
-        // They show, and change nothing.
-        HavipCommand::List | HavipCommand::Show { .. } | HavipCommand::History { .. } => return Ok(()),
     };
     change::commit(out, client, order).await
 }
 
-fn holder(holder: Option<&proto::Holder>) -> String {
-    holder.map_or_else(|| NONE.to_owned(), |holder| holder.instance.clone())
+fn set_eip(name: Name, eip: Field<IpAddr>) -> Change {
+    SetResource::Havip(name, HavipFields { eip, ..Default::default() }).set_if(Existing::Required)
 }
 
-fn holder_in_full(holder: Option<&proto::Holder>) -> String {
-    let full = |holder: &proto::Holder| format!("{}, {} on {}", holder.instance, holder.mac, holder.tep);
-    holder.map_or_else(|| NONE.to_owned(), full)
+/// JSON of a HAVIP and its binding.
+#[derive(Debug, Serialize)]
+pub struct Json<'a> {
+    name: &'a str,
+    vni: u32,
+    address: String,
+    state: String,
+    holder: Option<&'a proto::Holder>,
+    since: String,
+    generation: u64,
+    previous: Option<&'a proto::Holder>,
+    why: Option<String>,
+    moves: u64,
+    subnet: String,
+    vrids: &'a [u32],
+    refresh_s: Option<u32>,
+    eip: Option<String>,
+    attachments: &'a [proto::Attachment],
 }
 
-fn or_never(unix_ms: u64) -> String {
-    if unix_ms == 0 { NONE.to_owned() } else { utc(unix_ms) }
-}
-
-/// `havip list`.
-pub async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
-    let mut parts = client.havips().await?;
-    let mut havips = Vec::new();
-    while let Some(part) = client.next(&mut parts).await? {
-        havips.extend(part.havips.into_iter().map(|entry| {
-            let proto::HavipEntry { havip, binding } = entry;
-            (havip.unwrap_or_default(), binding.unwrap_or_default())
-        }));
+impl<'a> Json<'a> {
+    /// JSON of a HAVIP with this binding.
+    pub fn new(havip: &'a proto::Havip, binding: &'a proto::Binding) -> Self {
+        Self {
+            name: &havip.name,
+            vni: havip.vni,
+            address: text::address(&havip.address),
+            state: state(binding),
+            holder: binding.holder.as_ref(),
+            since: utc(binding.since_unix_ms),
+            generation: binding.generation,
+            previous: binding.previous.as_ref(),
+            why: why(binding.why()),
+            moves: binding.moves,
+            subnet: subnet(havip),
+            vrids: vrids(havip),
+            refresh_s: refresh(havip),
+            eip: eip(havip),
+            attachments: attachments(havip),
+        }
     }
+}
+
+fn state(binding: &proto::Binding) -> String {
+    text::word(binding.state().as_str_name(), "HAVIP_STATE_").unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn subnet(havip: &proto::Havip) -> String {
+    format!("{}/{}", text::address(&havip.subnet), havip.prefix_length)
+}
+
+fn vrids(havip: &proto::Havip) -> &[u32] {
+    havip.vrids.as_ref().map_or(&[], |vrids| &vrids.ids)
+}
+
+fn refresh(havip: &proto::Havip) -> Option<u32> {
+    havip.refresh_s.filter(|&seconds| seconds > 0)
+}
+
+fn eip(havip: &proto::Havip) -> Option<String> {
+    text::optional_address(havip.eip.as_ref())
+}
+
+fn attachments(havip: &proto::Havip) -> &[proto::Attachment] {
+    havip.attachments.as_ref().map_or(&[], |attachments| &attachments.attachments)
+}
+
+/// VRRP ids in a few words; None where there are none.
+fn ids_in_words(havip: &proto::Havip, comma: &str) -> Option<String> {
+    let ids: Vec<_> = vrids(havip).iter().map(u32::to_string).collect();
+    (!ids.is_empty()).then(|| ids.join(comma))
+}
+
+async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
+    let split =
+        |entry: proto::HavipEntry| (entry.havip.unwrap_or_default(), entry.binding.unwrap_or_default());
+    let entries = client.havips(proto::ListHavipsRequest::default()).await?;
+    let havips: Vec<_> = entries.into_iter().map(split).collect();
     if out.is_json() {
-        return out.array(havips.iter().map(|(havip, binding)| shapes::Havip::new(havip, binding)));
+        return out.array(havips.iter().map(|(havip, binding)| Json::new(havip, binding)));
     }
     let row = |(havip, binding): &(proto::Havip, proto::Binding)| {
-        let tep = binding.holder.as_ref().map_or_else(|| NONE.to_owned(), |holder| holder.tep.clone());
         [
             havip.name.clone(),
             havip.vni.to_string(),
-            havip.address.clone(),
-            binding.state.clone(),
+            text::address(&havip.address),
+            state(binding),
             holder(binding.holder.as_ref()),
-            tep,
+            or_none(binding.holder.as_ref().map(|holder| text::address(&holder.tep))),
             utc(binding.since_unix_ms),
-            or_none(&havip.eip),
+            or_none(eip(havip)),
         ]
     };
     let columns = ["NAME", "VNI", "ADDRESS", "STATE", "HOLDER", "TEP", "SINCE", "EIP"].map(Column::Text);
     out.table(columns, &havips.iter().map(row).collect::<Vec<_>>())
 }
 
-/// `havip show`.
-pub async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
-    let proto::HavipStatus { entry, diagnosis, heard } = client.havip(name).await?;
+/// JSON of `havip show`.
+#[derive(Serialize)]
+struct Status<'a> {
+    #[serde(flatten)]
+    havip: Json<'a>,
+    diagnosis: &'a [String],
+    announced: Vec<Announced<'a>>,
+}
+
+/// JSON of an attachment's last announcements on one of its TEPs.
+#[derive(Serialize)]
+struct Announced<'a> {
+    instance: &'a str,
+    mac: String,
+    tep: String,
+    claim: Option<String>,
+    r#use: Option<String>,
+    advert: Option<String>,
+    advert_interval_cs: Option<u32>,
+    advert_priority: Option<u32>,
+}
+
+impl<'a> From<&'a proto::LastAnnounced> for Announced<'a> {
+    fn from(last: &'a proto::LastAnnounced) -> Self {
+        let adverts = last.advert_unix_ms > 0;
+        Self {
+            instance: &last.instance,
+            mac: text::mac(&last.mac),
+            tep: text::address(&last.tep),
+            claim: optional_utc(last.claim_unix_ms),
+            r#use: optional_utc(last.use_unix_ms),
+            advert: optional_utc(last.advert_unix_ms),
+            advert_interval_cs: adverts.then_some(last.advert_interval_cs),
+            advert_priority: adverts.then_some(last.advert_priority),
+        }
+    }
+}
+
+async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
+    let proto::HavipStatus { entry, diagnosis, announced } = client.havip(name).await?;
     let proto::HavipEntry { havip, binding } = entry.unwrap_or_default();
     let (havip, binding) = (havip.unwrap_or_default(), binding.unwrap_or_default());
     if out.is_json() {
-        return out.json(&shapes::HavipStatus {
-            havip: shapes::Havip::new(&havip, &binding),
+        return out.json(&Status {
+            havip: Json::new(&havip, &binding),
             diagnosis: &diagnosis,
-            heard: heard.iter().map(shapes::AnnouncementBoard::from).collect(),
+            announced: announced.iter().map(Announced::from).collect(),
         });
     }
-    let vrids: Vec<_> = havip.vrids.iter().map(u32::to_string).collect();
-    let refresh = havip.refresh_s.map_or_else(|| NONE.to_owned(), |seconds| format!("every {seconds} s"));
+    let in_full = |holder: &proto::Holder| {
+        format!("{}, {} on {}", holder.instance, text::mac(&holder.mac), text::address(&holder.tep))
+    };
     let rows = [
         ("name", havip.name.clone()),
         ("vni", havip.vni.to_string()),
-        ("address", format!("{} of {}", havip.address, havip.subnet)),
-        ("state", binding.state.clone()),
-        ("holder", holder_in_full(binding.holder.as_ref())),
+        ("address", format!("{} of {}", text::address(&havip.address), subnet(&havip))),
+        ("state", state(&binding)),
+        ("holder", or_none(binding.holder.as_ref().map(in_full))),
         ("since", utc(binding.since_unix_ms)),
-        ("why", or_none(&binding.why)),
-        ("previous", holder_in_full(binding.previous.as_ref())),
+        ("why", or_none(why(binding.why()))),
+        ("previous", or_none(binding.previous.as_ref().map(in_full))),
         ("moves", binding.moves.to_string()),
         ("generation", binding.generation.to_string()),
-        ("vrids", or_none(&vrids.join(", "))),
-        ("refresh", refresh),
-        ("eip", or_none(&havip.eip)),
+        ("vrids", or_none(ids_in_words(&havip, ", "))),
+        ("refresh", or_none(refresh(&havip).map(|seconds| format!("every {seconds} s")))),
+        ("eip", or_none(eip(&havip))),
     ]
     .map(|(what, value)| [what.to_owned(), value]);
     out.table([Column::Text("HAVIP"), Column::Text("")], &rows)?;
     out.line("")?;
-    attachments(out, &havip, &heard)?;
+    show_attachments(out, &havip, &announced)?;
     if !diagnosis.is_empty() {
         out.line("\nDIAGNOSIS")?;
     }
     diagnosis.iter().try_for_each(|line| out.line(line))
 }
 
-/// A row for each attachment on each of its TEPs.
-fn attachments(out: &mut Out, havip: &proto::Havip, heard: &[proto::LastHeard]) -> Result<(), Failure> {
-    let places = havip.attachments.iter().flat_map(|a| a.teps.iter().map(move |tep| (a, tep)));
-    let row = |(attachment, tep): (&proto::Attachment, &String)| {
-        let heard = heard.iter().find(|heard| heard.instance == attachment.instance && heard.tep == *tep);
-        let heard = heard.cloned().unwrap_or_default();
-        let advert = match heard.advert_unix_ms {
-            0 => NONE.to_owned(),
-            unix_ms => format!("{}, priority {}", utc(unix_ms), heard.advert_priority),
-        };
+/// Prints a row for each attachment on each of its TEPs.
+fn show_attachments(
+    out: &mut Out,
+    havip: &proto::Havip,
+    announced: &[proto::LastAnnounced],
+) -> Result<(), Failure> {
+    let places = attachments(havip)
+        .iter()
+        .flat_map(|attachment| text::addresses(attachment.teps.as_ref()).map(move |tep| (attachment, tep)));
+    let row = |(attachment, tep): (&proto::Attachment, &[u8])| {
+        let last = announced.iter().find(|last| last.instance == attachment.instance && last.tep == tep);
+        let last = last.cloned().unwrap_or_default();
+        let advert = optional_utc(last.advert_unix_ms)
+            .map_or(NONE.to_owned(), |time| format!("{time}, priority {}", last.advert_priority));
         [
             attachment.instance.clone(),
-            attachment.mac.clone(),
-            tep.clone(),
-            or_never(heard.claim_unix_ms),
-            or_never(heard.use_unix_ms),
+            text::mac(&attachment.mac),
+            text::address(tep),
+            or_none(optional_utc(last.claim_unix_ms)),
+            or_none(optional_utc(last.use_unix_ms)),
             advert,
         ]
     };
@@ -169,32 +368,129 @@ fn attachments(out: &mut Out, havip: &proto::Havip, heard: &[proto::LastHeard]) 
     out.table(columns, &places.map(row).collect::<Vec<_>>())
 }
 
-/// Who was refused last, and of how many: those before it may have been others'.
-fn offender(offender: &proto::Offender) -> String {
-    let proto::Offender { mac, tep, count } = offender;
-    if *count > 1 { format!("{mac} on {tep}, the last of {count}") } else { format!("{mac} on {tep}") }
+/// An entry of `havips` in an apply file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    name: Text<Name>,
+    vni: Scalar<Vni>,
+    subnet: Text<Subnet>,
+    address: Text<IpAddr>,
+    vrids: Option<Vec<Scalar<Vrid>>>,
+    refresh: Option<Scalar<Refresh>>,
+    eip: Option<Text<IpAddr>>,
+    /// All attachments.
+    attachments: Option<Vec<EntryAttachment>>,
 }
 
-/// `havip history`.
-pub async fn history(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Failure> {
-    let events = client.havip_history(name).await?;
-    if out.is_json() {
-        return out.array(events.iter().map(shapes::HavipEvent::from));
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryAttachment {
+    instance: Text<Name>,
+    mac: Text<Mac>,
+    teps: Vec<Text<TepRef>>,
+}
+
+impl From<Entry> for SetResource {
+    fn from(entry: Entry) -> Self {
+        let place = Place { vni: entry.vni.0, subnet: entry.subnet.0, address: entry.address.0 };
+        let attached = |EntryAttachment { instance, mac, teps }: EntryAttachment| AttachmentFields {
+            instance: instance.0,
+            mac: mac.0,
+            teps: teps.into_iter().map(|Text(tep)| tep).collect(),
+        };
+        let refresh = entry.refresh.map(|Scalar(Refresh(seconds))| Scalar(seconds));
+        let fields = HavipFields {
+            place: Some(place),
+            vrids: entry.vrids.map(|vrids| vrids.into_iter().map(|Scalar(Vrid(vrid))| vrid).collect()),
+            refresh_s: scalar_field(refresh),
+            eip: field(entry.eip),
+            attachments: entry.attachments.map(|all| all.into_iter().map(attached).collect()),
+        };
+        Self::Havip(entry.name.0, fields)
     }
-    let row = |happening: &proto::HavipEvent| {
-        let offender = happening.offender.as_ref().map(offender);
-        let detail = Some(happening.detail.clone()).filter(|detail| !detail.is_empty());
-        let detail: Vec<String> = offender.into_iter().chain(detail).collect();
-        [
-            utc(happening.unix_ms),
-            happening.kind.clone(),
-            holder(happening.holder.as_ref()),
-            holder(happening.previous.as_ref()),
-            or_none(&happening.why),
-            happening.generation.to_string(),
-            or_none(&detail.join("; ")),
-        ]
+}
+
+/// An entry of `havips` in an export.
+#[derive(Serialize)]
+pub struct Export<'a> {
+    name: &'a str,
+    vni: u32,
+    subnet: String,
+    address: String,
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    vrids: &'a [u32],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    eip: Option<String>,
+    attachments: &'a [proto::Attachment],
+}
+
+impl<'a> From<&'a proto::Havip> for Export<'a> {
+    fn from(havip: &'a proto::Havip) -> Self {
+        Self {
+            name: &havip.name,
+            vni: havip.vni,
+            subnet: subnet(havip),
+            address: text::address(&havip.address),
+            vrids: vrids(havip),
+            refresh: refresh(havip).map(|seconds| format!("{seconds}s")),
+            eip: eip(havip),
+            attachments: attachments(havip),
+        }
+    }
+}
+
+/// Line of a plan: a HAVIP that is added, removed or changed.
+pub fn plan_line(before: Option<&proto::Havip>, after: Option<&proto::Havip>, names: &Names) -> String {
+    let seconds = |havip| refresh(havip).map(|seconds| format!("{seconds} s"));
+    let none = proto::Havip::default();
+    let old = before.unwrap_or(&none);
+    let Some(new) = after else {
+        return format!("- havip {}: {} in domain {}", old.name, text::address(&old.address), old.vni);
     };
-    let columns = ["TIME", "EVENT", "HOLDER", "PREVIOUS", "WHY", "GENERATION", "DETAIL"].map(Column::Text);
-    out.table(columns, &events.iter().map(row).collect::<Vec<_>>())
+    let rest = [
+        differs("vrids", ids_in_words(old, " "), ids_in_words(new, " ")),
+        differs("refresh", seconds(old), seconds(new)),
+        differs("eip", eip(old), eip(new)),
+    ];
+    let rest = rest.into_iter().flatten();
+    if before.is_none() {
+        let attached = text::count(attachments(new).len(), "attachment");
+        let parts: String = std::iter::once(attached).chain(rest).map(|part| format!("; {part}")).collect();
+        return format!("+ havip {}: {} in domain {}{parts}", new.name, text::address(&new.address), new.vni);
+    }
+    let address = |havip: &proto::Havip| Some(text::address(&havip.address));
+    let first = [
+        differs("domain", Some(old.vni.to_string()), Some(new.vni.to_string())),
+        differs("subnet", Some(subnet(old)), Some(subnet(new))),
+        differs("address", address(old), address(new)),
+    ];
+    let attached = attachment_differences(attachments(old), attachments(new), names);
+    let parts: Vec<String> = first.into_iter().flatten().chain(attached).chain(rest).collect();
+    format!("~ havip {}: {}", new.name, parts.join("; "))
+}
+
+fn attachment_differences(
+    before: &[proto::Attachment],
+    after: &[proto::Attachment],
+    names: &Names,
+) -> Vec<String> {
+    let of = |all: &[proto::Attachment], instance: &str| {
+        all.iter().find(|attachment| attachment.instance == instance).cloned()
+    };
+    let mut parts = Vec::new();
+    for new in after {
+        let teps: Vec<_> = text::addresses(new.teps.as_ref()).map(|tep| names.after(tep)).collect();
+        let place = format!("as {} on {}", text::mac(&new.mac), teps.join(" and "));
+        match of(before, &new.instance) {
+            Some(old) if old == *new => {}
+            Some(_) => parts.push(format!("{} now {place}", new.instance)),
+            None => parts.push(format!("attach {} {place}", new.instance)),
+        }
+    }
+    let detached = before.iter().filter(|old| of(after, &old.instance).is_none());
+    parts.extend(detached.map(|old| format!("detach {}", old.instance)));
+    parts
 }

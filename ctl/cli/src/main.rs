@@ -5,14 +5,18 @@ mod apply;
 mod args;
 mod backup;
 mod change;
+mod confirm;
+mod domain;
+mod event;
 mod export;
 mod failure;
 mod havip;
-mod limit;
 mod out;
-mod shapes;
-mod show;
+mod rates;
 mod stats;
+mod tep;
+mod text;
+mod values;
 mod watch;
 mod webhook;
 
@@ -22,7 +26,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use ctl_api::Client;
 
-use args::{Command, CommandLine, DomainCommand, HavipCommand, TepCommand};
+use args::{Command, CommandLine};
 use failure::Failure;
 use out::Out;
 
@@ -36,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does the command; what is buffered for standard output is out when it returns.
+/// Runs the command. Buffered output is written when it returns.
 fn run(line: CommandLine) -> Result<(), Failure> {
     let mut out = Out::new(line.output);
     let runtime =
@@ -49,30 +53,9 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
     let patience = Some(line.timeout);
     let connect = Client::connect_with(&line.socket, patience);
     match line.command {
-        Command::Tep(TepCommand::List) => show::teps(out, &mut connect.await?).await,
-        Command::Tep(TepCommand::Show { tep }) => show::tep(out, &mut connect.await?, tep).await,
-        Command::Tep(TepCommand::Limit { tep, rates }) if rates.is_empty() => {
-            limit::show_tep(out, &mut connect.await?, tep).await
-        }
-        Command::Tep(TepCommand::NextHop { tep, next_hops, none: false }) if next_hops.is_empty() => {
-            show::tep_next_hops(out, &mut connect.await?, tep).await
-        }
-        Command::Tep(change) => change::tep(out, &mut connect.await?, change).await,
-        Command::Domain(DomainCommand::List) => show::domains(out, &mut connect.await?).await,
-        Command::Domain(DomainCommand::Show { vni }) => show::domain(out, &mut connect.await?, vni).await,
-        Command::Domain(DomainCommand::Limit { vni, rates }) if rates.is_empty() => {
-            limit::show_domain(out, &mut connect.await?, vni).await
-        }
-        Command::Domain(DomainCommand::Garp { vni, mode: None }) => {
-            show::garp(out, &mut connect.await?, vni).await
-        }
-        Command::Domain(change) => change::domain(out, &mut connect.await?, change).await,
-        Command::Havip(HavipCommand::List) => havip::list(out, &mut connect.await?).await,
-        Command::Havip(HavipCommand::Show { name }) => havip::show(out, &mut connect.await?, &name).await,
-        Command::Havip(HavipCommand::History { name }) => {
-            havip::history(out, &mut connect.await?, &name).await
-        }
-        Command::Havip(change) => havip::change(out, &mut connect.await?, change).await,
+        Command::Tep(command) => tep::run(out, &mut connect.await?, command).await,
+        Command::Domain(command) => domain::run(out, &mut connect.await?, command).await,
+        Command::Havip(command) => havip::run(out, &mut connect.await?, command).await,
         Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
         Command::Apply(args) => apply::run(out, &line.socket, patience, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,

@@ -1,11 +1,40 @@
 //! `stats` and `version`.
 
 use bcast_domain::Vni;
-use ctl_api::{Client, ClientError};
+use ctl_api::{Client, ClientError, proto};
+use serde::ser::{Serialize, Serializer};
 
 use crate::failure::Failure;
 use crate::out::{Column, Out};
-use crate::shapes::{Counters, DomainStats, Stats, Versions, given};
+use crate::text::{self, in_brackets};
+
+/// JSON of counters: one object, in the daemon's order.
+#[derive(Debug)]
+pub struct Counters<'a>(pub &'a [proto::Counter]);
+
+impl Serialize for Counters<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|counter| (&counter.name, counter.value)))
+    }
+}
+
+/// JSON of the node's counters.
+#[derive(serde::Serialize)]
+struct Stats<'a> {
+    revision: u64,
+    counters: Counters<'a>,
+    drops: Counters<'a>,
+    copy_drops: Counters<'a>,
+    port: Counters<'a>,
+}
+
+/// JSON of versions.
+#[derive(serde::Serialize)]
+struct Versions<'a> {
+    bcastctl: &'a str,
+    bcastd: Option<&'a str>,
+    dpdk: Option<&'a str>,
+}
 
 /// `stats`: the node's counters.
 pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
@@ -37,15 +66,7 @@ pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
 pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
     let reply = client.domain_stats(vni).await?;
     if out.is_json() {
-        return out.json(&DomainStats {
-            vni: reply.vni,
-            name: given(&reply.name),
-            members: reply.members,
-            frames: reply.frames,
-            copies: reply.copies,
-            bytes: reply.bytes,
-            drops: reply.drops,
-        });
+        return out.json(&reply);
     }
     let numbers = [
         ("members", reply.members),
@@ -55,7 +76,7 @@ pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), 
         ("drops", reply.drops),
     ];
     let rows = numbers.map(|(name, value)| [name.to_owned(), value.to_string()]);
-    out.line(format_args!("domain {}{}", reply.vni, in_brackets(&reply.name)))?;
+    out.line(format_args!("domain {}{}", reply.vni, in_brackets(text::name(reply.name.as_ref()))))?;
     out.table([Column::Text("NAME"), Column::Number("VALUE")], &rows)
 }
 
@@ -78,9 +99,4 @@ pub async fn version(out: &mut Out, client: Result<Client, ClientError>) -> Resu
     }
     out.flush()?;
     Ok(reply.map(drop)?)
-}
-
-/// " (name)", or nothing where there is none.
-pub fn in_brackets(name: &str) -> String {
-    given(name).map(|name| format!(" ({name})")).unwrap_or_default()
 }

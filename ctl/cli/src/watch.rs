@@ -1,12 +1,54 @@
 //! `watch`: changes as they commit, one JSON object a line.
 
 use ctl_api::model::Revision;
-use ctl_api::proto::watch_event::Kind;
+use ctl_api::proto::{Domain, HavipEvent, WatchRequest, watch_event::Kind};
 use ctl_api::{Client, ClientError};
+use serde::Serialize;
 
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::shapes::{Event, EventKind, Havip};
+use crate::{havip, tep, text};
+
+/// JSON of an event.
+#[derive(Serialize)]
+struct Json<'a> {
+    revision: u64,
+    #[serde(flatten)]
+    kind: KindJson<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+enum KindJson<'a> {
+    Reset,
+    TepSet { tep: tep::Json<'a> },
+    TepRemoved { address: String },
+    DomainSet { domain: &'a Domain },
+    DomainRemoved { vni: u32 },
+    HavipSet { havip: havip::Json<'a> },
+    HavipRemoved { name: &'a str },
+    HavipEvent(&'a HavipEvent),
+    Committed { unix_ms: u64 },
+}
+
+impl<'a> KindJson<'a> {
+    /// JSON of an event; none of a HAVIP that is not whole.
+    fn new(kind: &'a Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::Reset(_) => Self::Reset,
+            Kind::TepSet(tep) => Self::TepSet { tep: tep.into() },
+            Kind::TepDeleted(address) => Self::TepRemoved { address: text::address(address) },
+            Kind::DomainSet(domain) => Self::DomainSet { domain },
+            Kind::DomainDeleted(vni) => Self::DomainRemoved { vni: *vni },
+            Kind::HavipSet(entry) => {
+                Self::HavipSet { havip: havip::Json::new(entry.havip.as_ref()?, entry.binding.as_ref()?) }
+            }
+            Kind::HavipDeleted(name) => Self::HavipRemoved { name },
+            Kind::HavipEvent(event) => Self::HavipEvent(event),
+            Kind::Committed(commit) => Self::Committed { unix_ms: commit.unix_ms },
+        })
+    }
+}
 
 /// Prints events until the daemon, the connection or the reader ends it.
 pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Result<(), Failure> {
@@ -15,7 +57,7 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
         // The next revision, should the watch end before it comes.
         None => client.stats().await?.revision + 1,
     };
-    let mut events = client.watch(from.map(Revision::new)).await?;
+    let mut events = client.watch(from.map(Revision::new), WatchRequest::default()).await?;
     let why = loop {
         let event = match events.message().await {
             Ok(Some(event)) => event,
@@ -23,23 +65,9 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
             Err(status) => break why(&client.error(status)),
         };
         let revision = event.revision;
-        let Some(kind) = &event.kind else { continue };
-        let kind = match kind {
-            Kind::Reset(_) => EventKind::Reset,
-            Kind::TepSet(tep) => EventKind::TepSet { tep: tep.into() },
-            Kind::TepRemoved(address) => EventKind::TepRemoved { address },
-            Kind::DomainSet(domain) => EventKind::DomainSet { domain: domain.into() },
-            Kind::DomainRemoved(vni) => EventKind::DomainRemoved { vni: *vni },
-            Kind::HavipSet(entry) => {
-                let (Some(havip), Some(binding)) = (&entry.havip, &entry.binding) else { continue };
-                EventKind::HavipSet { havip: Havip::new(havip, binding) }
-            }
-            Kind::HavipRemoved(name) => EventKind::HavipRemoved { name },
-            Kind::Happened(happening) => EventKind::Happened(happening.into()),
-            Kind::Committed(commit) => EventKind::Committed { unix_ms: commit.unix_ms },
-        };
-        let whole = matches!(kind, EventKind::Committed { .. });
-        out.json(&Event { revision, kind })?;
+        let Some(kind) = event.kind.as_ref().and_then(KindJson::new) else { continue };
+        let whole = matches!(kind, KindJson::Committed { .. });
+        out.json(&Json { revision, kind })?;
         if whole {
             // A revision's lines go out together.
             out.flush()?;
@@ -50,7 +78,7 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
     Err(Failure::WatchEnded { why, next })
 }
 
-/// What happened, without what the error says to do about it: that is for changes, or said here anew.
+/// Reason of an error, without its advice: that is for changes, or is given here anew.
 fn why(error: &ClientError) -> String {
     let words = error.to_string();
     words.split_once("; ").map_or(words.as_str(), |(why, _)| why).to_owned()

@@ -1,18 +1,37 @@
-//! `webhook`: the receivers, and what they did not accept.
+//! Webhook receivers, and the events that they did not accept.
 
+use clap::Subcommand;
 use ctl_api::model::Name;
 use ctl_api::{Client, proto};
+use serde::Serialize;
 
-use crate::args::WebhookCommand;
 use crate::failure::Failure;
-use crate::out::{Column, NONE, Out, utc};
-use crate::shapes::{DeadLetter, Retried, Webhook};
+use crate::out::{Column, Out};
+use crate::text::{optional_utc, or_none, utc};
 
-/// All of them.
+/// `bcastctl webhook`.
+#[derive(Debug, Subcommand)]
+pub enum WebhookCommand {
+    /// The receivers of the configuration: numbers of pending, delivered and failed events
+    List,
+    /// Events that a receiver did not accept within 24 hours
+    #[command(alias = "dead")]
+    DeadLetters {
+        /// The receiver
+        receiver: Name,
+    },
+    /// Send a receiver's dead letters again
+    Retry {
+        /// The receiver
+        receiver: Name,
+    },
+}
+
+/// Runs a command of webhooks.
 pub async fn run(out: &mut Out, client: &mut Client, command: WebhookCommand) -> Result<(), Failure> {
     match command {
         WebhookCommand::List => list(out, client).await,
-        WebhookCommand::Dead { receiver } => dead(out, client, &receiver).await,
+        WebhookCommand::DeadLetters { receiver } => dead_letters(out, client, &receiver).await,
         WebhookCommand::Retry { receiver } => retry(out, client, &receiver).await,
     }
 }
@@ -20,22 +39,17 @@ pub async fn run(out: &mut Out, client: &mut Client, command: WebhookCommand) ->
 async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let webhooks = client.webhooks().await?;
     if out.is_json() {
-        return out.array(webhooks.iter().map(Webhook::from));
+        return out.array(webhooks.iter());
     }
     let row = |webhook: &proto::Webhook| {
-        let oldest = match webhook.oldest_unix_ms {
-            0 => NONE.to_owned(),
-            unix_ms => utc(unix_ms),
-        };
-        let state = if webhook.backing_off { "away" } else { "ok" };
         [
             webhook.name.clone(),
-            state.to_owned(),
+            if webhook.backing_off { "away" } else { "ok" }.to_owned(),
             webhook.pending.to_string(),
-            oldest,
+            or_none(optional_utc(webhook.oldest_unix_ms)),
             webhook.delivered.to_string(),
             webhook.failed.to_string(),
-            webhook.left_out.to_string(),
+            webhook.skipped.to_string(),
             webhook.dead.to_string(),
             webhook.url.clone(),
         ]
@@ -47,21 +61,19 @@ async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
         Column::Text("OLDEST"),
         Column::Number("DELIVERED"),
         Column::Number("FAILED"),
-        Column::Number("LEFT OUT"),
+        Column::Number("SKIPPED"),
         Column::Number("DEAD"),
         Column::Text("URL"),
     ];
     out.table(columns, &webhooks.iter().map(row).collect::<Vec<_>>())?;
-    let failing = webhooks.iter().filter(|webhook| !webhook.last_error.is_empty());
-    failing
-        .into_iter()
-        .try_for_each(|webhook| out.line(format_args!("{}: {}", webhook.name, webhook.last_error)))
+    let mut failing = webhooks.iter().filter(|webhook| !webhook.last_error.is_empty());
+    failing.try_for_each(|webhook| out.line(format_args!("{}: {}", webhook.name, webhook.last_error)))
 }
 
-async fn dead(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
+async fn dead_letters(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {
     let letters = client.dead_letters(receiver).await?;
     if out.is_json() {
-        return out.array(letters.iter().map(DeadLetter::from));
+        return out.array(letters.iter());
     }
     let row = |letter: &proto::DeadLetter| {
         let proto::DeadLetter { id, havip, since_unix_ms, died_unix_ms, reason, .. } = letter.clone();
@@ -69,6 +81,13 @@ async fn dead(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(),
     };
     let columns = ["ID", "HAVIP", "SINCE", "GIVEN UP", "REASON"].map(Column::Text);
     out.table(columns, &letters.iter().map(row).collect::<Vec<_>>())
+}
+
+/// JSON of `webhook retry`.
+#[derive(Serialize)]
+struct Retried<'a> {
+    receiver: &'a str,
+    retried: u64,
 }
 
 async fn retry(out: &mut Out, client: &mut Client, receiver: &Name) -> Result<(), Failure> {

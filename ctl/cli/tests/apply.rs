@@ -1,13 +1,16 @@
 //! `apply` and `export`, from file to node and back.
 
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
-use std::collections::VecDeque;
 use std::io::Write;
 use std::process::Stdio;
 
-use bcast_domain::{DomainLimit, Rate, TepLimit, Vni};
-use ctl_api::model::{Attachment, Batch, Change, Havip, MAX_CHANGES, MAX_MESSAGE_BYTES, TepRef};
+use bcast_domain::{DomainLimit, Rate, TepLimit};
+use ctl_api::model::{
+    ArpInspection, Attachment, Batch, Change, Havip, MAX_CHANGES, MAX_MESSAGE_BYTES, Name, TepRef,
+};
 use support::model;
 use support::node::{Node, told};
 
@@ -29,22 +32,21 @@ fn a_file_is_applied_in_one_revision_and_then_there_is_nothing_to_change() {
     let checked = format!("{plan}dry run: the node would take this; nothing was changed\n");
     assert_eq!(node.run(&["apply", "-f", &file, "--dry-run"]), ok(&checked));
     assert_eq!(node.model(), before);
-    assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
+    assert_eq!(node.run(&["apply", "-f", &file, "--yes"]), ok(&format!("{plan}applied (revision 2)\n")));
     assert_eq!(node.run(&["apply", "-f", &file]), ok("nothing to change (revision 2)\n"));
     let mut want = model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[3])]);
     want.revision = 2;
     assert_eq!(node.model(), want);
-    // The dry run went to the node as well.
-    assert_eq!(node.script.lock().unwrap().commits, [("Commit", 3), ("Commit", 3)]);
+    assert_eq!(node.script.lock().unwrap().commits, [("Apply", 3); 3], "two TEPs and a domain");
 }
 
 #[test]
 fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
     let mut had = model(&[(1, "hv1"), (2, "")], &[(6, "", &[1]), (7, "seven", &[1]), (8, "", &[])]);
     let rate = |per_second| Rate::new(per_second).ok();
-    had.tep_limits.insert(support::tep(1), TepLimit { frames: rate(1_500) });
+    had.tep_mut(1).limit = TepLimit { frames: rate(1_500) };
     let limit = DomainLimit { copies: rate(250_000), bits: rate(1_000_000_000), control: None };
-    had.domain_limits = [6, 7, 8].map(|vni| (vni.into(), limit)).into();
+    had.domains.values_mut().for_each(|domain| domain.limit = limit);
     let node = Node::with(had);
     let text = "teps: [{address: 198.18.0.1, name: hv}, {address: 198.18.0.2, limit: {frames: 1000}}, \
                 {address: 198.18.0.3, limit: {frames: 2M}}]\n\
@@ -56,8 +58,7 @@ fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
                 + domain 5: 0 members; limit copies default, bits 1G, control default\n\
                 ~ domain 6: limit control 5, was default\n~ domain 7: 1 leave: hv1; limit bits 7, was 1G\n\
                 plan: teps +1 ~2 -0, domains +1 ~2 -0, memberships +0 -1\n";
-    assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
-    assert_eq!(node.script.lock().unwrap().commits, [("Commit", 9)], "no list of members for domain 6");
+    assert_eq!(node.run(&["apply", "-f", &file, "--yes"]), ok(&format!("{plan}applied (revision 2)\n")));
     let plan = "~ tep 198.18.0.1: limit frames default, was 1500\n\
                 ~ domain 6: limit copies default, was 250k; limit bits default, was 1G\n\
                 ~ domain 7: no longer named seven\n- domain 8: 0 members\n\
@@ -68,8 +69,8 @@ fn a_plan_shows_the_limits_that_it_changes_and_touches_no_others() {
     assert!(text.contains("{vni: 7, limit: {copies: 250k, bits: 7}, members: []}"), "{text}");
 }
 
-const HAVIPS: &str = "teps: [{address: 198.18.0.1, name: hv1, next_hop: 192.0.2.1}, {address: 198.18.0.2}]\n\
-    domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2], garp: strict}]\n\
+const HAVIPS: &str = "teps: [{address: 198.18.0.1, name: hv1, route_gateway: 192.0.2.1}, {address: 198.18.0.2}]\n\
+    domains: [{vni: 5001, name: vpc-a, members: [hv1, 198.18.0.2], arp_inspection: sticky}]\n\
     havips:\n  \
       - {name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100, vrids: [51], refresh: 30s, eip: 203.0.113.7, \
          attachments: [{instance: vm1, mac: \"52:54:00:00:00:01\", teps: [hv1]}, {instance: vm2, mac: \"52:54:00:00:00:02\", teps: [198.18.0.2]}]}\n  \
@@ -79,14 +80,14 @@ const HAVIPS: &str = "teps: [{address: 198.18.0.1, name: hv1, next_hop: 192.0.2.
 fn havips_are_planned_line_by_line_and_a_prune_that_removes_many_wants_yes() {
     let node = Node::with(model(&[], &[]));
     let file = node.file("havips.yaml", HAVIPS);
-    let plan = "+ tep 198.18.0.1 (hv1); next hop 192.0.2.1\n+ tep 198.18.0.2\n\
-                + domain 5001 (vpc-a): 2 members; garp strict\n\
+    let plan = "+ tep 198.18.0.1 (hv1); route gateway 192.0.2.1\n+ tep 198.18.0.2\n\
+                + domain 5001 (vpc-a): 2 members; ARP inspection sticky\n\
                 + havip db: fd00:1::100 in domain 5001; 0 attachments\n\
                 + havip web: 10.0.0.100 in domain 5001; 2 attachments; vrids 51; refresh 30 s; eip 203.0.113.7\n\
                 plan: teps +2 ~0 -0, domains +1 ~0 -0, memberships +2 -0, havips +2 ~0 -0\n";
     assert_eq!(node.run(&["apply", "-f", &file]), ok(&format!("{plan}applied (revision 2)\n")));
     assert_eq!(node.run(&["apply", "-f", &file, "--prune"]), ok("nothing to change (revision 2)\n"));
-    let text = "teps: [{address: 198.18.0.1, next_hop6: \"2001:db8::1\"}]\ndomains: [{vni: 5001, garp: open}]\n\
+    let text = "teps: [{address: 198.18.0.1, route_gateway6: \"2001:db8::1\"}]\ndomains: [{vni: 5001, arp_inspection: off}]\n\
                 havips: [{name: web, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.101, eip: 203.0.113.8, \
                 attachments: [{instance: vm1, mac: \"52:54:00:00:00:01\", teps: [hv1, 198.18.0.2]}, \
                 {instance: vm3, mac: \"52:54:00:00:00:03\", teps: []}]}]";
@@ -97,7 +98,7 @@ fn havips_are_planned_line_by_line_and_a_prune_that_removes_many_wants_yes() {
     assert_eq!(node.run(&["apply", "-f", &bad]), (1, String::new(), said));
     let other = node
         .file("other.yaml", &text.replace("vrids", "").replace("teps: []}]}", "teps: [hv1]}], vrids: []}"));
-    let plan = "~ tep 198.18.0.1: IPv6 next hop 2001:db8::1\n~ domain 5001: garp open, was strict\n\
+    let plan = "~ tep 198.18.0.1: IPv6 route gateway 2001:db8::1\n~ domain 5001: ARP inspection off, was sticky\n\
                 ~ havip web: address 10.0.0.101, was 10.0.0.100; \
                 vm1 now as 52:54:00:00:00:01 on hv1 and 198.18.0.2; \
                 attach vm3 as 52:54:00:00:00:03 on hv1; detach vm2; vrids none, was 51; eip 203.0.113.8, was 203.0.113.7\n\
@@ -117,14 +118,14 @@ fn havips_are_planned_line_by_line_and_a_prune_that_removes_many_wants_yes() {
     let reason = "bcastctl: this removes 2 of 2 HAVIPs, over 20 %: nothing was changed; run it again with --yes if it is meant\n";
     assert_eq!((status, said.as_str()), (1, reason));
     assert!(plan.contains("- havip db: fd00:1::100 in domain 5001\n"), "{plan}");
-    assert!(
-        plan.contains(
-            "~ tep 198.18.0.1: next hop none, was 192.0.2.1; IPv6 next hop none, was 2001:db8::1\n"
-        )
-    );
+    assert!(plan.contains(
+        "~ tep 198.18.0.1: route gateway none, was 192.0.2.1; IPv6 route gateway none, was 2001:db8::1\n"
+    ));
     assert_eq!(node.run(&["apply", "-f", &old, "--prune", "--yes"]).0, 0);
     assert_eq!(node.model().havips.len(), 0);
-    assert_eq!(node.model().next_hops.len(), 0);
+    assert!(
+        node.model().teps.values().all(|tep| tep.route_gateway.is_none() && tep.route_gateway6.is_none())
+    );
 }
 
 #[test]
@@ -136,7 +137,8 @@ fn a_havip_that_the_node_refuses_is_named() {
                 {name: y, vni: 5001, subnet: 10.0.0.0/24, address: 10.0.0.100}]";
     let file = node.file("taken.yaml", text);
     let (status, _, said) = node.run(&["apply", "-f", &file]);
-    assert_eq!((status, said.as_str()), (1, "bcastctl: havip y: address 10.0.0.100 is that of havip web\n"));
+    let reason = format!("bcastctl: {file}: havips[1] (y): address 10.0.0.100 is that of havip web\n");
+    assert_eq!((status, said), (1, reason));
 }
 
 #[test]
@@ -164,79 +166,126 @@ fn a_prune_that_removes_over_a_fifth_wants_yes_where_nobody_can_be_asked() {
     assert_eq!(node.model().teps.len(), 2);
 }
 
-/// Batches of another client: each registers TEP 198.18.0.9 or gives it another name.
-fn others(count: usize) -> VecDeque<Batch> {
-    let names = model(&[(1, "other-0"), (2, "other-1"), (3, "other-2"), (4, "other-3"), (5, "other-4")], &[]);
-    let add = |name| Batch::new(vec![Change::TepAdd { address: support::tep(9), name }]);
-    names.teps.into_values().take(count).map(add).collect()
-}
-
 #[test]
-fn without_prune_a_node_in_service_takes_the_file_beside_what_others_change() {
-    let node = Node::with(model(&[], &[]));
-    node.script.lock().unwrap().others = others(1);
-    let file = node.file("domains.yaml", FILE);
-    let (status, said, _) = node.run(&["apply", "-f", &file]);
-    assert_eq!((status, said.lines().last()), (0, Some("applied (revision 3)")));
-    let mut want = model(&[(1, "hv1"), (2, ""), (9, "other-0")], &[(5001, "vpc-a", &[1, 2])]);
-    want.revision = 3;
-    assert_eq!(node.model(), want);
-}
-
-#[test]
-fn a_refused_entry_is_named_by_what_it_is_for() {
-    let node = Node::with(model(&[(1, "hv1"), (2, "")], &[(7, "", &[])]));
-    let gone = Change::TepRemove { tep: TepRef::Address(support::tep(1)), force: true };
-    node.script.lock().unwrap().others = [Batch::new(vec![gone])].into();
-    let file = node.file("domains.yaml", "domains: [{vni: 6}, {vni: 7, members: [hv1]}]");
-    let (status, _, said) = node.run(&["apply", "-f", &file]);
-    let reason = "bcastctl: domain 7: tep 198.18.0.1 is not registered: add it first\n";
-    assert_eq!((status, said.as_str()), (1, reason));
-}
-
-#[test]
-fn a_prune_is_planned_again_where_the_node_has_moved_on_and_given_up_after_five_plans() {
-    for (changes, status, said) in [
-        (4, 0, ""),
+fn a_refused_entry_is_named_by_its_place() {
+    let node = Node::with(model(&[(1, "hv1")], &[(7, "", &[])]));
+    let before = node.model();
+    for (text, reason) in [
         (
-            5,
-            1,
-            "bcastctl: the node changed each time between plan and commit: nothing was changed; \
-             a --prune needs a node that nobody else is changing just now\n",
+            "domains: [{vni: 6}, {vni: 7, members: [hv9]}]",
+            "domains[1] (VNI 7): tep hv9 is not registered: add it first",
+        ),
+        (
+            "domains: [{vni: 16}, {vni: 0x10}]\nteps: [{address: 198.18.0.9}]",
+            "domains[1] (VNI 16): VNI 16 is named twice",
+        ),
+        (
+            "teps: [{address: 198.18.0.9}, {address: 198.18.0.9}]",
+            "teps[1] (198.18.0.9): TEP 198.18.0.9 is named twice",
         ),
     ] {
-        let node = Node::with(model(&[], &[]));
-        node.script.lock().unwrap().others = others(changes);
+        let file = node.file("domains.yaml", text);
+        let said = format!("bcastctl: {file}: {reason}\n");
+        assert_eq!(node.run(&["apply", "-f", &file]), (1, String::new(), said), "{text}");
+    }
+    assert_eq!(node.model(), before);
+}
+
+/// Runs bcastctl at a terminal, where someone types these lines.
+fn at_a_terminal(node: &Node, args: &[&str], typed: &str) -> (i32, String) {
+    let line = [&[env!("CARGO_BIN_EXE_bcastctl")], args].concat().join(" ");
+    let mut script = std::process::Command::new("script");
+    script.args(["-qec", &line, "/dev/null"]).env("BCAST_SOCKET", node.socket());
+    let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    script.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+    let (status, shown, _) = told(script.wait_with_output().unwrap());
+    (status, shown)
+}
+
+#[test]
+fn at_a_terminal_a_prune_that_removes_many_is_confirmed_by_yes_alone() {
+    for (typed, status) in [("y\n", 0), ("n\n", 1), ("\n", 1)] {
+        let node =
+            Node::with(model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[3])]));
         let file = node.file("domains.yaml", FILE);
-        let (got, words, why) = node.run(&["apply", "-f", &file, "--prune"]);
-        assert_eq!((got, why.as_str()), (status, said), "{changes}");
-        assert_eq!(words.matches("the plan anew:\n").count(), 4, "{words}");
-        assert!(words.contains("- tep 198.18.0.9 (other-"), "{words}");
-        let teps = if status == 0 { 2 } else { 1 };
-        assert_eq!(
-            (node.model().teps.len(), node.script.lock().unwrap().commits.len()),
-            (teps, 5),
-            "{words}"
+        let (got, shown) = at_a_terminal(&node, &["apply", "-f", &file, "--prune"], typed);
+        assert_eq!(got, status, "{shown}");
+        assert!(
+            shown.contains("- domain 6: 1 member") && shown.contains("removes 1 of 3 memberships"),
+            "{shown}"
         );
+        assert_eq!(node.model().teps.len(), if status == 0 { 2 } else { 3 });
     }
 }
 
 #[test]
 fn a_plan_made_anew_wants_yes_again_only_where_it_removes_more() {
-    let five: &[u8] = &[1, 2, 3, 4, 5];
-    let teps: Vec<(u8, &str)> = (1..=5).map(|last| (last, "")).collect();
     let vni = 6.into();
-    let join = |last| Change::Join { vni, teps: vec![TepRef::Address(support::tep(last))] };
-    for (other, status) in [(Change::TepAdd { address: support::tep(9), name: None }, 0), (join(5), 1)] {
-        let node = Node::with(model(&teps, &[(5001, "", five), (6, "", &[1])]));
+    let tep = |last| TepRef::Address(support::tep(last));
+    let join = Change::Join { vni, teps: [tep(2)].into_iter().collect() };
+    for (other, typed, status) in
+        [(Change::tep(support::tep(9), None), "y\n", 0), (join.clone(), "y\ny\n", 0), (join, "y\nn\n", 1)]
+    {
+        let node =
+            Node::with(model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[3])]));
         node.script.lock().unwrap().others = [Batch::new(vec![other])].into();
-        // One of six memberships goes unasked, two of seven do not.
-        let text = "teps: [{address: 198.18.0.1}, {address: 198.18.0.2}, {address: 198.18.0.3}, {address: 198.18.0.4}, \
-                    {address: 198.18.0.5}]\n\
-                    domains: [{vni: 5001, members: [198.18.0.1, 198.18.0.2, 198.18.0.3, 198.18.0.4, 198.18.0.5]}]";
-        let file = node.file("domains.yaml", text);
-        let (got, _, said) = node.run(&["apply", "-f", &file, "--prune"]);
-        assert_eq!((got, said.contains("this removes 2 of 7 memberships")), (status, status == 1), "{said}");
+        let file = node.file("domains.yaml", FILE);
+        let (got, shown) = at_a_terminal(&node, &["apply", "-f", &file, "--prune"], typed);
+        assert_eq!(got, status, "{shown}");
+        assert_eq!(shown.contains("the plan anew"), typed.len() > 2, "{shown}");
+        assert_eq!(shown.contains("removes 2 of 4 memberships"), typed.len() > 2, "{shown}");
+    }
+}
+
+#[test]
+fn old_keys_are_read_with_a_warning_and_never_beside_their_new_ones() {
+    let node = Node::with(model(&[], &[]));
+    let text = "teps: [{address: 198.18.0.1, next_hop: 192.0.2.1, next_hop6: \"2001:db8::1\"}, {address: 198.18.0.2, next_hop: 192.0.2.2}]\n\
+                domains: [{vni: 1, garp: strict}, {vni: 2, garp: open}]";
+    let file = node.file("old.yaml", text);
+    let (status, _, said) = node.run(&["apply", "-f", &file]);
+    assert_eq!(status, 0);
+    let warned = |old, new| {
+        format!("bcastctl: {file}: the key {old} is called {new} now: the next release reads {new} alone\n")
+    };
+    let all = [("garp", "arp_inspection"), ("next_hop", "route_gateway"), ("next_hop6", "route_gateway6")];
+    assert_eq!(said, all.map(|(old, new)| warned(old, new)).concat());
+    let got = node.model();
+    let tep = &got.teps[&support::tep(1)];
+    assert_eq!(
+        (tep.route_gateway, tep.route_gateway6),
+        ("192.0.2.1".parse().ok(), "2001:db8::1".parse().ok())
+    );
+    assert_eq!(got.teps[&support::tep(2)].route_gateway, "192.0.2.2".parse().ok());
+    assert_eq!(got.domains[&1.into()].arp_inspection, ArpInspection::Sticky);
+    assert_eq!(got.domains[&2.into()].arp_inspection, ArpInspection::Off);
+    for (text, reason) in [
+        (
+            "domains: [{vni: 1, garp: open, arp_inspection: off}]",
+            "garp is the old name of arp_inspection: give arp_inspection alone",
+        ),
+        (
+            "teps: [{address: 198.18.0.1, next_hop: 192.0.2.1, route_gateway: 192.0.2.1}]",
+            "next_hop is the old name of route_gateway: give route_gateway alone",
+        ),
+    ] {
+        let file = node.file("both.yaml", text);
+        let (status, _, said) = node.run(&["apply", "-f", &file]);
+        assert!(status == 1 && said.contains(reason) && said.contains("line 1, column "), "{said}");
+    }
+}
+
+#[test]
+fn an_export_of_the_release_before_is_applied() {
+    for (name, warnings) in [("all-fields.yaml", 3), ("all-fields.json", 3), ("export.yaml", 3)] {
+        let node = Node::with(model(&[], &[]));
+        let file = format!("{}/tests/fixtures/previous-release/{name}", env!("CARGO_MANIFEST_DIR"));
+        let (status, shown, said) = node.run(&["apply", "-f", &file, "--prune"]);
+        assert_eq!((status, said.lines().count()), (0, warnings), "{said}");
+        assert!(shown.contains("applied (revision "), "{shown}");
+        let web = &node.model().havips[&"web".parse::<Name>().unwrap()];
+        assert_eq!((web.attachments.len(), &web.vrids, web.eip), (2, &vec![51], "203.0.113.7".parse().ok()));
+        assert_eq!(node.run(&["apply", "-f", &file, "--prune"]).0, 0);
     }
 }
 
@@ -248,10 +297,13 @@ fn a_bad_file_is_refused_in_one_line_that_names_file_and_place() {
             "teps: [{address: 224.0.0.1}]",
             "line 1, column 18: 224.0.0.1 is a multicast address: a tunnel endpoint is one host",
         ),
-        ("tepz: []", "line 1, column 1: unknown field `tepz`, expected one of teps, domains, havips"),
+        (
+            "tepz: []",
+            "line 1, column 1: unknown field `tepz`, expected one of teps, domains, havips, revision",
+        ),
         (
             "domains: [{vni: 1, members: [hv9]}]",
-            "domains[0] (VNI 1): member hv9 is neither registered nor in the file: add it to `teps`",
+            "domains[0] (VNI 1): tep hv9 is not registered: add it first",
         ),
     ] {
         let file = node.file("bad.yaml", text);
@@ -260,7 +312,7 @@ fn a_bad_file_is_refused_in_one_line_that_names_file_and_place() {
     }
     let said = "bcastctl: cannot read /nonexistent.yaml: No such file or directory (os error 2)\n";
     assert_eq!(node.run(&["apply", "-f", "/nonexistent.yaml"]), (1, String::new(), said.to_owned()));
-    assert!(node.script.lock().unwrap().commits.is_empty());
+    assert_eq!(node.script.lock().unwrap().commits, [("Apply", 1)], "the others did not get so far");
 }
 
 fn domains(count: u32, members: &str) -> String {
@@ -269,7 +321,7 @@ fn domains(count: u32, members: &str) -> String {
 }
 
 #[test]
-fn a_plan_over_the_limits_of_a_message_streams_and_commits_once() {
+fn a_file_over_the_limits_of_a_message_is_sent_in_parts_and_committed_once() {
     let node = Node::with(model(&[(1, "hv1")], &[]));
     let file = node.file("many.yaml", &domains(25_000, "hv1"));
     let (status, said, _) = node.run(&["apply", "-f", &file]);
@@ -277,13 +329,13 @@ fn a_plan_over_the_limits_of_a_message_streams_and_commits_once() {
                  plan: teps +0 ~0 -0, domains +25000 ~0 -0, memberships +25000 -0\napplied (revision 2)\n";
     assert_eq!((status, said.as_str()), (0, words));
     let script = node.script.lock().unwrap();
-    assert_eq!(script.commits, [("CommitStream", 25_000)]);
+    assert_eq!(script.commits, [("Apply", 25_000)]);
     assert!(script.largest.0 <= MAX_MESSAGE_BYTES && script.largest.1 <= MAX_CHANGES, "{:?}", script.largest);
     assert_eq!(script.model.domains.len(), 25_000);
 }
 
 #[test]
-fn few_changes_of_many_bytes_stream_as_well() {
+fn few_entries_of_many_bytes_are_sent_in_parts_as_well() {
     let addresses: Vec<String> = (0..16_384u32).map(|n| format!("198.18.{}.{}", n >> 8, n & 255)).collect();
     let node = Node::with(model(&[], &[]));
     let teps: Vec<String> = addresses.iter().map(|address| format!("{{address: {address}}}")).collect();
@@ -292,7 +344,7 @@ fn few_changes_of_many_bytes_stream_as_well() {
     let file = node.file("wide.yaml", &domains(20, &addresses.join(", ")));
     assert_eq!(node.run(&["apply", "-f", &file]).0, 0);
     let script = node.script.lock().unwrap();
-    assert_eq!(script.commits, [("CommitStream", 16_384), ("CommitStream", 20)]);
+    assert_eq!(script.commits, [("Apply", 16_384), ("Apply", 20)]);
     assert!(script.largest.0 <= MAX_MESSAGE_BYTES, "{:?}", script.largest);
 }
 
@@ -303,13 +355,14 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
     let mut full = model(&teps, &[(0, "null", &[]), (5001, "yes", &[1, 2, 8]), (u32::MAX, "", &[3])]);
     let rate = |per_second| Rate::new(per_second).ok();
     let limit = |copies, bits, control| DomainLimit { copies, bits, control };
-    full.tep_limits = [(1, 1_000), (3, 1_234)]
-        .map(|(last, own)| (support::tep(last), TepLimit { frames: rate(own) }))
-        .into();
-    full.domain_limits.insert(5001.into(), limit(rate(250_000), rate(1_000_000_000), rate(Rate::MAX)));
-    full.domain_limits.insert(u32::MAX.into(), limit(None, rate(1), None));
-    full.next_hops.insert(support::tep(2), (Some([192, 0, 2, 1].into()), "2001:db8::".parse().ok()));
-    full.strict.insert(5001.into());
+    for (last, own) in [(1, 1_000), (3, 1_234)] {
+        full.tep_mut(last).limit = TepLimit { frames: rate(own) };
+    }
+    full.domain_mut(5001).limit = limit(rate(250_000), rate(1_000_000_000), rate(Rate::MAX));
+    full.domain_mut(u32::MAX).limit = limit(None, rate(1), None);
+    full.tep_mut(2).route_gateway = Some([192, 0, 2, 1].into());
+    full.tep_mut(2).route_gateway6 = "2001:db8::".parse().ok();
+    full.domain_mut(5001).arp_inspection = ArpInspection::Sticky;
     let havip = |name: &str, address: &str, subnet: &str| Havip {
         name: name.parse().unwrap(),
         vni: 5001.into(),
@@ -355,11 +408,16 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
                 (u32::MAX, "named", &[2, 3]),
             ],
         );
-        stale.tep_limits = [2, 3].map(|last| (support::tep(last), TepLimit { frames: rate(9) })).into();
-        let limits = [0, 5001, u32::MAX].map(|vni| (vni.into(), limit(rate(250_000), rate(2), None)));
-        stale.domain_limits = limits.into();
-        stale.next_hops.insert(support::tep(2), (None, "2001:db8::9".parse().ok()));
-        stale.strict = [0, 77].map(Vni::from).into();
+        for last in [2, 3] {
+            stale.tep_mut(last).limit = TepLimit { frames: rate(9) };
+        }
+        for vni in [0, 5001, u32::MAX] {
+            stale.domain_mut(vni).limit = limit(rate(250_000), rate(2), None);
+        }
+        stale.tep_mut(2).route_gateway6 = "2001:db8::9".parse().ok();
+        for vni in [0, 77] {
+            stale.domain_mut(vni).arp_inspection = ArpInspection::Sticky;
+        }
         stale.havips = stale_havips.iter().map(|havip| (havip.name.clone(), havip.clone())).collect();
         let to = Node::with(stale);
         let (status, text, _) = from.run(&["export", "-o", format]);

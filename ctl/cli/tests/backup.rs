@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
 use ctl_api::model::{Batch, Change};
-use ctl_api::proto::SnapshotPart;
+use ctl_api::proto::{self, SnapshotPart};
 use support::model;
 use support::node::{Node, told};
 
 fn node() -> Node {
     let node =
         Node::with(model(&[(1, "hv1"), (2, ""), (3, "")], &[(5001, "vpc-a", &[1, 2]), (6, "", &[1, 2, 3])]));
-    let happening = ctl_api::proto::HavipEvent { havip: "web".to_owned(), ..Default::default() };
+    let happening = proto::HavipEvent { havip: "web".to_owned(), ..Default::default() };
     node.script.lock().unwrap().history = vec![happening];
     node
 }
@@ -73,7 +73,7 @@ fn a_restore_that_would_remove_many_memberships_wants_yes() {
     assert_eq!(to.run(&["restore", &file, "--yes"]).0, 0);
     assert_eq!(to.script.lock().unwrap().restored[0].expected_revision, None);
     // One that nothing is lost by is counted anew where the node has changed meanwhile.
-    let more = Batch::new(vec![Change::DomainCreate { vni: 8.into(), name: None }]);
+    let more = Batch::new(vec![Change::domain(8.into(), None)]);
     let domain = Node::with(model(&[(1, "")], &[(5001, "", &[1])]));
     domain.script.lock().unwrap().others = [more].into();
     assert_eq!(domain.run(&["restore", &file]).0, 0);
@@ -182,4 +182,55 @@ fn an_export_applied_on_an_empty_node_starts_above_the_exported_revision() {
         status == 1 && said.contains("revision 4611686018427387905 is above 4611686018427387904"),
         "{said}"
     );
+}
+
+#[test]
+fn a_backup_of_the_release_before_is_restored() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/previous-release");
+    let node = node();
+    for (name, revision, events) in [("all-fields.backup", 812, 2), ("old.backup", 24, 0)] {
+        let (status, said, error) = node.run(&["restore", &format!("{folder}/{name}"), "--yes"]);
+        assert_eq!((status, &*error), (0, ""), "{said}");
+        let all = sent(&node);
+        assert_eq!(all[0].revision, Some(revision));
+        let havips: Vec<_> = all.iter().flat_map(|part| &part.havips).collect();
+        let web = havips.iter().find(|entry| entry.havip.as_ref().unwrap().name == "web").unwrap();
+        let (havip, binding) = (web.havip.clone().unwrap(), web.binding.clone().unwrap());
+        assert_eq!(
+            (havip.address, havip.subnet, havip.prefix_length),
+            (vec![10, 0, 0, 100], vec![10, 0, 0, 0], 24)
+        );
+        assert_eq!(havip.eip, Some(vec![203, 0, 113, 7]));
+        assert_eq!(havip.vrids, Some(proto::Vrids { ids: vec![51] }));
+        assert_eq!(binding.state(), proto::HavipState::Bound);
+        assert_eq!(binding.why(), proto::Why::Garp);
+        assert_eq!(binding.holder.unwrap().mac[..5], [0x52, 0x54, 0, 0, 0]);
+        assert!(all.iter().map(|part| part.history.len()).sum::<usize>() >= events);
+    }
+    assert_eq!(node.run(&["restore", &format!("{folder}/all-fields.backup"), "--yes"]).0, 0);
+    let all = sent(&node);
+    let teps: Vec<_> = all.iter().flat_map(|part| part.teps.clone()).collect();
+    let gateway6 = Some(vec![0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
+    let first = proto::Tep {
+        address: vec![198, 18, 0, 1],
+        name: Some("hv1".to_owned()),
+        limit: None,
+        route_gateway: Some(vec![192, 0, 2, 1]),
+        route_gateway6: gateway6,
+    };
+    assert_eq!(
+        (&teps[0], teps[1].limit, &teps[1].name),
+        (&first, Some(proto::TepRates { frames: Some(1500) }), &None)
+    );
+    let domains: Vec<_> = all.iter().flat_map(|part| part.domains.clone()).collect();
+    assert_eq!(domains.iter().map(|domain| domain.vni).collect::<Vec<_>>(), [6, 5001, 70000]);
+    assert_eq!(domains[1].arp_inspection(), proto::ArpInspection::Sticky);
+    assert_eq!(domains[1].members.as_ref().unwrap().ipv4, [198, 18, 0, 1, 198, 18, 0, 2]);
+    let history: Vec<_> = all.iter().flat_map(|part| part.history.clone()).collect();
+    assert_eq!(
+        (history[0].kind(), history[1].kind()),
+        (proto::HavipEventKind::Moved, proto::HavipEventKind::Spoof)
+    );
+    let offender = proto::Offender { mac: vec![0x33, 0x33, 0, 0, 0, 1], tep: vec![198, 18, 0, 9], count: 12 };
+    assert_eq!((history[1].offender.as_ref(), history[1].why()), (Some(&offender), proto::Why::Unspecified));
 }

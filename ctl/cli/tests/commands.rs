@@ -12,9 +12,8 @@ use support::node::{Node, one_event_of_each_kind, told};
 fn small() -> Node {
     let mut model = model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (70000, "", &[])]);
     let rate = |per_second| Rate::new(per_second).ok();
-    model.tep_limits.insert(support::tep(1), TepLimit { frames: rate(1_500) });
-    let limit = DomainLimit { copies: rate(250_000), bits: None, control: rate(7) };
-    model.domain_limits.insert(5001.into(), limit);
+    model.tep_mut(1).limit = TepLimit { frames: rate(1_500) };
+    model.domain_mut(5001).limit = DomainLimit { copies: rate(250_000), bits: None, control: rate(7) };
     Node::with(model)
 }
 
@@ -51,23 +50,23 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("tep limit 198.18.0.2 --frames 1001", "tep 198.18.0.2: the limit is already frames 1001\n"),
         ("tep limit 198.18.0.2 --default", "tep 198.18.0.2: the limit is now default (revision 11)\n"),
         (
-            "tep next-hop 198.18.0.2 192.0.2.1 2001:db8::1",
-            "tep 198.18.0.2: the next hop of its routes is now 192.0.2.1 and 2001:db8::1 (revision 12)\n",
+            "tep route-gateway 198.18.0.2 192.0.2.1 2001:db8::1",
+            "tep 198.18.0.2: the gateway of its routes is now 192.0.2.1 and 2001:db8::1 (revision 12)\n",
         ),
         (
-            "tep next-hop 198.18.0.2 192.0.2.1",
-            "tep 198.18.0.2: the next hop of its routes is already 192.0.2.1\n",
+            "tep route-gateway 198.18.0.2 192.0.2.1",
+            "tep 198.18.0.2: the gateway of its routes is already 192.0.2.1\n",
         ),
-        ("tep next-hop 198.18.0.2", "FAMILY  NEXT HOP\nIPv4    192.0.2.1\nIPv6    2001:db8::1\n"),
+        ("tep route-gateway 198.18.0.2", "FAMILY  GATEWAY\nIPv4    192.0.2.1\nIPv6    2001:db8::1\n"),
         (
-            "tep next-hop 198.18.0.2 --none",
-            "tep 198.18.0.2: the next hop of its routes is now none (revision 13)\n",
+            "tep route-gateway 198.18.0.2 --none",
+            "tep 198.18.0.2: the gateway of its routes is now none (revision 13)\n",
         ),
-        ("domain garp 6 strict", "domain 6: garp is now strict (revision 14)\n"),
-        ("domain garp 6 strict", "domain 6: garp is already strict\n"),
-        ("domain garp 6", "strict\n"),
-        ("-o json domain garp 6", "{\"vni\":6,\"garp\":\"strict\"}\n"),
-        ("domain garp 6 open", "domain 6: garp is now open (revision 15)\n"),
+        ("domain arp-inspection 6 sticky", "domain 6: ARP inspection is now sticky (revision 14)\n"),
+        ("domain arp-inspection 6 sticky", "domain 6: ARP inspection is already sticky\n"),
+        ("domain arp-inspection 6", "sticky\n"),
+        ("-o json domain arp-inspection 6", "{\"vni\":6,\"arp_inspection\":\"sticky\"}\n"),
+        ("domain arp-inspection 6 off", "domain 6: ARP inspection is now off (revision 15)\n"),
         ("domain rm 6", "domain 6 is removed (revision 16)\n"),
         ("domain rm 6", "domain 6 is not there\n"),
         ("tep rm hv1 --force", "tep hv1 is removed (revision 17)\n"),
@@ -129,10 +128,10 @@ fn wrong_usage_is_status_2() {
         ("domain limit 5001 --frames 1", "unexpected argument"),
         ("tep limit hv1 --frames", "a value is required"),
         ("tep limit hv1 --frames 1 --default", "cannot be used with"),
-        ("tep next-hop hv1 hv2", "is not an IP address; write it like 10.0.0.100"),
-        ("tep next-hop hv1 192.0.2.1 192.0.2.2", "192.0.2.1 and 192.0.2.2 are of one family"),
-        ("tep next-hop hv1 192.0.2.1 2001:db8::1 192.0.2.2", "no more were expected"),
-        ("domain garp 5001 closed", "[possible values: open, strict]"),
+        ("tep route-gateway hv1 hv2", "is not an IP address; write it like 10.0.0.100"),
+        ("tep route-gateway hv1 192.0.2.1 192.0.2.2", "192.0.2.1 and 192.0.2.2 are of one family"),
+        ("tep route-gateway hv1 192.0.2.1 2001:db8::1 192.0.2.2", "no more were expected"),
+        ("domain arp-inspection 5001 closed", "[possible values: off, sticky]"),
         ("watch --from 0", "0 is not in 1.."),
         ("frobnicate", "unrecognized subcommand"),
         ("apply", "--file"),
@@ -188,7 +187,7 @@ fn tables_are_plain_columns() {
         ),
         (
             "domain show 0x1389",
-            "DOMAIN\nvni      5001\nname     vpc-a\nlimit    copies 250k, bits default, control 7\ngarp     open\nmembers  2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
+            "DOMAIN\nvni             5001\nname            vpc-a\nlimit           copies 250k, bits default, control 7\narp inspection  off\nmembers         2\n\nMEMBER      NAME\n198.18.0.1  hv1\n198.18.0.2  -\n",
         ),
         (
             "domain limit 5001",
@@ -219,24 +218,24 @@ fn json_has_the_documented_shapes() {
     for (args, words) in [
         (
             "tep list",
-            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500},\"routes\":{\"next_hop\":null,\"next_hop6\":null}},\n\
-             {\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"next_hop\":null,\"next_hop6\":null}}]\n",
+            "[{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":1500},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null}},\n\
+             {\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null}}]\n",
         ),
         (
             "domain list",
-            "[{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"garp\":\"open\",\
-             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]},\n\
-             {\"vni\":70000,\"name\":null,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"garp\":\"open\",\"members\":[]}]\n",
+            "[{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"],\
+             \"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\"},\n\
+             {\"vni\":70000,\"name\":null,\"members\":[],\"limit\":{\"copies\":null,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"}]\n",
         ),
         (
             "tep show 198.18.0.2",
-            "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"next_hop\":null,\"next_hop6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
+            "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
              \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0}}\n",
         ),
         (
             "domain show 5001",
-            "{\"vni\":5001,\"name\":\"vpc-a\",\"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"garp\":\"open\",\
-             \"members\":[\"198.18.0.1\",\"198.18.0.2\"]}\n",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":[\"198.18.0.1\",\"198.18.0.2\"],\
+             \"limit\":{\"copies\":250000,\"bits\":null,\"control\":7},\"arp_inspection\":\"off\"}\n",
         ),
         (
             "domain limit 70000",
@@ -301,9 +300,9 @@ fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
     node.script.lock().unwrap().events = one_event_of_each_kind();
     let first = "{\"revision\":4,\"event\":\"reset\"}\n\
         {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null},\
-        \"routes\":{\"next_hop\":null,\"next_hop6\":null}}}\n\
+        \"routes\":{\"route_gateway\":null,\"route_gateway6\":null}}}\n\
         {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\
-        \"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"garp\":\"open\",\"members\":[\"198.18.0.1\"]}}\n\
+        \"members\":[\"198.18.0.1\"],\"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"}}\n\
         {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
     let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
         {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\
@@ -387,5 +386,28 @@ fn every_shell_gets_its_completions() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let (status, script, said) = node.run(&["completions", shell]);
         assert!(status == 0 && said.is_empty() && script.contains("bcastctl"), "{shell}");
+    }
+}
+
+#[test]
+fn the_words_of_the_release_before_go_on_working_and_are_not_in_the_help() {
+    let node = small();
+    for (args, words) in [
+        ("tep next-hop hv1 192.0.2.1", "tep hv1: the gateway of its routes is now 192.0.2.1 (revision 2)\n"),
+        ("domain garp 5001 strict", "domain 5001: ARP inspection is now sticky (revision 3)\n"),
+        ("domain garp 5001", "sticky\n"),
+        ("domain garp 5001 open", "domain 5001: ARP inspection is now off (revision 4)\n"),
+    ] {
+        let args: Vec<&str> = args.split(' ').collect();
+        assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
+    }
+    for (args, old) in [
+        ("tep --help", "next-hop"),
+        ("domain --help", "garp"),
+        ("domain arp-inspection --help", "strict"),
+        ("webhook --help", "\n  dead "),
+    ] {
+        let (status, help, _) = node.run(&args.split(' ').collect::<Vec<_>>());
+        assert!(status == 0 && !help.contains(old), "{help}");
     }
 }

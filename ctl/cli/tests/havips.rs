@@ -15,8 +15,8 @@ const T: u64 = 1_795_395_845_007;
 fn holder(instance: &str, last: u8) -> Option<proto::Holder> {
     Some(proto::Holder {
         instance: instance.to_owned(),
-        mac: format!("52:54:00:00:00:{last:02x}"),
-        tep: tep(last).to_string(),
+        mac: vec![0x52, 0x54, 0, 0, 0, last],
+        tep: vec![198, 18, 0, last],
     })
 }
 
@@ -53,15 +53,19 @@ fn node() -> Node {
     {
         let mut script = node.script.lock().unwrap();
         let binding = proto::Binding {
-            state: "bound".to_owned(),
+            state: proto::HavipState::Bound.into(),
             holder: holder("vm1", 1),
             previous: holder("vm2", 2),
             since_unix_ms: T,
-            why: "garp".to_owned(),
+            why: proto::Why::Garp.into(),
             moves: 3,
             generation: 42,
         };
-        let unbound = proto::Binding { state: "unbound".to_owned(), since_unix_ms: T, ..Default::default() };
+        let unbound = proto::Binding {
+            state: proto::HavipState::Unbound.into(),
+            since_unix_ms: T,
+            ..Default::default()
+        };
         script.bindings =
             [("web", binding), ("new", unbound)].map(|(name, b)| (name.parse().unwrap(), b)).into();
     }
@@ -247,10 +251,10 @@ fn a_havip_is_shown_with_its_holder_and_what_may_be_wrong() {
     {
         let mut script = node.script.lock().unwrap();
         script.diagnosis = vec!["vm2 on 198.18.0.2 was never heard".to_owned()];
-        script.heard = vec![proto::LastHeard {
+        script.announced = vec![proto::LastAnnounced {
             instance: "vm1".to_owned(),
-            mac: "52:54:00:00:00:01".to_owned(),
-            tep: "198.18.0.1".to_owned(),
+            mac: vec![0x52, 0x54, 0, 0, 0, 1],
+            tep: vec![198, 18, 0, 1],
             claim_unix_ms: T,
             advert_unix_ms: T + 1000,
             advert_interval_cs: 100,
@@ -290,7 +294,7 @@ vm2 on 198.18.0.2 was never heard
         r#""attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},"#,
         r#"{"instance":"vm2","mac":"52:54:00:00:00:02","teps":["198.18.0.2"]}],"#,
         r#""diagnosis":["vm2 on 198.18.0.2 was never heard"],"#,
-        r#""heard":[{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1","#,
+        r#""announced":[{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1","#,
         r#""claim":"2026-11-23T01:04:05.007Z","use":null,"#,
         r#""advert":"2026-11-23T01:04:06.007Z","advert_interval_cs":100,"advert_priority":150}]}"#,
         "\n"
@@ -321,22 +325,21 @@ fn events() -> Vec<proto::HavipEvent> {
     let moved = proto::HavipEvent {
         havip: "web".to_owned(),
         vni: 5001,
-        address: "10.0.0.100".to_owned(),
-        eip: "203.0.113.7".to_owned(),
-        kind: "moved".to_owned(),
+        address: vec![10, 0, 0, 100],
+        eip: Some(vec![203, 0, 113, 7]),
+        kind: proto::HavipEventKind::Moved.into(),
         generation: 42,
         unix_ms: T,
         holder: holder("vm1", 1),
         previous: holder("vm2", 2),
-        why: "garp".to_owned(),
+        why: proto::Why::Garp.into(),
         ..Default::default()
     };
-    let offender =
-        proto::Offender { mac: "33:33:00:00:00:01".to_owned(), tep: "198.18.0.9".to_owned(), count: 12 };
+    let offender = proto::Offender { mac: vec![0x33, 0x33, 0, 0, 0, 1], tep: vec![198, 18, 0, 9], count: 12 };
     let spoof = proto::HavipEvent {
-        kind: "spoof".to_owned(),
+        kind: proto::HavipEventKind::Spoof.into(),
         generation: 43,
-        why: String::new(),
+        why: 0,
         previous: None,
         detail: "a gratuitous ARP".to_owned(),
         offender: Some(offender),
@@ -346,8 +349,8 @@ fn events() -> Vec<proto::HavipEvent> {
 }
 
 const MOVED: &str = concat!(
-    r#""kind":"moved","havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","generation":42,"#,
-    r#""holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"#,
+    r#""havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","kind":"moved","generation":42,"#,
+    r#""time":"2026-11-23T01:04:05.007Z","holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"#,
     r#""previous":{"instance":"vm2","mac":"52:54:00:00:00:02","tep":"198.18.0.2"},"#,
     r#""why":"garp","detail":null,"offender":null}"#
 );
@@ -362,10 +365,10 @@ fn the_history_tells_what_happened() {
 ";
     assert_eq!(run(&node, "havip history web"), (0, table.to_owned(), String::new()));
     let json = format!(
-        "[{{\"time\":\"2026-11-23T01:04:05.007Z\",{MOVED},\n{{\"time\":\"2026-11-23T01:04:05.007Z\",{}]\n",
+        "[{{{MOVED},\n{{{}]\n",
         concat!(
-            r#""kind":"spoof","havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","generation":43,"#,
-            r#""holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"previous":null,"#,
+            r#""havip":"web","vni":5001,"address":"10.0.0.100","eip":"203.0.113.7","kind":"spoof","generation":43,"#,
+            r#""time":"2026-11-23T01:04:05.007Z","holder":{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1"},"previous":null,"#,
             r#""why":null,"detail":"a gratuitous ARP","#,
             r#""offender":{"mac":"33:33:00:00:00:01","tep":"198.18.0.9","count":12}}"#
         )
@@ -383,8 +386,8 @@ fn a_watch_tells_of_havips() {
         let havip = model.havips.values().next().cloned().map(proto::Havip::from);
         let kinds = [
             proto::watch_event::Kind::HavipSet(proto::HavipEntry { havip, binding }),
-            proto::watch_event::Kind::HavipRemoved("old".to_owned()),
-            proto::watch_event::Kind::Happened(events().remove(0)),
+            proto::watch_event::Kind::HavipDeleted("old".to_owned()),
+            proto::watch_event::Kind::HavipEvent(events().remove(0)),
         ];
         script.events = kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind) }).into();
     }
@@ -395,8 +398,8 @@ fn a_watch_tells_of_havips() {
             .starts_with("{\"revision\":4,\"event\":\"havip_set\",\"havip\":{\"name\":\"new\",\"vni\":5001,")
     );
     assert_eq!(lines[1], "{\"revision\":4,\"event\":\"havip_removed\",\"name\":\"old\"}");
-    let happened = "{\"revision\":4,\"event\":\"happened\",\"time\":\"2026-11-23T01:04:05.007Z\",";
-    assert_eq!(lines[2], format!("{happened}{MOVED}"));
+    let event = "{\"revision\":4,\"event\":\"havip_event\",";
+    assert_eq!(lines[2], format!("{event}{MOVED}"));
     assert_eq!(lines.len(), 3);
 }
 
@@ -418,7 +421,7 @@ fn webhooks_are_listed_with_why_they_fail() {
         backing_off: true,
         failed: 3,
         dead: 1,
-        left_out: 5,
+        skipped: 5,
         last_error: "no answer within 5 s".to_owned(),
         ..noc.clone()
     };
@@ -440,28 +443,28 @@ fn webhooks_are_listed_with_why_they_fail() {
     for (args, words) in [
         (
             "webhook list",
-            "NAME    STATE  PENDING  OLDEST                    DELIVERED  FAILED  LEFT OUT  DEAD  URL
-noc     ok           0  -                                 7       0         0     0  https://noc.example/
-router  away        12  2026-11-23T01:04:05.007Z          7       3         5     1  http://192.0.2.1/bcast
+            "NAME    STATE  PENDING  OLDEST                    DELIVERED  FAILED  SKIPPED  DEAD  URL
+noc     ok           0  -                                 7       0        0     0  https://noc.example/
+router  away        12  2026-11-23T01:04:05.007Z          7       3        5     1  http://192.0.2.1/bcast
 router: no answer within 5 s
 ",
         ),
         (
             "-o json webhook list",
             "[{\"name\":\"noc\",\"url\":\"https://noc.example/\",\"pending\":0,\"bound\":10000,\"oldest\":null,\
-             \"backing_off\":false,\"delivered\":7,\"failed\":0,\"dead\":0,\"left_out\":0,\"overflowed\":0,\"last_error\":null},\n\
+             \"backing_off\":false,\"delivered\":7,\"failed\":0,\"dead\":0,\"skipped\":0,\"overflowed\":0,\"last_error\":null},\n\
              {\"name\":\"router\",\"url\":\"http://192.0.2.1/bcast\",\"pending\":12,\"bound\":10000,\
              \"oldest\":\"2026-11-23T01:04:05.007Z\",\"backing_off\":true,\"delivered\":7,\"failed\":3,\"dead\":1,\
-             \"left_out\":5,\"overflowed\":0,\"last_error\":\"no answer within 5 s\"}]\n",
+             \"skipped\":5,\"overflowed\":0,\"last_error\":\"no answer within 5 s\"}]\n",
         ),
         (
-            "webhook dead router",
+            "webhook dead-letters router",
             "ID    HAVIP  SINCE                     GIVEN UP                  REASON
 42-0  web    2026-11-23T01:04:05.007Z  2026-11-24T01:04:05.007Z  answer 404 Not Found
 ",
         ),
         (
-            "-o json webhook dead router",
+            "-o json webhook dead-letters router",
             "[{\"receiver\":\"router\",\"id\":\"42-0\",\"havip\":\"web\",\"since\":\"2026-11-23T01:04:05.007Z\",\
              \"died\":\"2026-11-24T01:04:05.007Z\",\"reason\":\"answer 404 Not Found\",\
              \"event\":{\"id\":\"42-0\",\"specversion\":\"1.0\"}}]\n",

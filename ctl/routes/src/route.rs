@@ -81,15 +81,15 @@ pub struct Hop {
 pub enum Why {
     /// The TEP is reached by a router that nobody named.
     #[error(
-        "TEP {0} is on no link of the node's; name a gateway to it that is: bcastctl tep next-hop {0} ADDRESS"
+        "TEP {0} is on no link of the node's; name a gateway to it that is: bcastctl tep route-gateway {0} ADDRESS"
     )]
     NoNextHop(Tep),
     /// A TEP has an IPv4 address only.
-    #[error("TEP {0} has no IPv6 next hop; name a gateway to it: bcastctl tep next-hop {0} ADDRESS")]
+    #[error("TEP {0} has no IPv6 next hop; name a gateway to it: bcastctl tep route-gateway {0} ADDRESS")]
     NoNextHop6(Tep),
     /// The gateway is not a neighbour.
     #[error(
-        "the next hop {gateway} of TEP {tep} is on no link of the node's; name another: bcastctl tep next-hop {tep} ADDRESS"
+        "the next hop {gateway} of TEP {tep} is on no link of the node's; name another: bcastctl tep route-gateway {tep} ADDRESS"
     )]
     OffLink {
         /// The holder's TEP.

@@ -154,11 +154,11 @@ fn the_next_hop_is_the_teps_address_where_that_is_on_link_and_else_its_gateway()
 fn every_reason_says_what_to_do() {
     let (tep, gateway) = (tep(10), "fe80::1".parse().expect("an address"));
     let rows = [
-        (Why::NoNextHop(tep), "name a gateway to it that is: bcastctl tep next-hop 198.18.0.10 ADDRESS"),
-        (Why::NoNextHop6(tep), "name a gateway to it: bcastctl tep next-hop 198.18.0.10 ADDRESS"),
+        (Why::NoNextHop(tep), "name a gateway to it that is: bcastctl tep route-gateway 198.18.0.10 ADDRESS"),
+        (Why::NoNextHop6(tep), "name a gateway to it: bcastctl tep route-gateway 198.18.0.10 ADDRESS"),
         (
             Why::OffLink { tep, gateway: ip("192.0.2.1") },
-            "name another: bcastctl tep next-hop 198.18.0.10 ADDRESS",
+            "name another: bcastctl tep route-gateway 198.18.0.10 ADDRESS",
         ),
         (Why::LinkLocal { tep, gateway }, "name a global or unique local address"),
     ];

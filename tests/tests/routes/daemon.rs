@@ -153,8 +153,8 @@ fn a_route_that_cannot_be_is_an_event_and_comes_with_its_next_hop() {
         scene.node.history("web").into_iter().find(|(kind, _)| kind == "route_unusable")
     });
     let detail = event.1.to_string();
-    assert!(detail.contains("bcastctl tep next-hop 192.0.2.1 ADDRESS"), "{detail}");
-    scene.node.must("tep next-hop 192.0.2.1 198.18.0.2");
+    assert!(detail.contains("bcastctl tep route-gateway 192.0.2.1 ADDRESS"), "{detail}");
+    scene.node.must("tep route-gateway 192.0.2.1 198.18.0.2");
     scene.wait_next_hop(Ipv4Addr::new(198, 18, 0, 2));
 }
 

@@ -1,125 +1,137 @@
-//! `apply`: read the file, read the node, show what differs, commit it whole.
+//! `apply`: the file goes to the node as the desired state; the node compares, and commits the differences whole.
 
-mod commit;
 mod file;
-mod inventory;
 mod plan;
-mod render;
-mod resolve;
-pub mod snapshot;
+pub mod syntax;
 
-#[cfg(test)]
-#[path = "../../tests/support/model.rs"]
-mod model;
-#[cfg(test)]
-mod tests;
-
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ctl_api::Client;
+use clap::Args;
 use ctl_api::model::Revision;
-use ctl_api::proto::CommitReply;
+use ctl_api::proto::{ApplyOptions, ApplySummary, CommitReply, Difference, Removals};
+use ctl_api::{Client, ClientError};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
 
-pub use file::SyntaxError;
-pub use inventory::{HavipRow, Inventory};
-pub use plan::Totals;
-pub use resolve::EntryError;
-
-use crate::args::ApplyArgs;
+use crate::confirm;
 use crate::failure::Failure;
 use crate::out::Out;
-use crate::shapes::{Applied, Changed};
 use file::ApplyFile;
-use plan::Plan;
 
-/// Share of the memberships or HAVIPs, one in so many, over which a removal has to be confirmed.
-const CONFIRM_OVER_ONE_IN: usize = 5;
+/// `bcastctl apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// The file, YAML or JSON; `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Show the plan and have the node check it; change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove what the file does not list: other TEPs, domains and HAVIPs, names, limits, gateways, modes
+    #[arg(long)]
+    prune: bool,
+    /// Do not ask (or refuse, where there is no terminal) before removing over 20 % of the memberships or HAVIPs
+    #[arg(long)]
+    yes: bool,
+    /// Show the whole plan, however long it is
+    #[arg(long, short)]
+    verbose: bool,
+}
 
-/// How often a plan is made for a node that moves on under it.
-const PLANS: usize = 5;
+/// JSON of `apply`.
+#[derive(Serialize)]
+struct Json {
+    #[serde(flatten)]
+    reply: CommitReply,
+    dry_run: bool,
+    plan: plan::Json,
+}
+
+/// Reason of a refusal to remove so much.
+const UNCONFIRMED: &str = "REMOVALS_UNCONFIRMED";
+/// Removals that are confirmed in any number.
+const ANY: Removals = Removals { memberships: u64::MAX, havips: u64::MAX };
+/// Most bytes of a file that is applied: 1 GiB.
+const FILE_BYTES: u64 = 1 << 30;
 
 /// `apply`. The file is checked before the daemon is asked for anything.
 ///
-/// Without `--prune` the changes hold on whatever the node has by then: what the file does not name stays. What is to
-/// be removed is only known for one revision, so with it the plan is committed at that one or made anew.
+/// Where the node refuses to remove so much unconfirmed, the plan is read by a dry run and shown, and its removals are
+/// confirmed: should the node change meanwhile, so that more would be removed, it refuses again.
 pub async fn run(
     out: &mut Out,
     socket: &Path,
     patience: Option<Duration>,
     args: ApplyArgs,
 ) -> Result<(), Failure> {
-    let unreadable = |reason| Failure::Unreadable { file: args.file.clone(), reason };
-    let file = {
-        let text = read(&args.file).map_err(unreadable)?;
-        file::parse(&text).map_err(|reason| Failure::Syntax { file: args.file.clone(), reason })?
-    };
+    let file = Arc::new(read(&args.file)?);
     let mut client = Client::connect_with(socket, patience).await?;
-    let (mut plans, mut confirmed) = (1, (0, 0));
-    loop {
-        match attempt(out, &mut client, &file, &args, &mut confirmed).await {
-            Err(Failure::Moved) if plans < PLANS => plans += 1,
-            done => return done,
+    let mut options = ApplyOptions {
+        prune: args.prune,
+        dry_run: args.dry_run,
+        above_revision: above(&mut client, &file).await?,
+        confirm_removals: (args.yes || args.dry_run).then_some(ANY),
+        max_differences: if out.is_json() { Some(0) } else { (!args.verbose).then_some(plan::LINES) },
+        ..Default::default()
+    };
+    let mut shown = false;
+    let done = loop {
+        let refusal = match send(&mut client, &file, options.clone()).await {
+            Err(Failure::Client(ClientError::Refused { message, reason, .. })) if reason == UNCONFIRMED => {
+                message
+            }
+            done => break done.map_err(|failure| by_entry(failure, &args.file, &file))?,
+        };
+        if shown && !out.is_json() {
+            out.line("the node has changed meanwhile; the plan anew:")?;
         }
+        let check = ApplyOptions { dry_run: true, confirm_removals: Some(ANY), ..options.clone() };
+        let checked = send(&mut client, &file, check).await?;
         if !out.is_json() {
-            heard(out.line("the node has changed meanwhile; the plan anew:"))?;
+            // Where nobody reads the plan any more, that is no reason to leave the work undone.
+            heard(show(out, &mut client, &checked, args.verbose).await)?;
+            heard(out.flush())?;
         }
+        shown = true;
+        confirm::ask(&refusal, args.file != Path::new(STANDARD)).await?;
+        options.confirm_removals = Some(Removals {
+            memberships: checked.summary.memberships_removed,
+            havips: checked.summary.havips.unwrap_or_default().removed,
+        });
+    };
+    if !shown && !out.is_json() && plan::size(&done.summary) > 0 {
+        heard(show(out, &mut client, &done, args.verbose).await)?;
     }
+    report(out, &done.summary, args.dry_run)
 }
 
-/// One plan and its commit; `confirmed` counts the removals (of memberships, of HAVIPs) that may be without asking again.
-async fn attempt(
-    out: &mut Out,
-    client: &mut Client,
-    file: &ApplyFile,
-    args: &ApplyArgs,
-    confirmed: &mut (usize, usize),
-) -> Result<(), Failure> {
-    let (revision, have) = snapshot::read(client).await?;
-    let want = resolve::resolve(file, &have, args.prune)
-        .map_err(|reason| Failure::Entry { file: args.file.clone(), reason })?;
-    let plan = Arc::new(Plan::new(have, want, args.prune));
-    // What was exported elsewhere shall not make generations that were told there already.
-    // A node at the file's revision goes on above it with its next change, also where a request may not ask for that.
-    let above =
-        file.revision.filter(|&above| above > revision || above == revision && above <= Revision::MAX_ABOVE);
-    if plan.is_empty() && above.is_none() {
-        return nothing(out, revision, args.dry_run);
+/// Standard input.
+const STANDARD: &str = "-";
+
+/// Reads and checks the file. Old keys are told on standard error.
+fn read(path: &Path) -> Result<ApplyFile, Failure> {
+    let bytes = match path == Path::new(STANDARD) {
+        true => bounded(io::stdin().lock(), FILE_BYTES),
+        false => std::fs::File::open(path).and_then(|file| bounded(file, FILE_BYTES)),
+    };
+    let bytes = bytes.map_err(|reason| Failure::Unreadable { file: path.to_owned(), reason })?;
+    let file = file::parse(&bytes).map_err(|reason| Failure::Syntax { file: path.to_owned(), reason })?;
+    for (old, new) in &file.old_keys.0 {
+        let path = path.display();
+        // Where standard error is closed, nobody is left to tell.
+        let _ = writeln!(
+            io::stderr(),
+            "bcastctl: {path}: the key {old} is called {new} now: the next release reads {new} alone"
+        );
     }
-    heard(show(out, &plan, args.verbose))?;
-    let removed = (plan.totals().memberships.removed, plan.totals().havips.removed);
-    if !args.dry_run && (removed.0 > confirmed.0 || removed.1 > confirmed.1) {
-        confirm(&plan, args).await?;
-        *confirmed = removed;
-    }
-    let expected = args.prune.then_some(revision);
-    let terms = commit::Terms { expected, above, dry_run: args.dry_run };
-    let reply = commit::commit(client, &plan, terms).await?;
-    report(out, &plan, &reply, args.dry_run)
+    Ok(file)
 }
 
-/// Where nobody reads the plan (any more), that is no reason to leave the work undone.
-fn heard(shown: Result<(), Failure>) -> Result<(), Failure> {
-    match shown {
-        Err(Failure::Closed) => Ok(()),
-        shown => shown,
-    }
-}
-
-/// Bytes of a file that is applied, at most: 1 GiB.
-const FILE_BYTES: u64 = 1 << 30;
-
-fn read(file: &Path) -> io::Result<Vec<u8>> {
-    if file != Path::new("-") {
-        return bounded(std::fs::File::open(file)?, FILE_BYTES);
-    }
-    bounded(io::stdin().lock(), FILE_BYTES)
-}
-
-/// All that there is to read, where it is no more than so many bytes.
-fn bounded(source: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
+/// Everything that there is to read, where it is no more than so many bytes.
+fn bounded(source: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     source.take(most.saturating_add(1)).read_to_end(&mut text)?;
     match text.len() as u64 <= most {
@@ -128,67 +140,92 @@ fn bounded(source: impl io::Read, most: u64) -> io::Result<Vec<u8>> {
     }
 }
 
-fn show(out: &mut Out, plan: &Plan, verbose: bool) -> Result<(), Failure> {
-    if !out.is_json() {
-        render::plan(out, plan, verbose)?;
-    }
-    out.flush()
-}
-
-fn nothing(out: &mut Out, revision: Revision, dry_run: bool) -> Result<(), Failure> {
-    if out.is_json() {
-        let changed = Changed { revision: revision.get(), changed: 0, notes: &[] };
-        return out.json(&Applied { changed, dry_run, plan: Totals::default() });
-    }
-    out.line(format_args!("nothing to change (revision {revision})"))
-}
-
-fn report(out: &mut Out, plan: &Plan, reply: &CommitReply, dry_run: bool) -> Result<(), Failure> {
-    let CommitReply { revision, changed, notes } = reply;
-    if out.is_json() {
-        let changed = Changed { revision: *revision, changed: *changed, notes };
-        return out.json(&Applied { changed, dry_run, plan: plan.totals() });
-    }
-    notes.iter().try_for_each(|note| out.line(note))?;
-    if dry_run {
-        return out.line("dry run: the node would take this; nothing was changed");
-    }
-    out.line(format_args!("applied (revision {revision})"))
-}
-
-/// Lets a plan pass that removes few memberships and HAVIPs, or that `--yes` or someone at a terminal confirms.
-async fn confirm(plan: &Plan, args: &ApplyArgs) -> Result<(), Failure> {
-    if !args.prune || args.yes {
-        return Ok(());
-    }
-    let totals = plan.totals();
-    let many = [
-        ("memberships", totals.memberships.removed, plan.have().memberships()),
-        ("HAVIPs", totals.havips.removed, plan.have().havips().len()),
-    ];
-    confirm_removals(many, args.file != Path::new("-")).await
-}
-
-/// Lets pass what removes few, of each kind so many of all, or what someone at a terminal confirms; standard input may be
-/// for something else.
-pub async fn confirm_removals(many: [(&'static str, usize, usize); 2], may_ask: bool) -> Result<(), Failure> {
-    let Some((what, removed, all)) =
-        many.into_iter().find(|(_, removed, all)| removed * CONFIRM_OVER_ONE_IN > *all)
-    else {
-        return Ok(());
-    };
-    let can_ask = may_ask && io::stdin().is_terminal() && io::stderr().is_terminal();
-    if can_ask && write!(io::stderr(), "Remove {removed} of {all} {what}? [y/N] ").is_ok() {
-        // On a thread of its own: the daemon wants to hear meanwhile that its client is there.
-        let line = tokio::task::spawn_blocking(|| {
-            let mut line = String::new();
-            io::stdin().read_line(&mut line).map(|_| line)
-        });
-        if let Ok(Ok(line)) = line.await
-            && matches!(line.trim(), "y" | "Y" | "yes")
-        {
-            return Ok(());
+/// Revision that the node shall be above: that of the export, so that generations which were told elsewhere are below.
+///
+/// A request may not ask for one above [`Revision::MAX_ABOVE`]; a node that is there already needs no such request.
+async fn above(client: &mut Client, file: &ApplyFile) -> Result<Option<u64>, Failure> {
+    match file.revision {
+        Some(above) if above > Revision::MAX_ABOVE.get() => {
+            let revision = client.stats().await?.revision;
+            Ok(Some(above).filter(|&above| above > revision))
         }
+        above => Ok(above),
     }
-    Err(Failure::ManyRemovals { removed, all, what })
+}
+
+/// Reply to an apply.
+struct Done {
+    differences: Vec<Difference>,
+    summary: ApplySummary,
+}
+
+/// Sends the desired state.
+async fn send(client: &mut Client, file: &Arc<ApplyFile>, options: ApplyOptions) -> Result<Done, Failure> {
+    let (entries, bar) = (Arc::clone(file), progress(file.entries.len() as u64));
+    // Entries are copied as they are sent: all at once they would take as much memory as the file.
+    let resources = (0..entries.entries.len()).filter_map(move |at| entries.entries.get(at).cloned());
+    let sent = bar.clone();
+    let reply = client.apply(options, resources, move |count| sent.inc(count as u64)).await;
+    bar.finish_and_clear();
+    let (differences, summary) = reply?;
+    Ok(Done { differences, summary })
+}
+
+/// Progress on standard error, where that is a terminal.
+fn progress(entries: u64) -> ProgressBar {
+    let bar = ProgressBar::new(entries);
+    // The template is ours: where it is wrong, the default bar does.
+    if let Ok(style) =
+        ProgressStyle::with_template("{msg} {bar:40} {human_pos}/{human_len} entries {elapsed}")
+    {
+        bar.set_style(style);
+    }
+    bar.set_message("sending");
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// Refusal of an entry, in words of its place in the file.
+fn by_entry(failure: Failure, path: &Path, file: &ApplyFile) -> Failure {
+    if let Failure::Client(ClientError::Refused { message, position: Some(position), .. }) = &failure
+        && let Some(entry) = file.place(*position)
+    {
+        let reason = message.strip_prefix(&format!("entry {position}: ")).unwrap_or(message).to_owned();
+        return Failure::Entry { file: path.to_owned(), entry, reason };
+    }
+    failure
+}
+
+fn heard(shown: Result<(), Failure>) -> Result<(), Failure> {
+    if let Err(Failure::Closed) = shown { Ok(()) } else { shown }
+}
+
+async fn show(out: &mut Out, client: &mut Client, done: &Done, verbose: bool) -> Result<(), Failure> {
+    let names = plan::names(client, &done.differences).await?;
+    plan::show(out, &done.differences, &done.summary, &names, verbose)
+}
+
+fn report(out: &mut Out, summary: &ApplySummary, dry_run: bool) -> Result<(), Failure> {
+    let reply = summary.reply.clone().unwrap_or_default();
+    if out.is_json() {
+        return out.json(&Json { reply, dry_run, plan: summary.into() });
+    }
+    reply.notes.iter().try_for_each(|note| out.line(note))?;
+    match plan::size(summary) {
+        0 => out.line(format_args!("nothing to change (revision {})", reply.revision)),
+        _ if dry_run => out.line("dry run: the node would take this; nothing was changed"),
+        _ => out.line(format_args!("applied (revision {})", reply.revision)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_refused_once_it_is_too_long() {
+        let text = bounded(io::repeat(b' '), 4_096).unwrap_err().to_string();
+        assert_eq!(text, "it has more than 4096 bytes; apply it in several parts");
+        assert_eq!(bounded(&b"teps"[..], 4).unwrap(), b"teps");
+    }
 }

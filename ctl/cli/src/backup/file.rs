@@ -1,15 +1,16 @@
 //! The format of a backup file. All integers are little-endian.
 //!
-//! | what | bytes |
+//! | field | bytes |
 //! | --- | --- |
 //! | magic `bcastbak` | 8 |
-//! | version, 1 | 4 |
+//! | version, 2 | 4 |
 //! | each part: its length, above 0, then a `SnapshotPart` of the contract | 4, length |
 //! | end: 0 | 4 |
-//! | how many: parts, TEPs, domains, HAVIPs, events | 8 each |
+//! | numbers of parts, TEPs, domains, HAVIPs, events | 8 each |
 //! | SHA-256 of all before it | 32 |
 //!
-//! Nothing follows. A file that is cut anywhere lacks its end, and one that is damaged anywhere has another checksum.
+//! Version 1 has the messages of [`super::legacy`]; it is read, never written. Nothing follows the checksum. A file
+//! that is cut anywhere lacks its end, and one that is damaged anywhere has another checksum.
 
 use std::io::{self, Read, Write};
 
@@ -19,12 +20,16 @@ use prost::Message;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use thiserror::Error;
 
+use super::legacy;
+
 const MAGIC: &[u8; 8] = b"bcastbak";
-const VERSION: u32 = 1;
-/// Most bytes of a part: it is sent on in a message that says a little more.
+const VERSION: u32 = 2;
+/// Version of the release before, which is read as well.
+const OLD_VERSION: u32 = 1;
+/// Most bytes of a part: it is sent on in a message that has a few bytes more.
 const PART_BYTES: usize = MAX_MESSAGE_BYTES - 64;
 
-/// Why a file is no backup that could be restored.
+/// Reason why a file cannot be restored.
 #[derive(Debug, Error)]
 pub enum BackupError {
     /// It cannot be read.
@@ -34,7 +39,7 @@ pub enum BackupError {
     #[error("it is no backup of bcastctl; give a file that `bcastctl backup` made")]
     Foreign,
     /// A later bcastctl made it.
-    #[error("it has version {0}, and this bcastctl reads {VERSION}; use the bcastctl that made it")]
+    #[error("it has version {0}, and this bcastctl reads up to {VERSION}; use the bcastctl that made it")]
     Version(u32),
     /// It ends too early.
     #[error("it is cut short; nothing was changed, give a whole one")]
@@ -50,12 +55,12 @@ impl From<io::Error> for BackupError {
     }
 }
 
-/// What is in a backup.
+/// Contents of a backup, in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// The revision that it is of.
+    /// Revision of the node.
     pub revision: u64,
-    /// When it was made, Unix time in milliseconds.
+    /// Time of the snapshot, Unix time in milliseconds.
     pub unix_ms: u64,
     parts: u64,
     /// TEPs.
@@ -64,7 +69,7 @@ pub struct Counts {
     pub domains: u64,
     /// HAVIPs.
     pub havips: u64,
-    /// Things that happened to HAVIPs.
+    /// Events of HAVIPs.
     pub events: u64,
 }
 
@@ -118,7 +123,7 @@ impl<W: Write> Writer<W> {
         self.write(&bytes)
     }
 
-    /// Writes the end. Returns what is in the backup.
+    /// Writes the end. Returns the numbers of what was written.
     pub fn finish(mut self) -> io::Result<Counts> {
         self.write(&0_u32.to_le_bytes())?;
         for number in self.counts.numbers() {
@@ -133,6 +138,7 @@ impl<W: Write> Writer<W> {
 /// Reads a backup, a part at a time.
 pub struct Reader<R> {
     source: R,
+    version: u32,
     sum: Context,
     counts: Counts,
 }
@@ -140,7 +146,8 @@ pub struct Reader<R> {
 impl<R: Read> Reader<R> {
     /// Reads the start.
     pub fn new(source: R) -> Result<Self, BackupError> {
-        let mut reader = Self { source, sum: Context::new(&SHA256), counts: Counts::default() };
+        let mut reader =
+            Self { source, version: VERSION, sum: Context::new(&SHA256), counts: Counts::default() };
         let magic: [u8; 8] = reader.array().map_err(|error| match error {
             BackupError::Cut => BackupError::Foreign,
             other => other,
@@ -148,8 +155,9 @@ impl<R: Read> Reader<R> {
         if magic != *MAGIC {
             return Err(BackupError::Foreign);
         }
-        match u32::from_le_bytes(reader.array()?) {
-            VERSION => Ok(reader),
+        reader.version = u32::from_le_bytes(reader.array()?);
+        match reader.version {
+            VERSION | OLD_VERSION => Ok(reader),
             other => Err(BackupError::Version(other)),
         }
     }
@@ -173,13 +181,19 @@ impl<R: Read> Reader<R> {
         let mut bytes = vec![0; length];
         self.source.read_exact(&mut bytes)?;
         self.sum.update(&bytes);
-        let part = SnapshotPart::decode(bytes.as_slice());
-        let part = part.map_err(|_| BackupError::Damaged("a part cannot be read"))?;
+        let part = self.decode(&bytes).ok_or(BackupError::Damaged("a part cannot be read"))?;
         if part.revision.is_some() != (self.counts.parts == 0) {
             return Err(BackupError::Damaged("the revision does not stand in the first part alone"));
         }
         self.counts.add(&part);
         Ok(Some(part))
+    }
+
+    fn decode(&self, bytes: &[u8]) -> Option<SnapshotPart> {
+        match self.version {
+            OLD_VERSION => legacy::SnapshotPart::decode(bytes).ok()?.try_into().ok(),
+            _ => SnapshotPart::decode(bytes).ok(),
+        }
     }
 
     fn end(&mut self) -> Result<(), BackupError> {
@@ -203,7 +217,7 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// What was read so far.
+    /// Numbers of what was read so far.
     pub fn counts(&self) -> Counts {
         self.counts
     }
@@ -221,7 +235,7 @@ mod tests {
             revision: Some(7),
             store: 9,
             unix_ms: 5,
-            teps: vec![Tep { address: "198.18.0.1".to_owned(), ..Default::default() }],
+            teps: vec![Tep { address: vec![198, 18, 0, 1], ..Default::default() }],
             ..Default::default()
         };
         let second =
@@ -262,8 +276,8 @@ mod tests {
         let error = read(&[&good[..], b"\n"].concat()).unwrap_err();
         assert!(matches!(error, BackupError::Damaged("something follows its end")));
         let mut newer = good.clone();
-        newer[8] = 2;
-        assert!(matches!(read(&newer).unwrap_err(), BackupError::Version(2)));
+        newer[8] = 3;
+        assert!(matches!(read(&newer).unwrap_err(), BackupError::Version(3)));
         assert!(matches!(read(b"teps: []\ndomains: []\n").unwrap_err(), BackupError::Foreign));
     }
 }

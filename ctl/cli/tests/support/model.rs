@@ -1,45 +1,25 @@
-//! What a node does with a batch, written down as plainly as can be: the strictest node that the contract allows.
-
-#[path = "havips.rs"]
-mod havips;
+//! What a node does with changes and desired states, written down as plainly as can be.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bcast_domain::{DomainLimit, Tep, TepLimit, Vni};
-use ctl_api::model::{Batch, Change, GarpMode, Havip, Name, TepRef};
+use bcast_domain::{Tep, Vni};
+use ctl_api::model::{
+    Apply, Attachment, AttachmentFields, Batch, Change, Conditions, Difference, DomainEntry, DomainFields,
+    Existing, Havip, HavipFields, Name, Resource, Revision, SetResource, Target, TepEntry, TepRef, TepSet,
+};
+use tonic::{Code, Status};
+
+/// Most attachments of a HAVIP.
+const ATTACHMENTS: usize = 10;
 
 /// A node's TEPs, domains and HAVIPs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Model {
     pub revision: u64,
-    pub teps: BTreeMap<Tep, Option<Name>>,
-    pub domains: BTreeMap<Vni, (Option<Name>, BTreeSet<Tep>)>,
-    /// Of those that have one of their own.
-    pub tep_limits: BTreeMap<Tep, TepLimit>,
-    /// The same.
-    pub domain_limits: BTreeMap<Vni, DomainLimit>,
-    /// Of the TEPs that have one.
-    pub next_hops: BTreeMap<Tep, (Option<Ipv4Addr>, Option<Ipv6Addr>)>,
-    /// The domains whose mode it is.
-    pub strict: BTreeSet<Vni>,
+    pub teps: BTreeMap<Tep, TepEntry>,
+    /// Members are ascending.
+    pub domains: BTreeMap<Vni, DomainEntry>,
     pub havips: BTreeMap<Name, Havip>,
-}
-
-/// Why a batch is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refused {
-    Moved {
-        at: u64,
-    },
-    Unregistered(TepRef),
-    NameTaken(Name),
-    StillMember(TepRef),
-    NoDomain(Vni),
-    HasHavips(Vni),
-    NoHavip(Name),
-    /// What is wrong with a HAVIP.
-    Havip(String),
 }
 
 /// What a batch did.
@@ -49,148 +29,380 @@ pub struct Done {
     pub notes: Vec<String>,
 }
 
+type Refused = (Code, String);
+
+fn refuse<T>(code: Code, words: String) -> Result<T, Refused> {
+    Err((code, words))
+}
+
 impl Model {
-    /// Commits all of the batch or nothing; what is refused comes with its position, from 1.
-    pub fn commit(&mut self, batch: Batch) -> Result<Done, (usize, Refused)> {
-        if batch.expected.is_some_and(|expected| expected.get() != self.revision) {
-            return Err((0, Refused::Moved { at: self.revision }));
-        }
+    /// Commits all of the batch or nothing.
+    pub fn commit(&mut self, batch: Batch) -> Result<Done, Status> {
+        self.expect(&batch.conditions)?;
         let mut next = self.clone();
         let mut done = Done::default();
-        // Of a large batch every change counts: to compare the whole state that often takes too long.
-        let compare = batch.changes.len() < 100;
         for (position, change) in (1..).zip(batch.changes) {
-            let before = compare.then(|| next.clone());
+            let before = next.clone();
             let mut notes = Vec::new();
-            next.change(change, &mut notes).map_err(|refused| (position, refused))?;
+            let refused = |(code, words)| Status::new(code, format!("change {position}: {words}"));
+            next.change(change, &mut notes).map_err(refused)?;
+            for (name, havip) in &next.havips {
+                if before.havips.get(name) != Some(havip) {
+                    next.check_havip(havip).map_err(refused)?;
+                }
+            }
+            next.check().map_err(refused)?;
             done.notes.extend(notes.into_iter().map(|note| format!("change {position}: {note}")));
-            done.changed += u64::from(before.as_ref() != Some(&next));
+            done.changed += u64::from(before != next);
         }
-        let above = batch.above.map_or(0, |above| above.get());
-        if done.changed > 0 || above > 0 && above >= next.revision {
+        self.finish(next, done.changed > 0, &batch.conditions);
+        Ok(done)
+    }
+
+    /// Commits the differences between a desired state and this one, and returns them. The refusal of an entry comes with its
+    /// position.
+    pub fn apply(&mut self, apply: Apply) -> Result<Vec<Difference>, (Option<usize>, Status)> {
+        self.expect(&apply.conditions).map_err(|status| (None, status))?;
+        let mut next = self.clone();
+        let mut named = BTreeSet::new();
+        for (position, resource) in (1..).zip(&apply.resources) {
+            let key = match resource {
+                SetResource::Tep(tep, _) => format!("TEP {tep}"),
+                SetResource::Domain(vni, _) => format!("VNI {vni}"),
+                SetResource::Havip(name, _) => format!("HAVIP {name}"),
+            };
+            let done = match named.insert(key.clone()) {
+                true => next.set(resource.clone(), Existing::Any, apply.prune),
+                false => refuse(Code::InvalidArgument, format!("{key} is named twice")),
+            };
+            done.map_err(|(code, words)| {
+                (Some(position), Status::new(code, format!("entry {position}: {words}")))
+            })?;
+        }
+        if apply.prune {
+            next.teps.retain(|tep, _| named.contains(&format!("TEP {tep}")));
+            next.domains.retain(|vni, _| named.contains(&format!("VNI {vni}")));
+            next.havips.retain(|name, _| named.contains(&format!("HAVIP {name}")));
+        }
+        for (position, resource) in (1..).zip(&apply.resources) {
+            if let SetResource::Havip(name, _) = resource {
+                let refused =
+                    |(code, words)| (Some(position), Status::new(code, format!("entry {position}: {words}")));
+                next.check_havip(&next.havips[name]).map_err(refused)?;
+            }
+        }
+        next.check().map_err(|(code, words)| (None, Status::new(code, words)))?;
+        let differences = self.differences(&next);
+        let removed = removed(&differences);
+        let all = [self.domains.values().map(|domain| domain.members.len()).sum(), self.havips.len()];
+        let confirmed = [apply.confirmed.memberships, apply.confirmed.havips];
+        for (at, what) in ["memberships", "HAVIPs"].into_iter().enumerate() {
+            let (removed, all): (usize, usize) = (removed[at], all[at]);
+            if removed * 5 > all && removed as u64 > confirmed[at] {
+                let words = format!(
+                    "this removes {removed} of {all} {what}, over 20 %: nothing was changed; confirm"
+                );
+                return Err((None, unconfirmed(words)));
+            }
+        }
+        self.finish(next, !differences.is_empty(), &apply.conditions);
+        Ok(differences)
+    }
+
+    fn expect(&self, conditions: &Conditions) -> Result<(), Status> {
+        match conditions.expected {
+            Some(expected) if expected.get() != self.revision => {
+                Err(Status::aborted(format!("the node is at revision {}", self.revision)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, mut next: Self, changed: bool, conditions: &Conditions) {
+        let above = conditions.above.map_or(0, Revision::get);
+        if changed || above > 0 && above >= next.revision {
             next.revision = next.revision.max(above) + 1;
         }
-        if !batch.dry_run {
+        if !conditions.dry_run {
             *self = next;
         }
-        Ok(done)
     }
 
     fn change(&mut self, change: Change, notes: &mut Vec<String>) -> Result<(), Refused> {
         match change {
-            Change::TepAdd { address, name } => self.add(address, name)?,
-            Change::TepRemove { tep, force } => match self.find(&tep) {
-                Some(address) => self.remove(address, tep, force)?,
+            Change::Set(set) => self.set(set.resource, set.existing, set.replace)?,
+            Change::Delete { target: Target::Tep(tep), force } => match self.find(&tep) {
+                Some(address) => self.delete_tep(address, &tep, force)?,
                 None => notes.push(format!("tep {tep} is not registered")),
             },
-            Change::DomainCreate { vni, name } => {
-                let domain = self.domains.entry(vni).or_default();
-                domain.0 = name.or(domain.0.take());
-            }
-            Change::DomainRemove { vni, force } => {
+            Change::Delete { target: Target::Domain(vni), force } => {
                 if self.havips.values().any(|havip| havip.vni == vni) && !force {
-                    return Err(Refused::HasHavips(vni));
+                    return refuse(
+                        Code::FailedPrecondition,
+                        format!("domain {vni} has HAVIPs: --force removes them too"),
+                    );
                 }
                 self.havips.retain(|_, havip| havip.vni != vni);
-                self.strict.remove(&vni);
-                self.domain_limits.remove(&vni);
                 if self.domains.remove(&vni).is_none() {
                     notes.push(format!("domain {vni} is not there"));
                 }
             }
-            Change::DomainSet { vni, name, members } => {
-                let members = self.registered(members)?;
-                let domain = self.domains.entry(vni).or_default();
-                *domain = (name.or(domain.0.take()), members);
+            Change::Delete { target: Target::Havip(name), .. } => {
+                if self.havips.remove(&name).is_none() {
+                    notes.push(format!("havip {name} is not there"));
+                }
             }
             Change::Join { vni, teps } => {
-                let teps = self.registered(teps)?;
-                self.domains.get_mut(&vni).ok_or(Refused::NoDomain(vni))?.1.extend(teps);
+                let teps = self.registered(&teps)?;
+                let domain = self.domain(vni)?;
+                domain.members.extend(teps);
+                domain.members.sort_unstable();
+                domain.members.dedup();
             }
             Change::Leave { vni, teps } => {
-                for tep in teps {
+                for tep in teps.iter() {
                     let address = self.find(&tep);
-                    let domain = self.domains.get_mut(&vni).ok_or(Refused::NoDomain(vni))?;
-                    if !address.is_some_and(|address| domain.1.remove(&address)) {
+                    let domain = self.domain(vni)?;
+                    let before = domain.members.len();
+                    domain.members.retain(|member| Some(*member) != address);
+                    if domain.members.len() == before {
                         notes.push(format!("tep {tep} is not a member of domain {vni}"));
                     }
                 }
             }
-            Change::DomainLimit { vni, limit, reset } => {
-                self.domains.get(&vni).ok_or(Refused::NoDomain(vni))?;
-                let had = self.domain_limits.remove(&vni).filter(|_| !reset).unwrap_or_default();
-                let limit = DomainLimit {
-                    copies: limit.copies.or(had.copies),
-                    bits: limit.bits.or(had.bits),
-                    control: limit.control.or(had.control),
+            Change::SetAttachment { havip, attachment } => {
+                let attachment = self.attachment(*attachment)?;
+                let havip = self.havip(&havip)?;
+                havip.attachments.retain(|other| other.instance != attachment.instance);
+                havip.attachments.push(attachment);
+            }
+            Change::DeleteAttachment { havip: name, instance } => {
+                let havip = self.havip(&name)?;
+                let before = havip.attachments.len();
+                havip.attachments.retain(|attachment| attachment.instance != instance);
+                if havip.attachments.len() == before {
+                    notes.push(format!("havip {name}: {instance} is not attached"));
+                }
+            }
+            Change::Unfreeze { havip } => {
+                self.havip(&havip)?;
+            }
+        }
+        self.havips.values_mut().for_each(Havip::sort);
+        Ok(())
+    }
+
+    fn set(&mut self, resource: SetResource, existing: Existing, replace: bool) -> Result<(), Refused> {
+        match resource {
+            SetResource::Tep(tep, fields) => {
+                let found = self.find(&tep);
+                let address = match (found, &tep) {
+                    (Some(found), _) => found,
+                    (None, TepRef::Address(address)) if existing != Existing::Required => *address,
+                    _ => return refuse(Code::NotFound, format!("tep {tep} is not registered: add it first")),
                 };
-                self.domain_limits.extend((limit != DomainLimit::default()).then_some((vni, limit)));
+                let entry = self.teps.remove(&address).unwrap_or(TepEntry::new(address));
+                self.teps.insert(address, entry.with(&fields, replace));
             }
-            Change::TepLimit { tep, limit, reset } => {
-                let address = self.find(&tep).ok_or(Refused::Unregistered(tep))?;
-                let had = self.tep_limits.remove(&address).filter(|_| !reset);
-                let frames = limit.frames.or(had.and_then(|had| had.frames));
-                self.tep_limits.extend(frames.map(|_| (address, TepLimit { frames })));
-            }
-            Change::TepNextHop { tep, next_hop, next_hop6, reset } => {
-                let address = self.find(&tep).ok_or(Refused::Unregistered(tep))?;
-                let had = self.next_hops.remove(&address).filter(|_| !reset).unwrap_or_default();
-                let hops = (next_hop.or(had.0), next_hop6.or(had.1));
-                self.next_hops.extend((hops != (None, None)).then_some((address, hops)));
-            }
-            Change::DomainGarp { vni, mode } => {
-                self.domains.get(&vni).ok_or(Refused::NoDomain(vni))?;
-                match mode {
-                    GarpMode::Strict => self.strict.insert(vni),
-                    GarpMode::Open => self.strict.remove(&vni),
-                };
-            }
-            change => self.change_havip(change, notes)?,
+            SetResource::Domain(vni, fields) => self.set_domain(vni, fields, existing, replace)?,
+            SetResource::Havip(name, fields) => self.set_havip(name, fields, existing, replace)?,
         }
         Ok(())
     }
 
-    fn add(&mut self, address: Tep, name: Option<Name>) -> Result<(), Refused> {
-        if let Some(name) = &name
-            && self.teps.iter().any(|(tep, has)| *tep != address && has.as_ref() == Some(name))
-        {
-            return Err(Refused::NameTaken(name.clone()));
+    fn set_domain(
+        &mut self,
+        vni: Vni,
+        fields: DomainFields,
+        existing: Existing,
+        replace: bool,
+    ) -> Result<(), Refused> {
+        if existing == Existing::Required {
+            self.domain(vni)?;
         }
-        let tep = self.teps.entry(address).or_default();
-        *tep = name.or(tep.take());
+        let members = fields.members.as_ref().map(|members| self.registered(members)).transpose()?;
+        let had = self.domains.remove(&vni).unwrap_or(DomainEntry::new(vni));
+        let mut domain = had.with(&fields, replace);
+        match members {
+            Some(members) => domain.members = members.into_iter().collect(),
+            None if replace => domain.members.clear(),
+            None => {}
+        }
+        self.domains.insert(vni, domain);
         Ok(())
     }
 
-    fn remove(&mut self, address: Tep, tep: TepRef, force: bool) -> Result<(), Refused> {
-        if force {
-            self.domains.values_mut().for_each(|domain| {
-                domain.1.remove(&address);
-            });
-            self.havips.values_mut().for_each(|havip| {
-                havip.attachments.iter_mut().for_each(|a| a.teps.retain(|tep| *tep != address));
-                havip.attachments.retain(|attachment| !attachment.teps.is_empty());
-            });
-        } else if self.domains.values().any(|domain| domain.1.contains(&address))
-            || self.havips.values().flat_map(|havip| &havip.attachments).any(|a| a.teps.contains(&address))
-        {
-            return Err(Refused::StillMember(tep));
+    fn set_havip(
+        &mut self,
+        name: Name,
+        fields: HavipFields,
+        existing: Existing,
+        replace: bool,
+    ) -> Result<(), Refused> {
+        let had = self.havips.get(&name).cloned();
+        let place = fields.place.or(had.as_ref().map(Havip::place));
+        if had.is_none() && existing == Existing::Required {
+            return refuse(Code::NotFound, format!("there is no havip {name}"));
         }
-        self.next_hops.remove(&address);
+        let Some(place) = place else { return refuse(Code::InvalidArgument, "no address".to_owned()) };
+        if existing == Existing::Same && had.as_ref().is_some_and(|had| had.place() != place) {
+            return refuse(Code::AlreadyExists, format!("havip {name} is there with another address"));
+        }
+        let had = had.unwrap_or(Havip::new(name.clone(), place));
+        let had_eip = had.eip;
+        let attachments: Option<Result<_, _>> =
+            fields.attachments.map(|all| all.into_iter().map(|a| self.attachment(a)).collect());
+        let stays = |old| if replace { Vec::new() } else { old };
+        let havip = Havip {
+            attachments: attachments.transpose()?.unwrap_or_else(|| stays(had.attachments)),
+            vrids: fields.vrids.unwrap_or(if replace { vec![] } else { had.vrids }),
+            refresh_s: fields.refresh_s.over(had.refresh_s, replace),
+            eip: fields.eip.over(had.eip, replace),
+            ..Havip::new(name.clone(), place)
+        };
+        if existing == Existing::Required && had_eip.is_some() && havip.eip.is_some() && had_eip != havip.eip
+        {
+            return refuse(Code::InvalidArgument, format!("havip {name} has an EIP: unbind that first"));
+        }
+        self.havips.insert(name, havip);
+        self.havips.values_mut().for_each(Havip::sort);
+        Ok(())
+    }
+
+    /// Whether the state is one that a node may have.
+    fn check(&self) -> Result<(), Refused> {
+        let mut names = BTreeSet::new();
+        for name in self.teps.values().filter_map(|tep| tep.name.as_ref()) {
+            if !names.insert(name) {
+                return refuse(Code::AlreadyExists, format!("another tep has the name {name}"));
+            }
+        }
+        let lost =
+            self.domains.values().flat_map(|domain| &domain.members).find(|tep| !self.teps.contains_key(tep));
+        if let Some(tep) = lost {
+            return refuse(Code::NotFound, format!("tep {tep} is not registered: add it first"));
+        }
+        for havip in self.havips.values() {
+            self.check_havip(havip)?;
+        }
+        Ok(())
+    }
+
+    fn check_havip(&self, havip: &Havip) -> Result<(), Refused> {
+        havip.check().or_else(|error| refuse(Code::InvalidArgument, error.to_string()))?;
+        if !self.domains.contains_key(&havip.vni) {
+            return refuse(Code::NotFound, format!("there is no domain {}: create it first", havip.vni));
+        }
+        let count = havip.attachments.len();
+        if count > ATTACHMENTS {
+            return refuse(
+                Code::InvalidArgument,
+                format!("{count} attachments are over the limit of {ATTACHMENTS}"),
+            );
+        }
+        for other in self.havips.values().filter(|other| other.name != havip.name) {
+            if (other.vni, other.address) == (havip.vni, havip.address) {
+                let (address, name) = (havip.address, &other.name);
+                return refuse(Code::AlreadyExists, format!("address {address} is that of havip {name}"));
+            }
+            if havip.eip.is_some() && havip.eip == other.eip {
+                return refuse(Code::AlreadyExists, format!("that EIP is bound to havip {}", other.name));
+            }
+        }
+        Ok(())
+    }
+
+    fn delete_tep(&mut self, address: Tep, tep: &TepRef, force: bool) -> Result<(), Refused> {
+        let attached =
+            self.havips.values().flat_map(|havip| &havip.attachments).any(|a| a.teps.contains(&address));
+        if !force && (attached || self.domains.values().any(|domain| domain.members.contains(&address))) {
+            let words = format!("tep {tep} is a member of a domain: --force\ntakes it out");
+            return refuse(Code::FailedPrecondition, words);
+        }
+        self.domains.values_mut().for_each(|domain| domain.members.retain(|member| *member != address));
+        for havip in self.havips.values_mut() {
+            havip.attachments.iter_mut().for_each(|a| a.teps.retain(|tep| *tep != address));
+            havip.attachments.retain(|attachment| !attachment.teps.is_empty());
+        }
         self.teps.remove(&address);
-        self.tep_limits.remove(&address);
         Ok(())
     }
 
-    fn find(&self, tep: &TepRef) -> Option<Tep> {
+    fn domain(&mut self, vni: Vni) -> Result<&mut DomainEntry, Refused> {
+        let found = self.domains.get_mut(&vni);
+        found.ok_or_else(|| (Code::NotFound, format!("there is no domain {vni}: create it first")))
+    }
+
+    fn havip(&mut self, name: &Name) -> Result<&mut Havip, Refused> {
+        self.havips.get_mut(name).ok_or_else(|| (Code::NotFound, format!("there is no havip {name}")))
+    }
+
+    fn attachment(
+        &self,
+        AttachmentFields { instance, mac, teps }: AttachmentFields,
+    ) -> Result<Attachment, Refused> {
+        Ok(Attachment { instance, mac, teps: self.registered(&teps)?.into_iter().collect() })
+    }
+
+    /// The TEP that has that address or name.
+    pub fn find(&self, tep: &TepRef) -> Option<Tep> {
         match tep {
             TepRef::Address(address) => self.teps.contains_key(address).then_some(*address),
             TepRef::Name(name) => {
-                self.teps.iter().find(|(_, has)| has.as_ref() == Some(name)).map(|(address, _)| *address)
+                self.teps.values().find(|entry| entry.name.as_ref() == Some(name)).map(|entry| entry.address)
             }
         }
     }
 
-    fn registered(&self, teps: Vec<TepRef>) -> Result<BTreeSet<Tep>, Refused> {
-        teps.into_iter().map(|tep| self.find(&tep).ok_or(Refused::Unregistered(tep))).collect()
+    fn registered(&self, teps: &TepSet) -> Result<BTreeSet<Tep>, Refused> {
+        let found = |tep: TepRef| {
+            self.find(&tep)
+                .ok_or_else(|| (Code::NotFound, format!("tep {tep} is not registered: add it first")))
+        };
+        teps.iter().map(found).collect()
     }
+
+    fn differences(&self, next: &Self) -> Vec<Difference> {
+        let teps = pairs(&self.teps, &next.teps, Resource::Tep);
+        let domains = pairs(&self.domains, &next.domains, Resource::Domain);
+        let havips = pairs(&self.havips, &next.havips, |havip| Resource::Havip(Box::new(havip)));
+        [teps, domains, havips].concat()
+    }
+}
+
+fn unconfirmed(words: String) -> Status {
+    use tonic_types::{ErrorDetails, StatusExt};
+    let details = ErrorDetails::with_error_info("REMOVALS_UNCONFIRMED", ctl_api::ERROR_DOMAIN, []);
+    Status::with_error_details(Code::FailedPrecondition, words, details)
+}
+
+fn pairs<K: Ord + Clone, T: Clone + PartialEq>(
+    before: &BTreeMap<K, T>,
+    after: &BTreeMap<K, T>,
+    resource: impl Fn(T) -> Resource,
+) -> Vec<Difference> {
+    let keys: BTreeSet<&K> = before.keys().chain(after.keys()).collect();
+    let differs = keys.into_iter().filter(|key| before.get(key) != after.get(key));
+    let difference = |key: &K| Difference {
+        before: before.get(key).cloned().map(&resource),
+        after: after.get(key).cloned().map(&resource),
+    };
+    differs.map(difference).collect()
+}
+
+/// Memberships of one side of a difference that are not on the other.
+pub fn leaves(one: &Option<Resource>, other: &Option<Resource>) -> usize {
+    let members = |side: &Option<Resource>| match side {
+        Some(Resource::Domain(domain)) => domain.members.clone(),
+        _ => Vec::new(),
+    };
+    let stay = members(other);
+    members(one).iter().filter(|tep| !stay.contains(tep)).count()
+}
+
+/// Memberships and HAVIPs that go.
+fn removed(differences: &[Difference]) -> [usize; 2] {
+    let memberships = differences.iter().map(|d| leaves(&d.before, &d.after)).sum();
+    let gone = |d: &&Difference| matches!(d.before, Some(Resource::Havip(_))) && d.after.is_none();
+    [memberships, differences.iter().filter(gone).count()]
 }

@@ -6,8 +6,7 @@ use std::pin::Pin;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use bcast_domain::Tep;
-use ctl_api::model::{Batch, DomainEntry, GarpMode, Havip, Name, TepEntry, TepRef};
+use ctl_api::model::{Apply, Batch, BatchError, Difference, Havip, MAX_CHANGES, Name, Resource, TepRef};
 use ctl_api::proto::bcast_server::{Bcast, BcastServer};
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -16,18 +15,19 @@ use tokio_stream::wrappers::UnixListenerStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::metadata::MetadataValue;
 use tonic::{Code, Request, Response, Status, Streaming};
+use tonic_types::{ErrorDetails, StatusExt};
 
-use super::model::{Model, Refused};
+use super::model::{Model, leaves};
 
 /// What a node was asked, and how it shall answer.
 #[derive(Default)]
 pub struct Script {
     pub model: Model,
-    /// How many changes each commit had, by call.
+    /// How many changes or entries each commit had, by call.
     pub commits: Vec<(&'static str, usize)>,
     /// Bytes and changes of the largest message.
     pub largest: (usize, usize),
-    /// What another client commits, one batch after each snapshot.
+    /// What another client commits, one batch after each snapshot and each dry run.
     pub others: VecDeque<Batch>,
     /// No worker confirms.
     pub unconfirmed: bool,
@@ -45,8 +45,8 @@ pub struct Script {
     pub bindings: BTreeMap<Name, proto::Binding>,
     /// What it says is wrong with each HAVIP.
     pub diagnosis: Vec<String>,
-    /// Whom it heard of each HAVIP.
-    pub heard: Vec<proto::LastHeard>,
+    /// Last announcements of each HAVIP.
+    pub announced: Vec<proto::LastAnnounced>,
     /// What happened to each HAVIP.
     pub history: Vec<proto::HavipEvent>,
     pub webhooks: Vec<proto::Webhook>,
@@ -120,28 +120,7 @@ fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
 impl Script {
     fn commit(&mut self, call: &'static str, batch: Batch) -> Result<Response<proto::CommitReply>, Status> {
         self.commits.push((call, batch.changes.len()));
-        let done = self.model.commit(batch).map_err(|(position, refused)| match refused {
-            Refused::Moved { at } => Status::aborted(format!("the node is at revision {at}")),
-            Refused::Unregistered(tep) => {
-                Status::not_found(format!("change {position}: tep {tep} is not registered: add it first"))
-            }
-            Refused::NameTaken(name) => {
-                Status::already_exists(format!("change {position}: another tep has the name {name}"))
-            }
-            Refused::StillMember(tep) => Status::failed_precondition(format!(
-                "change {position}: tep {tep} is a member of a domain: --force\ntakes it out"
-            )),
-            Refused::HasHavips(vni) => Status::failed_precondition(format!(
-                "change {position}: domain {vni} has HAVIPs: --force removes them too"
-            )),
-            Refused::NoHavip(name) => {
-                Status::not_found(format!("change {position}: there is no havip {name}"))
-            }
-            Refused::Havip(words) => Status::invalid_argument(format!("change {position}: {words}")),
-            Refused::NoDomain(vni) => {
-                Status::not_found(format!("change {position}: there is no domain {vni}: create it first"))
-            }
-        })?;
+        let done = self.model.commit(batch)?;
         let revision = self.model.revision;
         if self.unconfirmed {
             let mut status = Status::new(Code::DeadlineExceeded, "worker 1 does not report");
@@ -151,19 +130,27 @@ impl Script {
         Ok(Response::new(proto::CommitReply { revision, changed: done.changed, notes: done.notes }))
     }
 
-    fn weigh(&mut self, message: &proto::CommitRequest) {
-        let (bytes, changes) = self.largest;
-        self.largest = (bytes.max(message.encoded_len()), changes.max(message.changes.len()));
+    fn apply(&mut self, apply: Apply) -> Result<proto::ApplyReply, Status> {
+        self.commits.push(("Apply", apply.resources.len()));
+        let (dry_run, most) = (apply.conditions.dry_run, apply.max_differences.unwrap_or(usize::MAX));
+        let differences = self.model.apply(apply).map_err(|(position, status)| match position {
+            Some(position) => at(position, status),
+            None => status,
+        })?;
+        let reply = summary(&differences, self.model.revision);
+        if let Some(batch) = self.others.pop_front().filter(|_| dry_run) {
+            self.model.commit(batch)?;
+        }
+        let differences = differences.into_iter().take(most).map(proto::Difference::from).collect();
+        Ok(proto::ApplyReply { differences, summary: Some(reply) })
     }
 
-    fn tep(&self, address: Tep, name: &Option<Name>) -> TepEntry {
-        let limit = self.model.tep_limits.get(&address).copied().unwrap_or_default();
-        let (next_hop, next_hop6) = self.model.next_hops.get(&address).copied().unwrap_or_default();
-        TepEntry { address, name: name.clone(), limit, next_hop, next_hop6 }
+    fn weigh(&mut self, bytes: usize, changes: usize) {
+        self.largest = (self.largest.0.max(bytes), self.largest.1.max(changes));
     }
 
     fn havip(&self, havip: &Havip) -> proto::HavipEntry {
-        let unbound = proto::Binding { state: "unbound".to_owned(), ..Default::default() };
+        let unbound = proto::Binding { state: proto::HavipState::Unbound.into(), ..Default::default() };
         let binding = self.bindings.get(&havip.name).cloned().unwrap_or(unbound);
         proto::HavipEntry { havip: Some(havip.clone().into()), binding: Some(binding) }
     }
@@ -174,27 +161,14 @@ impl Script {
     }
 
     fn snapshot(&self, with_history: bool) -> Vec<proto::SnapshotPart> {
-        let teps = self.model.teps.iter().map(|(address, name)| self.tep(*address, name).into());
         let mut parts = vec![proto::SnapshotPart {
             revision: Some(self.model.revision),
             store: 77,
             unix_ms: 1_795_395_845_007,
-            teps: teps.collect(),
+            teps: self.model.teps.values().cloned().map(proto::Tep::from).collect(),
             ..Default::default()
         }];
-        let domains: Vec<_> = self
-            .model
-            .domains
-            .iter()
-            .map(|(&vni, (name, members))| DomainEntry {
-                vni,
-                name: name.clone(),
-                limit: self.model.domain_limits.get(&vni).copied().unwrap_or_default(),
-                garp: if self.model.strict.contains(&vni) { GarpMode::Strict } else { GarpMode::Open },
-                members: members.iter().copied().collect(),
-            })
-            .map(proto::Domain::from)
-            .collect();
+        let domains: Vec<_> = self.model.domains.values().cloned().map(proto::Domain::from).collect();
         parts.extend(
             domains
                 .chunks(1000)
@@ -207,13 +181,56 @@ impl Script {
     }
 }
 
-fn parsed(message: proto::CommitRequest) -> Result<Batch, Status> {
-    Batch::try_from(message).map_err(|error| Status::invalid_argument(error.to_string()))
+fn parsed(message: proto::CommitRequest, before: usize) -> Result<Batch, Status> {
+    assert!(message.changes.len() <= MAX_CHANGES);
+    Batch::parse(message, before).map_err(|error| Status::invalid_argument(error.to_string()))
+}
+
+/// The status with the position of the bad entry.
+fn at(position: usize, status: Status) -> Status {
+    let metadata = [(ctl_api::POSITION.to_owned(), position.to_string())];
+    let details = ErrorDetails::with_error_info("REFUSED", ctl_api::ERROR_DOMAIN, metadata);
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+fn summary(differences: &[Difference], revision: u64) -> proto::ApplySummary {
+    let count = |of: fn(&Resource) -> bool| {
+        let mut count = proto::Count::default();
+        for Difference { before, after } in differences {
+            match (before.as_ref().is_some_and(of), after.as_ref().is_some_and(of)) {
+                (true, true) => count.changed += 1,
+                (true, false) => count.removed += 1,
+                (false, true) => count.added += 1,
+                (false, false) => {}
+            }
+        }
+        Some(count)
+    };
+    let memberships = |leave: fn(&Difference) -> usize| differences.iter().map(leave).sum::<usize>() as u64;
+    proto::ApplySummary {
+        reply: Some(proto::CommitReply { revision, changed: differences.len() as u64, notes: vec![] }),
+        teps: count(|resource| matches!(resource, Resource::Tep(_))),
+        domains: count(|resource| matches!(resource, Resource::Domain(_))),
+        havips: count(|resource| matches!(resource, Resource::Havip(_))),
+        memberships_added: memberships(|d| leaves(&d.after, &d.before)),
+        memberships_removed: memberships(|d| leaves(&d.before, &d.after)),
+    }
+}
+
+/// All items, or the first page alone where the stream stalls: then the next one never comes.
+async fn page<T>(script: &Mutex<Script>, token: &str, items: impl Fn(&Script) -> Vec<T>) -> (Vec<T>, String) {
+    let stalls = script.lock().unwrap().stalls;
+    match (stalls, token) {
+        (true, "") => (Vec::new(), "more".to_owned()),
+        (true, _) => std::future::pending().await,
+        (false, _) => (items(&script.lock().unwrap()), String::new()),
+    }
 }
 
 #[tonic::async_trait]
 impl Bcast for Service {
     type SnapshotStream = Pin<Box<dyn Stream<Item = Result<proto::SnapshotPart, Status>> + Send>>;
+    type ApplyStream = Pin<Box<dyn Stream<Item = Result<proto::ApplyReply, Status>> + Send>>;
     type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchEvent, Status>> + Send>>;
 
     async fn commit(
@@ -222,28 +239,73 @@ impl Bcast for Service {
     ) -> Result<Response<proto::CommitReply>, Status> {
         let mut script = self.0.lock().unwrap();
         let message = request.into_inner();
-        script.weigh(&message);
-        script.commit("Commit", parsed(message)?)
+        script.weigh(message.encoded_len(), message.changes.len());
+        script.commit("Commit", parsed(message, 0)?)
     }
 
     async fn commit_stream(
         &self,
-        request: Request<Streaming<proto::CommitRequest>>,
+        _: Request<Streaming<proto::CommitRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let mut parts = request.into_inner();
-        let mut batch: Option<Batch> = None;
+        Err(Status::unimplemented("the command has no use for it"))
+    }
+
+    async fn apply(
+        &self,
+        request: Request<Streaming<proto::ApplyRequest>>,
+    ) -> Result<Response<Self::ApplyStream>, Status> {
+        let (mut parts, mut apply) = (request.into_inner(), Apply::default());
         while let Some(part) = parts.message().await? {
             if self.0.lock().unwrap().takes_no_more {
                 return std::future::pending().await;
             }
-            self.0.lock().unwrap().weigh(&part);
-            let part = parsed(part)?;
-            match &mut batch {
-                Some(batch) => batch.changes.extend(part.changes),
-                None => batch = Some(part),
-            }
+            let entries = part.teps.len() + part.domains.len() + part.havips.len();
+            self.0.lock().unwrap().weigh(part.encoded_len(), entries);
+            apply.add(part).map_err(|error| match &error {
+                BatchError::Item { position, .. } => {
+                    at(*position, Status::invalid_argument(error.to_string()))
+                }
+                _ => Status::invalid_argument(error.to_string()),
+            })?;
         }
-        self.0.lock().unwrap().commit("CommitStream", batch.unwrap())
+        assert!(apply.is_whole, "no last part");
+        let reply = self.0.lock().unwrap().apply(apply)?;
+        Ok(Response::new(Box::pin(tokio_stream::once(Ok(reply)))))
+    }
+
+    async fn list_teps(
+        &self,
+        request: Request<proto::ListTepsRequest>,
+    ) -> Result<Response<proto::ListTepsReply>, Status> {
+        let proto::ListTepsRequest { page_token, vni, .. } = request.into_inner();
+        let items = |script: &Script| {
+            let members = vni.map(|vni| script.model.domains[&vni.into()].members.clone());
+            let teps = script.model.teps.values();
+            let wanted =
+                teps.filter(|tep| members.as_ref().is_none_or(|members| members.contains(&tep.address)));
+            wanted.cloned().map(proto::Tep::from).collect()
+        };
+        let (teps, next_page_token) = page(&self.0, &page_token, items).await;
+        Ok(Response::new(proto::ListTepsReply { teps, next_page_token, revision: 0 }))
+    }
+
+    async fn list_domains(
+        &self,
+        request: Request<proto::ListDomainsRequest>,
+    ) -> Result<Response<proto::ListDomainsReply>, Status> {
+        let items =
+            |script: &Script| script.model.domains.values().cloned().map(proto::Domain::from).collect();
+        let (domains, next_page_token) = page(&self.0, &request.into_inner().page_token, items).await;
+        Ok(Response::new(proto::ListDomainsReply { domains, next_page_token, revision: 0 }))
+    }
+
+    async fn list_havips(
+        &self,
+        request: Request<proto::ListHavipsRequest>,
+    ) -> Result<Response<proto::ListHavipsReply>, Status> {
+        let items = |script: &Script| script.model.havips.values().map(|havip| script.havip(havip)).collect();
+        let (havips, next_page_token) = page(&self.0, &request.into_inner().page_token, items).await;
+        Ok(Response::new(proto::ListHavipsReply { havips, next_page_token, revision: 0 }))
     }
 
     async fn snapshot(
@@ -286,24 +348,18 @@ impl Bcast for Service {
         request: Request<proto::GetTepRequest>,
     ) -> Result<Response<proto::TepStatus>, Status> {
         let script = self.0.lock().unwrap();
-        let wanted: TepRef = request.into_inner().tep.unwrap().text.parse().unwrap();
-        let is = |address: &Tep, name: &Option<_>| match &wanted {
-            TepRef::Address(tep) => tep == address,
-            TepRef::Name(text) => name.as_ref() == Some(text),
-        };
-        let (address, name) = script
-            .model
-            .teps
-            .iter()
-            .find(|(address, name)| is(address, name))
-            .ok_or_else(|| Status::not_found(format!("tep {wanted} is not registered")))?;
-        let resolved = name.is_some();
-        let domains = script.model.domains.values().filter(|domain| domain.1.contains(address)).count();
+        let wanted: TepRef = request.into_inner().tep.try_into().unwrap();
+        let address = script.model.find(&wanted);
+        let address = address.ok_or_else(|| Status::not_found(format!("tep {wanted} is not registered")))?;
+        let tep = script.model.teps[&address].clone();
+        let resolved = tep.name.is_some();
+        let domains =
+            script.model.domains.values().filter(|domain| domain.members.contains(&address)).count();
         Ok(Response::new(proto::TepStatus {
-            tep: Some(script.tep(*address, name).into()),
+            tep: Some(tep.into()),
             domains: domains as u64,
-            next_hop: if resolved { "198.18.255.1".to_owned() } else { String::new() },
-            mac: if resolved { "02:00:00:00:00:01".to_owned() } else { String::new() },
+            next_hop: resolved.then(|| vec![198, 18, 255, 1]),
+            mac: resolved.then(|| vec![2, 0, 0, 0, 0, 1]),
             since_unix_ms: 1_795_395_845_007,
             drops: counters(&[("tep_unresolved", 12), ("tx_full", 0)]),
         }))
@@ -334,7 +390,7 @@ impl Bcast for Service {
 
     async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
         Ok(Response::new(proto::StatsReply {
-            revision: 7,
+            revision: self.0.lock().unwrap().model.revision.max(7),
             counters: counters(&[("bcast_rx_frames_total", 1000), ("bcast_teps", 2)]),
             drops: counters(&[("runt", 0), ("vni_unknown", 3)]),
             copy_drops: counters(&[("tx_full", 0)]),
@@ -347,7 +403,7 @@ impl Bcast for Service {
         request: Request<proto::DomainStatsRequest>,
     ) -> Result<Response<proto::DomainStatsReply>, Status> {
         let vni = request.into_inner().vni;
-        let name = "vpc-a".to_owned();
+        let name = Some("vpc-a".to_owned());
         let reply =
             proto::DomainStatsReply { vni, name, members: 2, frames: 10, copies: 20, bytes: 1200, drops: 1 };
         Ok(Response::new(reply))
@@ -370,7 +426,7 @@ impl Bcast for Service {
         Ok(Response::new(proto::HavipStatus {
             entry: Some(script.havip(havip)),
             diagnosis: script.diagnosis.clone(),
-            heard: script.heard.clone(),
+            announced: script.announced.clone(),
         }))
     }
 
@@ -414,16 +470,19 @@ impl Bcast for Service {
 
 /// One event of each kind, of revisions 4 and 5.
 pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
-    let tep = proto::Tep { address: "198.18.0.1".to_owned(), name: "hv1".to_owned(), ..Default::default() };
+    let address = vec![198, 18, 0, 1];
+    let tep = proto::Tep { address: address.clone(), name: Some("hv1".to_owned()), ..Default::default() };
     let limit = Some(proto::DomainRates { copies: Some(250_000), ..Default::default() });
-    let domain = proto::Domain { vni: 5001, members: vec![0xc612_0001], limit, ..Default::default() };
+    let members = Some(proto::Teps { ipv4: address.clone(), ..Default::default() });
+    let arp_inspection = proto::ArpInspection::Off.into();
+    let domain = proto::Domain { vni: 5001, members, limit, arp_inspection, ..Default::default() };
     let kinds = [
         (4, Kind::Reset(proto::Reset {})),
         (4, Kind::TepSet(tep)),
         (4, Kind::DomainSet(domain)),
         (4, Kind::Committed(proto::Committed { unix_ms: 17 })),
-        (5, Kind::DomainRemoved(5001)),
-        (5, Kind::TepRemoved("198.18.0.1".to_owned())),
+        (5, Kind::DomainDeleted(5001)),
+        (5, Kind::TepDeleted(address)),
         (5, Kind::Committed(proto::Committed { unix_ms: 18 })),
     ];
     kinds.map(|(revision, kind)| proto::WatchEvent { revision, kind: Some(kind) }).into()

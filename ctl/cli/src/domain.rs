@@ -1,0 +1,407 @@
+//! Domains: the commands of `bcastctl domain`, the entries of `domains` in an apply file, and all forms in which a
+//! domain is shown.
+
+use std::collections::{HashMap, HashSet};
+
+use bcast_domain::{Rate, Vni};
+use clap::{Args, Subcommand, ValueEnum};
+use ctl_api::model::{ArpInspection, Change, DomainFields, Existing, Name, SetResource, Target, TepRef};
+use ctl_api::{Client, proto};
+use serde::{Deserialize, Serialize};
+
+use crate::change::{self, Order};
+use crate::failure::Failure;
+use crate::out::{Column, Out};
+use crate::rates::{Exported, Rates, requested};
+use crate::tep::Names;
+use crate::text::{self, differs, in_brackets, or_none, renamed};
+use crate::values::{EntryError, OldKeys, Scalar, Text, field, scalar_field};
+
+/// `bcastctl domain`.
+#[derive(Debug, Subcommand)]
+pub enum DomainCommand {
+    /// Create a domain without members; a given name replaces the one it has
+    Create {
+        /// Its VNI
+        vni: Vni,
+        /// A name for it
+        #[arg(long)]
+        name: Option<Name>,
+    },
+    /// Remove a domain and its memberships; refused while it has HAVIPs
+    Rm {
+        /// Its VNI
+        vni: Vni,
+        /// Remove its HAVIPs too, in the same revision
+        #[arg(long)]
+        force: bool,
+    },
+    /// All domains with the number of their members
+    List,
+    /// One domain with its limit and its members
+    Show {
+        /// Its VNI
+        vni: Vni,
+    },
+    /// Make TEPs members of a domain
+    Join {
+        /// The domain
+        vni: Vni,
+        /// Registered TEPs, by address or name
+        #[arg(required = true)]
+        teps: Vec<TepRef>,
+    },
+    /// Take TEPs out of a domain
+    Leave {
+        /// The domain
+        vni: Vni,
+        /// Its members, by address or name
+        #[arg(required = true)]
+        teps: Vec<TepRef>,
+    },
+    /// Change the rates of a domain, or without options show them
+    Limit {
+        /// Its VNI
+        vni: Vni,
+        /// Rates.
+        #[command(flatten)]
+        rates: RateArgs,
+    },
+    /// Set how a domain inspects ARP for addresses that are no HAVIP, or without a mode show it
+    #[command(alias = "garp")]
+    ArpInspection {
+        /// Its VNI
+        vni: Vni,
+        /// The mode
+        mode: Option<Mode>,
+    },
+}
+
+/// Mode of ARP inspection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Addresses that are no HAVIP are ordinary broadcast (the default)
+    #[value(alias = "open")]
+    Off,
+    /// They do not move from the MAC and TEP that last announced them
+    #[value(alias = "strict")]
+    Sticky,
+}
+
+/// Mode of ARP inspection, by the words of the old key `garp`.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum OldMode {
+    Open,
+    Strict,
+}
+
+impl From<OldMode> for Mode {
+    fn from(mode: OldMode) -> Self {
+        match mode {
+            OldMode::Open => Self::Off,
+            OldMode::Strict => Self::Sticky,
+        }
+    }
+}
+
+impl From<Mode> for ArpInspection {
+    fn from(mode: Mode) -> Self {
+        match mode {
+            Mode::Off => Self::Off,
+            Mode::Sticky => Self::Sticky,
+        }
+    }
+}
+
+fn is_sticky(domain: &proto::Domain) -> bool {
+    domain.arp_inspection() == proto::ArpInspection::Sticky
+}
+
+/// Mode of a domain, as a word.
+fn mode(domain: &proto::Domain) -> &'static str {
+    if is_sticky(domain) { "sticky" } else { "off" }
+}
+
+/// Rates of a domain.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct RateArgs {
+    /// Copies a second, but for those of ARP, neighbour advertisements and VRRP
+    #[arg(long, value_name = "RATE")]
+    copies: Option<Rate>,
+    /// Bits a second: of the inner frames in those copies
+    #[arg(long, value_name = "RATE")]
+    bits: Option<Rate>,
+    /// Copies a second of ARP, neighbour advertisements and VRRP
+    #[arg(long, value_name = "RATE")]
+    control: Option<Rate>,
+    /// The rates that are not given are the node's default again; without it they stay
+    #[arg(long)]
+    default: bool,
+}
+
+impl RateArgs {
+    fn given(self) -> Rates<3> {
+        let rates = [("copies", self.copies), ("bits", self.bits), ("control", self.control)];
+        Rates(rates.map(|(name, rate)| (name, rate.map(Rate::per_second))))
+    }
+
+    fn order(self, vni: Vni) -> Order {
+        let given = self.given();
+        let or_default = if self.default && given.any() { ", else default" } else { "" };
+        let limit = format!("{}{or_default}", given.given());
+        let [copies, bits, control] =
+            [self.copies, self.bits, self.control].map(|rate| requested(rate, self.default));
+        let fields = DomainFields { copies, bits, control, ..Default::default() };
+        Order {
+            done: format!("domain {vni}: the limit is now {limit}"),
+            already: format!("domain {vni}: the limit is already {limit}"),
+            change: SetResource::Domain(vni, fields).set_if(Existing::Required),
+        }
+    }
+}
+
+/// Runs a command of domains.
+pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> Result<(), Failure> {
+    let order = match command {
+        DomainCommand::List => return list(out, client).await,
+        DomainCommand::Show { vni } => return show(out, client, vni).await,
+        DomainCommand::Limit { vni, rates } if !rates.given().any() && !rates.default => {
+            return show_limit(out, client, vni).await;
+        }
+        DomainCommand::ArpInspection { vni, mode: None } => return show_mode(out, client, vni).await,
+        DomainCommand::Create { vni, name } => {
+            let domain = format!("domain {vni}{}", in_brackets(name.as_ref().map(Name::as_str)));
+            Order {
+                done: format!("{domain} is there"),
+                already: format!("{domain} is there already"),
+                change: Change::domain(vni, name),
+            }
+        }
+        DomainCommand::Rm { vni, force } => Order {
+            done: format!("domain {vni} is removed"),
+            already: format!("domain {vni} is not there"),
+            change: Change::Delete { target: Target::Domain(vni), force },
+        },
+        DomainCommand::Join { vni, teps } => {
+            let (who, are, members) = members(&teps);
+            Order {
+                done: format!("domain {vni}: {who} {are} now {members}"),
+                already: format!("domain {vni}: {who} {are} already {members}"),
+                change: Change::Join { vni, teps: teps.into_iter().collect() },
+            }
+        }
+        DomainCommand::Leave { vni, teps } => {
+            let (who, are, members) = members(&teps);
+            Order {
+                done: format!("domain {vni}: {who} {are} no longer {members}"),
+                already: format!("domain {vni}: {who} {are} not {members}"),
+                change: Change::Leave { vni, teps: teps.into_iter().collect() },
+            }
+        }
+        DomainCommand::Limit { vni, rates } => rates.order(vni),
+        DomainCommand::ArpInspection { vni, mode: Some(mode) } => {
+            let mode = ArpInspection::from(mode);
+            let fields = DomainFields { arp_inspection: Some(mode), ..Default::default() };
+            Order {
+                done: format!("domain {vni}: ARP inspection is now {mode}"),
+                already: format!("domain {vni}: ARP inspection is already {mode}"),
+                change: SetResource::Domain(vni, fields).set_if(Existing::Required),
+            }
+        }
+    };
+    change::commit(out, client, order).await
+}
+
+fn members(teps: &[TepRef]) -> (String, &'static str, &'static str) {
+    let who = teps.iter().map(TepRef::to_string).collect::<Vec<_>>().join(", ");
+    if teps.len() == 1 { (who, "is", "a member") } else { (who, "are", "members") }
+}
+
+fn rates(domain: &proto::Domain) -> Rates<3> {
+    let proto::DomainRates { copies, bits, control } = domain.limit.unwrap_or_default();
+    Rates([("copies", copies), ("bits", bits), ("control", control)])
+}
+
+fn size(domain: &proto::Domain) -> usize {
+    text::addresses(domain.members.as_ref()).count()
+}
+
+async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
+    let domains = client.domains(proto::ListDomainsRequest::default()).await?;
+    if out.is_json() {
+        return out.array(domains.iter());
+    }
+    let row = |domain: &proto::Domain| {
+        let name = or_none(text::name(domain.name.as_ref()));
+        [domain.vni.to_string(), size(domain).to_string(), name]
+    };
+    let rows: Vec<_> = domains.iter().map(row).collect();
+    out.table([Column::Number("VNI"), Column::Number("MEMBERS"), Column::Text("NAME")], &rows)
+}
+
+async fn show(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let domain = client.domain(vni).await?;
+    if out.is_json() {
+        return out.json(&domain);
+    }
+    let teps = client.teps(proto::ListTepsRequest { vni: Some(vni.get()), ..Default::default() }).await?;
+    let names: HashMap<_, _> = teps.into_iter().filter_map(|tep| Some((tep.address, tep.name?))).collect();
+    let rows = [
+        ("vni", domain.vni.to_string()),
+        ("name", or_none(text::name(domain.name.as_ref()))),
+        ("limit", rates(&domain).words()),
+        ("arp inspection", mode(&domain).to_owned()),
+        ("members", size(&domain).to_string()),
+    ];
+    let rows = rows.map(|(what, value)| [what.to_owned(), value]);
+    out.table([Column::Text("DOMAIN"), Column::Text("")], &rows)?;
+    out.line("")?;
+    let row = |tep: &[u8]| [text::address(tep), or_none(names.get(tep))];
+    let members: Vec<_> = text::addresses(domain.members.as_ref()).map(row).collect();
+    out.table([Column::Text("MEMBER"), Column::Text("NAME")], &members)
+}
+
+/// JSON of `domain limit`.
+#[derive(Serialize)]
+struct Limit {
+    vni: u32,
+    limit: Rates<3>,
+}
+
+async fn show_limit(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let limit = rates(&client.domain(vni).await?);
+    if out.is_json() { out.json(&Limit { vni: vni.get(), limit }) } else { limit.table(out) }
+}
+
+/// JSON of `domain arp-inspection`.
+#[derive(Serialize)]
+struct Inspection {
+    vni: u32,
+    arp_inspection: &'static str,
+}
+
+async fn show_mode(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let arp_inspection = mode(&client.domain(vni).await?);
+    if out.is_json() {
+        out.json(&Inspection { vni: vni.get(), arp_inspection })
+    } else {
+        out.line(arp_inspection)
+    }
+}
+
+/// An entry of `domains` in an apply file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    vni: Scalar<Vni>,
+    name: Option<Text<Name>>,
+    limit: Option<EntryRates>,
+    arp_inspection: Option<Mode>,
+    /// All members; `Some` of an empty list: none.
+    members: Option<Vec<Text<TepRef>>>,
+    /// Old key of `arp_inspection`.
+    garp: Option<OldMode>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EntryRates {
+    copies: Option<Scalar<Rate>>,
+    bits: Option<Scalar<Rate>>,
+    control: Option<Scalar<Rate>>,
+}
+
+impl Entry {
+    /// The domain as it is desired.
+    pub fn desired(self, old: &mut OldKeys) -> Result<SetResource, EntryError> {
+        let mode = old.either("garp", self.garp.map(Mode::from), "arp_inspection", self.arp_inspection)?;
+        let EntryRates { copies, bits, control } = self.limit.unwrap_or_default();
+        let vni = self.vni.0;
+        if let Some(Text(member)) = self.members.as_deref().and_then(twice) {
+            return Err(EntryError::MemberTwice { vni, member: member.clone() });
+        }
+        let fields = DomainFields {
+            name: field(self.name),
+            members: self.members.map(|teps| teps.into_iter().map(|Text(tep)| tep).collect()),
+            copies: scalar_field(copies),
+            bits: scalar_field(bits),
+            control: scalar_field(control),
+            arp_inspection: mode.map(ArpInspection::from),
+        };
+        Ok(SetResource::Domain(vni, fields))
+    }
+}
+
+/// First member that stands in the list a second time.
+fn twice(members: &[Text<TepRef>]) -> Option<&Text<TepRef>> {
+    let mut seen = HashSet::with_capacity(members.len());
+    members.iter().find(|member| !seen.insert(&member.0))
+}
+
+/// An entry of `domains` in an export.
+#[derive(Serialize)]
+pub struct Export<'a> {
+    vni: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<Exported>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    arp_inspection: Option<Mode>,
+    members: Vec<String>,
+}
+
+/// The entry of a domain in an export.
+pub fn export(domain: &proto::Domain, yaml: bool) -> Export<'_> {
+    Export {
+        vni: domain.vni,
+        name: text::name(domain.name.as_ref()),
+        limit: rates(domain).exported(yaml),
+        arp_inspection: is_sticky(domain).then_some(Mode::Sticky),
+        members: text::teps(domain.members.as_ref()),
+    }
+}
+
+/// Line of a plan: a domain that is added, removed or changed. It names at most so many TEPs of each kind.
+pub fn plan_line(
+    before: Option<&proto::Domain>,
+    after: Option<&proto::Domain>,
+    names: &Names,
+    most: usize,
+) -> String {
+    let (Some(before), Some(after)) = (before, after) else { return whole(before, after) };
+    let old = text::name(before.name.as_ref());
+    let mut parts: Vec<String> = renamed(old, text::name(after.name.as_ref())).into_iter().collect();
+    let (had, has) = (before.members.as_ref(), after.members.as_ref());
+    let set = |teps| text::addresses(teps).collect::<HashSet<_>>();
+    let (old_set, new_set) = (set(had), set(has));
+    let joins = text::addresses(has).filter(|tep| !old_set.contains(tep)).map(|tep| names.after(tep));
+    let leaves = text::addresses(had).filter(|tep| !new_set.contains(tep)).map(|tep| names.before(tep));
+    parts.extend(listed("join", &joins.collect::<Vec<_>>(), most));
+    parts.extend(listed("leave", &leaves.collect::<Vec<_>>(), most));
+    parts.extend(rates(after).differences(&rates(before)));
+    let word = |domain| Some(mode(domain).to_owned());
+    parts.extend(differs("ARP inspection", word(before), word(after)));
+    format!("~ domain {}: {}", after.vni, parts.join("; "))
+}
+
+/// Line of a domain that is added or removed.
+fn whole(before: Option<&proto::Domain>, after: Option<&proto::Domain>) -> String {
+    let Some(domain) = after.or(before) else { return String::new() };
+    let name = in_brackets(text::name(domain.name.as_ref()));
+    let line = format!("domain {}{name}: {}", domain.vni, text::count(size(domain), "member"));
+    if after.is_none() {
+        return format!("- {line}");
+    }
+    let limit = rates(domain);
+    let limit = if limit.any() { format!("; limit {}", limit.words()) } else { String::new() };
+    format!("+ {line}{limit}{}", if is_sticky(domain) { "; ARP inspection sticky" } else { "" })
+}
+
+fn listed(verb: &str, teps: &[String], most: usize) -> Option<String> {
+    let shown = teps.get(..most).unwrap_or(teps).join(" ");
+    let more = if teps.len() > most { " ..." } else { "" };
+    (!teps.is_empty()).then(|| format!("{} {verb}: {shown}{more}", teps.len()))
+}
