@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::net::Ipv4Addr;
 
-use bcast_domain::Octets;
+use bcast_domain::MacAddr;
 use jiff::Timestamp;
 use serde::ser::{Serialize, Serializer};
 
@@ -29,7 +29,7 @@ pub fn optional_address<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -
 
 /// A MAC address; null where it is none.
 pub fn mac<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    text(bytes.try_into().ok().map(Octets), serializer)
+    text(bytes.try_into().ok().map(MacAddr), serializer)
 }
 
 /// The word of an enum's number; null where it is unspecified or not known.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bcast_domain::{Mac, MacError, Octets};
+use bcast_domain::{Mac, MacError, MacAddr};
 use ctl_api::proto::{self, ArpInspection, DomainRates, HavipEventKind, HavipState, TepRates, Why};
 use prost::Message;
 
@@ -180,7 +180,7 @@ fn optional_address(text: &str) -> Result<Option<Vec<u8>>> {
 fn mac(text: &str) -> Result<Vec<u8>> {
     match text.parse::<Mac>() {
         Ok(mac) => Ok(mac.octets().to_vec()),
-        Err(MacError::Multicast(Octets(octets))) => Ok(octets.to_vec()),
+        Err(MacError::Multicast(MacAddr(octets))) => Ok(octets.to_vec()),
         Err(MacError::Zero) => Ok(vec![0; 6]),
         Err(_) => Err(Wrong),
     }
