@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use testkit::bird;
 use testkit::lab::{GATEWAY, Lab, NODE};
-use testkit::namespace::Namespace;
 use testkit::node::{Config, Node};
 use testkit::process::{Process, wait_for};
 
@@ -45,7 +45,8 @@ impl Layer3 {
                  ipv4 {{ import all; export none; }};\n}}\n"
             ),
         )?;
-        let birds = [bird(lab, &lab.switch, &edge), bird(lab, &lab.node, Path::new(CONFIG))];
+        let birds = [(&lab.switch, &*edge), (&lab.node, Path::new(CONFIG))]
+            .map(|(namespace, config)| bird::start(namespace, config, lab.folder()));
         let monitor = Lines::start(lab.switch.command("ip").args(["-4", "-o", "monitor", "route"]))?;
         Ok(Self { monitor, _birds: birds })
     }
@@ -63,17 +64,4 @@ impl Layer3 {
         let (address, via) = (EIP.to_string(), format!("via {tep} "));
         self.monitor.first(since, |line| line.starts_with(&address) && line.contains(&via))
     }
-}
-
-/// BIRD in a namespace.
-fn bird(lab: &Lab, namespace: &Namespace, config: &Path) -> Process {
-    let at = |what: &str| lab.folder().join(format!("{}.{what}", namespace.name())).display().to_string();
-    let line = format!("bird -f -c {} -s {} -P {}", config.display(), at("ctl"), at("pid"));
-    let mut bird = namespace.start(&line, Path::new(&at("log")));
-    wait_for("BIRD", || {
-        let ended = bird.ended();
-        assert!(ended.is_none(), "BIRD ended:\n{}", bird.log());
-        Path::new(&at("ctl")).exists().then_some(())
-    });
-    bird
 }

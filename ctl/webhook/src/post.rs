@@ -13,6 +13,7 @@ use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
+use crate::backoff::Policy;
 use crate::config::Endpoint;
 use crate::queue::Blame;
 use crate::receiver::now_unix_ms;
@@ -22,8 +23,6 @@ use ctl_store::OutboxRow;
 const BODY_BYTES: usize = 16 << 10;
 /// How long such a body may take.
 const BODY_TIME: Duration = Duration::from_secs(1);
-/// Idle connections to one receiver that are kept.
-const IDLE: usize = 2;
 /// Calls of the resolver that may be under way for one receiver.
 const LOOKUPS: usize = 2;
 
@@ -64,7 +63,7 @@ pub(crate) fn client(tls: ClientConfig) -> reqwest::Result<Client> {
         .retry(reqwest::retry::never())
         .http1_only()
         .tcp_nodelay(true)
-        .pool_max_idle_per_host(IDLE)
+        .pool_max_idle_per_host(Policy::default().concurrency)
         .user_agent(concat!("bcastd/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(Resolver(Arc::new(Semaphore::new(LOOKUPS)))))
         .tls_backend_preconfigured(tls)

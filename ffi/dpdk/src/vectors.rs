@@ -36,7 +36,7 @@ pub unsafe trait Vectors: Copy {
     fn or(self, other: Self) -> Self;
 }
 
-/// Words of a line that all copies have in common: `[u64; 4]` or `[u64; 8]`. Sealed: [`Vectors`] cannot be named outside.
+/// Words of a line that all copies have in common: `[u64; 4]` or `[u64; 8]`. Sealed: `Vectors` cannot be named outside.
 pub trait Common {
     /// The line with these words, and zeroes elsewhere.
     fn line<V: Vectors>(&self) -> V;

@@ -42,13 +42,13 @@ fn parse(frame: &[u8]) {
             assert_eq!(inner.len(), usize::from(outer.inner_len()));
             assert_eq!(inner[0] & 1, 1, "an inner frame to one station");
             assert_eq!(inner[6] & 1, 0, "an inner frame from a group");
-            assert_eq!(outer.is_control(|| frame), Ok(is_control(inner)));
+            assert_eq!(outer.classify(|| frame), Ok(is_control(inner)));
             if let Some(link) = view::link(inner) {
                 assert!(link.tags.len() <= 2 && link.payload.len() < inner.len());
             }
         }
         Err(reason) => {
-            assert_eq!(outer.is_control(|| frame), Err(reason), "the short way and the long one differ")
+            assert_eq!(outer.classify(|| frame), Err(reason), "the short way and the long one differ")
         }
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! This is test equipment: what cannot be done panics and says which command failed.
 
+pub mod bird;
 pub mod forge;
 pub mod frame;
 pub mod freeze;

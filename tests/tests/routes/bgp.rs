@@ -11,6 +11,7 @@ use std::{
 use ctl_api::model::Event;
 use nix::unistd::{Group, User};
 use testkit::{
+    bird,
     namespace::{Namespace, join},
     process::{Process, wait_for},
 };
@@ -96,14 +97,14 @@ impl Site {
         let start = |(n, router): (usize, &Namespace)| {
             let path = self.folder.path().join(format!("router{n}.conf"));
             fs::write(&path, router_config(n, &["ipv4", "ipv6"])).expect("the folder is ours");
-            start_bird(router, &path, self.folder.path())
+            bird::start(router, &path, self.folder.path())
         };
         (1..).zip(&self.routers).map(start).collect()
     }
 
     /// BIRD on the node, with docs/bird.conf.
     fn start_bird(&self) -> Process {
-        start_bird(&self.node, &Path::new(DOCS).join("bird.conf"), self.folder.path())
+        bird::start(&self.node, &Path::new(DOCS).join("bird.conf"), self.folder.path())
     }
 
     /// zebra and bgpd on the node, with docs/frr.conf or, from FRR 10 on, docs/frr10.conf.
@@ -186,20 +187,6 @@ pub fn router_config(n: usize, families: &[&str]) -> String {
     };
     let sessions: String = families.iter().map(session).collect();
     format!("router id 198.18.255.{n};\nlog stderr all;\nprotocol device {{ }}\n{sessions}")
-}
-
-/// BIRD in a namespace.
-pub fn start_bird(namespace: &Namespace, config: &Path, folder: &Path) -> Process {
-    let at = |what: &str| folder.join(format!("{}.{what}", namespace.name())).display().to_string();
-    let line = format!("bird -f -c {} -s {} -P {}", config.display(), at("ctl"), at("pid"));
-    let _ = fs::remove_file(at("ctl"));
-    let mut bird = namespace.start(&line, Path::new(&at("log")));
-    wait_for("BIRD", || {
-        let ended = bird.ended();
-        assert!(ended.is_none(), "BIRD ended:\n{}", bird.log());
-        Path::new(&at("ctl")).exists().then_some(())
-    });
-    bird
 }
 
 /// How many BGP sessions the BIRD of a namespace has.

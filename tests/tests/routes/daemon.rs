@@ -3,6 +3,7 @@
 use std::{net::Ipv4Addr, path::Path, time::Instant};
 
 use testkit::{
+    bird,
     forge::Mouth,
     lab::{Host, Lab},
     node::{Config, Metrics, Node},
@@ -50,8 +51,8 @@ impl<'lab> Scene<'lab> {
         let path = lab.folder().join("edge.conf");
         std::fs::write(&path, edge).expect("the folder is ours");
         let birds = [
-            bgp::start_bird(&lab.switch, &path, lab.folder()),
-            bgp::start_bird(&lab.node, &Path::new(bgp::DOCS).join("bird.conf"), lab.folder()),
+            bird::start(&lab.switch, &path, lab.folder()),
+            bird::start(&lab.node, &Path::new(bgp::DOCS).join("bird.conf"), lab.folder()),
         ];
         Self { node, lab, hypervisors, mouths, _birds: birds }
     }
