@@ -128,7 +128,9 @@ async fn inventory(client: &mut Client) -> Result<(HashSet<u32>, HashSet<String>
     let (mut vnis, mut teps) = (HashSet::new(), HashSet::new());
     let mut parts = client.snapshot(Default::default()).await?;
     while let Some(part) = parts.message().await.map_err(|status| client.error(status))? {
-        teps.extend(part.teps.iter().filter_map(|tep| Some(ctl_api::model::ip(&tep.address).ok()?.to_string())));
+        teps.extend(
+            part.teps.iter().filter_map(|tep| Some(ctl_api::model::ip(&tep.address).ok()?.to_string())),
+        );
         vnis.extend(part.domains.iter().map(|domain| domain.vni));
     }
     Ok((vnis, teps))

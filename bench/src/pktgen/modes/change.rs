@@ -87,7 +87,8 @@ pub fn run(session: &mut Session, direction: Direction) -> Result<bool> {
         };
         pause(running);
         let asked = (0..CHANGES).map(|place| {
-            let (vni, teps) = (Vni::new(vni), TepSet::from_iter([node::tep(plan.teps, fan_out + 1 + place)?]));
+            let (vni, teps) =
+                (Vni::new(vni), TepSet::from_iter([node::tep(plan.teps, fan_out + 1 + place)?]));
             let join = ask(Change::Join { vni, teps: teps.clone() })?;
             let leave = ask(Change::Leave { vni, teps })?;
             Ok(if direction == Direction::Join { join } else { leave })

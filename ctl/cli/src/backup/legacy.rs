@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bcast_domain::{Mac, MacError, MacAddr};
+use bcast_domain::{Mac, MacAddr, MacError};
 use ctl_api::proto::{self, ArpInspection, DomainRates, HavipEventKind, HavipState, TepRates, Why};
 use prost::Message;
 
