@@ -78,7 +78,7 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool> {
         let (first, last) = copies.iter().min().zip(copies.iter().max()).with_context(|| unseen("a copy"))?;
         let instance = format!("vm{}", one + 1);
         let holder = format!("\"holder\":{{\"instance\":\"{instance}\"");
-        let event = |line: &str| line.contains("\"happened\"") && line.contains(&holder);
+        let event = |line: &str| line.contains("\"havip_event\"") && line.contains(&holder);
         let told = wait_for("the event", || watch.first(arrived, event));
         let received = wait_for("the webhook", || receiver.first(arrived, &instance));
         rows.push(Row {
