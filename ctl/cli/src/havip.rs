@@ -147,12 +147,13 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
         HavipCommand::BindEip { name, eip } => Order {
             done: format!("havip {name}: {eip} goes where it goes"),
             already: format!("havip {name}: {eip} is its EIP already"),
-            change: set_eip(name, Field::Value(eip)),
+            // Another EIP is not replaced.
+            change: set_eip(name, Field::Value(eip), Existing::Same),
         },
         HavipCommand::UnbindEip { name } => Order {
             done: format!("havip {name} has no EIP any more"),
             already: format!("havip {name} has no EIP"),
-            change: set_eip(name, Field::Clear),
+            change: set_eip(name, Field::Clear, Existing::Required),
         },
         HavipCommand::Unfreeze { name } => Order {
             done: format!("havip {name} may move again"),
@@ -163,8 +164,8 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
     change::commit(out, client, order).await
 }
 
-fn set_eip(name: Name, eip: Field<IpAddr>) -> Change {
-    SetResource::Havip(name, HavipFields { eip, ..Default::default() }).set_if(Existing::Required)
+fn set_eip(name: Name, eip: Field<IpAddr>, existing: Existing) -> Change {
+    SetResource::Havip(name, HavipFields { eip, ..Default::default() }).set_if(existing)
 }
 
 /// JSON of a HAVIP and its binding.

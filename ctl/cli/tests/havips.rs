@@ -174,6 +174,8 @@ fn a_refusal_is_one_line_and_status_1_and_changes_nothing() {
         ),
         ("havip attach x --instance i --mac 52:54:00:00:01:00 --tep hv1", "there is no havip x"),
         ("havip bind-eip new 203.0.113.7", "that EIP is bound to havip web"),
+        ("havip bind-eip web 203.0.113.9", "havip web has EIP 203.0.113.7"),
+        ("havip bind-eip x 203.0.113.9", "there is no havip x"),
         (
             "havip bind-eip new 0.0.0.0",
             "EIP 0.0.0.0 is the address of no single host; give a unicast address",

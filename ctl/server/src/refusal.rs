@@ -279,6 +279,14 @@ pub enum Problem {
         /// Whose it is.
         holder: Name,
     },
+    /// The HAVIP has another EIP, and has one at most.
+    #[error("HAVIP {name} has the EIP {eip}, and has one at most; unbind that first")]
+    HasEip {
+        /// The HAVIP.
+        name: Name,
+        /// The EIP that it has.
+        eip: IpAddr,
+    },
     /// A route to it would lead the underlay astray.
     #[error("EIP {0} is a TEP's address, this node's, or no host's on its link; give one that is nobody's")]
     EipOfUnderlay(IpAddr),
@@ -346,6 +354,7 @@ impl Problem {
             Self::Unregistered(_) | Self::NoDomain(_) | Self::NoHavip(_) => Code::NotFound,
             Self::NameTaken { .. }
             | Self::HavipThere { .. }
+            | Self::HasEip { .. }
             | Self::AddressTaken { .. }
             | Self::EipTaken { .. }
             | Self::TepIsEip { .. } => Code::AlreadyExists,

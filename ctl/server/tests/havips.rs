@@ -8,8 +8,8 @@ use common::havip::*;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
-    AttachmentFields, Batch, Change, Field, Havip, HavipEvent, HavipEventKind, HavipFields, HavipState,
-    Revision, Target, Why,
+    AttachmentFields, Batch, Change, Existing, Field, Havip, HavipEvent, HavipEventKind, HavipFields,
+    HavipState, Revision, Target, Why,
 };
 use ctl_api::proto;
 use ctl_server::HavipLimits;
@@ -127,6 +127,16 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
             vec![outside("10.0.1.1")],
             RefusalKind::Invalid,
             "address 10.0.1.1 is not in subnet 10.0.0.0/24; give one of that subnet",
+        ),
+        (
+            vec![bind_eip_if("web", "203.0.113.9", Existing::Same)],
+            RefusalKind::Exists,
+            "HAVIP web has the EIP 203.0.113.8, and has one at most; unbind that first",
+        ),
+        (
+            vec![bind_eip_if("none", "203.0.113.9", Existing::Same)],
+            RefusalKind::NotFound,
+            "HAVIP none does not exist",
         ),
         (vec![outside("fd00::1")], RefusalKind::Invalid, "address fd00::1 is not in subnet 10.0.0.0/24"),
         (

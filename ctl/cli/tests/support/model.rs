@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{
     Apply, Attachment, AttachmentFields, Batch, Change, Conditions, Difference, DomainEntry, DomainFields,
-    Existing, Havip, HavipFields, Name, Resource, Revision, SetResource, Target, TepEntry, TepRef, TepSet,
+    Existing, Field, Havip, HavipFields, Name, Resource, Revision, SetResource, Target, TepEntry, TepRef,
+    TepSet,
 };
 use tonic::{Code, Status};
 
@@ -241,15 +242,21 @@ impl Model {
     ) -> Result<(), Refused> {
         let had = self.havips.get(&name).cloned();
         let place = fields.place.or(had.as_ref().map(Havip::place));
+        let none = || refuse(Code::NotFound, format!("there is no havip {name}"));
         if had.is_none() && existing == Existing::Required {
-            return refuse(Code::NotFound, format!("there is no havip {name}"));
+            return none();
         }
-        let Some(place) = place else { return refuse(Code::InvalidArgument, "no address".to_owned()) };
+        let Some(place) = place else { return none() };
         if existing == Existing::Same && had.as_ref().is_some_and(|had| had.place() != place) {
             return refuse(Code::AlreadyExists, format!("havip {name} is there with another address"));
         }
         let had = had.unwrap_or(Havip::new(name.clone(), place));
         let had_eip = had.eip;
+        if let (Existing::Same, Field::Value(eip), Some(other)) = (existing, fields.eip, had_eip)
+            && eip != other
+        {
+            return refuse(Code::AlreadyExists, format!("havip {name} has EIP {other}"));
+        }
         let attachments: Option<Result<_, _>> =
             fields.attachments.map(|all| all.into_iter().map(|a| self.attachment(a)).collect());
         let stays = |old| if replace { Vec::new() } else { old };

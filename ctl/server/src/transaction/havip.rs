@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{
-    Attachment, AttachmentFields, Binding, Existing, Havip, HavipEntry, HavipEvent, HavipEventKind,
+    Attachment, AttachmentFields, Binding, Existing, Field, Havip, HavipEntry, HavipEvent, HavipEventKind,
     HavipFields, HavipState, Holder, Name, TepRef, Why,
 };
 use hashbrown::HashSet;
@@ -102,6 +102,12 @@ impl Transaction<'_> {
             (Some(place), _) => place,
             (None, Some(old)) => old.havip.place(),
         };
+        if let (Existing::Same, Field::Value(eip), Some(HavipEntry { havip, .. })) =
+            (existing, &fields.eip, &old)
+            && let Some(other) = havip.eip.filter(|other| other != eip)
+        {
+            return Err(Problem::HasEip { name: name.clone(), eip: other });
+        }
         let mut havip = old.as_ref().map_or_else(|| Havip::new(name.clone(), place), |old| old.havip.clone());
         (havip.vni, havip.subnet, havip.address) = (place.vni, place.subnet, place.address);
         havip.refresh_s = fields.refresh_s.over(havip.refresh_s, replace);

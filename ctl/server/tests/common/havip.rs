@@ -65,17 +65,21 @@ pub fn detach(text: &str, instance: &str) -> Change {
     Change::DeleteAttachment { havip: name(text), instance: name(instance) }
 }
 
-fn set_eip(text: &str, eip: Field<IpAddr>) -> Change {
+fn set_eip(text: &str, eip: Field<IpAddr>, existing: Existing) -> Change {
     let fields = HavipFields { eip, ..HavipFields::default() };
-    SetResource::Havip(name(text), fields).set_if(Existing::Required)
+    SetResource::Havip(name(text), fields).set_if(existing)
+}
+
+pub fn bind_eip_if(text: &str, eip: &str, existing: Existing) -> Change {
+    set_eip(text, Field::Value(eip.parse().unwrap()), existing)
 }
 
 pub fn bind_eip(text: &str, eip: &str) -> Change {
-    set_eip(text, Field::Value(eip.parse().unwrap()))
+    bind_eip_if(text, eip, Existing::Required)
 }
 
 pub fn unbind_eip(text: &str) -> Change {
-    set_eip(text, Field::Clear)
+    set_eip(text, Field::Clear, Existing::Required)
 }
 
 pub fn unfreeze(text: &str) -> Change {
