@@ -128,7 +128,7 @@ impl FromStr for Tep {
     }
 }
 
-/// What cannot be a [`Tep`].
+/// Error of a value that is not a legal [`Tep`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TepError {
     /// Text that is no address at all.
@@ -154,7 +154,7 @@ pub enum TepError {
     Broadcast,
 }
 
-/// Where a [`Tep`] stands in the array of all of them. A member list is made of these.
+/// Index of a [`Tep`] in the array of all TEPs. Member lists consist of these.
 ///
 /// # Legal values
 /// 0 to 65,535: below [`MAX_TEPS`].

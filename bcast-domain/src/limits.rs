@@ -12,7 +12,7 @@ pub const MAX_MEMBERS: usize = 16_384;
 pub const MAX_MEMBERSHIPS: usize = 33_554_432;
 /// Virtual IPs; also the bound of [`VipId`](crate::VipId).
 pub const MAX_VIPS: usize = 131_072;
-/// Those that may announce a virtual IP, of all together; also the bound of [`AnnouncerId`](crate::AnnouncerId).
+/// Announcers of all virtual IPs together; also the bound of [`AnnouncerId`](crate::AnnouncerId).
 pub const MAX_ANNOUNCERS: usize = 1_048_576;
 
 /// A change that the table refuses. Nothing has been changed.

@@ -112,7 +112,7 @@ impl Mac {
         }
     }
 
-    /// Its bytes, as they stand in a frame.
+    /// Octets in wire order.
     #[inline]
     pub const fn octets(self) -> [u8; 6] {
         self.0.0
@@ -134,7 +134,7 @@ impl FromStr for Mac {
     }
 }
 
-/// What cannot be a [`Mac`].
+/// Error of a value that is not a legal [`Mac`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MacError {
     /// Text that is no MAC address.

@@ -31,7 +31,7 @@ impl Rate {
         }
     }
 
-    /// How many a second.
+    /// Number a second.
     #[inline]
     pub const fn per_second(self) -> u64 {
         self.0.get()
@@ -78,7 +78,7 @@ impl FromStr for Rate {
     }
 }
 
-/// What is no [`Rate`].
+/// Error of a value that is not a legal [`Rate`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
     /// Zero, or too much.
@@ -89,7 +89,7 @@ pub enum RateError {
     NotARate(String),
 }
 
-/// What a domain may send; `None`: the node's default.
+/// Limits of a domain; `None`: the node's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct DomainLimit {
     /// Copies a second.
@@ -100,7 +100,7 @@ pub struct DomainLimit {
     pub control: Option<Rate>,
 }
 
-/// What a tunnel endpoint may send to the node; `None`: the node's default.
+/// Limits of a TEP; `None`: the node's default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TepLimit {
     /// Frames a second.

@@ -8,7 +8,7 @@ use super::{
     sync::{AtomicPtr, Mutex, Ordering, Site, lock, order},
 };
 
-/// What publisher and readers share: the pointer to the current value.
+/// Pointer to the current value, shared by publisher and readers.
 pub(super) struct Array<A> {
     current: AtomicPtr<Shared<A>>,
     left_over: Mutex<Vec<Owned<A>>>,
@@ -72,7 +72,7 @@ impl<A: Send + Sync + 'static> ArrayPublisher<A> {
         self.limbo.reclaim(drop)
     }
 
-    /// How many arrays wait to be freed.
+    /// Number of arrays that wait to be freed.
     pub fn retired(&self) -> usize {
         self.limbo.len()
     }

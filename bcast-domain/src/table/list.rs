@@ -34,7 +34,7 @@ pub struct MemberList {
 
 /// Room for a member, or for a part of a pointer.
 type Word = MaybeUninit<TepIndex>;
-/// What a list owns of its VIP table: from [`Arc::into_raw`].
+/// Reference count of the VIP table that a list owns: from [`Arc::into_raw`].
 type GuardPointer = *const VipTable;
 
 /// In `words`: there is a VIP table. The other bits are the length of the body, at most `MAX_MEMBERS` and a pointer.
@@ -75,7 +75,7 @@ impl MemberList {
         self.guard_pointer().map(|vip_table| unsafe { &*vip_table })
     }
 
-    /// Whether there are any; then the processor is asked to fetch the VIP table.
+    /// True if there are any; prefetches the VIP table.
     #[inline(always)]
     pub fn prefetch_vip_table(&self) -> bool {
         self.guard_pointer().inspect(|&vip_table| prefetch(vip_table)).is_some()
@@ -99,7 +99,7 @@ impl MemberList {
         })
     }
 
-    /// Where in [`members`](Self::members) this one stands, if it is one.
+    /// Index in [`members`](Self::members) of this one, if it is a member.
     #[inline]
     pub fn position(&self, member: TepIndex) -> Option<usize> {
         let members = self.members();
@@ -121,7 +121,7 @@ impl fmt::Debug for MemberList {
     }
 }
 
-/// What stands before the body; what a slot points to. The body follows it in the same allocation.
+/// Header of a list; slots point to it. The body follows in the same allocation.
 #[repr(C)]
 pub(super) struct Header {
     domain: DomainId,
@@ -161,7 +161,7 @@ pub(super) unsafe fn list<'a>(header: *const Header) -> &'a MemberList {
     unsafe { &*(ptr::slice_from_raw_parts(header.cast::<Word>(), words) as *const MemberList) }
 }
 
-/// The one who will free a list that readers may be using.
+/// Owner of a list that readers may still use: frees it when dropped.
 pub(super) struct OwnedList(NonNull<Header>);
 
 // SAFETY: needed since `NonNull` is not `Send`. A list is plain numbers, which any thread may read and free, and a count of a

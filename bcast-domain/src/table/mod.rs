@@ -1,4 +1,22 @@
-//! The lock-free table: the one place of this crate with unsafe code.
+//! The lock-free table of domains.
+//!
+//! # Trade-offs
+//!
+//! One thread writes, many threads read, and a read must cost nothing but the memory that it reads.
+//!
+//! - **Reads are wait-free.** A lookup takes no lock, no fence and no atomic read-modify-write. Readers never wait for the writer.
+//! - **Writes pay for it.** A change copies the whole member list of its domain, even if one member joins.
+//! - **Memory is freed late.** A replaced list stays until every reader has reported a quiescent point: a moment without
+//!   references. One reader that neither reports nor goes offline keeps all memory that is retired from then on.
+//! - **Readers cooperate.** A reader must report once per burst, and go offline before it sleeps.
+//! - **Changes are visible one by one.** A reader may see one change of a batch before the others.
+//!   Only [`Grace`] tells when all readers have seen all of it.
+//! - **There is one writer of domains.** A second one would need a lock.
+//!
+//! So the table fits data that is read millions of times a second and changed some thousand times. For data that changes
+//! as often as it is read, a lock is simpler and as fast.
+//!
+//! This is the one module of the crate with unsafe code.
 #![allow(unsafe_code)]
 
 mod array;

@@ -25,8 +25,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// The one who will free a [`Shared`]. Not a `Box`: a box claims to be the only way to its contents, and readers
-/// are still using theirs while this waits in a queue.
+/// Owner of a [`Shared`]: frees it when dropped. Not a `Box`: a box claims to be the only way to its contents,
+/// and readers still use theirs while this waits in a queue.
 pub(super) struct Owned<T> {
     pointer: NonNull<Shared<T>>,
     owns: PhantomData<Shared<T>>,

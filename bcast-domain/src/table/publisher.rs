@@ -14,14 +14,14 @@ use crate::{
     limits::{LimitError, MAX_DOMAINS, MAX_MEMBERS, MAX_MEMBERSHIPS},
 };
 
-/// What publisher and readers share: the pointer to the current slot array.
+/// Pointer to the current slot array, shared by publisher and readers.
 pub(super) struct Domains {
     slots: AtomicPtr<Shared<Slots>>,
-    /// What a publisher that is gone had not freed yet. Freed with the last of publisher and readers.
+    /// Retired memory of a dropped publisher. Freed with the last of publisher and readers.
     left_over: Mutex<Vec<Retired>>,
 }
 
-/// What is no longer reachable, and why.
+/// Memory that is no longer reachable, by reason.
 enum Retired {
     /// The domain has a newer list.
     Replaced(OwnedList),
@@ -178,7 +178,7 @@ impl DomainPublisher {
         self.slots().entries().map(|(vni, header)| (vni, unsafe { list::list(header) }))
     }
 
-    /// How many domains there are.
+    /// Number of domains.
     pub fn len(&self) -> usize {
         self.live
     }
@@ -188,7 +188,7 @@ impl DomainPublisher {
         self.live == 0
     }
 
-    /// How many members all domains have together.
+    /// Number of members of all domains together.
     pub fn memberships(&self) -> usize {
         self.memberships
     }
@@ -210,7 +210,7 @@ impl DomainPublisher {
         })
     }
 
-    /// How many lists and slot arrays wait to be freed.
+    /// Number of lists and slot arrays that wait to be freed.
     pub fn retired(&self) -> usize {
         self.limbo.len()
     }

@@ -46,7 +46,7 @@ use super::sync::{AtomicU64, Mutex, Ordering, Site, fence, lock, order};
 #[derive(Default, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Epoch(u64);
 
-/// What a reader reports: epochs, or `OFFLINE`. Its own cache line, written by one reader once per burst.
+/// Report of a reader: epochs, or `OFFLINE`. Its own cache line, written by one reader once per burst.
 struct ReaderSlot {
     /// It finds what was published before this epoch. Relaxed: nothing is freed or changed by it.
     seen: AtomicU64,
@@ -132,7 +132,7 @@ pub(super) struct Hold {
 }
 
 impl Hold {
-    /// Whether somebody waits, or has waited, for the end of this.
+    /// True if a thread waits, or has waited, for the end of this hold.
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
         self.seated.epochs.awaited.load(Ordering::Relaxed) > self.since
@@ -218,7 +218,7 @@ impl Presence {
         Hold { seated: Arc::clone(&self.seated), group, since: self.young_since.get() }
     }
 
-    /// Whether somebody waits for the end of what is held.
+    /// True if a thread waits for the end of a hold.
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
         let left = self.seated.seat.left.load(Ordering::Relaxed);
@@ -271,9 +271,9 @@ pub struct Grace {
     "{readers} readers have not reported within {waited:?}: they still use the state from before the change"
 )]
 pub struct Laggards {
-    /// How many have not.
+    /// Number of readers that have not reported.
     pub readers: usize,
-    /// How long they were waited for.
+    /// Time waited.
     pub waited: Duration,
 }
 
@@ -325,13 +325,13 @@ fn wait_for(laggards: impl Fn() -> usize, timeout: Duration) -> Result<(), Lagga
     }
 }
 
-/// What one publisher has unlinked and not freed, oldest first.
+/// Unlinked memory of one publisher that is not freed yet, oldest first.
 pub(super) struct Limbo<T> {
     epochs: Arc<Epochs>,
     unlinked: VecDeque<T>,
     /// Stamped parts of `unlinked`, oldest first: their epoch, and how many they are.
     stamped: VecDeque<(Epoch, usize)>,
-    /// How many at the end of `unlinked` have no stamp yet.
+    /// Number of entries at the end of `unlinked` without a stamp.
     unstamped: usize,
     last: Epoch,
     /// Something was published since `last`.

@@ -57,7 +57,7 @@ impl<A: Send + Sync + 'static> Readers<A> {
 
 /// Looks domains up. One per worker: it can be sent to a thread, not shared between two.
 ///
-/// What it finds borrows it, and [`quiesce`](Self::quiesce) and [`offline`](Self::offline) need it exclusively. So no
+/// Results borrow it, and [`quiesce`](Self::quiesce) and [`offline`](Self::offline) need it exclusively. So no
 /// list and no array outlives the section it was found in:
 ///
 /// ```compile_fail,E0502
@@ -136,7 +136,8 @@ impl<A: Send + Sync + 'static> Reader<A> {
 
     /// The members of a domain, to be kept beyond this section. Costs two reference counts.
     ///
-    /// What is held is not freed, and [`Grace::passed`] of what replaced it waits for the end of it, or longer: hold briefly.
+    /// A held list is not freed, and [`Grace::passed`] of its replacement waits at least until the hold ends: hold
+    /// briefly.
     pub fn hold(&self, vni: Vni) -> Option<HeldList> {
         self.lookup(vni).map(|list| HeldList {
             list: NonNull::from(list),
@@ -145,7 +146,7 @@ impl<A: Send + Sync + 'static> Reader<A> {
         })
     }
 
-    /// Whether somebody waits for the end of what this reader holds: see [`HeldList::is_awaited`].
+    /// True if a thread waits for the end of this reader's holds: see [`HeldList::is_awaited`].
     #[inline]
     pub fn is_awaited(&self) -> bool {
         self.presence.is_awaited()
@@ -177,8 +178,8 @@ unsafe impl Send for HeldList {}
 unsafe impl Sync for HeldList {}
 
 impl HeldList {
-    /// Whether somebody waits, by [`Grace::wait`], for the end of what was held at this time: a change of this domain or of
-    /// another. It is as well to let go then.
+    /// True if a thread waits, by [`Grace::wait`], for the end of holds of this time, for a change of this domain or
+    /// of another. Then drop this soon.
     #[inline]
     pub fn is_awaited(&self) -> bool {
         self.hold.is_awaited()

@@ -29,7 +29,7 @@ struct Slot {
     list: AtomicPtr<Header>,
 }
 
-/// Where a key is, or where it would go.
+/// Result of a probe for a key.
 pub(super) enum Place {
     /// The key stands at this slot, perhaps without a list.
     Taken(usize),
@@ -109,7 +109,7 @@ impl Slots {
         }
     }
 
-    /// Where a key is or would go, for the publisher.
+    /// Slot of a key, or the slot to put it in; for the publisher.
     pub(super) fn place(&self, vni: Vni) -> Place {
         let wanted = USED | u64::from(vni.get());
         let mut at = self.start(vni);

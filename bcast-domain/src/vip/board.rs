@@ -1,16 +1,17 @@
-//! What workers have heard of virtual IPs: one place for each announcer, where the latest counts.
+//! Announcement board: latest announcements of each announcer.
 //!
-//! A worker stores what it heard in the announcer's cells, then sets the virtual IP's mark (`BoardNote`). The control side takes
-//! the marks of 64 virtual IPs at a time (`BoardDrain`), then reads the cells of the marked ones' announcers.
+//! A worker stores an announcement in the announcer's cells, then sets the virtual IP's mark (`BoardNote`). The
+//! control side takes the marks of 64 virtual IPs at a time (`BoardDrain`), then reads the cells of their
+//! announcers.
 //!
-//! Nothing that was noted is lost. The mark is set by a read-modify-write, always, be it set already or not: so of a worker that
-//! marks and a control side that takes, one comes first. If it is the worker, then the one who takes the mark finds the cells as
-//! they were stored before it, or newer (also when another worker has marked in between, as a release continues through
-//! read-modify-writes). If it is the control side, then the mark stays set for the next time. Had the worker only looked whether the
-//! mark was set, it could leave with its cells unseen and its mark about to be taken.
+//! No announcement is lost, unless a later one of the same announcer replaces it. A worker always sets the mark
+//! by a read-modify-write, even if it is set. So either the worker or the control side comes first. If the worker
+//! does, whoever takes the mark reads these cells or newer ones; a second worker's mark does not break this, as a
+//! release continues through read-modify-writes. If the control side does, the mark stays set for the next time.
+//! A worker that only tested the mark could leave while the mark is being taken, and its cells would stay unread.
 //!
-//! The cells of one announcer may be newer than each other (another announcement came while they were read). Then the mark is set
-//! again too, and they are read once more.
+//! The cells of one announcer may be of different times, if an announcement arrives while they are read. Then the
+//! mark is set again, and they are read again.
 
 #[cfg(loom)]
 use crate::table::sync::AtomicU64;
@@ -28,41 +29,43 @@ use {
     },
 };
 
-/// Virtual IPs of which one word has the marks.
+/// Virtual IPs in one word of marks.
 const WORD: usize = 64;
 
-/// What was last heard of one announcer. Half a cache line.
+/// Latest announcements of one announcer. Half a cache line.
 #[repr(C)]
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Cells {
-    /// The time of the last claim in the upper 56 bits (two years), and of whose virtual MAC address it was below.
+    /// Time of the last claim in the upper 56 bits (two years of nanoseconds), VRRP id of its virtual MAC address in
+    /// the lower 8.
     claim: AtomicU64,
     use_ns: AtomicU64,
     advert_ns: AtomicU64,
-    /// Of the last advertisement: the interval, and the priority in bits 16 to 23.
+    /// Latest advertisement: interval in bits 0 to 15, priority in bits 16 to 23.
     advert: AtomicU64,
 }
 
-/// When an announcer was last heard, by kind. Times are the node's clock, nanoseconds; 0: never.
+/// Times of an announcer's latest announcements, by kind: nanoseconds of the node's clock; 0: none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastAnnounced {
-    /// Its last [`AnnouncementKind::Claim`].
+    /// Time of the last [`AnnouncementKind::Claim`].
     pub claim_ns: u64,
-    /// The VRRP id of the virtual MAC address that it claimed with; 0: its own MAC address.
+    /// VRRP id of the virtual MAC address in that claim; 0: the announcer's own MAC address.
     pub vrid: u8,
-    /// Its last [`AnnouncementKind::Use`].
+    /// Time of the last [`AnnouncementKind::Use`].
     pub use_ns: u64,
-    /// Its last [`AnnouncementKind::Advert`].
+    /// Time of the last [`AnnouncementKind::Advert`].
     pub advert_ns: u64,
-    /// That advertisement's interval, hundredths of a second.
+    /// Interval in that advertisement, hundredths of a second.
     pub interval_cs: u16,
-    /// That advertisement's priority.
+    /// Priority in that advertisement.
     pub priority: u8,
 }
 
-/// What workers have heard of all virtual IPs: written by all workers, read by the control side, without locks.
+/// Latest announcements of all virtual IPs: written by all workers, read by the control side, without locks.
 ///
-/// Its memory (some 34 MB for all [`AnnouncerId`]s) is the system's until it is written, in pages of 2 MB if it has them.
+/// Address space: some 34 MB for all [`AnnouncerId`]s. Memory is used only for written pages; pages have 2 MB if
+/// the system has them.
 pub struct AnnouncementBoard {
     announcers: Box<[Cells]>,
     marks: Box<[AtomicU64]>,
@@ -75,7 +78,7 @@ impl Default for AnnouncementBoard {
 }
 
 impl AnnouncementBoard {
-    /// Nothing was heard.
+    /// Board without announcements.
     #[cfg(not(loom))]
     pub fn new() -> Self {
         let board = Self { announcers: zeroed(MAX_ANNOUNCERS), marks: zeroed(MAX_VIPS / WORD) };
@@ -83,7 +86,7 @@ impl AnnouncementBoard {
         board
     }
 
-    /// Nothing was heard; for few virtual IPs, as loom has few atomics.
+    /// Board without announcements, for few virtual IPs: loom has few atomics.
     #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
@@ -91,7 +94,7 @@ impl AnnouncementBoard {
         Self { announcers: (0..2).map(cells).collect(), marks: [zero()].into() }
     }
 
-    /// Notes what an announcer said of a virtual IP. For workers: four stores at most, and one locked instruction.
+    /// Records an announcement of a virtual IP. For workers: four stores at most, and one locked instruction.
     #[inline]
     pub fn note(&self, vip: VipId, announcer: AnnouncerId, what: AnnouncementKind, at_ns: u64) {
         let cells = &self.announcers[announcer.index()];
@@ -110,10 +113,10 @@ impl AnnouncementBoard {
         self.marks[word].fetch_or(mark, order(Site::BoardNote));
     }
 
-    /// Calls `each` for every virtual IP of which something was noted since the last time. For one thread; a scan of 16 KiB.
+    /// Calls `each` for every virtual IP with announcements since the last call. For one thread; scans 16 KiB.
     pub fn drain(&self, mut each: impl FnMut(VipId)) {
         for (word, marks) in (0_u32..).zip(&self.marks) {
-            // Most are zero, and a look costs no write. What is marked just now is for the next time.
+            // Most words are zero, and a load costs no write. A mark that is set now is for the next call.
             if marks.load(Ordering::Relaxed) == 0 {
                 continue;
             }
@@ -128,7 +131,7 @@ impl AnnouncementBoard {
         }
     }
 
-    /// When an announcer was last heard. For the control side, of virtual IPs that [`drain`](Self::drain) has just named.
+    /// Latest announcements of an announcer. For the control side, for virtual IPs from [`drain`](Self::drain).
     pub fn read(&self, announcer: AnnouncerId) -> LastAnnounced {
         let cells = &self.announcers[announcer.index()];
         let [interval_low, interval_high, priority, ..] = cells.advert.load(Ordering::Relaxed).to_le_bytes();
@@ -143,7 +146,7 @@ impl AnnouncementBoard {
         }
     }
 
-    /// Forgets what was heard of an announcer, before another gets its number: once no worker can hear the old one any more.
+    /// Clears an announcer's cells before its id is used again. No worker may find the old announcer any more.
     pub fn forget(&self, announcer: AnnouncerId) {
         let cells = &self.announcers[announcer.index()];
         for cell in [&cells.claim, &cells.use_ns, &cells.advert_ns, &cells.advert] {
@@ -151,7 +154,7 @@ impl AnnouncementBoard {
         }
     }
 
-    /// Asks the processor to fetch what [`note`](Self::note) will write.
+    /// Prefetches the lines that [`note`](Self::note) writes.
     #[inline(always)]
     pub fn prefetch(&self, vip: VipId, announcer: AnnouncerId) {
         prefetch(&raw const self.announcers[announcer.index()]);

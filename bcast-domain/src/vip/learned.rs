@@ -1,14 +1,15 @@
-//! Where the addresses of a strict domain are: written by all workers, without locks, and bounded.
+//! Learned bindings of a strict domain: written by all workers, without locks, in bounded memory.
 //!
-//! A slot belongs to one address (its `key`, a keyed hash, so nobody can make two addresses meet), and says who has it (`who`) and
-//! when that one was last heard (`at_ns`). Who has an address is decided by one compare-and-swap of `who`: of two workers
-//! whose frames ask for the same address at once, one wins, and the other finds it taken.
+//! A slot holds an address (`key`: a keyed hash, so that nobody can choose collisions), its owner (`who`) and the
+//! time of the owner's last announcement (`at_ns`). One compare-and-swap of `who` decides the owner: of two
+//! workers that take an address at the same time, one succeeds.
 //!
-//! An address that is given up (its holder is silent, or gone) is taken over in an order that lets nobody see the new holder with
-//! the old one's age, and take it again: the time is stored first, then `who` (`LearnedTake`), which others read first (`LearnedRead`).
+//! An address whose owner is silent or gone goes to the next announcer. The time is stored first, then `who`
+//! (`LearnedTake`); readers load `who` first (`LearnedRead`). So nobody sees the new owner with the old owner's
+//! time, and takes the address again.
 //!
-//! A slot whose address was silent for [`SILENCE_NS`] goes to another address where there is no free one. Who was just asking for
-//! the old address looks, after taking it, whether it still is that slot's, and else starts over.
+//! If no slot is free, the slot of an address that was silent for [`SILENCE_NS`] is given to another address. A
+//! worker that used this slot for the old address checks the key afterwards, and starts again if it changed.
 
 use std::{
     fmt,
@@ -22,30 +23,30 @@ use crate::{
     vip::{tep, who},
 };
 
-/// How long an address stays with one who is not heard: an hour.
+/// Time after which a silent owner loses its address: an hour.
 pub const SILENCE_NS: u64 = 3_600_000_000_000;
 
-/// Addresses that can be remembered, about; slots are twice as many.
+/// Number of addresses, about; there are twice as many slots.
 #[cfg(not(loom))]
 const SLOTS: usize = 32_768;
 #[cfg(loom)]
 const SLOTS: usize = 1;
-/// Slots that an address may be in.
+/// Slots that are tried for an address.
 const PROBES: usize = if cfg!(loom) { 1 } else { 32 };
 
 #[repr(C)]
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Slot {
-    /// The address; 0: none yet.
+    /// Address; 0: none.
     key: AtomicU64,
-    /// A MAC address and the index of an endpoint; 0: nobody.
+    /// MAC address and index of the TEP; 0: no owner.
     who: AtomicU64,
     at_ns: AtomicU64,
 }
 
-/// Who last announced each address of a domain, of up to some 16,384.
+/// Owners of a domain's addresses, up to some 16,384.
 ///
-/// Its memory (768 KiB) is the system's until it is written.
+/// Address space: 768 KiB. Memory is used only for written pages.
 pub struct LearnedBindings {
     slots: Box<[Slot]>,
     hasher: RandomState,
@@ -58,14 +59,14 @@ impl Default for LearnedBindings {
 }
 
 impl LearnedBindings {
-    /// Nothing is known.
+    /// Without addresses.
     #[cfg(not(loom))]
     pub fn new() -> Self {
         let slots = crate::table::slots::zeroed(SLOTS);
         Self { slots, hasher: RandomState::new() }
     }
 
-    /// Nothing is known; for one address, as loom has few atomics.
+    /// Without addresses, for one address: loom has few atomics.
     #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
@@ -73,10 +74,11 @@ impl LearnedBindings {
         Self { slots: (0..SLOTS).map(slot).collect(), hasher: RandomState::new() }
     }
 
-    /// Whether an address may be announced for this MAC address, by a frame from this endpoint at `now_ns` (not 0): they have it, or
-    /// nobody has, or those who have were silent for [`SILENCE_NS`] or are at an endpoint that is `gone`. Then it is noted.
+    /// True if this MAC address at this endpoint may announce the address at `now_ns` (not 0): it is the owner, or
+    /// there is no owner, or the owner was silent for [`SILENCE_NS`], or the owner's endpoint is `gone`. Then it
+    /// becomes the owner.
     ///
-    /// Where there is no room to remember one more address it may be announced.
+    /// Also true if there is no room for one more address.
     pub fn admit(
         &self,
         address: IpAddr,
@@ -87,7 +89,7 @@ impl LearnedBindings {
     ) -> bool {
         let key = self.hasher.hash_one(address) | 1;
         let who = who(mac, tep);
-        // Twice at most: the second time the slot that was lost belongs to another.
+        // Two rounds at most: the second starts after the slot was given to another address.
         for _ in 0..2 {
             let Some(slot) = self.slot(key, now_ns) else { return true };
             let admitted = slot.admit(who, now_ns, &gone);
@@ -98,7 +100,7 @@ impl LearnedBindings {
         true
     }
 
-    /// The slot of an address; a new one, if it has none and there is room.
+    /// Slot of an address; a new one if there is none, as long as there is room.
     fn slot(&self, key: u64, now_ns: u64) -> Option<&Slot> {
         let [low, high, ..] = (key >> 48).to_le_bytes();
         let start = usize::from(u16::from_le_bytes([low, high]));
@@ -117,13 +119,13 @@ impl LearnedBindings {
         probe().find(|slot| slot.give_up(key, now_ns))
     }
 
-    /// How many addresses have somebody.
+    /// Number of addresses with an owner.
     #[must_use]
     pub fn len(&self) -> usize {
         self.slots.iter().filter(|slot| slot.who.load(Ordering::Relaxed) != 0).count()
     }
 
-    /// No address has anybody.
+    /// True if no address has an owner.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -141,7 +143,7 @@ impl Slot {
             if has != 0 && !self.is_silent(now_ns) && !gone(tep(has)) {
                 return false;
             }
-            // Before it is seen who has it: else another would find it silent.
+            // Before the new owner is visible: otherwise another worker would find it silent.
             self.at_ns.store(now_ns, Ordering::Relaxed);
             if self.who.compare_exchange(has, who, order(Site::LearnedTake), Ordering::Relaxed).is_ok() {
                 return true;
@@ -149,16 +151,16 @@ impl Slot {
         }
     }
 
-    /// Time 0 is that of a slot that is just being taken.
+    /// Time 0: the slot is being taken.
     fn is_silent(&self, now_ns: u64) -> bool {
         let at_ns = self.at_ns.load(Ordering::Relaxed);
         at_ns != 0 && now_ns.saturating_sub(at_ns) > SILENCE_NS
     }
 
-    /// Gives the slot of an address that was silent to another one. False if it was not.
+    /// Gives the slot of a silent address to another address. False if the address is not silent.
     fn give_up(&self, to: u64, now_ns: u64) -> bool {
         let at_ns = self.at_ns.load(Ordering::Relaxed);
-        // Whoever moves the time on is the only one that gives it away.
+        // Only the thread that advances the time gives the slot away.
         let silent = self.is_silent(now_ns)
             && self.at_ns.compare_exchange(at_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         if silent {

@@ -1,4 +1,4 @@
-//! Virtual IP addresses, and who may speak for them.
+//! Virtual IP addresses and their announcers.
 
 mod board;
 mod learned;
@@ -16,7 +16,7 @@ pub use learned::{LearnedBindings, SILENCE_NS};
 pub use table::{VipEntry, VipKey, VipTable};
 pub(crate) use table::{tep, who};
 
-/// The dense number of a virtual IP: a place in arrays of what was heard.
+/// Dense number of a virtual IP: index of per-address arrays.
 ///
 /// # Legal values
 /// Below [`MAX_VIPS`].
@@ -25,7 +25,7 @@ pub(crate) use table::{tep, who};
 pub struct VipId(pub(crate) u32);
 
 impl VipId {
-    /// The virtual IP with this number.
+    /// Virtual IP with this number.
     ///
     /// # Errors
     /// [`LimitError::VipId`] at or over [`MAX_VIPS`].
@@ -33,13 +33,13 @@ impl VipId {
         if (id as usize) < MAX_VIPS { Ok(Self(id)) } else { Err(LimitError::VipId(id)) }
     }
 
-    /// The number itself.
+    /// Number.
     #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The number as it is used on a slice.
+    /// Number as a slice index.
     #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -52,7 +52,7 @@ impl fmt::Display for VipId {
     }
 }
 
-/// The dense number of a [`Announcer`], of all virtual IPs: a place in an array of what was heard.
+/// Dense number of an [`Announcer`] among all virtual IPs: index of the announcement board.
 ///
 /// # Legal values
 /// Below [`MAX_ANNOUNCERS`].
@@ -61,7 +61,7 @@ impl fmt::Display for VipId {
 pub struct AnnouncerId(pub(crate) u32);
 
 impl AnnouncerId {
-    /// The announcer with this number.
+    /// Announcer with this number.
     ///
     /// # Errors
     /// [`LimitError::AnnouncerId`] at or over [`MAX_ANNOUNCERS`].
@@ -69,13 +69,13 @@ impl AnnouncerId {
         if (id as usize) < MAX_ANNOUNCERS { Ok(Self(id)) } else { Err(LimitError::AnnouncerId(id)) }
     }
 
-    /// The number itself.
+    /// Number.
     #[inline]
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// The number as it is used on a slice.
+    /// Number as a slice index.
     #[inline]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -88,36 +88,36 @@ impl fmt::Display for AnnouncerId {
     }
 }
 
-/// One that may announce a virtual IP: an attached instance, at one of its tunnel endpoints. An instance that migrates has two.
+/// Announcer of a virtual IP: an attached instance at one of its TEPs. A migrating instance is two announcers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Announcer {
-    /// The instance's MAC address.
+    /// MAC address of the instance.
     pub mac: Mac,
-    /// Where it is.
+    /// TEP of the instance.
     pub tep: TepIndex,
-    /// Its number; no other announcer, of this virtual IP or another, has it.
+    /// Number, unique among all virtual IPs.
     pub id: AnnouncerId,
 }
 
 /// A virtual IP address of a domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
-    /// Its number.
+    /// Number.
     pub id: VipId,
-    /// The address itself.
+    /// IP address.
     pub address: IpAddr,
     /// The VRRP ids whose virtual MAC addresses its announcers may use.
     pub vrids: Box<[u8]>,
-    /// Who may announce it.
+    /// Instances that may announce the address, by TEP.
     pub announcers: Box<[Announcer]>,
 }
 
 impl Vip {
-    /// Who it is that speaks with this MAC address from this tunnel endpoint, if one that may.
+    /// Announcer with this MAC address at this endpoint.
     ///
-    /// That is the one with that MAC address; or, of a VRRP router's virtual MAC address (00:00:5e:00:01:VRID for IPv4,
-    /// 00:00:5e:00:02:VRID for IPv6; RFC 9568 section 7.3) with one of the [`vrids`](Self::vrids), the only one there: where two
-    /// share an endpoint, that MAC address does not tell which of them it is.
+    /// For a VRRP router's virtual MAC address (00:00:5e:00:01:VRID for IPv4, 00:00:5e:00:02:VRID for IPv6; RFC 9568
+    /// section 7.3) with one of the [`vrids`](Self::vrids) it is the only announcer at this endpoint. `None` if there
+    /// are two: the MAC address does not tell which.
     #[inline]
     pub fn announcer(&self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         let own =
@@ -147,7 +147,7 @@ pub const fn virtual_mac(address: IpAddr, vrid: u8) -> [u8; 6] {
     [0x00, 0x00, 0x5e, 0x00, if address.is_ipv4() { 1 } else { 2 }, vrid]
 }
 
-/// The VRRP id of a virtual MAC address of either family; 0 of all others.
+/// VRRP id of a virtual MAC address of either family; 0 for other addresses.
 #[inline]
 pub const fn vrid(mac: [u8; 6]) -> u8 {
     match mac {
@@ -156,51 +156,51 @@ pub const fn vrid(mac: [u8; 6]) -> u8 {
     }
 }
 
-/// What an announcement that was accepted said about a virtual IP.
+/// Kind of an accepted announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnnouncementKind {
-    /// That it is here now: gratuitous ARP, or an unsolicited neighbour advertisement that overrides.
+    /// Gratuitous ARP, or an unsolicited neighbour advertisement with the override flag.
     Claim {
-        /// Of whose virtual MAC address it said so; 0: its own MAC address.
+        /// VRRP id of the claimed virtual MAC address; 0: the announcer's own MAC address.
         vrid: u8,
     },
-    /// That it is here, by the way: an ARP packet, a neighbour advertisement or a solicitation from it.
+    /// Any other ARP packet, neighbour advertisement or solicitation from the address.
     Use,
-    /// A VRRP advertisement that lists it.
+    /// VRRP advertisement that lists the address.
     Advert {
-        /// Time between two of them, hundredths of a second.
+        /// Advertisement interval, hundredths of a second.
         interval_cs: u16,
-        /// 255 owns the address, 0 gives it up now.
+        /// Priority; 255: owner of the address, 0: resigns.
         priority: u8,
     },
 }
 
-/// An announcement that was refused: its frame was dropped.
+/// Rejected announcement; its frame was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rejected {
-    /// The virtual IP that it named.
+    /// Virtual IP in the announcement.
     pub vip: VipId,
-    /// The Ethernet source.
+    /// Ethernet source address.
     pub mac: [u8; 6],
-    /// Where it came from.
+    /// TEP that sent the frame.
     pub tep: TepIndex,
-    /// What it was.
+    /// Reason of the rejection.
     pub what: RejectReason,
-    /// Whether it would have moved the virtual IP if its sender were attached.
+    /// True if it would have moved the virtual IP if its sender were attached.
     pub claims: bool,
-    /// When, by the node's clock: nanoseconds.
+    /// Receive time by the node's clock, nanoseconds.
     pub at_ns: u64,
 }
 
-/// What kind of announcement was refused.
+/// Reason for which an announcement is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RejectReason {
-    /// ARP or neighbour discovery from one that is not attached.
+    /// ARP or neighbour discovery of a sender that is not attached.
     Unattached,
-    /// ARP or neighbour discovery of one that is attached, but binding the address to another MAC address than the sender's.
+    /// ARP or neighbour discovery of an attached sender that binds the address to another MAC address.
     Unsound,
-    /// A VRRP advertisement from one that is not attached.
+    /// VRRP advertisement of a sender that is not attached.
     Advert,
-    /// Neighbour discovery in fragments or behind extension headers: nobody does that in good faith (RFC 6980).
+    /// Neighbour discovery in fragments or behind extension headers; no honest host sends this (RFC 6980).
     Hidden,
 }

@@ -1,4 +1,4 @@
-//! A domain's virtual IPs, as workers ask for them.
+//! VIP table of a domain: lookup by address, for workers.
 
 use std::{fmt, net::IpAddr, sync::Arc};
 
@@ -6,41 +6,41 @@ use crate::{
     AnnouncerId, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch, vip::LearnedBindings,
 };
 
-/// The virtual IPs of a domain at one moment, with who may announce them. Never changed: a change makes another.
+/// Virtual IPs of a domain with their announcers. Immutable: a change makes a new table.
 ///
 /// Reached from the domain's [`MemberList`](crate::MemberList).
 pub struct VipTable {
     /// Open addressing with linear probing: a power of two, at most half full.
     buckets: Box<[VipBucket]>,
     vips: Box<[Vip]>,
-    /// Of a strict domain.
+    /// Learned bindings; only in a strict domain.
     learned: Option<Arc<LearnedBindings>>,
 }
 
-/// One virtual IP, or none: a cache line with all that most announcements need.
+/// Bucket of one virtual IP: a cache line with the fields that most announcements need.
 #[derive(Clone, Copy, Default)]
 #[repr(C, align(64))]
 struct VipBucket {
     address: Address,
-    /// In `vips`, counted from one; 0: there is none here.
+    /// Index in `vips` plus one; 0: empty bucket.
     position: u32,
     is_v4: bool,
     id: u32,
-    /// The first of its announcers; who is 0 is none.
+    /// First announcers; 0: none.
     announcers: [u32; NEAR],
     who: [u64; NEAR],
 }
 
-/// Announcers that a bucket has room for: others, and VRRP's virtual MAC addresses, take a look at the [`Vip`] itself.
+/// Announcers in a bucket. Further ones, and VRRP's virtual MAC addresses, are looked up in the [`Vip`].
 const NEAR: usize = 3;
 
 const _: () = assert!(size_of::<VipBucket>() == 64 && MAX_VIPS < u32::MAX as usize);
 
-/// An address as plain words: an [`IpAddr`] is moved in wider pieces than it was written in, which a processor cannot take from
-/// its store buffer.
+/// Address as plain words. An [`IpAddr`] is moved in wider pieces than it was written, which stalls store
+/// forwarding.
 type Address = [u64; 2];
 
-/// An address that is looked up, in two steps: [`VipTable::prefetch`], and a while later [`VipTable::look_up`].
+/// Address to look up, in two steps: [`VipTable::prefetch`], and later [`VipTable::look_up`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct VipKey {
     address: Address,
@@ -49,10 +49,10 @@ pub struct VipKey {
 }
 
 impl VipKey {
-    /// This address.
+    /// Key of this address.
     ///
-    /// Mixes it with the finalizer of MurmurHash3. That is mixing enough: addresses come from the operator's own subnets, and a
-    /// packet only looks up, so the worst that it can choose is the longest run of buckets that the operator's own have made.
+    /// Hashed with the finalizer of MurmurHash3. That is enough: addresses come from the operator's subnets. A packet
+    /// only looks up, so an attacker can at worst choose the longest run of buckets that exists.
     #[inline(always)]
     pub fn new(address: IpAddr) -> Self {
         let is_v4 = address.is_ipv4();
@@ -70,7 +70,7 @@ impl VipKey {
         Self { address, hash: u32::from_le_bytes([a, b, c, d]), is_v4 }
     }
 
-    /// The address.
+    /// IP address.
     pub fn address(&self) -> IpAddr {
         let [first, second] = self.address.map(u64::to_be_bytes);
         match (self.is_v4, first, second) {
@@ -82,7 +82,7 @@ impl VipKey {
     }
 }
 
-/// A MAC address at a tunnel endpoint, as one word; 0 is none, as no MAC address is zero.
+/// MAC address and endpoint as one word; 0: none, as no MAC address is zero.
 #[inline(always)]
 pub(crate) fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
     // An index has 16 bits.
@@ -93,13 +93,13 @@ pub(crate) fn who(mac: [u8; 6], tep: TepIndex) -> u64 {
 
 const _: () = assert!(crate::limits::MAX_TEPS <= 1 << 16);
 
-/// Where that is.
+/// Endpoint in that word.
 pub(crate) fn tep(who: u64) -> TepIndex {
     let [.., low, high] = who.to_le_bytes();
     TepIndex::from(u16::from_le_bytes([low, high]))
 }
 
-/// A virtual IP that was looked up.
+/// Result of a lookup.
 #[derive(Clone, Copy)]
 pub struct VipEntry<'g> {
     vip_table: &'g VipTable,
@@ -107,13 +107,13 @@ pub struct VipEntry<'g> {
 }
 
 impl<'g> VipEntry<'g> {
-    /// Its number.
+    /// Number of the virtual IP.
     #[inline(always)]
     pub fn id(self) -> VipId {
         VipId(self.bucket.id)
     }
 
-    /// As [`Vip::announcer`].
+    /// Announcer with this MAC address at this endpoint; see [`Vip::announcer`].
     #[inline(always)]
     pub fn announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         let who = who(mac, tep);
@@ -128,7 +128,7 @@ impl<'g> VipEntry<'g> {
         self.vip().announcer(mac, tep)
     }
 
-    /// The virtual IP itself.
+    /// Virtual IP.
     #[inline]
     pub fn vip(self) -> &'g Vip {
         &self.vip_table.vips[self.bucket.position as usize - 1]
@@ -136,9 +136,9 @@ impl<'g> VipEntry<'g> {
 }
 
 impl VipTable {
-    /// The VIP table of these virtual IPs. Each address should be there once; of several with the same, the first is found.
+    /// VIP table of these virtual IPs. Of entries with the same address the first is found.
     ///
-    /// Beyond [`MAX_VIPS`], which is more than a node can hold, they are left out.
+    /// Entries beyond [`MAX_VIPS`] are left out.
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
         let vips: Box<[Vip]> = vips.into_iter().take(MAX_VIPS).collect();
         let buckets = vec![VipBucket::default(); (2 * vips.len()).next_power_of_two()];
@@ -155,30 +155,29 @@ impl VipTable {
         vip_table
     }
 
-    /// The same in a strict domain: addresses that are no virtual IPs stay with those who have them. A VIP table that takes the place
-    /// of another goes on with what that one has learnt.
+    /// Adds the learned bindings of a strict domain; a table that replaces another takes over its bindings.
     #[must_use]
     pub fn strict(self, learned: Arc<LearnedBindings>) -> Self {
         Self { learned: Some(learned), ..self }
     }
 
-    /// Who has the addresses that are no virtual IPs, in a strict domain.
+    /// Learned bindings; `None`: the domain is not strict.
     #[inline(always)]
     pub fn learned(&self) -> Option<&LearnedBindings> {
         self.learned.as_deref()
     }
 
-    /// The virtual IP with this address.
+    /// Virtual IP with this address.
     pub fn find(&self, address: IpAddr) -> Option<&Vip> {
         self.look_up(&VipKey::new(address)).map(VipEntry::vip)
     }
 
-    /// All of them.
+    /// All virtual IPs.
     pub fn vips(&self) -> &[Vip] {
         &self.vips
     }
 
-    /// The virtual IP with the address with this key.
+    /// Virtual IP with this key.
     #[inline(always)]
     pub fn look_up(&self, key: &VipKey) -> Option<VipEntry<'_>> {
         let mut at = self.start(key);
@@ -194,7 +193,7 @@ impl VipTable {
         }
     }
 
-    /// Asks the processor to fetch where [`look_up`](Self::look_up) will begin.
+    /// Prefetches the first bucket of a lookup.
     #[inline(always)]
     pub fn prefetch(&self, key: &VipKey) {
         prefetch(&raw const self.buckets[self.start(key)]);

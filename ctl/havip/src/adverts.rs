@@ -1,4 +1,4 @@
-//! Who is master, by the VRRP adverts that pass the node.
+//! Master election as seen in the VRRP adverts that pass the node.
 //!
 //! A normal failover, preemption or resignation has one master at a time: the new one starts after three intervals of
 //! silence, or the old one ends with the first advert that it hears. Two masters show as A, B, A: A advertises,
@@ -8,19 +8,18 @@ use bcast_domain::AnnouncerId;
 
 use crate::attachment::Attachment;
 
-/// An advert that was under way when the other's first one arrived is no second master: so many parts of an interval
-/// are given to the network.
+/// Part of an interval that is allowed for network delay: an advert that was under way when the other's first
+/// advert arrived is no second master.
 const CROSSING: u64 = 10;
 
-/// Another master than the one in `attachments[place]`, which just advertised at `at_ns` and had done so at
-/// `previous_ns`.
+/// Another master than `attachments[index]`, which advertised at `at_ns`, and before that at `previous_ns`.
 pub(crate) fn rival(
     attachments: &[Attachment],
-    place: usize,
+    index: usize,
     previous_ns: u64,
     at_ns: u64,
 ) -> Option<AnnouncerId> {
-    let own = attachments.get(place)?;
+    let own = attachments.get(index)?;
     let other = |attachment: &&Attachment| {
         // Both still advertise after the other began.
         let after = |at_ns: u64, begun_ns: u64| at_ns.saturating_sub(begun_ns) >= own.interval_ns / CROSSING;
@@ -37,7 +36,7 @@ pub(crate) fn rival(
         .map(|attachment| attachment.announcer)
 }
 
-/// The master that advertised last.
+/// Master with the latest advert.
 pub(crate) fn latest(attachments: &[Attachment], now_ns: u64) -> Option<&Attachment> {
     attachments
         .iter()
@@ -45,7 +44,7 @@ pub(crate) fn latest(attachments: &[Attachment], now_ns: u64) -> Option<&Attachm
         .max_by_key(|attachment| (attachment.master_ns, attachment.announcer))
 }
 
-/// When `attachment` will have advertised alone for three intervals, unless another advertises again.
+/// Time, nanoseconds, at which `attachment` has been the only advertiser for three intervals.
 pub(crate) fn alone_ns(attachments: &[Attachment], attachment: &Attachment) -> u64 {
     let after = |other: &Attachment| match other.advert_ns {
         0 => 0,
@@ -55,7 +54,7 @@ pub(crate) fn alone_ns(attachments: &[Attachment], attachment: &Attachment) -> u
     others.max().unwrap_or(0).max(attachment.run_since_ns.saturating_add(3 * attachment.interval_ns))
 }
 
-/// Whether it still advertises, as far as one can know between two adverts.
-pub(crate) fn is_heard(attachment: &Attachment, now_ns: u64) -> bool {
+/// True between two adverts of a master, until its next one is overdue.
+pub(crate) fn is_current(attachment: &Attachment, now_ns: u64) -> bool {
     now_ns.saturating_sub(attachment.master_ns) <= attachment.interval_ns + attachment.interval_ns / 2
 }

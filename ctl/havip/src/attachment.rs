@@ -1,51 +1,51 @@
-//! An announcer's attachment at a machine: what it said, and when.
+//! An announcer's attachment at a machine, with its latest announcements.
 
 use bcast_domain::{AnnouncerId, LastAnnounced};
 
 /// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: u64 = 10_000_000;
-/// What is taken for an interval of 0, which no advert may state: a second, VRRP's default.
+/// Interval that stands for 0, which no advert may state: a second, VRRP's default.
 const DEFAULT_INTERVAL: u64 = 100 * CENTISECOND;
 
-/// An announcer of a HAVIP, and what is known of it.
+/// State of one announcer of a HAVIP. Times in nanoseconds of the node's clock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Attachment {
     pub(crate) announcer: AnnouncerId,
-    /// What it said before counts for nothing: it was not attached, or spoke with another's number.
+    /// Time of attaching. Earlier announcements are ignored: they may be of another announcer with the same id.
     pub(crate) since_ns: u64,
     pub(crate) claim_ns: u64,
     pub(crate) use_ns: u64,
-    /// Its last advert of whatever priority.
+    /// Latest advert of any priority.
     pub(crate) advert_ns: u64,
-    /// Its last advert as a master; 0: none, or it resigned since.
+    /// Latest advert as a master; 0: none, or it resigned afterwards.
     pub(crate) master_ns: u64,
-    /// Since when it has been master without a gap of three intervals.
+    /// Start of its current run as a master: adverts without a gap of three intervals.
     pub(crate) run_since_ns: u64,
-    /// Between its adverts, as it says.
+    /// Advertisement interval, as stated in its adverts.
     pub(crate) interval_ns: u64,
 }
 
-/// What is new from an announcer: when it said what.
+/// Times of an announcer's new announcements; `None`: no new one of that kind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct News {
     pub claim_ns: Option<u64>,
     pub use_ns: Option<u64>,
     pub advert_ns: Option<u64>,
-    /// Of the advert.
+    /// Interval in the advert, hundredths of a second.
     pub interval_cs: u16,
-    /// Of the advert.
+    /// Priority in the advert.
     pub priority: u8,
 }
 
 impl News {
-    /// Anything is new.
+    /// True if there is any new announcement.
     pub(crate) const fn is_any(&self) -> bool {
         self.claim_ns.is_some() || self.use_ns.is_some() || self.advert_ns.is_some()
     }
 }
 
 impl Attachment {
-    /// An attachment for this announcer, from this time on.
+    /// Attachment of an announcer since this time.
     pub(crate) const fn new(announcer: AnnouncerId, since_ns: u64) -> Self {
         Self {
             announcer,
@@ -59,13 +59,13 @@ impl Attachment {
         }
     }
 
-    /// When it was heard last.
-    pub(crate) fn heard_ns(&self) -> Option<u64> {
+    /// Time of the latest announcement.
+    pub(crate) fn last_ns(&self) -> Option<u64> {
         Some(self.claim_ns.max(self.use_ns).max(self.advert_ns)).filter(|&at| at > 0)
     }
 
-    /// Takes in what it said; returns what of that is new.
-    pub(crate) fn listen(&mut self, last: &LastAnnounced) -> News {
+    /// Records the latest announcements; returns the new ones.
+    pub(crate) fn record(&mut self, last: &LastAnnounced) -> News {
         let since = self.since_ns;
         let newer = |known: &mut u64, at: u64| {
             let is_new = at > *known && at >= since;
@@ -83,7 +83,7 @@ impl Attachment {
         }
     }
 
-    /// Notes an advert; returns when the one before it was, where both belong to one run.
+    /// Records an advert; returns the time of the previous one if both are in one run.
     pub(crate) fn advert(&mut self, at_ns: u64, interval_cs: u16, priority: u8) -> Option<u64> {
         self.interval_ns = match interval_cs {
             0 => DEFAULT_INTERVAL,
@@ -101,12 +101,12 @@ impl Attachment {
         previous
     }
 
-    /// Whether it advertised within its last three intervals, and did not resign.
+    /// True if it advertised within its last three intervals and did not resign.
     pub(crate) fn is_master(&self, now_ns: u64) -> bool {
         self.master_ns > 0 && now_ns < self.silent_ns()
     }
 
-    /// When it counts as silent unless it advertises again.
+    /// Time at which it counts as silent, unless it advertises again.
     pub(crate) fn silent_ns(&self) -> u64 {
         self.master_ns.saturating_add(3 * self.interval_ns)
     }

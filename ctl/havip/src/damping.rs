@@ -1,4 +1,4 @@
-//! Damping: an address that moves too often is held still.
+//! Damping: a HAVIP that moves too often is frozen.
 
 use std::collections::VecDeque;
 
@@ -6,28 +6,28 @@ use bcast_domain::AnnouncerId;
 
 use crate::SECOND;
 
-/// When a HAVIP freezes, and when it thaws by itself.
+/// Limits for freezing and thawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damping {
-    /// So many moves are carried out within [`flap_window_ns`](Self::flap_window_ns); one more freezes.
+    /// Moves allowed within [`flap_window_ns`](Self::flap_window_ns); the next one freezes.
     pub flap_moves: u32,
-    /// The window, nanoseconds.
+    /// Window of `flap_moves`, nanoseconds.
     pub flap_window_ns: u64,
-    /// It thaws when one announcer alone announced for so many nanoseconds.
+    /// Time after which it thaws if only one announcer announced, nanoseconds.
     pub thaw_quiet_ns: u64,
-    /// It thaws in any case after so many nanoseconds.
+    /// Time after which it thaws in any case, nanoseconds.
     pub thaw_after_ns: u64,
 }
 
 impl Default for Damping {
-    /// 5 moves in 180 s; 30 s of one announcer; 540 s.
+    /// 5 moves in 180 s; thaw after 30 s of a single announcer, or after 540 s.
     fn default() -> Self {
         Self::of_seconds(5, 180, 30, 540)
     }
 }
 
 impl Damping {
-    /// The same in seconds.
+    /// Limits from values in seconds.
     #[must_use]
     pub fn of_seconds(flap_moves: u32, flap_window_s: u32, thaw_quiet_s: u32, thaw_after_s: u32) -> Self {
         let ns = |seconds: u32| u64::from(seconds) * SECOND;
@@ -40,12 +40,12 @@ impl Damping {
     }
 }
 
-/// When it moved, within the window. Empty, and without memory, for an address that stays where it is.
+/// Times of the moves within the window. Empty, and without allocation, for an address that does not move.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Moves(VecDeque<u64>);
 
 impl Moves {
-    /// Notes a move, unless it would be one too many.
+    /// Records a move; false if it is one too many.
     pub fn allow(&mut self, now_ns: u64, damping: &Damping) -> bool {
         while self.0.front().is_some_and(|&at| now_ns.saturating_sub(at) >= damping.flap_window_ns) {
             self.0.pop_front();
@@ -57,32 +57,32 @@ impl Moves {
         allowed
     }
 
-    /// A new start.
+    /// Forgets all moves.
     pub fn clear(&mut self) {
         self.0 = VecDeque::new();
     }
 }
 
-/// A HAVIP that is held still.
+/// State of a frozen HAVIP.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Ice {
+pub(crate) struct Freeze {
     pub since_ns: u64,
-    /// Who announced last, and since when nobody else did.
+    /// Latest announcer, and the time since which it is the only one.
     pub announcer: Option<(AnnouncerId, u64)>,
 }
 
-impl Ice {
-    /// Notes an announcement.
+impl Freeze {
+    /// Records an announcement.
     pub fn announced(&mut self, announcer: AnnouncerId, at_ns: u64) {
         match self.announcer {
             Some((last, _)) if last == announcer => {}
-            // One that came late is older than what is known.
+            // An announcement that arrives late is older than the recorded one.
             Some((_, since_ns)) if at_ns < since_ns => {}
             _ => self.announcer = Some((announcer, at_ns)),
         }
     }
 
-    /// When it thaws unless somebody else announces.
+    /// Time at which it thaws, unless another announcer appears.
     pub fn due_ns(&self, damping: &Damping) -> u64 {
         let after = self.since_ns.saturating_add(damping.thaw_after_ns);
         let quiet = self.announcer.map(|(_, since_ns)| since_ns.saturating_add(damping.thaw_quiet_ns));

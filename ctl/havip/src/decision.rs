@@ -1,111 +1,111 @@
-//! What a machine decides.
+//! Decisions of a machine.
 
 use bcast_domain::{AnnouncerId, RejectReason, Tep};
 use ctl_api::model::{HavipState, Why};
 
-/// What a machine decided; empty nearly always.
+/// Decisions of one step; nearly always empty.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Decisions {
-    /// The binding, where that changes.
-    pub turn: Option<BindingChange>,
-    /// What is to be told, in its order.
-    pub told: Vec<Effect>,
-    /// The node shall announce the address on its holder's behalf.
+    /// New binding, if it changes.
+    pub change: Option<BindingChange>,
+    /// Effects to report, in order.
+    pub effects: Vec<Effect>,
+    /// The node must announce the address for its holder.
     pub reannounce: bool,
 }
 
 impl Decisions {
-    /// Why it has another holder, where it has. A step moves it once at most.
+    /// Reason for the change of holder, if there is one; a step makes at most one.
     #[must_use]
     pub fn moved(&self) -> Option<Why> {
-        self.told.iter().find_map(|told| match told {
+        self.effects.iter().find_map(|effects| match effects {
             Effect::Bound { why, .. } | Effect::Moved { why, .. } => Some(*why),
             _ => None,
         })
     }
 
-    /// Nothing has to be committed. It may still have to be announced anew.
+    /// True if nothing has to be committed. The address may still have to be announced again.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.turn.is_none() && self.told.is_empty()
+        self.change.is_none() && self.effects.is_empty()
     }
 }
 
-/// A new binding.
+/// New binding of a HAVIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindingChange {
-    /// The state.
+    /// State of the binding.
     pub state: HavipState,
-    /// Who holds it.
+    /// Holder of the address.
     pub holder: Option<AnnouncerId>,
-    /// Why, where the holder is another than before.
+    /// Reason, if the holder changed.
     pub moved: Option<Why>,
 }
 
-/// One thing to be told.
+/// Effect of a decision, for events and history.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
-    /// An unbound address has a holder.
+    /// An unbound address got a holder.
     Bound {
-        /// Who.
+        /// New holder.
         to: AnnouncerId,
-        /// Why.
+        /// Reason.
         why: Why,
     },
-    /// The holder is another.
+    /// The holder changed.
     Moved {
-        /// Who it was.
+        /// Previous holder.
         from: AnnouncerId,
-        /// Who it is.
+        /// New holder.
         to: AnnouncerId,
-        /// Why.
+        /// Reason.
         why: Why,
     },
-    /// It is held still from here on.
+    /// The address does not move any more until it thaws.
     Frozen(Frozen),
-    /// It moves again.
+    /// The address may move again.
     Thawed(Thaw),
-    /// Two advertise it.
+    /// Two announcers advertise the address.
     Conflict {
-        /// The one that was there.
+        /// Announcer that advertised first.
         one: AnnouncerId,
-        /// The other.
+        /// Second announcer.
         other: AnnouncerId,
     },
-    /// That has ended; `None`: because nobody advertises any more.
+    /// The conflict ended.
     ConflictEnded {
-        /// Who alone is left.
+        /// Announcer that goes on advertising; `None`: nobody does.
         left: Option<AnnouncerId>,
     },
-    /// Announcements of strangers were refused.
+    /// Announcements of unattached senders were rejected.
     Spoof {
-        /// Of which kind.
+        /// Reason of the rejection.
         what: RejectReason,
-        /// The MAC of the last of them.
+        /// MAC address of the latest sender.
         mac: [u8; 6],
-        /// Where it came from.
+        /// TEP of the latest sender.
         tep: Tep,
-        /// How many there were since the last time this was told.
+        /// Rejections since the last report.
         count: u64,
     },
 }
 
-/// How a HAVIP came to freeze.
+/// Cause of a freeze.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frozen {
-    /// Whom it did not move to any more.
+    /// Announcer whose move was refused.
     pub refused: AnnouncerId,
-    /// So many moves were carried out within the window.
+    /// Moves within the window.
     pub moves: u32,
-    /// The window, nanoseconds.
+    /// Length of the window, nanoseconds.
     pub window_ns: u64,
 }
 
-/// Why a HAVIP thaws.
+/// Reason for a thaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thaw {
-    /// One announcer alone announced for long enough.
+    /// Only one announcer announced for long enough.
     Quiet,
-    /// It was frozen for the longest time.
+    /// The longest time of a freeze was over.
     After,
 }

@@ -1,16 +1,16 @@
-//! What is wrong with a HAVIP, in lines for people.
+//! Diagnosis of a HAVIP, in lines for people.
 
 use bcast_domain::{AnnouncerId, RejectReason};
 
 use crate::attachment::Attachment;
-use crate::strangers::Known;
+use crate::rejected::Known;
 use crate::{Damping, Machine, SECOND};
 
-/// How long ago strangers may have been heard to be worth a line.
-const LATELY_NS: u64 = 600 * SECOND;
+/// Age up to which rejected announcements are shown, nanoseconds.
+const RECENT_NS: u64 = 600 * SECOND;
 
 impl Machine {
-    /// One line for each trouble; none where all is well. `name` says who an announcer is.
+    /// One line for each problem; empty if there is none. `name` gives an announcer's name.
     #[must_use]
     pub fn diagnosis(
         &self,
@@ -20,16 +20,16 @@ impl Machine {
     ) -> Vec<String> {
         let ago = |at_ns: u64| now_ns.saturating_sub(at_ns) / SECOND;
         let mut lines = Vec::new();
-        if let Some(ice) = &self.ice {
-            let by = ice.announcer.map_or_else(
+        if let Some(freeze) = &self.freeze {
+            let by = freeze.announcer.map_or_else(
                 || "nobody announced it since".to_owned(),
                 |(announcer, _)| format!("{} announced it last", name(announcer)),
             );
-            let left = ice.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
+            let left = freeze.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
             lines.push(format!(
                 "frozen for {} s: it moved too often; {by}; it thaws in {left} s if no other does \
                  until then, or by `havip unfreeze`",
-                ago(ice.since_ns)
+                ago(freeze.since_ns)
             ));
         }
         if let Some((one, other)) = self.double {
@@ -50,7 +50,7 @@ impl Machine {
                 ago(attachment.advert_ns)
             ));
         }
-        for attachment in self.attachments.iter().filter(|attachment| attachment.heard_ns().is_none()) {
+        for attachment in self.attachments.iter().filter(|attachment| attachment.last_ns().is_none()) {
             lines.push(format!(
                 "{} is attached but was never heard in {} s, as is usual of a backup; if it is none: does it run, with \
                  this MAC, and does its hypervisor send broadcast here?",
@@ -58,19 +58,19 @@ impl Machine {
                 ago(attachment.since_ns)
             ));
         }
-        let strangers = self.strangers.iter().flat_map(|strangers| strangers.known());
-        let lately = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= LATELY_NS;
-        lines.extend(strangers.filter(lately).map(|known| stranger(&known, ago(known.last.at_ns))));
+        let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());
+        let recent = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= RECENT_NS;
+        lines.extend(rejected.filter(recent).map(|known| rejection_line(&known, ago(known.last.at_ns))));
         lines
     }
 }
 
-/// A holder that advertised, did not resign, and is silent.
+/// True for a holder that advertised, did not resign, and is silent.
 fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
     attachment.master_ns > 0 && !attachment.is_master(now_ns)
 }
 
-fn stranger(known: &Known, ago: u64) -> String {
+fn rejection_line(known: &Known, ago: u64) -> String {
     let mac = known.last.mac.map(|octet| format!("{octet:02x}")).join(":");
     let what = match known.last.what {
         RejectReason::Unattached => "announced",
@@ -83,7 +83,7 @@ fn stranger(known: &Known, ago: u64) -> String {
         RejectReason::Unsound | RejectReason::Hidden => "",
     };
     let (tep, total) = (known.last.tep, known.total);
-    // Offences of a kind are counted together, whoever committed them: the last is not to be blamed for all.
+    // Rejections of a kind are counted together, whoever sent them: do not blame the latest sender for all.
     let among = if total == 1 { String::new() } else { format!(", the last of {total} such from all") };
     format!("{what} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
 }

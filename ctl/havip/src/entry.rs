@@ -1,13 +1,13 @@
-//! Decisions as a HAVIP's entry shows them, and as they are told.
+//! Decisions as changes of a HAVIP's entry, and as events.
 
 use bcast_domain::{AnnouncerId, RejectReason};
 use ctl_api::model::{HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder, Offender, Revision, Why};
 
 use crate::{BindingChange, Decisions, Effect, SECOND, Thaw};
 
-/// What a machine's decisions make of its HAVIP: the new entry, where the binding changes, and what happened.
+/// Changes of a HAVIP by a machine's decisions: the new entry, if the binding changes, and the events.
 ///
-/// `who` says who an announcer is; `revision` and `unix_ms` are those of the record that all of it is part of.
+/// `who` looks up an announcer; `revision` and `unix_ms` are those of the commit.
 #[must_use]
 pub fn enact(
     entry: &HavipEntry,
@@ -16,20 +16,20 @@ pub fn enact(
     revision: Revision,
     unix_ms: u64,
 ) -> (Option<HavipEntry>, Vec<HavipEvent>) {
-    let turned = decisions.turn.map(|turn| {
-        let mut turned = entry.clone();
-        bind(&mut turned, turn, turn.holder.and_then(&who), unix_ms);
-        turned.binding.generation = revision.get();
-        turned
+    let moved = decisions.change.map(|change| {
+        let mut moved = entry.clone();
+        bind(&mut moved, change, change.holder.and_then(&who), unix_ms);
+        moved.binding.generation = revision.get();
+        moved
     });
-    let entry = turned.as_ref().unwrap_or(entry);
-    let happened = decisions.told.iter().map(|told| {
-        let (kind, why) = kind(told);
-        let offender = match *told {
+    let entry = moved.as_ref().unwrap_or(entry);
+    let events = decisions.effects.iter().map(|effect| {
+        let (kind, why) = kind(effect);
+        let offender = match *effect {
             Effect::Spoof { mac, tep, count, .. } => Some(Offender { mac, tep, count }),
             _ => None,
         };
-        let detail = detail(told, &who);
+        let detail = detail(effect, &who);
         HavipEvent {
             generation: revision.get(),
             why,
@@ -38,13 +38,13 @@ pub fn enact(
             ..HavipEvent::of(entry, kind, unix_ms)
         }
     });
-    let happened = happened.collect();
-    (turned, happened)
+    let events = events.collect();
+    (moved, events)
 }
 
-fn bind(entry: &mut HavipEntry, turn: BindingChange, holder: Option<Holder>, unix_ms: u64) {
+fn bind(entry: &mut HavipEntry, change: BindingChange, holder: Option<Holder>, unix_ms: u64) {
     let binding = &mut entry.binding;
-    let by_state = match turn.state {
+    let by_state = match change.state {
         HavipState::Frozen => Why::Flapping,
         HavipState::Conflict => Why::DoubleMaster,
         _ if binding.state == HavipState::Frozen => Why::Thawed,
@@ -53,16 +53,16 @@ fn bind(entry: &mut HavipEntry, turn: BindingChange, holder: Option<Holder>, uni
     if binding.holder != holder {
         let left = std::mem::replace(&mut binding.holder, holder);
         binding.moves += u64::from(left.is_some() && binding.holder.is_some());
-        // Of an unbound one the previous holder is known already.
+        // An unbound HAVIP already knows its previous holder.
         binding.previous = left.or(binding.previous.take());
     }
-    binding.state = turn.state;
+    binding.state = change.state;
     binding.since_unix_ms = unix_ms;
-    binding.why = Some(turn.moved.unwrap_or(by_state));
+    binding.why = Some(change.moved.unwrap_or(by_state));
 }
 
-fn kind(told: &Effect) -> (HavipEventKind, Option<Why>) {
-    match told {
+fn kind(effect: &Effect) -> (HavipEventKind, Option<Why>) {
+    match effect {
         Effect::Bound { why, .. } => (HavipEventKind::Bound, Some(*why)),
         Effect::Moved { why, .. } => (HavipEventKind::Moved, Some(*why)),
         Effect::Frozen(_) => (HavipEventKind::Frozen, Some(Why::Flapping)),
@@ -74,10 +74,10 @@ fn kind(told: &Effect) -> (HavipEventKind, Option<Why>) {
 }
 
 /// One line for people.
-fn detail(told: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> String {
+fn detail(effect: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> String {
     let name =
         |announcer| who(announcer).map_or_else(|| "one that is gone".to_owned(), |holder| name(&holder));
-    match *told {
+    match *effect {
         Effect::Bound { .. } | Effect::Moved { .. } => String::new(),
         Effect::Frozen(frozen) => {
             let (moves, s) = (frozen.moves, if frozen.moves == 1 { "" } else { "s" });
@@ -99,7 +99,7 @@ fn detail(told: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> String
     }
 }
 
-/// An instance and where it is, for people.
+/// An instance and its TEP, for people.
 #[must_use]
 pub fn name(holder: &Holder) -> String {
     format!("{} ({} at {})", holder.instance, holder.mac, holder.tep)

@@ -1,10 +1,9 @@
-//! What a virtual IP does about what is heard of it.
+//! State machine of a HAVIP: decides which announcer holds the address.
 //!
-//! One [`Machine`] per HAVIP. It is told what its announcers said (an attached instance at one of its TEPs is a
-//! *announcer*) and what was refused from strangers, and decides who holds the address. Nothing here does I/O and time
-//! is an argument, nanoseconds of the node's clock; whoever runs the machines makes the decisions durable, and takes a
-//! step back where that fails:
-//!
+//! There is one [`Machine`] per HAVIP. An *announcer* is an attached instance at one of its TEPs. Input: the
+//! announcements of announcers, and the rejected announcements of other senders. Output: [`Decisions`]. The crate
+//! does no I/O, and time is an argument: nanoseconds of the node's clock. The caller commits the decisions, and
+//! undoes the step if the commit fails:
 //! ```
 //! use bcast_domain::{AnnouncerId, LastAnnounced};
 //! use ctl_api::model::{HavipState, Why};
@@ -22,17 +21,19 @@
 //! # Ok::<(), bcast_domain::LimitError>(())
 //! ```
 //!
-//! # What moves it
+//! # Transitions
 //!
-//! | what | does |
+//! | input | effect |
 //! | --- | --- |
-//! | a *claim* (gratuitous ARP, unsolicited neighbour advertisement) of an announcer | moves it there at once |
-//! | a *use* (any other ARP from the address) or an *advert* (VRRP) | binds it where it is unbound |
-//! | adverts of one announcer alone for three intervals, while another holds it | move it: *healing* |
-//! | more than 5 moves in 180 s | the next one *freezes* it: nothing moves until it thaws |
-//! | two announcers that advertise at the same time | a *conflict*: told, and its end as well |
+//! | a *claim* (gratuitous ARP, unsolicited neighbour advertisement) of an announcer | the address moves to it at
+//! once |
+//! | a *use* (any other ARP from the address) or an *advert* (VRRP) | an unbound address is bound to it |
+//! | adverts of one announcer alone for three intervals, while another holds the address | the address moves to
+//! it: *healing* |
+//! | more than 5 moves in 180 s | the next move *freezes* the address: it does not move until it thaws |
+//! | two announcers that advertise at the same time | *conflict*: its start and its end are reported |
 //!
-//! Claims are ordered by when the node received them; of those that arrive together only the last counts.
+//! Claims are ordered by their receive time; of claims that arrive together only the last counts.
 #![forbid(unsafe_code)]
 
 mod adverts;
@@ -42,14 +43,14 @@ mod decision;
 mod diagnosis;
 mod entry;
 mod machine;
-mod strangers;
+mod rejected;
 mod undo;
 
 pub use damping::Damping;
 pub use decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
-pub use strangers::{Alarms, RejectedSender};
+pub use rejected::{Alarms, RejectedSender};
 pub use undo::Undo;
 
 /// Nanoseconds of a second.

@@ -1,74 +1,74 @@
-//! The machine of one HAVIP. Read [`Machine::step`], top to bottom.
+//! State machine of one HAVIP. Start reading at [`Machine::step`].
 
-use crate::damping::{Ice, Moves};
+use crate::damping::{Freeze, Moves};
 use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_api::model::{HavipState, Why};
 
 use crate::attachment::Attachment;
 use crate::attachment::News;
 use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
-use crate::strangers::{Alarms, RejectedSender, Strangers};
+use crate::rejected::{Alarms, RejectedSender, RejectedSenders};
 use crate::undo::Undo;
 use crate::{Damping, SECOND, adverts};
 
-/// A conflict that was under way when the daemon started is not over before its masters could be heard.
+/// Time after a start in which a stored conflict is not ended: its masters may not have advertised yet.
 const SETTLE_NS: u64 = 3 * SECOND;
-/// The periodic announcements of a node's HAVIPs are spread over so many parts of their period.
+/// Number of phases over which the periodic announcements of a node's HAVIPs are spread.
 const SPREAD: u64 = 64;
 
-/// What a HAVIP is set to.
+/// Options of a HAVIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Announce the address on its holder's behalf every so many nanoseconds, while the holder is heard.
+    /// Period of announcements for the holder, nanoseconds; only while the holder announces, too.
     pub refresh_ns: Option<u64>,
 }
 
-/// What is remembered of a HAVIP between decisions. Not stored: after a start the holder keeps the address until
-/// somebody claims it.
+/// State between decisions. Not stored: after a start the holder keeps the address until another announcer claims
+/// it.
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) holder: Option<AnnouncerId>,
-    /// Since when; the start of the daemon where it is older.
+    /// Time since which the holder holds the address, at the earliest the start of the daemon.
     pub(crate) held_since_ns: u64,
-    /// The newest claim of anybody.
+    /// Time of the newest claim of any announcer.
     pub(crate) last_claim_ns: u64,
     pub(crate) moves: Moves,
-    pub(crate) ice: Option<Ice>,
-    /// Who was last to announce when it was thawed by hand.
+    pub(crate) freeze: Option<Freeze>,
+    /// Latest announcer before a thaw by hand.
     pub(crate) thawed_to: Option<AnnouncerId>,
-    /// Two masters.
+    /// Masters of the current conflict.
     pub(crate) double: Option<(AnnouncerId, AnnouncerId)>,
-    pub(crate) conflict_told: bool,
-    /// Refused before their sender was attached.
+    pub(crate) conflict_reported: bool,
+    /// Announcements that were rejected before their sender was attached.
     pub(crate) replays: Vec<(AnnouncerId, RejectedSender)>,
-    pub(crate) strangers: Option<Box<Strangers>>,
+    pub(crate) rejected: Option<Box<RejectedSenders>>,
     options: Options,
     pub(crate) refresh_at_ns: u64,
     started_ns: u64,
     pub(crate) due_ns: Option<u64>,
 }
 
-/// What was said since the last step.
+/// Announcements since the last step.
 #[derive(Debug, Default)]
-struct Said {
-    /// The newest claim.
-    claim: Option<AnnouncementKind>,
-    /// The first other announcement.
-    first: Option<AnnouncementKind>,
-    /// Two that advertise at the same time.
+struct Summary {
+    /// Newest claim.
+    claim: Option<Candidate>,
+    /// First announcement of another kind.
+    first: Option<Candidate>,
+    /// Two announcers that advertise at the same time.
     rivals: Option<(AnnouncerId, AnnouncerId)>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct AnnouncementKind {
+struct Candidate {
     announcer: AnnouncerId,
     at_ns: u64,
     why: Why,
 }
 
 impl Machine {
-    /// A machine for a HAVIP with these announcers, as it is stored. A holder that is no announcer is none.
+    /// Machine of a stored HAVIP. A holder that is not among the announcers is ignored.
     #[must_use]
     pub fn new(
         announcers: &[AnnouncerId],
@@ -84,25 +84,26 @@ impl Machine {
             held_since_ns: now_ns,
             last_claim_ns: 0,
             moves: Moves::default(),
-            ice: (state == HavipState::Frozen).then_some(Ice { since_ns: now_ns, announcer: None }),
+            freeze: (state == HavipState::Frozen).then_some(Freeze { since_ns: now_ns, announcer: None }),
             thawed_to: None,
             double: None,
-            conflict_told: state == HavipState::Conflict,
+            conflict_reported: state == HavipState::Conflict,
             replays: Vec::new(),
-            strangers: None,
+            rejected: None,
             options,
             refresh_at_ns: 0,
             started_ns: now_ns,
             due_ns: Some(now_ns),
         };
-        machine.wind(now_ns, announcers.first().map_or(0, |announcer| u64::from(announcer.get())));
+        machine
+            .schedule_refresh(now_ns, announcers.first().map_or(0, |announcer| u64::from(announcer.get())));
         machine
     }
 
-    /// Follows a committed change of its HAVIP: other announcers, another holder, other options; a state that is not
-    /// frozen any more thaws it. `who` tells whose a refused announcement is by now, so that it can be replayed.
+    /// Follows a committed change of its HAVIP: announcers, holder, options; a state other than frozen thaws it.
+    /// `who` gives the announcer that the sender of a rejected announcement now is, so that it can be replayed.
     ///
-    /// `now_ns` is a time before the change was published: what a new announcer says from then on counts.
+    /// `now_ns` is a time before the change was published: announcements of a new announcer count from then on.
     pub fn follow(
         &mut self,
         announcers: &[AnnouncerId],
@@ -122,11 +123,11 @@ impl Machine {
         let new: Vec<AnnouncerId> =
             announcers.iter().filter(|&&announcer| self.attachment(announcer).is_none()).copied().collect();
         self.attachments.extend(new.iter().map(|&announcer| Attachment::new(announcer, now_ns)));
-        if let Some(strangers) = self.strangers.as_mut().filter(|_| !new.is_empty()) {
+        if let Some(rejected) = self.rejected.as_mut().filter(|_| !new.is_empty()) {
             let replays = &mut self.replays;
-            strangers.replay(now_ns, |stranger| {
-                let announcer = who(stranger).filter(|announcer| new.contains(announcer));
-                replays.extend(announcer.map(|announcer| (announcer, *stranger)));
+            rejected.replay(now_ns, |sender| {
+                let announcer = who(sender).filter(|announcer| new.contains(announcer));
+                replays.extend(announcer.map(|announcer| (announcer, *sender)));
                 announcer.is_some()
             });
         }
@@ -138,67 +139,66 @@ impl Machine {
         self.follow_state(state, announcers, now_ns);
         if options != self.options {
             self.options = options;
-            self.wind(now_ns, 0);
+            self.schedule_refresh(now_ns, 0);
         }
         self.due_ns = Some(now_ns);
     }
 
     fn follow_state(&mut self, state: HavipState, announcers: &[AnnouncerId], now_ns: u64) {
-        if let Some(ice) = &mut self.ice {
-            ice.announcer = ice.announcer.filter(|(announcer, _)| announcers.contains(announcer));
+        if let Some(freeze) = &mut self.freeze {
+            freeze.announcer = freeze.announcer.filter(|(announcer, _)| announcers.contains(announcer));
         }
-        match (state == HavipState::Frozen, &self.ice) {
-            (true, None) => self.ice = Some(Ice { since_ns: now_ns, announcer: None }),
-            (false, Some(ice)) => {
-                self.thawed_to = ice.announcer.map(|(announcer, _)| announcer);
-                self.ice = None;
+        match (state == HavipState::Frozen, &self.freeze) {
+            (true, None) => self.freeze = Some(Freeze { since_ns: now_ns, announcer: None }),
+            (false, Some(freeze)) => {
+                self.thawed_to = freeze.announcer.map(|(announcer, _)| announcer);
+                self.freeze = None;
                 self.moves.clear();
             }
             _ => {}
         }
-        // What a conflict was told as ends with the binding that it was told of; while frozen it stays as it was.
+        // A conflict ends with the binding that it was reported for; a freeze keeps it.
         if state != HavipState::Frozen {
-            self.conflict_told = state == HavipState::Conflict;
+            self.conflict_reported = state == HavipState::Conflict;
         }
     }
 
-    /// Notes an announcement that was refused. `by_now` is the announcer whose it is by now: workers may have refused
-    /// it while the change that attached its sender was under way, and then it is replayed at once.
-    pub fn refused(&mut self, stranger: RejectedSender, by_now: Option<AnnouncerId>) {
-        let strangers = self.strangers.get_or_insert_default();
-        let can_be_replayed = strangers.refused(stranger, by_now.is_none());
+    /// Records a rejected announcement. `by_now` is the announcer that its sender now is: workers may reject while
+    /// the change that attaches the sender is under way. Then the announcement is replayed at once.
+    pub fn refused(&mut self, sender: RejectedSender, by_now: Option<AnnouncerId>) {
+        let rejected = self.rejected.get_or_insert_default();
+        let can_be_replayed = rejected.refused(sender, by_now.is_none());
         if let Some(announcer) = by_now.filter(|_| can_be_replayed) {
-            self.replays.push((announcer, stranger));
+            self.replays.push((announcer, sender));
             self.due_ns = Some(0);
         }
-        self.due_ns = self.due_ns.into_iter().chain(strangers.due_ns()).min();
+        self.due_ns = self.due_ns.into_iter().chain(rejected.due_ns()).min();
     }
 
-    /// Decides: what its announcers said last, and what time it is.
+    /// Decides on the latest announcements of announcers at `now_ns`.
     ///
-    /// Nothing that was said is taken twice. Where a decision cannot be made durable, the step is [taken
-    /// back](Machine::take_back), and the machine decides the same again when it is told the same again.
+    /// Each announcement counts once. If the commit of a decision fails, the step is [undone](Machine::take_back);
+    /// the machine then decides the same again on the same input.
     pub fn step(
         &mut self,
-        heard: &[(AnnouncerId, LastAnnounced)],
+        latest: &[(AnnouncerId, LastAnnounced)],
         now_ns: u64,
         damping: &Damping,
         alarms: &mut Alarms,
     ) -> (Decisions, Undo) {
         let mut undo = Undo::of(self, now_ns);
-        let decisions = self.decide(heard, now_ns, damping, alarms, &mut undo);
+        let decisions = self.decide(latest, now_ns, damping, alarms, &mut undo);
         (decisions, undo)
     }
 
-    /// Takes back the last step. Where the machine followed a change since, it has to [follow](Machine::follow) it
-    /// once more.
+    /// Undoes the last step. A change that it followed after that step must be [followed](Machine::follow) again.
     pub fn take_back(&mut self, undo: Undo) {
         undo.restore(self);
     }
 
     fn decide(
         &mut self,
-        heard: &[(AnnouncerId, LastAnnounced)],
+        latest: &[(AnnouncerId, LastAnnounced)],
         now_ns: u64,
         damping: &Damping,
         alarms: &mut Alarms,
@@ -206,38 +206,38 @@ impl Machine {
     ) -> Decisions {
         let mut decisions = Decisions::default();
         let before = (self.state(), self.holder);
-        let said = self.listen(heard, undo);
+        let summary = self.record(latest, undo);
         let thawed = self.thaw(now_ns, damping, &mut decisions);
-        self.obey(&said, thawed, now_ns, damping, &mut decisions);
-        self.judge(said.rivals, now_ns, damping, &mut decisions);
+        self.follow_announcements(&summary, thawed, now_ns, damping, &mut decisions);
+        self.update_conflict(summary.rivals, now_ns, damping, &mut decisions);
         self.refresh(now_ns, &mut decisions);
-        if let Some(strangers) = &mut self.strangers {
-            strangers.tell(now_ns, alarms, &mut decisions.told);
+        if let Some(rejected) = &mut self.rejected {
+            rejected.report(now_ns, alarms, &mut decisions.effects);
         }
         if before != (self.state(), self.holder) {
             let moved = decisions.moved();
-            decisions.turn = Some(BindingChange { state: self.state(), holder: self.holder, moved });
+            decisions.change = Some(BindingChange { state: self.state(), holder: self.holder, moved });
         }
         self.due_ns = self.next_due(now_ns, damping);
         decisions
     }
 
-    /// When it wants to decide even if nothing is heard; in the past: at once.
+    /// Time at which a step is due even without an announcement; in the past: at once.
     #[must_use]
     pub const fn due_ns(&self) -> Option<u64> {
         self.due_ns
     }
 
-    /// Who holds the address.
+    /// Holder of the address.
     #[must_use]
     pub const fn holder(&self) -> Option<AnnouncerId> {
         self.holder
     }
 
-    /// Its state.
+    /// State of the binding.
     #[must_use]
     pub fn state(&self) -> HavipState {
-        match (&self.ice, self.conflict_told, self.holder) {
+        match (&self.freeze, self.conflict_reported, self.holder) {
             (Some(_), ..) => HavipState::Frozen,
             (None, true, _) => HavipState::Conflict,
             (None, false, Some(_)) => HavipState::Bound,
@@ -249,92 +249,101 @@ impl Machine {
         self.attachments.iter().find(|attachment| attachment.announcer == announcer)
     }
 
-    /// Takes in what was said, in the order of time.
-    fn listen(&mut self, heard: &[(AnnouncerId, LastAnnounced)], undo: &mut Undo) -> Said {
-        let mut said = Said::default();
+    /// Records the announcements in order of time.
+    fn record(&mut self, latest: &[(AnnouncerId, LastAnnounced)], undo: &mut Undo) -> Summary {
+        let mut summary = Summary::default();
         let mut announced: Vec<(u64, AnnouncerId)> = Vec::new();
         let mut advertised: Vec<(u64, usize, News)> = Vec::new();
-        for (place, attachment) in self.attachments.iter_mut().enumerate() {
+        for (index, attachment) in self.attachments.iter_mut().enumerate() {
             let Some((announcer, last)) =
-                heard.iter().find(|(announcer, _)| *announcer == attachment.announcer)
+                latest.iter().find(|(announcer, _)| *announcer == attachment.announcer)
             else {
                 continue;
             };
             let old = *attachment;
-            let news = attachment.listen(last);
+            let news = attachment.record(last);
             if news.is_any() {
                 undo.attachments.push(old);
             }
             let advert_ns = news.advert_ns.filter(|_| news.priority > 0);
-            said.claim(news.claim_ns, *announcer, Why::Garp);
-            said.first(news.use_ns, *announcer, Why::Arp);
-            said.first(advert_ns, *announcer, Why::Advert);
+            summary.claim(news.claim_ns, *announcer, Why::Garp);
+            summary.first(news.use_ns, *announcer, Why::Arp);
+            summary.first(advert_ns, *announcer, Why::Advert);
             announced.extend(news.claim_ns.into_iter().chain(advert_ns).map(|at_ns| (at_ns, *announcer)));
-            advertised.extend(news.advert_ns.map(|at_ns| (at_ns, place, news)));
+            advertised.extend(news.advert_ns.map(|at_ns| (at_ns, index, news)));
         }
         undo.replays = std::mem::take(&mut self.replays);
-        for &(announcer, stranger) in &undo.replays {
-            let at_ns = Some(stranger.at_ns);
-            said.claim(at_ns.filter(|_| stranger.claims), announcer, Why::Replay);
-            said.first(at_ns, announcer, Why::Replay);
-            announced.extend(at_ns.filter(|_| stranger.claims).map(|at_ns| (at_ns, announcer)));
+        for &(announcer, sender) in &undo.replays {
+            let at_ns = Some(sender.at_ns);
+            summary.claim(at_ns.filter(|_| sender.claims), announcer, Why::Replay);
+            summary.first(at_ns, announcer, Why::Replay);
+            announced.extend(at_ns.filter(|_| sender.claims).map(|at_ns| (at_ns, announcer)));
         }
         announced.sort_unstable();
-        if let Some(ice) = &mut self.ice {
-            announced.iter().for_each(|&(at_ns, announcer)| ice.announced(announcer, at_ns));
+        if let Some(freeze) = &mut self.freeze {
+            announced.iter().for_each(|&(at_ns, announcer)| freeze.announced(announcer, at_ns));
         }
-        advertised.sort_unstable_by_key(|&(at_ns, place, _)| (at_ns, place));
-        for (at_ns, place, news) in advertised {
-            let Some(attachment) = self.attachments.get_mut(place) else { continue };
+        advertised.sort_unstable_by_key(|&(at_ns, index, _)| (at_ns, index));
+        for (at_ns, index, news) in advertised {
+            let Some(attachment) = self.attachments.get_mut(index) else { continue };
             let announcer = attachment.announcer;
             let previous = attachment.advert(at_ns, news.interval_cs, news.priority);
             let rival =
-                previous.and_then(|previous_ns| adverts::rival(&self.attachments, place, previous_ns, at_ns));
-            said.rivals = rival.map(|rival| (announcer, rival)).or(said.rivals);
+                previous.and_then(|previous_ns| adverts::rival(&self.attachments, index, previous_ns, at_ns));
+            summary.rivals = rival.map(|rival| (announcer, rival)).or(summary.rivals);
         }
-        said
+        summary
     }
 
-    /// A frozen one thaws in time, and then goes to whoever announced last. True where it does.
+    /// Thaws a frozen address when it is time; it then moves to the latest announcer. True if it moved.
     fn thaw(&mut self, now_ns: u64, damping: &Damping, decisions: &mut Decisions) -> bool {
-        let Some(ice) = self.ice.filter(|ice| now_ns >= ice.due_ns(damping)) else { return false };
+        let Some(freeze) = self.freeze.filter(|freeze| now_ns >= freeze.due_ns(damping)) else {
+            return false;
+        };
         let quiet =
-            ice.announcer.filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(damping.thaw_quiet_ns));
-        self.ice = None;
+            freeze.announcer.filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(damping.thaw_quiet_ns));
+        self.freeze = None;
         self.moves.clear();
-        self.thawed_to = ice.announcer.map(|(announcer, _)| announcer);
-        decisions.told.push(Effect::Thawed(if quiet.is_some() { Thaw::Quiet } else { Thaw::After }));
-        // What others believe is whatever came last; one that announces alone can be confirmed.
+        self.thawed_to = freeze.announcer.map(|(announcer, _)| announcer);
+        decisions.effects.push(Effect::Thawed(if quiet.is_some() { Thaw::Quiet } else { Thaw::After }));
+        // Caches hold the latest announcement; the node can confirm it if only one announcer announced.
         decisions.reannounce |= quiet.is_some();
         true
     }
 
-    /// The newest claim moves the address, anything else but binds it.
-    fn obey(&mut self, said: &Said, thawed: bool, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
+    /// Moves the address to the newest claim; another announcement only binds an unbound address.
+    fn follow_announcements(
+        &mut self,
+        summary: &Summary,
+        thawed: bool,
+        now_ns: u64,
+        damping: &Damping,
+        decisions: &mut Decisions,
+    ) {
         let last_claim_ns = self.last_claim_ns;
-        let claim = said.claim.filter(|claim| claim.at_ns > last_claim_ns);
+        let claim = summary.claim.filter(|claim| claim.at_ns > last_claim_ns);
         self.last_claim_ns = claim.map_or(last_claim_ns, |claim| claim.at_ns);
-        if self.ice.is_some() {
+        if self.freeze.is_some() {
             return;
         }
         let thawed_to = self.thawed_to.take().filter(|&announcer| self.attachment(announcer).is_some());
-        // A claim that arrived while it was frozen has been weighed with the adverts.
+        // A claim during the freeze was considered together with the adverts.
         match (claim.filter(|_| !thawed), thawed_to) {
             (None, Some(to)) => {
-                self.turn(to, Why::Thawed, now_ns, decisions);
+                self.set_holder(to, Why::Thawed, now_ns, decisions);
             }
             (claim, _) => {
-                let first = said.first.filter(|_| self.holder.is_none());
+                let first = summary.first.filter(|_| self.holder.is_none());
                 let Some(wanted) = claim.or(first) else { return };
-                let turned = self.try_turn(wanted, now_ns, damping, decisions);
-                // The announcement itself was dropped: nobody else has heard it.
-                decisions.reannounce |= turned && wanted.why == Why::Replay;
+                let moved = self.try_move(wanted, now_ns, damping, decisions);
+                // Other members never got the original announcement: it was dropped.
+                decisions.reannounce |= moved && wanted.why == Why::Replay;
             }
         }
     }
 
-    /// Conflicts, their ends, and healing.
-    fn judge(
+    /// Starts and ends conflicts, and heals.
+    fn update_conflict(
         &mut self,
         rivals: Option<(AnnouncerId, AnnouncerId)>,
         now_ns: u64,
@@ -345,27 +354,27 @@ impl Machine {
         let latest = adverts::latest(&self.attachments, now_ns).copied();
         let alone = latest.filter(|attachment| {
             now_ns >= adverts::alone_ns(&self.attachments, attachment)
-                && adverts::is_heard(attachment, now_ns)
+                && adverts::is_current(attachment, now_ns)
         });
         let silence = latest.is_none() && now_ns >= self.started_ns.saturating_add(SETTLE_NS);
         let over = alone.is_some() || silence;
         if over {
             self.double = None;
         }
-        if self.ice.is_some() {
+        if self.freeze.is_some() {
             return;
         }
         let left = alone.map(|attachment| attachment.announcer);
         match self.double {
-            Some((one, other)) if !self.conflict_told => {
-                self.conflict_told = true;
-                decisions.told.push(Effect::Conflict { one, other });
+            Some((one, other)) if !self.conflict_reported => {
+                self.conflict_reported = true;
+                decisions.effects.push(Effect::Conflict { one, other });
             }
-            None if self.conflict_told && over => {
-                self.conflict_told = false;
-                decisions.told.push(Effect::ConflictEnded { left });
+            None if self.conflict_reported && over => {
+                self.conflict_reported = false;
+                decisions.effects.push(Effect::ConflictEnded { left });
                 self.heal(left, now_ns, damping, decisions);
-                // Any cache may hold the other one.
+                // Some caches may hold the other master.
                 decisions.reannounce |= left.is_some();
             }
             None if alone.is_some_and(|attachment| now_ns >= self.heal_ns(&attachment)) => {
@@ -375,7 +384,8 @@ impl Machine {
         }
     }
 
-    /// When an announcer that advertises alone has done so for three intervals of another's holding it.
+    /// Time at which an announcer that is the only advertiser has been so for three intervals, while another holds
+    /// the address.
     fn heal_ns(&self, attachment: &Attachment) -> u64 {
         let claimed_ns =
             self.holder.and_then(|holder| self.attachment(holder)).map_or(0, |holder| holder.claim_ns);
@@ -384,47 +394,48 @@ impl Machine {
     }
 
     fn heal(&mut self, to: Option<AnnouncerId>, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
-        // What was just claimed is given its time.
+        // A new claim is not healed in the same step.
         if let Some(announcer) = to.filter(|_| self.holder.is_some() && decisions.moved().is_none()) {
-            let wanted = AnnouncementKind { announcer, at_ns: now_ns, why: Why::Healed };
-            decisions.reannounce |= self.try_turn(wanted, now_ns, damping, decisions);
+            let wanted = Candidate { announcer, at_ns: now_ns, why: Why::Healed };
+            decisions.reannounce |= self.try_move(wanted, now_ns, damping, decisions);
         }
     }
 
-    /// Moves it, unless that is one move too many: then it freezes. True where it moved.
-    fn try_turn(
+    /// Moves the address, or freezes it if that is one move too many. True if it moved.
+    fn try_move(
         &mut self,
-        wanted: AnnouncementKind,
+        wanted: Candidate,
         now_ns: u64,
         damping: &Damping,
         decisions: &mut Decisions,
     ) -> bool {
         let moves = self.holder.is_some_and(|holder| holder != wanted.announcer);
         if moves && !self.moves.allow(now_ns, damping) {
-            self.ice = Some(Ice { since_ns: now_ns, announcer: Some((wanted.announcer, wanted.at_ns)) });
-            decisions.told.push(Effect::Frozen(Frozen {
+            self.freeze =
+                Some(Freeze { since_ns: now_ns, announcer: Some((wanted.announcer, wanted.at_ns)) });
+            decisions.effects.push(Effect::Frozen(Frozen {
                 refused: wanted.announcer,
                 moves: damping.flap_moves,
                 window_ns: damping.flap_window_ns,
             }));
             return false;
         }
-        self.turn(wanted.announcer, wanted.why, now_ns, decisions)
+        self.set_holder(wanted.announcer, wanted.why, now_ns, decisions)
     }
 
-    fn turn(&mut self, to: AnnouncerId, why: Why, now_ns: u64, decisions: &mut Decisions) -> bool {
+    fn set_holder(&mut self, to: AnnouncerId, why: Why, now_ns: u64, decisions: &mut Decisions) -> bool {
         match self.holder.replace(to) {
             Some(from) if from == to => return false,
-            Some(from) => decisions.told.push(Effect::Moved { from, to, why }),
-            None => decisions.told.push(Effect::Bound { to, why }),
+            Some(from) => decisions.effects.push(Effect::Moved { from, to, why }),
+            None => decisions.effects.push(Effect::Bound { to, why }),
         }
         self.held_since_ns = now_ns;
-        self.wind(now_ns, 0);
+        self.schedule_refresh(now_ns, 0);
         true
     }
 
-    /// Sets when the address is announced next.
-    fn wind(&mut self, now_ns: u64, spread: u64) {
+    /// Schedules the next periodic announcement.
+    fn schedule_refresh(&mut self, now_ns: u64, spread: u64) {
         if let Some(refresh_ns) = self.options.refresh_ns {
             let less = refresh_ns / SPREAD * (spread % SPREAD);
             self.refresh_at_ns = now_ns.saturating_add(refresh_ns - less);
@@ -436,29 +447,29 @@ impl Machine {
         if now_ns < self.refresh_at_ns {
             return;
         }
-        self.wind(now_ns, 0);
+        self.schedule_refresh(now_ns, 0);
         let holder = self
             .holder
             .and_then(|holder| self.attachment(holder))
             .filter(|_| self.state() == HavipState::Bound);
         decisions.reannounce |= holder.is_some_and(|attachment| {
-            let lately = refresh_ns.max(attachment.interval_ns).saturating_mul(3);
-            attachment.heard_ns().is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= lately)
+            let recent = refresh_ns.max(attachment.interval_ns).saturating_mul(3);
+            attachment.last_ns().is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent)
         });
     }
 
     fn next_due(&self, now_ns: u64, damping: &Damping) -> Option<u64> {
-        let ice = self.ice.map(|ice| ice.due_ns(damping));
+        let freeze = self.freeze.map(|freeze| freeze.due_ns(damping));
         let refresh = self.options.refresh_ns.filter(|_| self.holder.is_some()).map(|_| self.refresh_at_ns);
-        let strangers = self.strangers.as_ref().and_then(|strangers| strangers.due_ns());
-        [ice, refresh, strangers, self.judge_ns(now_ns)].into_iter().flatten().min()
+        let rejected = self.rejected.as_ref().and_then(|rejected| rejected.due_ns());
+        [freeze, refresh, rejected, self.conflict_check_ns(now_ns)].into_iter().flatten().min()
     }
 
-    /// When the masters are to be looked at again although none of them says anything.
-    fn judge_ns(&self, now_ns: u64) -> Option<u64> {
+    /// Time of the next check for conflicts and healing without an advert.
+    fn conflict_check_ns(&self, now_ns: u64) -> Option<u64> {
         let latest = adverts::latest(&self.attachments, now_ns);
-        let is_free = self.ice.is_none();
-        let times = if self.double.is_some() || (is_free && self.conflict_told) {
+        let is_free = self.freeze.is_none();
+        let times = if self.double.is_some() || (is_free && self.conflict_reported) {
             let silent = self.attachments.iter().map(Attachment::silent_ns).max();
             let settled = self.started_ns.saturating_add(SETTLE_NS);
             [latest.map(|attachment| adverts::alone_ns(&self.attachments, attachment)), silent, Some(settled)]
@@ -477,20 +488,20 @@ impl Machine {
     }
 }
 
-impl Said {
-    /// Of several the newest counts.
+impl Summary {
+    /// Keeps the newest claim.
     fn claim(&mut self, at_ns: Option<u64>, announcer: AnnouncerId, why: Why) {
         let newest = self.claim.map_or((0, None), |claim| (claim.at_ns, Some(claim.announcer)));
         if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(announcer)) > newest) {
-            self.claim = Some(AnnouncementKind { announcer, at_ns, why });
+            self.claim = Some(Candidate { announcer, at_ns, why });
         }
     }
 
-    /// Of several the first counts.
+    /// Keeps the first other announcement.
     fn first(&mut self, at_ns: Option<u64>, announcer: AnnouncerId, why: Why) {
         let first = self.first.map_or((u64::MAX, None), |first| (first.at_ns, Some(first.announcer)));
         if let Some(at_ns) = at_ns.filter(|&at_ns| (at_ns, Some(announcer)) < first) {
-            self.first = Some(AnnouncementKind { announcer, at_ns, why });
+            self.first = Some(Candidate { announcer, at_ns, why });
         }
     }
 }

@@ -1,12 +1,12 @@
-//! State of a machine before a step, so that the step can be taken back. Made for every step, and nearly always
-//! without memory of its own.
+//! State of a machine before a step, so that the step can be undone. Made for every step, nearly always without
+//! an allocation.
 
 use bcast_domain::AnnouncerId;
 
 use crate::Machine;
 use crate::attachment::Attachment;
-use crate::damping::{Ice, Moves};
-use crate::strangers::{Kinds, RejectedSender};
+use crate::damping::{Freeze, Moves};
+use crate::rejected::{Kinds, RejectedSender};
 
 /// State of a machine before a step.
 #[derive(Debug)]
@@ -14,15 +14,15 @@ pub struct Undo {
     holder: Option<AnnouncerId>,
     held_since_ns: u64,
     last_claim_ns: u64,
-    ice: Option<Ice>,
+    freeze: Option<Freeze>,
     thawed_to: Option<AnnouncerId>,
     double: Option<(AnnouncerId, AnnouncerId)>,
-    conflict_told: bool,
+    conflict_reported: bool,
     refresh_at_ns: u64,
     due_ns: Option<u64>,
-    /// Without memory for an address that stays where it is.
+    /// No allocation for an address that does not move.
     moves: Moves,
-    /// Attachments that were heard.
+    /// Attachments that announced.
     pub(crate) attachments: Vec<Attachment>,
     pub(crate) replays: Vec<(AnnouncerId, RejectedSender)>,
     kinds: Option<Kinds>,
@@ -34,16 +34,16 @@ impl Undo {
             holder: machine.holder,
             held_since_ns: machine.held_since_ns,
             last_claim_ns: machine.last_claim_ns,
-            ice: machine.ice,
+            freeze: machine.freeze,
             thawed_to: machine.thawed_to,
             double: machine.double,
-            conflict_told: machine.conflict_told,
+            conflict_reported: machine.conflict_reported,
             refresh_at_ns: machine.refresh_at_ns,
             due_ns: machine.due_ns,
             moves: machine.moves.clone(),
             attachments: Vec::new(),
             replays: Vec::new(),
-            kinds: machine.strangers.as_ref().and_then(|strangers| strangers.before_tell(now_ns)),
+            kinds: machine.rejected.as_ref().and_then(|rejected| rejected.before_report(now_ns)),
         }
     }
 
@@ -51,10 +51,10 @@ impl Undo {
         machine.holder = self.holder;
         machine.held_since_ns = self.held_since_ns;
         machine.last_claim_ns = self.last_claim_ns;
-        machine.ice = self.ice;
+        machine.freeze = self.freeze;
         machine.thawed_to = self.thawed_to;
         machine.double = self.double;
-        machine.conflict_told = self.conflict_told;
+        machine.conflict_reported = self.conflict_reported;
         machine.refresh_at_ns = self.refresh_at_ns;
         machine.due_ns = self.due_ns;
         machine.moves = self.moves;
@@ -65,8 +65,8 @@ impl Undo {
                 *attachment = old;
             }
         }
-        if let (Some(kinds), Some(strangers)) = (self.kinds, &mut machine.strangers) {
-            strangers.restore(kinds);
+        if let (Some(kinds), Some(rejected)) = (self.kinds, &mut machine.rejected) {
+            rejected.restore(kinds);
         }
     }
 }

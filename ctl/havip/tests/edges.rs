@@ -1,4 +1,4 @@
-//! What comes late, what was said under another's number, and what people are shown.
+//! Late announcements, reused announcer ids, diagnosis and events.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -15,9 +15,9 @@ fn claim(who: u32, at_ns: u64) -> (AnnouncerId, LastAnnounced) {
     (id(who), LastAnnounced { claim_ns: at_ns, ..LastAnnounced::default() })
 }
 
-fn step(machine: &mut Machine, heard: &[(AnnouncerId, LastAnnounced)], now_ns: u64) -> Decisions {
+fn step(machine: &mut Machine, latest: &[(AnnouncerId, LastAnnounced)], now_ns: u64) -> Decisions {
     let before = format!("{machine:?}");
-    let (decisions, undo) = machine.step(heard, now_ns, &Damping::default(), &mut Alarms::new());
+    let (decisions, undo) = machine.step(latest, now_ns, &Damping::default(), &mut Alarms::new());
     let mut back = machine.clone();
     back.take_back(undo);
     assert_eq!(format!("{back:?}"), before, "a step leaves nothing behind that is taken back");
@@ -52,7 +52,7 @@ fn a_claim_that_is_seen_late_does_not_make_a_frozen_one_thaw_to_its_sender() {
 }
 
 #[test]
-fn what_was_said_before_a_speaker_was_attached_is_not_its_own() {
+fn announcements_before_an_attachment_do_not_count_for_it() {
     let mut machine = unbound(&[1], 0);
     step(&mut machine, &[claim(1, 5)], 6);
     let bound = (HavipState::Bound, Some(id(1)));
@@ -60,28 +60,28 @@ fn what_was_said_before_a_speaker_was_attached_is_not_its_own() {
     assert!(step(&mut machine, &[claim(1, 5), claim(2, 19)], 21).is_settled());
     assert_eq!(machine.holder(), Some(id(1)));
     step(&mut machine, &[claim(1, 5), claim(2, 20)], 22);
-    assert_eq!(machine.holder(), Some(id(2)), "from then on it is heard");
+    assert_eq!(machine.holder(), Some(id(2)), "it counts from then on");
 }
 
 #[test]
 fn a_decision_that_could_not_be_kept_is_made_again() {
     let mut machine = unbound(&[1, 2], 0);
     let (damping, mut alarms) = (Damping::default(), Alarms::new());
-    let heard = [claim(2, 5)];
-    let (first, undo) = machine.step(&heard, 6, &damping, &mut alarms);
-    assert_eq!(first.turn.map(|turn| turn.holder), Some(Some(id(2))));
+    let latest = [claim(2, 5)];
+    let (first, undo) = machine.step(&latest, 6, &damping, &mut alarms);
+    assert_eq!(first.change.map(|change| change.holder), Some(Some(id(2))));
     machine.take_back(undo);
     assert_eq!(machine.holder(), None);
-    assert_eq!(machine.step(&heard, 7, &damping, &mut alarms).0, first);
+    assert_eq!(machine.step(&latest, 7, &damping, &mut alarms).0, first);
 }
 
 #[test]
-fn a_holder_that_is_no_speaker_is_none() {
+fn a_stored_holder_that_is_not_attached_is_ignored() {
     let machine = Machine::new(&[id(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
     assert_eq!((machine.state(), machine.holder()), (HavipState::Unbound, None));
 }
 
-/// A name, what was said, who was refused, and how the lines begin.
+/// Name, script, rejected announcements, and beginnings of the diagnosis lines.
 type Case<'c> = (&'c str, &'c [(u64, Act)], &'c [RejectedSender], &'c [&'c str]);
 
 #[test]
@@ -120,7 +120,7 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
             &["the holder's last advert came 9 s ago (vm1 "],
         ),
         (
-            "strangers",
+            "rejected senders",
             &[(1_000, Claim(1)), (2_000, Use(2))],
             &[other, other, forged, adverts],
             &[
@@ -135,10 +135,10 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
             &["frozen for 3 s: it moved too often; vm1 (52:54:00:00:00:01 at 198.18.0.1)"],
         ),
     ];
-    for (case, script, strangers, expected) in cases {
+    for (case, script, rejected, expected) in cases {
         let mut rig = Rig::new(&[1, 2], Options::default());
         rig.play(script, 10_000);
-        strangers.iter().for_each(|stranger| rig.machine.refused(*stranger, None));
+        rejected.iter().for_each(|sender| rig.machine.refused(*sender, None));
         let lines = rig
             .machine
             .diagnosis(10_000 * MS + MS, &Damping::default(), |announcer| name(&holder(announcer)));
@@ -150,8 +150,8 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
 }
 
 #[test]
-fn what_is_told_says_who_and_why() {
-    let decide = |told: Effect| Decisions { told: vec![told], ..Decisions::default() };
+fn an_event_says_who_and_why() {
+    let decide = |effect: Effect| Decisions { effects: vec![effect], ..Decisions::default() };
     let (one, other) = (id(1), id(2));
     let frozen = Frozen { refused: other, moves: 5, window_ns: 180 * SECOND };
     let spoof = Effect::Spoof { what: RejectReason::Advert, mac: mac(9), tep: tep(9), count: 7 };
@@ -187,13 +187,13 @@ fn what_is_told_says_who_and_why() {
         (spoof, "spoof", None, "advertised (VRRP) by one that is not attached there"),
     ];
     let rig = Rig::new(&[1, 2], Options::default());
-    for (told, kind, why, detail) in cases {
+    for (effect, kind, why, detail) in cases {
         let who = |announcer| Some(holder(announcer));
-        let (entry, happened) = enact(&rig.entry, &decide(told.clone()), who, Revision::new(9), 1_234);
-        assert_eq!(entry, None, "no turn, no other binding");
+        let (entry, happened) = enact(&rig.entry, &decide(effect.clone()), who, Revision::new(9), 1_234);
+        assert_eq!(entry, None, "no change, no other binding");
         let event = &happened[0];
         let kind: HavipEventKind = kind.parse().unwrap();
-        assert_eq!((event.kind, event.why, &*event.detail), (kind, why, detail), "{told:?}");
+        assert_eq!((event.kind, event.why, &*event.detail), (kind, why, detail), "{effect:?}");
         assert_eq!((event.generation, event.unix_ms), (9, 1_234));
         assert_eq!(
             event.offender.map(|offender| offender.count),
@@ -205,21 +205,21 @@ fn what_is_told_says_who_and_why() {
 #[test]
 fn a_binding_keeps_who_held_it_before_and_counts_only_moves() {
     let rig = Rig::new(&[1, 2], Options::default());
-    let turn = |state, who: Option<u32>, moved| Decisions {
-        turn: Some(BindingChange { state, holder: who.map(id), moved }),
+    let change = |state, who: Option<u32>, moved| Decisions {
+        change: Some(BindingChange { state, holder: who.map(id), moved }),
         ..Decisions::default()
     };
     let (bound, frozen) = (HavipState::Bound, HavipState::Frozen);
-    let turns = [
-        (turn(bound, Some(1), Some(Why::Garp)), None, Why::Garp, 0),
-        (turn(bound, Some(2), Some(Why::Garp)), Some(1), Why::Garp, 1),
-        (turn(frozen, Some(2), None), Some(1), Why::Flapping, 1),
-        (turn(bound, Some(2), None), Some(1), Why::Thawed, 1),
-        (turn(HavipState::Conflict, Some(2), None), Some(1), Why::DoubleMaster, 1),
-        (turn(bound, Some(1), Some(Why::Healed)), Some(2), Why::Healed, 2),
+    let changes = [
+        (change(bound, Some(1), Some(Why::Garp)), None, Why::Garp, 0),
+        (change(bound, Some(2), Some(Why::Garp)), Some(1), Why::Garp, 1),
+        (change(frozen, Some(2), None), Some(1), Why::Flapping, 1),
+        (change(bound, Some(2), None), Some(1), Why::Thawed, 1),
+        (change(HavipState::Conflict, Some(2), None), Some(1), Why::DoubleMaster, 1),
+        (change(bound, Some(1), Some(Why::Healed)), Some(2), Why::Healed, 2),
     ];
     let mut entry = rig.entry;
-    for (n, (decisions, previous, why, moves)) in (10..).zip(turns) {
+    for (n, (decisions, previous, why, moves)) in (10..).zip(changes) {
         let who = |announcer| Some(holder(announcer));
         entry = enact(&entry, &decisions, who, Revision::new(n), n).0.expect("another binding");
         let binding = &entry.binding;

@@ -1,4 +1,4 @@
-//! What holds whatever is said; and the machine against a naive model of it.
+//! Properties of the machine for any input; comparison with a naive model.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +10,7 @@ use ctl_havip::{Damping, Options};
 use model::Model;
 use proptest::prelude::*;
 
-const SPEAKERS: [u32; 4] = [1, 2, 3, 4];
+const ANNOUNCERS: [u32; 4] = [1, 2, 3, 4];
 
 fn act() -> impl Strategy<Value = Act> {
     let who = 1..5_u32;
@@ -25,8 +25,8 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// Acts with their milliseconds; in one millisecond nobody says the same kind of thing twice, since only the last of
-/// them would be heard.
+/// Acts with their milliseconds. An announcer makes one announcement of a kind in a millisecond, since the board
+/// keeps only the last.
 fn script(longest_gap: u64) -> impl Strategy<Value = Vec<(u64, Act)>> {
     prop::collection::vec((0..longest_gap, act()), 1..60).prop_map(|acts| {
         let mut at = 1;
@@ -54,13 +54,13 @@ fn last(script: &[(u64, Act)]) -> u64 {
 }
 
 fn rig(damping: Damping) -> Rig {
-    let mut rig = Rig::new(&SPEAKERS, Options::default());
+    let mut rig = Rig::new(&ANNOUNCERS, Options::default());
     rig.damping = damping;
     rig.interval_cs = u16::try_from(model::INTERVAL / (10 * MS)).unwrap();
     rig
 }
 
-/// Frozen soon, and thawed soon.
+/// Limits that freeze and thaw soon.
 fn tight() -> Damping {
     Damping { flap_moves: 3, flap_window_ns: 600 * MS, thaw_quiet_ns: 400 * MS, thaw_after_ns: 900 * MS }
 }
@@ -73,7 +73,7 @@ proptest! {
         let last = last(&script) + 3_500;
         let mut rig = rig(tight());
         rig.play(&script, last);
-        let mut model = Model::new(&SPEAKERS, tight());
+        let mut model = Model::new(&ANNOUNCERS, tight());
         let mut acts = script.iter().copied().peekable();
         for now in 1..=last {
             let mut order = 0;
@@ -81,7 +81,7 @@ proptest! {
                 order += 1;
                 model.act(act, now * MS + order);
             }
-            model.look(now * MS + MS / 2);
+            model.step(now * MS + MS / 2);
         }
         prop_assert_eq!(rig.story(), model.story);
         prop_assert_eq!(rig.machine.holder(), model.holder.map(id));
@@ -95,10 +95,10 @@ proptest! {
         let mut at = 1;
         let script: Vec<(u64, Act)> = claims.iter().map(|&(gap, who)| { at += gap; (at, Claim(who)) }).collect();
         rig.play(&script, at + 1);
-        // Of those in one millisecond too the last.
-        let sound = claims.iter().rev().find(|claim| SPEAKERS.contains(&claim.1));
+        // Of the claims in one millisecond the last counts, too.
+        let sound = claims.iter().rev().find(|claim| ANNOUNCERS.contains(&claim.1));
         prop_assert_eq!(rig.machine.holder(), sound.map(|claim| id(claim.1)));
-        prop_assert_eq!(rig.story().iter().filter(|told| told.contains("frozen")).count(), 0);
+        prop_assert_eq!(rig.story().iter().filter(|line| line.contains("frozen")).count(), 0);
     }
 
     #[test]
@@ -110,7 +110,7 @@ proptest! {
         let last = last(&script) + 1;
         let mut script = script;
         script.push((last, Attach(who)));
-        // Claims alone, or adverts alone: either is enough.
+        // Claims only, or adverts only.
         script.extend((1..40).map(|n| (last + n * 100, if claims { Claim(who) } else { Advert(who) })));
         let mut rig = rig(tight());
         rig.play(&script, last + 4_500);
@@ -124,14 +124,14 @@ proptest! {
         let mut rig = rig(tight());
         rig.play(&script, last(&script) + 1);
         let mut moves: Vec<u64> = Vec::new();
-        for (at, told) in &rig.told {
-            let told = words(told);
-            if told.starts_with("thawed") {
+        for (at, effect) in &rig.effects {
+            let line = words(effect);
+            if line.starts_with("thawed") {
                 moves.clear();
-            } else if told.starts_with("moved") && !told.ends_with("thawed") {
+            } else if line.starts_with("moved") && !line.ends_with("thawed") {
                 moves.push(*at);
                 prop_assert!(moves.iter().filter(|&&then| at - then < 600).count() <= 3, "{:?}", rig.story());
-            } else if told.starts_with("frozen") {
+            } else if line.starts_with("frozen") {
                 moves.push(*at);
                 prop_assert!(moves.iter().filter(|&&then| at - then < 600).count() == 4, "{:?}", rig.story());
             }

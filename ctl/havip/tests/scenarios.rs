@@ -1,4 +1,4 @@
-//! What happens to a HAVIP, told as scripts: milliseconds and acts in, what is told and announced out.
+//! Scenarios of a HAVIP: script in, effects and announcements out, in milliseconds.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -6,27 +6,27 @@ mod common;
 use common::{Act::*, *};
 use ctl_havip::{Options, SECOND};
 
-/// What happens in a millisecond.
+/// Millisecond and input.
 type Moment = (u64, Act);
 
 struct Scenario {
     name: &'static str,
-    /// Who is attached from the start on.
+    /// Announcers that are attached from the start.
     attached: &'static [u32],
     script: &'static [Moment],
-    /// Until then.
+    /// Last millisecond.
     last: u64,
-    told: &'static [&'static str],
-    /// When it is announced anew.
+    effects: &'static [&'static str],
+    /// Milliseconds with an announcement by the node.
     announced: &'static [u64],
 }
 
-/// Plays them all; each failure is shown with its name.
+/// Plays all scenarios; a failure shows its name.
 fn play(scenarios: &[Scenario], options: Options) {
-    for Scenario { name, attached, script, last, told, announced } in scenarios {
+    for Scenario { name, attached, script, last, effects, announced } in scenarios {
         let mut rig = Rig::new(attached, options);
         rig.play(script, *last);
-        assert_eq!(rig.story(), *told, "{name}");
+        assert_eq!(rig.story(), *effects, "{name}");
         assert_eq!(rig.announced, *announced, "{name}");
     }
 }
@@ -39,7 +39,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (20, Claim(1)), (30, Use(1)), (40, Advert(1))],
             last: 60_000,
-            told: &["10 bound 1 garp"],
+            effects: &["10 bound 1 garp"],
             announced: &[],
         },
         Scenario {
@@ -52,7 +52,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
                 (12_701, Claim(2)),
             ],
             last: 60_000,
-            told: &["10 bound 1 garp", "12701 moved 1>2 garp"],
+            effects: &["10 bound 1 garp", "12701 moved 1>2 garp"],
             announced: &[],
         },
         Scenario {
@@ -65,7 +65,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
                 (20_006, Claim(2)),
             ],
             last: 60_000,
-            told: &["10 bound 1 garp", "20006 moved 1>2 garp"],
+            effects: &["10 bound 1 garp", "20006 moved 1>2 garp"],
             announced: &[],
         },
         Scenario {
@@ -81,7 +81,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
                 (12_101, Claim(1)),
             ],
             last: 60_000,
-            told: &["10 bound 1 garp", "10501 moved 1>2 garp", "12101 moved 2>1 garp"],
+            effects: &["10 bound 1 garp", "10501 moved 1>2 garp", "12101 moved 2>1 garp"],
             announced: &[],
         },
         Scenario {
@@ -89,7 +89,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2],
             script: &[(700, Master(1, 20_000))],
             last: 20_000,
-            told: &["700 bound 1 advert"],
+            effects: &["700 bound 1 advert"],
             announced: &[],
         },
         Scenario {
@@ -97,7 +97,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2],
             script: &[(5, Use(1)), (10, Use(2)), (20, Advert(2))],
             last: 1_000,
-            told: &["5 bound 1 arp"],
+            effects: &["5 bound 1 arp"],
             announced: &[],
         },
         Scenario {
@@ -105,7 +105,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2, 3],
             script: &[(5, Use(2)), (5, Use(1)), (9, Claim(1)), (9, Claim(3)), (9, Use(2))],
             last: 1_000,
-            told: &["5 bound 2 arp", "9 moved 2>3 garp"],
+            effects: &["5 bound 2 arp", "9 moved 2>3 garp"],
             announced: &[],
         },
         Scenario {
@@ -113,7 +113,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1],
             script: &[(5, Resign(1))],
             last: 1_000,
-            told: &[],
+            effects: &[],
             announced: &[],
         },
         Scenario {
@@ -121,7 +121,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 11, 2],
             script: &[(5, Claim(1)), (500, Claim(11)), (700, Detach(1)), (900, Use(11))],
             last: 1_000,
-            told: &["5 bound 1 garp", "500 moved 1>11 garp"],
+            effects: &["5 bound 1 garp", "500 moved 1>11 garp"],
             announced: &[],
         },
         Scenario {
@@ -129,7 +129,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2],
             script: &[(5, Claim(1)), (6, Use(2)), (100, Detach(1)), (200, Claim(1)), (300, Use(2))],
             last: 1_000,
-            told: &["5 bound 1 garp", "300 bound 2 arp"],
+            effects: &["5 bound 1 garp", "300 bound 2 arp"],
             announced: &[],
         },
         Scenario {
@@ -137,7 +137,7 @@ fn claims_bind_and_move_and_everything_else_only_binds() {
             attached: &[1, 2],
             script: &[(5, Claim(1)), (100, Restart), (200, Use(2)), (300, Claim(2))],
             last: 5_000,
-            told: &["5 bound 1 garp", "300 moved 1>2 garp"],
+            effects: &["5 bound 1 garp", "300 moved 1>2 garp"],
             announced: &[],
         },
     ];
@@ -158,7 +158,7 @@ fn double_masters_are_told_and_healed() {
                 (20_500, Claim(1)),
             ],
             last: 60_000,
-            told: &[
+            effects: &[
                 "10 bound 1 garp",
                 "20401 moved 1>2 garp",
                 "20500 moved 2>1 garp",
@@ -177,7 +177,7 @@ fn double_masters_are_told_and_healed() {
                 (20_401, Claim(2)),
             ],
             last: 60_000,
-            told: &[
+            effects: &[
                 "10 bound 1 garp",
                 "20401 moved 1>2 garp",
                 "21010 conflict 1 2",
@@ -197,7 +197,7 @@ fn double_masters_are_told_and_healed() {
                 (19_100, Master(1, 60_000)),
             ],
             last: 60_000,
-            told: &["10 bound 1 garp", "8000 moved 1>2 garp", "22100 moved 2>1 healed"],
+            effects: &["10 bound 1 garp", "8000 moved 1>2 garp", "22100 moved 2>1 healed"],
             announced: &[22_100],
         },
         Scenario {
@@ -205,7 +205,7 @@ fn double_masters_are_told_and_healed() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (10, Master(1, 60_000)), (20_400, Claim(2))],
             last: 60_000,
-            told: &["10 bound 1 garp", "20400 moved 1>2 garp", "23400 moved 2>1 healed"],
+            effects: &["10 bound 1 garp", "20400 moved 1>2 garp", "23400 moved 2>1 healed"],
             announced: &[23_400],
         },
         Scenario {
@@ -213,7 +213,7 @@ fn double_masters_are_told_and_healed() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (10, Master(1, 10_000)), (4_400, Master(2, 10_000))],
             last: 60_000,
-            told: &["10 bound 1 garp", "5010 conflict 1 2", "12400 conflict ended"],
+            effects: &["10 bound 1 garp", "5010 conflict 1 2", "12400 conflict ended"],
             announced: &[],
         },
         Scenario {
@@ -221,7 +221,7 @@ fn double_masters_are_told_and_healed() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (10, Master(1, 20_000)), (5_500, Fast(2, 60_000))],
             last: 60_000,
-            told: &[
+            effects: &[
                 "10 bound 1 garp",
                 "6010 conflict 1 2",
                 "22010 conflict ended, 2 left",
@@ -234,14 +234,14 @@ fn double_masters_are_told_and_healed() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (10, Master(1, 30_000)), (4_400, Master(2, 8_000)), (6_000, Restart)],
             last: 30_000,
-            told: &["10 bound 1 garp", "5010 conflict 1 2", "10400 conflict ended, 1 left"],
+            effects: &["10 bound 1 garp", "5010 conflict 1 2", "10400 conflict ended, 1 left"],
             announced: &[10_400],
         },
     ];
     play(&scenarios, Options::default());
 }
 
-/// A name, what follows the flapping, what is told of that, and when it is announced anew.
+/// Name, script after the freeze, effects, and milliseconds with an announcement by the node.
 type Case<'c> = (&'c str, &'c [Moment], &'c [&'c str], &'c [u64]);
 
 #[test]
@@ -303,10 +303,10 @@ fn flapping_is_frozen_and_thawed() {
             &[130_000],
         ),
     ];
-    for (name, more, told, announced) in cases {
+    for (name, more, effects, announced) in cases {
         let mut rig = Rig::new(&[1, 2], Options::default());
         rig.play(&[&FLAPS, more].concat(), 400_000);
-        assert_eq!(rig.story(), [&TOLD[..], told].concat(), "{name}");
+        assert_eq!(rig.story(), [&TOLD[..], effects].concat(), "{name}");
         assert_eq!(rig.announced, announced, "{name}");
     }
     let fights: Vec<Moment> =
@@ -322,63 +322,58 @@ fn flapping_is_frozen_and_thawed() {
     let slow: Vec<Moment> =
         (0..50).map(|n| (1_000 + n * 36_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
     rig.play(&slow, 2_000_000);
-    assert_eq!(rig.told.len(), 50, "a move every 36 s is no flapping: {:?}", rig.story());
+    assert_eq!(rig.effects.len(), 50, "a move every 36 s is no flapping: {:?}", rig.story());
 }
 
 #[test]
-fn what_was_refused_is_replayed_when_its_sender_is_attached() {
+fn a_rejected_announcement_is_replayed_when_its_sender_is_attached() {
     let scenarios = [
         Scenario {
             name: "a claim that came before its sender was attached moves it, and is announced anew",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (4_000, Attach(2))],
             last: 9_000,
-            told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
+            effects: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
             announced: &[4_000],
         },
         Scenario {
             name: "after ten seconds it is forgotten",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (11_001, Attach(2)), (12_000, Use(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (11_001, Attach(2)), (12_000, Use(2))],
             last: 20_000,
-            told: &["10 bound 1 garp", "1000 spoof 2 x1"],
+            effects: &["10 bound 1 garp", "1000 spoof 2 x1"],
             announced: &[],
         },
         Scenario {
             name: "a claim that another made since is newer",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, RejectedSender(2)), (2_000, Claim(1)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (2_000, Claim(1)), (4_000, Attach(2))],
             last: 9_000,
-            told: &["10 bound 1 garp", "1000 spoof 2 x1"],
+            effects: &["10 bound 1 garp", "1000 spoof 2 x1"],
             announced: &[],
         },
         Scenario {
             name: "an ordinary ARP that was refused binds the unbound",
             attached: &[1],
-            script: &[(1_000, StrangerUses(2)), (4_000, Attach(2))],
+            script: &[(1_000, RejectedUse(2)), (4_000, Attach(2))],
             last: 9_000,
-            told: &["1000 spoof 2 x1", "4000 bound 2 replay"],
+            effects: &["1000 spoof 2 x1", "4000 bound 2 replay"],
             announced: &[4_000],
         },
         Scenario {
             name: "the claim is remembered, not what the same one said after it",
             attached: &[1],
-            script: &[
-                (10, Claim(1)),
-                (1_000, RejectedSender(2)),
-                (2_000, StrangerUses(2)),
-                (4_000, Attach(2)),
-            ],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (2_000, RejectedUse(2)), (4_000, Attach(2))],
             last: 9_000,
-            told: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
+            effects: &["10 bound 1 garp", "1000 spoof 2 x1", "4000 moved 1>2 replay"],
             announced: &[4_000],
         },
         Scenario {
             name: "who said nothing moves nothing by being attached",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, RejectedSender(3)), (4_000, Attach(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(3)), (4_000, Attach(2))],
             last: 9_000,
-            told: &["10 bound 1 garp", "1000 spoof 3 x1"],
+            effects: &["10 bound 1 garp", "1000 spoof 3 x1"],
             announced: &[],
         },
     ];
@@ -394,7 +389,7 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
             attached: &[1, 2],
             script: &[(1_000, Claim(1)), (15_000, Use(1)), (16_000, Use(2))],
             last: 100_000,
-            told: &["1000 bound 1 garp"],
+            effects: &["1000 bound 1 garp"],
             announced: &[11_000, 21_000, 31_000, 41_000],
         },
         Scenario {
@@ -402,7 +397,7 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
             attached: &[1, 2],
             script: &[(1_000, Claim(1)), (8_000, Claim(2))],
             last: 30_000,
-            told: &["1000 bound 1 garp", "8000 moved 1>2 garp"],
+            effects: &["1000 bound 1 garp", "8000 moved 1>2 garp"],
             announced: &[18_000, 28_000],
         },
         Scenario {
@@ -410,12 +405,12 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
             attached: &[1],
             script: &[(1_000, Claim(1)), (2_000, Detach(1))],
             last: 30_000,
-            told: &["1000 bound 1 garp"],
+            effects: &["1000 bound 1 garp"],
             announced: &[],
         },
     ];
     play(&scenarios, options);
     let mut rig = Rig::new(&[1], options);
     rig.play(&[(1_000, Claim(1)), (1_500, Restart)], 60_000);
-    assert!(rig.announced.is_empty(), "after a restart the holder has to be heard first");
+    assert!(rig.announced.is_empty(), "after a restart the holder has to be latest first");
 }

@@ -134,12 +134,12 @@ impl<P: Port> Default for FanoutQueue<P> {
 }
 
 impl<P: Port> FanoutQueue<P> {
-    /// Whether there is no job.
+    /// True if there is no job.
     pub fn is_empty(&self) -> bool {
         self.turns.iter().all(VecDeque::is_empty)
     }
 
-    /// Whether there is room for a job of so many copies and bytes, in the flow of `cells`' domain and in all. A flow that is
+    /// True if there is room for a job of so many copies and bytes, in the flow of `cells`' domain and in all. A flow that is
     /// empty takes one of any size; a longer one no more than a quarter of what is free, so that no few domains take it all.
     pub fn fits(&self, class: Class, cells: &DomainCells, copies: usize, bytes: usize) -> bool {
         let waiting = u64::from(cells.backlog(class).jobs);
@@ -223,7 +223,7 @@ impl<C: Clock> Budget<C> {
         Self { clock, start: clock.now() }
     }
 
-    /// Whether the time is over; also where the clock went backwards.
+    /// True if the time is over; also where the clock went backwards.
     fn is_over(&self) -> bool {
         self.clock.now().wrapping_sub(self.start) >= self.clock.per_second() / SERVING
     }

@@ -130,7 +130,7 @@ pub enum Violation {
     Strict,
     /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
     Cut {
-        /// Whether it is VRRP.
+        /// True if it is VRRP.
         vrrp: bool,
     },
 }
@@ -192,7 +192,7 @@ impl ArpInspector {
         self.forget();
         self.announced.clear();
         self.now_ns = now_ns;
-        InspectedBurst { inspector: self, asked: 0, domains: [None; BURST] }
+        InspectedBurst { inspector: self, single: 0, domains: [None; BURST] }
     }
 
     /// Finding in the frame with this number, if it announces anything.
@@ -278,7 +278,7 @@ impl ArpInspector {
 pub struct InspectedBurst<'s, 'b> {
     inspector: &'s mut ArpInspector,
     /// Frames that announce one address, as bits, and their domains with their virtual IPs.
-    asked: u32,
+    single: u32,
     domains: [Option<(&'b MemberList, &'b VipTable)>; BURST],
 }
 
@@ -311,7 +311,7 @@ impl<'b> InspectedBurst<'_, 'b> {
             Some(address) => {
                 self.inspector.claimants[index] = (claimant, VipKey::new(address));
                 self.domains[index] = Some((domain, vip_table));
-                self.asked |= 1 << index;
+                self.single |= 1 << index;
             }
             None => self.several(index, &claimant, domain, vip_table, announcement),
         }
@@ -342,13 +342,13 @@ impl<'b> InspectedBurst<'_, 'b> {
     /// Inspects all announcements that were read.
     #[inline(always)]
     pub fn finish(self) {
-        let Self { inspector, asked, domains } = self;
-        for index in bits(asked) {
+        let Self { inspector, single, domains } = self;
+        for index in bits(single) {
             if let Some((_, vip_table)) = domains[index] {
                 vip_table.prefetch(&inspector.claimants[index].1);
             }
         }
-        for index in bits(asked) {
+        for index in bits(single) {
             let (claimant, key) = inspector.claimants[index];
             let Some((domain, vip_table)) = domains[index] else { continue };
             match vip_table.look_up(&key) {

@@ -22,7 +22,7 @@ use crate::counters::{Cell, DomainCells, NoMemory};
 /// Rates of the configuration's `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Whether any limit is in force.
+    /// True if any limit is in force.
     pub enabled: bool,
     /// Copies a second of each domain, but for those of control frames.
     pub domain_copies: Rate,
@@ -194,7 +194,7 @@ pub struct Demand {
     pub copies: u64,
     /// Bytes of its inner frame.
     pub inner_len: u64,
-    /// Whether it is ARP, a neighbour advertisement, or VRRP.
+    /// True if it is ARP, a neighbour advertisement, or VRRP.
     pub control: bool,
 }
 
@@ -242,7 +242,7 @@ impl Policer {
         self.teps[tep.index()].set(limit.frames);
     }
 
-    /// Whether any limit is in force.
+    /// True if any limit is in force.
     pub fn enabled(&self) -> bool {
         self.enabled.load(Relaxed)
     }
@@ -294,7 +294,7 @@ impl Policer {
     }
 }
 
-/// Whether a lease holds `need` tokens, refilled from the bucket (given with its default rate) if it must.
+/// True if a lease holds `need` tokens, refilled from the bucket (given with its default rate) if it must.
 #[inline(always)]
 fn covers<'b>(
     lease: &Cell,

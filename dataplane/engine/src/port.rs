@@ -29,7 +29,7 @@ pub trait Packet: Sized + Send {
     /// Adds `count` bytes at the end, of any value, and returns them. `None`: the buffer has no room.
     fn append(&mut self, count: usize) -> Option<&mut [u8]>;
 
-    /// Whether it is one segment in a buffer of its own: [`Port::in_place`] takes no other.
+    /// True if it is one segment in a buffer of its own: [`Port::in_place`] takes no other.
     fn is_plain(&self) -> bool;
 
     /// Narrows the packet to a range of its data, and shares that among so many chains.
@@ -40,7 +40,7 @@ pub trait Packet: Sized + Send {
 }
 
 /// Up to [`BURST`] packets by position. What is not taken is freed by the next receive, by `clear` or by drop.
-#[allow(clippy::len_without_is_empty, reason = "nobody asks")]
+#[allow(clippy::len_without_is_empty, reason = "no caller needs it")]
 pub trait Burst<P>: Default {
     /// Packets in it, those included that were taken.
     fn len(&self) -> usize;

@@ -115,7 +115,7 @@ impl Probe {
         self.on.store(false, Relaxed);
     }
 
-    /// Whether frames are sampled.
+    /// True if frames are sampled.
     #[inline(always)]
     pub fn is_on(&self) -> bool {
         self.on.load(Relaxed)

@@ -35,7 +35,7 @@ impl<K> PuntQueues<K> {
 /// A worker's end of the punt.
 pub struct PuntPort<K> {
     queues: Option<Arc<PuntQueues<K>>>,
-    /// Whether this worker sends what comes from the kernel; one worker does.
+    /// True for the one worker that sends the kernel's frames.
     sends: bool,
     /// Frames that may be punted now.
     tokens: u64,

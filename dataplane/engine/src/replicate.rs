@@ -26,7 +26,7 @@ const TX_ATTEMPTS: [usize; Class::ALL.len()] = [4096, 64];
 pub struct PortCapacity {
     /// Bytes of the longest inner frame whose copy fits.
     pub max_inner: usize,
-    /// Whether one payload may be shared by many copies (chained buffers).
+    /// True if one payload may be shared by many copies (chained buffers).
     pub can_share: bool,
 }
 
@@ -116,7 +116,7 @@ impl<P: Port> Transmitter<P> {
         self.class = class;
     }
 
-    /// Whether a copy of so many bytes of inner frame fits the port.
+    /// True if a copy of so many bytes of inner frame fits the port.
     #[inline(always)]
     pub fn carries(&self, inner_len: u16) -> bool {
         usize::from(inner_len) <= self.capacity.max_inner
@@ -385,7 +385,7 @@ impl<P: Port> Transmitter<P> {
     }
 }
 
-/// Whether copies were put into the batch, all of them, or why none was.
+/// Result of putting copies into the batch: all of them, or the reason why none.
 type Made = Result<(), CopyDropReason>;
 
 /// Result of copies for which the batch has room, and whose lengths and references are right: only buffers can have been missing.

@@ -36,7 +36,7 @@ pub struct RuntimeConfig {
     origin: AtomicBool,
     idle_sleep_us: AtomicU32,
     punt_rate: AtomicU32,
-    /// Whether the port's link is up, where the kernel tells.
+    /// True if the port's link is up, where the kernel tells.
     link_up: AtomicBool,
     /// Token buckets of domains, TEPs and the node.
     pub policer: Policer,
@@ -89,7 +89,7 @@ impl RuntimeConfig {
         self.link_up.swap(up, Relaxed)
     }
 
-    /// Whether the port's link is up.
+    /// True if the port's link is up.
     #[inline]
     pub fn link_up(&self) -> bool {
         self.link_up.load(Relaxed)

@@ -26,7 +26,7 @@ impl<'m> Targets<'m> {
         self.to - self.from
     }
 
-    /// Whether there is none.
+    /// True if there is none.
     #[inline(always)]
     pub fn is_empty(&self) -> bool {
         self.to == self.from

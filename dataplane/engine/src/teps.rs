@@ -59,13 +59,13 @@ impl<E: Encap> TepArray<E> {
         &self.templates
     }
 
-    /// Whether copies can be sent to every index that there is: then none needs to be asked.
+    /// True if every index has a TEP with a next hop: then no check per target is needed.
     #[inline(always)]
     pub fn all_resolved(&self) -> bool {
         self.all_resolved
     }
 
-    /// Whether the TEP's next hop is known.
+    /// True if the TEP's next hop is known.
     #[inline(always)]
     pub fn is_resolved(&self, tep: TepIndex) -> bool {
         self.templates.get(tep.index()).is_some_and(TemplateOf::is_resolved)

@@ -1,5 +1,5 @@
-//! A HAVIP whose announcers say what a script tells them, stepped every millisecond in which something is said or due,
-//! as the commit thread does.
+//! Rig of one HAVIP: plays a script of announcements and changes, and steps the machine in every millisecond with
+//! input or a due time, as the commit thread does.
 #![allow(dead_code)]
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use ctl_havip::{Alarms, Damping, Decisions, Effect, Machine, Options, RejectedSe
 /// Nanoseconds of a millisecond.
 pub const MS: u64 = 1_000_000;
 
-/// What happens to it.
+/// Input of the rig.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
     /// A gratuitous ARP.
@@ -20,21 +20,21 @@ pub enum Act {
     Use(u32),
     /// One advert, of the rig's interval.
     Advert(u32),
-    /// Adverts every second until then, milliseconds.
+    /// Adverts every second until this millisecond.
     Master(u32, u64),
-    /// Adverts every tenth of a second until then.
+    /// Adverts every tenth of a second until this millisecond.
     Fast(u32, u64),
     /// An advert of priority 0.
     Resign(u32),
     Attach(u32),
     Detach(u32),
-    /// By hand.
+    /// Unfreeze by hand.
     Unfreeze,
-    /// One that is not attached, with this number, sends a gratuitous ARP.
-    RejectedSender(u32),
-    /// The same with an ordinary ARP.
-    StrangerUses(u32),
-    /// The daemon starts anew over what is stored.
+    /// Gratuitous ARP of a sender with this number that is not attached.
+    RejectedClaim(u32),
+    /// Ordinary ARP of such a sender.
+    RejectedUse(u32),
+    /// Restart of the daemon with the stored state.
     Restart,
 }
 
@@ -73,7 +73,7 @@ fn entry() -> HavipEntry {
 const FROZEN: HavipState = HavipState::Frozen;
 const CONFLICT: HavipState = HavipState::Conflict;
 
-/// The HAVIP.
+/// A HAVIP with its machine and its announcers.
 pub struct Rig {
     pub machine: Machine,
     pub cells: BTreeMap<u32, LastAnnounced>,
@@ -81,12 +81,12 @@ pub struct Rig {
     pub interval_cs: u16,
     pub alarms: Alarms,
     pub options: Options,
-    /// What is durable.
+    /// Committed state and holder.
     pub stored: (HavipState, Option<AnnouncerId>),
-    pub told: Vec<(u64, Effect)>,
-    /// Milliseconds in which it was announced anew.
+    pub effects: Vec<(u64, Effect)>,
+    /// Milliseconds with an announcement by the node.
     pub announced: Vec<u64>,
-    /// What is stored, as others see it.
+    /// Committed entry.
     pub entry: HavipEntry,
     revision: Revision,
     now: u64,
@@ -105,7 +105,7 @@ impl Rig {
             alarms: Alarms::new(),
             options,
             stored,
-            told: Vec::new(),
+            effects: Vec::new(),
             announced: Vec::new(),
             entry: entry(),
             revision: Revision::default(),
@@ -127,9 +127,9 @@ impl Rig {
         acts.sort_by_key(|&(at, _)| at);
         let mut acts = acts.into_iter().peekable();
         while self.now < last {
-            // Nothing happens in between.
+            // Skip milliseconds without input.
             let next = acts.peek().map_or(last, |&(at, _)| at);
-            // The commit thread looks in the middle of each millisecond.
+            // The commit thread steps in the middle of each millisecond.
             let due = self.machine.due_ns().map_or(last, |due| due.saturating_sub(MS / 2).div_ceil(MS));
             self.now = (self.now + 1).max(next.min(due)).min(last);
             let mut order = 0;
@@ -144,8 +144,8 @@ impl Rig {
     pub fn act(&mut self, act: Act, at_ns: u64) {
         self.dirty = true;
         match act {
-            Act::Claim(who) => self.say(who, |cell| cell.claim_ns = at_ns),
-            Act::Use(who) => self.say(who, |cell| cell.use_ns = at_ns),
+            Act::Claim(who) => self.announce(who, |cell| cell.claim_ns = at_ns),
+            Act::Use(who) => self.announce(who, |cell| cell.use_ns = at_ns),
             Act::Advert(who) => self.advert(who, at_ns, self.interval_cs, 100),
             Act::Master(who, _) => self.advert(who, at_ns, 100, 100),
             Act::Fast(who, _) => self.advert(who, at_ns, 10, 100),
@@ -167,8 +167,8 @@ impl Rig {
                 self.stored.0 = bound;
                 self.follow(at_ns);
             }
-            Act::RejectedSender(who) => self.refused(who, true, at_ns),
-            Act::StrangerUses(who) => self.refused(who, false, at_ns),
+            Act::RejectedClaim(who) => self.refused(who, true, at_ns),
+            Act::RejectedUse(who) => self.refused(who, false, at_ns),
             Act::Restart => {
                 self.machine = Machine::new(&self.announcers(), self.stored, self.options, at_ns);
                 self.cells.values_mut().for_each(|cell| *cell = LastAnnounced::default());
@@ -176,23 +176,23 @@ impl Rig {
         }
     }
 
-    fn say(&mut self, who: u32, what: impl FnOnce(&mut LastAnnounced)) {
-        // Of one that is not attached nothing is noted.
+    fn announce(&mut self, who: u32, what: impl FnOnce(&mut LastAnnounced)) {
+        // Workers record nothing of a sender that is not attached.
         if let Some(cell) = self.cells.get_mut(&who) {
             what(cell);
         }
     }
 
     fn advert(&mut self, who: u32, at_ns: u64, interval_cs: u16, priority: u8) {
-        self.say(who, |cell| {
+        self.announce(who, |cell| {
             *cell = LastAnnounced { advert_ns: at_ns, interval_cs, priority, ..*cell };
         });
     }
 
     fn refused(&mut self, who: u32, claims: bool, at_ns: u64) {
-        let stranger =
+        let sender =
             RejectedSender { mac: mac(who), tep: tep(who), what: RejectReason::Unattached, claims, at_ns };
-        self.machine.refused(stranger, None);
+        self.machine.refused(sender, None);
     }
 
     fn announcers(&self) -> Vec<AnnouncerId> {
@@ -201,11 +201,8 @@ impl Rig {
 
     fn follow(&mut self, now_ns: u64) {
         let announcers = self.announcers();
-        let who = |stranger: &RejectedSender| {
-            self.cells
-                .keys()
-                .find(|&&who| (mac(who), tep(who)) == (stranger.mac, stranger.tep))
-                .map(|&w| id(w))
+        let who = |sender: &RejectedSender| {
+            self.cells.keys().find(|&&who| (mac(who), tep(who)) == (sender.mac, sender.tep)).map(|&w| id(w))
         };
         self.machine.follow(&announcers, self.stored, self.options, now_ns, who);
     }
@@ -215,29 +212,29 @@ impl Rig {
             return;
         }
         self.dirty = false;
-        let heard: Vec<(AnnouncerId, LastAnnounced)> =
+        let latest: Vec<(AnnouncerId, LastAnnounced)> =
             self.cells.iter().map(|(&who, &cell)| (id(who), cell)).collect();
         let before = format!("{:?}", self.machine);
-        let (decisions, undo) = self.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
+        let (decisions, undo) = self.machine.step(&latest, now_ns, &self.damping, &mut self.alarms);
         let mut back = self.machine.clone();
         back.take_back(undo);
         assert_eq!(format!("{back:?}"), before, "a step leaves nothing behind that is taken back");
         self.check(&decisions);
         assert!(self.machine.due_ns().is_none_or(|due| due > now_ns), "due, and nothing to do about it");
-        self.told.extend(decisions.told.into_iter().map(|told| (self.now, told)));
+        self.effects.extend(decisions.effects.into_iter().map(|effect| (self.now, effect)));
         if decisions.reannounce {
             self.announced.push(self.now);
         }
     }
 
-    /// What always holds; and what is stored is what was decided.
+    /// Checks the invariants, and commits the decisions.
     fn check(&mut self, decisions: &Decisions) {
         let now = (self.machine.state(), self.machine.holder());
         let changed = now != self.stored;
         assert_eq!(
-            decisions.turn.map(|turn| (turn.state, turn.holder)),
+            decisions.change.map(|change| (change.state, change.holder)),
             changed.then_some(now),
-            "a turn tells"
+            "a change is reported"
         );
         assert!(
             now.1.is_none_or(|holder| self.cells.contains_key(&holder.get())),
@@ -247,9 +244,9 @@ impl Rig {
         if (self.stored.0, now.0) == (FROZEN, FROZEN) {
             assert_eq!(self.stored.1, now.1, "moved while it was frozen");
         }
-        let turns = |told: &&Effect| matches!(told, Effect::Bound { .. } | Effect::Moved { .. });
+        let changes = |effect: &&Effect| matches!(effect, Effect::Bound { .. } | Effect::Moved { .. });
         assert_eq!(
-            decisions.told.iter().filter(turns).count(),
+            decisions.effects.iter().filter(changes).count(),
             usize::from(self.stored.1 != now.1),
             "one move"
         );
@@ -267,14 +264,14 @@ impl Rig {
         self.stored = now;
     }
 
-    /// What was told, in words.
+    /// Effects as text.
     pub fn story(&self) -> Vec<String> {
-        self.told.iter().map(|(at, told)| format!("{at} {}", words(told))).collect()
+        self.effects.iter().map(|(at, effect)| format!("{at} {}", words(effect))).collect()
     }
 }
 
-pub fn words(told: &Effect) -> String {
-    match told {
+pub fn words(effect: &Effect) -> String {
+    match effect {
         Effect::Bound { to, why: by } => format!("bound {to} {by}"),
         Effect::Moved { from, to, why: by } => format!("moved {from}>{to} {by}"),
         Effect::Frozen(frozen) => format!("frozen, not to {}", frozen.refused.get()),

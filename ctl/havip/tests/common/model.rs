@@ -1,4 +1,4 @@
-//! The same decisions, made naively: every millisecond anew, out of all that was ever said.
+//! Naive model of the machine: decides every millisecond from the whole history.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use ctl_havip::{Damping, SECOND};
 
 use crate::common::{Act, MS};
 
-/// The interval of all adverts.
+/// Interval of all adverts, nanoseconds.
 pub const INTERVAL: u64 = 100 * MS;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,20 +17,20 @@ enum Kind {
     Resign,
 }
 
-/// What was said: when, by whom, what.
-type Said = (u64, u32, Kind);
+/// Time, announcer and kind of an announcement.
+type Announcement = (u64, u32, Kind);
 
 #[derive(Debug, Default)]
 pub struct Model {
     pub damping: Damping,
-    /// With since when.
+    /// Announcers with the time of their attachment.
     attached: BTreeMap<u32, u64>,
-    /// All of before this millisecond, in the order of time.
-    history: Vec<Said>,
-    fresh: Vec<Said>,
+    /// Announcements before this millisecond, in order of time.
+    history: Vec<Announcement>,
+    fresh: Vec<Announcement>,
     pub holder: Option<u32>,
     held_since: u64,
-    /// Since when, and for whom.
+    /// Time of the freeze, and the latest announcer with the time since which it is the only one.
     frozen: Option<(u64, Option<(u32, u64)>)>,
     thawed_to: Option<u32>,
     moves: Vec<u64>,
@@ -64,8 +64,8 @@ impl Model {
 
     fn detach(&mut self, who: u32, at: u64) {
         self.attached.remove(&who);
-        self.fresh.retain(|said| said.1 != who);
-        self.history.retain(|said| said.1 != who);
+        self.fresh.retain(|announcement| announcement.1 != who);
+        self.history.retain(|announcement| announcement.1 != who);
         self.double = self.double.filter(|&(one, other)| one != who && other != who);
         if let Some((_, announcer)) = &mut self.frozen {
             *announcer = announcer.filter(|&(announcer, _)| announcer != who);
@@ -73,7 +73,7 @@ impl Model {
         self.thawed_to = self.thawed_to.filter(|&to| to != who);
         if self.holder == Some(who) {
             (self.holder, self.held_since) = (None, at);
-            // That is a new state, so neither frozen nor contended.
+            // The new state is neither frozen nor a conflict.
             self.conflict = false;
             self.unfreeze();
         }
@@ -87,34 +87,44 @@ impl Model {
         self.conflict = false;
     }
 
-    /// The end of a millisecond.
-    pub fn look(&mut self, now: u64) {
-        let said = std::mem::take(&mut self.fresh);
-        let newest = said.iter().rev().find(|said| said.2 == Kind::Claim).map(|said| said.1);
-        let first = said.iter().find(|said| said.2 != Kind::Resign).map(|said| said.1);
+    /// Decides at the end of a millisecond.
+    pub fn step(&mut self, now: u64) {
+        let announcement = std::mem::take(&mut self.fresh);
+        let newest = announcement
+            .iter()
+            .rev()
+            .find(|announcement| announcement.2 == Kind::Claim)
+            .map(|announcement| announcement.1);
+        let first = announcement
+            .iter()
+            .find(|announcement| announcement.2 != Kind::Resign)
+            .map(|announcement| announcement.1);
         let why = |who: u32| {
-            let of = said.iter().find(|said| said.1 == who && said.2 != Kind::Resign).unwrap();
+            let of = announcement
+                .iter()
+                .find(|announcement| announcement.1 == who && announcement.2 != Kind::Resign)
+                .unwrap();
             if of.2 == Kind::Use { "arp" } else { "advert" }
         };
-        for &said in &said {
-            self.hear(said);
+        for &announcement in &announcement {
+            self.record(announcement);
         }
         let was_frozen = self.frozen.is_some();
         self.thaw(now);
-        let turned = self.holder;
+        let before = self.holder;
         if self.frozen.is_none() {
             let to = self.thawed_to.take();
             match (newest.filter(|_| !was_frozen), to, first.filter(|_| self.holder.is_none())) {
-                (Some(who), ..) => self.try_turn(who, "garp", now),
-                (None, Some(who), _) => self.turn(who, "thawed", now),
-                (None, None, Some(who)) => self.try_turn(who, why(who), now),
+                (Some(who), ..) => self.try_move(who, "garp", now),
+                (None, Some(who), _) => self.set_holder(who, "thawed", now),
+                (None, None, Some(who)) => self.try_move(who, why(who), now),
                 _ => {}
             }
         }
-        self.judge(self.holder == turned, now);
+        self.update_conflict(self.holder == before, now);
     }
 
-    fn hear(&mut self, said @ (at, who, kind): Said) {
+    fn record(&mut self, announcement @ (at, who, kind): Announcement) {
         if matches!(kind, Kind::Claim | Kind::Advert)
             && let Some((_, announcer)) = &mut self.frozen
             && announcer.is_none_or(|(last, _)| last != who)
@@ -133,13 +143,13 @@ impl Model {
             let rival = rivals.max().map(|(_, other)| other);
             self.double = rival.map(|other| (who, other)).or(self.double);
         }
-        self.history.push(said);
+        self.history.push(announcement);
     }
 
-    /// Its adverts as a master, without a gap of three intervals up to now.
+    /// Adverts of the current run as a master, without a gap of three intervals.
     fn run(&self, who: u32, now: u64) -> Vec<u64> {
         let mut run: Vec<u64> = Vec::new();
-        for &(at, _, kind) in self.history.iter().filter(|said| said.1 == who) {
+        for &(at, _, kind) in self.history.iter().filter(|announcement| announcement.1 == who) {
             if kind == Kind::Resign || run.last().is_some_and(|&last| at - last >= 3 * INTERVAL) {
                 run.clear();
             }
@@ -153,20 +163,23 @@ impl Model {
         let Some((since, announcer)) = self.frozen else { return };
         let quiet = announcer.is_some_and(|(_, at)| now >= at + self.damping.thaw_quiet_ns);
         if quiet || now >= since + self.damping.thaw_after_ns {
-            self.tell(now, format!("thawed {}", if quiet { "quiet" } else { "after" }));
+            self.report(now, format!("thawed {}", if quiet { "quiet" } else { "after" }));
             self.thawed_to = announcer.map(|(who, _)| who);
             self.frozen = None;
             self.moves.clear();
         }
     }
 
-    fn judge(&mut self, may_heal: bool, now: u64) {
+    fn update_conflict(&mut self, may_heal: bool, now: u64) {
         let masters =
             || self.attached.keys().map(|&who| (self.run(who, now), who)).filter(|(run, _)| !run.is_empty());
         let latest = masters().max_by_key(|(run, who)| (run.last().copied(), *who));
         let alone = latest.as_ref().filter(|(run, who)| {
-            let spoke = |said: &&Said| said.1 != *who && matches!(said.2, Kind::Advert | Kind::Resign);
-            let others = self.history.iter().filter(spoke).map(|said| said.0).max().unwrap_or(0);
+            let by_others = |announcement: &&Announcement| {
+                announcement.1 != *who && matches!(announcement.2, Kind::Advert | Kind::Resign)
+            };
+            let others =
+                self.history.iter().filter(by_others).map(|announcement| announcement.0).max().unwrap_or(0);
             now >= others.max(run[0]) + 3 * INTERVAL && now - run[run.len() - 1] <= INTERVAL * 3 / 2
         });
         let alone = alone.map(|(_, who)| *who);
@@ -182,46 +195,53 @@ impl Model {
             && !self.conflict
         {
             self.conflict = true;
-            self.tell(now, format!("conflict {} {}", one.min(other), one.max(other)));
+            self.report(now, format!("conflict {} {}", one.min(other), one.max(other)));
         } else if self.conflict && over {
             self.conflict = false;
             let left = alone.map(|who| format!(", {who} left")).unwrap_or_default();
-            self.tell(now, format!("conflict ended{left}"));
+            self.report(now, format!("conflict ended{left}"));
             heal = true;
         } else if self.double.is_none() {
-            let claimed = |said: &&Said| Some(said.1) == self.holder && said.2 == Kind::Claim;
-            let claimed = self.history.iter().filter(claimed).map(|said| said.0).max().unwrap_or(0);
+            let claimed = |announcement: &&Announcement| {
+                Some(announcement.1) == self.holder && announcement.2 == Kind::Claim
+            };
+            let claimed =
+                self.history.iter().filter(claimed).map(|announcement| announcement.0).max().unwrap_or(0);
             heal = now >= self.held_since.max(claimed) + 3 * INTERVAL;
         }
         if let Some(who) = alone.filter(|_| heal && may_heal && self.holder.is_some()) {
-            self.try_turn(who, "healed", now);
+            self.try_move(who, "healed", now);
         }
     }
 
-    fn try_turn(&mut self, who: u32, why: &str, now: u64) {
+    fn try_move(&mut self, who: u32, why: &str, now: u64) {
         if self.holder.is_some_and(|holder| holder != who) {
-            let lately = self.moves.iter().filter(|&&at| now - at < self.damping.flap_window_ns).count();
-            if lately >= self.damping.flap_moves as usize {
-                let claimed = self.history.iter().rev().find(|said| said.1 == who && said.2 == Kind::Claim);
+            let recent = self.moves.iter().filter(|&&at| now - at < self.damping.flap_window_ns).count();
+            if recent >= self.damping.flap_moves as usize {
+                let claimed = self
+                    .history
+                    .iter()
+                    .rev()
+                    .find(|announcement| announcement.1 == who && announcement.2 == Kind::Claim);
                 let at = if why == "garp" { claimed.unwrap().0 } else { now };
                 self.frozen = Some((now, Some((who, at))));
-                return self.tell(now, format!("frozen, not to {who}"));
+                return self.report(now, format!("frozen, not to {who}"));
             }
             self.moves.push(now);
         }
-        self.turn(who, why, now);
+        self.set_holder(who, why, now);
     }
 
-    fn turn(&mut self, who: u32, why: &str, now: u64) {
+    fn set_holder(&mut self, who: u32, why: &str, now: u64) {
         match self.holder {
             Some(holder) if holder == who => return,
-            Some(holder) => self.tell(now, format!("moved {holder}>{who} {why}")),
-            None => self.tell(now, format!("bound {who} {why}")),
+            Some(holder) => self.report(now, format!("moved {holder}>{who} {why}")),
+            None => self.report(now, format!("bound {who} {why}")),
         }
         (self.holder, self.held_since) = (Some(who), now);
     }
 
-    fn tell(&mut self, now: u64, what: String) {
+    fn report(&mut self, now: u64, what: String) {
         self.story.push(format!("{} {what}", now / MS));
     }
 }

@@ -1,4 +1,4 @@
-//! Forgeries: what is told of them, and how little of it.
+//! Rejected announcements: bounded reports, exact counts, replay.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -16,29 +16,29 @@ fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
     RejectedSender { mac: mac(who), tep: tep(who), what, claims: true, at_ns }
 }
 
-fn count(told: &[Effect]) -> u64 {
-    told.iter().map(|told| if let Effect::Spoof { count, .. } = told { *count } else { 0 }).sum()
+fn count(effects: &[Effect]) -> u64 {
+    effects.iter().map(|effect| if let Effect::Spoof { count, .. } = effect { *count } else { 0 }).sum()
 }
 
 #[test]
 fn a_hundred_thousand_forgeries_are_a_few_events_that_count_them_all() {
     let (mut machine, mut alarms, damping) = (machine(), Alarms::new(), Damping::default());
-    let mut told = Vec::new();
-    // 10,000 a second, by ever new strangers, of all kinds.
+    let mut effects = Vec::new();
+    // 10,000 a second of all kinds, each from another sender.
     let kinds = [RejectReason::Unattached, RejectReason::Advert, RejectReason::Hidden, RejectReason::Unsound];
     for n in 0..100_000_u32 {
         let now_ns = u64::from(n) * SECOND / 10_000;
         machine.refused(forged(n, kinds[n as usize % 4], now_ns), None);
         if machine.due_ns().is_some_and(|due| due <= now_ns) {
-            told.extend(machine.step(&[], now_ns, &damping, &mut alarms).0.told);
+            effects.extend(machine.step(&[], now_ns, &damping, &mut alarms).0.effects);
         }
     }
-    assert_eq!(told.len(), 4, "one of each kind in ten seconds: {told:?}");
-    let due_ns = machine.due_ns().expect("the rest is told later");
+    assert_eq!(effects.len(), 4, "one of each kind in ten seconds: {effects:?}");
+    let due_ns = machine.due_ns().expect("the rest is reported later");
     assert!(due_ns <= 11 * SECOND);
-    told.extend(machine.step(&[], 11 * SECOND, &damping, &mut alarms).0.told);
-    assert_eq!((told.len(), count(&told)), (8, 100_000));
-    assert_eq!(machine.due_ns(), None, "all is told");
+    effects.extend(machine.step(&[], 11 * SECOND, &damping, &mut alarms).0.effects);
+    assert_eq!((effects.len(), count(&effects)), (8, 100_000));
+    assert_eq!(machine.due_ns(), None, "all is reported");
     assert_eq!((machine.state(), machine.holder()), (HavipState::Bound, Some(id(1))), "nothing moved");
 }
 
@@ -49,23 +49,23 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
     for machine in &mut machines {
         machine.refused(forged(9, RejectReason::Unattached, SECOND), None);
     }
-    let mut told = Vec::new();
-    let mut look = |machines: &mut Vec<Machine>, from_s: u64, until_s: u64| {
-        let before = told.len();
+    let mut effects = Vec::new();
+    let mut step = |machines: &mut Vec<Machine>, from_s: u64, until_s: u64| {
+        let before = effects.len();
         for ms in (from_s * 1_000..until_s * 1_000).step_by(10) {
             for machine in
                 machines.iter_mut().filter(|machine| machine.due_ns().is_some_and(|due| due <= ms * MS))
             {
-                told.extend(machine.step(&[], ms * MS, &damping, &mut alarms).0.told);
+                effects.extend(machine.step(&[], ms * MS, &damping, &mut alarms).0.effects);
             }
         }
-        (told.len() - before, count(&told))
+        (effects.len() - before, count(&effects))
     };
-    assert_eq!(look(&mut machines, 1, 2), (100, 100), "a hundred at once");
+    assert_eq!(step(&mut machines, 1, 2), (100, 100), "a hundred at once");
     for machine in &mut machines {
         machine.refused(forged(9, RejectReason::Unattached, 2 * SECOND), None);
     }
-    let (events, counted) = look(&mut machines, 2, 600);
+    let (events, counted) = step(&mut machines, 2, 600);
     assert!((2_000..=2_100).contains(&events), "each of them once more at most: {events}");
     assert_eq!(counted, 4_000, "none is lost");
 }
@@ -89,20 +89,20 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
 }
 
 #[test]
-fn of_many_strangers_the_latest_are_remembered() {
+fn of_many_rejected_senders_the_latest_are_remembered() {
     let mut machine = machine();
     for who in 3..20 {
         machine.refused(forged(who, RejectReason::Unattached, SECOND + u64::from(who)), None);
     }
     let announcers: Vec<_> = (1..20).map(id).collect();
-    let mut asked = Vec::new();
+    let mut offered = Vec::new();
     let bound = (HavipState::Bound, Some(id(1)));
-    machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |stranger| {
-        asked.push(stranger.at_ns - SECOND);
+    machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |sender| {
+        offered.push(sender.at_ns - SECOND);
         None
     });
-    asked.sort_unstable();
-    assert_eq!(asked, (12..20).collect::<Vec<u64>>());
+    offered.sort_unstable();
+    assert_eq!(offered, (12..20).collect::<Vec<u64>>());
 }
 
 #[test]

@@ -1,0 +1,170 @@
+//! Rejected announcements of one HAVIP: kept for replay, counted, and reported at a bounded rate.
+
+use bcast_domain::{RejectReason, Tep};
+
+use crate::{Effect, SECOND};
+
+/// Age up to which a rejected announcement can be replayed, nanoseconds.
+const REPLAY_NS: u64 = 10 * SECOND;
+/// Limit of rejected announcements that are kept for one HAVIP; the oldest are removed first.
+const REPLAY_LIMIT: usize = 8;
+/// Shortest time between two reports of one kind at one HAVIP, nanoseconds.
+const REPORT_INTERVAL_NS: u64 = 10 * SECOND;
+/// Reports a second of a node, for all its HAVIPs.
+const REPORTS_PER_SECOND: u64 = 100;
+
+/// Kinds that are counted apart.
+const KINDS: [RejectReason; 4] =
+    [RejectReason::Unattached, RejectReason::Unsound, RejectReason::Advert, RejectReason::Hidden];
+
+/// A rejected announcement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RejectedSender {
+    /// MAC address of the sender; any octets.
+    pub mac: [u8; 6],
+    /// TEP of the sender.
+    pub tep: Tep,
+    /// Reason of the rejection.
+    pub what: RejectReason,
+    /// It would have moved the address.
+    pub claims: bool,
+    /// Receive time, nanoseconds.
+    pub at_ns: u64,
+}
+
+/// Rate limit of a node's reports: a bucket of 100, filled with 100 a second.
+#[derive(Clone, Debug)]
+pub struct Alarms {
+    left: u64,
+    filled_ns: u64,
+}
+
+impl Default for Alarms {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Alarms {
+    /// A full bucket.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { left: REPORTS_PER_SECOND, filled_ns: 0 }
+    }
+
+    fn take(&mut self, now_ns: u64) -> bool {
+        let each = SECOND / REPORTS_PER_SECOND;
+        let more = now_ns.saturating_sub(self.filled_ns) / each;
+        if more > 0 {
+            self.left = self.left.saturating_add(more).min(REPORTS_PER_SECOND);
+            self.filled_ns = self.filled_ns.saturating_add(more.saturating_mul(each));
+        }
+        let raised = self.left > 0;
+        self.left = self.left.saturating_sub(1);
+        raised
+    }
+}
+
+/// Rejected announcements at one HAVIP.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RejectedSenders {
+    /// Counts in the order of [`KINDS`].
+    kinds: Kinds,
+    remembered: Vec<RejectedSender>,
+}
+
+/// Rejected announcements by [`KINDS`].
+pub(crate) type Kinds = [Kind; KINDS.len()];
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Kind {
+    last: Option<RejectedSender>,
+    total: u64,
+    /// Count since the last report.
+    unreported: u64,
+    /// Earliest time of the next report.
+    next_ns: u64,
+}
+
+/// Count and report times of one kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub last: RejectedSender,
+    pub total: u64,
+}
+
+impl RejectedSenders {
+    /// Records a rejected announcement, and keeps it for replay if `later`. True if it can be replayed: if only its
+    /// sender was wrong.
+    pub fn refused(&mut self, sender: RejectedSender, later: bool) -> bool {
+        let index = KINDS.iter().position(|&what| what == sender.what);
+        if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
+            kind.last = Some(sender);
+            kind.total += 1;
+            kind.unreported += 1;
+        }
+        let can_be_replayed = matches!(sender.what, RejectReason::Unattached | RejectReason::Advert);
+        if can_be_replayed && later {
+            self.remember(sender);
+        }
+        can_be_replayed
+    }
+
+    fn remember(&mut self, sender: RejectedSender) {
+        let same = |old: &RejectedSender| (old.mac, old.tep) == (sender.mac, sender.tep);
+        if let Some(old) = self.remembered.iter_mut().find(|old| same(old)) {
+            // A fresh claim is worth more than a later announcement of another kind.
+            let fresh = sender.at_ns.saturating_sub(old.at_ns) < REPLAY_NS;
+            if sender.claims || !old.claims || !fresh {
+                *old = sender;
+            }
+            return;
+        }
+        if self.remembered.len() >= REPLAY_LIMIT
+            && let Some(oldest) =
+                (0..REPLAY_LIMIT).min_by_key(|&n| self.remembered.get(n).map(|old| old.at_ns))
+        {
+            self.remembered.swap_remove(oldest);
+        }
+        self.remembered.push(sender);
+    }
+
+    /// Removes announcements that are fresh and match, for replay.
+    pub fn replay(&mut self, now_ns: u64, mut is_sought: impl FnMut(&RejectedSender) -> bool) {
+        self.remembered
+            .retain(|sender| now_ns.saturating_sub(sender.at_ns) <= REPLAY_NS && !is_sought(sender));
+    }
+
+    /// Reports the kinds that are due, as far as the node's rate limit allows; the rest is added up.
+    pub fn report(&mut self, now_ns: u64, alarms: &mut Alarms, effects: &mut Vec<Effect>) {
+        for (kind, what) in self.kinds.iter_mut().zip(KINDS) {
+            let Some(last) = kind.last.filter(|_| kind.unreported > 0 && now_ns >= kind.next_ns) else {
+                continue;
+            };
+            kind.next_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
+            if alarms.take(now_ns) {
+                effects.push(Effect::Spoof { what, mac: last.mac, tep: last.tep, count: kind.unreported });
+                kind.unreported = 0;
+            }
+        }
+    }
+
+    /// Copy of the kinds, if a report is due.
+    pub fn before_report(&self, now_ns: u64) -> Option<Kinds> {
+        self.due_ns().filter(|&due_ns| due_ns <= now_ns).map(|_| self.kinds)
+    }
+
+    /// Undoes reports.
+    pub fn restore(&mut self, kinds: Kinds) {
+        self.kinds = kinds;
+    }
+
+    /// Time of the next report.
+    pub fn due_ns(&self) -> Option<u64> {
+        self.kinds.iter().filter(|kind| kind.unreported > 0).map(|kind| kind.next_ns).min()
+    }
+
+    pub fn known(&self) -> impl Iterator<Item = Known> {
+        self.kinds.iter().filter_map(|kind| Some(Known { last: kind.last?, total: kind.total }))
+    }
+}
