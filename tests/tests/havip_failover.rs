@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use testkit::{
-    forge::{self, Arping, Mouth, arping},
+    forge::{self, Arping, FrameSender, arping},
     frame::{broadcast, overlay},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VirtualMac},
     lab::{Lab, mac_text},
@@ -288,12 +288,12 @@ fn attachments_come_and_go_while_every_frame_is_delivered_once() {
     let sniffer = Sniffer::copies_to(&three, lab.folder());
     let mac = [2, 0, 0, 0, 1, 1];
     let garp = forge::announcement(mac, "GARP request");
-    let mouth = Mouth::new(&two, VNI);
+    let sender = FrameSender::new(&two, VNI);
     let traffic = Traffic::start(&one, VNI);
     let mut generation = 0;
     for round in 1..=ROUNDS {
         node.must(&format!("havip attach {WEB} --instance vm --mac {} --tep {}", mac_text(mac), two.address));
-        mouth.say(&garp.bytes);
+        sender.send(&garp.bytes);
         let bound = node.wait_havip(WEB, "bound", |havip| havip.state() == "bound");
         assert!(bound.generation() > generation, "round {round}: {bound:?}");
         node.must(&format!("havip detach {WEB} --instance vm"));

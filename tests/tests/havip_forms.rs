@@ -4,7 +4,7 @@
 use std::{cell::Cell, net::IpAddr};
 
 use testkit::{
-    forge::{self, Announcement, FromSpeaker, Mouth},
+    forge::{self, Announcement, FrameSender, FromAnnouncer},
     keepalived::{VIP, VIP6},
     lab::{Host, Lab, mac_text},
     node::{Config, Metrics, Node},
@@ -24,8 +24,8 @@ const FENCE_ADDRESS: [u8; 4] = [198, 19, 0, 50];
 struct Stage<'lab> {
     hosts: [Host; 2],
     node: Node<'lab>,
-    mouths: [Mouth; 2],
-    said: Cell<u64>,
+    senders: [FrameSender; 2],
+    sent: Cell<u64>,
     /// What moves the fence to each.
     fence: [Vec<u8>; 2],
     fences: Cell<usize>,
@@ -36,7 +36,7 @@ impl<'lab> Stage<'lab> {
         let hosts = [lab.host(), lab.host()];
         let node = Node::start(lab, &Config::new(lab.folder()).set("havip.flap_moves", 10_000));
         node.serve(VNI, &hosts.each_ref().map(|host| host.address));
-        let mouths = hosts.each_ref().map(|host| Mouth::new(host, VNI));
+        let senders = hosts.each_ref().map(|host| FrameSender::new(host, VNI));
         let fence = MACS.map(|mac| {
             let mut garp = forge::announcement(mac, "GARP request").bytes;
             // ARP's sender and target.
@@ -45,7 +45,7 @@ impl<'lab> Stage<'lab> {
             }
             garp
         });
-        let stage = Self { hosts, node, mouths, said: Cell::new(0), fence, fences: Cell::new(0) };
+        let stage = Self { hosts, node, senders, sent: Cell::new(0), fence, fences: Cell::new(0) };
         let addresses = [VIP.into(), VIP6.into(), IpAddr::from(FENCE_ADDRESS)];
         for (name, address) in NAMES.into_iter().chain([FENCE]).zip(addresses) {
             stage.node.create_havip(name, VNI, address, "");
@@ -61,20 +61,20 @@ impl<'lab> Stage<'lab> {
         }
     }
 
-    fn say(&self, who: usize, frame: &[u8]) {
-        self.mouths[who].say(frame);
-        self.said.set(self.said.get() + 1);
+    fn send(&self, who: usize, frame: &[u8]) {
+        self.senders[who].send(frame);
+        self.sent.set(self.sent.get() + 1);
     }
 
     /// Waits until all that was said has been counted, and decided.
     fn settle(&self) -> Metrics {
         let who = self.fences.replace(self.fences.get() + 1) % 2;
-        self.say(who, &self.fence[who]);
+        self.send(who, &self.fence[who]);
         self.node.wait_havip(FENCE, "moved", |fence| {
             fence.holder().is_some_and(|holder| holder.instance == INSTANCES[who])
         });
-        self.node.wait_metrics("the counters of all that was said", |metrics| {
-            metrics.sum("bcast_rx_accepted_total") + refused(metrics) == self.said.get()
+        self.node.wait_metrics("the counters of all that was sent", |metrics| {
+            metrics.sum("bcast_rx_accepted_total") + refused(metrics) == self.sent.get()
         })
     }
 
@@ -107,15 +107,15 @@ fn a_claim_moves_a_virtual_ip_that_another_has_and_nothing_else_does() {
     let stage = Stage::new(&lab);
     let first = ["GARP request", "NA"].map(|name| forge::announcement(MACS[0], name).bytes);
     for (form, about) in forms() {
-        first.iter().for_each(|frame| stage.say(0, frame));
+        first.iter().for_each(|frame| stage.send(0, frame));
         let before = refused(&stage.settle());
         assert_eq!(stage.holders(), [Some("vm1".to_owned()), Some("vm1".to_owned())]);
         let mut expected = stage.moves();
-        stage.say(1, &form.bytes);
+        stage.send(1, &form.bytes);
         let after = refused(&stage.settle());
-        expected[about] += u64::from(form.from_speaker == FromSpeaker::Claim);
+        expected[about] += u64::from(form.from_announcer == FromAnnouncer::Claim);
         assert_eq!(stage.moves(), expected, "{form:?}");
-        assert_eq!(after - before, u64::from(form.from_speaker == FromSpeaker::Dropped), "{form:?}");
+        assert_eq!(after - before, u64::from(form.from_announcer == FromAnnouncer::Dropped), "{form:?}");
     }
 }
 
@@ -131,10 +131,11 @@ fn a_claim_a_use_or_an_advert_binds_a_virtual_ip_that_nobody_has_and_nothing_els
             stage.attach(name);
         }
         assert_eq!(stage.holders(), [None, None]);
-        stage.say(1, &form.bytes);
+        stage.send(1, &form.bytes);
         stage.settle();
         let mut expected = [None, None];
-        let binds = [FromSpeaker::Claim, FromSpeaker::Use, FromSpeaker::Advert].contains(&form.from_speaker);
+        let binds =
+            [FromAnnouncer::Claim, FromAnnouncer::Use, FromAnnouncer::Advert].contains(&form.from_announcer);
         expected[about] = binds.then(|| "vm2".to_owned());
         assert_eq!(stage.holders(), expected, "{form:?}");
     }

@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use testkit::{
-    forge::{self, Arping, Mouth, arping},
+    forge::{self, Arping, FrameSender, arping},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VIRTUAL_MAC, VirtualMac},
     lab::{Lab, mac_text},
     node::{Config, Node},
@@ -239,8 +239,8 @@ fn a_node_that_was_killed_knows_the_holder_and_its_generations_go_on_growing() {
             havip.holder().is_some_and(|holder| holder.instance == format!("vm{number}"))
         })
     };
-    let mouths = [0, 1].map(|number| Mouth::new(&hosts[number], VNI));
-    mouths[0].say(&garps[0]);
+    let senders = [0, 1].map(|number| FrameSender::new(&hosts[number], VNI));
+    senders[0].send(&garps[0]);
     let mut last = held_by(&node, 0);
     for number in [1, 0, 1] {
         node.kill9();
@@ -249,7 +249,7 @@ fn a_node_that_was_killed_knows_the_holder_and_its_generations_go_on_growing() {
         let kept = node.havip(WEB);
         assert_eq!((kept.holder(), kept.generation()), (last.holder(), last.generation()));
         assert_eq!((kept.state(), kept.moves()), ("bound", last.moves()));
-        mouths[number].say(&garps[number]);
+        senders[number].send(&garps[number]);
         let moved = held_by(&node, number);
         assert!(moved.generation() > last.generation(), "{moved:?} after {last:?}");
         last = moved;
@@ -258,7 +258,7 @@ fn a_node_that_was_killed_knows_the_holder_and_its_generations_go_on_growing() {
     node.must(&format!("havip rm {WEB}"));
     node.create_havip(WEB, VNI, VIP, "");
     attach(&node, 0);
-    mouths[0].say(&garps[0]);
+    senders[0].send(&garps[0]);
     let anew = held_by(&node, 0);
     assert!(anew.generation() > last.generation(), "{anew:?} after {last:?}");
 }

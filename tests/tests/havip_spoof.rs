@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::Ipv4Addr};
 
 use testkit::{
-    forge::{self, Announcement, Arping, FromStranger, Mouth, arping},
+    forge::{self, Announcement, Arping, FrameSender, FromUnattached, arping},
     havip::events,
     keepalived::{Keepalived, Settings, VIP, VIP6},
     lab::{Lab, mac_text},
@@ -47,7 +47,7 @@ fn cloud(lab: &Lab) -> (Overlay, Node<'_>) {
 
 /// What attackers send, and how often it shall be dropped for what.
 struct Attack {
-    frames: Vec<(Mouth, Vec<Announcement>)>,
+    frames: Vec<(FrameSender, Vec<Announcement>)>,
 }
 
 impl Attack {
@@ -57,19 +57,19 @@ impl Attack {
         let hosts: Vec<_> = overlay.hypervisors.iter().map(|hypervisor| &hypervisor.host).collect();
         let of = |mac: [u8; 6]| {
             let forged = forge::announcements(mac).into_iter();
-            forged.filter(|frame| frame.from_stranger != FromStranger::Passes).collect::<Vec<_>>()
+            forged.filter(|frame| frame.from_unattached != FromUnattached::Passes).collect::<Vec<_>>()
         };
         let frames = vec![
             // A stranger elsewhere, on the holder's own hypervisor, and on that of the other one.
-            (Mouth::new(hosts[2], VNI), of(stranger)),
-            (Mouth::new(hosts[0], VNI), of(stranger)),
-            (Mouth::new(hosts[1], VNI), of(stranger)),
+            (FrameSender::new(hosts[2], VNI), of(stranger)),
+            (FrameSender::new(hosts[0], VNI), of(stranger)),
+            (FrameSender::new(hosts[1], VNI), of(stranger)),
             // The right MAC addresses at wrong places.
-            (Mouth::new(hosts[2], VNI), of(holder.mac)),
-            (Mouth::new(hosts[1], VNI), of(holder.mac)),
-            (Mouth::new(hosts[0], VNI), of(spare.mac)),
+            (FrameSender::new(hosts[2], VNI), of(holder.mac)),
+            (FrameSender::new(hosts[1], VNI), of(holder.mac)),
+            (FrameSender::new(hosts[0], VNI), of(spare.mac)),
             // A virtual MAC address, and no VRRP id was stated.
-            (Mouth::new(hosts[0], VNI), of(testkit::keepalived::VIRTUAL_MAC)),
+            (FrameSender::new(hosts[0], VNI), of(testkit::keepalived::VIRTUAL_MAC)),
         ];
         Self { frames }
     }
@@ -81,10 +81,10 @@ impl Attack {
         mut pause: impl FnMut(&BTreeMap<&'static str, u64>),
     ) {
         let frames =
-            self.frames.iter().flat_map(|(mouth, frames)| frames.iter().map(move |frame| (mouth, frame)));
-        for (number, (mouth, frame)) in (1..).zip(frames) {
-            mouth.say(&frame.bytes);
-            if let FromStranger::Dropped(reason) = frame.from_stranger {
+            self.frames.iter().flat_map(|(sender, frames)| frames.iter().map(move |frame| (sender, frame)));
+        for (number, (sender, frame)) in (1..).zip(frames) {
+            sender.send(&frame.bytes);
+            if let FromUnattached::Dropped(reason) = frame.from_unattached {
                 *due.entry(reason).or_default() += 1;
             }
             if number % BATCH == 0 {
@@ -173,7 +173,7 @@ fn a_stranger_on_the_holders_own_hypervisor_reaches_nobody_else() {
     let sender = Sender::new(&stranger.namespace, "eth0");
     let mut due = BTreeMap::<_, u64>::new();
     for frame in forge::announcements(stranger.mac) {
-        if let FromStranger::Dropped(reason) = frame.from_stranger {
+        if let FromUnattached::Dropped(reason) = frame.from_unattached {
             sender.send(&frame.bytes);
             *due.entry(reason).or_default() += 1;
         }
@@ -204,9 +204,9 @@ fn the_same_address_in_another_network_is_ordinary_broadcast_there() {
     let there = &overlay.hypervisors[1].host;
     let sniffer = Sniffer::copies_to(there, lab.folder());
     let stranger = [2, 0, 0, 0, 0x66, 0x66];
-    let mouth = Mouth::new(&overlay.hypervisors[2].host, OTHER_VNI);
+    let sender = FrameSender::new(&overlay.hypervisors[2].host, OTHER_VNI);
     let frames = forge::announcements(stranger);
-    frames.iter().for_each(|frame| mouth.say(&frame.bytes));
+    frames.iter().for_each(|frame| sender.send(&frame.bytes));
     let seen = sniffer.wait_for("every frame", |seen| {
         let copies = seen.iter().filter_map(|seen| testkit::frame::Copy::parse(&seen.bytes));
         copies.filter(|copy| copy.key == OTHER_VNI).count() >= frames.len()
@@ -240,10 +240,10 @@ fn malformed_and_harmless_frames_are_forwarded_untouched_and_move_nothing() {
     let sniffer = Sniffer::copies_to(&hosts[2], lab.folder());
     let mut all = Vec::new();
     for (mac, host) in [([2, 0, 0, 0, 0x66, 0x66], &hosts[1]), (speaker, &hosts[0])] {
-        let mouth = Mouth::new(host, VNI);
+        let sender = FrameSender::new(host, VNI);
         let frames = forge::announcements(mac).into_iter();
-        for frame in frames.filter(|frame| frame.from_stranger == FromStranger::Passes) {
-            mouth.say(&frame.bytes);
+        for frame in frames.filter(|frame| frame.from_unattached == FromUnattached::Passes) {
+            sender.send(&frame.bytes);
             all.push(frame);
         }
     }

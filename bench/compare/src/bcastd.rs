@@ -143,8 +143,9 @@ impl Candidate for Bcastd {
 
     fn note(&self) -> Option<String> {
         let percent = self.overrun * 100.0;
-        (percent >= 0.1)
-            .then(|| format!("{percent:.0} % of the frames came while too many waited (fanout_queue_full)"))
+        (percent >= 0.1).then(|| {
+            format!("{percent:.0} % of the frames came while the fan-out queue was full (fanout_queue_full)")
+        })
     }
 }
 

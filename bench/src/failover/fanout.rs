@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use testkit::forge::{self, Mouth};
+use testkit::forge::{self, FrameSender};
 use testkit::frame::Copy;
 use testkit::keepalived::VIP;
 use testkit::lab::{Lab, NODE, mac_text};
@@ -64,13 +64,13 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool> {
     }
     let watch = Lines::watch(&node)?;
     let frames = INSTANCES.map(|mac| forge::announcement(mac, "GARP request").bytes);
-    let mouths = hosts.each_ref().map(|host| Mouth::new(host, VNI));
+    let senders = hosts.each_ref().map(|host| FrameSender::new(host, VNI));
     let mut rows = Vec::new();
     for round in 1..=count {
         let one = usize::from(round % 2 == 0);
         let sniffer =
             Sniffer::start(&lab.switch, "node", "proto gre", lab.folder(), &format!("wire-{round}"));
-        mouths[one].say(&frames[one]);
+        senders[one].send(&frames[one]);
         let seen = sniffer.wait_for_count(1 + usize::from(members));
         let (arrived, copies) = split(&seen, hosts[one].address);
         let unseen = |what: &str| format!("round {round}: {what} was not seen");

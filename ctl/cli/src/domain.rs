@@ -22,7 +22,7 @@ use crate::values::{EntryError, OldKeys, Scalar, Text, field, scalar_field};
 pub enum DomainCommand {
     /// Create a domain without members; a given name replaces the one it has
     Create {
-        /// Its VNI
+        /// VNI of the domain
         vni: Vni,
         /// A name for it
         #[arg(long)]
@@ -30,7 +30,7 @@ pub enum DomainCommand {
     },
     /// Remove a domain and its memberships; refused while it has HAVIPs
     Rm {
-        /// Its VNI
+        /// VNI of the domain
         vni: Vni,
         /// Remove its HAVIPs too, in the same revision
         #[arg(long)]
@@ -40,7 +40,7 @@ pub enum DomainCommand {
     List,
     /// One domain with its limit and its members
     Show {
-        /// Its VNI
+        /// VNI of the domain
         vni: Vni,
     },
     /// Make TEPs members of a domain
@@ -55,13 +55,13 @@ pub enum DomainCommand {
     Leave {
         /// The domain
         vni: Vni,
-        /// Its members, by address or name
+        /// Members, by address or name
         #[arg(required = true)]
         teps: Vec<TepRef>,
     },
     /// Change the rates of a domain, or without options show them
     Limit {
-        /// Its VNI
+        /// VNI of the domain
         vni: Vni,
         /// Rates.
         #[command(flatten)]
@@ -70,7 +70,7 @@ pub enum DomainCommand {
     /// Set how a domain inspects ARP for addresses that are no HAVIP, or without a mode show it
     #[command(alias = "garp")]
     ArpInspection {
-        /// Its VNI
+        /// VNI of the domain
         vni: Vni,
         /// The mode
         mode: Option<Mode>,

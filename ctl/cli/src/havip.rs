@@ -26,15 +26,15 @@ pub enum HavipCommand {
     ///
     /// There already, with this VNI, subnet and address: VRRP ids and a refresh that are given replace the old ones.
     Create {
-        /// Its name, unique on the node
+        /// Name, unique on the node
         name: Name,
-        /// Its domain
+        /// VNI of the domain
         #[arg(long)]
         vni: Vni,
         /// The network of its address, as in 10.0.0.0/24
         #[arg(long)]
         subnet: Subnet,
-        /// Its address, IPv4 or IPv6
+        /// Address, IPv4 or IPv6
         #[arg(long, value_parser = address)]
         address: IpAddr,
         /// VRRP ids whose virtual MAC addresses its holders may use (Keepalived's use_vmac)
@@ -46,14 +46,14 @@ pub enum HavipCommand {
     },
     /// Remove a HAVIP with its attachments and its history
     Rm {
-        /// Its name
+        /// Name of the HAVIP
         name: Name,
     },
     /// All HAVIPs with their holders
     List,
     /// One HAVIP: holder, since when, why, when each attachment announced it, and what may be wrong
     Show {
-        /// Its name
+        /// Name of the HAVIP
         name: Name,
     },
     /// Attach an instance, which may hold it from then on; one that is attached already gets this MAC and these TEPs
@@ -66,7 +66,7 @@ pub enum HavipCommand {
         /// The MAC address of its interface
         #[arg(long)]
         mac: Mac,
-        /// Where it runs, by address or name; two while it migrates
+        /// TEPs of the instance, by address or name; two while it migrates
         #[arg(long = "tep", value_name = "TEP", value_delimiter = ',', required = true)]
         teps: Vec<TepRef>,
     },
@@ -93,12 +93,12 @@ pub enum HavipCommand {
     },
     /// The last events of a HAVIP, the newest last
     History {
-        /// Its name
+        /// Name of the HAVIP
         name: Name,
     },
     /// Let a HAVIP that moved too often move again
     Unfreeze {
-        /// Its name
+        /// Name of the HAVIP
         name: Name,
     },
 }

@@ -22,15 +22,15 @@ use crate::values::{EntryError, OldKeys, Scalar, Text, address, field, scalar_fi
 pub enum TepCommand {
     /// Register a TEP; a given name replaces the one it has
     Add {
-        /// Its underlay IPv4 address
+        /// Underlay IPv4 address
         address: Tep,
-        /// A name for it, unique among the TEPs
+        /// Name, unique among the TEPs
         #[arg(long)]
         name: Option<Name>,
     },
     /// Remove a TEP; refused while it is a member of a domain or has attachments
     Rm {
-        /// Its address or name
+        /// Address or name of the TEP
         tep: TepRef,
         /// Take it out of all its domains and attachments too, in the same revision
         #[arg(long)]
@@ -38,14 +38,14 @@ pub enum TepCommand {
     },
     /// All TEPs
     List,
-    /// One TEP: next hop, MAC, since when, limit, drops by reason
+    /// One TEP: next hop, MAC and its age, limit, drops by reason
     Show {
-        /// Its address or name
+        /// Address or name of the TEP
         tep: TepRef,
     },
     /// Change the rate of a TEP to the node, or without options show it
     Limit {
-        /// Its address or name
+        /// Address or name of the TEP
         tep: TepRef,
         /// Rates.
         #[command(flatten)]
@@ -54,7 +54,7 @@ pub enum TepCommand {
     /// Set the gateways of the routes of HAVIPs on a TEP that is not on the node's link, or show them
     #[command(alias = "next-hop")]
     RouteGateway {
-        /// Its address or name
+        /// Address or name of the TEP
         tep: TepRef,
         /// An IPv4 gateway, an IPv6 one, or both; a family that is not given stays as it is
         #[arg(value_name = "ADDRESS", num_args = 0..=2, value_parser = address)]

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-/// How long an evicted connection may take to be gone.
+/// Time for an evicted connection to end.
 const EVICTION: Duration = Duration::from_secs(1);
 
-/// What a connection does, from the one that is evicted first to the one that is last.
+/// Activity of a connection; the lowest is evicted first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Activity {
     /// It has sent no whole request yet, or has taken the answers to all.
@@ -26,7 +26,7 @@ pub enum Activity {
 #[derive(Debug)]
 pub struct Connections {
     most: usize,
-    /// What a connection may do at most to be evicted.
+    /// Highest activity at which a connection may be evicted.
     evictable: Activity,
     places: Arc<Semaphore>,
     open: Mutex<Open>,
@@ -34,7 +34,7 @@ pub struct Connections {
     refused: AtomicU64,
 }
 
-/// How many connections there are, and were.
+/// Numbers of connections: open, and since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Figures {
     /// Open now.
@@ -111,12 +111,12 @@ impl Connections {
         true
     }
 
-    /// Whether there is a place that nobody has.
+    /// True if a further connection may open.
     pub(crate) fn has_room(&self) -> bool {
         self.places.available_permits() > 0
     }
 
-    /// How many there are, and were.
+    /// Numbers of connections: open, and since the start.
     #[must_use]
     pub fn figures(&self) -> Figures {
         Figures {

@@ -15,7 +15,7 @@ use crate::authority::Filter;
 /// Bytes that are read at a time on their way through the filter.
 const READ_BYTES: usize = 16 << 10;
 
-/// How long a peer may leave what is written in the socket.
+/// Time after which unread bytes in the socket end a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
     /// So long without taking anything.
@@ -24,7 +24,7 @@ pub enum Patience {
     Whole(Duration),
 }
 
-/// What a connection's peer has done so far.
+/// Progress of a connection's peer.
 #[derive(Debug, Default)]
 pub struct Seen(AtomicBool);
 
@@ -46,7 +46,7 @@ pub struct Guarded<S> {
     incoming: Option<Incoming>,
 }
 
-/// What is received, on its way through the filter.
+/// Received bytes on their way through the filter.
 #[derive(Debug)]
 struct Incoming {
     filter: Filter,

@@ -20,7 +20,7 @@ const NEXT_HOP_OBJECTS: [u16; 2] = [104, 105];
 /// Message types of interfaces' settings (`RTM_NEWNETCONF`, `RTM_DELNETCONF`).
 const SETTINGS: [u16; 2] = [80, 81];
 
-/// Whether an object is there after the notification.
+/// Change of an object: present or gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
     /// It is new, or has changed.

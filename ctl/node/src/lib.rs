@@ -33,7 +33,7 @@ pub trait Node: Send + Sync + 'static {
     /// The same for a TEP's index.
     fn set_tep_limit(&self, tep: TepIndex, limit: TepLimit);
 
-    /// Where copies to a TEP go.
+    /// Next hop of a TEP.
     fn next_hop(&self, tep: TepIndex) -> NextHop;
 
     /// Copies to a TEP that were dropped, by reason.
@@ -45,16 +45,16 @@ pub trait Node: Send + Sync + 'static {
     /// The node's counters.
     fn stats(&self) -> NodeStats;
 
-    /// How long copies may still sit in a TX ring after every worker has left the lists that they were made from.
+    /// Longest time that copies stay in a TX ring after every worker has left the lists that they were made from.
     fn drain_time(&self) -> Duration;
 
-    /// What workers have heard of virtual IPs. Drained and read by the commit thread alone.
+    /// Latest announcements of virtual IPs. Drained and read by the commit thread only.
     fn heard(&self) -> &AnnouncementBoard;
 
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
     fn take_rejected(&self) -> Option<Rejected>;
 
-    /// What time it is: by the clock that workers stamp what they hear with, and by those that others understand.
+    /// Present time: by the clock of the workers' stamps, by the steady clock, and as Unix time.
     fn now(&self) -> Moment;
 
     /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP.
@@ -73,7 +73,7 @@ pub struct Moment {
     pub unix_ns: u64,
 }
 
-/// Where an address is.
+/// Holder of an address, and its TEP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
     /// In which domain.
@@ -100,17 +100,17 @@ pub enum TepRefusal {
         tep: Tep,
         /// The subnet's address.
         network: Ipv4Addr,
-        /// Its prefix length in bits.
+        /// Prefix length, bits.
         prefix_length: u8,
     },
 }
 
-/// Where copies to a TEP go.
+/// Next hop of a TEP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextHop {
     /// The next hop's address: a gateway, or the TEP itself where it is on the link; `None`: there is no route.
     pub gateway: Option<IpAddr>,
-    /// Its MAC; `None`: unresolved.
+    /// MAC address; `None`: unresolved.
     pub mac: Option<[u8; 6]>,
     /// Since when both hold.
     pub since: SystemTime,
@@ -130,7 +130,7 @@ pub struct DomainCounters {
 }
 
 impl DomainCounters {
-    /// What was counted since `base`.
+    /// Counts since `base`.
     #[must_use]
     pub fn since(self, base: Self) -> Self {
         Self {

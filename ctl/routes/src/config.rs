@@ -21,7 +21,7 @@ const TAKEN: [(std::ops::RangeInclusive<u8>, &str); 6] = [
     (186..=198, "FRR's"),
 ];
 
-/// Which routes are made, and where.
+/// Configuration of routes and tables.
 ///
 /// ```
 /// let text = "
@@ -45,7 +45,7 @@ pub struct RoutesConfig {
     replace: bool,
 }
 
-/// What is wrong with the section.
+/// Error in the `[routes]` section.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutesConfigError {
     /// A number that other programs' routes have.
@@ -53,7 +53,7 @@ pub enum RoutesConfigError {
     Protocol {
         /// The number.
         number: u8,
-        /// Whose it is.
+        /// Owner of the table.
         whose: &'static str,
     },
     /// A table that the host itself routes by.
@@ -172,7 +172,7 @@ impl RoutesConfig {
         self.replace
     }
 
-    /// Whether a table is the host's, so that nothing in it can be the daemon's.
+    /// True for the host's own tables, in which no route can be the daemon's.
     pub(crate) fn is_hosts(table: u32) -> bool {
         table == 0 || HOST_TABLES.contains(&table)
     }

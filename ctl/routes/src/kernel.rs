@@ -21,7 +21,7 @@ pub const AT_ONCE: usize = 64;
 
 /// The kernel's error numbers for "there is no such route" (ESRCH), "table" and "interface" (ENOENT, ENODEV).
 const GONE: [i32; 3] = [-3, -2, -19];
-/// Those with which a lookup says that there is no way: EACCES, EINVAL (prohibited, blackhole), ENETUNREACH, EHOSTUNREACH.
+/// Errors of a lookup without a route: EACCES, EINVAL (prohibited, blackhole), ENETUNREACH, EHOSTUNREACH.
 const NO_WAY: [i32; 5] = [-13, -22, -101, -113, -19];
 
 /// Time that the kernel has for one request: it reads all of its routes to tell the daemon's.
@@ -31,7 +31,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub struct Kernel {
     requests: Requests,
     protocol: RouteProtocol,
-    /// Whether routes are replaced; else they are removed and added.
+    /// True: routes are replaced; false: removed and added.
     replace: bool,
 }
 

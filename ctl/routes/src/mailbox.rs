@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use crate::route::{Gateways, Virtual};
 
-/// What has changed since it was last taken.
+/// Changes since the last call.
 #[derive(Default)]
 pub struct News {
     pub havips: HashMap<Name, Option<Virtual>>,
@@ -20,7 +20,7 @@ pub struct News {
     pub stop: bool,
 }
 
-/// Where news wait.
+/// Mailbox of changes for the task.
 #[derive(Default)]
 pub struct Mailbox {
     news: Mutex<News>,

@@ -1,4 +1,4 @@
-//! What shall be: all routes, kept up to date change by change.
+//! Desired routes, kept up to date change by change.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -13,11 +13,11 @@ use crate::route::{Gateways, Hop, Key, OnLink, Virtual, Why, asks, routes};
 /// A route that shall be, or the reason why it cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Whose it is.
+    /// HAVIP of the route.
     pub havip: Name,
     /// The generation of its binding.
     pub generation: u64,
-    /// Where it leads.
+    /// Next hop.
     pub hop: Result<Hop, Why>,
 }
 
@@ -30,7 +30,7 @@ pub struct Plan {
     havips: HashMap<Name, Virtual>,
     /// The gateways of those TEPs that have any.
     teps: HashMap<Tep, Gateways>,
-    /// Which HAVIPs each TEP holds.
+    /// HAVIPs by the TEP of their holder.
     held: HashMap<Tep, BTreeSet<Name>>,
     wanted: HashMap<Key, Wanted>,
     /// HAVIPs whose routes must be computed anew.

@@ -1,4 +1,4 @@
-//! Which routes a virtual IP has: a pure function of where it is, how its TEP is reached, and the configuration.
+//! Routes of a virtual IP: a pure function of its holder's TEP, the TEP's next hop, and the configuration.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,18 +9,18 @@ use ctl_api::model::{HavipEntry, TepEntry};
 
 use crate::config::RoutesConfig;
 
-/// What routes depend on of a HAVIP.
+/// Fields of a HAVIP that routes depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Virtual {
-    /// Its domain.
+    /// Domain.
     pub vni: Vni,
-    /// Its address.
+    /// Address.
     pub address: IpAddr,
-    /// Its public address.
+    /// Public address.
     pub eip: Option<IpAddr>,
     /// The holder's TEP. While a HAVIP is frozen or contended its binding holds still, and so do its routes.
     pub holder: Option<Tep>,
-    /// That of its binding.
+    /// Generation of the binding.
     pub generation: u64,
 }
 
@@ -36,7 +36,7 @@ impl From<&HavipEntry> for Virtual {
     }
 }
 
-/// Who forwards to a TEP that is not on-link.
+/// Gateways of a TEP that is not on-link.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Gateways {
     /// IPv4 addresses' next hop.
@@ -51,12 +51,12 @@ impl From<&TepEntry> for Gateways {
     }
 }
 
-/// Where a host route stands.
+/// Table and destination of a host route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     /// Number of the routing table.
     pub table: u32,
-    /// The one address that it is for.
+    /// Destination: one address.
     pub address: IpAddr,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// Where a host route leads.
+/// Next hop of a host route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Hop {
     /// The next hop, of the route's family.
@@ -94,7 +94,7 @@ pub enum Why {
     OffLink {
         /// The holder's TEP.
         tep: Tep,
-        /// What was set for it.
+        /// Configured gateway.
         gateway: IpAddr,
     },
     /// A link-local address means nothing without its interface.
@@ -104,12 +104,12 @@ pub enum Why {
     LinkLocal {
         /// The holder's TEP.
         tep: Tep,
-        /// What was set for it.
+        /// Configured gateway.
         gateway: Ipv6Addr,
     },
 }
 
-/// Which addresses are neighbours, and by which interface (its index); those that were asked about and are none have `None`.
+/// Neighbour addresses with their interface index; `None`: looked up, and no neighbour.
 pub type OnLink = HashMap<IpAddr, Option<u32>>;
 
 /// The routes that a HAVIP shall have, at most two: to its address in its VNI's table, and to its public address.
@@ -127,7 +127,7 @@ pub fn routes(
     })
 }
 
-/// Where a HAVIP's routes stand when somebody holds it.
+/// Tables and destinations of a HAVIP's routes while it has a holder.
 pub(crate) fn keys(havip: &Virtual, config: &RoutesConfig) -> impl Iterator<Item = Key> + use<> {
     let address = havip.address;
     let private = config.table(havip.vni).map(|table| Key { table, address });

@@ -18,7 +18,8 @@ use crate::mailbox::Mailbox;
 use crate::plan::Plan;
 use crate::route::{Hop, Key, OnLink, Why};
 
-/// How often the tables are read in full: the kernel removes routes without a word when a link goes down, and others may.
+/// Interval of full reads of the tables: the kernel removes routes without a notification when a link goes down,
+/// and other programs may.
 const RESYNC_EVERY: Duration = Duration::from_secs(10);
 /// After a link or an address changed, more of the same is waited for.
 const LINKS_SETTLE: Duration = Duration::from_millis(50);
@@ -42,7 +43,7 @@ pub struct Unusable {
     pub why: Why,
 }
 
-/// How it goes.
+/// Counters of the task.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Figures {
     /// Routes that are in the kernel.
@@ -98,7 +99,7 @@ impl Routes {
         self.mailbox.put(events);
     }
 
-    /// How it goes.
+    /// Counters of the task.
     #[must_use]
     pub fn figures(&self) -> Figures {
         *self.figures.borrow()
@@ -115,14 +116,14 @@ struct Task {
     kernel: Kernel,
     plan: Plan,
     on_link: OnLink,
-    /// What is in the kernel, as far as we know.
+    /// Routes in the kernel, as far as known.
     installed: HashMap<Key, Option<Hop>>,
     failing: u64,
     retry: Duration,
     written: u64,
     /// Routes that cannot be, and when somebody will be told.
     untold: BTreeMap<Key, Instant>,
-    /// Those of which somebody was told: the binding's generation, and why.
+    /// Reported HAVIPs: generation of the binding, and reason.
     told: HashMap<Key, (u64, Why)>,
     tell: mpsc::Sender<Unusable>,
     show: watch::Sender<Figures>,

@@ -1,11 +1,11 @@
-//! How often and how long it is tried.
+//! Attempts: their number, pauses and deadlines.
 
 use std::time::Duration;
 
 /// The times and numbers of delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// What a receiver has not accepted after this goes to the dead letters.
+    /// Age at which an event becomes a dead letter.
     pub keep: Duration,
     /// Pause after the first failure; it doubles with each one more.
     pub pause_min: Duration,
@@ -17,7 +17,7 @@ pub struct Policy {
     pub timeout: Duration,
     /// Requests under way to one receiver, about as many different virtual IPs.
     pub concurrency: usize,
-    /// How long accepted rows are gathered before they leave the store together.
+    /// Time for which accepted rows are gathered before they leave the store together.
     pub settle_every: Duration,
 }
 
@@ -45,7 +45,7 @@ impl Policy {
         spread.max(retry_after.unwrap_or_default().min(self.retry_after_max))
     }
 
-    /// How often rows that are too old are looked for.
+    /// Interval of the search for rows that are too old.
     pub(crate) fn sweep_every(&self) -> Duration {
         (self.keep / 60).clamp(Duration::from_millis(10), Duration::from_secs(60))
     }

@@ -29,15 +29,15 @@ const MAX_PENDING: usize = 1_000_000;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WebhookConfig {
-    /// Its name.
+    /// Name of the receiver.
     pub name: String,
-    /// Where events are posted to.
+    /// URL to which events are posted.
     pub url: String,
     /// The file that holds the secret which events are signed with.
     pub secret_file: PathBuf,
     /// A file of PEM certificates to trust, in place of the system's.
     pub ca_file: Option<PathBuf>,
-    /// How many events are kept before they are coalesced by virtual IP.
+    /// Limit of pending events; beyond it they are coalesced by virtual IP.
     #[serde(default = "default_pending")]
     pub pending: usize,
 }
@@ -58,17 +58,17 @@ pub struct Endpoint {
     pub(crate) client: Client,
 }
 
-/// What is wrong with a `[[webhook]]`, and which.
+/// Error in a `[[webhook]]` section, with its name.
 #[derive(Debug, Error)]
 #[error("webhook {name:?}: {problem}")]
 pub struct ConfigError {
-    /// Its name, as written.
+    /// Name, as written.
     pub name: String,
-    /// What is wrong.
+    /// Error in the section.
     pub problem: Problem,
 }
 
-/// What is wrong with a `[[webhook]]`.
+/// Error in a `[[webhook]]` section.
 #[derive(Debug, Error)]
 pub enum Problem {
     /// Not a name.

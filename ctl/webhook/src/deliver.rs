@@ -16,10 +16,10 @@ use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
 use ctl_store::{DeadLetter, OutboxRow};
 
-/// How long a task without anything to do waits at most, until it is woken.
+/// Longest wait of an idle task, unless it is woken.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What a receiver's task waits for.
+/// Wake-up reason of a receiver's task.
 #[allow(clippy::large_enum_variant, reason = "a few at a time, each in a task of its own")]
 enum Done {
     /// An attempt, how it was made, and what is left of its answer.

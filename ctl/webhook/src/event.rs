@@ -1,4 +1,4 @@
-//! What happened to a virtual IP, as a CloudEvent 1.0 in JSON (structured mode).
+//! Event of a virtual IP, as a CloudEvent 1.0 in JSON (structured mode).
 
 use std::net::IpAddr;
 

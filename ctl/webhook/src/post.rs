@@ -21,7 +21,7 @@ use ctl_store::OutboxRow;
 
 /// Most bytes of an answer's body that are read, to use the connection again; beyond that it is closed.
 const BODY_BYTES: usize = 16 << 10;
-/// How long such a body may take.
+/// Deadline for reading such a body.
 const BODY_TIME: Duration = Duration::from_secs(1);
 /// Calls of the resolver that may be under way for one receiver.
 const LOOKUPS: usize = 2;

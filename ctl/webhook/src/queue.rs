@@ -1,4 +1,4 @@
-//! What one receiver has still to accept, and whose turn it is. No I/O, and time is an argument.
+//! Pending events of one receiver, and the order of attempts. No I/O, and time is an argument.
 //!
 //! Each virtual IP has a *line*: its events in order, of which the first alone may be under way (*flying*). Lines take turns. A
 //! failure that is the event's (the receiver refused this one) delays its line; a failure that is the receiver's (no
@@ -20,7 +20,7 @@ use ctl_store::{EventId, OutboxRow};
 /// names that come and go by the hundred thousand while a receiver is dead get there.
 pub const MOST_LINES: usize = 131_072;
 
-/// Whose a failure is, and the pause that the receiver asked for.
+/// Failure of the event or of the receiver, with the pause that the receiver asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// It answered, but would not have this event.
@@ -85,7 +85,7 @@ impl Queue {
         self.lines.values().flat_map(|line| &line.rows).map(|row| row.since_unix_ms).min()
     }
 
-    /// Whether the receiver is being left alone.
+    /// True while nothing is sent to the receiver, after a failure.
     pub fn backing_off(&self) -> bool {
         self.breaker.failures > 0
     }
@@ -226,7 +226,7 @@ impl Queue {
         expired
     }
 
-    /// What flew is down.
+    /// Ends the attempt of an event.
     fn land(&mut self, row: &OutboxRow) -> Option<&mut Line> {
         let line = self.lines.get_mut(&row.havip)?;
         if line.flying.take_if(|flying| *flying == row.key.id).is_some() {

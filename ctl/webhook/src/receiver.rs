@@ -19,20 +19,20 @@ use crate::settle::Settler;
 use crate::{deliver, settle};
 use ctl_store::DeadLetter;
 
-/// How long requests and transactions under way may take once everything stops.
+/// Time for requests and transactions under way when the daemon stops.
 const STOP_WAIT: Duration = Duration::from_secs(1);
 
 /// A receiver, as the commit thread, its task and the metrics see it.
 pub(crate) struct Receiver {
     name: Name,
-    /// Where and how it is reached; replaced as a whole.
+    /// URL, client and secret; replaced as a whole.
     endpoint: Mutex<Arc<Endpoint>>,
     queue: Mutex<Queue>,
     woken: Notify,
     pub figures: Figures,
 }
 
-/// What a receiver's task counts.
+/// Counters of a receiver's task.
 #[derive(Default)]
 pub(crate) struct Figures {
     pub delivered: AtomicU64,
@@ -43,20 +43,20 @@ pub(crate) struct Figures {
     pub last_error: Mutex<Option<Arc<str>>>,
 }
 
-/// How it stands with one receiver.
+/// Status of one receiver.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Its name.
+    /// Name.
     pub name: Name,
-    /// Where it is.
+    /// URL.
     pub url: String,
     /// Events that it has still to accept.
     pub pending: usize,
-    /// Its bound of those.
+    /// Limit of pending events.
     pub bound: usize,
     /// Since when the oldest of them waits: Unix time in milliseconds.
     pub oldest_unix_ms: Option<u64>,
-    /// Whether it is being left alone for a while, because it does not answer.
+    /// True while nothing is sent to the receiver, because it does not answer.
     pub backing_off: bool,
     /// Events that it accepted since start.
     pub delivered: u64,
@@ -82,7 +82,7 @@ impl Receiver {
         &self.name
     }
 
-    /// Where and how it is reached now.
+    /// Present URL, client and secret.
     pub fn endpoint(&self) -> Arc<Endpoint> {
         Arc::clone(&self.endpoint.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -212,7 +212,7 @@ impl Webhooks {
         }
     }
 
-    /// How it stands with each receiver, in the order of the configuration.
+    /// Status of each receiver, in the order of the configuration.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
         self.receivers.iter().map(|receiver| receiver.status()).collect()

@@ -15,7 +15,7 @@ const BATCH: usize = 10_000;
 /// Pause after the store failed.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// What is over and still in the store.
+/// Settled events that are still in the store.
 #[derive(Default)]
 struct Work {
     gone: Vec<OutboxKey>,
@@ -71,7 +71,7 @@ impl Settler {
         self.with(|work| work.gone.extend(old));
     }
 
-    /// What is over, but still in the store.
+    /// Settled events that are still in the store.
     pub fn unsettled(&self) -> HashSet<OutboxKey> {
         self.lock().unsettled.clone()
     }

@@ -99,7 +99,7 @@ fn first_fragment(protocol: u8, len: u8) -> Vec<u8> {
 struct Rig {
     domains: DomainPublisher,
     reader: Reader<()>,
-    /// Where frames are of.
+    /// VNI of the frames.
     vni: Vni,
     now_ns: u64,
     inspection: Arc<Inspection>,
@@ -127,7 +127,7 @@ impl Rig {
         }
     }
 
-    /// What becomes of one frame: what kind it is counted as, or what was refused. Notes it, as nothing else is in its way.
+    /// Counted kind of one frame, or its violation. An accepted announcement is noted.
     fn read(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Violation>> {
         let domain = self.reader.lookup(self.vni).unwrap();
         let mut inspected = self.inspector.inspect(self.now_ns);
@@ -160,7 +160,7 @@ fn claim(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     garp(MacAddr(mac), address, Form::Request).to_vec()
 }
 
-/// Who spoke, and what was noted of that.
+/// Announcer, and its latest announcements.
 type Noted = (u32, LastAnnounced);
 
 fn claimed(announcer: u32) -> Option<Noted> {
@@ -441,7 +441,7 @@ fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or
     assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), None);
 }
 
-/// What [`hidden`] is refused as.
+/// Violation of [`hidden`].
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
     let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);

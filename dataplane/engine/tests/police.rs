@@ -53,7 +53,7 @@ impl Bench {
         self.limits.admit(demand, leases, cells, Ticks { now, per_second: MILLION })
     }
 
-    /// How many of 1,000 frames a millisecond, spread over the workers, pass in each of so many seconds.
+    /// Frames of 1,000 a millisecond, spread over the workers, that pass in each of so many seconds.
     fn passed(&self, demand: Demand, seconds: std::ops::Range<u64>) -> Vec<u64> {
         let pass = |second: u64| {
             let micros = second * MILLION..(second + 1) * MILLION;

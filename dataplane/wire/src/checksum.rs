@@ -45,7 +45,7 @@ pub const fn add_words(a: u32, b: u32) -> u16 {
     fold(a as u64 + b as u64)
 }
 
-/// Whether an IPv4 header without options is intact: [`verifies`], in a few instructions.
+/// True if an IPv4 header without options is intact: [`verifies`], in a few instructions.
 #[must_use]
 #[inline(always)]
 pub fn verifies_header(header: &[u8; 20]) -> bool {
@@ -58,7 +58,7 @@ pub fn verifies_header(header: &[u8; 20]) -> bool {
     (total & 0xffff) + (total >> 16) == 0xffff
 }
 
-/// Whether bytes that contain their own checksum are intact (RFC 1071 section 1).
+/// True if bytes that contain their own checksum are intact (RFC 1071 section 1).
 #[must_use]
 #[inline]
 pub fn verifies(bytes: &[u8]) -> bool {

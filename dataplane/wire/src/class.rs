@@ -1,4 +1,4 @@
-//! Which frames failover hangs on.
+//! Traffic class of frames: control or data.
 
 use crate::header::{Ethernet, ethertype, protocol};
 use crate::view::{Ipv4Packet, Ipv6Header, link};
@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 /// ICMPv6 type of a neighbour advertisement (RFC 4861 section 4.4).
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// Whether an inner frame is ARP of any kind, a neighbour advertisement or VRRP, behind up to two VLAN tags: what elections
+/// True if an inner frame is ARP of any kind, a neighbour advertisement or VRRP, behind up to two VLAN tags: what elections
 /// and moved addresses are told by, so it goes before all else and has limits of its own.
 ///
 /// Solicitations and router messages bind addresses as well (see [`announcement()`](crate::announcement())), but no failover waits

@@ -8,7 +8,7 @@ const REDIRECT: u8 = 5;
 /// ICMPv6 type of a redirect (RFC 4861 section 4.5).
 const REDIRECT6: u8 = 137;
 
-/// Whether a frame carries an ICMP redirect for IPv4 or IPv6, to whomever: behind any VLAN tags, IP options or extension headers,
+/// True if a frame carries an ICMP redirect for IPv4 or IPv6, to whomever: behind any VLAN tags, IP options or extension headers,
 /// whole or as a first fragment (later ones are nothing without it).
 ///
 /// Router advertisements are none: the host is told to ignore them, but routing daemons read them, as FRR does to find the

@@ -35,7 +35,7 @@ pub struct Outer {
     inner_len: u16,
     /// Bytes of the GRE header, 8 to 16.
     gre_len: u8,
-    /// Whether the GRE header carries a checksum.
+    /// True if the GRE header carries a checksum.
     checksummed: bool,
     /// Result of the first look at the inner frame.
     known: Known,

@@ -206,7 +206,7 @@ fn look_at_pci(device: &DeviceSpec, address: &str) -> Result<(), AttachError> {
     Err(AttachError::PciDriver { device: device.clone(), address: address.into(), driver: driver.into() })
 }
 
-/// Whether this network namespace has such an interface. (sysfs may show another namespace's.)
+/// True if this network namespace has such an interface. (sysfs may show another namespace's.)
 fn interface_exists(name: &str) -> bool {
     let Ok(name) = CString::new(name) else {
         return false;
@@ -215,7 +215,7 @@ fn interface_exists(name: &str) -> bool {
     unsafe { libc::if_nametoindex(name.as_ptr()) != 0 }
 }
 
-/// Whether the plugin of a virtual device's driver is in the folder that the EAL loads them from.
+/// True if the plugin of a virtual device's driver is in the folder that the EAL loads them from.
 fn driver_installed(device: &DeviceSpec, probe: &Probe) -> Result<(), AttachError> {
     if !probe.name.starts_with("net_") || probe.bus != c"vdev" {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What one look at a receive queue brings.
+//! Burst of received frames.
 
 use crate::Mbuf;
 use dpdk_sys::rte_mbuf;
@@ -39,7 +39,7 @@ impl Burst {
         self.len
     }
 
-    /// Whether nothing was received.
+    /// True if nothing was received.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -1,4 +1,4 @@
-//! What DPDK logs while it fails, for the error message: it says more there than in its error numbers.
+//! DPDK log lines of a failed call, for the error message: they say more than its error numbers.
 
 use std::{
     ffi::CStr,

@@ -88,7 +88,7 @@ impl Mbuf {
         usize::from(self.fields().data_len)
     }
 
-    /// Whether the first segment has no bytes.
+    /// True if the first segment has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -98,7 +98,7 @@ impl Mbuf {
         self.fields().pkt_len
     }
 
-    /// Whether the first segment is all there is.
+    /// True if the first segment is all there is.
     pub fn is_contiguous(&self) -> bool {
         self.fields().nb_segs == 1
     }
@@ -149,7 +149,7 @@ impl Mbuf {
         self.data_mut().get_mut(old..)
     }
 
-    /// Whether it is one segment, whose bytes are in its own buffer and nobody else's: what [`crate::TxBatch::in_place`] takes.
+    /// True if it is one segment, whose bytes are in its own buffer and nobody else's: what [`crate::TxBatch::in_place`] takes.
     #[inline]
     pub fn is_plain(&self) -> bool {
         let mbuf = self.fields();

@@ -84,7 +84,7 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Whether chains may be transmitted.
+    /// True if chains may be transmitted.
     pub fn chains(&self) -> bool {
         self.multi_segs || self.chains_by_name
     }

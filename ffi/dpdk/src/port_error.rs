@@ -1,4 +1,4 @@
-//! What can be wrong with a port, and what to do about it.
+//! Errors of a port, with advice.
 
 use crate::Errno;
 

@@ -49,7 +49,7 @@ impl TxQueue {
         unsafe { batch.hand_over(|mbufs, count| dpdk_sys::shim_tx_burst(port, queue, mbufs, count)) }
     }
 
-    /// Whether batches with chains are accepted.
+    /// True if batches with chains are accepted.
     pub fn takes_chains(&self) -> bool {
         self.takes_chains
     }

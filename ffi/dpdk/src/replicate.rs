@@ -127,7 +127,7 @@ impl TxBatch {
         usize::from(self.len)
     }
 
-    /// Whether it is empty.
+    /// True if it is empty.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len == 0

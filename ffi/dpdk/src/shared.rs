@@ -49,7 +49,7 @@ impl SharedPayload {
         self.len
     }
 
-    /// Whether the payload has no bytes.
+    /// True if the payload has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

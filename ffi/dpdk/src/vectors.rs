@@ -130,7 +130,7 @@ pub(crate) type Vector = std::arch::x86_64::__m128i;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) type Vector = u128;
 
-/// Whether the processor has what vectors of 64 bytes need.
+/// True if the processor has what vectors of 64 bytes need.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 pub(crate) fn has_512() -> bool {

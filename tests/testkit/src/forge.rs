@@ -26,26 +26,26 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 254);
 pub struct Announcement {
     /// Such as `GARP request in VLAN 0`.
     pub name: String,
-    /// What becomes of it where its source is not attached.
-    pub from_stranger: FromStranger,
-    /// What it is where its source is attached.
-    pub from_speaker: FromSpeaker,
+    /// Result if its source is not attached.
+    pub from_unattached: FromUnattached,
+    /// Kind if its source is attached.
+    pub from_announcer: FromAnnouncer,
     /// The inner frame.
     pub bytes: Vec<u8>,
 }
 
-/// What becomes of a frame from a MAC address and TEP that are not attached.
+/// Result of a frame from a MAC address and TEP that are not attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FromStranger {
+pub enum FromUnattached {
     /// It is dropped for this reason.
     Dropped(&'static str),
     /// It is ordinary broadcast.
     Passes,
 }
 
-/// What a frame is from a MAC address and TEP that are attached.
+/// Kind of a frame from a MAC address and TEP that are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FromSpeaker {
+pub enum FromAnnouncer {
     /// It moves the address.
     Claim,
     /// It binds the address if nobody has it.
@@ -72,7 +72,7 @@ pub fn announcements(source: [u8; 6]) -> Vec<Announcement> {
     run(&mut command).lines().map(parse).collect()
 }
 
-/// The one of that name.
+/// Announcement with this name.
 pub fn announcement(source: [u8; 6], name: &str) -> Announcement {
     let found = announcements(source).into_iter().find(|announcement| announcement.name == name);
     found.unwrap_or_else(|| panic!("forge.py makes no {name:?}"))
@@ -81,47 +81,47 @@ pub fn announcement(source: [u8; 6], name: &str) -> Announcement {
 fn parse(line: &str) -> Announcement {
     let words: Vec<_> = line.split('\t').collect();
     let [name, stranger, speaker, frame] = words[..] else { panic!("forge.py says {line:?}") };
-    let from_stranger = match stranger {
-        "garp_spoof" => FromStranger::Dropped("garp_spoof"),
-        "vrrp_spoof" => FromStranger::Dropped("vrrp_spoof"),
-        "passes" => FromStranger::Passes,
+    let from_unattached = match stranger {
+        "garp_spoof" => FromUnattached::Dropped("garp_spoof"),
+        "vrrp_spoof" => FromUnattached::Dropped("vrrp_spoof"),
+        "passes" => FromUnattached::Passes,
         _ => panic!("forge.py says {line:?}"),
     };
-    let from_speaker = match speaker {
-        "claim" => FromSpeaker::Claim,
-        "use" => FromSpeaker::Use,
-        "advert" => FromSpeaker::Advert,
-        "nothing" => FromSpeaker::Nothing,
-        "garp_spoof" => FromSpeaker::Dropped,
+    let from_announcer = match speaker {
+        "claim" => FromAnnouncer::Claim,
+        "use" => FromAnnouncer::Use,
+        "advert" => FromAnnouncer::Advert,
+        "nothing" => FromAnnouncer::Nothing,
+        "garp_spoof" => FromAnnouncer::Dropped,
         _ => panic!("forge.py says {line:?}"),
     };
     let octets = (0..frame.len()).step_by(2).map(|at| u8::from_str_radix(&frame[at..at + 2], 16));
     let bytes = octets.collect::<Result<_, _>>().expect("forge.py writes hexadecimal digits");
-    Announcement { name: name.to_owned(), from_stranger, from_speaker, bytes }
+    Announcement { name: name.to_owned(), from_unattached, from_announcer, bytes }
 }
 
-/// What a VM sends, or would send: inner frames as its hypervisor puts them on the underlay.
+/// Sender of inner frames, as the hypervisor of a VM puts them on the underlay.
 #[derive(Debug)]
-pub struct Mouth {
+pub struct FrameSender {
     sender: Sender,
     host: (Ipv4Addr, [u8; 6]),
     vni: u32,
 }
 
-impl Mouth {
-    /// Speaks on the underlay as this hypervisor, or raw host, would for one of its VMs in the network.
+impl FrameSender {
+    /// Sends on the underlay as this hypervisor, or raw host, would for one of its VMs in the network.
     pub fn new(host: &Host, vni: u32) -> Self {
         Self { sender: Sender::new(&host.namespace, "eth0"), host: (host.address, host.mac), vni }
     }
 
     /// Sends an inner frame.
-    pub fn say(&self, inner: &[u8]) {
+    pub fn send(&self, inner: &[u8]) {
         let (address, mac) = self.host;
         self.sender.send(&crate::frame::overlay_from(address, mac, self.vni, inner));
     }
 }
 
-/// How `arping` says that an address is here.
+/// Form of `arping`'s announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arping {
     /// By a request: `arping -U`.

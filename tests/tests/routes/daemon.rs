@@ -4,7 +4,7 @@ use std::{net::Ipv4Addr, path::Path, time::Instant};
 
 use testkit::{
     bird,
-    forge::Mouth,
+    forge::FrameSender,
     lab::{Host, Lab},
     node::{Config, Metrics, Node},
     process::{Process, wait_for},
@@ -26,7 +26,7 @@ struct Scene<'lab> {
     node: Node<'lab>,
     lab: &'lab Lab,
     hypervisors: Vec<Host>,
-    mouths: Vec<Mouth>,
+    senders: Vec<FrameSender>,
     _birds: [Process; 2],
 }
 
@@ -46,7 +46,7 @@ impl<'lab> Scene<'lab> {
             host.namespace.ip(&format!("address add {EIP}/32 dev lo"));
             host.namespace.run(&format!("sysctl -q -w net.ipv4.ip_default_ttl={}", 111 + n));
         }
-        let mouths = hypervisors.iter().map(|host| Mouth::new(host, VNI)).collect();
+        let senders = hypervisors.iter().map(|host| FrameSender::new(host, VNI)).collect();
         let edge = bgp::router_config(1, &["ipv4"]);
         let path = lab.folder().join("edge.conf");
         std::fs::write(&path, edge).expect("the folder is ours");
@@ -54,12 +54,12 @@ impl<'lab> Scene<'lab> {
             bird::start(&lab.switch, &path, lab.folder()),
             bird::start(&lab.node, &Path::new(bgp::DOCS).join("bird.conf"), lab.folder()),
         ];
-        Self { node, lab, hypervisors, mouths, _birds: birds }
+        Self { node, lab, hypervisors, senders, _birds: birds }
     }
 
     /// A VM on that hypervisor says that it has the address.
     fn claim(&self, n: usize) {
-        self.mouths[n].say(&garp(mac(n), VIP, Form::Request));
+        self.senders[n].send(&garp(mac(n), VIP, Form::Request));
     }
 
     fn wait_next_hop(&self, expected: Ipv4Addr) {
@@ -148,7 +148,7 @@ fn a_route_that_cannot_be_is_an_event_and_comes_with_its_next_hop() {
     scene.node.must(&format!("havip attach web --instance far --mac {} --tep 192.0.2.1", mac(9)));
     scene.claim(0);
     scene.wait_next_hop(scene.hypervisors[0].address);
-    Mouth::new(&far, VNI).say(&garp(mac(9), VIP, Form::Reply));
+    FrameSender::new(&far, VNI).send(&garp(mac(9), VIP, Form::Reply));
     wait_for("the route to go", || bgp::next_hop(&lab.switch, EIP).is_none().then_some(()));
     let event = wait_for("the event", || {
         scene.node.history("web").into_iter().find(|(kind, _)| kind == "route_unusable")

@@ -13,7 +13,7 @@ use super::huffman;
 /// Index of `:authority` in the static table (RFC 7541, appendix A).
 const AUTHORITY: usize = 1;
 const AUTHORITY_NAME: &[u8] = b":authority";
-/// What an entry counts beside its name and value, in bytes (RFC 7541, section 4.1).
+/// Overhead of a table entry beside its name and value, bytes (RFC 7541, section 4.1).
 const ENTRY: usize = 32;
 /// Bytes of the dynamic table at most: the default of SETTINGS_HEADER_TABLE_SIZE, which the server never changes.
 const TABLE_BYTES: usize = 4_096;

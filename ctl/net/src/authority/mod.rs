@@ -12,7 +12,7 @@ mod tests;
 
 use hpack::Headers;
 
-/// What a client sends first (RFC 9113, section 3.4).
+/// Connection preface of a client (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Bytes of a frame's head (RFC 9113, section 4.1).
 const HEAD: usize = 9;
@@ -27,7 +27,7 @@ const END_HEADERS: u8 = 0x4;
 const PADDED: u8 = 0x8;
 const PRIORITY: u8 = 0x20;
 
-/// What a client sends, on its way to `h2`.
+/// Filter of the bytes from a client to `h2`.
 ///
 /// It holds the frames of one header block, at most 64 KiB, until the block is whole. Once it meets what it cannot
 /// follow (no HTTP/2, a frame over the limit, a block that is not HPACK) it passes on everything.
@@ -43,7 +43,7 @@ pub struct Filter {
     wanted: usize,
 }
 
-/// What comes next.
+/// Next part of the stream.
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// The preface, of which so many bytes were seen.

@@ -58,7 +58,7 @@ pub fn no_limits() -> RateLimits {
     }
 }
 
-/// What a worker counted: all of it that does not depend on time.
+/// Counters of a worker that do not depend on time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     pub received: u64,
@@ -109,7 +109,7 @@ pub struct Rig<P: Port> {
     pub punted: Arc<PuntQueues<P::Packet>>,
 }
 
-/// What differs between the nodes of tests.
+/// Settings of a test's node.
 #[derive(Clone, Copy)]
 pub struct Options {
     pub settings: RuntimeSettings,

@@ -1,4 +1,4 @@
-//! What a frame says about who has which addresses.
+//! Announcements: addresses that a frame binds to a MAC address.
 //!
 //! Neighbour caches believe more than gratuitous ARP: any ARP packet binds its sender, any neighbour discovery message with a
 //! link-layer option binds an address, and whoever advertises by VRRP silences the others. [`announcement`] finds all of
@@ -52,7 +52,7 @@ pub enum Kind {
         priority: u8,
         /// Time between advertisements: centiseconds.
         interval_cs: u16,
-        /// Whether a receiver may take it: whole, of a known version, checksums right, TTL 255, to VRRP's group
+        /// True if a receiver may take it: whole, of a known version, checksums right, TTL 255, to VRRP's group
         /// (RFC 9568 section 7.1). If not, the numbers above mean nothing.
         sound: bool,
     },

@@ -111,7 +111,7 @@ impl<E: Encap> TemplateOf<E> {
         !checksum::add(of_frame, u16::from_ne_bytes([a, b]))
     }
 
-    /// Whether the next hop's MAC is known; if not, the copy is dropped as `tep_unresolved`.
+    /// True if the next hop's MAC is known; if not, the copy is dropped as `tep_unresolved`.
     #[must_use]
     #[inline(always)]
     pub fn is_resolved(&self) -> bool {

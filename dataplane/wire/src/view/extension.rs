@@ -1,4 +1,4 @@
-//! What stands between an IP header and the protocol that is meant.
+//! Extension headers between an IP header and its payload.
 
 use zerocopy::FromBytes;
 use zerocopy::byteorder::network_endian::U16;
@@ -16,7 +16,7 @@ pub struct Upper<'p> {
     pub protocol: u8,
     /// The protocol's message, or the part of it that a fragment carries.
     pub payload: &'p [u8],
-    /// Whether there were extension headers at all.
+    /// True if there were extension headers at all.
     pub extended: bool,
     /// Bytes of the fragmented part before this fragment; `None`: no fragment. An atomic fragment (RFC 6946) has 0, too.
     pub fragment_offset: Option<usize>,

@@ -34,14 +34,14 @@ impl<'p> Ipv4Packet<'p> {
         (header.version_ihl >> 4 == 4).then_some(Self { header, options, payload, whole_header })
     }
 
-    /// Whether the header checksum is right, options included.
+    /// True if the header checksum is right, options included.
     #[must_use]
     #[inline]
     pub fn checksum_verifies(&self) -> bool {
         checksum::verifies(self.whole_header)
     }
 
-    /// Whether this is a part of a packet, so that the payload may start anywhere and end early.
+    /// True if this is a part of a packet, so that the payload may start anywhere and end early.
     #[must_use]
     #[inline]
     pub fn is_fragment(&self) -> bool {
@@ -120,7 +120,7 @@ impl<'p> Ipv6Packet<'p> {
         (header.version_class_flow.get() >> 28 == 6).then_some(Self { header, payload })
     }
 
-    /// Whether the checksum of a message right behind the fixed header is right (RFC 8200 section 8.1).
+    /// True if the checksum of a message right behind the fixed header is right (RFC 8200 section 8.1).
     #[must_use]
     pub fn message_verifies(&self) -> bool {
         let header = self.header;

@@ -36,7 +36,7 @@ pub struct Link<'f> {
     pub tags: &'f [VlanTag],
     /// Type of the payload, or its length if below 1536; still a tag's if there are more than [`MAX_TAGS`].
     pub ethertype: u16,
-    /// What follows the last ethertype, Ethernet padding included.
+    /// Bytes behind the last ethertype, Ethernet padding included.
     pub payload: &'f [u8],
 }
 
@@ -45,7 +45,7 @@ const SNAP: [[u8; 6]; 2] = [[0xaa, 0xaa, 0x03, 0, 0, 0], [0xaa, 0xaa, 0x03, 0, 0
 /// Below it an ethertype is the length of an LLC frame (IEEE 802.3 section 3.2.6).
 const MIN_ETHERTYPE: u16 = 0x0600;
 
-/// What a receiver finds in the end: the ethertype and the payload behind any number of VLAN tags and behind LLC and SNAP.
+/// Ethertype and the payload behind any number of VLAN tags and behind LLC and SNAP.
 ///
 /// [`link`] reads what a well-meant frame carries; this is for frames that are meant to be misread. Linux strips tags with VLAN
 /// id 0 for as long as there are any, and Windows takes SNAP. It takes a step for every four bytes of the frame at most.

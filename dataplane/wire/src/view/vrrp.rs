@@ -36,7 +36,7 @@ enum Family {
 
 /// An advertisement: who claims which addresses, with what priority.
 ///
-/// Whether it may be believed is for the caller to say: IP TTL 255 (RFC 9568 section 7.1) and
+/// The caller decides if it is to be believed: IP TTL 255 (RFC 9568 section 7.1) and
 /// [`Self::checksum_verifies`].
 #[derive(Clone, Copy, Debug)]
 pub struct Vrrp<'p> {
@@ -131,7 +131,7 @@ impl<'p> Vrrp<'p> {
         v4.iter().map(|&octets| IpAddr::from(octets)).chain(v6.iter().map(|&octets| IpAddr::from(octets)))
     }
 
-    /// Whether the checksum is right.
+    /// True if the checksum is right.
     ///
     /// It covers the whole message; over IPv6 also a pseudo-header (RFC 8200 section 8.1). For version 3 over
     /// IPv4 both are right: RFC 9568 section 5.2.8 leaves the pseudo-header out, and Keepalived and others,
