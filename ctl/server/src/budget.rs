@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use ctl_api::model::{Change, DomainEntry, HavipEntry, HavipEvent, Set, SetResource, TepEntry};
-use ctl_api::proto::{ApplyRequest, CommitRequest, RestoreRequest};
 use prost::Message;
 
+use crate::gather::Gather;
 use crate::refusal::Refusal;
 
 /// A bound in bytes, and what is claimed of it.
@@ -47,29 +46,13 @@ impl Claim {
         used <= self.budget.most
     }
 
-    /// Claims the bytes of one more message.
-    pub fn add(&mut self, message: &CommitRequest) -> Result<(), Refusal> {
-        self.stage(message.encoded_len() + message.changes.len() * (size_of::<Change>() + size_of::<Set>()))
-    }
-
-    /// Claims the bytes of one more part of a desired state.
-    pub fn add_desired(&mut self, message: &ApplyRequest) -> Result<(), Refusal> {
-        let entries = message.teps.len() + message.domains.len() + message.havips.len();
-        self.stage(message.encoded_len() + entries * size_of::<SetResource>())
-    }
-
-    /// Claims the bytes of one more part of a backup.
-    pub fn add_backup(&mut self, message: &RestoreRequest) -> Result<(), Refusal> {
-        let entries = message.part.as_ref().map_or(0, |part| {
-            part.teps.len() * size_of::<TepEntry>()
-                + part.domains.len() * size_of::<DomainEntry>()
-                + part.havips.len() * size_of::<HavipEntry>()
-                + part.history.len() * size_of::<HavipEvent>()
-        });
-        self.stage(message.encoded_len() + entries)
-    }
-
-    fn stage(&mut self, bytes: usize) -> Result<(), Refusal> {
+    /// Claims the bytes of one more part of a request.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Prepared`].
+    pub fn stage<G: Gather>(&mut self, part: &G::Part) -> Result<(), Refusal> {
+        let bytes = part.encoded_len() + G::entry_bytes(part);
         if self.claim(bytes) { Ok(()) } else { Err(Refusal::Prepared) }
     }
 }
@@ -82,19 +65,22 @@ impl Drop for Claim {
 
 #[cfg(test)]
 mod tests {
+    use ctl_api::proto::CommitRequest;
+
     use super::*;
     use crate::STAGED_BYTES;
+    use crate::gather::GatheredBatch;
 
     #[test]
     fn what_is_staged_is_bounded_over_all_requests_and_given_back_with_each() {
         let budget = Budget::new(STAGED_BYTES);
         let message = CommitRequest { changes: vec![Default::default(); 10_000], ..Default::default() };
         let mut first = Claim::new(&budget);
-        while first.add(&message).is_ok() {}
+        while first.stage::<GatheredBatch>(&message).is_ok() {}
         assert!(first.bytes > STAGED_BYTES && first.bytes < STAGED_BYTES + (8 << 20));
-        assert!(matches!(Claim::new(&budget).add(&message), Err(Refusal::Prepared)));
+        assert!(matches!(Claim::new(&budget).stage::<GatheredBatch>(&message), Err(Refusal::Prepared)));
         drop(first);
-        assert!(Claim::new(&budget).add(&message).is_ok());
+        assert!(Claim::new(&budget).stage::<GatheredBatch>(&message).is_ok());
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }
 }

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Apply, Batch, Name, Revision, TepRef};
+use ctl_api::model::{Name, Revision, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
-use ctl_store::{Answer, Body};
+use ctl_store::Answer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
@@ -16,11 +16,11 @@ use crate::blocking::Blocking;
 use crate::budget::Claim;
 use crate::clock::unix_ms;
 use crate::feed::{Fed, feed};
+use crate::gather::{Gather, GatheredApply, GatheredBatch};
 use crate::job::{Done, Job, Work};
 use crate::lists;
 use crate::refusal::Refusal;
-use crate::request::RequestDigest;
-use crate::restore::Restore;
+use crate::restore::Backup;
 use crate::shared::{Shared, Versions};
 use crate::state::{State, lock};
 use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
@@ -64,89 +64,31 @@ impl Service {
         }
     }
 
-    /// Receives all parts of a large batch.
-    async fn gather(&self, mut parts: Streaming<proto::CommitRequest>) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let mut gathered: Option<(Batch, RequestDigest)> = None;
+    /// Receives all parts of a request.
+    async fn gather<G: Gather>(&self, mut parts: Streaming<G::Part>) -> Result<(Work, Claim), Status> {
+        let (mut gathered, mut claim) = (G::default(), Claim::new(&self.0.budget));
         while let Some(part) = self.next(&mut parts).await? {
-            let (batch, digest) = gathered.take().unzip();
-            let before = batch.as_ref().map_or(0, |batch: &Batch| batch.changes.len());
-            let parsed = self.parse(part, claim, digest, before).await?;
-            claim = parsed.claim;
-            let batch = match batch {
-                Some(batch) => append(batch, parsed.batch),
-                None => parsed.batch,
-            };
-            gathered = Some((batch, parsed.digest));
+            (gathered, claim) = self.add(gathered, claim, part).await?;
         }
         // A stream that the client cancelled ends here like one that is whole. Cancelled, this future is polled no
         // more once it has waited, so that a part of a batch is never committed.
         tokio::task::yield_now().await;
-        let work = gathered.map(|(batch, digest)| Work::Changes(batch, digest.finish()));
-        Ok((work.unwrap_or_else(|| Work::Changes(Batch::default(), Body::default())), claim))
+        Ok((gathered.finish()?, claim))
     }
 
-    /// Receives all parts of a desired state.
-    async fn gather_apply(&self, mut parts: Streaming<proto::ApplyRequest>) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let (mut apply, mut digest) = (Box::<Apply>::default(), None::<RequestDigest>);
-        while let Some(part) = self.next(&mut parts).await? {
-            if apply.is_whole {
-                return Err(Refusal::AfterLast.into());
-            }
-            let add = move || {
-                claim.add_desired(&part)?;
-                let mut digest = digest.unwrap_or_else(|| RequestDigest::start_apply(&part));
-                digest.add_desired(&part);
-                apply.add(part)?;
-                Ok::<_, Refusal>((apply, Some(digest), claim))
-            };
-            (apply, digest, claim) = self.0.threads.parsing.run(add).await??;
-        }
-        if !apply.is_whole {
-            return Err(Refusal::DesiredCut.into());
-        }
-        Ok((Work::Apply(apply, digest.map(RequestDigest::finish).unwrap_or_default()), claim))
-    }
-
-    /// Receives all parts of a backup.
-    async fn gather_backup(
+    /// Takes in a part of a request. That takes milliseconds where it is a large one.
+    async fn add<G: Gather>(
         &self,
-        mut parts: Streaming<proto::RestoreRequest>,
-    ) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let mut restore = Box::<Restore>::default();
-        while let Some(part) = self.next(&mut parts).await? {
-            if restore.is_whole {
-                return Err(Refusal::BackupCut.into());
-            }
-            let add = move || {
-                claim.add_backup(&part)?;
-                restore.add(part)?;
-                Ok::<_, Refusal>((restore, claim))
-            };
-            (restore, claim) = self.0.threads.parsing.run(add).await??;
-        }
-        if restore.is_whole { Ok((Work::Restore(restore), claim)) } else { Err(Refusal::BackupCut.into()) }
-    }
-
-    /// Makes a batch of a message, which has so many changes before it, and of a stream this `digest`. That takes
-    /// milliseconds where it is a large one.
-    async fn parse(
-        &self,
-        message: proto::CommitRequest,
+        mut gathered: G,
         mut claim: Claim,
-        digest: Option<RequestDigest>,
-        before: usize,
-    ) -> Result<Parsed, Refusal> {
-        let parse = move || {
-            claim.add(&message)?;
-            let mut digest = digest.unwrap_or_else(|| RequestDigest::start(&message));
-            digest.add(&message);
-            let batch = Batch::parse(message, before)?;
-            Ok(Parsed { batch, digest, claim })
+        part: G::Part,
+    ) -> Result<(G, Claim), Refusal> {
+        let add = move || {
+            claim.stage::<G>(&part)?;
+            gathered.add(part)?;
+            Ok((gathered, claim))
         };
-        self.0.threads.parsing.run(parse).await?
+        self.0.threads.parsing.run(add).await?
     }
 
     /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
@@ -166,19 +108,6 @@ impl Service {
         let shared = Arc::clone(&self.0);
         Ok(Response::new(threads.run(move || read(&shared)).await??))
     }
-}
-
-/// A message of a batch, parsed.
-struct Parsed {
-    batch: Batch,
-    digest: RequestDigest,
-    claim: Claim,
-}
-
-/// A batch with one more part of its stream.
-fn append(mut batch: Batch, part: Batch) -> Batch {
-    batch.changes.extend(part.changes);
-    batch
 }
 
 /// The reply to a request that was carried out.
@@ -207,16 +136,16 @@ impl Bcast for Service {
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let claim = Claim::new(&self.0.budget);
-        let Parsed { batch, digest, claim } = self.parse(request.into_inner(), claim, None, 0).await?;
-        self.committed(Work::Changes(batch, digest.finish()), claim).await
+        let (batch, claim) = (GatheredBatch::default(), Claim::new(&self.0.budget));
+        let (batch, claim) = self.add(batch, claim, request.into_inner()).await?;
+        self.committed(batch.finish()?, claim).await
     }
 
     async fn commit_stream(
         &self,
         request: Request<Streaming<proto::CommitRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let (work, claim) = self.gather(request.into_inner()).await?;
+        let (work, claim) = self.gather::<GatheredBatch>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 
@@ -224,7 +153,7 @@ impl Bcast for Service {
         &self,
         request: Request<Streaming<proto::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStream>, Status> {
-        let (work, claim) = self.gather_apply(request.into_inner()).await?;
+        let (work, claim) = self.gather::<GatheredApply>(request.into_inner()).await?;
         let Done { answer, summary, .. } = self.enqueue(work, claim).await?;
         let (sender, stream) = feed();
         tokio::spawn(async move {
@@ -270,7 +199,7 @@ impl Bcast for Service {
         &self,
         request: Request<Streaming<proto::RestoreRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
-        let (work, claim) = self.gather_backup(request.into_inner()).await?;
+        let (work, claim) = self.gather::<Box<Backup>>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 

@@ -54,14 +54,21 @@ impl Transaction<'_> {
     }
 
     pub(super) fn delete_domain(&mut self, vni: Vni, force: bool) -> Result<Effect, Problem> {
-        let Some(domain) = self.domain(vni) else {
+        if !self.domain_exists(vni) {
             return Ok(Effect::absent(format!("domain {vni} does not exist")));
-        };
+        }
         match self.havips_of_domain(vni) {
             0 => {}
             havips if !force => return Err(Problem::HasHavips { vni, havips }),
             _ => self.delete_havips_of(vni),
         }
+        self.remove_domain(vni);
+        Ok(Effect::CHANGED)
+    }
+
+    /// Removes a domain, whatever HAVIPs it has.
+    pub(super) fn remove_domain(&mut self, vni: Vni) {
+        let Some(domain) = self.domain(vni) else { return };
         for tep in &domain.members {
             self.count(*tep, false);
         }
@@ -69,7 +76,6 @@ impl Transaction<'_> {
         self.totals.domains -= 1;
         self.check_totals(vni);
         *self.domains.edit(vni, || None) = None;
-        Ok(Effect::CHANGED)
     }
 
     pub(super) fn join(&mut self, vni: Vni, teps: &TepSet) -> Result<Effect, Problem> {
@@ -128,7 +134,7 @@ impl Transaction<'_> {
         self.domains.get(&vni).map_or_else(|| self.state.list(vni).is_some(), Option::is_some)
     }
 
-    fn domain(&self, vni: Vni) -> Option<DomainEntry> {
+    pub(super) fn domain(&self, vni: Vni) -> Option<DomainEntry> {
         self.domains.get(&vni).cloned().unwrap_or_else(|| self.state.domain(vni))
     }
 
@@ -148,7 +154,11 @@ impl Transaction<'_> {
     }
 
     /// Creates a domain or replaces it.
-    fn put_domain(&mut self, old: Option<DomainEntry>, domain: DomainEntry) -> Result<(), Problem> {
+    pub(super) fn put_domain(
+        &mut self,
+        old: Option<DomainEntry>,
+        domain: DomainEntry,
+    ) -> Result<(), Problem> {
         let (vni, members) = (domain.vni, domain.members.len());
         if members > limits::MAX_MEMBERS {
             return Err(Problem::Members { vni, members });

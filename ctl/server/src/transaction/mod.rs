@@ -23,6 +23,7 @@ mod claims;
 mod domain;
 mod end;
 mod havip;
+mod restore;
 mod tep;
 mod write_set;
 
@@ -160,7 +161,8 @@ impl<'s> Transaction<'s> {
                 Ok(Prepared { summary, ..self.keep(answer, conditions.above) })
             }
             outcome => {
-                self.take_back(totals);
+                self.end(false);
+                self.totals = totals;
                 let prepared = |(answer, summary)| Prepared { answer, record: None, removes: false, summary };
                 outcome.map(prepared)
             }
