@@ -33,6 +33,9 @@ const NEXT_PART: Duration = Duration::from_secs(30);
 /// Differences in one part of an answer; the largest domain has 64 KiB of members, twice.
 const DIFFERENCES: usize = 25;
 
+/// Outcome of a procedure.
+type Rpc<T> = Result<Response<T>, Status>;
+
 /// The procedures.
 #[derive(Clone)]
 pub(crate) struct Service(pub Arc<Shared>);
@@ -51,7 +54,7 @@ impl Service {
     }
 
     /// The same, with the reply to a batch or a backup.
-    async fn committed(&self, work: Work, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+    async fn committed(&self, work: Work, claim: Claim) -> Rpc<proto::CommitReply> {
         Ok(Response::new(reply(self.enqueue(work, claim).await?.answer)))
     }
 
@@ -95,7 +98,7 @@ impl Service {
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<Response<T>, Status> {
+    ) -> Rpc<T> {
         self.on(&self.0.threads.state, read).await
     }
 
@@ -104,7 +107,7 @@ impl Service {
         &self,
         threads: &Blocking,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<Response<T>, Status> {
+    ) -> Rpc<T> {
         let shared = Arc::clone(&self.0);
         Ok(Response::new(threads.run(move || read(&shared)).await??))
     }
@@ -132,10 +135,7 @@ impl Bcast for Service {
     type SnapshotStream = Fed<proto::SnapshotPart>;
     type WatchStream = Fed<proto::WatchEvent>;
 
-    async fn commit(
-        &self,
-        request: Request<proto::CommitRequest>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
+    async fn commit(&self, request: Request<proto::CommitRequest>) -> Rpc<proto::CommitReply> {
         let (batch, claim) = (GatheredBatch::default(), Claim::new(&self.0.budget));
         let (batch, claim) = self.add(batch, claim, request.into_inner()).await?;
         self.committed(batch.finish()?, claim).await
@@ -144,15 +144,12 @@ impl Bcast for Service {
     async fn commit_stream(
         &self,
         request: Request<Streaming<proto::CommitRequest>>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
+    ) -> Rpc<proto::CommitReply> {
         let (work, claim) = self.gather::<GatheredBatch>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 
-    async fn apply(
-        &self,
-        request: Request<Streaming<proto::ApplyRequest>>,
-    ) -> Result<Response<Self::ApplyStream>, Status> {
+    async fn apply(&self, request: Request<Streaming<proto::ApplyRequest>>) -> Rpc<Self::ApplyStream> {
         let (work, claim) = self.gather::<GatheredApply>(request.into_inner()).await?;
         let Done { answer, summary, .. } = self.enqueue(work, claim).await?;
         let (sender, stream) = feed();
@@ -171,10 +168,7 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn list_teps(
-        &self,
-        request: Request<proto::ListTepsRequest>,
-    ) -> Result<Response<proto::ListTepsReply>, Status> {
+    async fn list_teps(&self, request: Request<proto::ListTepsRequest>) -> Rpc<proto::ListTepsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::teps(shared, &request)).await
     }
@@ -182,31 +176,22 @@ impl Bcast for Service {
     async fn list_domains(
         &self,
         request: Request<proto::ListDomainsRequest>,
-    ) -> Result<Response<proto::ListDomainsReply>, Status> {
+    ) -> Rpc<proto::ListDomainsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::domains(shared, request)).await
     }
 
-    async fn list_havips(
-        &self,
-        request: Request<proto::ListHavipsRequest>,
-    ) -> Result<Response<proto::ListHavipsReply>, Status> {
+    async fn list_havips(&self, request: Request<proto::ListHavipsRequest>) -> Rpc<proto::ListHavipsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::havips(shared, &request)).await
     }
 
-    async fn restore(
-        &self,
-        request: Request<Streaming<proto::RestoreRequest>>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
+    async fn restore(&self, request: Request<Streaming<proto::RestoreRequest>>) -> Rpc<proto::CommitReply> {
         let (work, claim) = self.gather::<Box<Backup>>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 
-    async fn snapshot(
-        &self,
-        request: Request<proto::SnapshotRequest>,
-    ) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Rpc<Self::SnapshotStream> {
         let answer = answer_of(&request)?;
         answer.hold(permit(&self.0.streams.snapshots, SNAPSHOTS)?);
         let asked = request.into_inner();
@@ -219,10 +204,7 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn watch(
-        &self,
-        request: Request<proto::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<proto::WatchRequest>) -> Rpc<Self::WatchStream> {
         let answer = answer_of(&request)?;
         answer.hold(permit(&self.0.streams.watches, WATCHES)?);
         let request = request.into_inner();
@@ -237,18 +219,12 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn get_tep(
-        &self,
-        request: Request<proto::GetTepRequest>,
-    ) -> Result<Response<proto::TepStatus>, Status> {
+    async fn get_tep(&self, request: Request<proto::GetTepRequest>) -> Rpc<proto::TepStatus> {
         let tep = TepRef::try_from(request.into_inner().tep).map_err(Refusal::Model)?;
         self.read(move |shared| tep_status(shared, tep)).await
     }
 
-    async fn get_domain(
-        &self,
-        request: Request<proto::GetDomainRequest>,
-    ) -> Result<Response<proto::Domain>, Status> {
+    async fn get_domain(&self, request: Request<proto::GetDomainRequest>) -> Rpc<proto::Domain> {
         let vni = Vni::from(request.into_inner().vni);
         self.read(move |shared| {
             let domain = lock(&shared.state).domain(vni).ok_or(Refusal::NoDomain(vni))?;
@@ -257,7 +233,7 @@ impl Bcast for Service {
         .await
     }
 
-    async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
+    async fn stats(&self, _: Request<proto::StatsRequest>) -> Rpc<proto::StatsReply> {
         let node = Arc::clone(&self.0.node);
         let stats = self.0.threads.port.run(move || node.stats()).await?;
         let (revision, counts) = *self.0.figures.borrow();
@@ -282,23 +258,17 @@ impl Bcast for Service {
     async fn domain_stats(
         &self,
         request: Request<proto::DomainStatsRequest>,
-    ) -> Result<Response<proto::DomainStatsReply>, Status> {
+    ) -> Rpc<proto::DomainStatsReply> {
         let vni = Vni::from(request.into_inner().vni);
         self.read(move |shared| domain_stats(&lock(&shared.state), vni)).await
     }
 
-    async fn version(
-        &self,
-        _: Request<proto::VersionRequest>,
-    ) -> Result<Response<proto::VersionReply>, Status> {
+    async fn version(&self, _: Request<proto::VersionRequest>) -> Rpc<proto::VersionReply> {
         let Versions { daemon, dpdk } = self.0.versions.clone();
         Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
     }
 
-    async fn get_havip(
-        &self,
-        request: Request<proto::GetHavipRequest>,
-    ) -> Result<Response<proto::HavipStatus>, Status> {
+    async fn get_havip(&self, request: Request<proto::GetHavipRequest>) -> Rpc<proto::HavipStatus> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
         self.read(move |shared| havip::status(shared, name)).await
     }
@@ -306,15 +276,12 @@ impl Bcast for Service {
     async fn havip_history(
         &self,
         request: Request<proto::HavipHistoryRequest>,
-    ) -> Result<Response<proto::HavipHistoryReply>, Status> {
+    ) -> Rpc<proto::HavipHistoryReply> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| havip::history(shared, name)).await
     }
 
-    async fn webhooks(
-        &self,
-        _: Request<proto::WebhooksRequest>,
-    ) -> Result<Response<proto::WebhooksReply>, Status> {
+    async fn webhooks(&self, _: Request<proto::WebhooksRequest>) -> Rpc<proto::WebhooksReply> {
         self.read(|shared| {
             let webhooks = shared.webhooks.status().into_iter().map(webhook::status).collect();
             Ok(proto::WebhooksReply { webhooks })
@@ -325,7 +292,7 @@ impl Bcast for Service {
     async fn dead_letters(
         &self,
         request: Request<proto::DeadLettersRequest>,
-    ) -> Result<Response<proto::DeadLettersReply>, Status> {
+    ) -> Rpc<proto::DeadLettersReply> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| webhook::dead_letters(shared, &receiver)).await
     }
@@ -333,7 +300,7 @@ impl Bcast for Service {
     async fn retry_dead_letters(
         &self,
         request: Request<proto::RetryDeadLettersRequest>,
-    ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
+    ) -> Rpc<proto::RetryDeadLettersReply> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver)).await
     }

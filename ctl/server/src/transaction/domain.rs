@@ -21,7 +21,7 @@ impl Transaction<'_> {
         }
         let mut new = old.clone().unwrap_or_else(|| DomainEntry::new(vni)).with(fields, replace);
         match &fields.members {
-            Some(members) => new.members = self.members(members, old.as_ref())?,
+            Some(members) => new.members = self.members(vni, members, old.as_ref())?,
             None if replace => new.members.clear(),
             None => {}
         }
@@ -33,23 +33,17 @@ impl Transaction<'_> {
     }
 
     /// The members of a domain that had these before, ascending.
-    fn members(&self, members: &TepSet, old: Option<&DomainEntry>) -> Result<Vec<Tep>, Problem> {
+    fn members(&self, vni: Vni, members: &TepSet, old: Option<&DomainEntry>) -> Result<Vec<Tep>, Problem> {
         let mut wanted = self.registered(members)?;
         wanted.sort_unstable();
-        wanted.dedup();
+        once_each(vni, &wanted)?;
         let was_member = |tep: &Tep| old.is_some_and(|old| old.members.binary_search(tep).is_ok());
-        for &tep in &wanted {
-            if let Err(problem) = self.may_join(tep)
-                && !was_member(&tep)
-            {
-                return Err(problem);
-            }
-        }
+        wanted.iter().filter(|tep| !was_member(tep)).try_for_each(|tep| self.may_join(*tep))?;
         Ok(wanted)
     }
 
-    /// The registered TEPs that are meant.
-    fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
+    /// The registered TEPs that are meant; one that is named twice is there twice.
+    pub(super) fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
         teps.iter().map(|tep| self.member(&tep)).collect()
     }
 
@@ -195,5 +189,13 @@ impl Transaction<'_> {
         self.check_totals(vni);
         self.count(tep, false);
         true
+    }
+}
+
+/// Checks that no member stands twice, of members in ascending order.
+pub(super) fn once_each(vni: Vni, members: &[Tep]) -> Result<(), Problem> {
+    match members.array_windows().find(|[one, other]| one == other) {
+        Some([tep, _]) => Err(Problem::Twice(format!("member {tep} of domain {vni}"))),
+        None => Ok(()),
     }
 }

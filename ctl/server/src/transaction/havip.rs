@@ -117,7 +117,11 @@ impl Transaction<'_> {
         &self,
         AttachmentFields { instance, mac, teps }: &AttachmentFields,
     ) -> Result<Attachment, Problem> {
-        let teps = teps.iter().map(|tep| self.member(&tep)).collect::<Result<Vec<Tep>, Problem>>()?;
+        let mut teps = self.registered(teps)?;
+        teps.sort_unstable();
+        if let Some([tep, _]) = teps.array_windows().find(|[one, other]| one == other) {
+            return Err(Problem::Twice(format!("TEP {tep} of instance {instance}")));
+        }
         Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
     }
 

@@ -10,6 +10,7 @@ use ctl_api::model::{
 use ctl_store::{Answer, HISTORY_OF_ONE};
 use hashbrown::{HashMap, HashSet};
 
+use super::domain::once_each;
 use super::{Prepared, Transaction};
 use crate::havips::announcers;
 use crate::refusal::{Problem, Refusal};
@@ -93,9 +94,7 @@ impl Transaction<'_> {
 
     fn restore_domain(&mut self, mut domain: DomainEntry) -> Result<(), Problem> {
         domain.members.sort_unstable();
-        if let Some([tep, _]) = domain.members.array_windows().find(|[one, other]| one == other) {
-            return Err(Problem::Twice(format!("member {tep} of domain {}", domain.vni)));
-        }
+        once_each(domain.vni, &domain.members)?;
         if let Some(&tep) = domain.members.iter().find(|tep| !self.is_registered(**tep)) {
             return Err(Problem::Unregistered(TepRef::Address(tep)));
         }
