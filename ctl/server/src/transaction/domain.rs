@@ -194,8 +194,11 @@ impl Transaction<'_> {
 
 /// Checks that no member stands twice, of members in ascending order.
 pub(super) fn once_each(vni: Vni, members: &[Tep]) -> Result<(), Problem> {
-    match members.array_windows().find(|[one, other]| one == other) {
-        Some([tep, _]) => Err(Problem::Twice(format!("member {tep} of domain {vni}"))),
-        None => Ok(()),
-    }
+    let problem = |tep| Problem::Twice(format!("member {tep} of domain {vni}"));
+    twice(members).map(problem).map_or(Ok(()), Err)
+}
+
+/// A TEP that stands twice, of TEPs in ascending order.
+pub(super) fn twice(teps: &[Tep]) -> Option<Tep> {
+    teps.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
 }

@@ -14,6 +14,7 @@ use ctl_api::model::{
 use hashbrown::HashSet;
 
 use super::claims::{Claims, Conflict};
+use super::domain::twice;
 use super::write_set::{Prepare, WriteSet};
 use super::{Effect, Totals, Transaction};
 use crate::havips::{announcers, teps};
@@ -119,7 +120,7 @@ impl Transaction<'_> {
     ) -> Result<Attachment, Problem> {
         let mut teps = self.registered(teps)?;
         teps.sort_unstable();
-        if let Some([tep, _]) = teps.array_windows().find(|[one, other]| one == other) {
+        if let Some(tep) = twice(&teps) {
             return Err(Problem::Twice(format!("TEP {tep} of instance {instance}")));
         }
         Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
