@@ -4,6 +4,7 @@ use ctl_api::model::{Apply, Batch, Change, DomainEntry, HavipEntry, HavipEvent, 
 use ctl_api::proto::{ApplyRequest, CommitRequest, RestoreRequest};
 use prost::Message;
 
+use crate::budget::Claim;
 use crate::job::Work;
 use crate::refusal::Refusal;
 use crate::request::RequestDigest;
@@ -30,6 +31,16 @@ pub(crate) trait Gather: Default + Send + 'static {
     ///
     /// The last part is missing.
     fn finish(self) -> Result<Work, Refusal>;
+}
+
+/// Claims the bytes of one more part.
+///
+/// # Errors
+///
+/// [`Refusal::Prepared`].
+pub(crate) fn stage<G: Gather>(claim: &mut Claim, part: &G::Part) -> Result<(), Refusal> {
+    let bytes = part.encoded_len() + G::entry_bytes(part);
+    if claim.claim(bytes) { Ok(()) } else { Err(Refusal::Prepared) }
 }
 
 /// Changes, with the digest of what came so far.
@@ -110,5 +121,26 @@ impl Gather for Box<Backup> {
 
     fn finish(self) -> Result<Work, Refusal> {
         if self.is_whole { Ok(Work::Restore(self)) } else { Err(Refusal::BackupCut) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::STAGED_BYTES;
+    use crate::budget::Budget;
+
+    #[test]
+    fn what_is_staged_is_bounded_over_all_requests_and_given_back_with_each() {
+        let budget = Budget::new(STAGED_BYTES);
+        let message = CommitRequest { changes: vec![Default::default(); 10_000], ..Default::default() };
+        let add = |claim: &mut Claim| stage::<GatheredBatch>(claim, &message);
+        let mut first = Claim::new(&budget);
+        while add(&mut first).is_ok() {}
+        assert!(first.bytes() > STAGED_BYTES && first.bytes() < STAGED_BYTES + (8 << 20));
+        assert!(matches!(add(&mut Claim::new(&budget)), Err(Refusal::Prepared)));
+        drop(first);
+        assert!(add(&mut Claim::new(&budget)).is_ok());
+        assert!(Claim::new(&budget).claim(STAGED_BYTES), "all of it is free again");
     }
 }

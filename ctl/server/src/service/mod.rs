@@ -16,7 +16,7 @@ use crate::blocking::Blocking;
 use crate::budget::Claim;
 use crate::clock::unix_ms;
 use crate::feed::{Fed, feed};
-use crate::gather::{Gather, GatheredApply, GatheredBatch};
+use crate::gather::{Gather, GatheredApply, GatheredBatch, stage};
 use crate::job::{Done, Job, Work};
 use crate::lists;
 use crate::refusal::Refusal;
@@ -87,7 +87,7 @@ impl Service {
         part: G::Part,
     ) -> Result<(G, Claim), Refusal> {
         let add = move || {
-            claim.stage::<G>(&part)?;
+            stage::<G>(&mut claim, &part)?;
             gathered.add(part)?;
             Ok((gathered, claim))
         };
