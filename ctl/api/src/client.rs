@@ -34,55 +34,36 @@ pub struct Client {
 /// Pause before a daemon is tried again that has too many connections to accept.
 const CONNECT_AGAIN: Duration = Duration::from_millis(20);
 
+/// Outcome of a call.
+type Result<T> = std::result::Result<T, ClientError>;
+
 /// Why there is no answer, or none that was wished for.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum ClientError {
     /// Nobody answers at the socket.
     #[error("cannot reach the daemon at {socket}: {reason}", socket = .socket.display())]
-    Unreachable {
-        /// Where it was sought.
-        socket: PathBuf,
-        /// What the kernel said.
-        reason: io::Error,
-    },
+    Unreachable { socket: PathBuf, reason: io::Error },
     /// The connection broke before there was an answer.
     #[error(
         "lost the daemon at {socket}: {reason}; it ended, or has too many connections (its log says so); if a change was under way, look whether it is there",
         socket = .socket.display()
     )]
-    Lost {
-        /// Where it was.
-        socket: PathBuf,
-        /// The innermost cause.
-        reason: String,
-    },
+    Lost { socket: PathBuf, reason: String },
     /// Nobody answers, though somebody may be there.
     #[error(
         "the daemon at {socket} gave no sign for {seconds} s: it hangs, or is stopped; look at its log, and if a change \
          was under way, whether it is there",
         socket = .socket.display(), seconds = .patience.as_secs_f64()
     )]
-    Silent {
-        /// Where it is.
-        socket: PathBuf,
-        /// How long it was waited for.
-        patience: Duration,
-    },
+    Silent { socket: PathBuf, patience: Duration },
     /// The message is longer than the daemon takes; nothing was sent.
     #[error("a message of {0} bytes is over the limit of {MAX_MESSAGE_BYTES}; send the changes in parts")]
     TooLarge(usize),
-    /// The daemon refused.
+    /// The daemon refused. `message` says what was wrong and what to do; `reason` is that of the error details, in
+    /// upper case, "" where there is none; `position` is the number of the bad change or entry, from 1 over all parts.
     #[error("{message}")]
-    Refused {
-        /// Kind of the refusal.
-        kind: RefusalKind,
-        /// The daemon's words: the value that was wrong and what to do.
-        message: String,
-        /// Reason of the error details, in upper case; "" where there is none.
-        reason: String,
-        /// Number of the bad change or entry, from 1 over all parts.
-        position: Option<u64>,
-    },
+    Refused { kind: RefusalKind, message: String, reason: String, position: Option<u64> },
 }
 
 /// The kinds of refusal, by their status codes.
@@ -138,7 +119,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::Unreachable`].
-    pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
+    pub async fn connect(socket: &Path) -> Result<Self> {
         Self::connect_with(socket, None).await
     }
 
@@ -149,7 +130,7 @@ impl Client {
     /// # Errors
     ///
     /// [`ClientError::Unreachable`], or [`ClientError::Silent`]; that may come of all that follows, too.
-    pub async fn connect_with(socket: &Path, patience: Option<Duration>) -> Result<Self, ClientError> {
+    pub async fn connect_with(socket: &Path, patience: Option<Duration>) -> Result<Self> {
         let path = socket.to_owned();
         let waits = patience.is_some();
         let connector = tower::service_fn(move |_: Uri| {
@@ -198,7 +179,7 @@ impl Client {
     }
 
     /// Commits a batch that fits into one message; [`Client::commit_stream`] takes any.
-    pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
+    pub async fn commit(&mut self, batch: Batch) -> Result<proto::CommitReply> {
         let request = proto::CommitRequest::from(batch);
         match request.encoded_len() {
             0..=MAX_MESSAGE_BYTES => {
@@ -210,7 +191,7 @@ impl Client {
     }
 
     /// Commits a batch of any size, in parts that commit once.
-    pub async fn commit_stream(&mut self, batch: Batch) -> Result<proto::CommitReply, ClientError> {
+    pub async fn commit_stream(&mut self, batch: Batch) -> Result<proto::CommitReply> {
         self.commit_parts(tonic::codegen::tokio_stream::iter(batch.into_parts())).await
     }
 
@@ -218,7 +199,7 @@ impl Client {
     pub async fn commit_parts(
         &mut self,
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
-    ) -> Result<proto::CommitReply, ClientError> {
+    ) -> Result<proto::CommitReply> {
         let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
         let parts = progress.noting(parts);
         self.progressing(&progress, async move { rpc.commit_stream(parts).await }).await
@@ -228,8 +209,8 @@ impl Client {
     async fn progressing<T>(
         &self,
         progress: &Progress,
-        reply: impl Future<Output = Result<tonic::Response<T>, Status>>,
-    ) -> Result<T, ClientError> {
+        reply: impl Future<Output = std::result::Result<tonic::Response<T>, Status>>,
+    ) -> Result<T> {
         tokio::select! {
             reply = reply => reply.map(tonic::Response::into_inner).map_err(|status| self.error(status)),
             error = progress.ceases(self.patience, &self.socket) => Err(error),
@@ -243,7 +224,7 @@ impl Client {
         options: proto::ApplyOptions,
         resources: impl Iterator<Item = SetResource> + Send + 'static,
         mut sent: impl FnMut(usize) + Send + 'static,
-    ) -> Result<(Vec<proto::Difference>, proto::ApplySummary), ClientError> {
+    ) -> Result<(Vec<proto::Difference>, proto::ApplySummary)> {
         let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
         let parts = ApplyParts::new(options, resources.map(proto::Resource::from)).inspect(move |part| {
             sent(part.teps.len() + part.domains.len() + part.havips.len());
@@ -264,7 +245,7 @@ impl Client {
     pub async fn snapshot(
         &mut self,
         request: proto::SnapshotRequest,
-    ) -> Result<Streaming<proto::SnapshotPart>, ClientError> {
+    ) -> Result<Streaming<proto::SnapshotPart>> {
         self.answer(|mut rpc| async move { rpc.snapshot(request).await }).await
     }
 
@@ -272,60 +253,60 @@ impl Client {
     pub async fn restore(
         &mut self,
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
-    ) -> Result<proto::CommitReply, ClientError> {
+    ) -> Result<proto::CommitReply> {
         let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
         let parts = progress.noting(parts);
         self.progressing(&progress, async move { rpc.restore(parts).await }).await
     }
 
     /// A HAVIP with its holder, and a diagnosis.
-    pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus, ClientError> {
+    pub async fn havip(&mut self, name: &Name) -> Result<proto::HavipStatus> {
         let request = self.timed(proto::GetHavipRequest { name: name.to_string() });
         self.answer(|mut rpc| async move { rpc.get_havip(request).await }).await
     }
 
     /// The events of a HAVIP, the oldest first.
-    pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::HavipEvent>, ClientError> {
+    pub async fn havip_history(&mut self, name: &Name) -> Result<Vec<proto::HavipEvent>> {
         let request = self.timed(proto::HavipHistoryRequest { name: name.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.havip_history(request).await }).await?;
         Ok(reply.events)
     }
 
     /// The webhook receivers, by name.
-    pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>, ClientError> {
+    pub async fn webhooks(&mut self) -> Result<Vec<proto::Webhook>> {
         let request = self.timed(proto::WebhooksRequest {});
         let reply = self.answer(|mut rpc| async move { rpc.webhooks(request).await }).await?;
         Ok(reply.webhooks)
     }
 
     /// The dead letters of a receiver, the oldest first.
-    pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>, ClientError> {
+    pub async fn dead_letters(&mut self, receiver: &Name) -> Result<Vec<proto::DeadLetter>> {
         let request = self.timed(proto::DeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.dead_letters(request).await }).await?;
         Ok(reply.letters)
     }
 
     /// Puts all dead letters of a receiver back, to be delivered once more. Returns how many they are.
-    pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64, ClientError> {
+    pub async fn retry_dead_letters(&mut self, receiver: &Name) -> Result<u64> {
         let request = self.timed(proto::RetryDeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
         Ok(reply.retried)
     }
 
     /// One TEP: its name, next hop, drops.
-    pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus, ClientError> {
+    pub async fn tep(&mut self, tep: TepRef) -> Result<proto::TepStatus> {
         let request = self.timed(proto::GetTepRequest { tep: Some(tep.into()) });
         self.answer(|mut rpc| async move { rpc.get_tep(request).await }).await
     }
 
     /// One domain with its members.
-    pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain, ClientError> {
+    pub async fn domain(&mut self, vni: Vni) -> Result<proto::Domain> {
         let request = self.timed(proto::GetDomainRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.get_domain(request).await }).await
     }
 
     /// All TEPs by address, page by page; of `filter` all but the token counts.
-    pub async fn teps(&mut self, filter: proto::ListTepsRequest) -> Result<Vec<proto::Tep>, ClientError> {
+    pub async fn teps(&mut self, filter: proto::ListTepsRequest) -> Result<Vec<proto::Tep>> {
         self.pages(|page_token| {
             let mut rpc = self.rpc.clone();
             let request = self.timed(proto::ListTepsRequest { page_token, ..filter.clone() });
@@ -335,10 +316,7 @@ impl Client {
     }
 
     /// All domains by VNI, in the same way.
-    pub async fn domains(
-        &mut self,
-        filter: proto::ListDomainsRequest,
-    ) -> Result<Vec<proto::Domain>, ClientError> {
+    pub async fn domains(&mut self, filter: proto::ListDomainsRequest) -> Result<Vec<proto::Domain>> {
         self.pages(|page_token| {
             let mut rpc = self.rpc.clone();
             let request = self.timed(proto::ListDomainsRequest { page_token, ..filter.clone() });
@@ -348,10 +326,7 @@ impl Client {
     }
 
     /// All HAVIPs by name, in the same way.
-    pub async fn havips(
-        &mut self,
-        filter: proto::ListHavipsRequest,
-    ) -> Result<Vec<proto::HavipEntry>, ClientError> {
+    pub async fn havips(&mut self, filter: proto::ListHavipsRequest) -> Result<Vec<proto::HavipEntry>> {
         self.pages(|page_token| {
             let mut rpc = self.rpc.clone();
             let request = self.timed(proto::ListHavipsRequest { page_token, ..filter.clone() });
@@ -361,9 +336,9 @@ impl Client {
     }
 
     /// The items of all pages.
-    async fn pages<T, F>(&self, page: impl Fn(String) -> F) -> Result<Vec<T>, ClientError>
+    async fn pages<T, F>(&self, page: impl Fn(String) -> F) -> Result<Vec<T>>
     where
-        F: Future<Output = Result<tonic::Response<(Vec<T>, String)>, Status>>,
+        F: Future<Output = std::result::Result<tonic::Response<(Vec<T>, String)>, Status>>,
     {
         let (mut items, mut token) = (Vec::new(), String::new());
         loop {
@@ -381,31 +356,31 @@ impl Client {
         &mut self,
         from: Option<Revision>,
         filters: proto::WatchRequest,
-    ) -> Result<Streaming<proto::WatchEvent>, ClientError> {
+    ) -> Result<Streaming<proto::WatchEvent>> {
         let request = proto::WatchRequest { from_revision: from.map_or(0, Revision::get), ..filters };
         self.answer(|mut rpc| async move { rpc.watch(request).await }).await
     }
 
     /// The node's counters.
-    pub async fn stats(&mut self) -> Result<proto::StatsReply, ClientError> {
+    pub async fn stats(&mut self) -> Result<proto::StatsReply> {
         let request = self.timed(proto::StatsRequest {});
         self.answer(|mut rpc| async move { rpc.stats(request).await }).await
     }
 
     /// One domain's counters.
-    pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply, ClientError> {
+    pub async fn domain_stats(&mut self, vni: Vni) -> Result<proto::DomainStatsReply> {
         let request = self.timed(proto::DomainStatsRequest { vni: vni.get() });
         self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
     }
 
     /// The daemon's version and its DPDK's.
-    pub async fn version(&mut self) -> Result<proto::VersionReply, ClientError> {
+    pub async fn version(&mut self) -> Result<proto::VersionReply> {
         let request = self.timed(proto::VersionRequest {});
         self.answer(|mut rpc| async move { rpc.version(request).await }).await
     }
 
     /// The next message of a stream; `None`: it has ended.
-    pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>, ClientError> {
+    pub async fn next<T>(&self, stream: &mut Streaming<T>) -> Result<Option<T>> {
         within(self.patience, &self.socket, stream.message()).await?.map_err(|status| self.error(status))
     }
 
@@ -418,9 +393,9 @@ impl Client {
         request
     }
 
-    async fn answer<T, F>(&self, call: impl FnOnce(BcastClient<Channel>) -> F) -> Result<T, ClientError>
+    async fn answer<T, F>(&self, call: impl FnOnce(BcastClient<Channel>) -> F) -> Result<T>
     where
-        F: Future<Output = Result<tonic::Response<T>, Status>>,
+        F: Future<Output = std::result::Result<tonic::Response<T>, Status>>,
     {
         let reply = within(self.patience, &self.socket, call(self.rpc.clone())).await?;
         reply.map(tonic::Response::into_inner).map_err(|status| self.error(status))

@@ -24,31 +24,12 @@ use crate::{deadline, refusal::Refusal};
 /// Bytes of an answer that the client has to take at a time, to be seen to take it.
 const SLICE: usize = 16 << 10;
 
-/// The answers of one connection.
+/// The answers of one connection. Its place in the list of connections says at once whether there are any.
 #[derive(Debug)]
 pub(crate) struct Answers {
-    all: Mutex<Vec<Weak<Outgoing>>>,
-    busy: Arc<Busy>,
-}
-
-/// Whether a connection has anything under way; its place in the list of connections says so at once.
-#[derive(Debug)]
-struct Busy {
-    under_way: Mutex<usize>,
+    under_way: Mutex<Vec<Weak<Outgoing>>>,
     /// An answer that outlives its connection does not keep the connection's place.
     admitted: Weak<Admitted>,
-}
-
-impl Busy {
-    fn set(&self, activity: Activity) {
-        if let Some(admitted) = self.admitted.upgrade() {
-            admitted.set(activity);
-        }
-    }
-
-    fn under_way(&self) -> MutexGuard<'_, usize> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// One answer; it is gone with the last of its bytes.
@@ -56,16 +37,16 @@ impl Busy {
 pub(crate) struct Outgoing {
     owed: Mutex<Owed>,
     permit: OnceLock<OwnedSemaphorePermit>,
-    busy: Arc<Busy>,
+    connection: Arc<Answers>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        let mut under_way = self.busy.under_way();
-        *under_way = under_way.saturating_sub(1);
-        if *under_way == 0 {
-            self.busy.set(Activity::Idle);
+        let mut under_way = self.connection.under_way();
+        under_way.retain(|answer| answer.strong_count() > 0);
+        if under_way.is_empty() {
+            self.connection.set(Activity::Idle);
         }
     }
 }
@@ -83,40 +64,41 @@ struct Owed {
 
 impl Answers {
     /// No answer yet, of a connection that is admitted so.
-    pub fn new(admitted: &Arc<Admitted>) -> Self {
-        let busy = Busy { under_way: Mutex::new(0), admitted: Arc::downgrade(admitted) };
-        Self { all: Mutex::default(), busy: Arc::new(busy) }
+    pub fn new(admitted: &Arc<Admitted>) -> Arc<Self> {
+        Arc::new(Self { under_way: Mutex::default(), admitted: Arc::downgrade(admitted) })
     }
 
     /// A new answer, to a request that has a place.
-    pub fn open(&self, place: OwnedSemaphorePermit) -> Arc<Outgoing> {
-        let owed = Owed { slices: 0, speaks: false, since: Instant::now() };
-        let mut under_way = self.busy.under_way();
-        *under_way += 1;
-        self.busy.set(Activity::Working);
-        drop(under_way);
-        let busy = Arc::clone(&self.busy);
-        let answer =
-            Arc::new(Outgoing { owed: Mutex::new(owed), permit: OnceLock::new(), busy, _place: place });
-        let mut all = self.all();
-        all.retain(|answer| answer.strong_count() > 0);
-        all.push(Arc::downgrade(&answer));
-        drop(all);
+    pub fn open(self: &Arc<Self>, place: OwnedSemaphorePermit) -> Arc<Outgoing> {
+        let owed = Mutex::new(Owed { slices: 0, speaks: false, since: Instant::now() });
+        let (permit, connection) = (OnceLock::new(), Arc::clone(self));
+        let answer = Arc::new(Outgoing { owed, permit, connection, _place: place });
+        let mut under_way = self.under_way();
+        under_way.push(Arc::downgrade(&answer));
+        self.set(Activity::Working);
         answer
     }
 
-    /// How many are under way.
-    pub fn under_way(&self) -> usize {
-        *self.busy.under_way()
+    /// Number of answers under way.
+    pub fn count(&self) -> usize {
+        self.under_way().len()
     }
 
     /// Whether the client leaves one of them for so long.
     pub fn stalled(&self, patience: Duration) -> bool {
-        self.all().iter().filter_map(Weak::upgrade).any(|answer| answer.stalled(patience))
+        // The list is let go of first: an answer that ends takes itself out of it.
+        let answers: Vec<_> = self.under_way().iter().filter_map(Weak::upgrade).collect();
+        answers.iter().any(|answer| answer.stalled(patience))
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Weak<Outgoing>>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    fn set(&self, activity: Activity) {
+        if let Some(admitted) = self.admitted.upgrade() {
+            admitted.set(activity);
+        }
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, Vec<Weak<Outgoing>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::hook::{CommitHooks, Report};
 use crate::job::{Job, Reply, Work};
 use crate::machines;
 use crate::refusal::Refusal;
-use crate::restore::Restore;
+use crate::restore::Backup;
 use crate::state::{Figures, State, lock};
 use crate::transaction::{Prepared, Transaction};
 
@@ -99,21 +99,25 @@ impl Committer {
     }
 
     /// Replaces everything by a backup.
-    fn restore(&mut self, restore: Restore, reply: Reply) {
+    fn restore(&mut self, mut backup: Backup, reply: Reply) {
         if reply.is_closed() {
             return;
         }
+        let unix_ms = now_ms();
         let prepared = self.store.snapshot().map_err(Refusal::from).and_then(|snapshot| {
-            restore.stage(&lock(&self.state), self.node.as_ref(), snapshot.identity(), now_ms())
+            let above = backup.last_given(snapshot.identity(), unix_ms);
+            let state = lock(&self.state);
+            let prepared =
+                Transaction::new(&state, self.node.as_ref()).restore(&mut backup, above, unix_ms)?;
+            Ok((state.revision, prepared))
         });
-        let group = match prepared {
-            Ok(group) => group,
+        let (base, Prepared { answer, record, .. }) = match prepared {
+            Ok(prepared) => prepared,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
-        let events = group.records.iter().flat_map(|record| &record.events);
-        let changed = events.filter(|event| !matches!(event, Event::HavipEvent(_))).count() as u64;
-        let revision = group.records.last().map(|record| record.revision).unwrap_or_default();
-        let answer = Answer { revision, changed, notes: Vec::new() };
+        let Answer { revision, changed, .. } = answer;
+        let (records, history) = (Vec::from_iter(record), Some(backup.history));
+        let group = Group { base, unix_ms, records, anew: true, history, ..Group::default() };
         let waiting = vec![Waiting { reply, answer, summary: None, drains: true }];
         if self.carry_out(Accepted { group, removes: true, waiting }) {
             tracing::info!(%revision, changed, "a backup was restored");
@@ -154,13 +158,7 @@ impl Committer {
         };
         let changes = !group.records.is_empty();
         let done = !changes || self.carry_out(Accepted { group, removes: false, waiting: Vec::new() });
-        let mut state = lock(&self.state);
-        if done {
-            state.keep(tick)
-        } else {
-            state.undo(tick)
-        }
-        state.announce();
+        lock(&self.state).end_tick(tick, done);
     }
 
     /// Waits for a request, and takes all others that wait by then. No request: it is time to look at the HAVIPs.

@@ -72,7 +72,7 @@ impl Api {
     pub async fn serve(self, stream: UnixStream, admitted: Admitted, mut stopping: watch::Receiver<bool>) {
         let (socket, seen) = Guarded::any_authority(stream, Patience::Stall(TAKES_NOTHING));
         let admitted = Arc::new(admitted);
-        let answers = Arc::new(Answers::new(&admitted));
+        let answers = Answers::new(&admitted);
         let requests = Requests { api: self, answers: Arc::clone(&answers) };
         let mut connection = pin!(builder().serve_connection(TokioIo::new(socket), requests));
         let (begun, mut ticks) = (Instant::now(), interval(Duration::from_secs(1)));
@@ -131,7 +131,7 @@ impl Requests {
     /// the other connections gets as much.
     fn place(&self) -> Result<OwnedSemaphorePermit, Refusal> {
         let many = self.api.places.available_permits() <= REQUESTS / 2;
-        if many && self.answers.under_way() >= SHARE {
+        if many && self.answers.count() >= SHARE {
             return Err(Refusal::Share(SHARE));
         }
         Arc::clone(&self.api.places).try_acquire_owned().map_err(|_| Refusal::Requests(REQUESTS))

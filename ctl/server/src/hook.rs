@@ -19,21 +19,17 @@ pub trait CommitHook: Send + 'static {
     /// # Errors
     ///
     /// The snapshot cannot be read. At the start the server does not start then; later it is tried again.
-    fn loaded(&mut self, snapshot: &dyn Snapshot) -> Result<(), StoreError> {
-        let _ = snapshot;
+    fn loaded(&mut self, _snapshot: &dyn Snapshot) -> Result<(), StoreError> {
         Ok(())
     }
 
     /// These records are about to commit. What it returns is written and deleted in their transaction.
-    fn stage(&mut self, records: &[Record]) -> OutboxRows {
-        let _ = records;
+    fn stage(&mut self, _records: &[Record]) -> OutboxRows {
         OutboxRows::default()
     }
 
     /// They are durable and published.
-    fn committed(&mut self, records: &[Record]) {
-        let _ = records;
-    }
+    fn committed(&mut self, _records: &[Record]) {}
 
     /// Nothing of them is in the store.
     fn aborted(&mut self) {}

@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::QUEUE;
 use crate::budget::Claim;
 use crate::refusal::Refusal;
-use crate::restore::Restore;
+use crate::restore::Backup;
 use crate::summary::Summary;
 
 /// A request that waits to be committed. Once the commit thread has taken it, it is carried out even where nobody
@@ -30,7 +30,7 @@ pub(crate) enum Work {
     /// A desired state, in the same way.
     Apply(Box<Apply>, Body),
     /// A backup in place of everything; it commits alone.
-    Restore(Box<Restore>),
+    Restore(Box<Backup>),
 }
 
 impl Work {

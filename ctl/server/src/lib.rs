@@ -19,6 +19,7 @@ mod deadline;
 mod error;
 mod exporters;
 mod feed;
+mod gather;
 mod havips;
 mod health;
 mod hook;

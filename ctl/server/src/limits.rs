@@ -46,7 +46,7 @@ impl OwnRates {
         self.domains.get(&domain).copied().unwrap_or_default()
     }
 
-    pub fn tep(&self, tep: TepIndex) -> TepLimit {
+    fn tep(&self, tep: TepIndex) -> TepLimit {
         self.teps.get(&tep).copied().unwrap_or_default()
     }
 

@@ -17,30 +17,19 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum Refusal {
     /// The message is no batch.
     #[error(transparent)]
     Batch(#[from] BatchError),
-    /// One change, or one entry of a desired state, cannot be made.
+    /// One change, or one entry of a desired state, cannot be made; `position` is its number, from 1 over all parts.
     #[error("{what} {position}: {problem}")]
-    Change {
-        /// "change" or "entry".
-        what: &'static str,
-        /// Number of the change or entry, from 1 over all parts.
-        position: usize,
-        /// Why not.
-        problem: Problem,
-    },
+    Change { what: &'static str, position: usize, problem: Problem },
     /// Compare and set: the node is at another revision.
     #[error(
         "revision {expected} was expected, the node is at revision {found}; look at what changed and try again"
     )]
-    Revision {
-        /// What the caller expected.
-        expected: Revision,
-        /// Where the node is.
-        found: Revision,
-    },
+    Revision { expected: Revision, found: Revision },
     /// A TEP is asked for that is not there.
     #[error("TEP {0} is not registered")]
     NoTep(TepRef),
@@ -55,16 +44,7 @@ pub enum Refusal {
         "this would remove {memberships} of {of_memberships} memberships and {havips} of {of_havips} HAVIPs; confirm \
          that many (confirm_removals), or correct the desired state"
     )]
-    RemovalsUnconfirmed {
-        /// Memberships that would be removed.
-        memberships: u64,
-        /// Memberships that there are.
-        of_memberships: usize,
-        /// HAVIPs that would be removed.
-        havips: u64,
-        /// HAVIPs that there are.
-        of_havips: usize,
-    },
+    RemovalsUnconfirmed { memberships: u64, of_memberships: usize, havips: u64, of_havips: usize },
     /// The stream of a desired state was cut.
     #[error("the desired state ended before its last part; nothing was changed, send it again")]
     DesiredCut,
@@ -111,12 +91,7 @@ pub enum Refusal {
     Memory,
     /// Calls of this kind do not end.
     #[error("{calls} {what} are under way and do not end; try again later, and look at the daemon's log")]
-    Hangs {
-        /// What they do.
-        what: &'static str,
-        /// How many there may be.
-        calls: usize,
-    },
+    Hangs { what: &'static str, calls: usize },
     /// The next part of a batch does not come.
     #[error("no further part of the batch came for {0} seconds; nothing was changed, send it again")]
     NoPart(u64),
@@ -153,12 +128,7 @@ pub enum Refusal {
         "revision {revision} is durable, but {workers} workers did not confirm it in time; ask again, and look at the \
          daemon's log"
     )]
-    Unconfirmed {
-        /// The revision that the request made, or found.
-        revision: Revision,
-        /// How many workers did not report.
-        workers: usize,
-    },
+    Unconfirmed { revision: Revision, workers: usize },
     /// The daemon is stopping.
     #[error("the daemon is stopping; nothing was changed")]
     Stopping,
@@ -166,6 +136,7 @@ pub enum Refusal {
 
 /// Why a change cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum Problem {
     /// A TEP that is not registered cannot become a member.
     #[error("TEP {0} is not registered; add it first")]
@@ -175,31 +146,16 @@ pub enum Problem {
     NoDomain(Vni),
     /// Another TEP has the name.
     #[error("the name {name} is TEP {holder}'s; names of TEPs are unique")]
-    NameTaken {
-        /// The name.
-        name: Name,
-        /// Who has it.
-        holder: Tep,
-    },
+    NameTaken { name: Name, holder: Tep },
     /// A TEP cannot go while it is a member.
     #[error("TEP {tep} is a member of {domains} domain{s}; let it leave first, or remove it with --force", s = if *.domains == 1 { "" } else { "s" })]
-    StillMember {
-        /// The TEP.
-        tep: Tep,
-        /// Of how many domains.
-        domains: u32,
-    },
+    StillMember { tep: Tep, domains: u32 },
     /// This node cannot have that TEP.
     #[error(transparent)]
     Tep(#[from] TepRefusal),
     /// A domain would have too many members.
     #[error("domain {vni} would have {members} members; at most {max}", max = limits::MAX_MEMBERS)]
-    Members {
-        /// The domain.
-        vni: Vni,
-        /// How many it would have.
-        members: usize,
-    },
+    Members { vni: Vni, members: usize },
     /// There would be too many domains.
     #[error("domain {0} would be one more than the {max} that a node holds", max = limits::MAX_DOMAINS)]
     Domains(Vni),
@@ -215,34 +171,19 @@ pub enum Problem {
     Memberships(Vni),
     /// A TEP cannot go while instances are attached there.
     #[error("TEP {tep} has attachments of {havips} HAVIP{s}; detach them first, or remove it with --force", s = if *.havips == 1 { "" } else { "s" })]
-    StillAttached {
-        /// The TEP.
-        tep: Tep,
-        /// Of how many HAVIPs.
-        havips: u32,
-    },
+    StillAttached { tep: Tep, havips: u32 },
     /// A domain cannot go while it has HAVIPs.
     #[error("domain {vni} has {havips} HAVIP{s}; remove them first, or the domain with --force", s = if *.havips == 1 { "" } else { "s" })]
-    HasHavips {
-        /// The domain.
-        vni: Vni,
-        /// How many.
-        havips: u32,
-    },
-    /// Something stands twice in a backup.
-    #[error("{0} stands there twice")]
+    HasHavips { vni: Vni, havips: u32 },
+    /// A resource, a member or a TEP stands twice where each stands once.
+    #[error("{0} stands there twice; give it once")]
     Twice(String),
     /// A HAVIP has more history than is kept.
     #[error("more than {HISTORY_OF_ONE} things are told of HAVIP {0}")]
     History(Name),
     /// The holder in a backup may not hold it.
     #[error("HAVIP {name} is held by instance {instance}, which is not attached so")]
-    HolderNotAttached {
-        /// The HAVIP.
-        name: Name,
-        /// Its holder.
-        instance: Name,
-    },
+    HolderNotAttached { name: Name, instance: Name },
     /// There is no such HAVIP.
     #[error("HAVIP {0} does not exist; create it first")]
     NoHavip(Name),
@@ -253,93 +194,36 @@ pub enum Problem {
     #[error(
         "HAVIP {name} is there already, with address {address} in domain {vni}; take another name, or remove it first"
     )]
-    HavipThere {
-        /// The name.
-        name: Name,
-        /// The domain of the one that is there.
-        vni: Vni,
-        /// Its address.
-        address: IpAddr,
-    },
+    HavipThere { name: Name, vni: Vni, address: IpAddr },
     /// Another HAVIP has the address.
     #[error("address {address} in domain {vni} is HAVIP {holder}'s; take another, or remove that one first")]
-    AddressTaken {
-        /// The domain.
-        vni: Vni,
-        /// The address.
-        address: IpAddr,
-        /// Whose it is.
-        holder: Name,
-    },
+    AddressTaken { vni: Vni, address: IpAddr, holder: Name },
     /// Another HAVIP has the EIP.
     #[error("EIP {eip} is HAVIP {holder}'s; unbind it there first")]
-    EipTaken {
-        /// The EIP.
-        eip: IpAddr,
-        /// Whose it is.
-        holder: Name,
-    },
+    EipTaken { eip: IpAddr, holder: Name },
     /// The HAVIP has another EIP, and has one at most.
     #[error("HAVIP {name} has the EIP {eip}, and has one at most; unbind that first")]
-    HasEip {
-        /// The HAVIP.
-        name: Name,
-        /// The EIP that it has.
-        eip: IpAddr,
-    },
+    HasEip { name: Name, eip: IpAddr },
     /// A route to it would lead the underlay astray.
     #[error("EIP {0} is a TEP's address, this node's, or no host's on its link; give one that is nobody's")]
     EipOfUnderlay(IpAddr),
     /// The same, the other way round.
     #[error("{tep} is the EIP of HAVIP {havip}; unbind it there first")]
-    TepIsEip {
-        /// The TEP to add.
-        tep: Tep,
-        /// Whose EIP that is.
-        havip: Name,
-    },
+    TepIsEip { tep: Tep, havip: Name },
     /// A HAVIP would have too many attachments.
     #[error("HAVIP {name} would have {count} attachments; at most {most} (havip.attachments)")]
-    Attachments {
-        /// The HAVIP.
-        name: Name,
-        /// How many it would have.
-        count: usize,
-        /// The limit.
-        most: u32,
-    },
+    Attachments { name: Name, count: usize, most: u32 },
     /// An instance would be attached to too many HAVIPs.
     #[error(
         "instance {instance} would be attached to {count} HAVIPs of domain {vni}; at most {most} (havip.per_instance)"
     )]
-    HavipsOfInstance {
-        /// The instance.
-        instance: Name,
-        /// The domain.
-        vni: Vni,
-        /// To how many it would be attached.
-        count: u32,
-        /// The limit.
-        most: u32,
-    },
+    HavipsOfInstance { instance: Name, vni: Vni, count: u32, most: u32 },
     /// A domain would have too many HAVIPs.
     #[error("HAVIP {name} would be one more than the {most} that domain {vni} may have (havip.per_vni)")]
-    HavipsOfDomain {
-        /// The HAVIP.
-        name: Name,
-        /// The domain.
-        vni: Vni,
-        /// The limit.
-        most: u32,
-    },
+    HavipsOfDomain { name: Name, vni: Vni, most: u32 },
     /// There would be too many HAVIPs.
     #[error("HAVIP {name} would be one more than the {most} that the node may have (havip.total)")]
-    Havips {
-        /// The HAVIP.
-        name: Name,
-        /// The limit.
-        most: u32,
-    },
+    Havips { name: Name, most: u32 },
     /// There would be more HAVIPs or attachments than the node has numbers for.
     #[error(
         "with HAVIP {0} there would be more than {MAX_VIPS} HAVIPs, or {MAX_ANNOUNCERS} attachments, each counted on each of \

@@ -1,9 +1,9 @@
 //! All TEPs, domains and HAVIPs as of one revision, in parts. They are read from the store, whose transaction keeps the
 //! revision while others commit; so the state is not held, and nothing is in memory twice.
 
-use ctl_api::proto;
+use ctl_api::model::Event;
+use ctl_api::proto::{self, watch_event::Kind};
 use ctl_store::Snapshot;
-use prost::Message;
 use tokio::runtime::Handle;
 
 use crate::clock::now_ms;
@@ -60,48 +60,31 @@ impl Parts<'_> {
     fn send_all(mut self, snapshot: &dyn Snapshot, asked: proto::SnapshotRequest) -> Result<(), Stop> {
         self.part.revision = Some(snapshot.revision().get());
         (self.part.store, self.part.unix_ms) = (snapshot.identity(), now_ms());
-        if !asked.only_havips {
-            self.send_domains(snapshot)?;
-        }
-        for entry in snapshot.havips()? {
-            let entry = proto::HavipEntry::from(entry?);
-            self.bytes += entry.encoded_len();
-            self.part.havips.push(entry);
-            self.send_full()?;
+        if asked.only_havips {
+            for entry in snapshot.havips()? {
+                self.add(Event::HavipSet(Box::new(entry?)))?;
+            }
+        } else {
+            snapshot.all()?.try_for_each(|event| self.add(event?))?;
         }
         if asked.with_history {
-            self.send_history(snapshot)?;
+            for event in snapshot.history()? {
+                self.add(Event::HavipEvent(Box::new(event?)))?;
+            }
         }
         self.send()
     }
 
-    fn send_history(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
-        for event in snapshot.history()? {
-            let event = proto::HavipEvent::from(event?);
-            self.bytes += event.encoded_len();
-            self.part.history.push(event);
-            self.send_full()?;
+    fn add(&mut self, event: Event) -> Result<(), Stop> {
+        let kind = Kind::from(event);
+        self.bytes += kind.encoded_len();
+        match kind {
+            Kind::TepSet(tep) => self.part.teps.push(tep),
+            Kind::DomainSet(domain) => self.part.domains.push(domain),
+            Kind::HavipSet(entry) => self.part.havips.push(entry),
+            Kind::HavipEvent(event) => self.part.history.push(event),
+            _ => {}
         }
-        Ok(())
-    }
-
-    fn send_domains(&mut self, snapshot: &dyn Snapshot) -> Result<(), Stop> {
-        for tep in snapshot.teps()? {
-            let tep = proto::Tep::from(tep?);
-            self.bytes += tep.encoded_len();
-            self.part.teps.push(tep);
-            self.send_full()?;
-        }
-        for domain in snapshot.domains()? {
-            let domain = proto::Domain::from(domain?);
-            self.bytes += domain.encoded_len();
-            self.part.domains.push(domain);
-            self.send_full()?;
-        }
-        Ok(())
-    }
-
-    fn send_full(&mut self) -> Result<(), Stop> {
         if self.bytes < PART_BYTES { Ok(()) } else { self.send() }
     }
 

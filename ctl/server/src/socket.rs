@@ -17,6 +17,7 @@ const PATH_BYTES: usize = 107;
 
 /// Why there is no socket.
 #[derive(Debug, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum SocketError {
     /// A daemon answers there.
     #[error("another daemon serves {path}; stop it, or set api.socket to another path", path = .0.display())]
@@ -29,28 +30,13 @@ pub enum SocketError {
     IsFolder(PathBuf),
     /// A socket's address has no room for the path.
     #[error("{path} has {bytes} bytes, and the path of a socket at most {PATH_BYTES}; set api.socket to a shorter one", path = .path.display())]
-    TooLong {
-        /// The path.
-        path: PathBuf,
-        /// How long it is.
-        bytes: usize,
-    },
+    TooLong { path: PathBuf, bytes: usize },
     /// There is no folder for it.
     #[error("cannot make the folder {folder} for the socket: {reason}; the folder above it must exist and be writable", folder = .folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the kernel said.
-        reason: io::Error,
-    },
+    Folder { folder: PathBuf, reason: io::Error },
     /// The kernel refuses.
     #[error("cannot listen on {path}: {reason}; its folder must be writable", path = .path.display())]
-    Listen {
-        /// Where.
-        path: PathBuf,
-        /// What it said.
-        reason: io::Error,
-    },
+    Listen { path: PathBuf, reason: io::Error },
 }
 
 /// A listening socket's file; removed when this is dropped, unless another has taken its place.

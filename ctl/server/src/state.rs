@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bcast_domain::{
     DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList, Tep,
-    TepIndex, TepLimit, VipTable, Vni,
+    TepIndex, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
 use ctl_api::model::{ArpInspection, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
@@ -21,7 +21,7 @@ use crate::havips::Havips;
 use crate::hook::Report;
 use crate::limits::{HavipLimits, OwnRates};
 use crate::machines::{Machines, Tick, View};
-use crate::teps::{RouteGateways, Teps};
+use crate::teps::Teps;
 
 /// How long to wait for workers to leave the numbers of removed domains, before a new one goes without.
 const NUMBER_WAIT: Duration = Duration::from_secs(5);
@@ -146,22 +146,9 @@ impl State {
         self.list(vni).map(|list| self.limits.domain(list.domain())).unwrap_or_default()
     }
 
-    /// The rate of a TEP's own.
-    pub fn tep_limit(&self, tep: TepIndex) -> TepLimit {
-        self.limits.tep(tep)
-    }
-
     /// A registered TEP.
     pub fn tep(&self, tep: Tep) -> Option<TepEntry> {
-        let index = self.teps.index(tep)?;
-        let (route_gateway, route_gateway6) = self.teps.route_gateways(index);
-        Some(TepEntry {
-            address: tep,
-            name: self.teps.name(index).cloned(),
-            limit: self.tep_limit(index),
-            route_gateway,
-            route_gateway6,
-        })
+        self.teps.entry(self.teps.index(tep)?).cloned()
     }
 
     /// The registered TEP that is meant.
@@ -223,34 +210,33 @@ impl State {
         epoch
     }
 
+    fn machines(&mut self) -> (&mut Machines, View<'_>) {
+        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
+        (&mut self.machines, view)
+    }
+
     /// The machines follow the HAVIPs. `now` is a time before workers could know of them.
     fn follow_havips(&mut self, now: Moment) {
         let changed = self.havips.take_changed();
-        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.follow(changed, &view, now);
+        let (machines, view) = self.machines();
+        machines.follow(changed, &view, now);
     }
 
     /// Decisions of the machines, all at the next revision.
     pub fn tick(&mut self, reports: &Receiver<Report>, unix_ms: u64) -> Tick {
-        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.tick(&view, reports, self.revision.next(), unix_ms)
+        let next = self.revision.next();
+        let (machines, view) = self.machines();
+        machines.tick(&view, reports, next, unix_ms)
     }
 
-    /// What the machines decided is durable.
-    pub fn keep(&mut self, tick: Tick) {
-        self.machines.keep(tick);
-    }
-
-    /// What the machines decided is not durable.
-    pub fn undo(&mut self, tick: Tick) {
-        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.undo(tick, &view);
-    }
-
-    /// Has workers announce what is to be announced.
-    pub fn announce(&mut self) {
-        let view = View { havips: &self.havips, teps: &self.teps, node: self.node.as_ref() };
-        self.machines.announce(&view);
+    /// Ends a tick, whose decisions are durable or not.
+    pub fn end_tick(&mut self, tick: Tick, is_durable: bool) {
+        let (machines, view) = self.machines();
+        match is_durable {
+            true => machines.keep(tick),
+            false => machines.undo(tick, &view),
+        }
+        machines.announce(&view);
     }
 
     /// Follows the TEPs' events in their order; returns the new indices and those no longer used.
@@ -271,7 +257,7 @@ impl State {
 
     /// Returns it with its index where it is new.
     fn set_tep(&mut self, tep: &TepEntry) -> Option<(TepIndex, Tep)> {
-        let new = self.teps.set(tep.address, tep.name.clone());
+        let new = self.teps.set(tep);
         // Of a store or a backup from when the node had other addresses.
         if let Err(refusal) = self.node.tep_allowed(tep.address)
             && self.refused.insert(tep.address)
@@ -280,8 +266,6 @@ impl State {
         }
         if let Some(index) = self.teps.index(tep.address) {
             self.limits.set_tep(index, tep.limit);
-            let gateways: RouteGateways = (tep.route_gateway, tep.route_gateway6);
-            self.teps.set_route_gateways(index, gateways);
         }
         new.map(|index| (index, tep.address))
     }

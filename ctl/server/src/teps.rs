@@ -1,48 +1,40 @@
-//! The registered TEPs: their indices, names, and of how many domains each is a member. Their limits stand in
-//! [`crate::limits`].
-
-use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+//! The registered TEPs, their indices, and of how many domains each is a member.
 
 use bcast_domain::{Epoch, Grace, Tep, TepIndex, limits};
-use ctl_api::model::Name;
+use ctl_api::model::{Name, TepEntry};
 use hashbrown::HashMap;
 
-/// A registered TEP.
-#[derive(Debug)]
-struct Entry {
-    address: Tep,
-    name: Option<Name>,
-}
-
-/// Gateways of the routes of HAVIPs on a TEP, for IPv4 and IPv6.
-pub(crate) type RouteGateways = (Option<Ipv4Addr>, Option<Ipv6Addr>);
+use crate::ids::Ids;
 
 /// The registered TEPs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Teps {
     /// By index.
-    entries: Vec<Option<Entry>>,
-    /// By index: of how many domains it is a member.
+    entries: Vec<Option<TepEntry>>,
+    /// Number of domains of a TEP, by its index.
     domains: Vec<u32>,
     by_address: HashMap<Tep, TepIndex>,
     by_name: HashMap<Name, TepIndex>,
-    /// Of those that have any.
-    route_gateways: HashMap<TepIndex, RouteGateways>,
-    free: Vec<TepIndex>,
-    /// Indices that a worker may still meet in a list or in the array, and until when.
-    leaving: VecDeque<(Epoch, TepIndex)>,
+    indices: Ids,
+}
+
+impl Default for Teps {
+    fn default() -> Self {
+        let (by_address, by_name) = (HashMap::new(), HashMap::new());
+        let indices = Ids::new(limits::MAX_TEPS);
+        Self { entries: Vec::new(), domains: Vec::new(), by_address, by_name, indices }
+    }
 }
 
 impl Teps {
-    /// How many there are.
+    /// Number of TEPs.
     pub fn len(&self) -> usize {
         self.by_address.len()
     }
 
-    /// How many indices are taken, those of TEPs that just went included.
+    /// Number of indices that are taken, those of TEPs that just went included.
     pub fn taken(&self) -> usize {
-        self.by_address.len() + self.leaving.len()
+        self.indices.taken()
     }
 
     pub fn index(&self, tep: Tep) -> Option<TepIndex> {
@@ -57,24 +49,7 @@ impl Teps {
         self.entry(index).map(|entry| entry.address)
     }
 
-    pub fn name(&self, index: TepIndex) -> Option<&Name> {
-        self.entry(index)?.name.as_ref()
-    }
-
-    /// Gateways of the routes of HAVIPs on it.
-    pub fn route_gateways(&self, index: TepIndex) -> RouteGateways {
-        self.route_gateways.get(&index).copied().unwrap_or_default()
-    }
-
-    /// Gives it these gateways.
-    pub fn set_route_gateways(&mut self, index: TepIndex, gateways: RouteGateways) {
-        match gateways {
-            (None, None) => self.route_gateways.remove(&index),
-            gateways => self.route_gateways.insert(index, gateways),
-        };
-    }
-
-    /// Of how many domains it is a member.
+    /// Number of domains of a TEP.
     pub fn domains(&self, index: TepIndex) -> u32 {
         self.domains.get(index.index()).copied().unwrap_or(0)
     }
@@ -83,80 +58,55 @@ impl Teps {
         self.by_address.keys().copied()
     }
 
-    fn entry(&self, index: TepIndex) -> Option<&Entry> {
+    pub fn entry(&self, index: TepIndex) -> Option<&TepEntry> {
         self.entries.get(index.index())?.as_ref()
     }
 
-    /// Registers a TEP, or gives it this name. Returns the index of a new one; `None` also where there is no room,
-    /// which staging has made sure of.
-    pub fn set(&mut self, tep: Tep, name: Option<Name>) -> Option<TepIndex> {
-        match self.index(tep) {
-            Some(index) => {
-                self.rename(index, name);
-                None
-            }
-            None => self.add(tep, name),
+    /// Registers a TEP, or changes it. Returns its index where it is new; `None` also where there is no room, which
+    /// the transaction has made sure of.
+    pub fn set(&mut self, entry: &TepEntry) -> Option<TepIndex> {
+        let free = |indices: &mut Ids| indices.take().and_then(|index| TepIndex::new(index).ok());
+        let index = self.index(entry.address).or_else(|| free(&mut self.indices))?;
+        let place = index.index();
+        if self.entries.len() <= place {
+            self.entries.resize_with(place + 1, || None);
+            self.domains.resize(place + 1, 0);
         }
-    }
-
-    fn rename(&mut self, index: TepIndex, name: Option<Name>) {
-        let Some(Some(entry)) = self.entries.get_mut(index.index()) else { return };
-        let old = std::mem::replace(&mut entry.name, name.clone());
+        let old = self.entries.get_mut(place)?.replace(entry.clone());
+        let is_new = old.is_none();
         self.forget_name(old, index);
-        if let Some(name) = name {
-            self.by_name.insert(name, index);
+        if let Some(name) = &entry.name {
+            self.by_name.insert(name.clone(), index);
         }
+        self.by_address.insert(entry.address, index);
+        is_new.then_some(index)
     }
 
-    /// A name that moves to another TEP within one revision may be that one's already.
-    fn forget_name(&mut self, name: Option<Name>, index: TepIndex) {
-        if let Some(name) = name
+    /// Forgets the name of an entry. One that moved to another TEP within the revision may be that one's already.
+    fn forget_name(&mut self, entry: Option<TepEntry>, index: TepIndex) {
+        if let Some(name) = entry.and_then(|entry| entry.name)
             && self.by_name.get(&name) == Some(&index)
         {
             self.by_name.remove(&name);
         }
     }
 
-    fn add(&mut self, tep: Tep, name: Option<Name>) -> Option<TepIndex> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None => {
-                let index = TepIndex::new(u32::try_from(self.entries.len()).ok()?).ok()?;
-                self.entries.push(None);
-                self.domains.push(0);
-                index
-            }
-        };
-        if let Some(name) = name.clone() {
-            self.by_name.insert(name, index);
-        }
-        self.by_address.insert(tep, index);
-        *self.entries.get_mut(index.index())? = Some(Entry { address: tep, name });
-        Some(index)
-    }
-
     /// Takes a TEP out. Its index stays taken until it is [let go](Teps::let_go) and free again.
     pub fn remove(&mut self, tep: Tep) -> Option<TepIndex> {
         let index = self.by_address.remove(&tep)?;
         let entry = self.entries.get_mut(index.index())?.take();
-        self.route_gateways.remove(&index);
-        self.forget_name(entry.and_then(|e| e.name), index);
+        self.forget_name(entry, index);
         Some(index)
     }
 
     /// From `epoch` on no worker meets these indices.
     pub fn let_go(&mut self, epoch: Epoch, indices: Vec<TepIndex>) {
-        self.leaving.extend(indices.into_iter().map(|index| (epoch, index)));
+        self.indices.let_go(epoch, indices.into_iter().map(TepIndex::get));
     }
 
     /// Frees the indices that no worker can meet any more.
     pub fn reclaim(&mut self, grace: &Grace) {
-        while let Some(&(epoch, index)) = self.leaving.front()
-            && grace.passed(epoch)
-        {
-            self.leaving.pop_front();
-            self.free.push(index);
-        }
+        self.indices.reclaim(grace, |_| {});
     }
 
     /// Notes that a domain's members are `new` where they were `old`.

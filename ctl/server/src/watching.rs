@@ -169,16 +169,12 @@ fn send_state(shared: &Shared, filter: &Filter, feed: &Events) -> Result<Revisio
         }
         runtime.block_on(feed.send(message(revision, kind))).map_err(Stop::from)
     };
-    let send_one = |event: Event| if filter.passes(&event) { send(event.into()) } else { Ok(()) };
     send(Kind::Reset(proto::Reset {}))?;
-    for tep in snapshot.teps()? {
-        send_one(Event::TepSet(tep?))?;
-    }
-    for domain in snapshot.domains()? {
-        send_one(Event::DomainSet(domain?))?;
-    }
-    for entry in snapshot.havips()? {
-        send_one(Event::HavipSet(Box::new(entry?)))?;
+    for event in snapshot.all()? {
+        let event = event?;
+        if filter.passes(&event) {
+            send(event.into())?;
+        }
     }
     send(Kind::Committed(proto::Committed { unix_ms: crate::clock::now_ms() }))?;
     Ok(revision)

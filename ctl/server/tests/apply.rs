@@ -8,7 +8,8 @@ use common::*;
 use ctl_api::ClientError;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
-    Batch, DomainFields, Existing, Field, HavipFields, Revision, SetResource, TepFields, TepSet,
+    AttachmentFields, Batch, Change, DomainFields, Existing, Field, HavipFields, Revision, SetResource,
+    TepFields, TepSet,
 };
 use ctl_api::proto::{self, ApplyOptions, ApplySummary, Difference, Removals};
 
@@ -91,8 +92,8 @@ fn names_addresses_and_eips_are_swapped_and_passed_on_in_one_batch() {
     }
 }
 
-fn join_named(vni: u32, name: &str) -> ctl_api::model::Change {
-    ctl_api::model::Change::Join { vni: vni.into(), teps: [named(name)].into_iter().collect() }
+fn join_named(vni: u32, name: &str) -> Change {
+    Change::Join { vni: vni.into(), teps: [named(name)].into_iter().collect() }
 }
 
 #[test]
@@ -141,6 +142,143 @@ fn an_apply_without_prune_leaves_what_it_does_not_name() {
     assert_eq!(counts(&summary), [(0, 0, 0), (0, 1, 0), (0, 0, 0)]);
     assert_eq!((rig.members(1), rig.members(2)), (addresses(&[1, 2]), addresses(&[2])));
     assert_eq!((rig.domain_limit(1), tep_names(&rig)[0].1.as_deref()), (Some(copies(7)), Some("hv1")));
+}
+
+/// All TEPs, domains and HAVIPs.
+fn state(rig: &Rig) -> (Vec<proto::Tep>, Vec<proto::Domain>, Vec<proto::HavipEntry>) {
+    let teps = rig.run(rig.client().teps(Default::default())).unwrap();
+    let domains = rig.run(rig.client().domains(Default::default())).unwrap();
+    (teps, domains, rig.run(rig.client().havips(Default::default())).unwrap())
+}
+
+/// Index of a TEP in the data plane's array.
+fn place_of(rig: &Rig, last: u16) -> Option<usize> {
+    rig.readers.reader().array().iter().position(|at| *at == Some(tep(last)))
+}
+
+#[test]
+fn an_apply_without_prune_that_names_little_leaves_every_other_resource_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add_named(1, "hv1"), add(2), set(1, &[1, 2]), limit(1, copies(7)), inspect(1, true)]);
+    rig.commit(vec![limit_tep(1, frames(5)), route_gateway(2, Some("198.18.0.9"), None), set(2, &[2])]);
+    rig.commit(vec![create_havip("web", 1, 100), attach("web", "vm1", 1, &[1])]);
+    rig.commit(vec![bind_eip("web", "203.0.113.7")]);
+    let rig = rig.hold(folder.path(), "web", "vm1", 1);
+    let (before, web) = (state(&rig), rig.havip("web"));
+    let (differences, _) = apply(&rig, ApplyOptions::default(), vec![tep_of(3, None)]).unwrap();
+    assert_eq!(differences.len(), 1);
+    let mut after = state(&rig);
+    assert_eq!(after.0.pop().map(|tep| text(&tep.address)), Some("198.18.0.3".to_owned()));
+    assert_eq!((after, rig.havip("web")), (before, web));
+    let (differences, _) = apply(&rig, ApplyOptions::default(), vec![]).unwrap();
+    assert!(differences.is_empty());
+}
+
+#[test]
+fn names_are_swapped_and_freed_ones_taken_within_one_apply_with_prune_and_without() {
+    for options in [ApplyOptions::default(), prune()] {
+        let folder = tempfile::tempdir().unwrap();
+        let rig = Rig::new(folder.path());
+        rig.commit(vec![add_named(1, "a"), add_named(2, "b"), add_named(3, "c"), set(1, &[1, 2, 3])]);
+        let by_name = || [named("a"), named("b"), named("c")].into_iter().collect();
+        let domain = || domain_of(1, by_name());
+        let swapped = vec![tep_of(1, Some("b")), tep_of(2, Some("a")), tep_of(3, Some("c")), domain()];
+        let (_, summary) = apply(&rig, options.clone(), swapped).unwrap();
+        assert_eq!(counts(&summary), [(0, 2, 0), (0, 0, 0), (0, 0, 0)]);
+        // The third one's name is freed, and a new TEP takes it; a member by name is who has it then.
+        let passed = [(1, "b"), (2, "a"), (3, "d"), (4, "c")];
+        let passed = passed.map(|(last, name)| tep_of(last, Some(name))).into_iter().chain([domain()]);
+        let confirm_removals = Some(Removals { memberships: 1, havips: 0 });
+        apply(&rig, ApplyOptions { confirm_removals, ..options }, passed.collect()).unwrap();
+        let names: Vec<_> = tep_names(&rig).into_iter().map(|(_, name)| name.unwrap()).collect();
+        assert_eq!((names.join(" ").as_str(), rig.members(1)), ("b a d c", addresses(&[1, 2, 4])));
+    }
+}
+
+#[test]
+fn a_name_that_a_prune_clears_leaves_the_tep_its_memberships_and_the_havip_its_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add_named(1, "hv1"), add(2), set(1, &[1, 2]), create_havip("web", 1, 100)]);
+    rig.commit(vec![attach("web", "vm1", 1, &[1])]);
+    let rig = rig.hold(folder.path(), "web", "vm1", 1);
+    let (web, index) = (rig.havip("web"), place_of(&rig, 1));
+    let havip = SetResource::Havip(name("web"), HavipFields::from(rig.havip("web").havip));
+    let desired = vec![tep_of(1, None), tep_of(2, None), domain_of(1, teps(&[1, 2])), havip];
+    let (differences, summary) = apply(&rig, prune(), desired).unwrap();
+    assert_eq!((differences.len(), counts(&summary)[0]), (1, (0, 1, 0)), "changed, and not made anew");
+    assert_eq!(tep_names(&rig)[0], ("198.18.0.1".to_owned(), None));
+    assert_eq!((rig.havip("web"), place_of(&rig, 1)), (web, index));
+}
+
+#[test]
+fn of_prunes_and_changes_that_expect_one_revision_one_is_made_and_the_others_change_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), add(2)]);
+    for round in 0..8_u16 {
+        let expected = rig.server().revision();
+        let own = |writer: u16| 100 * (round + 1) + writer;
+        let mut writers = Vec::new();
+        for writer in 0..4 {
+            let mut client = rig.client();
+            let options = ApplyOptions { expected_revision: Some(expected.get()), ..prune() };
+            let desired = vec![tep_of(own(writer), None)].into_iter();
+            let apply = async move { client.apply(options, desired, |_| {}).await.map(drop) };
+            writers.push(rig.runtime.spawn(apply));
+        }
+        let mut client = rig.client();
+        let conditions = ctl_api::model::Conditions { expected: Some(expected), ..Default::default() };
+        let change = with(Batch::new(vec![add(own(4))]), conditions);
+        writers.push(rig.runtime.spawn(async move { client.commit(change).await.map(drop) }));
+        let outcomes: Vec<_> = writers.into_iter().map(|writer| rig.run(writer).unwrap()).collect();
+        let made: Vec<u16> = (0..).zip(&outcomes).filter_map(|(n, made)| made.is_ok().then_some(n)).collect();
+        assert_eq!(made.len(), 1, "{outcomes:?}");
+        for error in outcomes.into_iter().filter_map(Result::err) {
+            assert_eq!(refused(error).0, RefusalKind::Conflict);
+        }
+        assert_eq!(rig.server().revision(), expected.next());
+        let teps: Vec<String> = tep_names(&rig).into_iter().map(|(address, _)| address).collect();
+        assert!(teps.contains(&address(own(made[0])).to_string()), "{teps:?}");
+        assert_eq!(teps.len() == 1, made[0] < 4, "a prune leaves its own alone: {teps:?}");
+    }
+}
+
+#[test]
+fn one_tep_by_name_and_by_address_joins_once_and_is_refused_where_each_stands_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add_named(1, "hv1"), add(2), create(1), create_havip("web", 1, 100)]);
+    let both = || [by(1), named("hv1")].into_iter().collect::<TepSet>();
+    let equal = || [by(2), by(2)].into_iter().collect::<TepSet>();
+    for (teps, joined) in [(both(), addresses(&[1])), (equal(), addresses(&[1, 2]))] {
+        let join = || Change::Join { vni: 1.into(), teps: teps.clone() };
+        assert_eq!(rig.commit(vec![join()]).changed, 1);
+        assert_eq!(rig.members(1), joined);
+        assert_eq!(rig.commit(vec![join()]).changed, 0);
+    }
+    assert_eq!(rig.server().counts().members, 2);
+    let (before, revision) = (state(&rig), rig.server().revision());
+    for (teps, twice) in [(both(), "198.18.0.1"), (equal(), "198.18.0.2")] {
+        let member = format!("member {twice} of domain 1 stands there twice");
+        let set = vec![Change::members(1.into(), teps.clone())];
+        let (kind, words) = rig.try_commit(Batch::new(set)).unwrap_err();
+        assert!(kind == RefusalKind::Invalid && words.contains(&member), "{words}");
+        for options in [ApplyOptions::default(), prune()] {
+            let desired = vec![tep_of(1, Some("hv1")), tep_of(2, None), domain_of(1, teps.clone())];
+            let error = apply(&rig, options, desired).unwrap_err();
+            let ClientError::Refused { kind, message, reason, position } = error else { panic!("{error}") };
+            assert_eq!((kind, reason.as_str(), position), (RefusalKind::Invalid, "TWICE", Some(3)));
+            assert!(message.contains(&member), "{message}");
+        }
+        let attachment = Box::new(AttachmentFields { instance: name("vm1"), mac: mac(1), teps });
+        let attach = vec![Change::SetAttachment { havip: name("web"), attachment }];
+        let (kind, words) = rig.try_commit(Batch::new(attach)).unwrap_err();
+        let tep = format!("TEP {twice} of instance vm1 stands there twice");
+        assert!(kind == RefusalKind::Invalid && words.contains(&tep), "{words}");
+    }
+    assert_eq!((state(&rig), rig.server().revision()), (before, revision));
 }
 
 #[test]

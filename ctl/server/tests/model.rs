@@ -114,8 +114,11 @@ impl Model {
                 true
             }
             Step::Set(vni, teps) => {
-                registered(teps) && {
-                    self.domains.insert(*vni, teps.iter().copied().collect());
+                let members: BTreeSet<u16> = teps.iter().copied().collect();
+                // Each member stands once.
+                let is_set = registered(teps) && members.len() == teps.len();
+                is_set && {
+                    self.domains.insert(*vni, members);
                     true
                 }
             }

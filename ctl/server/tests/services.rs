@@ -186,6 +186,36 @@ fn error_details_say_the_position_over_several_parts_the_reason_and_the_field() 
 }
 
 #[test]
+fn error_details_of_an_apply_say_the_position_of_the_bad_entry_over_all_its_parts() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let mut rpc = BcastClient::new(channel(&rig));
+    let tep = |last: u16| proto::Tep { address: address(last).octets().to_vec(), ..Default::default() };
+    let domain = |ipv4: Vec<u8>, ipv6: Vec<u8>| {
+        let members = Some(proto::Teps { ipv4, ipv6, ..Default::default() });
+        proto::Domain { vni: 1, members, ..Default::default() }
+    };
+    let unregistered = domain(address(9).octets().to_vec(), vec![]);
+    for (wrong, reason, field) in [
+        (unregistered, "UNREGISTERED", None),
+        (domain(vec![], vec![0xfd; 16]), "IPV6_TEP", Some("domains.members")),
+    ] {
+        let (teps, domains) = (vec![tep(3)], vec![wrong]);
+        let parts = vec![
+            proto::ApplyRequest { teps: vec![tep(1), tep(2)], ..Default::default() },
+            proto::ApplyRequest { teps, domains, last: true, ..Default::default() },
+        ];
+        let status = rig.run(rpc.apply(tokio_stream::iter(parts))).unwrap_err();
+        let details = status.get_error_details();
+        let info = details.error_info().unwrap();
+        assert_eq!((info.reason.as_str(), info.metadata["position"].as_str()), (reason, "4"));
+        let violated = details.bad_request().map(|bad| bad.field_violations[0].field.as_str());
+        assert_eq!(violated, field);
+    }
+    assert_eq!(rig.server().counts().teps, 0);
+}
+
+#[test]
 fn reflection_lists_the_services_and_describes_the_contract() {
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::new(folder.path());

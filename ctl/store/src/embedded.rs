@@ -1,7 +1,7 @@
 //! The embedded store: one redb file, owned by this process alone.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use ctl_api::model::{HavipEvent, Name, RequestId, Revision};
@@ -102,24 +102,38 @@ impl fmt::Display for Failure {
     }
 }
 
+impl Failure {
+    /// Error of a reader.
+    fn unreadable(&self, path: &Path) -> StoreError {
+        let path = path.to_owned();
+        match self {
+            // What a reader finds once a failed commit had the file closed, or is about to.
+            Self::Redb(redb::Error::DatabaseClosed | redb::Error::PreviousIo) => StoreError::CutShort(path),
+            other if other.is_damage() => StoreError::Damaged { path, what: self.to_string() },
+            other => StoreError::Read { path, reason: other.to_string() },
+        }
+    }
+
+    /// Error of a writer that changed nothing.
+    fn refused(&self, path: &Path) -> StoreError {
+        let path = path.to_owned();
+        match self.is_damage() {
+            true => StoreError::Damaged { path, what: self.to_string() },
+            false => StoreError::Refused { path, reason: self.to_string() },
+        }
+    }
+
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Malformed(_) | Self::Redb(redb::Error::Corrupted(_)))
+    }
+}
+
 impl EmbeddedStore {
     /// The same store, which keeps so many answers at most.
     #[doc(hidden)]
     #[must_use]
     pub fn keeping_answers(self, most: u64) -> Self {
         Self { answers: most, ..self }
-    }
-
-    fn damaged(&self, failure: &Failure) -> StoreError {
-        StoreError::Damaged { path: self.path.clone(), what: failure.to_string() }
-    }
-
-    fn unreadable(&self, failure: Failure) -> StoreError {
-        match failure {
-            Failure::Redb(error) if is_closed(&error) => StoreError::CutShort(self.path.clone()),
-            Failure::Malformed(_) | Failure::Redb(redb::Error::Corrupted(_)) => self.damaged(&failure),
-            other => StoreError::Read { path: self.path.clone(), reason: other.to_string() },
-        }
     }
 
     /// Does something with the database; opened again where a failed commit closed it.
@@ -134,7 +148,7 @@ impl EmbeddedStore {
                 // What a failed commit left is told to nobody before the revision file says it too.
                 let begun = database.begin_read().map_err(Failure::from);
                 let mark =
-                    begun.and_then(|begun| mark(&begun)).map_err(|failure| self.unreadable(failure))?;
+                    begun.and_then(|begun| mark(&begun)).map_err(|failure| failure.unreadable(&self.path))?;
                 self.check_and_note(mark)?;
                 *slot = Some(database);
             }
@@ -155,18 +169,18 @@ impl EmbeddedStore {
         if mark < file.noted() {
             return Err(open::behind(&self.path, mark, file.noted()));
         }
-        file.note(mark)
-            .map_err(|reason| StoreError::RevisionFile { file: revision_file::path_of(&self.path), reason })
+        file.note(mark).map_err(|reason| self.unnoted(reason))
     }
 
     /// Runs `read` on one consistent state.
     fn reading<T>(&self, read: impl FnOnce(&ReadTransaction) -> Result<T, Failure>) -> Result<T, StoreError> {
         let begun = self.with_database(Database::begin_read)?;
-        let transaction = begun.map_err(|e| self.unreadable(e.into()))?;
-        let mark = mark(&transaction).map_err(|failure| self.unreadable(failure))?;
+        let unreadable = |failure: Failure| failure.unreadable(&self.path);
+        let transaction = begun.map_err(|error| unreadable(error.into()))?;
+        let mark = mark(&transaction).map_err(unreadable)?;
         // What is just being committed is told to nobody before it is noted. A read may also be older than what is.
         self.revision_file().note(mark).map_err(|reason| self.unnoted(reason))?;
-        read(&transaction).map_err(|failure| self.unreadable(failure))
+        read(&transaction).map_err(unreadable)
     }
 
     fn unnoted(&self, reason: std::io::Error) -> StoreError {
@@ -284,11 +298,6 @@ impl Store for EmbeddedStore {
             Ok((rows, Some(mark)))
         })
     }
-}
-
-/// What a reader finds once a failed commit had the file closed, or is about to.
-fn is_closed(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::DatabaseClosed | redb::Error::PreviousIo)
 }
 
 /// The store's state, as its revision file has to say it.

@@ -15,6 +15,8 @@ mod log;
 mod migrate;
 mod outbox;
 mod revision_file;
+#[doc(hidden)]
+pub mod rows;
 
 pub use embedded::{Accepted, EmbeddedStore, SCHEMA};
 pub use error::StoreError;
@@ -209,6 +211,14 @@ pub trait Snapshot: Send {
     /// All HAVIPs, by name.
     fn havips(&self) -> Result<Entries<'_, HavipEntry>, StoreError> {
         self.havips_after(None)
+    }
+
+    /// All TEPs, domains and HAVIPs in this order, as the events that set them.
+    fn all(&self) -> Result<Entries<'_, Event>, StoreError> {
+        let teps = self.teps()?.map(|tep| tep.map(Event::TepSet));
+        let domains = self.domains()?.map(|domain| domain.map(Event::DomainSet));
+        let havips = self.havips()?.map(|entry| entry.map(|entry| Event::HavipSet(Box::new(entry))));
+        Ok(Box::new(teps.chain(domains).chain(havips)))
     }
 
     /// What happened to the HAVIPs, by name, of each the oldest first.

@@ -14,7 +14,7 @@ use ctl_api::model::{
 };
 use ctl_api::proto;
 use prost::Message;
-use redb::{Database, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
 use crate::codec::{Malformed, row, tep_key};
 use crate::embedded::{
@@ -37,7 +37,10 @@ const OLD_EVENTS: TableDefinition<(&str, u64), &[u8]> = TableDefinition::new("ha
 const OLD_AGES: TableDefinition<u64, &str> = TableDefinition::new("happening_ages");
 /// Key in [`META`]: number of the next event.
 const OLD_NEXT: &str = "happenings";
-const OLD_LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+
+/// All tables that go.
+const OLD_TABLES: [&str; 8] =
+    ["teps", "tep_limits", "tep_hops", "domains", "havips", "happenings", "happening_ages", "log"];
 
 /// In the byte that holds the length of a name: rates or more follow it.
 const WITH_MORE: u8 = 128;
@@ -57,23 +60,15 @@ pub(crate) fn migrate(database: &Database) -> Result<(), Failure> {
         meta.insert(SCHEMA_KEY, SCHEMA)?;
         meta.remove(OLD_NEXT)?;
     }
-    delete(&transaction)?;
+    for table in Vec::from_iter(transaction.list_tables()?) {
+        if OLD_TABLES.contains(&table.name()) {
+            transaction.delete_table(table)?;
+        }
+    }
     let revision = transaction.open_table(META)?.get(REVISION)?.map_or(0, |revision| revision.value());
     log::clear(&transaction, Revision::new(revision).next())?;
     count(&transaction)?;
     Ok(transaction.commit()?)
-}
-
-fn delete(transaction: &WriteTransaction) -> Result<(), Failure> {
-    transaction.delete_table(OLD_TEPS)?;
-    transaction.delete_table(OLD_TEP_LIMITS)?;
-    transaction.delete_table(OLD_TEP_HOPS)?;
-    transaction.delete_table(OLD_DOMAINS)?;
-    transaction.delete_table(OLD_HAVIPS)?;
-    transaction.delete_table(OLD_EVENTS)?;
-    transaction.delete_table(OLD_AGES)?;
-    transaction.delete_table(OLD_LOG)?;
-    Ok(())
 }
 
 fn teps(transaction: &WriteTransaction) -> Result<(), Failure> {
@@ -111,9 +106,7 @@ fn havips(transaction: &WriteTransaction) -> Result<(), Failure> {
     let (old, mut new) = (transaction.open_table(OLD_HAVIPS)?, transaction.open_table(HAVIPS)?);
     for entry in old.iter()? {
         let (name, bytes) = entry?;
-        let old = OldHavipEntry::decode(bytes.value()).map_err(|_| Malformed("a HAVIP"))?;
-        let entry = havip_entry(old).ok_or(Malformed("a HAVIP"))?;
-        new.insert(name.value(), row::<proto::HavipEntry, _>(&entry).as_slice())?;
+        new.insert(name.value(), row::<proto::HavipEntry, _>(&havip(bytes.value())?).as_slice())?;
     }
     Ok(())
 }
@@ -125,8 +118,7 @@ fn events(transaction: &WriteTransaction) -> Result<(), Failure> {
     for age in ages.iter()? {
         let (number, name) = age?;
         let Some(bytes) = old.get((name.value(), number.value()))? else { continue };
-        let old = OldHavipEvent::decode(bytes.value()).map_err(|_| Malformed("an event"))?;
-        new.put(&event(old).ok_or(Malformed("an event"))?)?;
+        new.put(&event(bytes.value())?)?;
     }
     new.close(transaction)
 }
@@ -146,7 +138,7 @@ fn name(text: &str) -> Result<Option<Name>, Malformed> {
 
 /// A row of a domain: length of its name (1, and [`WITH_MORE`]), name, then a bit for each rate and for [`STRICT`]
 /// (1), the rates (8 each: copies, bits, control), and 4 for each member's address.
-fn domain(vni: u32, bytes: &[u8]) -> Result<DomainEntry, Malformed> {
+pub(crate) fn domain(vni: u32, bytes: &[u8]) -> Result<DomainEntry, Malformed> {
     let mut input = Input(bytes);
     let [length] = input.array()?;
     let text = std::str::from_utf8(input.take(usize::from(length & !WITH_MORE))?)
@@ -317,13 +309,25 @@ fn holder(old: Option<OldHolder>) -> Option<Option<Holder>> {
     Some(Some(Holder { instance: instance.parse().ok()?, mac: mac.parse().ok()?, tep: old_tep(&tep)? }))
 }
 
+/// A row of a HAVIP.
+pub(crate) fn havip(bytes: &[u8]) -> Result<HavipEntry, Malformed> {
+    let old = OldHavipEntry::decode(bytes).ok();
+    old.and_then(havip_entry).ok_or(Malformed("a HAVIP"))
+}
+
+/// A row of an event.
+pub(crate) fn event(bytes: &[u8]) -> Result<HavipEvent, Malformed> {
+    let old = OldHavipEvent::decode(bytes).ok();
+    old.and_then(havip_event).ok_or(Malformed("an event"))
+}
+
 fn havip_entry(old: OldHavipEntry) -> Option<HavipEntry> {
     let (havip, binding) = (old.havip?, old.binding?);
     let attachment = |OldAttachment { instance, mac, teps }: OldAttachment| {
         let teps = teps.iter().map(|tep| old_tep(tep)).collect::<Option<_>>()?;
         Some(Attachment { instance: instance.parse().ok()?, mac: mac.parse().ok()?, teps })
     };
-    let havip = Havip {
+    let mut havip = Havip {
         name: havip.name.parse().ok()?,
         vni: Vni::from(havip.vni),
         subnet: havip.subnet.parse().ok()?,
@@ -333,6 +337,7 @@ fn havip_entry(old: OldHavipEntry) -> Option<HavipEntry> {
         refresh_s: havip.refresh_s,
         eip: optional(&havip.eip)?,
     };
+    havip.sort();
     havip.check().ok()?;
     let binding = Binding {
         state: binding.state.parse().ok()?,
@@ -356,7 +361,7 @@ fn octets(text: &str) -> Option<[u8; 6]> {
     }
 }
 
-fn event(old: OldHavipEvent) -> Option<HavipEvent> {
+fn havip_event(old: OldHavipEvent) -> Option<HavipEvent> {
     let offender = |OldOffender { mac, tep, count }: OldOffender| {
         Some(Offender { mac: octets(&mac)?, tep: old_tep(&tep)?, count })
     };

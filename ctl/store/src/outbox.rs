@@ -4,7 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use ctl_api::model::{Name, Revision};
-use redb::{Durability, ReadTransaction, ReadableTable, Table, TableDefinition, WriteTransaction};
+use redb::{
+    AccessGuard, Durability, ReadTransaction, ReadableTable, StorageError, Table, TableDefinition,
+    WriteTransaction,
+};
 
 use crate::codec::{Malformed, name};
 use crate::embedded::{Failure, count};
@@ -113,6 +116,16 @@ fn letter(key: StoredKey<'_>, stored: StoredLetter<'_>) -> Result<DeadLetter, Ma
     Ok(DeadLetter { row, died_unix_ms, reason: reason.to_owned() })
 }
 
+/// A dead letter read and written again, as [`crate::rows::Table::Letter`] has it.
+pub(crate) fn reencode(bytes: &[u8]) -> Option<Vec<u8>> {
+    let mut fields = bytes.splitn(4, |&byte| byte == 0);
+    let [receiver, havip, body, reason] = [(); 4].map(|()| fields.next());
+    let [receiver, havip, reason] = [receiver?, havip?, reason?].map(|text| std::str::from_utf8(text).ok());
+    let DeadLetter { row, reason, .. } = letter((receiver?, 7, 0), (havip?, 1, 0, body?, 2, reason?)).ok()?;
+    let names = [row.key.receiver.as_str(), row.havip.as_str()].map(str::as_bytes);
+    Some([names[0], names[1], row.body.as_ref(), reason.as_bytes()].join(&0))
+}
+
 type Rows<'t> = Table<'t, StoredKey<'static>, StoredRow<'static>>;
 
 fn insert(outbox: &mut Rows<'_>, row: &OutboxRow) -> Result<(), Failure> {
@@ -137,30 +150,24 @@ pub(crate) fn write(transaction: &WriteTransaction, rows: &OutboxRows) -> Result
     rows.insert.iter().try_for_each(|row| insert(&mut outbox, row))
 }
 
+type Stored<V> = (AccessGuard<'static, StoredKey<'static>>, AccessGuard<'static, V>);
+
 /// All rows, by receiver and age.
 pub(crate) fn read(transaction: &ReadTransaction) -> Result<Vec<OutboxRow>, Failure> {
-    let outbox = transaction.open_table(OUTBOX)?;
-    let entry = |stored: Result<_, redb::StorageError>| {
-        let (key, value): (
-            redb::AccessGuard<'_, StoredKey<'static>>,
-            redb::AccessGuard<'_, StoredRow<'static>>,
-        ) = stored?;
+    let entry = |stored: Result<Stored<StoredRow<'static>>, StorageError>| {
+        let (key, value) = stored?;
         Ok(row(key.value(), value.value())?)
     };
-    outbox.iter()?.map(entry).collect()
+    transaction.open_table(OUTBOX)?.range::<StoredKey<'_>>(..)?.map(entry).collect()
 }
 
 /// A receiver's dead letters, the oldest event first.
 pub(crate) fn dead(transaction: &ReadTransaction, receiver: &Name) -> Result<Vec<DeadLetter>, Failure> {
-    let dead = transaction.open_table(DEAD)?;
-    let entry = |stored: Result<_, redb::StorageError>| {
-        let (key, value): (
-            redb::AccessGuard<'_, StoredKey<'static>>,
-            redb::AccessGuard<'_, StoredLetter<'static>>,
-        ) = stored?;
+    let entry = |stored: Result<Stored<StoredLetter<'static>>, StorageError>| {
+        let (key, value) = stored?;
         Ok(letter(key.value(), value.value())?)
     };
-    dead.range(all_of(receiver))?.map(entry).collect()
+    transaction.open_table(DEAD)?.range(all_of(receiver))?.map(entry).collect()
 }
 
 /// Deletes rows, and moves others to the dead letters.

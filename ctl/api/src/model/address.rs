@@ -73,26 +73,17 @@ pub struct Subnet(IpNet);
 
 /// Why a text is not a [`Subnet`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum SubnetError {
     /// No address, `/` and number.
     #[error("{0:?} is not a subnet; write it like 10.0.0.0/24")]
     NotASubnet(String),
     /// A prefix longer than an address.
     #[error("the prefix of {address}/{prefix_len} is too long; at most {max} bits", max = if .address.is_ipv4() { 32 } else { 128 })]
-    TooLong {
-        /// The address.
-        address: IpAddr,
-        /// Bits of the prefix.
-        prefix_len: u32,
-    },
+    TooLong { address: IpAddr, prefix_len: u32 },
     /// An address inside the subnet, where the subnet's own belongs.
     #[error("{address}/{len} has bits set behind its prefix; the subnet is {subnet}", len = .subnet.prefix_len())]
-    HostBits {
-        /// The address that was given.
-        address: IpAddr,
-        /// The subnet that has it.
-        subnet: Subnet,
-    },
+    HostBits { address: IpAddr, subnet: Subnet },
 }
 
 impl Subnet {

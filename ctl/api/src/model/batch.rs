@@ -30,19 +30,12 @@ pub struct Batch {
 
 /// Why a message is no batch, and no part of a desired state.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum BatchError {
-    /// One of its changes or entries is wrong.
+    /// One of its changes or entries is wrong, in `field`, a path in it like "set.domain.members". `what` is "change"
+    /// or "entry"; `position` is its number, from 1 over all parts.
     #[error("{what} {position}: {error}")]
-    Item {
-        /// "change" or "entry".
-        what: &'static str,
-        /// Number of the change or entry, from 1 over all parts.
-        position: usize,
-        /// Path of the bad field within it, for example "set.domain.members".
-        field: String,
-        /// The error.
-        error: ModelError,
-    },
+    Item { what: &'static str, position: usize, field: String, error: ModelError },
     /// More changes than one message may hold.
     #[error("{0} changes in one message, at most {MAX_CHANGES}; send them in parts (CommitStream)")]
     TooManyChanges(usize),

@@ -2,7 +2,6 @@
 
 use bcast_domain::{DomainLimit, Rate, Tep, Vni};
 
-use super::name::addresses;
 use super::word::{Word, words};
 use super::{Field, ModelError, Name, TepSet};
 use crate::proto;
@@ -76,15 +75,15 @@ impl DomainEntry {
     }
 }
 
-/// All fields of a domain; those that it does not have are cleared.
+/// The fields that a domain has.
 impl From<DomainEntry> for DomainFields {
     fn from(entry: DomainEntry) -> Self {
         Self {
-            name: entry.name.into(),
+            name: Field::present(entry.name),
             members: Some(entry.members.into()),
-            copies: entry.limit.copies.into(),
-            bits: entry.limit.bits.into(),
-            control: entry.limit.control.into(),
+            copies: Field::present(entry.limit.copies),
+            bits: Field::present(entry.limit.bits),
+            control: Field::present(entry.limit.control),
             arp_inspection: Some(entry.arp_inspection),
         }
     }
@@ -129,29 +128,14 @@ impl TryFrom<proto::Domain> for DomainEntry {
     fn try_from(message: proto::Domain) -> Result<Self, ModelError> {
         let domain = Self::new(Vni::from(message.vni));
         let mut fields = DomainFields::try_from(message)?;
-        let TepSet { addresses, names } = fields.members.take().unwrap_or_default();
-        match names.into_iter().next() {
-            Some(name) => Err(ModelError::NotAnAddress(name)),
-            None => Ok(Self { members: addresses, ..domain.with(&fields, true) }),
-        }
+        let members = fields.members.take().unwrap_or_default().into_addresses()?;
+        Ok(Self { members, ..domain.with(&fields, true) })
     }
 }
 
 impl From<DomainEntry> for proto::Domain {
     fn from(mut entry: DomainEntry) -> Self {
-        let rate = |rate: Option<Rate>| rate.map(Rate::per_second);
-        let [copies, bits, control] = [entry.limit.copies, entry.limit.bits, entry.limit.control].map(rate);
         entry.members.sort_unstable();
-        Self {
-            vni: entry.vni.get(),
-            name: entry.name.map(|name| name.to_string()),
-            members: Some(addresses(&entry.members)),
-            limit: (entry.limit != DomainLimit::default()).then_some(proto::DomainRates {
-                copies,
-                bits,
-                control,
-            }),
-            arp_inspection: entry.arp_inspection.number(),
-        }
+        Self { vni: entry.vni.get(), ..DomainFields::from(entry).into() }
     }
 }

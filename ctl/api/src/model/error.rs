@@ -9,6 +9,7 @@ use super::{HavipError, Name, NameError, NotUnicast, SubnetError, TepRefError, W
 
 /// Why a message has no meaning in the model.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum ModelError {
     /// The kind of a change or resource is not set, or not known.
     #[error("no kind of {0} that this version knows; is the client newer than the daemon?")]
@@ -18,12 +19,7 @@ pub enum ModelError {
     Missing(&'static str),
     /// An error in a named field.
     #[error("{error}")]
-    In {
-        /// The field, as the contract names it.
-        field: &'static str,
-        /// The error.
-        error: Box<ModelError>,
-    },
+    In { field: &'static str, error: Box<ModelError> },
     /// Bytes that are no IP address.
     #[error("an address has {0} bytes; it has 4 (IPv4) or 16 (IPv6)")]
     AddressLength(usize),
@@ -74,12 +70,7 @@ pub enum ModelError {
     Word(#[from] WordError),
     /// A number of an enum that is not known.
     #[error("{number} is no {what} that this version knows; is the client newer than the daemon?")]
-    Number {
-        /// The enum, for people.
-        what: &'static str,
-        /// The number.
-        number: i32,
-    },
+    Number { what: &'static str, number: i32 },
 }
 
 impl ModelError {

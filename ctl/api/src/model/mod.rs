@@ -96,6 +96,11 @@ impl<T> Field<T> {
         }
     }
 
+    /// The field of a resource as it is; absent where it is not set.
+    pub(crate) fn present(value: Option<T>) -> Self {
+        value.map_or(Self::Absent, Self::Value)
+    }
+
     /// Parses the field of a message; the empty value clears.
     pub(crate) fn parse<M: Default + PartialEq, E>(
         message: Option<M>,
@@ -115,12 +120,5 @@ impl<T> Field<T> {
             Self::Clear => Some(M::default()),
             Self::Value(value) => Some(message(value)),
         }
-    }
-}
-
-/// The value, or a field that is cleared.
-impl<T> From<Option<T>> for Field<T> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Clear, Self::Value)
     }
 }

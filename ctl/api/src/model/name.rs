@@ -22,6 +22,7 @@ pub struct Name(Box<str>);
 
 /// Why a text is not a [`Name`].
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum NameError {
     /// No character at all.
     #[error("a name is empty; it has 1 to 63 characters")]
@@ -31,12 +32,7 @@ pub enum NameError {
     TooLong(Box<str>),
     /// A character that names do not have.
     #[error("name {name:?} has the character {character:?}; names are made of A-Z a-z 0-9 . _ -")]
-    Character {
-        /// The whole text.
-        name: Box<str>,
-        /// Its first bad character.
-        character: char,
-    },
+    Character { name: Box<str>, character: char },
     /// It starts with a sign.
     #[error("name {0:?} starts with a sign; the first character is a letter or a digit")]
     Start(Box<str>),
@@ -193,6 +189,16 @@ impl TepSet {
     }
 }
 
+impl TepSet {
+    /// The addresses, where no TEP is named.
+    pub(super) fn into_addresses(self) -> Result<Vec<Tep>, ModelError> {
+        match self.names.into_iter().next() {
+            Some(name) => Err(ModelError::NotAnAddress(name)),
+            None => Ok(self.addresses),
+        }
+    }
+}
+
 impl FromIterator<TepRef> for TepSet {
     fn from_iter<I: IntoIterator<Item = TepRef>>(teps: I) -> Self {
         let mut set = Self::default();
@@ -234,14 +240,9 @@ impl TryFrom<proto::Teps> for TepSet {
 impl From<TepSet> for proto::Teps {
     fn from(teps: TepSet) -> Self {
         let names = teps.names.iter().map(ToString::to_string).collect();
-        Self { names, ..addresses(&teps.addresses) }
+        let ipv4 = teps.addresses.iter().flat_map(|tep| tep.address().octets()).collect();
+        Self { ipv4, names, ..Self::default() }
     }
-}
-
-/// The message of a set of addresses, in this order.
-pub(super) fn addresses(teps: &[Tep]) -> proto::Teps {
-    let ipv4 = teps.iter().flat_map(|tep| tep.address().octets()).collect();
-    proto::Teps { ipv4, ..proto::Teps::default() }
 }
 
 /// A caller's mark of one request: the same id again, within 10 minutes, gets the first answer and changes nothing.

@@ -57,14 +57,14 @@ impl TepEntry {
     }
 }
 
-/// All fields of a TEP; those that it does not have are cleared.
+/// The fields that a TEP has.
 impl From<TepEntry> for TepFields {
     fn from(entry: TepEntry) -> Self {
         Self {
-            name: entry.name.into(),
-            frames: entry.limit.frames.into(),
-            route_gateway: entry.route_gateway.into(),
-            route_gateway6: entry.route_gateway6.into(),
+            name: Field::present(entry.name),
+            frames: Field::present(entry.limit.frames),
+            route_gateway: Field::present(entry.route_gateway),
+            route_gateway6: Field::present(entry.route_gateway6),
         }
     }
 }
@@ -122,12 +122,6 @@ impl TryFrom<proto::Tep> for TepEntry {
 
 impl From<TepEntry> for proto::Tep {
     fn from(entry: TepEntry) -> Self {
-        Self {
-            address: tep_bytes(entry.address),
-            name: entry.name.map(|name| name.to_string()),
-            limit: entry.limit.frames.map(|rate| proto::TepRates { frames: Some(rate.per_second()) }),
-            route_gateway: entry.route_gateway.map(|v4| v4.octets().to_vec()),
-            route_gateway6: entry.route_gateway6.map(|v6| v6.octets().to_vec()),
-        }
+        Self { address: tep_bytes(entry.address), ..TepFields::from(entry).into() }
     }
 }

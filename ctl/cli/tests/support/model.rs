@@ -221,7 +221,7 @@ impl Model {
         if existing == Existing::Required {
             self.domain(vni)?;
         }
-        let members = fields.members.as_ref().map(|members| self.registered(members)).transpose()?;
+        let members = fields.members.as_ref().map(|members| self.once_each(members)).transpose()?;
         let had = self.domains.remove(&vni).unwrap_or(DomainEntry::new(vni));
         let mut domain = had.with(&fields, replace);
         match members {
@@ -348,7 +348,7 @@ impl Model {
         &self,
         AttachmentFields { instance, mac, teps }: AttachmentFields,
     ) -> Result<Attachment, Refused> {
-        Ok(Attachment { instance, mac, teps: self.registered(&teps)?.into_iter().collect() })
+        Ok(Attachment { instance, mac, teps: self.once_each(&teps)?.into_iter().collect() })
     }
 
     /// The TEP that has that address or name.
@@ -367,6 +367,15 @@ impl Model {
                 .ok_or_else(|| (Code::NotFound, format!("tep {tep} is not registered: add it first")))
         };
         teps.iter().map(found).collect()
+    }
+
+    /// The registered TEPs of a set that names each once.
+    fn once_each(&self, teps: &TepSet) -> Result<BTreeSet<Tep>, Refused> {
+        let found = self.registered(teps)?;
+        match found.len() == teps.len() {
+            true => Ok(found),
+            false => refuse(Code::InvalidArgument, "a TEP stands there twice".to_owned()),
+        }
     }
 
     fn differences(&self, next: &Self) -> Vec<Difference> {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Apply, Batch, Name, Revision, TepRef};
+use ctl_api::model::{Name, Revision, TepRef};
 use ctl_api::proto::{self, bcast_server::Bcast};
-use ctl_store::{Answer, Body};
+use ctl_store::Answer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
@@ -16,11 +16,11 @@ use crate::blocking::Blocking;
 use crate::budget::Claim;
 use crate::clock::unix_ms;
 use crate::feed::{Fed, feed};
+use crate::gather::{Gather, GatheredApply, GatheredBatch, stage};
 use crate::job::{Done, Job, Work};
 use crate::lists;
 use crate::refusal::Refusal;
-use crate::request::RequestDigest;
-use crate::restore::Restore;
+use crate::restore::Backup;
 use crate::shared::{Shared, Versions};
 use crate::state::{State, lock};
 use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
@@ -32,6 +32,9 @@ mod webhook;
 const NEXT_PART: Duration = Duration::from_secs(30);
 /// Differences in one part of an answer; the largest domain has 64 KiB of members, twice.
 const DIFFERENCES: usize = 25;
+
+/// Outcome of a procedure.
+type Rpc<T> = Result<Response<T>, Status>;
 
 /// The procedures.
 #[derive(Clone)]
@@ -51,7 +54,7 @@ impl Service {
     }
 
     /// The same, with the reply to a batch or a backup.
-    async fn committed(&self, work: Work, claim: Claim) -> Result<Response<proto::CommitReply>, Status> {
+    async fn committed(&self, work: Work, claim: Claim) -> Rpc<proto::CommitReply> {
         Ok(Response::new(reply(self.enqueue(work, claim).await?.answer)))
     }
 
@@ -64,96 +67,38 @@ impl Service {
         }
     }
 
-    /// Receives all parts of a large batch.
-    async fn gather(&self, mut parts: Streaming<proto::CommitRequest>) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let mut gathered: Option<(Batch, RequestDigest)> = None;
+    /// Receives all parts of a request.
+    async fn gather<G: Gather>(&self, mut parts: Streaming<G::Part>) -> Result<(Work, Claim), Status> {
+        let (mut gathered, mut claim) = (G::default(), Claim::new(&self.0.budget));
         while let Some(part) = self.next(&mut parts).await? {
-            let (batch, digest) = gathered.take().unzip();
-            let before = batch.as_ref().map_or(0, |batch: &Batch| batch.changes.len());
-            let parsed = self.parse(part, claim, digest, before).await?;
-            claim = parsed.claim;
-            let batch = match batch {
-                Some(batch) => append(batch, parsed.batch),
-                None => parsed.batch,
-            };
-            gathered = Some((batch, parsed.digest));
+            (gathered, claim) = self.add(gathered, claim, part).await?;
         }
         // A stream that the client cancelled ends here like one that is whole. Cancelled, this future is polled no
         // more once it has waited, so that a part of a batch is never committed.
         tokio::task::yield_now().await;
-        let work = gathered.map(|(batch, digest)| Work::Changes(batch, digest.finish()));
-        Ok((work.unwrap_or_else(|| Work::Changes(Batch::default(), Body::default())), claim))
+        Ok((gathered.finish()?, claim))
     }
 
-    /// Receives all parts of a desired state.
-    async fn gather_apply(&self, mut parts: Streaming<proto::ApplyRequest>) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let (mut apply, mut digest) = (Box::<Apply>::default(), None::<RequestDigest>);
-        while let Some(part) = self.next(&mut parts).await? {
-            if apply.is_whole {
-                return Err(Refusal::AfterLast.into());
-            }
-            let add = move || {
-                claim.add_desired(&part)?;
-                let mut digest = digest.unwrap_or_else(|| RequestDigest::start_apply(&part));
-                digest.add_desired(&part);
-                apply.add(part)?;
-                Ok::<_, Refusal>((apply, Some(digest), claim))
-            };
-            (apply, digest, claim) = self.0.threads.parsing.run(add).await??;
-        }
-        if !apply.is_whole {
-            return Err(Refusal::DesiredCut.into());
-        }
-        Ok((Work::Apply(apply, digest.map(RequestDigest::finish).unwrap_or_default()), claim))
-    }
-
-    /// Receives all parts of a backup.
-    async fn gather_backup(
+    /// Takes in a part of a request. That takes milliseconds where it is a large one.
+    async fn add<G: Gather>(
         &self,
-        mut parts: Streaming<proto::RestoreRequest>,
-    ) -> Result<(Work, Claim), Status> {
-        let mut claim = Claim::new(&self.0.budget);
-        let mut restore = Box::<Restore>::default();
-        while let Some(part) = self.next(&mut parts).await? {
-            if restore.is_whole {
-                return Err(Refusal::BackupCut.into());
-            }
-            let add = move || {
-                claim.add_backup(&part)?;
-                restore.add(part)?;
-                Ok::<_, Refusal>((restore, claim))
-            };
-            (restore, claim) = self.0.threads.parsing.run(add).await??;
-        }
-        if restore.is_whole { Ok((Work::Restore(restore), claim)) } else { Err(Refusal::BackupCut.into()) }
-    }
-
-    /// Makes a batch of a message, which has so many changes before it, and of a stream this `digest`. That takes
-    /// milliseconds where it is a large one.
-    async fn parse(
-        &self,
-        message: proto::CommitRequest,
+        mut gathered: G,
         mut claim: Claim,
-        digest: Option<RequestDigest>,
-        before: usize,
-    ) -> Result<Parsed, Refusal> {
-        let parse = move || {
-            claim.add(&message)?;
-            let mut digest = digest.unwrap_or_else(|| RequestDigest::start(&message));
-            digest.add(&message);
-            let batch = Batch::parse(message, before)?;
-            Ok(Parsed { batch, digest, claim })
+        part: G::Part,
+    ) -> Result<(G, Claim), Refusal> {
+        let add = move || {
+            stage::<G>(&mut claim, &part)?;
+            gathered.add(part)?;
+            Ok((gathered, claim))
         };
-        self.0.threads.parsing.run(parse).await?
+        self.0.threads.parsing.run(add).await?
     }
 
     /// Reads the state on a thread that may wait for it: the commit thread holds it while it waits for the data plane.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<Response<T>, Status> {
+    ) -> Rpc<T> {
         self.on(&self.0.threads.state, read).await
     }
 
@@ -162,23 +107,10 @@ impl Service {
         &self,
         threads: &Blocking,
         read: impl FnOnce(&Shared) -> Result<T, Refusal> + Send + 'static,
-    ) -> Result<Response<T>, Status> {
+    ) -> Rpc<T> {
         let shared = Arc::clone(&self.0);
         Ok(Response::new(threads.run(move || read(&shared)).await??))
     }
-}
-
-/// A message of a batch, parsed.
-struct Parsed {
-    batch: Batch,
-    digest: RequestDigest,
-    claim: Claim,
-}
-
-/// A batch with one more part of its stream.
-fn append(mut batch: Batch, part: Batch) -> Batch {
-    batch.changes.extend(part.changes);
-    batch
 }
 
 /// The reply to a request that was carried out.
@@ -203,28 +135,22 @@ impl Bcast for Service {
     type SnapshotStream = Fed<proto::SnapshotPart>;
     type WatchStream = Fed<proto::WatchEvent>;
 
-    async fn commit(
-        &self,
-        request: Request<proto::CommitRequest>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
-        let claim = Claim::new(&self.0.budget);
-        let Parsed { batch, digest, claim } = self.parse(request.into_inner(), claim, None, 0).await?;
-        self.committed(Work::Changes(batch, digest.finish()), claim).await
+    async fn commit(&self, request: Request<proto::CommitRequest>) -> Rpc<proto::CommitReply> {
+        let (batch, claim) = (GatheredBatch::default(), Claim::new(&self.0.budget));
+        let (batch, claim) = self.add(batch, claim, request.into_inner()).await?;
+        self.committed(batch.finish()?, claim).await
     }
 
     async fn commit_stream(
         &self,
         request: Request<Streaming<proto::CommitRequest>>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
-        let (work, claim) = self.gather(request.into_inner()).await?;
+    ) -> Rpc<proto::CommitReply> {
+        let (work, claim) = self.gather::<GatheredBatch>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 
-    async fn apply(
-        &self,
-        request: Request<Streaming<proto::ApplyRequest>>,
-    ) -> Result<Response<Self::ApplyStream>, Status> {
-        let (work, claim) = self.gather_apply(request.into_inner()).await?;
+    async fn apply(&self, request: Request<Streaming<proto::ApplyRequest>>) -> Rpc<Self::ApplyStream> {
+        let (work, claim) = self.gather::<GatheredApply>(request.into_inner()).await?;
         let Done { answer, summary, .. } = self.enqueue(work, claim).await?;
         let (sender, stream) = feed();
         tokio::spawn(async move {
@@ -242,10 +168,7 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn list_teps(
-        &self,
-        request: Request<proto::ListTepsRequest>,
-    ) -> Result<Response<proto::ListTepsReply>, Status> {
+    async fn list_teps(&self, request: Request<proto::ListTepsRequest>) -> Rpc<proto::ListTepsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::teps(shared, &request)).await
     }
@@ -253,31 +176,22 @@ impl Bcast for Service {
     async fn list_domains(
         &self,
         request: Request<proto::ListDomainsRequest>,
-    ) -> Result<Response<proto::ListDomainsReply>, Status> {
+    ) -> Rpc<proto::ListDomainsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::domains(shared, request)).await
     }
 
-    async fn list_havips(
-        &self,
-        request: Request<proto::ListHavipsRequest>,
-    ) -> Result<Response<proto::ListHavipsReply>, Status> {
+    async fn list_havips(&self, request: Request<proto::ListHavipsRequest>) -> Rpc<proto::ListHavipsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::havips(shared, &request)).await
     }
 
-    async fn restore(
-        &self,
-        request: Request<Streaming<proto::RestoreRequest>>,
-    ) -> Result<Response<proto::CommitReply>, Status> {
-        let (work, claim) = self.gather_backup(request.into_inner()).await?;
+    async fn restore(&self, request: Request<Streaming<proto::RestoreRequest>>) -> Rpc<proto::CommitReply> {
+        let (work, claim) = self.gather::<Box<Backup>>(request.into_inner()).await?;
         self.committed(work, claim).await
     }
 
-    async fn snapshot(
-        &self,
-        request: Request<proto::SnapshotRequest>,
-    ) -> Result<Response<Self::SnapshotStream>, Status> {
+    async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Rpc<Self::SnapshotStream> {
         let answer = answer_of(&request)?;
         answer.hold(permit(&self.0.streams.snapshots, SNAPSHOTS)?);
         let asked = request.into_inner();
@@ -290,10 +204,7 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn watch(
-        &self,
-        request: Request<proto::WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<proto::WatchRequest>) -> Rpc<Self::WatchStream> {
         let answer = answer_of(&request)?;
         answer.hold(permit(&self.0.streams.watches, WATCHES)?);
         let request = request.into_inner();
@@ -308,18 +219,12 @@ impl Bcast for Service {
         Ok(Response::new(stream))
     }
 
-    async fn get_tep(
-        &self,
-        request: Request<proto::GetTepRequest>,
-    ) -> Result<Response<proto::TepStatus>, Status> {
+    async fn get_tep(&self, request: Request<proto::GetTepRequest>) -> Rpc<proto::TepStatus> {
         let tep = TepRef::try_from(request.into_inner().tep).map_err(Refusal::Model)?;
         self.read(move |shared| tep_status(shared, tep)).await
     }
 
-    async fn get_domain(
-        &self,
-        request: Request<proto::GetDomainRequest>,
-    ) -> Result<Response<proto::Domain>, Status> {
+    async fn get_domain(&self, request: Request<proto::GetDomainRequest>) -> Rpc<proto::Domain> {
         let vni = Vni::from(request.into_inner().vni);
         self.read(move |shared| {
             let domain = lock(&shared.state).domain(vni).ok_or(Refusal::NoDomain(vni))?;
@@ -328,7 +233,7 @@ impl Bcast for Service {
         .await
     }
 
-    async fn stats(&self, _: Request<proto::StatsRequest>) -> Result<Response<proto::StatsReply>, Status> {
+    async fn stats(&self, _: Request<proto::StatsRequest>) -> Rpc<proto::StatsReply> {
         let node = Arc::clone(&self.0.node);
         let stats = self.0.threads.port.run(move || node.stats()).await?;
         let (revision, counts) = *self.0.figures.borrow();
@@ -353,23 +258,17 @@ impl Bcast for Service {
     async fn domain_stats(
         &self,
         request: Request<proto::DomainStatsRequest>,
-    ) -> Result<Response<proto::DomainStatsReply>, Status> {
+    ) -> Rpc<proto::DomainStatsReply> {
         let vni = Vni::from(request.into_inner().vni);
         self.read(move |shared| domain_stats(&lock(&shared.state), vni)).await
     }
 
-    async fn version(
-        &self,
-        _: Request<proto::VersionRequest>,
-    ) -> Result<Response<proto::VersionReply>, Status> {
+    async fn version(&self, _: Request<proto::VersionRequest>) -> Rpc<proto::VersionReply> {
         let Versions { daemon, dpdk } = self.0.versions.clone();
         Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
     }
 
-    async fn get_havip(
-        &self,
-        request: Request<proto::GetHavipRequest>,
-    ) -> Result<Response<proto::HavipStatus>, Status> {
+    async fn get_havip(&self, request: Request<proto::GetHavipRequest>) -> Rpc<proto::HavipStatus> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
         self.read(move |shared| havip::status(shared, name)).await
     }
@@ -377,15 +276,12 @@ impl Bcast for Service {
     async fn havip_history(
         &self,
         request: Request<proto::HavipHistoryRequest>,
-    ) -> Result<Response<proto::HavipHistoryReply>, Status> {
+    ) -> Rpc<proto::HavipHistoryReply> {
         let name: Name = request.into_inner().name.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| havip::history(shared, name)).await
     }
 
-    async fn webhooks(
-        &self,
-        _: Request<proto::WebhooksRequest>,
-    ) -> Result<Response<proto::WebhooksReply>, Status> {
+    async fn webhooks(&self, _: Request<proto::WebhooksRequest>) -> Rpc<proto::WebhooksReply> {
         self.read(|shared| {
             let webhooks = shared.webhooks.status().into_iter().map(webhook::status).collect();
             Ok(proto::WebhooksReply { webhooks })
@@ -396,7 +292,7 @@ impl Bcast for Service {
     async fn dead_letters(
         &self,
         request: Request<proto::DeadLettersRequest>,
-    ) -> Result<Response<proto::DeadLettersReply>, Status> {
+    ) -> Rpc<proto::DeadLettersReply> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| webhook::dead_letters(shared, &receiver)).await
     }
@@ -404,7 +300,7 @@ impl Bcast for Service {
     async fn retry_dead_letters(
         &self,
         request: Request<proto::RetryDeadLettersRequest>,
-    ) -> Result<Response<proto::RetryDeadLettersReply>, Status> {
+    ) -> Rpc<proto::RetryDeadLettersReply> {
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
         self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver)).await
     }

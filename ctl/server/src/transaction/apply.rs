@@ -88,17 +88,17 @@ impl Transaction<'_> {
 
     /// Sets all resources: first TEPs, then domains, then HAVIPs.
     fn set_all(&mut self, apply: &Apply) -> Result<(), Refusal> {
-        for kind in 0..3 {
-            for (index, resource) in apply.resources.iter().enumerate() {
-                self.position = index + 1;
-                let (any, prune) = (Existing::Any, apply.prune);
-                let set = match (kind, resource) {
-                    (0, SetResource::Tep(tep, fields)) => self.set_tep(tep, fields, any, prune),
-                    (1, SetResource::Domain(vni, fields)) => self.set_domain(*vni, fields, any, prune),
-                    (2, SetResource::Havip(name, fields)) => self.set_havip(name, fields, any, prune),
-                    _ => continue,
-                };
-                let position = self.position;
+        let rank = |resource: &SetResource| match resource {
+            SetResource::Tep(..) => 0,
+            SetResource::Domain(..) => 1,
+            SetResource::Havip(..) => 2,
+        };
+        for kind in 0..=2 {
+            let all = apply.resources.iter().enumerate();
+            for (index, resource) in all.filter(|(_, resource)| rank(resource) == kind) {
+                let position = index + 1;
+                self.position = position;
+                let set = self.set(resource, Existing::Any, apply.prune);
                 set.map_err(|problem| Refusal::Change { what: "entry", position, problem })?;
             }
         }

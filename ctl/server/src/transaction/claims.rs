@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use super::write_set::WriteSet;
+use super::write_set::{Prepare, WriteSet};
 
 /// Owners by key. Within a request a key may have several: the last one that took it counts.
 #[derive(Debug)]
@@ -55,12 +55,10 @@ impl<K: Hash + Eq + Clone, O: Clone + PartialEq> Claims<K, O> {
         };
         self.0.touched().filter_map(conflict).min_by_key(|conflict| conflict.position)
     }
+}
 
-    pub fn keep(&mut self) {
-        self.0.keep();
-    }
-
-    pub fn take_back(&mut self) {
-        self.0.take_back();
+impl<K: Hash + Eq + Clone, O: Clone> Prepare for Claims<K, O> {
+    fn end(&mut self, keep: bool) {
+        self.0.end(keep);
     }
 }

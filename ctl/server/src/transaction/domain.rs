@@ -21,7 +21,7 @@ impl Transaction<'_> {
         }
         let mut new = old.clone().unwrap_or_else(|| DomainEntry::new(vni)).with(fields, replace);
         match &fields.members {
-            Some(members) => new.members = self.members(members, old.as_ref())?,
+            Some(members) => new.members = self.members(vni, members, old.as_ref())?,
             None if replace => new.members.clear(),
             None => {}
         }
@@ -33,35 +33,36 @@ impl Transaction<'_> {
     }
 
     /// The members of a domain that had these before, ascending.
-    fn members(&self, members: &TepSet, old: Option<&DomainEntry>) -> Result<Vec<Tep>, Problem> {
+    fn members(&self, vni: Vni, members: &TepSet, old: Option<&DomainEntry>) -> Result<Vec<Tep>, Problem> {
         let mut wanted = self.registered(members)?;
         wanted.sort_unstable();
-        wanted.dedup();
+        once_each(vni, &wanted)?;
         let was_member = |tep: &Tep| old.is_some_and(|old| old.members.binary_search(tep).is_ok());
-        for &tep in &wanted {
-            if let Err(problem) = self.may_join(tep)
-                && !was_member(&tep)
-            {
-                return Err(problem);
-            }
-        }
+        wanted.iter().filter(|tep| !was_member(tep)).try_for_each(|tep| self.may_join(*tep))?;
         Ok(wanted)
     }
 
-    /// The registered TEPs that are meant.
-    fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
+    /// The registered TEPs that are meant; one that is named twice is there twice.
+    pub(super) fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
         teps.iter().map(|tep| self.member(&tep)).collect()
     }
 
     pub(super) fn delete_domain(&mut self, vni: Vni, force: bool) -> Result<Effect, Problem> {
-        let Some(domain) = self.domain(vni) else {
+        if !self.domain_exists(vni) {
             return Ok(Effect::absent(format!("domain {vni} does not exist")));
-        };
+        }
         match self.havips_of_domain(vni) {
             0 => {}
             havips if !force => return Err(Problem::HasHavips { vni, havips }),
             _ => self.delete_havips_of(vni),
         }
+        self.remove_domain(vni);
+        Ok(Effect::CHANGED)
+    }
+
+    /// Removes a domain, whatever HAVIPs it has.
+    pub(super) fn remove_domain(&mut self, vni: Vni) {
+        let Some(domain) = self.domain(vni) else { return };
         for tep in &domain.members {
             self.count(*tep, false);
         }
@@ -69,7 +70,6 @@ impl Transaction<'_> {
         self.totals.domains -= 1;
         self.check_totals(vni);
         *self.domains.edit(vni, || None) = None;
-        Ok(Effect::CHANGED)
     }
 
     pub(super) fn join(&mut self, vni: Vni, teps: &TepSet) -> Result<Effect, Problem> {
@@ -128,7 +128,7 @@ impl Transaction<'_> {
         self.domains.get(&vni).map_or_else(|| self.state.list(vni).is_some(), Option::is_some)
     }
 
-    fn domain(&self, vni: Vni) -> Option<DomainEntry> {
+    pub(super) fn domain(&self, vni: Vni) -> Option<DomainEntry> {
         self.domains.get(&vni).cloned().unwrap_or_else(|| self.state.domain(vni))
     }
 
@@ -148,7 +148,11 @@ impl Transaction<'_> {
     }
 
     /// Creates a domain or replaces it.
-    fn put_domain(&mut self, old: Option<DomainEntry>, domain: DomainEntry) -> Result<(), Problem> {
+    pub(super) fn put_domain(
+        &mut self,
+        old: Option<DomainEntry>,
+        domain: DomainEntry,
+    ) -> Result<(), Problem> {
         let (vni, members) = (domain.vni, domain.members.len());
         if members > limits::MAX_MEMBERS {
             return Err(Problem::Members { vni, members });
@@ -186,4 +190,15 @@ impl Transaction<'_> {
         self.count(tep, false);
         true
     }
+}
+
+/// Checks that no member stands twice, of members in ascending order.
+pub(super) fn once_each(vni: Vni, members: &[Tep]) -> Result<(), Problem> {
+    let problem = |tep| Problem::Twice(format!("member {tep} of domain {vni}"));
+    twice(members).map(problem).map_or(Ok(()), Err)
+}
+
+/// A TEP that stands twice, of TEPs in ascending order.
+pub(super) fn twice(teps: &[Tep]) -> Option<Tep> {
+    teps.windows(2).find(|pair| pair.first() == pair.last()).and_then(|pair| pair.first().copied())
 }

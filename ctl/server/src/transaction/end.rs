@@ -5,23 +5,24 @@ use ctl_store::{Answer, Record};
 use hashbrown::HashSet;
 
 use super::claims::Conflict;
-use super::{Prepared, Totals, Transaction};
+use super::write_set::Prepare;
+use super::{Prepared, Transaction};
 use crate::refusal::{Problem, Refusal};
 
 impl Transaction<'_> {
-    /// Checks what holds for the state after a request: names, addresses and EIPs have one owner each, and totals keep
-    /// to their limits. `what` the request is made of: changes, or entries of a desired state.
+    /// Checks what holds for the state after a request. `what` the request is made of: changes, or entries of a desired
+    /// state.
     pub(super) fn check_end(&self, what: &'static str) -> Result<(), Refusal> {
-        let name = self
-            .names
-            .conflict()
-            .map(|Conflict { key: name, holder, position }| (position, Problem::NameTaken { name, holder }));
-        let conflicts =
-            [name, self.havips.address_conflict(), self.havips.eip_conflict(), self.excess.clone()];
-        match conflicts.into_iter().flatten().min_by_key(|(position, _)| *position) {
-            Some((position, problem)) => Err(Refusal::Change { what, position, problem }),
-            None => Ok(()),
-        }
+        let refusal = |(position, problem)| Err(Refusal::Change { what, position, problem });
+        self.conflict().map_or(Ok(()), refusal)
+    }
+
+    /// The first change after which a name, an address or an EIP has two owners, or a total is over its limit.
+    pub(super) fn conflict(&self) -> Option<(usize, Problem)> {
+        let name = |Conflict { key: name, holder, position }| (position, Problem::NameTaken { name, holder });
+        let name = self.names.conflict().map(name);
+        let all = [name, self.havips.address_conflict(), self.havips.eip_conflict(), self.excess.clone()];
+        all.into_iter().flatten().min_by_key(|(position, _)| *position)
     }
 
     /// The revision is greater than `above` afterwards, also where nothing else changes.
@@ -35,21 +36,15 @@ impl Transaction<'_> {
             Record { revision: self.revision, unix_ms: self.unix_ms, events }
         });
         answer.revision = self.revision;
-        self.teps.keep();
-        self.names.keep();
-        self.domains.keep();
-        self.memberships.keep();
-        self.havips.keep();
+        self.end(true);
         Prepared { answer, record, removes, summary: None }
     }
 
-    pub(super) fn take_back(&mut self, totals: Totals) {
-        self.totals = totals;
-        self.teps.take_back();
-        self.names.take_back();
-        self.domains.take_back();
-        self.memberships.take_back();
-        self.havips.take_back();
+    /// Ends the request; what it prepared is kept or taken back.
+    pub(super) fn end(&mut self, keep: bool) {
+        let Self { teps, names, domains, memberships, havips, .. } = self;
+        let sets: [&mut dyn Prepare; 5] = [teps, names, domains, memberships, havips];
+        sets.into_iter().for_each(|set| set.end(keep));
     }
 
     /// Sets the generation of each binding that is other than before, and of the events.

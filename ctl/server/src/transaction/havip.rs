@@ -14,8 +14,9 @@ use ctl_api::model::{
 use hashbrown::HashSet;
 
 use super::claims::{Claims, Conflict};
-use super::write_set::WriteSet;
-use super::{Effect, Transaction};
+use super::domain::twice;
+use super::write_set::{Prepare, WriteSet};
+use super::{Effect, Totals, Transaction};
 use crate::havips::{announcers, teps};
 use crate::refusal::Problem;
 
@@ -39,26 +40,6 @@ pub(super) struct Havips {
 }
 
 impl Havips {
-    pub fn keep(&mut self) {
-        self.entries.keep();
-        self.addresses.keep();
-        self.eips.keep();
-        self.domains.keep();
-        self.instances.keep();
-        self.teps.keep();
-        self.events.clear();
-    }
-
-    pub fn take_back(&mut self) {
-        self.entries.take_back();
-        self.addresses.take_back();
-        self.eips.take_back();
-        self.domains.take_back();
-        self.instances.take_back();
-        self.teps.take_back();
-        self.events.clear();
-    }
-
     /// Two HAVIPs with one address in one domain.
     pub fn address_conflict(&self) -> Option<(usize, Problem)> {
         let Conflict { key: (vni, address), holder, position } = self.addresses.conflict()?;
@@ -69,6 +50,15 @@ impl Havips {
     pub fn eip_conflict(&self) -> Option<(usize, Problem)> {
         let Conflict { key: eip, holder, position } = self.eips.conflict()?;
         Some((position, Problem::EipTaken { eip, holder }))
+    }
+}
+
+impl Prepare for Havips {
+    fn end(&mut self, keep: bool) {
+        let Self { entries, addresses, eips, domains, instances, teps, events } = self;
+        let sets: [&mut dyn Prepare; 6] = [entries, addresses, eips, domains, instances, teps];
+        sets.into_iter().for_each(|set| set.end(keep));
+        events.clear();
     }
 }
 
@@ -134,7 +124,11 @@ impl Transaction<'_> {
         &self,
         AttachmentFields { instance, mac, teps }: &AttachmentFields,
     ) -> Result<Attachment, Problem> {
-        let teps = teps.iter().map(|tep| self.member(&tep)).collect::<Result<Vec<Tep>, Problem>>()?;
+        let mut teps = self.registered(teps)?;
+        teps.sort_unstable();
+        if let Some(tep) = twice(&teps) {
+            return Err(Problem::Twice(format!("TEP {tep} of instance {instance}")));
+        }
         Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
     }
 
@@ -285,7 +279,7 @@ impl Transaction<'_> {
     }
 
     /// False where it was not there.
-    fn remove_havip(&mut self, name: &Name, why: Why) -> bool {
+    pub(super) fn remove_havip(&mut self, name: &Name, why: Why) -> bool {
         let Some(mut entry) = self.havip_entry(name).cloned() else { return false };
         self.list_havip(Some(&entry.havip), None);
         *self.havips.entries.edit(name.clone(), || None) = None;
@@ -311,7 +305,17 @@ impl Transaction<'_> {
         if old.as_ref() == Some(&entry) {
             return Ok(Effect::NOTHING);
         }
-        let HavipEntry { havip, .. } = &entry;
+        let (old, new) = (old.as_ref().map(|old| &old.havip), &entry.havip);
+        self.check_havip(new)?;
+        self.list_havip(old, Some(new));
+        self.check_limits(new, old)?;
+        self.check_numbers(new)?;
+        self.insert_havip(entry);
+        Ok(Effect::CHANGED)
+    }
+
+    /// Checks a HAVIP by itself, and that its domain and TEPs are there.
+    pub(super) fn check_havip(&self, havip: &Havip) -> Result<(), Problem> {
         havip.check()?;
         if !self.domain_exists(havip.vni) {
             return Err(Problem::NoDomain(havip.vni));
@@ -319,13 +323,12 @@ impl Transaction<'_> {
         if let Some(&tep) = teps(havip).iter().find(|&&tep| !self.is_registered(tep)) {
             return Err(Problem::Unregistered(TepRef::Address(tep)));
         }
-        self.check_eip(havip)?;
-        self.list_havip(old.as_ref().map(|old| &old.havip), Some(havip));
-        self.check_counts(havip, old.as_ref().map(|old| &old.havip))?;
-        let state = self.state;
+        self.check_eip(havip)
+    }
+
+    pub(super) fn insert_havip(&mut self, entry: HavipEntry) {
         let name = entry.havip.name.clone();
-        *self.havips.entries.edit(name.clone(), || state.havips.entry(&name).cloned()) = Some(entry);
-        Ok(Effect::CHANGED)
+        *self.havips.entries.edit(name, || None) = Some(entry);
     }
 
     /// All HAVIPs, in any order.
@@ -353,7 +356,7 @@ impl Transaction<'_> {
     }
 
     /// No limit is passed by what is more than before; what was there before a limit was lowered stays.
-    fn check_counts(&self, havip: &Havip, old: Option<&Havip>) -> Result<(), Problem> {
+    fn check_limits(&self, havip: &Havip, old: Option<&Havip>) -> Result<(), Problem> {
         let limits = self.state.havip_limits;
         let Havip { name, vni, attachments, .. } = havip;
         let of_domain = self.havips_of_domain(*vni);
@@ -376,10 +379,17 @@ impl Transaction<'_> {
                 return Err(Problem::HavipsOfInstance { instance, vni: *vni, count, most });
             }
         }
-        if self.totals.announcers > MAX_ANNOUNCERS || self.totals.vips > MAX_VIPS {
-            return Err(Problem::Numbers(name.clone()));
-        }
         Ok(())
+    }
+
+    /// There are numbers for all HAVIPs and announcers.
+    pub(super) fn check_numbers(&self, havip: &Havip) -> Result<(), Problem> {
+        match self.totals {
+            Totals { vips, announcers, .. } if vips > MAX_VIPS || announcers > MAX_ANNOUNCERS => {
+                Err(Problem::Numbers(havip.name.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn havips_of_instance(&self, vni: Vni, instance: &Name) -> u32 {
@@ -388,7 +398,7 @@ impl Transaction<'_> {
     }
 
     /// Notes in all indexes that a HAVIP is `new` where it was `old`.
-    fn list_havip(&mut self, old: Option<&Havip>, new: Option<&Havip>) {
+    pub(super) fn list_havip(&mut self, old: Option<&Havip>, new: Option<&Havip>) {
         for (havip, listed) in old.map(|old| (old, false)).into_iter().chain(new.map(|new| (new, true))) {
             self.list_one(havip, listed);
         }

@@ -6,7 +6,7 @@
 
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{
-    Batch, Change, Conditions, DomainEntry, Name, Revision, Set, SetResource, Target, TepEntry, TepRef,
+    Batch, Change, Conditions, DomainEntry, Existing, Name, Revision, SetResource, Target, TepEntry, TepRef,
 };
 use ctl_node::Node;
 use ctl_store::{Answer, Record};
@@ -23,6 +23,7 @@ mod claims;
 mod domain;
 mod end;
 mod havip;
+mod restore;
 mod tep;
 mod write_set;
 
@@ -160,7 +161,8 @@ impl<'s> Transaction<'s> {
                 Ok(Prepared { summary, ..self.keep(answer, conditions.above) })
             }
             outcome => {
-                self.take_back(totals);
+                self.end(false);
+                self.totals = totals;
                 let prepared = |(answer, summary)| Prepared { answer, record: None, removes: false, summary };
                 outcome.map(prepared)
             }
@@ -192,7 +194,7 @@ impl<'s> Transaction<'s> {
 
     fn change(&mut self, change: &Change, batch: &[Change]) -> Result<Effect, Problem> {
         match change {
-            Change::Set(set) => self.set(set),
+            Change::Set(set) => self.set(&set.resource, set.existing, set.replace),
             Change::Delete { target: Target::Tep(tep), force } => self.delete_tep(tep, *force, batch),
             Change::Delete { target: Target::Domain(vni), force } => self.delete_domain(*vni, *force),
             Change::Delete { target: Target::Havip(name), .. } => Ok(self.delete_havip(name)),
@@ -204,11 +206,11 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    fn set(&mut self, Set { resource, existing, replace }: &Set) -> Result<Effect, Problem> {
+    fn set(&mut self, resource: &SetResource, existing: Existing, replace: bool) -> Result<Effect, Problem> {
         match resource {
-            SetResource::Tep(tep, fields) => self.set_tep(tep, fields, *existing, *replace),
-            SetResource::Domain(vni, fields) => self.set_domain(*vni, fields, *existing, *replace),
-            SetResource::Havip(name, fields) => self.set_havip(name, fields, *existing, *replace),
+            SetResource::Tep(tep, fields) => self.set_tep(tep, fields, existing, replace),
+            SetResource::Domain(vni, fields) => self.set_domain(*vni, fields, existing, replace),
+            SetResource::Havip(name, fields) => self.set_havip(name, fields, existing, replace),
         }
     }
 

@@ -35,12 +35,17 @@ impl Transaction<'_> {
         Ok(Effect::changed(changed))
     }
 
-    /// Checks that a TEP may be registered, and counts its index.
+    /// Checks that a TEP may be registered.
     fn register(&mut self, tep: Tep) -> Result<(), Problem> {
         self.node.tep_allowed(tep)?;
         if let Some(havip) = self.havip_with_eip(tep.address().into()) {
             return Err(Problem::TepIsEip { tep, havip });
         }
+        self.take_index(tep)
+    }
+
+    /// Counts the index of a new TEP.
+    pub(super) fn take_index(&mut self, tep: Tep) -> Result<(), Problem> {
         let is_new = !self.deleted.remove(&tep);
         if is_new && self.totals.teps >= limits::MAX_TEPS {
             return Err(Problem::Teps(tep));

@@ -59,22 +59,26 @@ impl<K: Hash + Eq + Clone, V: Clone> WriteSet<K, V> {
             Some((key, before.as_ref().map(|(_, value)| value), now))
         })
     }
+}
 
-    /// Ends the request and keeps what it did.
-    pub fn keep(&mut self) {
-        self.journal.clear();
+/// What a request can be taken back from.
+pub(super) trait Prepare {
+    /// Ends the request; what it did is kept or taken back.
+    fn end(&mut self, keep: bool);
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> Prepare for WriteSet<K, V> {
+    fn end(&mut self, keep: bool) {
         self.request += 1;
-    }
-
-    /// Ends the request and takes back what it did.
-    pub fn take_back(&mut self) {
+        if keep {
+            return self.journal.clear();
+        }
         for (key, before) in self.journal.drain(..).rev() {
             match before {
                 Some(before) => self.prepared.insert(key, before),
                 None => self.prepared.remove(&key),
             };
         }
-        self.request += 1;
     }
 }
 
@@ -86,14 +90,14 @@ mod tests {
     fn a_request_is_taken_back_as_a_whole_and_those_before_it_stay() {
         let mut write_set = WriteSet::default();
         *write_set.edit("a", || 1) += 10;
-        write_set.keep();
+        write_set.end(true);
         *write_set.edit("a", || 0) += 100;
         *write_set.edit("a", || 0) += 100;
         *write_set.edit("b", || 2) += 10;
         let touched: Vec<_> =
             write_set.touched().map(|(k, before, now)| (*k, before.copied(), *now)).collect();
         assert_eq!(touched, [("a", Some(11), 211), ("b", None, 12)]);
-        write_set.take_back();
+        write_set.end(false);
         assert_eq!((write_set.get(&"a"), write_set.get(&"b")), (Some(&11), None));
         assert_eq!(write_set.touched().count(), 0);
     }

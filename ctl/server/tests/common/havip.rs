@@ -6,8 +6,8 @@ use std::path::Path;
 use bcast_domain::{Announcer, AnnouncerId, Mac, Tep, Vip, VipId, Vni};
 use ctl_api::model::{
     ArpInspection, Attachment, AttachmentFields, Binding, Change, DomainFields, Event, Existing, Field,
-    Havip, HavipEntry, HavipEvent, HavipEventKind, HavipFields, HavipState, Holder, Name, Place, SetResource,
-    Subnet, Target, TepFields, Why, Word,
+    Havip, HavipEntry, HavipEvent, HavipEventKind, HavipFields, HavipState, Holder, Name, Place, Set,
+    SetResource, Subnet, Target, TepFields, Why, Word,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use ctl_server::HavipLimits;
@@ -44,7 +44,8 @@ pub fn create_havip_at(text: &str, vni: u32, address: IpAddr, fields: HavipField
 
 /// The HAVIP shall be exactly this.
 pub fn set_havip(havip: Havip) -> Change {
-    SetResource::Havip(havip.name.clone(), havip.into()).set()
+    let resource = SetResource::Havip(havip.name.clone(), havip.into());
+    Change::Set(Box::new(Set { resource, existing: Existing::Any, replace: true }))
 }
 
 pub fn remove_havip(text: &str) -> Change {

@@ -84,7 +84,7 @@ impl EmbeddedStore {
         // Whatever was done to the file while nobody owned it is found now: past this, a page is trusted.
         let database = open_database(path, &opener, true)?;
         check_schema(path, &database, if accept { Noted::Missing } else { noted })?;
-        let refused = |failure: Failure| refused(path, &failure);
+        let refused = |failure: Failure| failure.refused(path);
         let (found, has_file) = state(&database).map_err(refused)?;
         let (now, changed) = match check(path, found, has_file, noted) {
             Ok(()) => (found, false),
@@ -189,15 +189,6 @@ pub(super) fn open_database(path: &Path, opener: &Opener, check_all: bool) -> Re
     })
 }
 
-fn refused(path: &Path, failure: &Failure) -> StoreError {
-    match failure {
-        Failure::Malformed(_) | Failure::Redb(redb::Error::Corrupted(_)) => {
-            StoreError::Damaged { path: path.to_owned(), what: failure.to_string() }
-        }
-        failure => StoreError::Refused { path: path.to_owned(), reason: failure.to_string() },
-    }
-}
-
 /// Checks the schema version, and writes it into a file without any table, if nothing is noted of that.
 fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), StoreError> {
     let damaged = |failure: Failure| StoreError::Damaged { path: path.to_owned(), what: failure.to_string() };
@@ -207,7 +198,7 @@ fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), St
         Found::Foreign => Err(StoreError::Foreign(path.to_owned())),
         Found::Empty => {
             refuse_new(path, noted)?;
-            make(database).map_err(|failure| refused(path, &failure))
+            make(database).map_err(|failure| failure.refused(path))
         }
     }
 }

@@ -9,7 +9,7 @@ use ctl_api::proto;
 use prost::Message;
 use redb::{Key, Range, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
-use super::{DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEPS, is_closed};
+use super::{DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEPS};
 use crate::history::{self, HistoryTable};
 use crate::{Entries, Snapshot, StoreError, codec};
 
@@ -39,26 +39,17 @@ impl EmbeddedSnapshot {
         })
     }
 
-    fn error(&self, failure: &Failure) -> StoreError {
-        let path = self.path.clone();
-        match failure {
-            Failure::Redb(error) if is_closed(error) => StoreError::CutShort(path),
-            Failure::Malformed(_) => StoreError::Damaged { path, what: failure.to_string() },
-            other => StoreError::Read { path, reason: other.to_string() },
-        }
-    }
-
     /// The values of these rows.
     fn values<'s, K: Key + 'static, M: Message + Default + 's, T: TryFrom<M> + 's>(
         &'s self,
         what: &'static str,
         rows: Result<Range<'s, K, &'static [u8]>, StorageError>,
     ) -> Result<Entries<'s, T>, StoreError> {
-        let rows = rows.map_err(|error| self.error(&error.into()))?;
+        let rows = rows.map_err(|error| Failure::from(error).unreadable(&self.path))?;
         Ok(Box::new(rows.map(move |row| {
             let parse = |row: &[u8]| Ok(codec::value::<M, T>(what, row)?);
             let value = row.map_err(Failure::from).and_then(|(_, row)| parse(row.value()));
-            value.map_err(|failure| self.error(&failure))
+            value.map_err(|failure| failure.unreadable(&self.path))
         })))
     }
 }

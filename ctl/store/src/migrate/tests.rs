@@ -102,7 +102,8 @@ fn write_old(path: &Path) {
             events.insert(("web", number as u64), event.encode_to_vec().as_slice()).unwrap();
             ages.insert(number as u64, "web").unwrap();
         }
-        transaction.open_table(OLD_LOG).unwrap().insert(40, &[0; 8][..]).unwrap();
+        let log: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
+        transaction.open_table(log).unwrap().insert(40, &[0; 8][..]).unwrap();
         transaction.open_table(OUTBOX).unwrap().insert(("ops", 39, 0), ("web", 5, 2, &b"{}"[..])).unwrap();
         let letter = ("web", 5, 0, &b"{}"[..], 6, "no answer");
         transaction.open_table(DEAD).unwrap().insert(("ops", 38, 1), letter).unwrap();

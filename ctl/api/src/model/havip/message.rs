@@ -3,7 +3,6 @@
 use bcast_domain::Vni;
 
 use crate::model::address::{bytes, ip, mac, tep, tep_bytes, unicast};
-use crate::model::name::addresses;
 use crate::model::{
     Attachment, AttachmentFields, Binding, Field, Havip, HavipEntry, HavipError, HavipFields, HavipState,
     Holder, MAX_ATTACHMENT_TEPS, MAX_REFRESH_S, ModelError, Place, Subnet, TepSet, Why, Word,
@@ -49,7 +48,7 @@ impl TryFrom<proto::Attachment> for AttachmentFields {
             .parse()
             .map_err(|error| ModelError::within("instance")(ModelError::Name(error)))?;
         let teps = TepSet::try_from(message.teps.unwrap_or_default()).map_err(ModelError::within("teps"))?;
-        // Two may yet be one and the same, by its name and by its address; more than that cannot be right.
+        // The node tells which of them are the same, by name and by address; more than that cannot be right.
         if teps.is_empty() || teps.len() > 2 * MAX_ATTACHMENT_TEPS {
             return Err(HavipError::Teps { instance, count: teps.len() }.into());
         }
@@ -109,39 +108,41 @@ impl From<HavipFields> for proto::Havip {
     }
 }
 
-/// All fields of a HAVIP; those that it does not have are cleared.
+/// The fields that a HAVIP has.
 impl From<Havip> for HavipFields {
     fn from(havip: Havip) -> Self {
         Self {
             place: Some(havip.place()),
             vrids: Some(havip.vrids),
-            refresh_s: havip.refresh_s.into(),
-            eip: havip.eip.into(),
+            refresh_s: Field::present(havip.refresh_s),
+            eip: Field::present(havip.eip),
             attachments: Some(havip.attachments.into_iter().map(AttachmentFields::from).collect()),
         }
+    }
+}
+
+impl TryFrom<AttachmentFields> for Attachment {
+    type Error = ModelError;
+
+    /// The attachment, where all its TEPs are addresses.
+    fn try_from(AttachmentFields { instance, mac, teps }: AttachmentFields) -> Result<Self> {
+        Ok(Self { instance, mac, teps: teps.into_addresses()? })
     }
 }
 
 impl TryFrom<proto::Havip> for Havip {
     type Error = ModelError;
 
-    fn try_from(mut message: proto::Havip) -> Result<Self> {
+    fn try_from(message: proto::Havip) -> Result<Self> {
         let name = message.name.parse()?;
-        let attachments = message.attachments.take().unwrap_or_default().attachments;
         let fields = HavipFields::try_from(message)?;
         let place = fields.place.ok_or(ModelError::Missing("address of the HAVIP"))?;
-        let attachment = |message: proto::Attachment| {
-            let AttachmentFields { instance, mac, teps } = message.try_into()?;
-            match teps.names.into_iter().next() {
-                Some(name) => Err(ModelError::NotAnAddress(name)),
-                None => Ok(Attachment { instance, mac, teps: teps.addresses }),
-            }
-        };
+        let attachments = fields.attachments.unwrap_or_default().into_iter().map(Attachment::try_from);
         let mut havip = Self {
             vrids: fields.vrids.unwrap_or_default(),
             refresh_s: fields.refresh_s.over(None, true),
             eip: fields.eip.over(None, true),
-            attachments: attachments.into_iter().map(attachment).collect::<Result<_>>()?,
+            attachments: attachments.collect::<Result<_>>()?,
             ..Self::new(name, place)
         };
         havip.sort();
@@ -152,24 +153,7 @@ impl TryFrom<proto::Havip> for Havip {
 
 impl From<Havip> for proto::Havip {
     fn from(havip: Havip) -> Self {
-        let attachment = |Attachment { instance, mac, teps }: &Attachment| proto::Attachment {
-            instance: instance.to_string(),
-            mac: mac.octets().to_vec(),
-            teps: Some(addresses(teps)),
-        };
-        Self {
-            name: havip.name.to_string(),
-            vni: havip.vni.get(),
-            subnet: bytes(havip.subnet.address()),
-            prefix_length: havip.subnet.prefix_len().into(),
-            address: bytes(havip.address),
-            vrids: Some(proto::Vrids { ids: havip.vrids.into_iter().map(u32::from).collect() }),
-            refresh_s: havip.refresh_s,
-            eip: havip.eip.map(bytes),
-            attachments: Some(proto::Attachments {
-                attachments: havip.attachments.iter().map(attachment).collect(),
-            }),
-        }
+        Self { name: havip.name.to_string(), ..HavipFields::from(havip).into() }
     }
 }
 

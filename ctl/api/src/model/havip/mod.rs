@@ -102,23 +102,14 @@ pub struct Havip {
 
 /// What is wrong with a HAVIP by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[allow(missing_docs, reason = "the texts name the fields")]
 pub enum HavipError {
     /// The address is of another network.
     #[error("address {address} is not in subnet {subnet}; give one of that subnet")]
-    OutsideSubnet {
-        /// The address.
-        address: IpAddr,
-        /// The subnet.
-        subnet: Subnet,
-    },
+    OutsideSubnet { address: IpAddr, subnet: Subnet },
     /// The network's own address, or its broadcast address.
     #[error("address {address} is the network or broadcast address of {subnet}; give a host's address")]
-    NotAHost {
-        /// The address.
-        address: IpAddr,
-        /// The subnet.
-        subnet: Subnet,
-    },
+    NotAHost { address: IpAddr, subnet: Subnet },
     /// An address of no single host.
     #[error("address {0}")]
     Address(NotUnicast),
@@ -133,14 +124,7 @@ pub enum HavipError {
         "MAC {mac} of instance {instance} is the virtual one of VRRP id {vrid}; give the instance's own, and the HAVIP \
          VRRP id {vrid}"
     )]
-    VirtualMac {
-        /// The instance.
-        instance: Name,
-        /// Its MAC, as given.
-        mac: Mac,
-        /// Whose it is.
-        vrid: u8,
-    },
+    VirtualMac { instance: Name, mac: Mac, vrid: u8 },
     /// A VRRP id out of range.
     #[error("VRRP id {0} is out of range; 1 to 255")]
     Vrid(u32),
@@ -149,40 +133,19 @@ pub enum HavipError {
     Refresh(u32),
     /// No TEP, or more than [`MAX_ATTACHMENT_TEPS`].
     #[error("instance {instance} is given {count} TEPs; it runs on one, or on two while it migrates")]
-    Teps {
-        /// The instance.
-        instance: Name,
-        /// How many were given.
-        count: usize,
-    },
+    Teps { instance: Name, count: usize },
     /// An instance stands there twice.
     #[error("instance {0} is attached twice; attach it once, with its MAC and TEP")]
     Twice(Name),
     /// Nobody could tell the two apart.
     #[error("instances {one} and {other} have the same MAC {mac} on TEP {tep}; each needs its own")]
-    SameMac {
-        /// The one.
-        one: Name,
-        /// The other.
-        other: Name,
-        /// Their MAC.
-        mac: Mac,
-        /// Their TEP.
-        tep: Tep,
-    },
+    SameMac { one: Name, other: Name, mac: Mac, tep: Tep },
     /// Two may use one virtual MAC address, and only their TEPs would tell them apart.
     #[error(
         "instances {one} and {other} are both on TEP {tep}; with VRRP ids the holder is told by its TEP, so attach \
          them on different ones, or state no VRRP id"
     )]
-    SharedTep {
-        /// The one.
-        one: Name,
-        /// The other.
-        other: Name,
-        /// Their TEP.
-        tep: Tep,
-    },
+    SharedTep { one: Name, other: Name, tep: Tep },
 }
 
 /// An attachment in a request.
