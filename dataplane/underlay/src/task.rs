@@ -16,11 +16,10 @@ use rtnetlink::MulticastGroup;
 use tokio::time::Instant;
 use wire::MacAddr;
 
-use super::Underlay;
-use super::effect::{Effect, Tables, Watched, is_static, link_is_up, matching, usable_mac};
-use super::hops::{Route, Stale};
-use super::kernel::{Kernel, is_enslaved, name_of};
-use engine::runtime::RuntimeConfig;
+use crate::Underlay;
+use crate::effect::{Effect, Tables, Watched, is_static, link_is_up, matching, usable_mac};
+use crate::hops::{Route, Stale};
+use crate::kernel::{Kernel, is_enslaved, name_of};
 
 /// Changes of routes are gathered for so long before routes are looked up again.
 const ROUTES_SETTLE: Duration = Duration::from_millis(50);
@@ -66,7 +65,7 @@ pub struct Task {
     kernel: Kernel,
     notices: Notices,
     watched: Watched,
-    runtime_config: Arc<RuntimeConfig>,
+    on_link: Box<dyn Fn(bool) + Send>,
     fatal: Option<Box<dyn FnOnce(Fatal) + Send>>,
     /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
     settle_at: Option<Instant>,
@@ -114,13 +113,14 @@ impl Task {
         Notices::open(&Self::GROUPS)
     }
 
-    /// The task, to be [run](Self::run). `port_index`: the interface behind the port. `fatal` is told once that the daemon
+    /// The task, to be [run](Self::run). `port_index`: the interface behind the port. `on_link` is told
+    /// whether the port's link is up. `fatal` is told once that the daemon
     /// cannot go on.
     pub fn new(
         underlay: Arc<Underlay>,
         (kernel, notices): (Kernel, Notices),
         port_index: Option<u32>,
-        runtime_config: Arc<RuntimeConfig>,
+        on_link: Box<dyn Fn(bool) + Send>,
         fatal: Box<dyn FnOnce(Fatal) + Send>,
     ) -> Self {
         let watched = Watched { tap: kernel.tap_index(), port: port_index, tables: Tables::Any };
@@ -129,7 +129,7 @@ impl Task {
             kernel,
             notices,
             watched,
-            runtime_config,
+            on_link,
             fatal: Some(fatal),
             settle_at: None,
             sweep: None,
@@ -259,7 +259,7 @@ impl Task {
 
     fn apply(&mut self, effect: Effect) {
         match effect {
-            Effect::PortLink(up) => self.port_link(up),
+            Effect::PortLink(up) => (self.on_link)(up),
             // The gateway's route, and what else the TAP lacks, comes back with the read in full.
             Effect::TapLink | Effect::AddressRemoved => {
                 self.resync_within(ROUTES_SETTLE);
@@ -288,12 +288,6 @@ impl Task {
 
     fn resync_within(&mut self, time: Duration) {
         self.resync_at = self.resync_at.min(Instant::now() + time);
-    }
-
-    fn port_link(&self, up: bool) {
-        if self.runtime_config.set_link_up(up) != up {
-            tracing::warn!(up, "the port's link changed");
-        }
     }
 
     fn give_up(&mut self, why: Fatal) {
@@ -389,7 +383,7 @@ impl Task {
         let link = |index: u32| links.iter().find(|link| link.header.index == index);
         match self.watched.port.map(link) {
             Some(None) => self.give_up(Fatal::Port),
-            Some(Some(link)) => self.port_link(link_is_up(link)),
+            Some(Some(link)) => (self.on_link)(link_is_up(link)),
             None => {}
         }
         if self.watched.tap == 0 {
@@ -407,7 +401,7 @@ impl Task {
         let mut inner = self.underlay.lock();
         inner.hops.neighbours(&neighbours);
         inner.hops.mark_unresolved();
-        inner.publisher.reclaim();
+        inner.table.reclaim();
         let next_hops = inner.hops.len();
         drop(inner);
         if std::mem::take(&mut self.lost) {

@@ -16,7 +16,7 @@ type Setting = (&'static str, &'static str);
 /// Without these the daemon does not start.
 ///
 /// Some cannot do it alone, since the kernel goes by the interface's setting or that of `conf/all`, which is the host's:
-/// `accept_redirects` of IPv4 is one, so redirects do not even get as far ([`crate::punt`]). `secure_redirects` and `rp_filter` stay
+/// `accept_redirects` of IPv4 is one, so the punt drops redirects before they get as far. `secure_redirects` and `rp_filter` stay
 /// as they are: the first can only allow less than `accept_redirects`, and with the second a router may well answer by another way.
 /// Router advertisements do get to the kernel, which ignores them: FRR reads them to find the neighbours of BGP unnumbered. For
 /// the same reason the link-local address of IPv6 stays.

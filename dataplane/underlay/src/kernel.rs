@@ -16,12 +16,11 @@ use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
 
 use futures::{StreamExt, TryStreamExt};
+use ipnet::Ipv4Net;
 use wire::MacAddr;
 
-use super::effect::{is_managed, is_static, neighbour_address, usable_mac};
-use super::family_of;
-use super::hops::{Neighbour, Route};
-use crate::config::InterfaceAddress;
+use crate::effect::{is_managed, is_static, neighbour_address, usable_mac};
+use crate::hops::{Neighbour, Route};
 
 /// The number of the routing table that holds the way to `underlay.gateway` is this and the TAP's index.
 const FIRST_TABLE: u32 = 9_117_000;
@@ -56,7 +55,7 @@ pub struct Kernel {
     requests: Requests,
     tap_index: u32,
     /// The node's addresses; packets are routed by the first.
-    addresses: Vec<InterfaceAddress>,
+    addresses: Vec<Ipv4Net>,
     gateway: Option<Ipv4Addr>,
 }
 
@@ -79,7 +78,7 @@ impl Kernel {
         &mut self,
         (tap, tap_index): (&str, u32),
         (mac, mtu): (MacAddr, u16),
-        addresses: &[InterfaceAddress],
+        addresses: &[Ipv4Net],
         gateway: Option<Ipv4Addr>,
     ) -> Result<(), KernelError> {
         self.tap_index = tap_index;
@@ -98,10 +97,10 @@ impl Kernel {
         Ok(())
     }
 
-    async fn add_addresses(&self, addresses: &[InterfaceAddress]) -> Result<(), RequestError> {
+    async fn add_addresses(&self, addresses: &[Ipv4Net]) -> Result<(), RequestError> {
         for link in addresses {
             let add = async |handle: rtnetlink::Handle| {
-                handle.address().add(self.tap_index, link.address.into(), link.prefix).execute().await
+                handle.address().add(self.tap_index, link.addr().into(), link.prefix_len()).execute().await
             };
             self.requests.run("giving the TAP its address", add).await?;
         }
@@ -116,7 +115,7 @@ impl Kernel {
 
     /// The node's address; packets are routed by it.
     pub fn node(&self) -> Option<Ipv4Addr> {
-        self.addresses.first().map(|link| link.address)
+        self.addresses.first().map(Ipv4Net::addr)
     }
 
     /// Sets the TAP up again, and gives it back its addresses, where somebody else took them. Returns what was missing, in
@@ -130,16 +129,14 @@ impl Kernel {
             addresses.try_collect::<Vec<_>>().await
         };
         let found = self.requests.run("reading the TAP's addresses", get).await?;
-        let is_there = |link: &&InterfaceAddress| {
+        let is_there = |link: &&Ipv4Net| {
             let attributes = found.iter().flat_map(|address| &address.attributes);
             let mut locals = attributes.filter(|attribute| matches!(attribute, AddressAttribute::Local(_)));
-            locals.any(|attribute| *attribute == AddressAttribute::Local(link.address.into()))
+            locals.any(|attribute| *attribute == AddressAttribute::Local(link.addr().into()))
         };
-        let gone: Vec<InterfaceAddress> =
-            self.addresses.iter().filter(|link| !is_there(link)).cloned().collect();
+        let gone: Vec<Ipv4Net> = self.addresses.iter().filter(|link| !is_there(link)).cloned().collect();
         self.add_addresses(&gone).await?;
-        let mut missing: Vec<String> =
-            gone.iter().map(|link| format!("{}/{}", link.address, link.prefix)).collect();
+        let mut missing: Vec<String> = gone.iter().map(Ipv4Net::to_string).collect();
         if !tap.header.flags.contains(LinkFlags::Up) {
             self.set_tap_up().await?;
             missing.push("up".to_owned());
@@ -185,12 +182,12 @@ impl Kernel {
         let mut missing = 0;
         for link in self.addresses.iter().filter(|_| self.gateway.is_some()) {
             for (priority, table) in RULES.into_iter().zip([MAIN_TABLE, self.table()]) {
-                let wanted = [RuleAttribute::Priority(priority), RuleAttribute::Source(link.address.into())];
+                let wanted = [RuleAttribute::Priority(priority), RuleAttribute::Source(link.addr().into())];
                 if rules.iter().any(|rule| wanted.iter().all(|wanted| rule.attributes.contains(wanted))) {
                     continue;
                 }
                 let add = async |handle: rtnetlink::Handle| {
-                    let rule = handle.rule().add().v4().source_prefix(link.address, 32);
+                    let rule = handle.rule().add().v4().source_prefix(link.addr(), 32);
                     let mut rule = rule.table_id(table).priority(priority).action(RuleAction::ToTable);
                     if table == MAIN_TABLE {
                         rule.message_mut().attributes.push(RuleAttribute::SuppressPrefixLen(0));
@@ -222,9 +219,7 @@ impl Kernel {
         };
         let priority = |a: &RuleAttribute| matches!(a, RuleAttribute::Priority(p) if RULES.contains(p));
         let source = |a: &RuleAttribute| match a {
-            RuleAttribute::Source(IpAddr::V4(from)) => {
-                self.addresses.iter().any(|link| link.address == *from)
-            }
+            RuleAttribute::Source(IpAddr::V4(from)) => self.addresses.iter().any(|link| link.addr() == *from),
             _ => false,
         };
         let ours = rules
@@ -252,9 +247,9 @@ impl Kernel {
     /// # Errors
     /// See [`Kernel::restore_gateway`].
     pub async fn route(&self, address: Ipv4Addr) -> Result<Option<Route>, RequestError> {
-        let Some(node) = self.addresses.first() else { return Ok(None) };
+        let Some(node) = self.node() else { return Ok(None) };
         let query = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
-        let query = query.source_prefix(node.address, 32).build();
+        let query = query.source_prefix(node, 32).build();
         let get = async |handle: rtnetlink::Handle| handle.route().get(query).execute().try_next().await;
         match self.requests.run("looking up the route to a TEP", get).await {
             Ok(found) => Ok(found.and_then(|found| by_tap(&found, self.tap_index, address))),
@@ -348,6 +343,13 @@ impl Kernel {
         message.header.ifindex = self.tap_index;
         message.attributes.push(NeighbourAttribute::Destination(hop.into()));
         message
+    }
+}
+
+fn family_of(hop: IpAddr) -> AddressFamily {
+    match hop {
+        IpAddr::V4(_) => AddressFamily::Inet,
+        IpAddr::V6(_) => AddressFamily::Inet6,
     }
 }
 

@@ -11,27 +11,30 @@
 //! and runtime of its own, asks the kernel for the route to each TEP and for the next hop's MAC address, follows both by
 //! notifications, and publishes what changed. Next hops are `managed` neighbours: the kernel keeps asking for them.
 
-use std::net::IpAddr;
+#![forbid(unsafe_code)]
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use bcast_domain::{ArrayPublisher, Epoch, Tep, TepIndex};
+use bcast_domain::{Epoch, Tep, TepIndex};
 use ctl_node::NextHop;
 use tokio::sync::Notify;
 use wire::MacAddr;
 
-use engine::teps::TepArray;
-
 mod effect;
 mod gate;
 mod hops;
+mod ingress_drop;
 mod interface;
 mod kernel;
+mod tap;
 mod task;
 
+pub use ingress_drop::{IngressDrop, IngressDropError};
 pub use interface::{HostUse, Interfaces};
 pub use kernel::{Kernel, KernelError};
+pub use tap::SettingError;
 pub use task::{Fatal, Task};
 
 use gate::Gate;
@@ -39,6 +42,16 @@ use hops::{Hops, Published};
 
 /// Time without a turn of the task after which it does not answer.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
+
+/// Array of TEPs that workers read.
+pub trait TepTable: Send {
+    /// Replaces the array; entry `i` is the TEP of index `i` and the MAC address of its next hop. Returns the epoch from which
+    /// on workers see it.
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch;
+
+    /// Frees arrays that no worker uses any more.
+    fn reclaim(&mut self);
+}
 
 /// TEPs, their next hops, and the array that workers read.
 pub struct Underlay {
@@ -66,8 +79,7 @@ pub struct Underlay {
 
 struct Inner {
     hops: Hops,
-    port_mac: MacAddr,
-    publisher: ArrayPublisher<TepArray>,
+    table: Box<dyn TepTable>,
     epoch: Epoch,
     gate: Gate,
 }
@@ -82,20 +94,9 @@ pub struct Health {
 }
 
 impl Underlay {
-    /// No TEPs. `fixed`: the MAC address of every next hop. `follows_kernel`: a [`Task`] will run.
-    pub fn new(
-        fixed: Option<MacAddr>,
-        port_mac: MacAddr,
-        publisher: ArrayPublisher<TepArray>,
-        follows_kernel: bool,
-    ) -> Arc<Self> {
-        let inner = Inner {
-            hops: Hops::new(fixed),
-            port_mac,
-            publisher,
-            epoch: Epoch::default(),
-            gate: Gate::default(),
-        };
+    /// No TEPs. `fixed`: the MAC address of every next hop. `table`: where TEPs are published. `follows_kernel`: a [`Task`] will run.
+    pub fn new(fixed: Option<MacAddr>, table: Box<dyn TepTable>, follows_kernel: bool) -> Arc<Self> {
+        let inner = Inner { hops: Hops::new(fixed), table, epoch: Epoch::default(), gate: Gate::default() };
         Arc::new(Self {
             inner: Mutex::new(inner),
             woken: Notify::new(),
@@ -201,8 +202,7 @@ impl Underlay {
         self.show(&published);
         let teps: Vec<_> =
             published.iter().map(|tep| tep.map(|Published { tep, mac, .. }| (tep, mac))).collect();
-        inner.publisher.reclaim();
-        inner.epoch = inner.publisher.replace(TepArray::build(inner.port_mac, &teps));
+        inner.epoch = inner.table.replace(&teps);
         inner.gate.pass(Instant::now());
         self.settled.notify_all();
         inner.epoch
@@ -230,14 +230,6 @@ impl Underlay {
     fn beat(&self) {
         let elapsed = self.started.elapsed().as_millis();
         self.beat_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Relaxed);
-    }
-}
-
-/// Next hops that the kernel resolves for the node.
-fn family_of(hop: IpAddr) -> netlink_packet_route::AddressFamily {
-    match hop {
-        IpAddr::V4(_) => netlink_packet_route::AddressFamily::Inet,
-        IpAddr::V6(_) => netlink_packet_route::AddressFamily::Inet6,
     }
 }
 

@@ -1,12 +1,29 @@
+use bcast_domain::ArrayPublisher;
+
 use super::*;
 
 fn tep(last: u8) -> Tep {
     Tep::new([198, 18, 0, last].into()).unwrap()
 }
 
+type Array = Vec<Option<(Tep, Option<MacAddr>)>>;
+
+/// TEPs as they were published last.
+struct Table(ArrayPublisher<Array>);
+
+impl TepTable for Table {
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch {
+        self.0.replace(teps.to_vec())
+    }
+
+    fn reclaim(&mut self) {
+        self.0.reclaim();
+    }
+}
+
 fn underlay(follows_kernel: bool) -> Arc<Underlay> {
-    let (_domains, publisher, _readers) = bcast_domain::table_with_capacity(TepArray::empty(), 16);
-    Underlay::new(None, MacAddr([2; 6]), publisher, follows_kernel)
+    let (_domains, publisher, _readers) = bcast_domain::table_with_capacity(Vec::new(), 16);
+    Underlay::new(None, Box::new(Table(publisher)), follows_kernel)
 }
 
 #[test]

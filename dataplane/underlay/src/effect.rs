@@ -13,7 +13,7 @@ use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use wire::MacAddr;
 
-use super::hops::Stale;
+use crate::hops::Stale;
 
 /// Effect of a notification on the node.
 #[derive(Debug, PartialEq, Eq)]

@@ -14,19 +14,19 @@ use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 
 /// The socket that owns the table. Dropped: the kernel hears the interface again.
-pub struct Shield {
+pub struct IngressDrop {
     _owner: Socket,
 }
 
 /// Why the kernel could not be kept off the port.
 #[derive(Debug, thiserror::Error)]
-pub enum ShieldError {
+pub enum IngressDropError {
     /// The socket failed.
     #[error("cannot talk to nf_tables: {0}")]
     Socket(#[from] io::Error),
     /// nf_tables refused the table.
     #[error(
-        "nf_tables refused to shield {interface} from the kernel: {error}; it takes the capability CAP_NET_ADMIN and a kernel with nf_tables netdev chains (CONFIG_NF_TABLES_NETDEV); is another bcastd on this port?"
+        "nf_tables refused the ingress drop on {interface}: {error}; it takes the capability CAP_NET_ADMIN and a kernel with nf_tables netdev chains (CONFIG_NF_TABLES_NETDEV); is another bcastd on this port?"
     )]
     Refused {
         /// The port's interface.
@@ -65,12 +65,12 @@ const INGRESS: u32 = 0;
 /// NF_DROP
 const DROP: u32 = 0;
 
-impl Shield {
+impl IngressDrop {
     /// Drops all that the kernel would receive on `interface`.
     ///
     /// # Errors
     /// nf_tables refuses.
-    pub fn raise(interface: &str) -> Result<Self, ShieldError> {
+    pub fn install(interface: &str) -> Result<Self, IngressDropError> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
         let timeout = Some(ANSWER);
@@ -82,7 +82,7 @@ impl Shield {
         let mut acknowledged = 0;
         while acknowledged < 2 {
             let (answer, _) = socket.recv_from_full().map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => ShieldError::NoAnswer,
+                io::ErrorKind::WouldBlock => IngressDropError::NoAnswer,
                 _ => error.into(),
             })?;
             for code in answers(&answer) {
@@ -90,7 +90,7 @@ impl Shield {
                     0 => acknowledged += 1,
                     errno => {
                         let error = io::Error::from_raw_os_error(errno.saturating_neg());
-                        return Err(ShieldError::Refused { interface: interface.into(), error });
+                        return Err(IngressDropError::Refused { interface: interface.into(), error });
                     }
                 }
             }
@@ -100,7 +100,7 @@ impl Shield {
 }
 
 /// The error codes (0 or -errno) of the acknowledgements in a datagram.
-fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<i32, ShieldError>> {
+fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<i32, IngressDropError>> {
     let mut done = false;
     std::iter::from_fn(move || {
         if bytes.is_empty() || done {
@@ -114,7 +114,7 @@ fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<i32, ShieldError>> {
             (kind == ERROR).then_some(code)
         })();
         done = parsed.is_none();
-        Some(parsed.ok_or(ShieldError::Answer))
+        Some(parsed.ok_or(IngressDropError::Answer))
     })
 }
 
@@ -206,7 +206,10 @@ mod tests {
         let refused = [36_u32.to_ne_bytes(), [2, 0, 0, 0], [0; 4], [0; 4], (-1_i32).to_ne_bytes()].concat();
         assert!(matches!(answers(&refused).collect::<Vec<_>>().as_slice(), [Ok(-1)]));
         for cut in 1..20 {
-            assert!(matches!(answers(&refused[..cut]).next(), Some(Err(ShieldError::Answer))), "{cut} bytes");
+            assert!(
+                matches!(answers(&refused[..cut]).next(), Some(Err(IngressDropError::Answer))),
+                "{cut} bytes"
+            );
         }
     }
 }
