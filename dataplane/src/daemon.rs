@@ -22,7 +22,7 @@ use engine::replicate::{PortCapacity, Transmitter};
 use engine::runtime::{RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
 use engine::worker::Worker;
-use netlink::{Notices, Requests};
+use netlink::Requests;
 use signal_hook::consts::SIGTERM;
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
@@ -149,7 +149,8 @@ impl Daemon {
         let mut threads = Vec::new();
         if let Some(kernel) = kernel {
             let (on_link, fatal) = (follow_link(runtime_config.clone()), end_by(ended.clone()));
-            let task = Task::new(underlay.clone(), kernel, port_index, on_link, fatal);
+            underlay.follow(kernel.tap_index(), port_index, kernel.node());
+            let task = Task::new(underlay.clone(), kernel, on_link, fatal);
             let follow = std::thread::Builder::new().name("next-hops".into());
             threads.push(follow.spawn(move || {
                 netlink_runtime.block_on(task.run());
@@ -425,7 +426,7 @@ fn open_requests() -> Result<Requests, StartError> {
 struct KernelSide {
     tap: Option<SyncDevice>,
     /// Where there is something to follow.
-    kernel: Option<(Kernel, Notices)>,
+    kernel: Option<Kernel>,
     /// Index of the interface behind the port.
     port_index: Option<u32>,
 }
@@ -440,7 +441,7 @@ async fn kernel_side(
     if interface.is_none() && config.underlay.tap.is_none() {
         return Ok(KernelSide { tap: None, kernel: None, port_index: None });
     }
-    let (notices, requests) = (Task::listen()?, open_requests()?);
+    let (mut kernel, requests) = (Kernel::open()?, open_requests()?);
     let interfaces = Interfaces(&requests);
     let mut port_index = None;
     if let Some(interface) = interface {
@@ -448,9 +449,8 @@ async fn kernel_side(
         port_index = Some(index);
         runtime_config.set_link_up(up);
     }
-    let mut kernel = Kernel::new(Requests::open(false)?);
     let Some(name) = &config.underlay.tap else {
-        return Ok(KernelSide { tap: None, kernel: Some((kernel, notices)), port_index });
+        return Ok(KernelSide { tap: None, kernel: Some(kernel), port_index });
     };
     if interfaces.index(name).await.is_ok() {
         return Err(StartError::TapTaken(name.clone()));
@@ -466,7 +466,7 @@ async fn kernel_side(
         kernel.remove_rules().await;
         return Err(error.into());
     }
-    Ok(KernelSide { tap: Some(tap), kernel: Some((kernel, notices)), port_index })
+    Ok(KernelSide { tap: Some(tap), kernel: Some(kernel), port_index })
 }
 
 /// Has workers send only while the port's link is up.

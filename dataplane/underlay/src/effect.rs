@@ -5,15 +5,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use netlink::{Change, Notice};
 use netlink_packet_route::AddressFamily;
-use netlink_packet_route::link::{LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourExtFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::rule::{RuleAttribute, RuleMessage};
 use wire::MacAddr;
 
-use crate::hops::Stale;
+use crate::hops::{Neighbour, Route, Stale};
 
 /// Effect of a notification on the node.
 #[derive(Debug, PartialEq, Eq)]
@@ -173,7 +173,7 @@ pub fn link_is_up(link: &LinkMessage) -> bool {
 }
 
 /// A neighbour's address.
-pub fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
+fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
     message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(IpAddr::from(*address)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(address)) => Some(IpAddr::from(*address)),
@@ -187,7 +187,7 @@ pub fn is_static(message: &NeighbourMessage) -> bool {
 }
 
 /// Whether the kernel keeps asking about an entry by itself.
-pub fn is_managed(message: &NeighbourMessage) -> bool {
+fn is_managed(message: &NeighbourMessage) -> bool {
     message.attributes.iter().any(|attribute| match attribute {
         NeighbourAttribute::ExtFlags(flags) => flags.contains(NeighbourExtFlags::Managed),
         _ => false,
@@ -211,6 +211,49 @@ pub fn usable_mac(message: &NeighbourMessage) -> Option<MacAddr> {
         }),
         _ => None,
     }
+}
+
+/// The name of an interface.
+pub fn name_of(link: &LinkMessage) -> Option<&str> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    })
+}
+
+/// The interface belongs to a bridge, a bond or the like.
+pub fn is_enslaved(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_)))
+}
+
+/// The route by which the kernel would send to `address`, where it leaves by the TAP.
+pub fn by_tap(found: &RouteMessage, tap_index: u32, address: Ipv4Addr) -> Option<Route> {
+    if found.header.kind != RouteType::Unicast {
+        return None;
+    }
+    let (mut hop, mut leaves_by_tap, mut by_object) = (IpAddr::from(address), false, false);
+    for attribute in &found.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => leaves_by_tap = *index == tap_index,
+            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => hop = (*gateway).into(),
+            // RFC 8950: an IPv4 route by way of an IPv6 next hop.
+            RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop = (*gateway).into(),
+            RouteAttribute::Via(RouteVia::Inet(gateway)) => hop = (*gateway).into(),
+            // Some other kind of next hop, which the node cannot resolve.
+            RouteAttribute::Via(_) => return None,
+            // The kernel would put something before the packet.
+            RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => return None,
+            RouteAttribute::NhId(_) => by_object = true,
+            _ => {}
+        }
+    }
+    leaves_by_tap.then_some(Route { hop, by_object })
+}
+
+/// A neighbour as next hops need it.
+pub fn neighbour(message: &NeighbourMessage) -> Option<(IpAddr, Neighbour)> {
+    let is_kept = is_static(message) || is_managed(message);
+    Some((neighbour_address(message)?, Neighbour { mac: usable_mac(message), is_kept }))
 }
 
 #[cfg(test)]

@@ -373,6 +373,3 @@ fn take(set: &mut HashSet<IpAddr>, most: usize) -> Vec<IpAddr> {
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod faults;

@@ -11,8 +11,8 @@ use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage}
 use netlink_packet_route::route::{RouteAttribute, RouteMessage};
 use rtnetlink::{Handle, LinkUnspec};
 
-use crate::effect::link_is_up;
-use crate::kernel::{KernelError, is_enslaved, name_of};
+use crate::effect::{is_enslaved, link_is_up, name_of};
+use crate::kernel::KernelError;
 
 /// Use that the host itself makes of a network interface.
 #[derive(Debug, PartialEq, Eq)]

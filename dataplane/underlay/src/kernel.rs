@@ -1,26 +1,29 @@
 //! Requests to the kernel's network stack: the TAP's addresses and routes, routes to TEPs, and neighbours. Each has a deadline.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use netlink::{RequestError, Requests};
+use netlink::{Notice, Notices, RequestError, Requests};
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::AddressAttribute;
-use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::link::{LinkFlags, LinkMessage};
 use netlink_packet_route::neighbour::{
     NeighbourAttribute, NeighbourExtFlags, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType, RouteVia};
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{IpVersion, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{IpVersion, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 
 use futures::{StreamExt, TryStreamExt};
 use ipnet::Ipv4Net;
 use wire::MacAddr;
 
-use crate::effect::{is_managed, is_static, neighbour_address, usable_mac};
+use crate::decide::{Answer, Request};
+use crate::effect::{by_tap, is_enslaved, is_static, name_of, neighbour, usable_mac};
 use crate::hops::{Neighbour, Route};
+use crate::task::Stack;
 
 /// The number of the routing table that holds the way to `underlay.gateway` is this and the TAP's index.
 const FIRST_TABLE: u32 = 9_117_000;
@@ -35,6 +38,20 @@ const EXISTS: i32 = -17;
 /// Those with which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
 /// EHOSTUNREACH.
 const NO_ROUTE: [i32; 5] = [-13, -22, -19, -101, -113];
+
+/// Time for the TAP's settings to be read and restored.
+const SETTINGS_WITHIN: Duration = Duration::from_secs(2);
+/// Multicast groups whose notifications matter.
+const GROUPS: [MulticastGroup; 8] = [
+    MulticastGroup::Link,
+    MulticastGroup::Neigh,
+    MulticastGroup::Ipv4Ifaddr,
+    MulticastGroup::Ipv4Route,
+    MulticastGroup::Ipv4Rule,
+    MulticastGroup::Ipv4Netconf,
+    MulticastGroup::Ipv6Netconf,
+    MulticastGroup::Nexthop,
+];
 
 /// A request to the kernel failed, at start.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +70,7 @@ pub enum KernelError {
 /// The kernel's network stack, as the node uses it while it runs.
 pub struct Kernel {
     requests: Requests,
+    notices: Notices,
     tap_index: u32,
     /// The node's addresses; packets are routed by the first.
     addresses: Vec<Ipv4Net>,
@@ -60,9 +78,15 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// The stack without a TAP.
-    pub fn new(requests: Requests) -> Self {
-        Self { requests, tap_index: 0, addresses: Vec::new(), gateway: None }
+    /// The stack without a TAP, on the current runtime and in the network namespace of this thread. To be opened before the
+    /// state is read that notifications change.
+    ///
+    /// # Errors
+    /// There is no netlink socket to be had.
+    pub fn open() -> io::Result<Self> {
+        let notices = Notices::open(&GROUPS)?;
+        let requests = Requests::open(false)?;
+        Ok(Self { requests, notices, tap_index: 0, addresses: Vec::new(), gateway: None })
     }
 
     /// Index of the TAP; 0: there is none.
@@ -123,7 +147,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn restore_tap(&self, tap: &LinkMessage) -> Result<Vec<String>, RequestError> {
+    async fn restore_tap(&self, tap: &LinkMessage) -> Result<Vec<String>, RequestError> {
         let get = async |handle: rtnetlink::Handle| {
             let addresses = handle.address().get().set_link_index_filter(self.tap_index).execute();
             addresses.try_collect::<Vec<_>>().await
@@ -152,7 +176,7 @@ impl Kernel {
     ///
     /// # Errors
     /// As every request: the kernel refuses, or does not answer; so for all that follow.
-    pub async fn restore_gateway(&self) -> Result<(), RequestError> {
+    async fn restore_gateway(&self) -> Result<(), RequestError> {
         match self.route_to_gateway().await {
             Err(error) if !error.is_silence() => {
                 tracing::debug!(%error, "the route to underlay.gateway cannot be there now");
@@ -178,7 +202,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn restore_rules(&self, rules: &[RuleMessage]) -> Result<usize, RequestError> {
+    async fn restore_rules(&self, rules: &[RuleMessage]) -> Result<usize, RequestError> {
         let mut missing = 0;
         for link in self.addresses.iter().filter(|_| self.gateway.is_some()) {
             for (priority, table) in RULES.into_iter().zip([MAIN_TABLE, self.table()]) {
@@ -205,7 +229,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn rules(&self) -> Result<Vec<RuleMessage>, RequestError> {
+    async fn rules(&self) -> Result<Vec<RuleMessage>, RequestError> {
         let get =
             async |handle: rtnetlink::Handle| handle.rule().get(IpVersion::V4).execute().try_collect().await;
         self.requests.run("reading routing rules", get).await
@@ -237,7 +261,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn links(&self) -> Result<Vec<LinkMessage>, RequestError> {
+    async fn links(&self) -> Result<Vec<LinkMessage>, RequestError> {
         let get = async |handle: rtnetlink::Handle| handle.link().get().execute().try_collect().await;
         self.requests.run("reading network interfaces", get).await
     }
@@ -246,7 +270,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn route(&self, address: Ipv4Addr) -> Result<Option<Route>, RequestError> {
+    async fn route(&self, address: Ipv4Addr) -> Result<Option<Route>, RequestError> {
         let Some(node) = self.node() else { return Ok(None) };
         let query = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(address, 32);
         let query = query.source_prefix(node, 32).build();
@@ -262,7 +286,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel's neighbour table is full, or the kernel knows no `managed` neighbours (before 5.16), or it does not answer.
-    pub async fn ask_for_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
+    async fn ask_for_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
         let ask = async |handle: rtnetlink::Handle| {
             let request = handle.neighbours().add(self.tap_index, hop);
             let mut request = request.state(NeighbourState::None).flags(NeighbourFlags::Use).replace();
@@ -277,7 +301,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub async fn forget_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
+    async fn forget_neighbour(&self, hop: IpAddr) -> Result<(), RequestError> {
         match self.neighbour(hop).await {
             Ok(Some(entry)) if is_static(&entry) => return Ok(()),
             Err(error) if error.is_silence() => return Err(error),
@@ -299,7 +323,7 @@ impl Kernel {
     ///
     /// # Errors
     /// The kernel does not answer.
-    pub async fn neighbour(&self, hop: IpAddr) -> Result<Option<NeighbourMessage>, RequestError> {
+    async fn neighbour(&self, hop: IpAddr) -> Result<Option<NeighbourMessage>, RequestError> {
         let message = self.neighbour_message(hop);
         let get = async |handle: rtnetlink::Handle| {
             let mut request = NetlinkMessage::from(RouteNetlinkMessage::GetNeighbour(message));
@@ -320,7 +344,7 @@ impl Kernel {
     ///
     /// # Errors
     /// See [`Kernel::restore_gateway`].
-    pub async fn neighbours(&self) -> Result<HashMap<IpAddr, Neighbour>, RequestError> {
+    async fn neighbours(&self) -> Result<HashMap<IpAddr, Neighbour>, RequestError> {
         let mut all = HashMap::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let get = async |handle: rtnetlink::Handle| {
@@ -329,10 +353,7 @@ impl Kernel {
             };
             let found = self.requests.run("reading neighbours", get).await?;
             let found = found.iter().filter(|message| message.header.ifindex == self.tap_index);
-            all.extend(found.filter_map(|message| {
-                let is_kept = is_static(message) || is_managed(message);
-                Some((neighbour_address(message)?, Neighbour { mac: usable_mac(message), is_kept }))
-            }));
+            all.extend(found.filter_map(neighbour));
         }
         Ok(all)
     }
@@ -346,46 +367,66 @@ impl Kernel {
     }
 }
 
+impl Stack for Kernel {
+    async fn ask(&self, request: &Request) -> Result<Answer, RequestError> {
+        Ok(match request {
+            Request::Links => Answer::Links(self.links().await?),
+            Request::Tap(tap) => {
+                let missing = self.restore_tap(tap).await?;
+                Answer::Tap { missing, trouble: tap_trouble(tap).await }
+            }
+            Request::Rules => {
+                let rules = self.rules().await?;
+                let missing = self.restore_rules(&rules).await?;
+                Answer::Rules { rules, missing }
+            }
+            Request::Gateway => self.restore_gateway().await.map(|()| Answer::Done)?,
+            Request::Neighbours => Answer::Neighbours(self.neighbours().await?),
+            Request::Route(tep) => Answer::Route(self.route(tep.address()).await?),
+            Request::Resolve(hop) => {
+                let present = self.neighbour(*hop).await?;
+                let asked = !present.as_ref().is_some_and(is_static);
+                if asked {
+                    self.ask_for_neighbour(*hop).await?;
+                }
+                // An entry that was there before brings no notification.
+                Answer::Resolved { mac: present.as_ref().and_then(usable_mac), asked }
+            }
+            Request::Forget(hop) => self.forget_neighbour(*hop).await.map(|()| Answer::Done)?,
+        })
+    }
+
+    async fn notice(&mut self) -> io::Result<Notice> {
+        self.notices.next().await
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        self.notices = Notices::open(&GROUPS)?;
+        Ok(())
+    }
+
+    async fn clear(&self) {
+        self.remove_rules().await;
+    }
+}
+
+/// Makes the TAP's settings where others changed them. Returns what keeps the node's kernel from the underlay, in one line.
+async fn tap_trouble(tap: &LinkMessage) -> Option<String> {
+    let name = name_of(tap).unwrap_or_default().to_owned();
+    let settings = tokio::task::spawn_blocking(move || crate::tap::configure(&name));
+    match tokio::time::timeout(SETTINGS_WITHIN, settings).await {
+        Ok(Ok(Err(error))) => Some(error.to_string()),
+        Ok(_) if is_enslaved(tap) => {
+            Some("the TAP belongs to a bridge or bond, so the node's kernel gets no frames; take it out (`ip link set TAP nomaster`)".into())
+        }
+        Ok(_) => None,
+        Err(_) => Some("the TAP's settings cannot be read: /proc/sys/net does not answer".into()),
+    }
+}
+
 fn family_of(hop: IpAddr) -> AddressFamily {
     match hop {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     }
-}
-
-/// The name of an interface.
-pub fn name_of(link: &LinkMessage) -> Option<&str> {
-    link.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::IfName(name) => Some(name.as_str()),
-        _ => None,
-    })
-}
-
-/// The interface belongs to a bridge, a bond or the like.
-pub fn is_enslaved(link: &LinkMessage) -> bool {
-    link.attributes.iter().any(|attribute| matches!(attribute, LinkAttribute::Controller(_)))
-}
-
-/// The route by which the kernel would send to `address`, where it leaves by the TAP.
-fn by_tap(found: &RouteMessage, tap_index: u32, address: Ipv4Addr) -> Option<Route> {
-    if found.header.kind != RouteType::Unicast {
-        return None;
-    }
-    let (mut hop, mut leaves_by_tap, mut by_object) = (IpAddr::from(address), false, false);
-    for attribute in &found.attributes {
-        match attribute {
-            RouteAttribute::Oif(index) => leaves_by_tap = *index == tap_index,
-            RouteAttribute::Gateway(RouteAddress::Inet(gateway)) => hop = (*gateway).into(),
-            // RFC 8950: an IPv4 route by way of an IPv6 next hop.
-            RouteAttribute::Via(RouteVia::Inet6(gateway)) => hop = (*gateway).into(),
-            RouteAttribute::Via(RouteVia::Inet(gateway)) => hop = (*gateway).into(),
-            // Some other kind of next hop, which the node cannot resolve.
-            RouteAttribute::Via(_) => return None,
-            // The kernel would put something before the packet.
-            RouteAttribute::EncapType(_) | RouteAttribute::Encap(_) => return None,
-            RouteAttribute::NhId(_) => by_object = true,
-            _ => {}
-        }
-    }
-    leaves_by_tap.then_some(Route { hop, by_object })
 }

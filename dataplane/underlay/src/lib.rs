@@ -1,27 +1,31 @@
 //! The underlay: where each TEP is reached, and whether the port's link is up.
 //!
 //! ```text
-//!  commit thread ──add, remove──▶ Hops ──array──▶ workers
-//!                                  ▲ │ questions
-//!            routes, MACs, links   │ ▼
-//!                                 Task ◀──▶ Kernel (requests) ; Notices (notifications)
+//!  commit thread ──add, remove──▶ Machine ──array──▶ workers
+//!                         events ▲   │ actions
+//!                                │   ▼
+//!                                 Task ◀── answers, notifications ── Kernel
+//!                                      ── requests ──▶
 //! ```
 //!
-//! The commit thread registers TEPs and publishes the array itself: it never waits for the kernel. The [`task`], on a thread
-//! and runtime of its own, asks the kernel for the route to each TEP and for the next hop's MAC address, follows both by
-//! notifications, and publishes what changed. Next hops are `managed` neighbours: the kernel keeps asking for them.
+//! The commit thread registers TEPs and publishes the array itself: it never waits for the kernel. The [`Task`], on a
+//! thread and runtime of its own, asks the kernel for the route to each TEP and for the next hop's MAC address, follows both by
+//! notifications, and publishes what changed; [`Machine::decide`] says what to do when, without I/O and without a clock. Next hops are `managed` neighbours: the kernel keeps asking for them.
 
 #![forbid(unsafe_code)]
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bcast_domain::{Epoch, Tep, TepIndex};
 use ctl_node::NextHop;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use wire::MacAddr;
 
+mod decide;
 mod effect;
 mod gate;
 mod hops;
@@ -31,14 +35,16 @@ mod kernel;
 mod tap;
 mod task;
 
+pub use decide::{Action, Answer, Event, Fatal, Machine, Request};
+pub use effect::{by_tap, neighbour};
+pub use hops::{Neighbour, Published, Route};
 pub use ingress_drop::{IngressDrop, IngressDropError};
 pub use interface::{HostUse, Interfaces};
 pub use kernel::{Kernel, KernelError};
 pub use tap::SettingError;
-pub use task::{Fatal, Task};
+pub use task::{Stack, Task};
 
 use gate::Gate;
-use hops::{Hops, Published};
 
 /// Time without a turn of the task after which it does not answer.
 const SILENT_AFTER: Duration = Duration::from_secs(5);
@@ -78,7 +84,7 @@ pub struct Underlay {
 }
 
 struct Inner {
-    hops: Hops,
+    machine: Machine,
     table: Box<dyn TepTable>,
     epoch: Epoch,
     gate: Gate,
@@ -96,7 +102,8 @@ pub struct Health {
 impl Underlay {
     /// No TEPs. `fixed`: the MAC address of every next hop. `table`: where TEPs are published. `follows_kernel`: a [`Task`] will run.
     pub fn new(fixed: Option<MacAddr>, table: Box<dyn TepTable>, follows_kernel: bool) -> Arc<Self> {
-        let inner = Inner { hops: Hops::new(fixed), table, epoch: Epoch::default(), gate: Gate::default() };
+        let inner =
+            Inner { machine: Machine::new(fixed), table, epoch: Epoch::default(), gate: Gate::default() };
         Arc::new(Self {
             inner: Mutex::new(inner),
             woken: Notify::new(),
@@ -121,11 +128,10 @@ impl Underlay {
     /// never for the kernel.
     pub fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
         let mut inner = self.lock();
-        removed.iter().for_each(|&index| inner.hops.remove(index));
-        added.iter().for_each(|&(index, tep)| inner.hops.add(index, tep));
+        inner.machine.set_teps(added, removed);
         self.woken.notify_one();
         loop {
-            let wait = inner.gate.wait(Instant::now());
+            let wait = inner.gate.wait(Instant::now().into_std());
             if wait.is_zero() {
                 return self.publish(&mut inner);
             }
@@ -135,12 +141,17 @@ impl Underlay {
         }
     }
 
+    /// Follows the kernel from now on, with a [`Task`]; see [`Machine::follow`].
+    pub fn follow(&self, tap: u32, port: Option<u32>, node: Option<Ipv4Addr>) {
+        self.lock().machine.follow(Instant::now().into_std(), tap, port, node);
+    }
+
     /// Waits until the routes of all TEPs were looked up and workers can see them, at most for `patience`; not at all where
     /// the kernel does not answer. Returns the epoch of the last publication.
     pub fn settle(&self, patience: Duration) -> Epoch {
         let inner = self.lock();
         let unsettled = |inner: &mut Inner| {
-            let settled = inner.hops.is_settled() && !inner.hops.is_changed();
+            let settled = inner.machine.hops.is_settled() && !inner.machine.hops.is_changed();
             self.follows_kernel && !settled && self.health().answers && !self.stopping.load(Relaxed)
         };
         match self.settled.wait_timeout_while(inner, patience, unsettled) {
@@ -198,12 +209,12 @@ impl Underlay {
 
     /// Publishes the array as it is now.
     fn publish(&self, inner: &mut Inner) -> Epoch {
-        let published = inner.hops.publish();
+        let published = inner.machine.publish();
         self.show(&published);
         let teps: Vec<_> =
             published.iter().map(|tep| tep.map(|Published { tep, mac, .. }| (tep, mac))).collect();
         inner.epoch = inner.table.replace(&teps);
-        inner.gate.pass(Instant::now());
+        inner.gate.pass(Instant::now().into_std());
         self.settled.notify_all();
         inner.epoch
     }
@@ -223,6 +234,27 @@ impl Underlay {
             if place(shown) != place(&new) {
                 *shown = new;
             }
+        }
+    }
+
+    /// Publishes the array where that is due. Returns when the task is to take its next turn.
+    fn publish_if_due(&self) -> std::time::Instant {
+        let (mut inner, now) = (self.lock(), Instant::now().into_std());
+        let wait = inner.gate.wait(now);
+        if inner.machine.hops.is_changed() && wait.is_zero() {
+            self.publish(&mut inner);
+        }
+        let wake_at = inner.machine.wake_at(now);
+        if inner.machine.hops.is_changed() { wake_at.min(now + wait) } else { wake_at }
+    }
+
+    /// Wakes those who wait for the routes of new TEPs, where there is nothing more to wait for.
+    fn wake_settled(&self) {
+        if self.lock().machine.hops.is_settled() {
+            if self.loaded.load(Relaxed) {
+                self.asked.store(true, Relaxed);
+            }
+            self.settled.notify_all();
         }
     }
 
