@@ -85,7 +85,7 @@ impl IngressDrop {
                 io::ErrorKind::WouldBlock => IngressDropError::NoAnswer,
                 _ => error.into(),
             })?;
-            for code in answers(&answer) {
+            for code in acknowledgements(&answer) {
                 match code? {
                     0 => acknowledged += 1,
                     errno => {
@@ -100,7 +100,7 @@ impl IngressDrop {
 }
 
 /// The error codes (0 or -errno) of the acknowledgements in a datagram.
-fn answers(mut bytes: &[u8]) -> impl Iterator<Item = Result<i32, IngressDropError>> {
+pub fn acknowledgements(mut bytes: &[u8]) -> impl Iterator<Item = Result<i32, IngressDropError>> {
     let mut done = false;
     std::iter::from_fn(move || {
         if bytes.is_empty() || done {
@@ -204,10 +204,10 @@ mod tests {
     #[test]
     fn a_truncated_answer_is_an_error() {
         let refused = [36_u32.to_ne_bytes(), [2, 0, 0, 0], [0; 4], [0; 4], (-1_i32).to_ne_bytes()].concat();
-        assert!(matches!(answers(&refused).collect::<Vec<_>>().as_slice(), [Ok(-1)]));
+        assert!(matches!(acknowledgements(&refused).collect::<Vec<_>>().as_slice(), [Ok(-1)]));
         for cut in 1..20 {
             assert!(
-                matches!(answers(&refused[..cut]).next(), Some(Err(IngressDropError::Answer))),
+                matches!(acknowledgements(&refused[..cut]).next(), Some(Err(IngressDropError::Answer))),
                 "{cut} bytes"
             );
         }

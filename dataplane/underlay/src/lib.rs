@@ -38,7 +38,7 @@ mod task;
 pub use decide::{Action, Answer, Event, Fatal, Machine, Request};
 pub use effect::{by_tap, neighbour};
 pub use hops::{Neighbour, Published, Route};
-pub use ingress_drop::{IngressDrop, IngressDropError};
+pub use ingress_drop::{IngressDrop, IngressDropError, acknowledgements};
 pub use interface::{HostUse, Interfaces};
 pub use kernel::{Kernel, KernelError};
 pub use tap::SettingError;
@@ -264,6 +264,3 @@ impl Underlay {
         self.beat_ms.store(u64::try_from(elapsed).unwrap_or(u64::MAX), Relaxed);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,10 +1,12 @@
 //! Messages and answers of a simulated kernel.
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::expect_used, reason = "a test fails by panicking")]
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::num::NonZeroI32;
+use std::sync::Arc;
 
-use bcast_domain::{Tep, TepIndex};
+use bcast_domain::{ArrayPublisher, Epoch, Tep, TepIndex};
 use netlink::{Change, DEADLINE, Notice, RequestError};
 use netlink_packet_core::ErrorMessage;
 use netlink_packet_route::AddressFamily;
@@ -14,7 +16,29 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage};
 use netlink_packet_route::rule::RuleMessage;
+use underlay::{TepTable, Underlay};
 use wire::MacAddr;
+
+type Array = Vec<Option<(Tep, Option<MacAddr>)>>;
+
+/// TEPs as they were published last.
+struct Table(ArrayPublisher<Array>);
+
+impl TepTable for Table {
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch {
+        self.0.replace(teps.to_vec())
+    }
+
+    fn reclaim(&mut self) {
+        self.0.reclaim();
+    }
+}
+
+/// An underlay without TEPs.
+pub fn underlay(follows_kernel: bool) -> Arc<Underlay> {
+    let (_domains, publisher, _readers) = bcast_domain::table_with_capacity(Array::new(), 16);
+    Underlay::new(None, Box::new(Table(publisher)), follows_kernel)
+}
 
 pub const TAP: u32 = 7;
 pub const PORT: u32 = 8;
