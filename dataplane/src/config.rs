@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use bcast_domain::RateError;
 use ctl_routes::RoutesConfig;
 use ctl_webhook::{Endpoint, WebhookConfig};
 use dpdk::{DeviceSpec, DeviceSpecError};
+use ipnet::Ipv4Net;
 use wire::MacAddr;
 
 use engine::runtime::RuntimeSettings;
@@ -131,51 +131,19 @@ pub enum ValueError {
     Path(PathBuf),
 }
 
-/// An IPv4 address with the length of its link's prefix.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterfaceAddress {
-    /// The address.
-    pub address: Ipv4Addr,
-    /// Prefix length, bits.
-    pub prefix: u8,
+/// Reads an address with the length of its link's prefix.
+fn link_address(text: &str) -> Result<Ipv4Net, ValueError> {
+    let link: Ipv4Net = text.parse().map_err(|_| ValueError::Address(text.into()))?;
+    if link.prefix_len() == 0 {
+        return Err(ValueError::Address(text.into()));
+    }
+    bcast_domain::Tep::new(link.addr()).map_err(|_| ValueError::NotUnicast(link.addr()))?;
+    Ok(link)
 }
 
-impl InterfaceAddress {
-    fn mask(&self) -> u32 {
-        u32::MAX << (32 - u32::from(self.prefix.clamp(1, 32)))
-    }
-
-    /// Whether `other` is on this address's link.
-    pub fn covers(&self, other: Ipv4Addr) -> bool {
-        (self.address.to_bits() ^ other.to_bits()) & self.mask() == 0
-    }
-
-    /// The link's network address.
-    pub fn network(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() & self.mask())
-    }
-
-    /// Whether `other` is the link's network or broadcast address. A link of two or one addresses has neither (RFC 3021).
-    pub fn is_no_host(&self, other: Ipv4Addr) -> bool {
-        let broadcast = self.network().to_bits() | !self.mask();
-        self.prefix < 31 && (other == self.network() || other.to_bits() == broadcast)
-    }
-}
-
-impl FromStr for InterfaceAddress {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let wrong = || ValueError::Address(text.into());
-        let (address, prefix) = text.split_once('/').ok_or_else(wrong)?;
-        let address: Ipv4Addr = address.parse().map_err(|_| wrong())?;
-        let prefix: u8 = prefix.parse().map_err(|_| wrong())?;
-        if !(1..=32).contains(&prefix) {
-            return Err(wrong());
-        }
-        bcast_domain::Tep::new(address).map_err(|_| ValueError::NotUnicast(address))?;
-        Ok(Self { address, prefix })
-    }
+/// Whether `other` is the link's network or broadcast address. A link of two or one addresses has neither (RFC 3021).
+pub fn is_no_host(link: &Ipv4Net, other: Ipv4Addr) -> bool {
+    link.prefix_len() < 31 && (other == link.network() || other == link.broadcast())
 }
 
 /// The port that carries the underlay.
@@ -193,7 +161,7 @@ pub struct PortConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub struct UnderlayConfig {
     /// At least one; the first is the node's own.
-    pub addresses: Vec<InterfaceAddress>,
+    pub addresses: Vec<Ipv4Net>,
     /// The same, as the packet path compares them.
     pub node: wire::NodeAddresses,
     /// Where TEPs beyond the node's links are reached.

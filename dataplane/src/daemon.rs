@@ -22,22 +22,21 @@ use engine::replicate::{PortCapacity, Transmitter};
 use engine::runtime::{RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
 use engine::worker::Worker;
-use netlink::{Notices, Requests};
+use netlink::Requests;
 use signal_hook::consts::SIGTERM;
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
+use underlay::{Fatal, HostUse, IngressDrop, Interfaces, Kernel, Task, Underlay};
 use wire::{IP_OVERHEAD, MacAddr};
 
 use crate::clocks::Clocks;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics;
-use crate::node::{ControlledNode, NodeView};
+use crate::node::{ControlledNode, NodeView, Templates};
 use crate::punt;
 use crate::readiness::Readiness;
-use crate::shield::Shield;
 use crate::stop::{self, Request};
-use crate::underlay::{Fatal, HostUse, Interfaces, Kernel, Task, Underlay};
 
 /// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
 const POOL_SIZES: [u32; 3] = [8191, 8191, 4095];
@@ -112,7 +111,7 @@ struct Daemon {
     /// The workers, the punt, the sampler of readiness, and the task that follows next hops.
     threads: Vec<JoinHandle<()>>,
     /// Keeps the kernel off the port.
-    _shield: Option<Shield>,
+    _ingress_drop: Option<IngressDrop>,
 }
 
 /// The port, set up, with its pools.
@@ -137,19 +136,21 @@ impl Daemon {
         let listener = runtime.block_on(metrics::listen(config.metrics_listen))?;
         // Next hops have a runtime of their own, so that nothing else holds them up.
         let netlink_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let shield = netlink_runtime.block_on(prepare_interface(config))?;
+        let ingress_drop = netlink_runtime.block_on(prepare_interface(config))?;
         let eal = Eal::init(&eal_config(config))?;
         let mut ready = open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
         let runtime_config = Arc::new(RuntimeConfig::new(config.runtime)?);
         let KernelSide { mut tap, kernel, port_index } =
             netlink_runtime.block_on(kernel_side(config, ready.mac, &runtime_config))?;
-        let underlay = Underlay::new(config.underlay.gateway_mac, ready.mac, publisher, kernel.is_some());
+        let table = Box::new(Templates { port_mac: ready.mac, publisher });
+        let underlay = Underlay::new(config.underlay.gateway_mac, table, kernel.is_some());
         let view = Arc::new(node_view(config, &ready, Tsc::new(&eal), (&runtime_config, &underlay))?);
         let mut threads = Vec::new();
         if let Some(kernel) = kernel {
-            let fatal = end_by(ended.clone());
-            let task = Task::new(underlay.clone(), kernel, port_index, runtime_config.clone(), fatal);
+            let (on_link, fatal) = (follow_link(runtime_config.clone()), end_by(ended.clone()));
+            underlay.follow(kernel.tap_index(), port_index, kernel.node());
+            let task = Task::new(underlay.clone(), kernel, on_link, fatal);
             let follow = std::thread::Builder::new().name("next-hops".into());
             threads.push(follow.spawn(move || {
                 netlink_runtime.block_on(task.run());
@@ -158,8 +159,15 @@ impl Daemon {
             })?);
         }
         runtime.spawn(metrics::serve(listener, view.clone()));
-        let mut daemon =
-            Self { runtime, view, runtime_config, underlay, stop: Arc::default(), threads, _shield: shield };
+        let mut daemon = Self {
+            runtime,
+            view,
+            runtime_config,
+            underlay,
+            stop: Arc::default(),
+            threads,
+            _ingress_drop: ingress_drop,
+        };
         // From here on there is something to take down.
         match daemon.bring_up(config, store, &eal, &mut ready, (domains, &readers), &mut tap) {
             Ok(()) => Ok(daemon),
@@ -350,7 +358,7 @@ fn eal_config(config: &Config) -> EalConfig {
 }
 
 /// Refuses an interface that the host is using, sets it up, and keeps the kernel from answering on it.
-async fn prepare_interface(config: &Config) -> Result<Option<Shield>, StartError> {
+async fn prepare_interface(config: &Config) -> Result<Option<IngressDrop>, StartError> {
     let Some(interface) = config.port.device.interface() else { return Ok(None) };
     let requests = open_requests()?;
     let interfaces = Interfaces(&requests);
@@ -365,7 +373,7 @@ async fn prepare_interface(config: &Config) -> Result<Option<Shield>, StartError
     }
     interfaces.set_up(interface).await?;
     match config.port.device {
-        DeviceSpec::AfPacket(_) => Ok(Some(Shield::raise(interface)?)),
+        DeviceSpec::AfPacket(_) => Ok(Some(IngressDrop::install(interface)?)),
         _ => Ok(None),
     }
 }
@@ -418,7 +426,7 @@ fn open_requests() -> Result<Requests, StartError> {
 struct KernelSide {
     tap: Option<SyncDevice>,
     /// Where there is something to follow.
-    kernel: Option<(Kernel, Notices)>,
+    kernel: Option<Kernel>,
     /// Index of the interface behind the port.
     port_index: Option<u32>,
 }
@@ -433,7 +441,7 @@ async fn kernel_side(
     if interface.is_none() && config.underlay.tap.is_none() {
         return Ok(KernelSide { tap: None, kernel: None, port_index: None });
     }
-    let (notices, requests) = (Task::listen()?, open_requests()?);
+    let (mut kernel, requests) = (Kernel::open()?, open_requests()?);
     let interfaces = Interfaces(&requests);
     let mut port_index = None;
     if let Some(interface) = interface {
@@ -441,9 +449,8 @@ async fn kernel_side(
         port_index = Some(index);
         runtime_config.set_link_up(up);
     }
-    let mut kernel = Kernel::new(Requests::open(false)?);
     let Some(name) = &config.underlay.tap else {
-        return Ok(KernelSide { tap: None, kernel: Some((kernel, notices)), port_index });
+        return Ok(KernelSide { tap: None, kernel: Some(kernel), port_index });
     };
     if interfaces.index(name).await.is_ok() {
         return Err(StartError::TapTaken(name.clone()));
@@ -459,7 +466,16 @@ async fn kernel_side(
         kernel.remove_rules().await;
         return Err(error.into());
     }
-    Ok(KernelSide { tap: Some(tap), kernel: Some((kernel, notices)), port_index })
+    Ok(KernelSide { tap: Some(tap), kernel: Some(kernel), port_index })
+}
+
+/// Has workers send only while the port's link is up.
+fn follow_link(runtime_config: Arc<RuntimeConfig>) -> Box<dyn Fn(bool) + Send> {
+    Box::new(move |up| {
+        if runtime_config.set_link_up(up) != up {
+            tracing::warn!(up, "the port's link changed");
+        }
+    })
 }
 
 /// Ends the daemon as SIGTERM does, and leaves word why.

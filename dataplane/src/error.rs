@@ -5,9 +5,8 @@ use ctl_store::StoreError;
 
 use crate::config::{ConfigError, ValueError};
 use crate::metrics::MetricsError;
-use crate::shield::ShieldError;
-use crate::underlay::{Fatal, KernelError};
 use engine::counters::NoMemory;
+use underlay::{Fatal, IngressDropError, KernelError};
 
 /// Why the daemon did not start, or did not stop cleanly. One line, with what to do.
 #[derive(Debug, thiserror::Error)]
@@ -45,9 +44,9 @@ pub enum StartError {
     /// The kernel's network stack.
     #[error(transparent)]
     Kernel(#[from] KernelError),
-    /// The shield.
+    /// The drop at the port's ingress.
     #[error(transparent)]
-    Shield(#[from] ShieldError),
+    IngressDrop(#[from] IngressDropError),
     /// The counters.
     #[error(transparent)]
     Counters(#[from] NoMemory),

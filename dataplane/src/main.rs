@@ -18,10 +18,7 @@ mod metrics;
 mod node;
 mod punt;
 mod readiness;
-mod shield;
 mod stop;
-mod tap;
-mod underlay;
 
 use config::Config;
 use error::StartError;

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit};
+use bcast_domain::{
+    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit,
+};
 use ctl_node::{DomainCounters, Holding, Moment, NextHop, NodeStats, TepRefusal};
 use ctl_server::{Counts, Server};
 use dpdk::{Mbuf, Mempool, Port};
@@ -12,13 +14,15 @@ use engine::counters::{Cell, Counters, WorkerCounters};
 use engine::inspect::Inspection;
 use engine::local::LocalFrames;
 use engine::runtime::RuntimeConfig;
+use engine::teps::TepArray;
+use ipnet::Ipv4Net;
 use prometheus::Histogram;
+use underlay::{TepTable, Underlay};
 use wire::{CopyDropReason, DropReason, MacAddr};
 
 use crate::clocks::Clocks;
-use crate::config::InterfaceAddress;
+use crate::config::is_no_host;
 use crate::readiness::Readiness;
-use crate::underlay::Underlay;
 
 /// A counter that is not a worker's: its name, what it counts, and where.
 pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
@@ -92,11 +96,30 @@ pub struct ControlledNode {
     /// Where TEPs are registered.
     pub underlay: Arc<Underlay>,
     /// The node's own addresses, which no TEP can have.
-    pub links: Vec<InterfaceAddress>,
+    pub links: Vec<Ipv4Net>,
     /// How long a copy may sit in the port's transmit ring.
     pub drain_time: Duration,
     /// What an index's drops were when its TEP was registered, where another TEP had had it.
     pub earlier_drops: Mutex<HashMap<TepIndex, TepDrops>>,
+}
+
+/// The array of header templates that workers send by.
+pub struct Templates {
+    /// Source MAC address of all frames.
+    pub port_mac: MacAddr,
+    /// Publisher of the array.
+    pub publisher: ArrayPublisher<TepArray>,
+}
+
+impl TepTable for Templates {
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch {
+        self.publisher.reclaim();
+        self.publisher.replace(TepArray::build(self.port_mac, teps))
+    }
+
+    fn reclaim(&mut self) {
+        self.publisher.reclaim();
+    }
 }
 
 type TepDrops = [u64; CopyDropReason::ALL.len()];
@@ -117,12 +140,12 @@ impl ControlledNode {
 
 impl ctl_node::Node for ControlledNode {
     fn tep_allowed(&self, tep: Tep) -> Result<(), TepRefusal> {
-        if self.links.iter().any(|link| link.address == tep.address()) {
+        if self.links.iter().any(|link| link.addr() == tep.address()) {
             return Err(TepRefusal::OwnAddress(tep));
         }
-        match self.links.iter().find(|link| link.is_no_host(tep.address())) {
+        match self.links.iter().find(|link| is_no_host(link, tep.address())) {
             Some(link) => {
-                Err(TepRefusal::NotAHost { tep, network: link.network(), prefix_length: link.prefix })
+                Err(TepRefusal::NotAHost { tep, network: link.network(), prefix_length: link.prefix_len() })
             }
             None => Ok(()),
         }

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::node::NodeView;
-use crate::underlay::Underlay;
 use engine::counters::Counters;
 use engine::runtime::RuntimeConfig;
+use underlay::Underlay;
 
 /// Time between two samples.
 const SAMPLE_EVERY: Duration = Duration::from_millis(100);

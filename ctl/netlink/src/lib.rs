@@ -8,5 +8,5 @@
 mod notices;
 mod requests;
 
-pub use notices::{Change, Notice, Notices, RECEIVE_BUFFER};
+pub use notices::{Change, Notice, Notices, RECEIVE_BUFFER, read};
 pub use requests::{DEADLINE, RequestError, Requests};

@@ -98,7 +98,7 @@ impl Notices {
 }
 
 /// Reads the messages of a datagram.
-fn read(mut datagram: &[u8], notices: &mut VecDeque<Notice>) {
+pub fn read(mut datagram: &[u8], notices: &mut VecDeque<Notice>) {
     while !datagram.is_empty() {
         let Ok(header) = NetlinkBuffer::new_checked(datagram) else {
             notices.push_back(Notice::Lost);

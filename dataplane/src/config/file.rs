@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use bcast_domain::Rate;
 use ctl_routes::RoutesConfig;
 use ctl_webhook::WebhookConfig;
+use ipnet::Ipv4Net;
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use wire::MacAddr;
@@ -17,7 +18,7 @@ use engine::runtime::{OuterSource, RuntimeSettings};
 
 use super::havip::Havip;
 use super::{
-    Config, EalSection, InterfaceAddress, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError,
+    Config, EalSection, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError, link_address,
 };
 
 #[derive(Deserialize, Default)]
@@ -313,15 +314,15 @@ impl Underlay {
         if count > max {
             return Err((ADDRESSES, ValueError::Count { count, min: 1, max }));
         }
-        let mut addresses: Vec<InterfaceAddress> = Vec::with_capacity(count);
+        let mut addresses: Vec<Ipv4Net> = Vec::with_capacity(count);
         for text in &self.addresses {
-            let next: InterfaceAddress = text.parse().map_err(|error| (ADDRESSES, error))?;
-            if addresses.iter().any(|known| known.address == next.address) {
-                return Err((ADDRESSES, ValueError::Twice(next.address)));
+            let next = link_address(text).map_err(|error| (ADDRESSES, error))?;
+            if addresses.iter().any(|known| known.addr() == next.addr()) {
+                return Err((ADDRESSES, ValueError::Twice(next.addr())));
             }
             addresses.push(next);
         }
-        let bare: Vec<Ipv4Addr> = addresses.iter().map(|link| link.address).collect();
+        let bare: Vec<Ipv4Addr> = addresses.iter().map(Ipv4Net::addr).collect();
         let too_many = |_| (ADDRESSES, ValueError::Count { count, min: 1, max });
         let node = wire::NodeAddresses::new(&bare).map_err(too_many)?;
         let tap = match self.tap.as_str() {
@@ -349,10 +350,10 @@ impl Underlay {
     }
 }
 
-fn on_link(text: String, addresses: &[InterfaceAddress]) -> Result<Ipv4Addr, (&'static str, ValueError)> {
+fn on_link(text: String, addresses: &[Ipv4Net]) -> Result<Ipv4Addr, (&'static str, ValueError)> {
     const KEY: &str = "underlay.gateway";
     let gateway: Ipv4Addr = text.parse().map_err(|_| (KEY, ValueError::Gateway(text)))?;
-    if addresses.iter().any(|link| link.covers(gateway) && link.address != gateway) {
+    if addresses.iter().any(|link| link.contains(&gateway) && link.addr() != gateway) {
         Ok(gateway)
     } else {
         Err((KEY, ValueError::GatewayOffLink(gateway)))

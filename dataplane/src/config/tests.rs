@@ -240,9 +240,9 @@ fn a_link_knows_who_is_on_it_and_which_of_its_addresses_are_no_hosts() {
         ("198.18.0.2/32", "198.18.0.2", true, false),
         ("198.18.0.2/1", "203.0.113.1", true, false),
     ] {
-        let link: InterfaceAddress = link.parse().unwrap();
+        let link = link_address(link).unwrap();
         let other: Ipv4Addr = other.parse().unwrap();
-        assert_eq!(link.covers(other), on_link, "{link:?} {other}");
-        assert_eq!(link.is_no_host(other), no_host, "{link:?} {other}");
+        assert_eq!(link.contains(&other), on_link, "{link:?} {other}");
+        assert_eq!(is_no_host(&link, other), no_host, "{link:?} {other}");
     }
 }
