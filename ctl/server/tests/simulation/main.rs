@@ -1,5 +1,5 @@
-//! A seeded simulation of one node's whole control path beside a plain model: clients, announcements, commits that fail,
-//! crashes, restarts, watchers, and receivers of webhooks.
+//! A seeded simulation of one node's whole control path beside a plain model: clients, announcements,
+//! commits that fail, crashes, restarts, watchers, and receivers of webhooks.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod model;

@@ -345,7 +345,7 @@ impl World {
                 said.extend((!said.contains(&one)).then_some(one));
             }
         }
-        // A HAVIP that was forged is looked at for long, so that it is not known what a commit is about that fails then.
+        // A HAVIP that was forged is looked at for long: then it is not known what a commit is about that fails.
         let is_forged = self.trace.seed % 2 == 1;
         let forged = (is_forged && self.rng.u8(0..10) == 0).then(|| self.rng.u8(1..=6));
         let fate = self.fate().filter(|fate| !is_forged && *fate != Fate::Kept);
