@@ -20,7 +20,7 @@ enum Kind {
 /// Time, announcer and kind of an announcement.
 type Announcement = (u64, u32, Kind);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Model {
     pub damping: Damping,
     /// Announcers with the time of their attachment.
@@ -42,6 +42,27 @@ pub struct Model {
 impl Model {
     pub fn new(announcers: &[u32], damping: Damping) -> Self {
         Self { attached: announcers.iter().map(|&who| (who, 0)).collect(), damping, ..Self::default() }
+    }
+
+    /// The same after a restart: what is stored is known, what was heard is not.
+    #[allow(dead_code)]
+    pub fn restarted(&self, at: u64) -> Self {
+        Self {
+            damping: self.damping,
+            attached: self.attached.keys().map(|&who| (who, at)).collect(),
+            holder: self.holder,
+            held_since: at,
+            frozen: self.frozen.map(|_| (at, None)),
+            conflict: self.conflict,
+            story: self.story.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Held still.
+    #[allow(dead_code)]
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
     }
 
     pub fn act(&mut self, act: Act, at: u64) {

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -53,6 +53,44 @@ pub struct TestNode {
     pub at_gate: AtomicU64,
     /// What it was asked to announce.
     pub announced: Mutex<Vec<Holding>>,
+    /// Stops the commit thread where it reads the clock.
+    pub stop: Stop,
+    /// How often all refused announcements were taken: once in each look at HAVIPs.
+    pub looks: AtomicU64,
+}
+
+/// A place where the commit thread can be stopped.
+#[derive(Default)]
+pub struct Stop {
+    /// Whether it is to stop, and whether somebody has.
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.0 {
+            state.1 = true;
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap();
+        }
+        state.1 = false;
+    }
+
+    /// Returns once the commit thread has stopped, for a minute at most.
+    pub fn close(&self) {
+        let mut state = self.state.lock().unwrap();
+        *state = (true, false);
+        let patience = Duration::from_secs(60);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.1);
+        assert!(waited.unwrap().0.1, "the commit thread does not read the clock");
+    }
+
+    pub fn open(&self) {
+        self.state.lock().unwrap().0 = false;
+        self.changed.notify_all();
+    }
 }
 
 /// Notes what a place was given, which must be something new.
@@ -140,10 +178,13 @@ impl Node for TestNode {
     }
 
     fn take_rejected(&self) -> Option<Rejected> {
-        self.refused.lock().unwrap().pop_front()
+        let next = self.refused.lock().unwrap().pop_front();
+        self.looks.fetch_add(u64::from(next.is_none()), Ordering::Relaxed);
+        next
     }
 
     fn now(&self) -> Moment {
+        self.stop.pass();
         let now_ns = self.now_ns.load(Ordering::Relaxed);
         let unix_ns = havip::now_ms() * 1_000_000;
         let simulated = Moment { worker_ns: now_ns, steady_ns: now_ns, unix_ns };
@@ -179,6 +220,12 @@ impl Worker {
         Self { stuck, stop, thread: Some(thread) }
     }
 
+    /// No worker is there any more.
+    pub fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().into_iter().for_each(|thread| thread.join().unwrap());
+    }
+
     pub fn set_stuck(&self, stuck: bool) {
         self.stuck.store(stuck, Ordering::Relaxed);
     }
@@ -186,8 +233,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().unwrap().join().unwrap();
+        self.end();
     }
 }
 
@@ -219,6 +265,16 @@ impl Rig {
     }
 
     pub fn start(folder: &std::path::Path, store: impl Store, set: impl FnOnce(&mut ServerConfig)) -> Self {
+        Self::start_at(folder, store, 1, set)
+    }
+
+    /// A fresh one whose clock shows this.
+    pub fn start_at(
+        folder: &std::path::Path,
+        store: impl Store,
+        now_ns: u64,
+        set: impl FnOnce(&mut ServerConfig),
+    ) -> Self {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let (publisher, array, readers) = table(Array::new());
@@ -230,11 +286,13 @@ impl Rig {
             tep_limits: Mutex::default(),
             heard: AnnouncementBoard::new(),
             refused: Mutex::default(),
-            now_ns: AtomicU64::new(1),
+            now_ns: AtomicU64::new(now_ns),
             moment: Mutex::default(),
             gate: Mutex::default(),
             at_gate: AtomicU64::new(0),
             announced: Mutex::default(),
+            stop: Stop::default(),
+            looks: AtomicU64::new(0),
         });
         let worker = Worker::start(&readers);
         let socket = folder.join("api.sock");
