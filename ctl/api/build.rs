@@ -13,6 +13,7 @@ const PRINTED: &[&str] = &[
     "Holder",
     "HavipEvent",
     "Offender",
+    "Diagnosis",
     "CommitReply",
     "Count",
     "DomainStatsReply",

@@ -270,7 +270,7 @@ async fn list(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
 struct Status<'a> {
     #[serde(flatten)]
     havip: Json<'a>,
-    diagnosis: &'a [String],
+    diagnosis: &'a [proto::Diagnosis],
     announced: Vec<Announced<'a>>,
 }
 
@@ -339,7 +339,7 @@ async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Fai
     if !diagnosis.is_empty() {
         out.line("\nDIAGNOSIS")?;
     }
-    diagnosis.iter().try_for_each(|line| out.line(line))
+    diagnosis.iter().try_for_each(|found| out.line(&found.text))
 }
 
 /// Prints a row for each attachment on each of its TEPs.

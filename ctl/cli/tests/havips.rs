@@ -252,7 +252,8 @@ fn a_havip_is_shown_with_its_holder_and_what_may_be_wrong() {
     let node = node();
     {
         let mut script = node.script.lock().unwrap();
-        script.diagnosis = vec!["vm2 on 198.18.0.2 was never heard".to_owned()];
+        let (code, text) = ("never-heard".to_owned(), "vm2 on 198.18.0.2 was never heard".to_owned());
+        script.diagnosis = vec![proto::Diagnosis { code, text }];
         script.announced = vec![proto::LastAnnounced {
             instance: "vm1".to_owned(),
             mac: vec![0x52, 0x54, 0, 0, 0, 1],
@@ -295,7 +296,7 @@ vm2 on 198.18.0.2 was never heard
         r#""why":"garp","moves":3,"subnet":"10.0.0.0/24","vrids":[51],"refresh_s":30,"eip":"203.0.113.7","#,
         r#""attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},"#,
         r#"{"instance":"vm2","mac":"52:54:00:00:00:02","teps":["198.18.0.2"]}],"#,
-        r#""diagnosis":["vm2 on 198.18.0.2 was never heard"],"#,
+        r#""diagnosis":[{"code":"never-heard","text":"vm2 on 198.18.0.2 was never heard"}],"#,
         r#""announced":[{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1","#,
         r#""claim":"2026-11-23T01:04:05.007Z","use":null,"#,
         r#""advert":"2026-11-23T01:04:06.007Z","advert_interval_cs":100,"advert_priority":150}]}"#,

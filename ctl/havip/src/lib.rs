@@ -48,6 +48,7 @@ mod undo;
 
 pub use damping::Damping;
 pub use decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
+pub use diagnosis::Diagnosis;
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
 pub use rejected::{Alarms, RejectedSender};

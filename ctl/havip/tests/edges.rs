@@ -144,7 +144,7 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
             .diagnosis(10_000 * MS + MS, &Damping::default(), |announcer| name(&holder(announcer)));
         assert_eq!(lines.len(), expected.len(), "{case}: {lines:?}");
         for (line, expected) in lines.iter().zip(expected) {
-            assert!(line.starts_with(expected), "{case}: {line}");
+            assert!(line.text.starts_with(expected), "{case}: {line:?}");
         }
     }
 }

@@ -15,7 +15,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, VipId, virtual_mac};
 use crossbeam::channel::Receiver;
 use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Offender, Revision};
-use ctl_havip::{Alarms, Damping, Machine, Options, RejectedSender, SECOND, Undo, enact};
+use ctl_havip::{Alarms, Damping, Diagnosis, Machine, Options, RejectedSender, SECOND, Undo, enact};
 use ctl_node::{Holding, Moment, Node};
 use ctl_store::Record;
 
@@ -115,7 +115,7 @@ impl Machines {
     }
 
     /// What may be wrong with a HAVIP; a line each.
-    pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<String> {
+    pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<Diagnosis> {
         let name = |announcer| held.who(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
         let machine = self.slots.get(held.id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()

@@ -549,7 +549,7 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
         "instance vm3 is attached at TEP 198.18.0.3, which is no member of domain 5001; let it join",
     ];
     assert_eq!(status.diagnosis.len(), lines.len());
-    let all = status.diagnosis.iter().zip(lines).all(|(line, begins)| line.starts_with(begins));
+    let all = status.diagnosis.iter().zip(lines).all(|(found, begins)| found.text.starts_with(begins));
     assert!(all, "{:?}", status.diagnosis);
 }
 

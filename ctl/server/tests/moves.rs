@@ -183,7 +183,7 @@ fn flapping_freezes_it_and_it_is_thawed_by_hand() {
     until("frozen", || rig.havip("web").binding.state == HavipState::Frozen);
     assert_eq!(holder(&rig), Some(2), "it stays where it was");
     let diagnosis = rig.run(rig.client().havip(&name("web"))).unwrap().diagnosis;
-    assert!(diagnosis.iter().any(|line| line.starts_with("frozen for")), "{diagnosis:?}");
+    assert!(diagnosis.iter().any(|found| found.text.starts_with("frozen for")), "{diagnosis:?}");
     rig.commit(vec![unfreeze("web")]);
     until_held(&rig, Some(1));
     let binding = rig.havip("web").binding;

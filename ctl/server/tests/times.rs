@@ -57,7 +57,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     until("bound", || rig.havip("web").binding.holder.is_some());
     let status = || rig.run(rig.client().havip(&name("web"))).unwrap();
     until("the refused announcement is known", || {
-        status().diagnosis.iter().any(|line| line.contains("refused 0 s ago"))
+        status().diagnosis.iter().any(|found| found.text.contains("refused 0 s ago"))
     });
     let shown = status().announced[0].claim_unix_ms;
     assert!(shown.abs_diff(heard.unix_ns / MS) <= 1, "{shown} for {heard:?}");
@@ -71,7 +71,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         let status = status();
         assert_eq!(status.announced[0].claim_unix_ms, shown);
         let (ago, never) = (real_ns / SECOND, (real_ns + 5 * SECOND) / SECOND);
-        let has = |text: &str| status.diagnosis.iter().any(|line| line.contains(text));
+        let has = |text: &str| status.diagnosis.iter().any(|found| found.text.contains(text));
         assert!(has(&format!("never heard in {never} s")), "{:?}", status.diagnosis);
         assert_eq!(has(&format!("refused {ago} s ago")), real_ns <= 600 * SECOND, "{:?}", status.diagnosis);
     }

@@ -44,7 +44,7 @@ pub struct Script {
     /// Who holds each HAVIP; unbound in revision 0 where nothing is said.
     pub bindings: BTreeMap<Name, proto::Binding>,
     /// What it says is wrong with each HAVIP.
-    pub diagnosis: Vec<String>,
+    pub diagnosis: Vec<proto::Diagnosis>,
     /// Last announcements of each HAVIP.
     pub announced: Vec<proto::LastAnnounced>,
     /// What happened to each HAVIP.

@@ -3,6 +3,7 @@
 use bcast_domain::LastAnnounced;
 use ctl_api::model::{HavipEntry, Name};
 use ctl_api::proto;
+use ctl_havip::Diagnosis;
 
 use crate::clock::AnnouncedAt;
 use crate::havips::NamedAnnouncer;
@@ -17,13 +18,17 @@ pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, 
     let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
     let announced =
         state.machines.announcer_times(held, shared.node.as_ref()).into_iter().map(announced_of).collect();
-    let mut lines = state.machines.diagnosis(held, shared.node.now().steady_ns);
-    lines.extend(diagnosis(state, &held.entry));
-    Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis: lines, announced })
+    let found = state.machines.diagnosis(held, shared.node.now().steady_ns);
+    let found = found.into_iter().map(|Diagnosis { code, text }| (code, text));
+    let diagnosis = found
+        .chain(outside(state, &held.entry))
+        .map(|(code, text)| proto::Diagnosis { code: code.to_owned(), text });
+    let diagnosis = diagnosis.collect();
+    Ok(proto::HavipStatus { entry: Some(held.entry.clone().into()), diagnosis, announced })
 }
 
-/// What the state alone tells: an attachment whose frames never come so far.
-fn diagnosis(state: &State, entry: &HavipEntry) -> Vec<String> {
+/// Code and line for each attachment outside of the domain: its frames are dropped.
+fn outside(state: &State, entry: &HavipEntry) -> Vec<(&'static str, String)> {
     let vni = entry.havip.vni;
     let members = state.members(vni).unwrap_or_default();
     let attached = entry
@@ -33,9 +38,8 @@ fn diagnosis(state: &State, entry: &HavipEntry) -> Vec<String> {
         .flat_map(|attachment| attachment.teps.iter().map(|tep| (&attachment.instance, *tep)));
     let strangers = attached.filter(|(_, tep)| members.binary_search(tep).is_err());
     let line = |(instance, tep)| {
-        format!(
-            "instance {instance} is attached at TEP {tep}, which is no member of domain {vni}; let it join"
-        )
+        let outside = format!("TEP {tep}, which is no member of domain {vni}; let it join");
+        ("tep-not-member", format!("instance {instance} is attached at {outside}"))
     };
     strangers.map(line).collect()
 }
