@@ -14,7 +14,7 @@
 //! let (damping, mut alarms) = (Damping::default(), Alarms::new());
 //! let heard = [(vm2, LastAnnounced { claim_ns: 5_000, ..LastAnnounced::default() })];
 //! let (decisions, undo) = machine.step(&heard, 6_000, &damping, &mut alarms);
-//! assert_eq!(decisions.told, [Effect::Bound { to: vm2, why: Why::Garp }]);
+//! assert_eq!(decisions.effects, [Effect::Bound { to: vm2, why: Why::Garp }]);
 //! assert_eq!(machine.holder(), Some(vm2));
 //! machine.take_back(undo);
 //! assert_eq!(machine.holder(), None);
