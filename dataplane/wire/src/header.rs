@@ -16,6 +16,8 @@ pub mod ethertype {
     pub const IPV4: u16 = 0x0800;
     /// ARP (RFC 826).
     pub const ARP: u16 = 0x0806;
+    /// Reverse ARP (RFC 903).
+    pub const REVERSE_ARP: u16 = 0x8035;
     /// Transparent Ethernet bridging: an Ethernet frame inside GRE (RFC 1701, RFC 7637 section 3.2).
     pub const ETHERNET: u16 = 0x6558;
     /// A customer's VLAN tag (IEEE 802.1Q).

@@ -22,7 +22,7 @@ pub fn is_redirect(frame: &[u8]) -> bool {
             first && ip.payload.first() == Some(&REDIRECT)
         }),
         Some((ethertype::IPV6, packet)) => {
-            let upper = Ipv6Packet::parse(packet).and_then(|packet| Upper::of(&packet));
+            let upper = Ipv6Packet::parse(packet).and_then(|packet| Upper::of(&packet).ok());
             upper.is_some_and(|upper| {
                 let first = upper.fragment_offset.is_none_or(|offset| offset == 0);
                 first && upper.protocol == protocol::ICMPV6 && upper.payload.first() == Some(&REDIRECT6)

@@ -3,7 +3,8 @@
 
     announcements.py make   prints one case a line, tabs between: name, what it is, bound MAC, addresses, frame (hex)
 
-What it is: "none", "claim", "use", "hidden", or "advert VRID PRIORITY INTERVAL_CS" with "sound" or "unsound".
+What it is: "none", "claim", "use", "hidden", "probe", "fragment", "arrival", or "advert VRID PRIORITY INTERVAL_CS" with "sound" or
+"unsound"; with "cut" before it where a fragment ends too early.
 Needs the Debian package python3-scapy.
 """
 
@@ -79,7 +80,8 @@ def arp_forms():
     case("sender MAC of another", "claim", ether() / arp(hwsrc=OTHER), OTHER, VIP)
     case("sender MAC multicast", "claim", ether() / arp(hwsrc="01:00:5e:00:00:01"), "01:00:5e:00:00:01", VIP)
     case("to a multicast MAC", "claim", ether("01:00:5e:00:00:01") / arp(), VM, VIP)
-    case("probe", "none", ether() / arp(psrc="0.0.0.0"))
+    for op in (1, 2, 3):
+        case(f"probe by operation {op}", "probe", ether() / arp(op=op, psrc="0.0.0.0"), VM, VIP)
     case("for 0.0.0.0", "none", ether() / arp(psrc="0.0.0.0", pdst="0.0.0.0"))
     case("for the broadcast address", "none", ether() / arp(psrc="255.255.255.255", pdst="255.255.255.255"))
     case("for a multicast address", "none", ether() / arp(psrc="224.0.0.18", pdst="224.0.0.18"))
@@ -111,6 +113,11 @@ def arp_malformed():
     for length in (0, 6, 12, 13, 14, 22, 28, 38, 41):
         case(f"ARP cut to {length}", "none", whole[:length])
     case("reverse ARP's ethertype", "none", ether(type=0x8035) / arp())
+    for name, sender in [("none", "0.0.0.0"), ("its own", HOST)]:
+        reverse = arp(op=3, psrc=sender, pdst=sender, hwdst=VM)
+        case(f"reverse ARP of address {name}", "arrival", ether(type=0x8035) / reverse, VM)
+    case("reverse ARP of another MAC", "none", ether(type=0x8035) / arp(op=3, psrc="0.0.0.0", hwsrc=OTHER))
+    case("reverse ARP's reply", "none", ether(type=0x8035) / arp(op=4))
 
 
 def wrapped():
@@ -166,11 +173,14 @@ def discovery_claims():
     case("behind another option", "claim", ip6() / na() / ICMPv6NDOptMTU() / lladdr(2), VM, VIP6)
     case("named twice", "claim", ip6() / na() / lladdr(2) / lladdr(2), VM, VIP6)
     for name, packet, bound in [
-        ("solicited", na(S=1) / lladdr(2), VM),
-        ("without override", na(O=0) / lladdr(2), VM),
         ("another's link-layer address", na() / lladdr(2, OTHER), OTHER),
         ("two link-layer addresses", na() / lladdr(2) / lladdr(2, OTHER), OTHER),
         ("two link-layer addresses, the other first", na() / lladdr(2, OTHER) / lladdr(2), OTHER),
+    ]:
+        case(f"advertisement: {name}", "claim", ip6() / packet, bound, VIP6)
+    for name, packet, bound in [
+        ("solicited", na(S=1) / lladdr(2), VM),
+        ("without override", na(O=0) / lladdr(2), VM),
         ("no option", na(), VM),
         ("a source's link-layer address instead", na() / lladdr(1), VM),
         ("an option of length 0 first", na() / Raw(b"\x0e\x00") / lladdr(2), VM),
@@ -190,8 +200,10 @@ def discovery_uses():
     case("redirect", "use", ip6() / redirect / lladdr(2), VM, VIP6)
     case("solicitation without", "none", ip6(src=VIP6) / ns)
     case("solicitation with a target's address", "none", ip6(src=VIP6) / ns / lladdr(2))
-    case("duplicate address detection", "none", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6))
-    case("duplicate address detection with an option", "none", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6) / lladdr(1))
+    case("duplicate address detection", "probe", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6), VM, VIP6)
+    case("duplicate address detection with an option", "probe",
+         ip6(src="::") / ICMPv6ND_NS(tgt=VIP6) / lladdr(1), VM, VIP6)
+    case("duplicate address detection with a wrong checksum", "none", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6, cksum=1))
     case("router solicitation without", "none", ip6(src=VIP6) / rs)
     case("router advertisement without", "none", ip6() / ra)
     case("redirect without", "none", ip6() / redirect)
@@ -262,21 +274,45 @@ def hidden():
     def fragment(offset, data, more=0):
         return ip6() / IPv6ExtHdrFragment(nh=58, offset=offset // 8, m=more) / Raw(data)
 
-    case("a fragment of 8 bytes", "hidden", fragment(0, bare[:8], 1), VM, (LINK6,))
-    case("the fragment with the target", "hidden", fragment(8, bare[8:]), VM, both)
-    case("a fragment with half the target", "hidden", fragment(16, bare[16:]), VM, (LINK6,))
+    case("a fragment of 8 bytes", "cut hidden", fragment(0, bare[:8], 1), VM, (LINK6,))
+    case("the fragment with the target", "hidden", fragment(8, bare[8:]), VM, later(bare[8:]))
+    case("a fragment with half the target", "hidden", fragment(16, bare[16:]), VM, later(bare[16:]))
     case("a later fragment", "hidden", fragment(24, bare[24:]), VM, (LINK6,))
     case("a later fragment of a DAD", "none", ether() / IPv6(src="::", dst=NODES6, hlim=255)
          / IPv6ExtHdrFragment(nh=58, offset=3) / Raw(bare[24:]))
     case("a fragment with hop limit 64", "none", ip6(hlim=64) / IPv6ExtHdrFragment(nh=58) / Raw(bare))
+    limited = ip6(hlim=64) / IPv6ExtHdrFragment(nh=58, offset=1)
+    case("a later fragment with hop limit 64", "hidden", limited / Raw(bare[8:]), VM, later(bare[8:]))
+    # The first fragment says what the protocol is, and where the options that came before it end.
+    for nh in (17, 59, 60):
+        lying = ip6() / IPv6ExtHdrFragment(nh=nh, offset=1)
+        case(f"the fragment with the target, which says {nh}", "fragment", lying / Raw(bare[8:]), VM, later(bare[8:]))
+        behind = bytes(8) + bare[8:]
+        case(f"the same at 16, {nh}", "fragment", lying / Raw(behind), VM, later(behind))
+    for name, start in [("within options", bytes([58, 1]) + bytes(6)), ("before options", b""), ("at", bytes([60, 0]) + bytes(6))]:
+        first = ip6() / IPv6ExtHdrFragment(nh=60, m=1) / Raw(start)
+        case(f"a first fragment that ends {name}", "cut hidden", first, VM, (LINK6,))
+    case("a first fragment that ends after options", "cut hidden",
+         ip6() / IPv6ExtHdrFragment(nh=60, m=1) / Raw(bytes([58, 0]) + bytes(6)), VM, (LINK6,))
+    case("a first fragment of UDP after options", "none",
+         ip6() / IPv6ExtHdrFragment(nh=60, m=1) / Raw(bytes([17, 0]) + bytes(6) + bytes(16)))
+    case("a fragment of a fragment that ends amid its header", "cut hidden",
+         ip6() / IPv6ExtHdrFragment(nh=44, m=1) / Raw(bytes([58, 0, 0])), VM, (LINK6,))
     case("a ping's first fragment", "none", ip6() / IPv6ExtHdrFragment(m=1) / ICMPv6EchoRequest(data=bytes(1200)))
-    case("a later fragment of UDP", "none", ip6() / IPv6ExtHdrFragment(nh=17, offset=3) / Raw(bytes(60)))
+    case("a later fragment of UDP", "fragment", ip6() / IPv6ExtHdrFragment(nh=17, offset=3) / Raw(bytes(60)), VM, (LINK6,))
     case("an options header past the end", "none", ip6(nh=60) / Raw(bytes([58, 200]) + bytes(6) + bare))
     case("an authentication header past the end", "none", ip6(nh=51) / Raw(bytes([58, 200]) + bytes(6) + bare))
     case("an options header of one byte", "none", ip6(nh=60) / Raw(b"\x3a"))
     case("a fragment header of four bytes", "none", ip6(nh=44) / Raw(b"\x3a\x00\x00\x00"))
     case("options and no more", "none", ip6(nh=60) / Raw(bytes([58, 0]) + bytes(6)))
     case("no next header", "none", ip6() / IPv6ExtHdrDestOpt(nh=59) / Raw(bare))
+
+
+def later(payload):
+    """What a later fragment may name: its sender, and all at multiples of 8 bytes, those at multiples of 16 first."""
+    places = [at for start in (0, 8) for at in range(start, len(payload) - 15, 16)]
+    named = [socket.inet_ntop(socket.AF_INET6, payload[at:at + 16]) for at in places]
+    return (LINK6, *(address for address in named if address != "::" and not address.startswith("ff")))
 
 
 def dozen():
@@ -368,15 +404,29 @@ def adverts_unsound():
         case(f"VRRP, {name}", "none", group() / Raw(message[:length]))
     fragment = "advert 51 150 0 unsound"
     case("VRRP, a first fragment", fragment, group(flags="MF") / Raw(message[:16]), VMAC, (VIP, MORE))
-    case("VRRP, a first fragment of the header", "none", group(flags="MF") / Raw(message[:8]))
+    case("VRRP, a first fragment of the header", "cut advert 51 150 0 unsound", group(flags="MF") / Raw(message[:8]), VMAC)
+    cut = "cut advert 51 150 0 unsound"
+    case("VRRP, a first fragment of one address of two", cut, group(flags="MF") / Raw(message[:12]), VMAC, (VIP,))
+    for name, length in [("amid it", 16), ("after it", 24)]:
+        case(f"VRRP, an authentication header, a first fragment that ends {name}", "cut advert 0 0 0 unsound",
+             group(proto=51, flags="MF") / Raw((AH + message)[:length]), VMAC)
+    case("VRRP, an authentication header, a first fragment of the header", cut,
+         group(proto=51, flags="MF") / Raw((AH + message)[:32]), VMAC)
+    case("VRRP, an authentication header, a whole first fragment", fragment,
+         group(proto=51, flags="MF") / Raw((AH + message)[:40]), VMAC, (VIP, MORE))
     later = "advert 0 0 0 unsound"
     case("VRRP, a later fragment", later, group(frag=1) / Raw(message[8:16]), VMAC, (VIP, MORE))
     six = six_message(LINK6, VIP6)
     for at, addresses in [(8, (LINK6, VIP6)), (16, (VIP6,)), (24, (VIP6,))]:
         frame = group6(nh=44) / IPv6ExtHdrFragment(nh=112, offset=at // 8) / Raw(six[at:])
         case(f"VRRP, IPv6, a fragment at {at}", later, frame, VMAC6, addresses)
-    frame = group6(nh=44) / IPv6ExtHdrFragment(nh=112, m=1) / Raw(six[:24])
-    case("VRRP, IPv6, a first fragment", "advert 51 100 0 unsound", frame, VMAC6, (LINK6,))
+    for name, length, addresses in [("of the header", 8, ()), ("amid an address", 16, ()), ("of one of two", 24, (LINK6,))]:
+        frame = group6(nh=44) / IPv6ExtHdrFragment(nh=112, m=1) / Raw(six[:length])
+        case(f"VRRP, IPv6, a first fragment {name}", "cut advert 51 100 0 unsound", frame, VMAC6, addresses)
+    frame = group6(nh=44) / IPv6ExtHdrFragment(nh=112, m=1) / Raw(six)
+    case("VRRP, IPv6, a whole first fragment", "advert 51 100 0 unsound", frame, VMAC6, (LINK6, VIP6))
+    frame = group6(nh=44) / IPv6ExtHdrFragment(nh=112, m=1)
+    case("VRRP, IPv6, an empty first fragment", "cut advert 0 0 0 unsound", frame, VMAC6)
 
 
 def adverts_not():
@@ -392,7 +442,9 @@ def adverts_not():
     case("UDP", "none", ether() / IP(src=VIP, dst="255.255.255.255") / UDP(sport=68, dport=67))
     case("an authentication header around UDP", "none", group(proto=51) / Raw(b"\x11" + AH[1:] + v2))
     case("an authentication header past the end", "none", group(proto=51) / Raw(b"\x70\xff" + AH[2:] + v2))
-    case("a later fragment behind it", "none", group(proto=51, frag=2) / Raw(v2))
+    words = [socket.inet_ntoa(v2[at:at + 4]) for at in range(0, len(v2) - 3, 4)]
+    words = [word for word in words if word != "0.0.0.0"]
+    case("a later fragment behind it", "advert 0 0 0 unsound", group(proto=51, frag=2) / Raw(v2), VMAC, words)
     whole = bytes(group() / Raw(v2))
     for length in (33, 34, 42, 46, len(whole) - 1):
         case(f"VRRP cut to {length}", "none", whole[:length])

@@ -174,4 +174,5 @@ def main():
             subprocess.run(["ip", "netns", "del", namespace], check=False)
 
 
-main()
+if __name__ == "__main__":
+    main()

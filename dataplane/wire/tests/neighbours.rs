@@ -1,4 +1,4 @@
-//! Whatever makes Linux believe that an address is somewhere is seen as an announcement of that address.
+//! Whatever makes Linux believe that an address is somewhere is seen as an announcement of that address, in fragments too.
 //!
 //! Needs root (for network namespaces) and the Debian packages iproute2 and python3-scapy; their absence is a failure, not a
 //! skip.
@@ -47,5 +47,32 @@ fn no_frame_that_changes_a_neighbour_cache_goes_unseen() {
     assert!(
         enough,
         "{sent} frames were sent, of which {moved} about IPv4 and {moved6} about IPv6 were believed"
+    );
+}
+
+#[test]
+fn no_packet_in_fragments_that_linux_believes_goes_unseen() {
+    let printed = scapy("fragments.py", &[], "");
+    let (mut whole, mut fragmented, mut sent) = (0, 0, 0);
+    for line in printed.lines() {
+        let (address, frames) = line.split_once('\t').expect("two fields");
+        if address == "sent" {
+            sent = frames.parse().expect("a number");
+            continue;
+        }
+        let address: IpAddr = address.parse().expect("an address");
+        let frames: Vec<Vec<u8>> = frames.split('\t').map(unhex).collect();
+        // An inspector drops these where their sender is not attached; without one of its fragments a packet is nothing.
+        let seen = |frame: &Vec<u8>| {
+            announcement(frame).is_some_and(|said| said.cut || said.addresses().any(|named| named == address))
+        };
+        assert!(frames.iter().any(seen), "{address} was believed: {line}");
+        if frames.len() == 1 { whole += 1 } else { fragmented += 1 }
+    }
+    // Some 30 and 650, of neighbour discovery, of VRRP in both families, and of VRRP behind authentication headers.
+    let enough = sent >= 2_000 && whole >= 20 && fragmented >= 300;
+    assert!(
+        enough,
+        "{sent} packets were sent; Linux believed {whole} whole ones and {fragmented} in fragments"
     );
 }

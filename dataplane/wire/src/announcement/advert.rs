@@ -20,26 +20,27 @@ const HEADER_LEN: usize = 8;
 /// An advertisement over IPv4, also behind IP options and an authentication header (RFC 2338 section 5.3.6).
 #[inline]
 pub(super) fn over_ipv4<'f>(source: MacAddr, packet: &Ipv4Packet<'f>) -> Option<Announcement<'f>> {
+    let offset = packet.is_fragment().then(|| packet.fragment_offset());
+    let later = offset.is_some_and(|offset| offset > 0);
     let (protocol, message) = match packet.header.protocol {
-        protocol::AUTHENTICATION if packet.fragment_offset() == 0 => behind_authentication(packet.payload)?,
+        // Its length, and so the place of the addresses, is in the first fragment: any word may be one.
+        protocol::AUTHENTICATION if later => (protocol::VRRP, packet.payload),
+        protocol::AUTHENTICATION => match behind_authentication(packet.payload) {
+            Some(behind) => behind,
+            None if offset.is_some() => (protocol::VRRP, &[][..]),
+            None => return None,
+        },
         protocol => (protocol, packet.payload),
     };
     if protocol != protocol::VRRP {
         return None;
     }
-    let offset = packet.is_fragment().then(|| packet.fragment_offset());
-    let listed = listed(message, offset, size_of::<Ipv4Addr>())?;
+    let (listed, cut) = listed(message, offset, size_of::<Ipv4Addr>())?;
     let names = Names { v4: listed.as_chunks().0, ..Names::default() };
     let advert = Vrrp::from_ipv4(packet);
     let header = packet.header;
     let arrived = header.ttl == TTL && header.destination() == GROUP && packet.checksum_verifies();
-    Some(Announcement {
-        kind: kind(message, offset, advert, arrived),
-        source,
-        bound: source,
-        cut: false,
-        names,
-    })
+    Some(Announcement { kind: kind(message, offset, advert, arrived), source, bound: source, cut, names })
 }
 
 /// An advertisement over IPv6, also behind extension headers.
@@ -48,13 +49,7 @@ pub(super) fn over_ipv6<'f>(
     packet: &Ipv6Packet<'f>,
     upper: &Upper<'f>,
 ) -> Option<Announcement<'f>> {
-    let first = upper.fragment_offset == Some(0);
-    // Over IPv4 no fragment ends amid an address.
-    let (listed, cut) = match listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>()) {
-        Some(listed) => (listed, first && listed.len() % size_of::<Ipv6Addr>() != 0),
-        None if first && upper.payload.len() < HEADER_LEN => (&[][..], true),
-        None => return None,
-    };
+    let (listed, cut) = listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>())?;
     let names = Names::v6(listed.as_chunks().0);
     let advert = Vrrp::from_ipv6(packet);
     let arrived = packet.header.hop_limit == TTL && packet.header.destination() == GROUP6;
@@ -62,10 +57,12 @@ pub(super) fn over_ipv6<'f>(
     Some(Announcement { kind, source, bound: source, cut, names })
 }
 
-/// The addresses of a message, or of the part of it that a fragment carries, of `size` bytes each.
+/// The addresses of a message, or of the part of it that a fragment carries, of `size` bytes each; and whether a first fragment
+/// is cut: it ends before the last address that it states.
 ///
-/// It takes what is there of them, for a forger may leave out what some receiver does not miss.
-fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<&[u8]> {
+/// Of a message that is no fragment and too short all addresses that are there count, for a forger may leave out what some
+/// receiver does not miss.
+fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<(&[u8], bool)> {
     // As many as the count can say.
     let most = usize::from(u8::MAX) * size;
     match offset {
@@ -73,15 +70,19 @@ fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<&[u8]> {
         // middle of one.
         Some(offset) if offset > 0 => {
             let listed = message.get((offset + size - HEADER_LEN % size) % size..)?;
-            listed.get(..listed.len().min(most))
+            Some((listed.get(..listed.len().min(most))?, false))
         }
         _ => {
-            let (&[version_type, _, _, count, ..], rest) = message.split_first_chunk::<HEADER_LEN>()?;
+            let Some((&[version_type, _, _, count, ..], rest)) = message.split_first_chunk::<HEADER_LEN>()
+            else {
+                return offset.map(|_| (&[][..], true));
+            };
             let known = matches!(version_type, Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT);
             if !known || is_carp(message) {
                 return None;
             }
-            rest.get(..rest.len().min(usize::from(count) * size))
+            let stated = usize::from(count) * size;
+            Some((rest.get(..rest.len().min(stated))?, offset.is_some() && rest.len() < stated))
         }
     }
 }

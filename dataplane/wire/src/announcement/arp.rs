@@ -11,9 +11,26 @@ use bcast_domain::MacAddr;
 pub(super) fn read(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {
     let arp = Arp::parse(payload)?;
     if !is_hosts(arp.sender().into()) {
-        return None;
+        return probe(source, arp);
     }
     let kind = if arp.is_gratuitous() { Kind::Claim } else { Kind::Use };
     let names = Names { v4: slice::from_ref(arp.sender_octets()), ..Names::default() };
     Some(Announcement { kind, source, bound: arp.sender_mac, cut: false, names })
+}
+
+/// A packet without a sender, of any operation: whoever is about to take the target's address yields to it.
+#[cold]
+fn probe(source: MacAddr, arp: &Arp) -> Option<Announcement<'_>> {
+    let names = Names { v4: slice::from_ref(arp.target_octets()), ..Names::default() };
+    let is_probe = arp.sender().is_unspecified() && is_hosts(arp.target().into());
+    is_probe.then_some(Announcement { kind: Kind::Probe, source, bound: source, cut: false, names })
+}
+
+/// A reverse ARP request of the frame's source for itself.
+#[cold]
+pub(super) fn arrival(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {
+    let arp = Arp::parse(payload)?;
+    let own = arp.operation.get() == Arp::REVERSE_REQUEST && arp.sender_mac == source;
+    let names = Names::default();
+    own.then_some(Announcement { kind: Kind::Arrival, source, bound: source, cut: false, names })
 }

@@ -25,6 +25,9 @@ const HOP_LIMIT: u8 = 255;
 /// Offset of the target in solicitations, advertisements and redirects.
 const TARGET: usize = 8;
 
+/// Unit of fragment offsets and of most extension headers' lengths, bytes (RFC 8200 section 4.5).
+const UNIT: usize = 8;
+
 /// Flags of a neighbour advertisement, in its fifth byte (RFC 4861 section 4.4).
 const SOLICITED: u8 = 0x40;
 const OVERRIDE: u8 = 0x20;
@@ -36,6 +39,9 @@ pub(super) fn read<'f>(
     packet: &Ipv6Packet<'f>,
     upper: &Upper<'f>,
 ) -> Option<Announcement<'f>> {
+    if upper.fragment_offset.is_some_and(|offset| offset > 0) {
+        return Some(fragment(Kind::Hidden, source, packet, upper.payload));
+    }
     if packet.header.hop_limit != HOP_LIMIT {
         return None;
     }
@@ -54,36 +60,50 @@ pub(super) fn read<'f>(
     };
     let option = link_layer(message.get(options_at..)?, option, source);
     let advertisement = message.first() == Some(&NEIGHBOUR_ADVERTISEMENT);
-    if (option.is_none() && !advertisement) || !packet.message_verifies() {
+    let probe = message.first() == Some(&NEIGHBOUR_SOLICITATION) && packet.header.source().is_unspecified();
+    if (option.is_none() && !advertisement && !probe) || !packet.message_verifies() {
         return None;
+    }
+    if probe {
+        let names = Names::v6(target(message, TARGET));
+        return Some(Announcement { kind: Kind::Probe, source, bound: source, cut: false, names });
     }
     let bound = option.unwrap_or(source);
     let unsolicited = message.get(4).is_some_and(|flags| flags & (SOLICITED | OVERRIDE) == OVERRIDE);
-    let claim = advertisement && unsolicited && option == Some(source);
+    let claim = advertisement && unsolicited && option.is_some();
     let kind = if claim { Kind::Claim } else { Kind::Use };
     Some(Announcement { kind, source, bound, cut: false, names: Names::v6(names) })
 }
 
-/// In fragments or behind extension headers: the sender, and the target as far as it is in sight. The checksum is not looked
-/// at, for it may cover what is not here.
+/// A later fragment: its sender, and whatever stands where a message could have an address, at multiples of 8 bytes. The hop limit
+/// counts for nothing, as receivers take that of the first fragment.
+#[cold]
+pub(super) fn fragment<'f>(
+    kind: Kind,
+    source: MacAddr,
+    packet: &Ipv6Packet<'f>,
+    payload: &'f [u8],
+) -> Announcement<'f> {
+    let v6 = slice::from_ref(packet.header.source_octets());
+    let behind = payload.get(UNIT..).unwrap_or_default();
+    let names = Names { v6, also: payload.as_chunks().0, more: behind.as_chunks().0, ..Names::default() };
+    Announcement { kind, source, bound: source, cut: false, names }
+}
+
+/// In a first fragment or behind extension headers: the sender, and the target if it is there. The checksum is not verified, for it
+/// may cover bytes of other fragments.
 #[cold]
 fn hidden<'f>(source: MacAddr, sender: &'f [[u8; 16]], upper: &Upper<'f>) -> Option<Announcement<'f>> {
     let message = upper.payload;
     let first = upper.fragment_offset == Some(0);
-    let (target, cut) = match upper.fragment_offset {
-        // What kind of message it is was said in the first fragment.
-        Some(offset) if offset > 0 => {
-            (TARGET.checked_sub(offset).map_or(&[][..], |at| target(message, at)), false)
+    let (target, cut) = match message.first() {
+        Some(&(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT)) => (&[][..], false),
+        Some(&(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT)) => {
+            let target = target(message, TARGET);
+            (target, first && target.is_empty())
         }
-        _ => match message.first() {
-            Some(&(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT)) => (&[][..], false),
-            Some(&(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT)) => {
-                let target = target(message, TARGET);
-                (target, first && target.is_empty())
-            }
-            None if first => (&[][..], true),
-            _ => return None,
-        },
+        None if first => (&[][..], true),
+        _ => return None,
     };
     let names = Names { v6: sender, also: target, ..Names::default() };
     Some(Announcement { kind: Kind::Hidden, source, bound: source, cut, names })

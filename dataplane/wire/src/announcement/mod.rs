@@ -11,11 +11,12 @@ mod arp;
 mod discovery;
 
 use core::net::IpAddr;
+use core::slice;
 
 use zerocopy::FromBytes;
 
 use crate::header::{Ethernet, ethertype, protocol};
-use crate::view::{Ipv4Packet, Ipv6Packet, Upper, innermost};
+use crate::view::{BrokenChain, Ipv4Packet, Ipv6Packet, Upper, innermost};
 use bcast_domain::MacAddr;
 
 /// A frame that says who has certain addresses.
@@ -28,8 +29,8 @@ pub struct Announcement<'f> {
     /// MAC address to which the addresses are bound: the ARP sender's MAC or that of the link-layer option. Where the message has none,
     /// [`Self::source`]. Of several options one that is not the source, if there is any: receivers differ in which they take.
     pub bound: MacAddr,
-    /// It is the first fragment of something that names addresses, and ends before or amid one of them. Which that is no frame tells
-    /// by itself, only what the receiver puts together.
+    /// A first fragment that ends before all that has to be judged: amid its header chain, or before or amid the addresses that
+    /// its message names. No later frame tells by itself what the receiver puts together.
     pub cut: bool,
     names: Names<'f>,
 }
@@ -38,8 +39,8 @@ pub struct Announcement<'f> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Somebody has just taken the address. Gratuitous ARP, request or reply, whatever its target MAC (RFC 5944 section 4.6,
-    /// RFC 5227 section 3); or an unsolicited neighbour advertisement that overrides and whose target link-layer
-    /// address is the frame's source (RFC 4861 section 7.2.6).
+    /// RFC 5227 section 3); or an unsolicited neighbour advertisement that overrides and has a target link-layer address
+    /// (RFC 4861 section 7.2.6).
     Claim,
     /// Somebody uses the address: any other ARP that has a sender, any other neighbour advertisement, and solicitations, router
     /// advertisements and redirects with a link-layer option. Caches believe these as well.
@@ -59,6 +60,15 @@ pub enum Kind {
     /// Neighbour discovery in fragments or behind extension headers. Nobody needs that: receivers must ignore the former
     /// (RFC 6980 section 5), and not all do.
     Hidden,
+    /// Somebody asks whether the address is free: an ARP probe (RFC 5227 section 1.1), or a solicitation from the unspecified
+    /// address (RFC 4862 section 5.4.2). It binds nothing, but whoever is about to take the address gives it up.
+    Probe,
+    /// A later IPv6 fragment of any protocol: its fragment header may lie, and receivers go by that of the first fragment. The
+    /// addresses are its sender's, and all at the places where a message could have one.
+    Fragment,
+    /// A reverse ARP request (RFC 903) of the frame's source: hypervisors send it for an instance that has just arrived. It
+    /// names no address.
+    Arrival,
 }
 
 /// The addresses, where they stand in the frame.
@@ -66,20 +76,22 @@ pub enum Kind {
 struct Names<'f> {
     v4: &'f [[u8; 4]],
     v6: &'f [[u8; 16]],
-    /// One more address, from another place.
+    /// Addresses from another place.
     also: &'f [[u8; 16]],
+    /// Addresses from a third place.
+    more: &'f [[u8; 16]],
 }
 
 impl<'f> Names<'f> {
     const fn v6(v6: &'f [[u8; 16]]) -> Self {
-        Self { v4: &[], v6, also: &[] }
+        Self { v4: &[], v6, also: &[], more: &[] }
     }
 
     /// Addresses that a host can have: neither unspecified nor multicast nor broadcast.
     #[inline]
     fn iter(self) -> impl Iterator<Item = IpAddr> + use<'f> {
         let v4 = self.v4.iter().map(|&octets| IpAddr::from(octets));
-        let v6 = self.v6.iter().chain(self.also).map(|&octets| IpAddr::from(octets));
+        let v6 = self.v6.iter().chain(self.also).chain(self.more).map(|&octets| IpAddr::from(octets));
         v4.chain(v6).filter(|&address| is_hosts(address))
     }
 }
@@ -91,8 +103,8 @@ fn is_hosts(address: IpAddr) -> bool {
 }
 
 impl<'f> Announcement<'f> {
-    /// The addresses that it is about, at least one unless it is [cut](Self::cut), and up to 255 of a VRRP advertisement. None is unspecified, multicast or
-    /// broadcast.
+    /// The addresses that it is about: at least one unless it is [cut](Self::cut) or an [arrival](Kind::Arrival), and up to
+    /// 255 of a VRRP advertisement. None is unspecified, multicast or broadcast.
     #[inline]
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
         self.names.iter()
@@ -102,9 +114,9 @@ impl<'f> Announcement<'f> {
     #[must_use]
     #[inline(always)]
     pub fn only(&self) -> Option<IpAddr> {
-        match (self.names.v4, self.names.v6, self.names.also) {
-            (&[octets], [], []) => Some(IpAddr::from(octets)),
-            ([], &[octets], []) => Some(IpAddr::from(octets)),
+        match (self.names.v4, self.names.v6, self.names.also, self.names.more) {
+            (&[octets], [], [], []) => Some(IpAddr::from(octets)),
+            ([], &[octets], [], []) => Some(IpAddr::from(octets)),
             _ => None,
         }
     }
@@ -119,6 +131,7 @@ pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
     let (ethertype, payload) = innermost(inner)?;
     let announcement = match ethertype {
         ethertype::ARP => arp::read(ethernet.source, payload),
+        ethertype::REVERSE_ARP => return arp::arrival(ethernet.source, payload),
         ethertype::IPV4 => advert::over_ipv4(ethernet.source, &Ipv4Packet::parse(payload)?),
         ethertype::IPV6 => over_ipv6(ethernet.source, payload),
         _ => None,
@@ -137,10 +150,20 @@ pub fn plain_arp(inner: &[u8]) -> Option<Announcement<'_>> {
 
 fn over_ipv6(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {
     let packet = Ipv6Packet::parse(payload)?;
-    let upper = Upper::of(&packet)?;
+    let upper = match Upper::of(&packet) {
+        Ok(upper) => upper,
+        Err(BrokenChain { first_fragment: true }) => {
+            let names = Names::v6(slice::from_ref(packet.header.source_octets()));
+            return Some(Announcement { kind: Kind::Hidden, source, bound: source, cut: true, names });
+        }
+        Err(BrokenChain { first_fragment: false }) => return None,
+    };
     match upper.protocol {
-        protocol::ICMPV6 => discovery::read(source, &packet, &upper),
         protocol::VRRP => advert::over_ipv6(source, &packet, &upper),
+        protocol::ICMPV6 => discovery::read(source, &packet, &upper),
+        _ if upper.fragment_offset.is_some_and(|offset| offset > 0) => {
+            Some(discovery::fragment(Kind::Fragment, source, &packet, upper.payload))
+        }
         _ => None,
     }
 }

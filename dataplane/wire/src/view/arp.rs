@@ -31,6 +31,8 @@ impl Arp {
     pub const REQUEST: u16 = 1;
     /// [`Self::operation`] of a reply.
     pub const REPLY: u16 = 2;
+    /// [`Self::operation`] of a reverse request (RFC 903).
+    pub const REVERSE_REQUEST: u16 = 3;
     /// Hardware type of Ethernet.
     const ETHERNET: u16 = 1;
     /// Hardware type of IEEE 802 networks, which Linux, FreeBSD and Windows take for Ethernet's.
@@ -52,6 +54,13 @@ impl Arp {
     #[inline(always)]
     pub(crate) fn sender_octets(&self) -> &[u8; 4] {
         &self.sender_address
+    }
+
+    /// The target's address where it stands in the packet.
+    #[must_use]
+    #[inline(always)]
+    pub(crate) fn target_octets(&self) -> &[u8; 4] {
+        &self.target_address
     }
 
     /// Address of the sender; unspecified in a probe.

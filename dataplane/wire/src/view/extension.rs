@@ -23,13 +23,21 @@ pub struct Upper<'p> {
 }
 
 impl<'p> Upper<'p> {
-    /// Walks the extension headers, each of which has 8 bytes at least, to the end of the packet at most. `None` if they run
-    /// past the end: then receivers discard the packet, first fragments included (RFC 8200 section 4.5).
-    #[must_use]
+    /// Walks the extension headers, each of which has 8 bytes at least, to the end of the packet at most.
+    ///
+    /// # Errors
+    /// [`BrokenChain`] if they run past the end.
     #[inline]
-    pub fn of(packet: &Ipv6Packet<'p>) -> Option<Self> {
+    pub fn of(packet: &Ipv6Packet<'p>) -> Result<Self, BrokenChain> {
+        let mut fragment_offset = None;
+        Self::walk(packet, &mut fragment_offset)
+            .ok_or(BrokenChain { first_fragment: fragment_offset == Some(0) })
+    }
+
+    #[inline]
+    fn walk(packet: &Ipv6Packet<'p>, fragment_offset: &mut Option<usize>) -> Option<Self> {
         let (mut protocol, mut payload) = (packet.header.next_header, packet.payload);
-        let (mut extended, mut fragment_offset) = (false, None);
+        let mut extended = false;
         loop {
             let length = match protocol {
                 protocol::HOP_BY_HOP
@@ -49,14 +57,22 @@ impl<'p> Upper<'p> {
             (protocol, payload) = (next, rest);
             if fragment {
                 let offset = usize::from(U16::from([offset_high, offset_low]).get() & 0xfff8);
-                fragment_offset = Some(offset);
+                *fragment_offset = Some(offset);
                 if offset != 0 {
                     break;
                 }
             }
         }
-        Some(Self { protocol, payload, extended, fragment_offset })
+        Some(Self { protocol, payload, extended, fragment_offset: *fragment_offset })
     }
+}
+
+/// Extension headers that run past the end of their packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenChain {
+    /// The packet is a first fragment. RFC 7112 section 5 forbids it to end amid its header chain, but receivers that put the
+    /// rest behind it take it, Linux for one. Without a fragment header every receiver discards the packet.
+    pub first_fragment: bool,
 }
 
 /// Bytes of an authentication header, which counts 32-bit words less two (RFC 4302 section 2.2).

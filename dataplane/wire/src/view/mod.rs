@@ -11,7 +11,7 @@ mod link;
 mod vrrp;
 
 pub use arp::Arp;
-pub use extension::{Upper, behind_authentication};
+pub use extension::{BrokenChain, Upper, behind_authentication};
 pub use ip::{Ipv4Packet, Ipv6Header, Ipv6Packet};
 pub use link::{Link, MAX_TAGS, VlanTag, innermost, link};
 pub use vrrp::Vrrp;

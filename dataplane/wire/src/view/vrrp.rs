@@ -72,7 +72,7 @@ impl<'p> Vrrp<'p> {
     /// no version 2.
     #[must_use]
     pub fn from_ipv6(packet: &Ipv6Packet<'p>) -> Option<Self> {
-        let upper = Upper::of(packet)?;
+        let upper = Upper::of(packet).ok()?;
         if upper.fragment_offset.is_some() || upper.protocol != protocol::VRRP {
             return None;
         }
