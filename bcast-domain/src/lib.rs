@@ -85,6 +85,7 @@ mod mac;
 mod rate;
 mod table;
 mod vip;
+mod vlan;
 
 pub use id::{DomainId, Tep, TepError, TepIndex, Vni, VniError};
 pub use limits::LimitError;

@@ -3,6 +3,8 @@
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use bcast_domain::VlanTags;
+
 use crate::header::{Ethernet, ethertype};
 
 /// The most tags that are skipped: a provider's and a customer's (IEEE 802.1ad).
@@ -63,6 +65,30 @@ pub fn innermost(frame: &[u8]) -> Option<(u16, &[u8])> {
         };
         rest = payload.get(skipped..)?;
     }
+}
+
+/// The VLAN tags before what [`innermost`] finds.
+#[must_use]
+pub fn vlan_tags(frame: &[u8]) -> VlanTags {
+    let mut tags = VlanTags::NONE;
+    let Some(mut rest) = frame.get(Ethernet::LEN - size_of::<U16>()..) else { return tags };
+    while let Ok((VlanTag { tpid, tci }, behind)) = VlanTag::read_from_prefix(rest) {
+        rest = match tpid.get() {
+            ethertype::VLAN | ethertype::PROVIDER_VLAN => {
+                tags = tags.with(tpid.get(), tci.get());
+                behind
+            }
+            0..MIN_ETHERTYPE => {
+                let llc = rest.get(size_of::<U16>()..).unwrap_or_default();
+                match SNAP.iter().find_map(|snap| llc.strip_prefix(snap)) {
+                    Some(behind) => behind,
+                    None => break,
+                }
+            }
+            _ => break,
+        };
+    }
+    tags
 }
 
 /// Reads an Ethernet frame and skips its VLAN tags. `None` if it ends before the last ethertype does.
