@@ -100,5 +100,6 @@ pub use table::{
 pub use table::{SITES, live_allocations};
 pub use vip::{
     AnnouncementBoard, AnnouncementKind, Announcer, AnnouncerId, LastAnnounced, LearnedBindings,
-    RejectReason, Rejected, SILENCE_NS, Vip, VipEntry, VipId, VipKey, VipTable, virtual_mac, vrid,
+    RejectReason, Rejected, SILENCE_NS, Vip, VipEntry, VipId, VipKey, VipTable, virtual_mac,
 };
+pub use vlan::VlanTags;

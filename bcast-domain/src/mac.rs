@@ -76,25 +76,34 @@ pub struct MacAddrError(pub String);
 impl FromStr for MacAddr {
     type Err = MacAddrError;
 
-    /// Reads six two-digit bytes, in either case, with `:` or `-` between all of them.
+    /// Reads twelve hexadecimal digits, in either case: in six groups with `:` or `-` between all of them, in three with
+    /// `.`, or in one.
     fn from_str(text: &str) -> Result<Self, MacAddrError> {
         let refused = || MacAddrError(text.to_owned());
-        let sign = if text.contains('-') { '-' } else { ':' };
-        let (mut bytes, mut pairs) = ([0; 6], text.split(sign));
-        for byte in &mut bytes {
-            // `from_str_radix` takes a sign; a pair of digits has none.
-            let pair =
-                pairs.next().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()));
-            *byte = u8::from_str_radix(pair.ok_or_else(refused)?, 16).map_err(|_| refused())?;
+        let separator = text.chars().find(|sign| !sign.is_ascii_hexdigit());
+        // Digits in each group but the last.
+        let group = match separator {
+            None => 12,
+            Some('.') => 4,
+            Some(':' | '-') => 2,
+            Some(_) => return Err(refused()),
+        };
+        let groups: Vec<&str> = separator.map_or_else(|| vec![text], |sign| text.split(sign).collect());
+        let is_group = |text: &&str| text.len() == group && text.bytes().all(|b| b.is_ascii_hexdigit());
+        if groups.len() != 12 / group || !groups.iter().all(is_group) {
+            return Err(refused());
         }
-        if pairs.next().is_some() { Err(refused()) } else { Ok(Self(bytes)) }
+        let number = u64::from_str_radix(&groups.concat(), 16).map_err(|_| refused())?;
+        let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
+        Ok(Self([a, b, c, d, e, f]))
     }
 }
 
-/// The MAC address of one interface.
+/// The MAC address of an instance: of one interface, or a multicast address that a cluster's interfaces share (Linux'
+/// CLUSTERIP, Windows NLB).
 ///
 /// # Legal values
-/// Unicast (the lowest bit of the first byte is clear, IEEE 802-2014, section 8) and not zero.
+/// All but zero and broadcast.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(transparent)]
 pub struct Mac(MacAddr);
@@ -103,11 +112,11 @@ impl Mac {
     /// The address with these bytes.
     ///
     /// # Errors
-    /// An address that no single interface can have.
+    /// An address that no instance can have.
     pub const fn new(octets: [u8; 6]) -> Result<Self, MacError> {
         match MacAddr(octets) {
             MacAddr([0, 0, 0, 0, 0, 0]) => Err(MacError::Zero),
-            mac if mac.is_multicast() => Err(MacError::Multicast(mac)),
+            MacAddr([0xff, 0xff, 0xff, 0xff, 0xff, 0xff]) => Err(MacError::Broadcast),
             mac => Ok(Self(mac)),
         }
     }
@@ -140,9 +149,9 @@ pub enum MacError {
     /// Text that is no MAC address.
     #[error("{0:?} is not a MAC address: write it like 52:54:00:00:00:01")]
     NotAMac(String),
-    /// A group address, broadcast included.
-    #[error("{0} is a multicast MAC address: give the one of the instance's own interface")]
-    Multicast(MacAddr),
+    /// All bits are one.
+    #[error("ff:ff:ff:ff:ff:ff is every interface's MAC address: give the one of the instance's own interface")]
+    Broadcast,
     /// All bytes are zero.
     #[error("00:00:00:00:00:00 is no interface's MAC address: give the one of the instance's own interface")]
     Zero,

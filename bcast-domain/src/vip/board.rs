@@ -19,7 +19,7 @@ use crate::table::{
     slots::prefetch,
     sync::{Ordering, Site, order},
 };
-use crate::{AnnouncementKind, AnnouncerId, VipId};
+use crate::{AnnouncementKind, AnnouncerId, VipId, VlanTags};
 #[cfg(not(loom))]
 use {
     crate::limits::{MAX_ANNOUNCERS, MAX_VIPS},
@@ -32,17 +32,36 @@ use {
 /// Virtual IPs in one word of marks.
 const WORD: usize = 64;
 
-/// Latest announcements of one announcer. Half a cache line.
-#[repr(C)]
+/// Latest announcements of one announcer. A cache line.
+#[repr(C, align(64))]
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Cells {
-    /// Time of the last claim in the upper 56 bits (two years of nanoseconds), VRRP id of its virtual MAC address in
-    /// the lower 8.
-    claim: AtomicU64,
+    claim_ns: AtomicU64,
+    /// MAC address in the latest claim, in the lower 48 bits.
+    claim_mac: AtomicU64,
     use_ns: AtomicU64,
     advert_ns: AtomicU64,
     /// Latest advertisement: interval in bits 0 to 15, priority in bits 16 to 23.
     advert: AtomicU64,
+    arrival_ns: AtomicU64,
+    presence_ns: AtomicU64,
+    /// VLAN tags of the latest claim, use or advertisement.
+    tags: AtomicU64,
+}
+
+impl Cells {
+    const fn all(&self) -> [&AtomicU64; 8] {
+        [
+            &self.claim_ns,
+            &self.claim_mac,
+            &self.use_ns,
+            &self.advert_ns,
+            &self.advert,
+            &self.arrival_ns,
+            &self.presence_ns,
+            &self.tags,
+        ]
+    }
 }
 
 /// Times of an announcer's latest announcements, by kind: nanoseconds of the node's clock; 0: none.
@@ -50,8 +69,8 @@ struct Cells {
 pub struct LastAnnounced {
     /// Time of the last [`AnnouncementKind::Claim`].
     pub claim_ns: u64,
-    /// VRRP id of the virtual MAC address in that claim; 0: the announcer's own MAC address.
-    pub vrid: u8,
+    /// MAC address to which that claim bound the address.
+    pub mac: [u8; 6],
     /// Time of the last [`AnnouncementKind::Use`].
     pub use_ns: u64,
     /// Time of the last [`AnnouncementKind::Advert`].
@@ -60,11 +79,17 @@ pub struct LastAnnounced {
     pub interval_cs: u16,
     /// Priority in that advertisement.
     pub priority: u8,
+    /// Time of the last [`AnnouncementKind::Arrival`].
+    pub arrival_ns: u64,
+    /// Time of the last [`AnnouncementKind::Presence`].
+    pub presence_ns: u64,
+    /// VLAN tags of the last claim, use or advertisement.
+    pub tags: VlanTags,
 }
 
 /// Latest announcements of all virtual IPs: written by all workers, read by the control side, without locks.
 ///
-/// Address space: some 34 MB for all [`AnnouncerId`]s. Memory is used only for written pages; pages have 2 MB if
+/// Address space: some 67 MB for all [`AnnouncerId`]s. Memory is used only for written pages; pages have 2 MB if
 /// the system has them.
 pub struct AnnouncementBoard {
     announcers: Box<[Cells]>,
@@ -90,17 +115,35 @@ impl AnnouncementBoard {
     #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        let cells = |_| Cells { claim: zero(), use_ns: zero(), advert_ns: zero(), advert: zero() };
+        let cells = |_| Cells {
+            claim_ns: zero(),
+            claim_mac: zero(),
+            use_ns: zero(),
+            advert_ns: zero(),
+            advert: zero(),
+            arrival_ns: zero(),
+            presence_ns: zero(),
+            tags: zero(),
+        };
         Self { announcers: (0..2).map(cells).collect(), marks: [zero()].into() }
     }
 
-    /// Records an announcement of a virtual IP. For workers: four stores at most, and one locked instruction.
+    /// Records an announcement of a virtual IP. For workers: three stores at most, and one locked instruction.
     #[inline]
-    pub fn note(&self, vip: VipId, announcer: AnnouncerId, what: AnnouncementKind, at_ns: u64) {
+    pub fn note(
+        &self,
+        vip: VipId,
+        announcer: AnnouncerId,
+        what: AnnouncementKind,
+        tags: VlanTags,
+        at_ns: u64,
+    ) {
         let cells = &self.announcers[announcer.index()];
         match what {
-            AnnouncementKind::Claim { vrid } => {
-                cells.claim.store(at_ns << u8::BITS | u64::from(vrid), Ordering::Relaxed);
+            AnnouncementKind::Claim { mac: [a, b, c, d, e, f] } => {
+                let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
+                cells.claim_mac.store(mac, Ordering::Relaxed);
+                cells.claim_ns.store(at_ns, Ordering::Relaxed);
             }
             AnnouncementKind::Use => cells.use_ns.store(at_ns, Ordering::Relaxed),
             AnnouncementKind::Advert { interval_cs, priority } => {
@@ -108,6 +151,12 @@ impl AnnouncementBoard {
                 cells.advert.store(advert, Ordering::Relaxed);
                 cells.advert_ns.store(at_ns, Ordering::Relaxed);
             }
+            AnnouncementKind::Arrival => cells.arrival_ns.store(at_ns, Ordering::Relaxed),
+            // Nothing has to be decided about it, so it sets no mark.
+            AnnouncementKind::Presence => return cells.presence_ns.store(at_ns, Ordering::Relaxed),
+        }
+        if what != AnnouncementKind::Arrival {
+            cells.tags.store(tags.to_bits().into(), Ordering::Relaxed);
         }
         let (word, mark) = (vip.index() / WORD, 1 << (vip.index() % WORD));
         self.marks[word].fetch_or(mark, order(Site::BoardNote));
@@ -135,21 +184,25 @@ impl AnnouncementBoard {
     pub fn read(&self, announcer: AnnouncerId) -> LastAnnounced {
         let cells = &self.announcers[announcer.index()];
         let [interval_low, interval_high, priority, ..] = cells.advert.load(Ordering::Relaxed).to_le_bytes();
-        let claim = cells.claim.load(Ordering::Relaxed);
+        let [a, b, c, d, e, f, ..] = cells.claim_mac.load(Ordering::Relaxed).to_le_bytes();
+        let [.., tags_3, tags_2, tags_1, tags_0] = cells.tags.load(Ordering::Relaxed).to_be_bytes();
         LastAnnounced {
-            claim_ns: claim >> u8::BITS,
-            vrid: claim.to_le_bytes()[0],
+            claim_ns: cells.claim_ns.load(Ordering::Relaxed),
+            mac: [a, b, c, d, e, f],
             use_ns: cells.use_ns.load(Ordering::Relaxed),
             advert_ns: cells.advert_ns.load(Ordering::Relaxed),
             interval_cs: u16::from_le_bytes([interval_low, interval_high]),
             priority,
+            arrival_ns: cells.arrival_ns.load(Ordering::Relaxed),
+            presence_ns: cells.presence_ns.load(Ordering::Relaxed),
+            tags: VlanTags::from_bits(u32::from_be_bytes([tags_3, tags_2, tags_1, tags_0])),
         }
     }
 
     /// Clears an announcer's cells before its id is used again. No worker may find the old announcer any more.
     pub fn forget(&self, announcer: AnnouncerId) {
         let cells = &self.announcers[announcer.index()];
-        for cell in [&cells.claim, &cells.use_ns, &cells.advert_ns, &cells.advert] {
+        for cell in cells.all() {
             cell.store(0, Ordering::Relaxed);
         }
     }

@@ -7,7 +7,7 @@ mod table;
 use std::{fmt, net::IpAddr};
 
 use crate::{
-    Mac, TepIndex,
+    Mac, MacAddr, TepIndex,
     limits::{LimitError, MAX_ANNOUNCERS, MAX_VIPS},
 };
 
@@ -110,14 +110,15 @@ pub struct Vip {
     pub vrids: Box<[u8]>,
     /// Instances that may announce the address, by TEP.
     pub announcers: Box<[Announcer]>,
+    /// Group of the domain's virtual IPs that belong to one election: an advertisement of one counts for all. 0: none.
+    pub group: u32,
 }
 
 impl Vip {
     /// Announcer with this MAC address at this endpoint.
     ///
-    /// For a VRRP router's virtual MAC address (00:00:5e:00:01:VRID for IPv4, 00:00:5e:00:02:VRID for IPv6; RFC 9568
-    /// section 7.3) with one of the [`vrids`](Self::vrids) it is the only announcer at this endpoint. `None` if there
-    /// are two: the MAC address does not tell which.
+    /// For a [virtual MAC address](Self::is_virtual) it is the only announcer at this endpoint. `None` if there are two:
+    /// the MAC address does not tell which.
     #[inline]
     pub fn announcer(&self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         let own =
@@ -128,15 +129,47 @@ impl Vip {
         }
     }
 
+    /// Announcer whose frame has this source and binds the address to `bound`.
+    ///
+    /// That is one of its own MAC addresses, or a [virtual one](Self::is_virtual): CARP's frames have the interface's MAC
+    /// address as source and the virtual one inside. Instances that share a multicast MAC address are known by that, as
+    /// their frames have sources of their own.
+    ///
+    /// # Errors
+    /// [`RejectReason::Unattached`], or [`RejectReason::Unsound`] for an announcer that binds it elsewhere.
+    pub fn binder(
+        &self,
+        source: [u8; 6],
+        bound: [u8; 6],
+        tep: TepIndex,
+    ) -> Result<AnnouncerId, RejectReason> {
+        let shared = || MacAddr(bound).is_multicast().then(|| self.announcer(bound, tep)).flatten();
+        let Some(announcer) = self.announcer(source, tep) else {
+            return shared().ok_or(RejectReason::Unattached);
+        };
+        let own = bound == source || self.is_virtual(bound) || self.announcer(bound, tep) == Some(announcer);
+        if own { Ok(announcer) } else { Err(RejectReason::Unsound) }
+    }
+
     fn virtual_announcer(&self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
-        let vrid = vrid(mac);
-        if mac != virtual_mac(self.address, vrid) || !self.vrids.contains(&vrid) {
+        if !self.is_virtual(mac) {
             return None;
         }
         let mut there = self.announcers.iter().filter(|announcer| announcer.tep == tep);
         match (there.next(), there.next()) {
             (Some(announcer), None) => Some(announcer.id),
             _ => None,
+        }
+    }
+
+    /// True for a VRRP router's virtual MAC address with one of the [`vrids`](Self::vrids): 00:00:5e:00:01:VRID, or
+    /// 00:00:5e:00:02:VRID (RFC 9568 section 7.3). The RFC has the one for IPv4 and the other for IPv6; CARP has the first
+    /// for both.
+    #[inline]
+    pub fn is_virtual(&self, mac: [u8; 6]) -> bool {
+        match mac {
+            [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => self.vrids.contains(&vrid),
+            _ => false,
         }
     }
 }
@@ -147,22 +180,13 @@ pub const fn virtual_mac(address: IpAddr, vrid: u8) -> [u8; 6] {
     [0x00, 0x00, 0x5e, 0x00, if address.is_ipv4() { 1 } else { 2 }, vrid]
 }
 
-/// VRRP id of a virtual MAC address of either family; 0 for other addresses.
-#[inline]
-pub const fn vrid(mac: [u8; 6]) -> u8 {
-    match mac {
-        [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => vrid,
-        _ => 0,
-    }
-}
-
 /// Kind of an accepted announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnnouncementKind {
     /// Gratuitous ARP, or an unsolicited neighbour advertisement with the override flag.
     Claim {
-        /// VRRP id of the claimed virtual MAC address; 0: the announcer's own MAC address.
-        vrid: u8,
+        /// MAC address to which it binds the address: the announcer's own, or a virtual one.
+        mac: [u8; 6],
     },
     /// Any other ARP packet, neighbour advertisement or solicitation from the address.
     Use,
@@ -173,6 +197,10 @@ pub enum AnnouncementKind {
         /// Priority; 255: owner of the address, 0: resigns.
         priority: u8,
     },
+    /// Reverse ARP of the announcer's instance, which has just arrived at the announcer's TEP.
+    Arrival,
+    /// ARP, neighbour discovery or VRRP of the announcer's instance about addresses that are no virtual IPs.
+    Presence,
 }
 
 /// Rejected announcement; its frame was dropped.
@@ -182,6 +210,8 @@ pub struct Rejected {
     pub vip: VipId,
     /// Ethernet source address.
     pub mac: [u8; 6],
+    /// MAC address to which it binds the virtual IP.
+    pub bound: [u8; 6],
     /// TEP that sent the frame.
     pub tep: TepIndex,
     /// Reason of the rejection.
@@ -203,4 +233,7 @@ pub enum RejectReason {
     Advert,
     /// Neighbour discovery in fragments or behind extension headers; no honest host sends this (RFC 6980).
     Hidden,
+    /// ARP probe or duplicate address detection of a sender that is not attached: it would keep an announcer from
+    /// taking the address.
+    Probe,
 }

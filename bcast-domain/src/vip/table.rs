@@ -3,7 +3,7 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
-    AnnouncerId, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch, vip::LearnedBindings,
+    AnnouncerId, RejectReason, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch, vip::LearnedBindings,
 };
 
 /// Virtual IPs of a domain with their announcers. Immutable: a change makes a new table.
@@ -13,6 +13,9 @@ pub struct VipTable {
     /// Open addressing with linear probing: a power of two, at most half full.
     buckets: Box<[VipBucket]>,
     vips: Box<[Vip]>,
+    /// Announcers in the order of their MAC address and endpoint.
+    instances: Box<[(u64, VipId, AnnouncerId)]>,
+    has_groups: bool,
     /// Learned bindings; only in a strict domain.
     learned: Option<Arc<LearnedBindings>>,
 }
@@ -123,6 +126,31 @@ impl<'g> VipEntry<'g> {
         }
     }
 
+    /// Announcer that binds the address; see [`Vip::binder`].
+    #[inline(always)]
+    pub fn binder(
+        self,
+        source: [u8; 6],
+        bound: [u8; 6],
+        tep: TepIndex,
+    ) -> Result<AnnouncerId, RejectReason> {
+        let who = who(source, tep);
+        match self.bucket.who.iter().position(|&near| near == who) {
+            Some(near) if bound == source && who != 0 => Ok(AnnouncerId(self.bucket.announcers[near])),
+            _ => self.far_binder(source, bound, tep),
+        }
+    }
+
+    #[cold]
+    fn far_binder(
+        self,
+        source: [u8; 6],
+        bound: [u8; 6],
+        tep: TepIndex,
+    ) -> Result<AnnouncerId, RejectReason> {
+        self.vip().binder(source, bound, tep)
+    }
+
     #[cold]
     fn far_announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
         self.vip().announcer(mac, tep)
@@ -138,11 +166,19 @@ impl<'g> VipEntry<'g> {
 impl VipTable {
     /// VIP table of these virtual IPs. Of entries with the same address the first is found.
     ///
-    /// Entries beyond [`MAX_VIPS`] are left out.
+    /// A virtual IP without announcers is left out: nobody is known who may announce it, so nobody is kept from it. Entries
+    /// beyond [`MAX_VIPS`] are left out, too.
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
-        let vips: Box<[Vip]> = vips.into_iter().take(MAX_VIPS).collect();
+        let vips = vips.into_iter().filter(|vip| !vip.announcers.is_empty());
+        let vips: Box<[Vip]> = vips.take(MAX_VIPS).collect();
         let buckets = vec![VipBucket::default(); (2 * vips.len()).next_power_of_two()];
-        let mut vip_table = Self { buckets: buckets.into(), vips: [].into(), learned: None };
+        let mut vip_table = Self {
+            buckets: buckets.into(),
+            vips: [].into(),
+            instances: instances(&vips),
+            has_groups: vips.iter().any(|vip| vip.group != 0),
+            learned: None,
+        };
         for (position, vip) in (1..).zip(&vips) {
             let key = VipKey::new(vip.address);
             let mut at = vip_table.start(&key);
@@ -193,6 +229,32 @@ impl VipTable {
         }
     }
 
+    /// Virtual IPs that the instance with this MAC address at this endpoint may announce. Its virtual MAC addresses are not
+    /// looked at.
+    pub fn of_instance(
+        &self,
+        mac: [u8; 6],
+        tep: TepIndex,
+    ) -> impl Iterator<Item = (VipId, AnnouncerId)> + use<'_> {
+        let who = who(mac, tep);
+        let from = self.instances.partition_point(|instance| instance.0 < who);
+        let found = self.instances.get(from..).unwrap_or_default().iter();
+        found.take_while(move |instance| instance.0 == who).map(|&(_, vip, announcer)| (vip, announcer))
+    }
+
+    /// The other virtual IPs in the group of this one.
+    pub fn group(&self, vip: &Vip) -> impl Iterator<Item = &Vip> {
+        let (id, group) = (vip.id, vip.group);
+        let all = if self.has_groups && group != 0 { &self.vips[..] } else { &[] };
+        all.iter().filter(move |other| other.group == group && other.id != id)
+    }
+
+    /// Some virtual IPs are in groups.
+    #[inline(always)]
+    pub fn has_groups(&self) -> bool {
+        self.has_groups
+    }
+
     /// Prefetches the first bucket of a lookup.
     #[inline(always)]
     pub fn prefetch(&self, key: &VipKey) {
@@ -208,6 +270,16 @@ impl VipTable {
     fn next(&self, at: usize) -> usize {
         (at + 1) & (self.buckets.len() - 1)
     }
+}
+
+/// All announcers by MAC address and endpoint, as a sorted list: an operator's limits keep it short.
+fn instances(vips: &[Vip]) -> Box<[(u64, VipId, AnnouncerId)]> {
+    let announcers = vips.iter().flat_map(|vip| vip.announcers.iter().map(|announcer| (vip.id, announcer)));
+    let mut all: Vec<_> = announcers
+        .map(|(vip, announcer)| (who(announcer.mac.octets(), announcer.tep), vip, announcer.id))
+        .collect();
+    all.sort_unstable();
+    all.into()
 }
 
 impl VipBucket {

@@ -338,5 +338,6 @@ pub(crate) fn vip(held: &HavipRow, index: impl Fn(Tep) -> Option<TepIndex>) -> V
         address: *address,
         vrids: vrids.as_slice().into(),
         announcers: held.announcers.iter().filter_map(announcer).collect(),
+        group: 0,
     }
 }

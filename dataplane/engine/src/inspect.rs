@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use bcast_domain::{
     AnnouncementBoard, AnnouncementKind, AnnouncerId, LearnedBindings, MemberList, RejectReason, Rejected,
-    TepIndex, VipEntry, VipId, VipKey, VipTable, vrid,
+    TepIndex, Vip, VipEntry, VipId, VipKey, VipTable, VlanTags,
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
+use wire::view::vlan_tags;
 use wire::{Announcement, DropReason, MacAddr, announcement};
 
 pub use crate::port::BURST;
@@ -62,53 +63,53 @@ struct Claimant {
     source: MacAddr,
     bound: MacAddr,
     from: TepIndex,
+    tags: VlanTags,
 }
 
 impl Claimant {
     /// Announcer and announcement, where it is about this virtual IP and receivers heed it.
     #[inline(always)]
     fn about(&self, vip: VipEntry) -> Result<Option<(AnnouncerId, AnnouncementKind)>, RejectReason> {
-        let Self { kind, source, bound, from } = *self;
-        let announcer = |mac: MacAddr| vip.announcer(mac.0, from);
-        match (kind, announcer(source)) {
-            (Kind::Hidden, _) => Err(RejectReason::Hidden),
-            (Kind::Advert { .. }, None) => Err(RejectReason::Advert),
-            // Receivers ignore what is not sound, and so do we.
-            (Kind::Advert { interval_cs, priority, sound, .. }, Some(announcer)) => {
-                Ok(sound.then_some((announcer, AnnouncementKind::Advert { interval_cs, priority })))
+        let Self { kind, source, bound, from, .. } = *self;
+        let attached = || vip.announcer(source.0, from);
+        let what = match kind {
+            Kind::Claim => AnnouncementKind::Claim { mac: bound.0 },
+            Kind::Use => AnnouncementKind::Use,
+            Kind::Advert { interval_cs, priority, sound, .. } => {
+                let announcer = attached().ok_or(RejectReason::Advert)?;
+                // Receivers ignore an advertisement that is not sound, and so does the node.
+                return Ok(sound.then_some((announcer, AnnouncementKind::Advert { interval_cs, priority })));
             }
-            (Kind::Claim | Kind::Use, None) => Err(RejectReason::Unattached),
-            (Kind::Claim, Some(announcer)) if bound == source => {
-                Ok(Some((announcer, AnnouncementKind::Claim { vrid: vrid(source.0) })))
-            }
-            // An announcer has two MAC addresses where it has a virtual one.
-            (Kind::Claim | Kind::Use, Some(one)) if bound == source || announcer(bound) == Some(one) => {
-                Ok(Some((one, AnnouncementKind::Use)))
-            }
-            (Kind::Claim | Kind::Use, Some(_)) => Err(RejectReason::Unsound),
-        }
+            Kind::Hidden => return Err(RejectReason::Hidden),
+            Kind::Fragment => return attached().map(|_| None).ok_or(RejectReason::Hidden),
+            Kind::Probe => return attached().map(|_| None).ok_or(RejectReason::Probe),
+            // It names no address.
+            Kind::Arrival => return Ok(None),
+        };
+        vip.binder(source.0, bound.0, from).map(|announcer| Some((announcer, what)))
     }
 
     /// Rejected announcement.
     #[cold]
     fn rejected(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
-        // It would move what it names if its sender were attached.
-        let claims = self.kind == Kind::Claim && self.bound == self.source;
-        Rejected { vip, mac: self.source.0, tep: self.from, what, claims, at_ns }
+        let Self { kind, source, bound, from, .. } = *self;
+        let claims = kind == Kind::Claim;
+        Rejected { vip, mac: source.0, bound: bound.0, tep: from, what, claims, at_ns }
     }
 }
 
-/// Announcement of virtual IPs in a frame, to be noted once the frame is accepted.
+/// Announcement of virtual IPs in a frame, to be noted once the frame is accepted and its copies are sent or queued.
 #[derive(Clone, Copy, Debug)]
 pub struct Announced {
     kind: AnnouncementKind,
+    tags: VlanTags,
     /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
     from: usize,
     to: usize,
 }
 
 /// Kinds of announcements: values of the metric's label.
-pub const KINDS: [&str; 3] = ["claim", "use", "advert"];
+pub const KINDS: [&str; 5] = ["claim", "use", "advert", "arrival", "presence"];
 
 impl Announced {
     /// Position in [`KINDS`].
@@ -117,6 +118,8 @@ impl Announced {
             AnnouncementKind::Claim { .. } => 0,
             AnnouncementKind::Use => 1,
             AnnouncementKind::Advert { .. } => 2,
+            AnnouncementKind::Arrival => 3,
+            AnnouncementKind::Presence => 4,
         }
     }
 }
@@ -158,7 +161,7 @@ pub struct ArpInspector {
     /// Findings by frame, where the bit of `found` is set.
     findings: [Option<Finding>; BURST],
     found: u32,
-    /// Virtual IPs that the burst's frames name, and announcers. It has room for all that a burst can name, so it never grows.
+    /// Virtual IPs that the burst's frames announce, and announcers. It has a fixed size, and never grows.
     announced: Vec<(VipId, AnnouncerId)>,
     /// Time of the burst by the workers' clock, nanoseconds.
     now_ns: u64,
@@ -173,6 +176,7 @@ impl ArpInspector {
             source: MacAddr::ZERO,
             bound: MacAddr::ZERO,
             from: TepIndex::default(),
+            tags: VlanTags::NONE,
         };
         let claimants = [(none, VipKey::default()); BURST];
         Self { inspection, claimants, findings: [None; BURST], found: 0, announced, now_ns: 0 }
@@ -201,11 +205,12 @@ impl ArpInspector {
         if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
     }
 
-    /// Notes the announcement of an accepted frame.
+    /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
     #[inline(always)]
     pub fn note(&self, announced: Announced) {
-        for &(vip, announcer) in self.announced.get(announced.from..announced.to).unwrap_or_default() {
-            self.inspection.board.note(vip, announcer, announced.kind, self.now_ns);
+        let Announced { kind, tags, from, to } = announced;
+        for &(vip, announcer) in self.announced.get(from..to).unwrap_or_default() {
+            self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
         }
     }
 
@@ -232,8 +237,8 @@ impl ArpInspector {
             Kind::Claim | Kind::Use => {
                 learned.admit(address, claimant.bound.0, claimant.from, self.now_ns, gone)
             }
-            // No cache believes an advertisement.
-            Kind::Advert { .. } => true,
+            // No cache believes these.
+            Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival => true,
             Kind::Hidden => false,
         };
         if !may {
@@ -251,26 +256,83 @@ impl ArpInspector {
     /// Inspects an announcement of one virtual IP; the frame may announce others, too. False if it may not.
     #[inline(always)]
     fn inspect_one(&mut self, index: usize, claimant: &Claimant, vip: VipEntry) -> bool {
-        let index = index % BURST;
         match claimant.about(vip) {
-            Ok(Some((announcer, kind))) => {
-                self.inspection.board.prefetch(vip.id(), announcer);
-                let to = self.announced.len() + 1;
-                let from = match self.findings[index] {
-                    Some(Ok(earlier)) if self.found >> index & 1 == 1 => earlier.from,
-                    _ => self.announced.len(),
-                };
-                self.announced.push((vip.id(), announcer));
-                self.findings[index] = Some(Ok(Announced { kind, from, to }));
-            }
-            Ok(None) => return true,
+            Ok(Some((announcer, kind))) => self.announces(index, claimant, (vip.id(), announcer), kind),
+            Ok(None) => {}
             Err(what) => {
-                let rejected = claimant.rejected(vip.id(), what, self.now_ns);
-                self.findings[index] = Some(Err(Violation::Rejected(rejected)));
+                self.reject(index, claimant, vip.id(), what);
+                return false;
             }
         }
+        true
+    }
+
+    /// Adds a virtual IP to the finding in a frame that was not rejected. What does not fit is left out.
+    #[inline(always)]
+    fn announces(
+        &mut self,
+        index: usize,
+        claimant: &Claimant,
+        announced: (VipId, AnnouncerId),
+        kind: AnnouncementKind,
+    ) {
+        let (index, to) = (index % BURST, self.announced.len() + 1);
+        if to > BURST * ADDRESSES {
+            return;
+        }
+        self.inspection.board.prefetch(announced.0, announced.1);
+        let from = match self.findings[index] {
+            Some(Ok(earlier)) if self.found >> index & 1 == 1 => earlier.from,
+            _ => self.announced.len(),
+        };
+        self.announced.push(announced);
+        self.findings[index] = Some(Ok(Announced { kind, tags: claimant.tags, from, to }));
         self.found |= 1 << index;
-        matches!(self.findings[index], Some(Ok(_)))
+    }
+
+    #[cold]
+    fn reject(&mut self, index: usize, claimant: &Claimant, vip: VipId, what: RejectReason) {
+        let rejected = claimant.rejected(vip, what, self.now_ns);
+        self.findings[index % BURST] = Some(Err(Violation::Rejected(rejected)));
+        self.found |= 1 << (index % BURST);
+    }
+
+    /// An advertisement counts for all virtual IPs in the groups of those that it lists.
+    #[cold]
+    fn add_groups(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
+        let Some(Ok(listed)) = self.finding(index) else { return };
+        if !matches!(listed.kind, AnnouncementKind::Advert { .. }) {
+            return;
+        }
+        let is_listed = |inspector: &Self, vip: &Vip| {
+            let all = inspector.announced.get(listed.from..listed.to).unwrap_or_default();
+            all.iter().any(|&(id, _)| id == vip.id)
+        };
+        let in_group = |inspector: &Self, vip: &Vip| {
+            !is_listed(inspector, vip) && vip_table.group(vip).any(|other| is_listed(inspector, other))
+        };
+        for vip in vip_table.vips() {
+            if vip.group != 0
+                && in_group(self, vip)
+                && let Some(announcer) = vip.announcer(claimant.source.0, claimant.from)
+            {
+                self.announces(index, claimant, (vip.id, announcer), listed.kind);
+            }
+        }
+    }
+
+    /// Adds all virtual IPs that the sender's instance may announce to the finding in a frame that names none.
+    #[inline(never)]
+    fn add_instance(
+        &mut self,
+        index: usize,
+        claimant: &Claimant,
+        vip_table: &VipTable,
+        kind: AnnouncementKind,
+    ) {
+        for announced in vip_table.of_instance(claimant.source.0, claimant.from) {
+            self.announces(index, claimant, announced, kind);
+        }
     }
 }
 
@@ -287,25 +349,35 @@ impl<'b> InspectedBurst<'_, 'b> {
     #[inline(always)]
     pub fn read(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         match plain_arp(inner) {
-            Some(announcement) => self.take(index, from, domain, &announcement),
+            Some(announcement) => self.take(index, from, domain, &announcement, VlanTags::NONE),
             None => self.read_rarer(index, from, domain, inner),
         }
     }
 
     fn read_rarer(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         if let Some(announcement) = announcement(inner) {
-            self.take(index, from, domain, &announcement);
+            self.take(index, from, domain, &announcement, vlan_tags(inner));
         }
     }
 
     #[inline(always)]
-    fn take(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, announcement: &Announcement) {
+    fn take(
+        &mut self,
+        index: usize,
+        from: TepIndex,
+        domain: &'b MemberList,
+        announcement: &Announcement,
+        tags: VlanTags,
+    ) {
         let Some(vip_table) = domain.vip_table() else { return };
         let index = index % BURST;
         let Announcement { kind, source, bound, .. } = *announcement;
-        let claimant = Claimant { kind, source, bound, from };
+        let claimant = Claimant { kind, source, bound, from, tags };
         if announcement.cut {
             return self.inspector.cut(index, kind);
+        }
+        if kind == Kind::Arrival {
+            return self.inspector.add_instance(index, &claimant, vip_table, AnnouncementKind::Arrival);
         }
         match announcement.only() {
             Some(address) => {
@@ -327,16 +399,27 @@ impl<'b> InspectedBurst<'_, 'b> {
         vip_table: &VipTable,
         announcement: &Announcement,
     ) {
-        let _rejected = announcement.addresses().find(|&address| !match (
-            vip_table.look_up(&VipKey::new(address)),
-            vip_table.learned(),
-        ) {
-            (Some(vip), _) => self.inspector.inspect_one(index, claimant, vip),
-            (None, Some(learned)) => {
-                self.inspector.inspect_strictly(index, claimant, address, domain, learned)
+        let inspector = &mut *self.inspector;
+        for address in announcement.addresses() {
+            let passed = match (vip_table.look_up(&VipKey::new(address)), vip_table.learned()) {
+                (Some(vip), _) => {
+                    shares_election(claimant, vip.vip(), vip_table, announcement)
+                        || inspector.inspect_one(index, claimant, vip)
+                }
+                (None, Some(learned)) => {
+                    inspector.inspect_strictly(index, claimant, address, domain, learned)
+                }
+                (None, None) => true,
+            };
+            if !passed {
+                return;
             }
-            (None, None) => true,
-        });
+        }
+        if inspector.finding(index).is_none() {
+            inspector.add_instance(index, claimant, vip_table, AnnouncementKind::Presence);
+        } else if vip_table.has_groups() {
+            inspector.add_groups(index, claimant, vip_table);
+        }
     }
 
     /// Inspects all announcements that were read.
@@ -352,15 +435,43 @@ impl<'b> InspectedBurst<'_, 'b> {
             let (claimant, key) = inspector.claimants[index];
             let Some((domain, vip_table)) = domains[index] else { continue };
             match vip_table.look_up(&key) {
-                Some(vip) => _ = inspector.inspect_one(index, &claimant, vip),
+                Some(vip) => {
+                    inspector.inspect_one(index, &claimant, vip);
+                    if vip_table.has_groups() {
+                        inspector.add_groups(index, &claimant, vip_table);
+                    }
+                }
                 None => {
-                    if let Some(learned) = vip_table.learned() {
-                        inspector.inspect_strictly(index, &claimant, key.address(), domain, learned);
+                    let address = || key.address();
+                    let may = vip_table.learned().is_none_or(|learned| {
+                        inspector.inspect_strictly(index, &claimant, address(), domain, learned)
+                    });
+                    if may {
+                        inspector.add_instance(index, &claimant, vip_table, AnnouncementKind::Presence);
                     }
                 }
             }
         }
     }
+}
+
+/// True for an advertisement whose sender is not attached to this virtual IP but to another that it lists, together with one
+/// that is attached to this: both take part in one election, and only the configuration of the list differs.
+#[cold]
+fn shares_election(
+    claimant: &Claimant,
+    vip: &Vip,
+    vip_table: &VipTable,
+    announcement: &Announcement,
+) -> bool {
+    let sender = |vip: &Vip| vip.announcer(claimant.source.0, claimant.from).is_some();
+    let has = |vip: &Vip, mac| vip.announcers.iter().any(|other| other.mac == mac);
+    let together = |other: &Vip| {
+        sender(other) && vip.announcers.iter().any(|announcer| has(other, announcer.mac))
+    };
+    matches!(claimant.kind, Kind::Advert { .. })
+        && !sender(vip)
+        && announcement.addresses().filter_map(|address| vip_table.find(address)).any(together)
 }
 
 /// Numbers of the bits that are set, ascending.

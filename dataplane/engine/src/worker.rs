@@ -167,6 +167,8 @@ impl<P: Port> Worker<P> {
         // Candidates by class, a bit each.
         let mut accepted = [0_u32; Class::ALL.len()];
         let mut positions = [0; BURST];
+        // Announcements, to be noted once their frames are on their way.
+        let mut notes = [None; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
             let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
@@ -177,10 +179,7 @@ impl<P: Port> Worker<P> {
                     let cells = self.tx.cells().domain(domain.domain());
                     policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
                 }
-                if let Some(announced) = announced {
-                    self.inspector.note(announced);
-                    self.tx.counters().announcements[announced.kind()].add(1);
-                }
+                notes[index] = announced;
                 Ok(class)
             });
             match verdict {
@@ -229,7 +228,15 @@ impl<P: Port> Worker<P> {
                         copying.start(frame, domain, position, class, packet)
                     };
                     match done {
-                        Ok(done) => sent += u64::from(done),
+                        Ok(started) => {
+                            sent += u64::from(started == Started::Sent);
+                            if let Some(announced) = notes[index]
+                                && started != Started::TooLong
+                            {
+                                self.inspector.note(announced);
+                                copying.tx.counters().announcements[announced.kind()].add(1);
+                            }
+                        }
                         Err(reason) => copying.tx.drop_frame(reason),
                     }
                 }
@@ -407,6 +414,15 @@ impl<E: Encap> Candidate<E> {
     }
 }
 
+/// State of the copies of an accepted frame.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Started {
+    Sent,
+    Queued,
+    /// Dropped, as the port does not carry frames of that length.
+    TooLong,
+}
+
 /// State of one burst's replication.
 struct Copying<'w, P: Port> {
     tx: &'w mut Transmitter<P>,
@@ -422,8 +438,8 @@ struct Copying<'w, P: Port> {
 }
 
 impl<P: Port> Copying<'_, P> {
-    /// Makes all copies of a frame, or makes it a job: if it has more than a quantum, or others of its domain wait. Says
-    /// whether it is done; or why it was dropped.
+    /// Makes all copies of a frame, or makes it a job: if it has more than a quantum, or others of its domain wait. Or says why
+    /// it was dropped.
     #[inline(always)]
     fn start(
         &mut self,
@@ -432,18 +448,19 @@ impl<P: Port> Copying<'_, P> {
         position: usize,
         class: Class,
         packet: P::Packet,
-    ) -> Result<bool, DropReason> {
+    ) -> Result<Started, DropReason> {
         let (id, targets) = (domain.domain(), Targets::all(domain.members(), position));
         if targets.len() > QUANTUM || self.tx.cells().domain(id).backlog(class).jobs > 0 {
-            return self.enqueue(frame, class, packet).map(|()| false);
+            return self.enqueue(frame, class, packet);
         }
         self.accept(id, targets.len());
         if self.tx.carries(frame.outer.inner_len()) {
             self.tx.copy_all(packet, &self.frame(frame, id), targets, self.teps);
+            Ok(Started::Sent)
         } else {
             self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
+            Ok(Started::TooLong)
         }
-        Ok(true)
     }
 
     /// The same, with a sample of the frame.
@@ -457,7 +474,7 @@ impl<P: Port> Copying<'_, P> {
         position: usize,
         class: Class,
         packet: P::Packet,
-    ) -> Result<bool, DropReason> {
+    ) -> Result<Started, DropReason> {
         let done = self.start(frame, domain, position, class, packet);
         probe.offer(sample, done.map_or_else(Verdict::Dropped, |_| Verdict::Accepted));
         done
@@ -482,7 +499,7 @@ impl<P: Port> Copying<'_, P> {
         frame: &Candidate<P::Encap>,
         class: Class,
         packet: P::Packet,
-    ) -> Result<(), DropReason> {
+    ) -> Result<Started, DropReason> {
         let outer = &frame.outer;
         let list = self.reader.hold(Vni::from(outer.key)).ok_or(DropReason::VniUnknown)?;
         let position = list.position(frame.source).ok_or(DropReason::TepNotMember)?;
@@ -495,12 +512,12 @@ impl<P: Port> Copying<'_, P> {
         self.accept(id, copies);
         if !self.tx.carries(outer.inner_len()) {
             self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
-            return Ok(());
+            return Ok(Started::TooLong);
         }
         let fanout = self.tx.fanout(packet, &self.frame(frame, id), copies);
         let after = self.queue.quanta;
         let job = Job { list, position, done: 0, fanout, received: self.received, after, quanta: 0 };
         self.queue.push(class, self.tx.cells().domain(id), job);
-        Ok(())
+        Ok(Started::Queued)
     }
 }
