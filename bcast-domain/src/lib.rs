@@ -100,6 +100,6 @@ pub use table::{
 pub use table::{SITES, live_allocations};
 pub use vip::{
     AnnouncementBoard, AnnouncementKind, Announcer, AnnouncerId, LastAnnounced, LearnedBindings,
-    RejectReason, Rejected, SILENCE_NS, Vip, VipEntry, VipId, VipKey, VipTable, virtual_mac,
+    RejectReason, Rejected, SILENCE_NS, Vip, VipEntry, VipId, VipKey, VipTable, is_virtual_mac,
 };
 pub use vlan::VlanTags;

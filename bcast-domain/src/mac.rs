@@ -150,7 +150,9 @@ pub enum MacError {
     #[error("{0:?} is not a MAC address: write it like 52:54:00:00:00:01")]
     NotAMac(String),
     /// All bits are one.
-    #[error("ff:ff:ff:ff:ff:ff is every interface's MAC address: give the one of the instance's own interface")]
+    #[error(
+        "ff:ff:ff:ff:ff:ff is every interface's MAC address: give the one of the instance's own interface"
+    )]
     Broadcast,
     /// All bytes are zero.
     #[error("00:00:00:00:00:00 is no interface's MAC address: give the one of the instance's own interface")]

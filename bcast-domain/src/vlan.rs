@@ -36,9 +36,9 @@ impl VlanTags {
         let tags = [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])];
         let known = self != Self::TOO_MANY;
         known.then(|| {
-            tags.into_iter().filter(|&tag| tag != 0).map(|tag| {
-                (if tag & IS_PROVIDER == 0 { CUSTOMER } else { PROVIDER }, tag & KEPT)
-            })
+            tags.into_iter()
+                .filter(|&tag| tag != 0)
+                .map(|tag| (if tag & IS_PROVIDER == 0 { CUSTOMER } else { PROVIDER }, tag & KEPT))
         })
     }
 

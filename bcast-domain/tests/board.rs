@@ -3,7 +3,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use bcast_domain::{AnnouncementBoard, AnnouncementKind, AnnouncerId, LastAnnounced, VipId, limits};
+use bcast_domain::{
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, LastAnnounced, VipId, VlanTags, limits,
+};
 
 fn vip(id: usize) -> VipId {
     VipId::new(u32::try_from(id).unwrap()).unwrap()
@@ -20,29 +22,29 @@ fn drained(board: &AnnouncementBoard) -> Vec<usize> {
 }
 
 #[test]
-fn each_kind_of_utterance_has_its_place_and_the_latest_counts() {
+fn each_kind_of_announcement_has_its_cells_and_the_latest_counts() {
     let board = AnnouncementBoard::new();
     let id = announcer(7);
     assert_eq!(board.read(id), LastAnnounced::default());
     let advert = |interval_cs, priority| AnnouncementKind::Advert { interval_cs, priority };
-    let utterances = [
-        (AnnouncementKind::Claim { vrid: 0 }, LastAnnounced { claim_ns: 1, ..LastAnnounced::default() }),
-        (AnnouncementKind::Use, LastAnnounced { claim_ns: 1, use_ns: 2, ..LastAnnounced::default() }),
-        (
-            advert(4095, 255),
-            LastAnnounced { claim_ns: 1, vrid: 0, use_ns: 2, advert_ns: 3, interval_cs: 4095, priority: 255 },
-        ),
-        (
-            advert(10, 0),
-            LastAnnounced { claim_ns: 1, vrid: 0, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 },
-        ),
-        (
-            AnnouncementKind::Claim { vrid: 255 },
-            LastAnnounced { claim_ns: 5, vrid: 255, use_ns: 2, advert_ns: 4, interval_cs: 10, priority: 0 },
-        ),
+    let tags = VlanTags::NONE.with(0x8100, 10);
+    let claimed = LastAnnounced { claim_ns: 1, mac: [1, 2, 3, 4, 5, 6], tags, ..LastAnnounced::default() };
+    let used = LastAnnounced { use_ns: 2, ..claimed };
+    let advertised = LastAnnounced { advert_ns: 3, interval_cs: 4095, priority: 255, ..used };
+    let resigned = LastAnnounced { advert_ns: 4, interval_cs: 10, priority: 0, ..advertised };
+    let again = LastAnnounced { claim_ns: 5, mac: [255; 6], ..resigned };
+    let arrived = LastAnnounced { arrival_ns: 6, ..again };
+    let announcements = [
+        (AnnouncementKind::Claim { mac: [1, 2, 3, 4, 5, 6] }, claimed),
+        (AnnouncementKind::Use, used),
+        (advert(4095, 255), advertised),
+        (advert(10, 0), resigned),
+        (AnnouncementKind::Claim { mac: [255; 6] }, again),
+        (AnnouncementKind::Arrival, arrived),
+        (AnnouncementKind::Presence, LastAnnounced { presence_ns: 7, ..arrived }),
     ];
-    for (at_ns, (what, expected)) in (1..).zip(utterances) {
-        board.note(vip(0), id, what, at_ns);
+    for (at_ns, (what, expected)) in (1..).zip(announcements) {
+        board.note(vip(0), id, what, tags, at_ns);
         assert_eq!(board.read(id), expected, "{what:?}");
     }
     assert_eq!(board.read(announcer(6)), LastAnnounced::default(), "another's place");
@@ -51,13 +53,29 @@ fn each_kind_of_utterance_has_its_place_and_the_latest_counts() {
 }
 
 #[test]
+fn an_instance_that_is_merely_heard_leaves_nothing_to_decide() {
+    let board = AnnouncementBoard::new();
+    board.note(vip(3), announcer(1), AnnouncementKind::Presence, VlanTags::NONE, 7);
+    assert!(drained(&board).is_empty());
+    assert_eq!(board.read(announcer(1)).presence_ns, 7);
+    board.note(vip(3), announcer(1), AnnouncementKind::Arrival, VlanTags::NONE, 8);
+    assert_eq!(drained(&board), [3]);
+}
+
+#[test]
 fn a_drain_names_each_virtual_ip_once_that_something_was_noted_of() {
     let board = AnnouncementBoard::new();
     assert!(drained(&board).is_empty());
     let ids = [0, 1, 63, 64, 65_536, limits::MAX_VIPS - 1];
     for id in ids {
-        board.note(vip(id), announcer(0), AnnouncementKind::Use, 1);
-        board.note(vip(id), announcer(limits::MAX_ANNOUNCERS - 1), AnnouncementKind::Claim { vrid: 0 }, 2);
+        board.note(vip(id), announcer(0), AnnouncementKind::Use, VlanTags::NONE, 1);
+        board.note(
+            vip(id),
+            announcer(limits::MAX_ANNOUNCERS - 1),
+            AnnouncementKind::Claim { mac: [0; 6] },
+            VlanTags::NONE,
+            2,
+        );
     }
     assert_eq!(drained(&board), ids);
     assert!(drained(&board).is_empty(), "each is taken once");
@@ -80,7 +98,8 @@ fn what_is_noted_by_several_workers_beside_a_drain_is_all_learnt() {
                         board.note(
                             vip(id),
                             announcer(worker * VIPS + id),
-                            AnnouncementKind::Claim { vrid: 0 },
+                            AnnouncementKind::Claim { mac: [0; 6] },
+                            VlanTags::NONE,
                             round,
                         );
                     }

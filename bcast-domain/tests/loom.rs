@@ -15,8 +15,8 @@ use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
     AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, LastAnnounced,
-    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, TepIndex, VipId, VipTable, Vni, live_allocations,
-    table,
+    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, TepIndex, VipId, VipTable, VlanTags, Vni,
+    live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -323,12 +323,13 @@ fn hearing(workers: usize) {
         .map(|&announcer| {
             let board = Arc::clone(&board);
             thread::spawn(move || {
-                board.note(vip, announcer, AnnouncementKind::Claim { vrid: 0 }, 1);
+                board.note(vip, announcer, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 1);
                 if workers == 1 {
                     board.note(
                         vip,
                         announcer,
                         AnnouncementKind::Advert { interval_cs: 100, priority: 200 },
+                        VlanTags::NONE,
                         2,
                     );
                 }

@@ -26,6 +26,7 @@ fn vip(id: u32, address: IpAddr) -> Vip {
         address,
         vrids: [].into(),
         announcers: [announcer(PLAIN, 1, id)].into(),
+        group: 0,
     }
 }
 
@@ -62,6 +63,7 @@ fn a_speaker_is_its_mac_at_its_endpoint_or_alone_there_a_virtual_mac_of_a_stated
         address: Ipv4Addr::new(10, 0, 0, 100).into(),
         vrids: [51, 52].into(),
         announcers: announcers.into(),
+        group: 0,
     };
     let six = Vip { address: Ipv6Addr::LOCALHOST.into(), ..four.clone() };
     let cases = [
@@ -239,6 +241,7 @@ proptest! {
         let vip = Vip {
             vrids: [51].into(),
             announcers: order.map(|n| all[n]).into(),
+            group: 0,
             ..vip(0, Ipv4Addr::new(10, 0, 0, 100).into())
         };
         let there: Vec<_> = all.iter().filter(|announcer| announcer.tep == from.into()).collect();

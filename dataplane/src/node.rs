@@ -237,7 +237,7 @@ impl ctl_node::Node for ControlledNode {
     }
 
     fn announce(&self, holding: &Holding) -> bool {
-        let Holding { vni, tep, mac, address } = *holding;
-        self.view.local_frames.announce(vni, tep, MacAddr(mac), address)
+        let Holding { vni, tep, mac, tags, address } = *holding;
+        self.view.local_frames.announce(vni, tep, MacAddr(mac), tags, address)
     }
 }

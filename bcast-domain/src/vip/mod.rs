@@ -162,22 +162,21 @@ impl Vip {
         }
     }
 
-    /// True for a VRRP router's virtual MAC address with one of the [`vrids`](Self::vrids): 00:00:5e:00:01:VRID, or
-    /// 00:00:5e:00:02:VRID (RFC 9568 section 7.3). The RFC has the one for IPv4 and the other for IPv6; CARP has the first
-    /// for both.
+    /// True for a virtual MAC address with one of the [`vrids`](Self::vrids); see [`is_virtual_mac`].
     #[inline]
     pub fn is_virtual(&self, mac: [u8; 6]) -> bool {
-        match mac {
-            [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => self.vrids.contains(&vrid),
-            _ => false,
-        }
+        is_virtual_mac(mac, &self.vrids)
     }
 }
 
-/// A VRRP router's virtual MAC address for an address of that family (RFC 9568 section 7.3).
+/// True for a VRRP router's virtual MAC address with one of these VRRP ids: 00:00:5e:00:01:VRID, or 00:00:5e:00:02:VRID
+/// (RFC 9568 section 7.3). The RFC has the one for IPv4 and the other for IPv6; CARP has the first for both.
 #[inline]
-pub const fn virtual_mac(address: IpAddr, vrid: u8) -> [u8; 6] {
-    [0x00, 0x00, 0x5e, 0x00, if address.is_ipv4() { 1 } else { 2 }, vrid]
+pub fn is_virtual_mac(mac: [u8; 6], vrids: &[u8]) -> bool {
+    match mac {
+        [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => vrids.contains(&vrid),
+        _ => false,
+    }
 }
 
 /// Kind of an accepted announcement.

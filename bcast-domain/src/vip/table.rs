@@ -3,7 +3,8 @@
 use std::{fmt, net::IpAddr, sync::Arc};
 
 use crate::{
-    AnnouncerId, RejectReason, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch, vip::LearnedBindings,
+    AnnouncerId, RejectReason, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch,
+    vip::LearnedBindings,
 };
 
 /// Virtual IPs of a domain with their announcers. Immutable: a change makes a new table.
@@ -128,12 +129,7 @@ impl<'g> VipEntry<'g> {
 
     /// Announcer that binds the address; see [`Vip::binder`].
     #[inline(always)]
-    pub fn binder(
-        self,
-        source: [u8; 6],
-        bound: [u8; 6],
-        tep: TepIndex,
-    ) -> Result<AnnouncerId, RejectReason> {
+    pub fn binder(self, source: [u8; 6], bound: [u8; 6], tep: TepIndex) -> Result<AnnouncerId, RejectReason> {
         let who = who(source, tep);
         match self.bucket.who.iter().position(|&near| near == who) {
             Some(near) if bound == source && who != 0 => Ok(AnnouncerId(self.bucket.announcers[near])),
@@ -142,12 +138,7 @@ impl<'g> VipEntry<'g> {
     }
 
     #[cold]
-    fn far_binder(
-        self,
-        source: [u8; 6],
-        bound: [u8; 6],
-        tep: TepIndex,
-    ) -> Result<AnnouncerId, RejectReason> {
+    fn far_binder(self, source: [u8; 6], bound: [u8; 6], tep: TepIndex) -> Result<AnnouncerId, RejectReason> {
         self.vip().binder(source, bound, tep)
     }
 

@@ -47,7 +47,10 @@ fn vip(number: u32, per_domain: u32) -> Result<(Vni, Vip)> {
         Ok(Announcer { mac: Mac::new([0x52, 0x54, 0, a, b, c])?, tep, id: AnnouncerId::new(id)? })
     });
     let announcers = announcers.collect::<Result<_>>()?;
-    Ok((Vni::new(work::vni(domain)), Vip { id: VipId::new(number)?, address, vrids: [].into(), announcers }))
+    Ok((
+        Vni::new(work::vni(domain)),
+        Vip { id: VipId::new(number)?, address, vrids: [].into(), announcers, group: 0 },
+    ))
 }
 
 /// Domains with virtual IPs, the same domains without, and a worker's parts.

@@ -432,7 +432,7 @@ fn a_havip_that_cannot_be_is_refused_with_what_to_do() {
         (|h| h.refresh_s = Some(86_401), "a refresh of 86401 s is out of range; 1 to 86400 s"),
         (|h| h.name = "5001".into(), "reads as an address or a number"),
         (|h| attached(h, 0).instance = String::new(), "a name is empty"),
-        (|h| attached(h, 0).mac = vec![1, 0, 0x5e, 0, 0, 1], "01:00:5e:00:00:01 is a multicast MAC address"),
+        (|h| attached(h, 0).mac = vec![0xff; 6], "ff:ff:ff:ff:ff:ff is every interface's MAC address"),
         (|h| attached(h, 0).mac = vec![0; 6], "is no interface's MAC address"),
         (|h| attached(h, 0).mac = vec![2; 5], "a MAC address has 5 bytes; it has 6"),
         (|h| on(h, 0, &[]), "instance vm1 is given 0 TEPs; it runs on one, or on two"),

@@ -231,8 +231,8 @@ const BAD_HAVIPS: &[(&str, &str)] = &[
         "line 1, column 103: \"1\" is not a MAC address: write it like 52:54:00:00:00:01",
     ),
     (
-        "havips: [{name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1, attachments: [{instance: a, mac: 01:00:00:00:00:01, teps: [hv1]}]}]",
-        "line 1, column 103: 01:00:00:00:00:01 is a multicast MAC address: give the one of the instance's own interface",
+        "havips: [{name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1, attachments: [{instance: a, mac: FF-FF-FF-FF-FF-FF, teps: [hv1]}]}]",
+        "line 1, column 103: ff:ff:ff:ff:ff:ff is every interface's MAC address: give the one of the instance's own interface",
     ),
     (
         "havips: [{name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1}]",

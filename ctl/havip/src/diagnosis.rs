@@ -97,6 +97,7 @@ fn rejection_code(what: RejectReason) -> &'static str {
         RejectReason::Advert => "unattached-advert",
         RejectReason::Unsound => "wrong-mac",
         RejectReason::Hidden => "hidden-discovery",
+        RejectReason::Probe => "unattached-probe",
     }
 }
 
@@ -107,9 +108,12 @@ fn rejection_line(known: &Known, ago: u64) -> String {
         RejectReason::Advert => "advertised (VRRP)",
         RejectReason::Unsound => "bound to another MAC address than the sender's",
         RejectReason::Hidden => "announced in fragments or behind extension headers",
+        RejectReason::Probe => "probed",
     };
     let advice = match known.last.what {
-        RejectReason::Unattached | RejectReason::Advert => ", which is not attached there",
+        RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe => {
+            ", which is not attached there"
+        }
         RejectReason::Unsound | RejectReason::Hidden => "",
     };
     let (tep, total) = (known.last.tep, known.total);

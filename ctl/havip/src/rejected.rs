@@ -14,14 +14,21 @@ const REPORT_INTERVAL_NS: u64 = 10 * SECOND;
 const REPORTS_PER_SECOND: u64 = 100;
 
 /// Kinds that are counted apart.
-const KINDS: [RejectReason; 4] =
-    [RejectReason::Unattached, RejectReason::Unsound, RejectReason::Advert, RejectReason::Hidden];
+const KINDS: [RejectReason; 5] = [
+    RejectReason::Unattached,
+    RejectReason::Unsound,
+    RejectReason::Advert,
+    RejectReason::Hidden,
+    RejectReason::Probe,
+];
 
 /// A rejected announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RejectedSender {
     /// MAC address of the sender; any octets.
     pub mac: [u8; 6],
+    /// MAC address to which it binds the address.
+    pub bound: [u8; 6],
     /// TEP of the sender.
     pub tep: Tep,
     /// Reason of the rejection.

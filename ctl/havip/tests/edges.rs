@@ -90,12 +90,13 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         (0..7).map(|n| (1_000 + n * 1_000, Claim(1 + u32::try_from(n % 2).unwrap()))).collect();
     let forged = RejectedSender {
         mac: mac(9),
+        bound: mac(9),
         tep: tep(9),
         what: RejectReason::Unattached,
         claims: true,
         at_ns: 7 * SECOND,
     };
-    let other = RejectedSender { mac: mac(8), tep: tep(8), ..forged };
+    let other = RejectedSender { mac: mac(8), bound: mac(8), tep: tep(8), ..forged };
     let adverts = RejectedSender { what: RejectReason::Advert, ..forged };
     let cases: [Case<'_>; 6] = [
         ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),

@@ -13,7 +13,7 @@ fn machine() -> Machine {
 }
 
 fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
-    RejectedSender { mac: mac(who), tep: tep(who), what, claims: true, at_ns }
+    RejectedSender { mac: mac(who), bound: mac(who), tep: tep(who), what, claims: true, at_ns }
 }
 
 fn count(effects: &[Effect]) -> u64 {
@@ -114,6 +114,7 @@ fn a_virtual_mac_is_told_apart_by_its_tep() {
         address: "10.0.0.100".parse().unwrap(),
         vrids: [51].into(),
         announcers: [announcer(1), announcer(2)].into(),
+        group: 0,
     };
     let virtual_mac = [0, 0, 0x5e, 0, 1, 51];
     let (mut machine, mut alarms) = (machine(), Alarms::new());

@@ -4,7 +4,9 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
-use bcast_domain::{AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, Vni};
+use bcast_domain::{
+    AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, VlanTags, Vni,
+};
 use thiserror::Error;
 
 /// The data plane, as the control path sees it.
@@ -84,6 +86,8 @@ pub struct Holding {
     pub mac: [u8; 6],
     /// The holder's TEP.
     pub tep: Tep,
+    /// VLAN tags that the holder's announcements had.
+    pub tags: VlanTags,
 }
 
 /// Why a TEP cannot be one of this node's.

@@ -66,6 +66,8 @@ pub(crate) struct AnnouncedAt {
     /// Of ordinary ARP and neighbour discovery.
     pub usage: Stamp,
     pub advert: Stamp,
+    pub arrival: Stamp,
+    pub presence: Stamp,
 }
 
 /// What the announcers of one HAVIP said last; without those that said nothing.
@@ -161,7 +163,9 @@ impl AnnouncerTimes {
     ) -> (LastAnnounced, AnnouncedAt) {
         let place = match self.0.iter().position(|(known, _)| *known == announcer) {
             Some(place) => place,
-            None if (last.claim_ns, last.use_ns, last.advert_ns) == (0, 0, 0) => {
+            None if [last.claim_ns, last.use_ns, last.advert_ns, last.arrival_ns, last.presence_ns]
+                == [0; 5] =>
+            {
                 return (last, AnnouncedAt::default());
             }
             None => {
@@ -174,6 +178,8 @@ impl AnnouncerTimes {
             claim_ns: said.claim.follow(last.claim_ns, clock),
             use_ns: said.usage.follow(last.use_ns, clock),
             advert_ns: said.advert.follow(last.advert_ns, clock),
+            arrival_ns: said.arrival.follow(last.arrival_ns, clock),
+            presence_ns: said.presence.follow(last.presence_ns, clock),
             ..last
         };
         (steady, *said)

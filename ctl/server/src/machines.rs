@@ -12,7 +12,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, VipId, virtual_mac};
+use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, Rejected, VipId, is_virtual_mac};
 use crossbeam::channel::Receiver;
 use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Offender, Revision};
 use ctl_havip::{Alarms, Damping, Diagnosis, Machine, Options, RejectedSender, SECOND, Undo, enact};
@@ -76,7 +76,7 @@ impl View<'_> {
     /// Whose a refused announcement is by now.
     fn who(&self, held: &HavipRow, stranger: &RejectedSender) -> Option<AnnouncerId> {
         let tep = self.teps.index(stranger.tep)?;
-        vip(held, |tep| self.teps.index(tep)).announcer(stranger.mac, tep)
+        vip(held, |tep| self.teps.index(tep)).binder(stranger.mac, stranger.bound, tep).ok()
     }
 }
 
@@ -261,8 +261,8 @@ impl Machines {
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
-            let (mac, what) = (refused.mac, refused.what);
-            let stranger = RejectedSender { mac, tep, what, claims: refused.claims, at_ns };
+            let Rejected { mac, bound, what, claims, .. } = refused;
+            let stranger = RejectedSender { mac, bound, tep, what, claims, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
@@ -351,18 +351,14 @@ impl Machines {
     }
 }
 
-/// Where a HAVIP is, for those that listen to gratuitous ARP.
-///
-/// It is bound to the MAC address that its holder last claimed it with: its own, or a virtual one.
+/// Announcement of a HAVIP on its holder's behalf: with the MAC address that the holder last claimed it with, its own or a
+/// virtual one, and in the VLAN that it last announced it in.
 fn holding(held: &HavipRow, heard: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
-    let claimed = held.holder().map_or(0, |announcer| heard.read(announcer).vrid);
-    let mac = match vrids.contains(&claimed) {
-        true => virtual_mac(*address, claimed),
-        false => holder.mac.octets(),
-    };
-    Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep })
+    let last = held.holder().map(|announcer| heard.read(announcer)).unwrap_or_default();
+    let mac = if is_virtual_mac(last.mac, vrids) { last.mac } else { holder.mac.octets() };
+    Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep, tags: last.tags })
 }
 
 /// One line in the log for each event of a HAVIP.

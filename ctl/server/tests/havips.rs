@@ -3,7 +3,7 @@
 
 mod common;
 
-use bcast_domain::AnnouncementKind;
+use bcast_domain::{AnnouncementKind, VlanTags};
 use common::havip::*;
 use common::*;
 use ctl_api::client::RefusalKind;
@@ -447,7 +447,7 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     let (vip, old) = (rig.vip(5001), rig.announcer(5001, 1, 1));
     rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[1])]);
     assert_eq!((rig.vip(5001), rig.announcer(5001, 1, 1)), (vip, old));
-    rig.node.heard.note(vip, old, AnnouncementKind::Claim { vrid: 0 }, 7);
+    rig.node.heard.note(vip, old, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 7);
     rig.worker.set_stuck(true);
     let another = Batch::new(vec![attach("web", "vm1", 9, &[1, 2])]);
     assert!(rig.try_commit(another).is_err(), "durable, not confirmed");
@@ -533,7 +533,7 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     rig.node.now_ns.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
     let advert = AnnouncementKind::Advert { interval_cs: 10, priority: 100 };
     let before = now_ms();
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, 3_000_000_000);
+    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, VlanTags::NONE, 3_000_000_000);
     while rig.havip("web").binding.holder.is_none() {
         std::thread::yield_now();
     }

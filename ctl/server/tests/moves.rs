@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bcast_domain::{AnnouncementKind, RejectReason, Rejected, Vni};
+use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags, Vni};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
@@ -18,7 +18,7 @@ use ctl_server::{CommitHook, Reporter};
 use ctl_store::{EmbeddedStore, Record};
 
 /// A claim.
-const CLAIM: AnnouncementKind = AnnouncementKind::Claim { vrid: 0 };
+const CLAIM: AnnouncementKind = AnnouncementKind::Claim { mac: [0; 6] };
 /// Nanoseconds of a second.
 const SECOND: u64 = 1_000_000_000;
 
@@ -54,7 +54,7 @@ fn pass(rig: &Rig, ns: u64) -> u64 {
 
 fn say(rig: &Rig, who: u8, what: AnnouncementKind) {
     let at_ns = pass(rig, 1_000);
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, at_ns);
+    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, VlanTags::NONE, at_ns);
 }
 
 fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
@@ -62,7 +62,8 @@ fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
     let array = rig.readers.reader().array().clone();
     let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
     let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
-    let refused = Rejected { vip: rig.vip(5001), mac: mac(who).octets(), tep, what, claims, at_ns };
+    let mac = mac(who).octets();
+    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, what, claims, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
@@ -129,7 +130,7 @@ fn a_claim_that_came_before_its_sender_was_attached_is_replayed_and_announced() 
     assert_eq!(rig.havip("web").binding.why, Some(Why::Replay));
     until("announced", || !rig.node.announced.lock().unwrap().is_empty());
     let (vni, address, tep) = (Vni::from(5001), ip(100), tep(3));
-    let expected = Holding { vni, address, mac: mac(3).octets(), tep };
+    let expected = Holding { vni, address, mac: mac(3).octets(), tep, tags: VlanTags::NONE };
     assert_eq!(*rig.node.announced.lock().unwrap(), [expected]);
 }
 
@@ -225,13 +226,16 @@ fn it_is_announced_with_the_mac_address_that_its_holder_claimed_it_with() {
     rig.commit(vec![set_havip(havip)]);
     let own = mac(1).octets();
     let virtual_mac = [0x00, 0x00, 0x5e, 0x00, 0x01, 51];
-    for (n, (vrid, expected)) in [(0, own), (51, virtual_mac), (52, own)].into_iter().enumerate() {
-        say(&rig, 1, AnnouncementKind::Claim { vrid });
+    let other = [0x00, 0x00, 0x5e, 0x00, 0x01, 52];
+    let carp = [0x00, 0x00, 0x5e, 0x00, 0x02, 51];
+    let cases = [(own, own), (virtual_mac, virtual_mac), (other, own), (carp, carp)];
+    for (n, (claimed, expected)) in cases.into_iter().enumerate() {
+        say(&rig, 1, AnnouncementKind::Claim { mac: claimed });
         until_held(&rig, Some(1));
         pass(&rig, 11 * SECOND);
         until("announced", || rig.node.announced.lock().unwrap().len() > n);
         let announced = rig.node.announced.lock().unwrap()[n].mac;
-        assert_eq!(announced, expected, "after a claim with the virtual MAC of {vrid}");
+        assert_eq!(announced, expected, "after a claim with {claimed:x?}");
     }
 }
 
@@ -350,7 +354,7 @@ fn ten_thousand_announced_within_a_second_are_all_bound() {
     assert_eq!(vips.len(), 10_000);
     let begun = Instant::now();
     for vip in &vips {
-        rig.node.heard.note(vip.id, vip.announcers[0].id, CLAIM, pass(&rig, 1_000));
+        rig.node.heard.note(vip.id, vip.announcers[0].id, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
         // Evenly over a second.
         if vip.id.get() % 100 == 0 {
             std::thread::sleep(Duration::from_millis(9));

@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use bcast_domain::{DomainLimit, Mac, MacAddr, Rate, Tep, TepLimit, Vni, limits};
+use bcast_domain::{DomainLimit, MacAddr, Rate, Tep, TepLimit, Vni, limits};
 use ctl_api::model::{
     ArpInspection, Attachment, Binding, DomainEntry, Havip, HavipEntry, HavipEvent, Holder, Name, Offender,
     Revision, TepEntry,
@@ -353,12 +353,7 @@ fn havip_entry(old: OldHavipEntry) -> Option<HavipEntry> {
 
 /// Any six bytes of a MAC address: a sender of rejected announcements may have a group address or zeros.
 fn octets(text: &str) -> Option<[u8; 6]> {
-    match text.parse() {
-        Ok(mac) => Some(Mac::octets(mac)),
-        Err(bcast_domain::MacError::Multicast(MacAddr(octets))) => Some(octets),
-        Err(bcast_domain::MacError::Zero) => Some([0; 6]),
-        Err(bcast_domain::MacError::NotAMac(_)) => None,
-    }
+    text.parse().ok().map(|MacAddr(octets)| octets)
 }
 
 fn havip_event(old: OldHavipEvent) -> Option<HavipEvent> {

@@ -93,7 +93,8 @@ impl Claimant {
     #[cold]
     fn rejected(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
         let Self { kind, source, bound, from, .. } = *self;
-        let claims = kind == Kind::Claim;
+        // It would move the virtual IP if its sender were attached.
+        let claims = kind == Kind::Claim && what == RejectReason::Unattached;
         Rejected { vip, mac: source.0, bound: bound.0, tep: from, what, claims, at_ns }
     }
 }
@@ -466,9 +467,8 @@ fn shares_election(
 ) -> bool {
     let sender = |vip: &Vip| vip.announcer(claimant.source.0, claimant.from).is_some();
     let has = |vip: &Vip, mac| vip.announcers.iter().any(|other| other.mac == mac);
-    let together = |other: &Vip| {
-        sender(other) && vip.announcers.iter().any(|announcer| has(other, announcer.mac))
-    };
+    let together =
+        |other: &Vip| sender(other) && vip.announcers.iter().any(|announcer| has(other, announcer.mac));
     matches!(claimant.kind, Kind::Advert { .. })
         && !sender(vip)
         && announcement.addresses().filter_map(|address| vip_table.find(address)).any(together)

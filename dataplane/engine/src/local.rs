@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use bcast_domain::{Tep, Vni};
+use bcast_domain::{Tep, VlanTags, Vni};
 use crossbeam::queue::ArrayQueue;
 use wire::gratuitous::{Form, advertisement, garp};
 use wire::{FrameHeader, MacAddr, Template};
@@ -53,14 +53,19 @@ impl<K> LocalFrames<K> {
 
     /// Announces an address for its holder, in each form that there is, as the holder's hypervisor would have sent it: all or none. False
     /// if too much waits, or no buffer is free.
-    pub fn announce(&self, vni: Vni, tep: Tep, mac: MacAddr, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(address) => {
-                let forms = [Form::Request, Form::Reply].map(|form| garp(mac, address, form));
-                self.send(vni, tep, &forms.each_ref().map(|form| &form[..]))
-            }
-            IpAddr::V6(address) => self.send(vni, tep, &[&advertisement(mac, address)]),
-        }
+    ///
+    /// `tags` are the VLAN tags that the holder's own announcements have; where they are too many to be known, nothing is announced,
+    /// as it could reach another VLAN.
+    pub fn announce(&self, vni: Vni, tep: Tep, mac: MacAddr, tags: VlanTags, address: IpAddr) -> bool {
+        let frames = match address {
+            IpAddr::V4(address) => [Form::Request, Form::Reply]
+                .map(|form| tagged(&garp(mac, address, form), tags))
+                .into_iter()
+                .collect(),
+            IpAddr::V6(address) => tagged(&advertisement(mac, address), tags).map(|frame| vec![frame]),
+        };
+        let Some(frames): Option<Vec<Vec<u8>>> = frames else { return true };
+        self.send(vni, tep, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     /// Queues inner frames as the TEP would have sent them into the domain, all or none. False if too much waits, or no buffer is free.
@@ -109,4 +114,11 @@ impl<K> LocalFrames<K> {
     pub fn take_unicast(&self) -> Option<Unicast<K>> {
         if self.unicast.is_empty() { None } else { self.unicast.pop() }
     }
+}
+
+/// The frame with these tags behind its MAC addresses; `None` where they are not known.
+fn tagged(frame: &[u8], tags: VlanTags) -> Option<Vec<u8>> {
+    let (addresses, rest) = frame.split_at_checked(2 * size_of::<MacAddr>())?;
+    let tags = tags.tags()?.flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()]).flatten();
+    Some(addresses.iter().copied().chain(tags).chain(rest.iter().copied()).collect())
 }

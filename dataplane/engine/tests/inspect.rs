@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bcast_domain::{
     Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
-    RejectReason, Rejected, SILENCE_NS, TepIndex, Vip, VipId, VipTable, Vni, table,
+    RejectReason, Rejected, SILENCE_NS, TepIndex, Vip, VipId, VipTable, VlanTags, Vni, table,
 };
 use engine::inspect::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
@@ -34,6 +34,7 @@ fn vips() -> [Vip; 3] {
         address,
         vrids: [51].into(),
         announcers: [announcer(HOLDER, 1, 10 * id), announcer(BACKUP, 2, 10 * id + 1)].into(),
+        group: 0,
     };
     [vip(1, FOUR.into()), vip(2, OTHER.into()), vip(3, SIX.into())]
 }
@@ -164,7 +165,8 @@ fn claim(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 type Noted = (u32, LastAnnounced);
 
 fn claimed(announcer: u32) -> Option<Noted> {
-    Some((announcer, LastAnnounced { claim_ns: NOW, ..LastAnnounced::default() }))
+    let mac = if announcer.is_multiple_of(10) { HOLDER } else { BACKUP };
+    Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }))
 }
 
 fn used(announcer: u32) -> Option<Noted> {
@@ -175,15 +177,14 @@ fn used(announcer: u32) -> Option<Noted> {
 fn those_who_are_attached_are_heard() {
     let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
     let six = advertisement(MacAddr(HOLDER), SIX);
-    let claimed_as = |announcer, vrid| {
-        Some((announcer, LastAnnounced { claim_ns: NOW, vrid, ..LastAnnounced::default() }))
-    };
+    let claimed_as =
+        |announcer, mac| Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }));
     let advertised = |priority| {
         Some((10, LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, ..LastAnnounced::default() }))
     };
     /// Description, from where, frame, what it counts as, what is noted.
     type Case = (&'static str, u16, Vec<u8>, Option<&'static str>, Option<Noted>);
-    let cases: [Case; 17] = [
+    let cases: [Case; 18] = [
         ("a gratuitous request", 1, claim(HOLDER, FOUR), Some("claim"), claimed(10)),
         ("a gratuitous reply", 2, reply.to_vec(), Some("claim"), claimed(11)),
         ("of another address", 1, claim(HOLDER, OTHER), Some("claim"), claimed(20)),
@@ -199,16 +200,26 @@ fn those_who_are_attached_are_heard() {
             1,
             tagged(&claim(HOLDER, FOUR), &[[0x88, 0xa8, 0, 5], [0x81, 0, 0, 7]]),
             Some("claim"),
-            claimed(10),
+            claimed(10).map(|(announcer, last)| {
+                let tags = VlanTags::NONE.with(0x88a8, 5).with(0x8100, 7);
+                (announcer, LastAnnounced { tags, ..last })
+            }),
         ),
-        ("from the virtual MAC", 1, claim(VIRTUAL, FOUR), Some("claim"), claimed_as(10, 51)),
+        ("from the virtual MAC", 1, claim(VIRTUAL, FOUR), Some("claim"), claimed_as(10, VIRTUAL)),
         ("an ordinary request", 1, arp(HOLDER, 1, (HOLDER, FOUR), ORDINARY), Some("use"), used(10)),
         (
             "its virtual MAC in a frame from its own",
             1,
             arp(HOLDER, 1, (VIRTUAL, FOUR), FOUR),
-            Some("use"),
-            used(10),
+            Some("claim"),
+            claimed_as(10, VIRTUAL),
+        ),
+        (
+            "a virtual MAC of the other family, as CARP has it",
+            1,
+            advertisement(MacAddr(VIRTUAL), SIX).to_vec(),
+            Some("claim"),
+            claimed_as(30, VIRTUAL),
         ),
         ("an unsolicited advertisement", 1, six.to_vec(), Some("claim"), claimed(30)),
         ("VRRP version 2", 1, advert(HOLDER, 2, 100, 255, &[FOUR]), Some("advert"), advertised(100)),
@@ -315,7 +326,8 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
         let Violation::Rejected(refused) = violation else { panic!("{case}: {violation:?}") };
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
-        assert_eq!(refused, Rejected { vip, mac, tep, what, claims, at_ns: NOW }, "{case}");
+        let bound = wire::announcement(&frame).unwrap().bound.0;
+        assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, at_ns: NOW }, "{case}");
         assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.inspector.report(refused), "{case}");
@@ -445,5 +457,5 @@ fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
     let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
-    Violation::Rejected(Rejected { vip, mac, tep, what, claims: false, at_ns: NOW })
+    Violation::Rejected(Rejected { vip, mac, bound: mac, tep, what, claims: false, at_ns: NOW })
 }

@@ -7,7 +7,7 @@ mod frames;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::Relaxed;
 
-use bcast_domain::TepIndex;
+use bcast_domain::{TepIndex, VlanTags};
 use common::{FakeClock, FakePort, FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, Pool, Rig, Totals, tep};
 use engine::police::RateLimits;
 use engine::punt::PuntQueues;
@@ -285,7 +285,7 @@ fn each_form_comes_to_the_worker_as_the_holders_hypervisor_would_have_sent_it_an
     let local = rig.local();
     let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
     let (four, six) = (frames::VIP, "fd00::100".parse().unwrap());
-    let announce = |address| local.announce(VNI.into(), tep(0), mac, address);
+    let announce = |address| local.announce(VNI.into(), tep(0), mac, VlanTags::NONE, address);
     assert!(announce(four.into()) && announce(IpAddr::V6(six)));
     rig.settle();
     let forms = [

@@ -4,7 +4,7 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::checksum;
 use crate::header::{ethertype, protocol};
-use bcast_domain::{MacAddr, VlanTags};
+use bcast_domain::MacAddr;
 
 /// Bytes of the shortest Ethernet frame, without its check sequence (IEEE 802.3 section 3.2.7).
 const SHORTEST: usize = 60;
@@ -80,14 +80,6 @@ pub fn advertisement(mac: MacAddr, address: Ipv6Addr) -> [u8; ADVERTISEMENT_FRAM
         &to,
         &message(sum.to_ne_bytes()),
     ])
-}
-
-/// The frame behind these VLAN tags. `None` where they are [too many](VlanTags::TOO_MANY).
-#[must_use]
-pub fn tagged(frame: &[u8], tags: VlanTags) -> Option<Vec<u8>> {
-    let (addresses, rest) = frame.split_at_checked(2 * size_of::<MacAddr>())?;
-    let tags = tags.tags()?.flat_map(|(tpid, tci)| [tpid.to_be_bytes(), tci.to_be_bytes()]).flatten();
-    Some(addresses.iter().copied().chain(tags).chain(rest.iter().copied()).collect())
 }
 
 /// One part after another, then zeroes.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use bcast_domain::{Mac, MacAddr, MacError};
+use bcast_domain::MacAddr;
 use ctl_api::proto::{self, ArpInspection, DomainRates, HavipEventKind, HavipState, TepRates, Why};
 use prost::Message;
 
@@ -178,12 +178,7 @@ fn optional_address(text: &str) -> Result<Option<Vec<u8>>> {
 
 /// Six bytes; an offender may have given any.
 fn mac(text: &str) -> Result<Vec<u8>> {
-    match text.parse::<Mac>() {
-        Ok(mac) => Ok(mac.octets().to_vec()),
-        Err(MacError::Multicast(MacAddr(octets))) => Ok(octets.to_vec()),
-        Err(MacError::Zero) => Ok(vec![0; 6]),
-        Err(_) => Err(Wrong),
-    }
+    text.parse().map(|MacAddr(octets)| octets.to_vec()).map_err(|_| Wrong)
 }
 
 /// Number of an enum's value by its word; "" is unspecified.

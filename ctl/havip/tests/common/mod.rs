@@ -190,8 +190,14 @@ impl Rig {
     }
 
     fn refused(&mut self, who: u32, claims: bool, at_ns: u64) {
-        let sender =
-            RejectedSender { mac: mac(who), tep: tep(who), what: RejectReason::Unattached, claims, at_ns };
+        let sender = RejectedSender {
+            mac: mac(who),
+            bound: mac(who),
+            tep: tep(who),
+            what: RejectReason::Unattached,
+            claims,
+            at_ns,
+        };
         self.machine.refused(sender, None);
     }
 

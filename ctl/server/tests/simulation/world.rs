@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bcast_domain::{AnnouncementKind, RejectReason, Rejected, TepIndex};
+use bcast_domain::{AnnouncementKind, RejectReason, Rejected, TepIndex, VlanTags};
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
     Batch, Conditions, DomainFields, Event, Field, HavipFields, Place, Revision, SetResource, TepFields,
@@ -355,11 +355,11 @@ impl World {
         self.disk.lock().unwrap().fate = fate;
         for (vip, instance, claims) in said {
             self.now += 1_000;
-            let what = if claims { AnnouncementKind::Claim { vrid: 0 } } else { AnnouncementKind::Use };
+            let what = if claims { AnnouncementKind::Claim { mac: [0; 6] } } else { AnnouncementKind::Use };
             let seen = self.vip(vip);
             let is = |one: &&bcast_domain::Announcer| one.mac == havip::mac(instance);
             let announcer = seen.announcers.iter().find(is).expect("who is attached may announce").id;
-            self.rig().node.heard.note(seen.id, announcer, what, self.now);
+            self.rig().node.heard.note(seen.id, announcer, what, VlanTags::NONE, self.now);
             let act = if claims { Act::Claim } else { Act::Use }(instance.into());
             let now = self.now;
             self.model.vips.get_mut(&vip).unwrap().machine.act(act, now);
@@ -380,7 +380,7 @@ impl World {
         self.now += 1_000;
         let (mac, at_ns) = (havip::mac(99).octets(), self.now);
         let what = RejectReason::Unattached;
-        let refused = Rejected { vip: self.vip(vip).id, mac, tep, what, claims: true, at_ns };
+        let refused = Rejected { vip: self.vip(vip).id, mac, bound: mac, tep, what, claims: true, at_ns };
         self.rig().node.refused.lock().unwrap().push_back(refused);
         *self.forged.entry(vip).or_default() += 1;
     }

@@ -163,6 +163,7 @@ impl<P: Port> Rig<P> {
             address: address.into(),
             vrids: [51].into(),
             announcers: [].into(),
+            group: 0,
         };
         assert!(self.domains.set_vip_table(Vni::new(vni), Some(Arc::new(VipTable::new([vip])))));
     }

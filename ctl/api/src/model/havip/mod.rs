@@ -209,9 +209,10 @@ impl Attachment {
     ///
     /// [`HavipError::Teps`], [`HavipError::VirtualMac`].
     pub fn check(&self) -> Result<(), HavipError> {
-        let (instance, mac, vrid) = (self.instance.clone(), self.mac, bcast_domain::vrid(self.mac.octets()));
-        if vrid != 0 {
-            return Err(HavipError::VirtualMac { instance, mac, vrid });
+        if let [.., vrid] = self.mac.octets()
+            && bcast_domain::is_virtual_mac(self.mac.octets(), &[vrid])
+        {
+            return Err(HavipError::VirtualMac { instance: self.instance.clone(), mac: self.mac, vrid });
         }
         match self.teps.len() {
             1..=MAX_ATTACHMENT_TEPS => Ok(()),
