@@ -75,11 +75,11 @@ fn a_speaker_is_its_mac_at_its_endpoint_or_alone_there_a_virtual_mac_of_a_stated
         ("a virtual MAC", &four, v4(51), 1, Some(10)),
         ("another virtual MAC", &four, v4(52), 2, Some(11)),
         ("a virtual MAC of no stated VRID", &four, v4(53), 1, None),
-        ("a virtual MAC of the other family", &four, v6(51), 1, None),
+        ("a virtual MAC of the other family", &four, v6(51), 1, Some(10)),
         ("a virtual MAC that either of two may use", &four, v4(51), 3, None),
         ("a virtual MAC where nobody is attached", &four, v4(51), 4, None),
         ("an IPv6 virtual MAC", &six, v6(51), 1, Some(10)),
-        ("an IPv4 virtual MAC for IPv6", &six, v4(51), 1, None),
+        ("an IPv4 virtual MAC for IPv6, as CARP has it", &six, v4(51), 1, Some(10)),
         ("what only resembles a virtual MAC", &four, [0, 0, 0x5e, 1, 1, 51], 1, None),
     ];
     for (case, vip, mac, tep, expected) in cases {

@@ -128,7 +128,8 @@ impl Rig {
         }
     }
 
-    /// Counted kind of one frame, or its violation. An accepted announcement is noted.
+    /// Counted kind of one frame, or its violation. An accepted announcement is noted. An instance's mere presence counts for
+    /// nothing here.
     fn read(&mut self, from: u16, frame: &[u8]) -> Option<Result<&'static str, Violation>> {
         let domain = self.reader.lookup(self.vni).unwrap();
         let mut inspected = self.inspector.inspect(self.now_ns);
@@ -137,12 +138,13 @@ impl Rig {
         assert!((0..3).all(|index| self.inspector.finding(index).is_none()));
         let finding = self.inspector.finding(3);
         assert!(self.inspector.finding(4).is_none());
-        finding.map(|verdict| {
+        let verdict = finding.map(|verdict| {
             verdict.map(|said| {
                 self.inspector.note(said);
                 KINDS[said.kind()]
             })
-        })
+        });
+        verdict.filter(|kind| *kind != Ok("presence"))
     }
 
     /// The virtual IPs of which something was noted.
@@ -345,8 +347,8 @@ fn a_fragment_that_ends_before_or_amid_an_address_is_dropped() {
         (112, 0, Some(DropReason::VrrpSpoof)),
         (112, 16, Some(DropReason::VrrpSpoof)),
         (112, 24, Some(DropReason::VrrpSpoof)),
-        // The address is in the next one, whole.
-        (112, 8, None),
+        // The address is in the next one, whole; but none says that the two belong together.
+        (112, 8, Some(DropReason::VrrpSpoof)),
     ] {
         let mut rig = Rig::new();
         let board = rig.read(3, &first_fragment(protocol, len));
@@ -458,4 +460,178 @@ fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
     let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
     Violation::Rejected(Rejected { vip, mac, bound: mac, tep, what, claims: false, at_ns: NOW })
+}
+
+/// A reverse ARP request for itself, as a hypervisor sends it for an instance that has arrived.
+fn reverse(mac: [u8; 6]) -> Vec<u8> {
+    let mut frame = arp(mac, 3, (mac, Ipv4Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED);
+    frame[12..14].copy_from_slice(&[0x80, 0x35]);
+    frame
+}
+
+#[test]
+fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_announce() {
+    let arrival = LastAnnounced { arrival_ns: NOW, ..LastAnnounced::default() };
+    let presence = LastAnnounced { presence_ns: NOW, ..LastAnnounced::default() };
+    const ALL: [u32; 3] = [1, 2, 3];
+    let one = [11, 21, 31];
+    /// Description, from where, frame, what is noted of the backup's announcers, the virtual IPs to be decided about.
+    type Case = (&'static str, u16, Vec<u8>, LastAnnounced, &'static [u32]);
+    let cases: [Case; 8] = [
+        ("reverse ARP", 2, reverse(BACKUP), arrival, &ALL),
+        ("with a tag", 2, tagged(&reverse(BACKUP), &[[0x81, 0, 0, 9]]), arrival, &ALL),
+        ("from where it is not attached", 1, reverse(BACKUP), LastAnnounced::default(), &[]),
+        ("of one that is not attached", 2, reverse(STRANGER), LastAnnounced::default(), &[]),
+        ("its own address", 2, claim(BACKUP, ORDINARY), presence, &[]),
+        (
+            "its own address, with a tag",
+            2,
+            tagged(&claim(BACKUP, ORDINARY), &[[0x81, 0, 0, 9]]),
+            presence,
+            &[],
+        ),
+        ("an election of its own", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY, ORDINARY]), presence, &[]),
+        ("somebody else's address", 2, claim(STRANGER, ORDINARY), LastAnnounced::default(), &[]),
+    ];
+    for (case, from, frame, noted, vips) in cases {
+        let mut rig = Rig::new();
+        assert!(!matches!(rig.read(from, &frame), Some(Err(_))), "{case}");
+        assert!(one.iter().all(|&announcer| rig.last(announcer) == noted), "{case}");
+        assert_eq!(rig.drained(), vips, "{case}");
+    }
+}
+
+#[test]
+fn a_probe_for_a_virtual_ip_passes_from_attached_instances_alone() {
+    let arp_probe = |mac| arp(mac, 1, (mac, Ipv4Addr::UNSPECIFIED), FOUR);
+    for (case, from, frame, refused) in [
+        ("the holder's", 1, arp_probe(HOLDER), false),
+        ("the backup's", 2, arp_probe(BACKUP), false),
+        ("a stranger's", 2, arp_probe(STRANGER), true),
+        ("the holder's MAC elsewhere", 3, arp_probe(HOLDER), true),
+        ("for another address", 3, arp(STRANGER, 1, (STRANGER, Ipv4Addr::UNSPECIFIED), ORDINARY), false),
+        ("duplicate address detection", 3, solicitation(STRANGER), true),
+        ("the holder's own", 1, solicitation(HOLDER), false),
+    ] {
+        let mut rig = Rig::new();
+        let verdict = rig.read(from, &frame);
+        let is_refused = matches!(
+            verdict,
+            Some(Err(Violation::Rejected(Rejected { what: RejectReason::Probe, claims: false, .. })))
+        );
+        assert_eq!((is_refused, verdict.is_some()), (refused, refused), "{case}");
+        assert!(rig.drained().is_empty(), "{case}");
+    }
+}
+
+/// A neighbour solicitation for `SIX` from the unspecified address (RFC 4862 section 5.4.2).
+fn solicitation(source: [u8; 6]) -> Vec<u8> {
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0, 0, 1];
+    let mut message = [&[135, 0, 0, 0, 0, 0, 0, 0][..], &SIX.octets()].concat();
+    let pseudo = checksum::add(checksum::sum(&group), checksum::pseudo_header(58, message.len()));
+    let sum = !checksum::add(pseudo, checksum::sum(&message));
+    message[2..4].copy_from_slice(&sum.to_ne_bytes());
+    let head = [0x60, 0, 0, 0, 0, 24, 58, 255];
+    [&[0x33, 0x33, 0xff, 0, 0, 1], &source[..], &[0x86, 0xdd], &head, &[0; 16], &group, &message].concat()
+}
+
+#[test]
+fn instances_that_share_a_multicast_mac_are_known_by_it() {
+    let shared = [0x03, 0xbf, 10, 0, 0, 100];
+    let announcer = |tep, id| Announcer {
+        mac: Mac::new(shared).unwrap(),
+        tep: TepIndex::from(tep),
+        id: AnnouncerId::new(id).unwrap(),
+    };
+    let [vip, ..] = vips();
+    let vip = Vip { announcers: [announcer(1, 10), announcer(2, 11)].into(), ..vip };
+    for (case, from, frame, expected) in [
+        ("its reply", 1, arp(HOLDER, 2, (shared, FOUR), ORDINARY), Some(10)),
+        ("another's", 2, arp(BACKUP, 2, (shared, FOUR), ORDINARY), Some(11)),
+        ("where nobody is attached", 3, arp(STRANGER, 2, (shared, FOUR), ORDINARY), None),
+        ("another multicast address", 1, arp(HOLDER, 2, ([1, 0, 0x5e, 1, 2, 3], FOUR), ORDINARY), None),
+        ("its interface's own", 1, arp(HOLDER, 2, (HOLDER, FOUR), ORDINARY), None),
+    ] {
+        let mut rig = Rig::new();
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new([vip.clone()]))));
+        let verdict = rig.read(from, &frame);
+        assert_eq!(matches!(verdict, Some(Ok("use"))), expected.is_some(), "{case}: {verdict:?}");
+        assert_eq!(verdict.is_some_and(|verdict| verdict.is_err()), expected.is_none(), "{case}");
+        for id in [10, 11] {
+            assert_eq!(rig.last(id).use_ns > 0, expected == Some(id), "{case}");
+        }
+    }
+}
+
+#[test]
+fn an_advert_counts_for_the_whole_group_of_what_it_lists() {
+    let grouped = |groups: [u32; 3]| {
+        let mut all = vips();
+        all.iter_mut().zip(groups).for_each(|(vip, group)| vip.group = group);
+        VipTable::new(all)
+    };
+    let single = advert(HOLDER, 3, 100, 255, &[FOUR]);
+    let both = advert(HOLDER, 3, 100, 255, &[FOUR, OTHER]);
+    for (groups, frame, noted) in [
+        ([0, 0, 0], &single, vec![1]),
+        ([7, 0, 7], &single, vec![1, 3]),
+        ([7, 7, 7], &single, vec![1, 2, 3]),
+        ([7, 7, 7], &both, vec![1, 2, 3]),
+        ([7, 8, 8], &both, vec![1, 2, 3]),
+        ([7, 8, 9], &single, vec![1]),
+        ([0, 8, 8], &single, vec![1]),
+    ] {
+        let mut rig = Rig::new();
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(grouped(groups))));
+        assert_eq!(rig.read(1, frame), Some(Ok("advert")), "{groups:?}");
+        assert_eq!(rig.drained(), noted, "{groups:?}");
+        for vip in 1..=3 {
+            let expected = if noted.contains(&vip) { NOW } else { 0 };
+            assert_eq!(rig.last(10 * vip).advert_ns, expected, "{groups:?}, {vip}");
+        }
+        // A claim is of its address alone.
+        rig.read(1, &claim(HOLDER, FOUR));
+        assert_eq!(rig.drained(), [1], "{groups:?}");
+    }
+}
+
+#[test]
+fn an_advert_of_several_is_dropped_only_if_its_sender_is_in_no_election_with_the_attached() {
+    let announcer = |mac, tep, id| Announcer {
+        mac: Mac::new(mac).unwrap(),
+        tep: TepIndex::from(tep),
+        id: AnnouncerId::new(id).unwrap(),
+    };
+    let [four, other, _] = vips();
+    // The holder is attached to the first alone, the backup to both.
+    let four = Vip { announcers: [announcer(HOLDER, 1, 10), announcer(BACKUP, 2, 11)].into(), ..four };
+    let other = Vip { announcers: [announcer(BACKUP, 2, 21)].into(), ..other };
+    // Nobody of the first is attached to this one.
+    let apart = Vip { announcers: [announcer(STRANGER, 3, 21)].into(), ..other.clone() };
+    let both = |mac| advert(mac, 3, 100, 255, &[OTHER, FOUR]);
+    for (case, second, from, frame, noted) in [
+        ("the holder lists both", &other, 1, both(HOLDER), Some(vec![1])),
+        ("the backup lists both", &other, 2, both(BACKUP), Some(vec![1, 2])),
+        ("a stranger lists both", &other, 3, both(STRANGER), None),
+        ("the holder lists the other alone", &other, 1, advert(HOLDER, 3, 100, 255, &[OTHER]), None),
+        ("the other is another election's", &apart, 1, both(HOLDER), None),
+    ] {
+        let mut rig = Rig::new();
+        let vip_table = VipTable::new([four.clone(), second.clone()]);
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(vip_table)));
+        let verdict = rig.read(from, &frame);
+        assert_eq!(verdict.map(|verdict| verdict.is_ok()), Some(noted.is_some()), "{case}");
+        assert_eq!(rig.drained(), noted.unwrap_or_default(), "{case}");
+    }
+}
+
+#[test]
+fn a_virtual_ip_without_announcers_refuses_nobody() {
+    let [vip, ..] = vips();
+    let mut rig = Rig::new();
+    let vip_table = VipTable::new([Vip { announcers: [].into(), ..vip }]);
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(vip_table)));
+    for frame in [claim(STRANGER, FOUR), advert(STRANGER, 3, 100, 255, &[FOUR])] {
+        assert_eq!(rig.read(3, &frame), None);
+    }
 }

@@ -4,7 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bcast_domain::{
-    ArrayPublisher, DomainPublisher, Grace, Rate, Tep, TepIndex, Vip, VipId, VipTable, Vni, table,
+    Announcer, AnnouncerId, ArrayPublisher, DomainPublisher, Grace, Mac, Rate, Tep, TepIndex, Vip, VipId,
+    VipTable, Vni, table,
 };
 use engine::counters::WorkerCells;
 use engine::fanout::FanoutQueue;
@@ -156,13 +157,18 @@ impl<P: Port> Rig<P> {
         self.domains.set(vni.into(), &members).unwrap();
     }
 
-    /// Gives a domain a virtual IP that nobody may announce.
+    /// Gives a domain a virtual IP that none of the frames' senders may announce.
     pub fn virtual_ip(&mut self, vni: u32, address: Ipv4Addr) {
         let vip = Vip {
             id: VipId::new(1).unwrap(),
             address: address.into(),
             vrids: [51].into(),
-            announcers: [].into(),
+            announcers: [Announcer {
+                mac: Mac::new([0x52, 0x54, 0, 0xff, 0xff, 0xff]).unwrap(),
+                tep: index(0),
+                id: AnnouncerId::new(1).unwrap(),
+            }]
+            .into(),
             group: 0,
         };
         assert!(self.domains.set_vip_table(Vni::new(vni), Some(Arc::new(VipTable::new([vip])))));
