@@ -4,7 +4,9 @@
 mod common;
 mod frames;
 
-use bcast_domain::Rate;
+use std::sync::atomic::Ordering::Relaxed;
+
+use bcast_domain::{AnnouncerId, Rate};
 use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, settings, tep};
 use engine::police::RateLimits;
 use frames::{Case, Parties, State, broadcast};
@@ -112,4 +114,49 @@ fn a_limit_that_is_off_drops_nothing() {
     rig.domain(5001, 3);
     (0..100).for_each(|number| rig.receive(parties.overlay(&broadcast(number, 60))));
     assert_eq!(rig.settle().accepted, 100);
+}
+
+#[test]
+fn an_announcement_counts_only_if_its_frame_is_sent_or_queued() {
+    let parties = parties();
+    let mut rig = FakeRig::new(Options { teps: 16_384, ..Options::default() });
+    rig.domain(5001, 16_384);
+    let (one, other) = ([0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 2]);
+    rig.virtual_ip_of(5001, frames::VIP, &[(one, 0), (other, 0)]);
+    let claims =
+        |rig: &FakeRig| [0, 1].map(|id| rig.inspection.board.read(AnnouncerId::new(id).unwrap()).claim_ns);
+    let claim = |mac| parties.overlay(&frames::garp(mac, frames::VIP));
+
+    // The port does not carry it, padded as it is.
+    let mut long = frames::garp(one, frames::VIP);
+    long.resize(1_473, 0);
+    rig.receive(parties.overlay(&long));
+    rig.settle();
+    assert_eq!(claims(&rig), [0, 0], "too long");
+
+    // Queued: a turn serves a quantum, as time passes with each reading of the clock.
+    rig.worker.clock.step.store(50_000, Relaxed);
+    rig.receive(claim(one));
+    rig.poll();
+    let [queued, none] = claims(&rig);
+    assert!(queued > 0 && none == 0, "queued");
+
+    // A domain's control frames have at most 1,048,576 copies waiting.
+    (0..96).for_each(|_| rig.receive(claim(one)));
+    (0..3).for_each(|_| _ = rig.poll());
+    let full = |rig: &FakeRig| rig.cells.totals.drops[DropReason::FanoutQueueFull.index()].get();
+    let before = full(&rig);
+    assert!(before > 0, "the queue is full");
+    rig.receive(claim(other));
+    rig.poll();
+    assert_eq!((full(&rig), claims(&rig)[1]), (before + 1, 0), "no room");
+    rig.worker.clock.step.store(0, Relaxed);
+    rig.settle();
+
+    // Sent, to a domain without so many members.
+    rig.domain(5001, 3);
+    rig.receive(claim(other));
+    rig.settle();
+    assert!(claims(&rig)[1] > queued, "sent");
+    rig.no_buffer_is_missing();
 }

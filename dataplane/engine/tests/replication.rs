@@ -304,6 +304,30 @@ fn each_form_comes_to_the_worker_as_the_holders_hypervisor_would_have_sent_it_an
 }
 
 #[test]
+fn what_is_announced_on_a_holders_behalf_has_the_holders_vlan_tags() {
+    let mut rig = rig(3, 3);
+    let local = rig.local();
+    let mac = MacAddr([0x52, 0x54, 0, 0, 0, 1]);
+    let six = "fd00::100".parse().unwrap();
+    let tags = VlanTags::NONE.with(0x88a8, 7).with(0x8100, 0x600a);
+    let tagged =
+        |frame: &[u8]| [&frame[..12], &[0x88, 0xa8, 0, 7, 0x81, 0, 0x60, 0x0a], &frame[12..]].concat();
+    assert!(local.announce(VNI.into(), tep(0), mac, tags, frames::VIP.into()));
+    assert!(local.announce(VNI.into(), tep(0), mac, tags, IpAddr::V6(six)));
+    // More tags than are known: it could reach another VLAN.
+    let tags = tags.with(0x8100, 1);
+    assert!(local.announce(VNI.into(), tep(0), mac, tags, frames::VIP.into()));
+    rig.settle();
+    let forms = [
+        tagged(&garp(mac, frames::VIP, Form::Request)),
+        tagged(&garp(mac, frames::VIP, Form::Reply)),
+        tagged(&advertisement(mac, six)),
+    ];
+    assert!(rig.sent() == forms.map(|inner| expected(NODE, [1, 2].into_iter(), &inner)).concat());
+    rig.no_buffer_is_missing();
+}
+
+#[test]
 fn a_frame_to_one_tep_goes_there_alone_or_is_counted() {
     let mut rig = rig(4, 4);
     let local = rig.local();

@@ -159,16 +159,21 @@ impl<P: Port> Rig<P> {
 
     /// Gives a domain a virtual IP that none of the frames' senders may announce.
     pub fn virtual_ip(&mut self, vni: u32, address: Ipv4Addr) {
+        self.virtual_ip_of(vni, address, &[([0x52, 0x54, 0, 0xff, 0xff, 0xff], 0)]);
+    }
+
+    /// Gives a domain a virtual IP of these announcers, MAC address and TEP, which are numbered from 0.
+    pub fn virtual_ip_of(&mut self, vni: u32, address: Ipv4Addr, announcers: &[([u8; 6], usize)]) {
+        let announcer = |(id, &(mac, tep)): (u32, &([u8; 6], usize))| Announcer {
+            mac: Mac::new(mac).unwrap(),
+            tep: index(tep),
+            id: AnnouncerId::new(id).unwrap(),
+        };
         let vip = Vip {
             id: VipId::new(1).unwrap(),
             address: address.into(),
             vrids: [51].into(),
-            announcers: [Announcer {
-                mac: Mac::new([0x52, 0x54, 0, 0xff, 0xff, 0xff]).unwrap(),
-                tep: index(0),
-                id: AnnouncerId::new(1).unwrap(),
-            }]
-            .into(),
+            announcers: (0..).zip(announcers).map(announcer).collect(),
             group: 0,
         };
         assert!(self.domains.set_vip_table(Vni::new(vni), Some(Arc::new(VipTable::new([vip])))));

@@ -80,6 +80,32 @@ pub fn garp(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     ethernet([0xff; 6], mac, 0x0806, &[&arp[..], &mac, &address, &[0; 6], &address, &[0; 18]].concat())
 }
 
+/// An ARP probe for an address (RFC 5227 section 1.1).
+fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+    let arp = [0, 1, 8, 0, 6, 4, 0, 1];
+    let target = address.octets();
+    ethernet([0xff; 6], mac, 0x0806, &[&arp[..], &mac, &[0; 4], &[0; 6], &target, &[0; 18]].concat())
+}
+
+/// A first fragment of IPv6 with destination options, of which the next header would be in the next fragment.
+fn cut_chain(mac: [u8; 6]) -> Vec<u8> {
+    let address = |last| [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+    let group = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x12];
+    let head = [0x60, 0, 0, 0, 0, 16, 44, 255];
+    let (fragment, options) = ([60, 0, 0, 1, 0, 0, 0, 9], [112, 1, 1, 4, 0, 0, 0, 0]);
+    let packet = [&head[..], &address(2), &group, &fragment, &options].concat();
+    ethernet([0x33, 0x33, 0, 0, 0, 0x12], mac, 0x86dd, &packet)
+}
+
+/// A first fragment of an advertisement that has no more than its first eight bytes.
+fn cut_advert(mac: [u8; 6]) -> Vec<u8> {
+    let group = Ipv4Addr::new(224, 0, 0, 18);
+    let mut packet = ipv4(Ipv4Addr::new(10, 0, 0, 2), group, 112, &[0x31, 51, 200, 1, 0, 100, 0, 0]);
+    (packet[6], packet[8]) = (0x20, 255);
+    seal(&mut packet, 20);
+    ethernet([1, 0, 0x5e, 0, 0, 18], mac, 0x0800, &packet)
+}
+
 /// A VRRP advertisement of version 3 that lists an address (RFC 9568 section 5.2).
 fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let source = Ipv4Addr::new(10, 0, 0, 2);
@@ -247,8 +273,15 @@ impl Parties {
                 addressed("multicast", [0xff; 6], [1, 0, 0x5e, 0, 0, 1]),
                 addressed("zero", [0xff; 6], [0; 6]),
             ],
-            DropReason::GarpSpoof => vec![vip("gratuitous ARP for a virtual IP", &garp(stranger, VIP))],
-            DropReason::VrrpSpoof => vec![vip("VRRP for a virtual IP", &advert(stranger, VIP))],
+            DropReason::GarpSpoof => vec![
+                vip("gratuitous ARP for a virtual IP", &garp(stranger, VIP)),
+                vip("a probe for a virtual IP", &probe(stranger, VIP)),
+                vip("a first fragment of IPv6 that ends amid its header chain", &cut_chain(stranger)),
+            ],
+            DropReason::VrrpSpoof => vec![
+                vip("VRRP for a virtual IP", &advert(stranger, VIP)),
+                vip("a first fragment of VRRP that ends before its address", &cut_advert(stranger)),
+            ],
             DropReason::TepRate => vec![limited("tep_frames")],
             DropReason::DomainRate => vec![limited("domain_copies"), limited("domain_bits")],
             DropReason::NodeRate => vec![limited("node_copies")],
