@@ -194,3 +194,76 @@ fn in_a_strict_domain_an_ordinary_address_stays_where_it_was_announced_first() {
     assert_eq!(got(&sniffer, &senders[1], &hosts[1], 9).len(), passed.len());
     node.wait_metrics("counters that add up", Metrics::adds_up);
 }
+
+/// Moves of a virtual IP that the node knows, once it is held by this instance.
+fn moves_to(node: &Node, name: &str, instance: &str) -> u64 {
+    let held =
+        |havip: &testkit::havip::Havip| havip.holder().is_some_and(|holder| holder.instance == instance);
+    node.wait_havip(name, instance, held).moves()
+}
+
+#[test]
+fn each_gratuitous_arp_of_carp_moves_it_though_source_and_sender_are_different_mac_addresses() {
+    let lab = Lab::new();
+    let (node, hosts) = havips(&lab, "--vrid 7");
+    let senders = hosts.each_ref().map(|host| Sender::new(&host.namespace, "eth0"));
+    let carp = [0x00, 0x00, 0x5e, 0x00, 0x01, 7];
+    // The interface's MAC address outside, the virtual one inside.
+    let four = |nic: [u8; 6]| [&[0xff; 6], &nic[..], &claim(carp, FOUR)[12..]].concat();
+    for (moves, from) in [0, 1, 0, 1].into_iter().enumerate() {
+        senders[from].send(&overlay(&hosts[from], VNI, &four([HOLDER, BACKUP][from])));
+        assert_eq!(moves_to(&node, "web", ["vm1", "vm2"][from]), moves as u64);
+    }
+    let metrics = node.wait_metrics("counters that add up", Metrics::adds_up);
+    assert_eq!((announcements(&metrics), drops(&metrics)), ([4, 0, 0], [0, 0]));
+}
+
+#[test]
+fn what_the_node_announces_stays_in_the_holders_vlan() {
+    let lab = Lab::new();
+    let (node, hosts) = havips(&lab, "--refresh 1s");
+    let sniffer = Sniffer::copies_to(&hosts[1], lab.folder());
+    let sender = Sender::new(&hosts[0].namespace, "eth0");
+    let tagged = |frame: &[u8]| [&frame[..12], &[0x81, 0, 0, 10], &frame[12..]].concat();
+    let first = tagged(&claim(HOLDER, FOUR));
+    sender.send(&overlay(&hosts[0], VNI, &first));
+    node.wait_metrics("what the node announces", |metrics| metrics.sum("bcast_local_frames_total") >= 4);
+    let reply = tagged(&garp(MacAddr(HOLDER), FOUR, Form::Reply));
+    let seen = sniffer.wait_for("both forms, twice", |seen| {
+        let copies: Vec<_> = seen.iter().filter_map(|seen| Copy::parse(&seen.bytes)).collect();
+        let count = |frame: &[u8]| copies.iter().filter(|copy| copy.inner == frame).count();
+        count(&first) >= 3 && count(&reply) >= 2
+    });
+    let copies: Vec<_> = seen.iter().filter_map(|seen| Copy::parse(&seen.bytes)).collect();
+    assert!(copies.iter().all(|copy| copy.inner[12..16] == [0x81, 0, 0, 10]), "{copies:?}");
+}
+
+#[test]
+fn nobody_but_the_attached_keeps_an_instance_from_taking_the_address() {
+    let lab = Lab::new();
+    let (node, hosts) = havips(&lab, "");
+    let sniffer = Sniffer::copies_to(&hosts[1], lab.folder());
+    let senders = hosts.each_ref().map(|host| Sender::new(&host.namespace, "eth0"));
+    let probe = |mac: [u8; 6], address: Ipv4Addr| {
+        let mut frame = claim(mac, address);
+        frame[28..32].fill(0);
+        frame
+    };
+    let mut passed = Vec::new();
+    for (fence, (from, inner, passes)) in (1..).zip([
+        (0, probe(HOLDER, FOUR), true),
+        (2, probe(STRANGER, FOUR), false),
+        (2, probe(HOLDER, FOUR), false),
+        (2, probe(STRANGER, ORDINARY), true),
+    ]) {
+        senders[from].send(&overlay(&hosts[from], VNI, &inner));
+        passed.extend(passes.then_some(inner));
+        assert_eq!(got(&sniffer, &senders[from], &hosts[from], fence), passed, "{fence}");
+    }
+    node.wait_metrics("the drops", |metrics| drops(metrics) == [2, 0]);
+    let told = || {
+        node.history("web").iter().any(|(kind, event)| kind == "spoof" && event.to_string().contains("probe"))
+    };
+    testkit::process::wait_for("the event", || told().then_some(()));
+    node.wait_metrics("counters that add up", Metrics::adds_up);
+}

@@ -286,8 +286,8 @@ fn what_cannot_be_a_havip_is_refused_in_one_line() {
         (format!("havip create a --vni 5001 --subnet 198.19.0.1/16 --address {VIP}"), "198.19.0.1/16"),
         (format!("havip attach {WEB} --instance vm11 --mac 02:00:00:00:01:0b --tep 198.18.0.1"), "10"),
         (
-            format!("havip attach {WEB} --instance vm1 --mac 03:00:00:00:01:0b --tep 198.18.0.1"),
-            "03:00:00:00:01:0b",
+            format!("havip attach {WEB} --instance vm1 --mac ff:ff:ff:ff:ff:ff --tep 198.18.0.1"),
+            "ff:ff:ff:ff:ff:ff",
         ),
         (
             format!("havip attach {WEB} --instance vm1 --mac 00:00:00:00:00:00 --tep 198.18.0.1"),

@@ -133,7 +133,10 @@ def discoveries():
     show("NS behind destination options", *hidden, ipv6(ICMPv6ND_NS(tgt=BYSTANDER6) / slla, behind=IPv6ExtHdrDestOpt()))
     show("NS without a MAC", "passes", "nothing", ipv6(ICMPv6ND_NS(tgt=BYSTANDER6), to=asked))
     own = inet_ntop(socket.AF_INET6, in6_getnsma(inet_pton(socket.AF_INET6, VIP6)))
-    show("duplicate address detection", "passes", "nothing", ipv6(ICMPv6ND_NS(tgt=VIP6), to=own, source="::"))
+    show("duplicate address detection", "garp_spoof", "nothing", ipv6(ICMPv6ND_NS(tgt=VIP6), to=own, source="::"))
+    others = inet_ntop(socket.AF_INET6, in6_getnsma(inet_pton(socket.AF_INET6, BYSTANDER6)))
+    solicitation = ipv6(ICMPv6ND_NS(tgt=BYSTANDER6), to=others, source="::")
+    show("duplicate address detection of another", "passes", "nothing", solicitation)
     show("NA, checksum wrong", "passes", "nothing", ipv6(na(cksum=0x1234)))
     show("NA, hop limit 254", "passes", "nothing", ipv6(na(), hlim=254))
     show("NA cut off", "passes", "nothing", Ether(raw(ipv6(na()))[: 14 + 40 + 20]))
@@ -168,7 +171,8 @@ def adverts():
 
 def harmless():
     nothing = ("passes", "nothing")
-    show("ARP probe", *nothing, broadcast(arp(source="0.0.0.0")))
+    show("ARP probe", "garp_spoof", "nothing", broadcast(arp(source="0.0.0.0")))
+    show("ARP probe for another address", *nothing, broadcast(arp(source="0.0.0.0", target=BYSTANDER)))
     show("who has it", *nothing, broadcast(arp(source=BYSTANDER)))
     show("GARP for 0.0.0.0", *nothing, broadcast(arp(source="0.0.0.0", target="0.0.0.0")))
     show("GARP for broadcast", *nothing, broadcast(arp(source="255.255.255.255", target="255.255.255.255")))
