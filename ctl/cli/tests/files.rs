@@ -119,7 +119,7 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "teps: [{address: 198.18.0.1, name: a b}]",
-            "line 1, column 36: name \"a b\" has the character ' '; names are made of A-Z a-z 0-9 . _ -",
+            "line 1, column 36: name \"a b\" has the character ' '; names are made of A-Z a-z 0-9 . _ - /",
         ),
         (
             "teps: [{address: 198.18.0.1, name: 7}]",

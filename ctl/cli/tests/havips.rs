@@ -234,7 +234,10 @@ fn wrong_usage_is_status_2() {
             "reads as an address or a number",
         ),
         ("havip attach web --instance vm3 --mac 52:54:00:00:00:03", "--tep <TEP>"),
-        ("havip attach web --instance vm3 --mac 33:33:00:00:00:01 --tep hv1", "multicast"),
+        (
+            "havip attach web --instance vm3 --mac ff:ff:ff:ff:ff:ff --tep hv1",
+            "is every interface's MAC address",
+        ),
         ("havip attach web --instance vm3 --mac 00:00:00:00:00:00 --tep hv1", "00:00:00:00:00:00"),
         ("havip attach web --instance vm3 --mac 52:54:00 --tep hv1", "52:54:00"),
         ("havip bind-eip web", "required"),

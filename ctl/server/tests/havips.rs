@@ -9,7 +9,7 @@ use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
     AttachmentFields, Batch, Change, Existing, Field, Havip, HavipEvent, HavipEventKind, HavipFields,
-    HavipState, Revision, Target, Why,
+    HavipState, Place, Revision, SetResource, Target, Why,
 };
 use ctl_api::proto;
 use ctl_server::HavipLimits;
@@ -65,6 +65,39 @@ fn a_havip_survives_a_restart_as_it_was_and_is_guarded_at_once() {
 }
 
 #[test]
+fn names_with_slashes_and_shared_multicast_macs_are_kept_across_a_restart_as_they_were_given() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(folder.path());
+    let pod = |instance: &str, mac: &str, on: &[u16]| {
+        let (instance, mac) = (name(instance), mac.parse().unwrap());
+        let attachment = AttachmentFields { instance, mac, teps: teps(on) };
+        Change::SetAttachment { havip: name("default/web"), attachment: Box::new(attachment) }
+    };
+    rig.commit(vec![
+        create_havip("default/web", 5001, 7),
+        pod("default/web-0", "0100.5e20.0101", &[1]),
+        pod("default/web-1", "01005e200101", &[2]),
+        pod("default/web-2", "03-BF-0A-00-00-07", &[1]),
+    ]);
+    let before = rig.havip("default/web");
+    let attached: Vec<String> =
+        before.havip.attachments.iter().map(|a| format!("{} {}", a.instance, a.mac)).collect();
+    assert_eq!(
+        attached,
+        [
+            "default/web-0 01:00:5e:20:01:01",
+            "default/web-1 01:00:5e:20:01:01",
+            "default/web-2 03:bf:0a:00:00:07"
+        ]
+    );
+    rig.stop();
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    assert_eq!(rig.havip("default/web"), before);
+    rig.commit(vec![detach("default/web", "default/web-0"), remove_havip("default/web")]);
+}
+
+#[test]
 fn what_is_so_already_changes_nothing_and_what_is_not_there_to_go_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());
@@ -117,6 +150,12 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
     let before = (rig.server().revision(), rig.guarded(5001));
     let outside =
         |address: &str| create_havip_at("x", 5001, address.parse().unwrap(), HavipFields::default());
+    let in_everything = |subnet: &str, address: &str| {
+        let place =
+            Place { vni: 5001.into(), subnet: subnet.parse().unwrap(), address: address.parse().unwrap() };
+        let fields = HavipFields { place: Some(place), ..HavipFields::default() };
+        SetResource::Havip(name("x"), fields).set_if(Existing::Same)
+    };
     let with_vrid = |attachments| {
         let mut havip = rig.havip("web").havip;
         (havip.attachments, havip.vrids) = (attachments, vec![51]);
@@ -138,6 +177,12 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
             RefusalKind::NotFound,
             "HAVIP none does not exist",
         ),
+        (
+            vec![in_everything("0.0.0.0/0", "10.0.0.1")],
+            RefusalKind::Invalid,
+            "subnet 0.0.0.0/0 holds every address; give the network that the address is in, like 10.0.0.0/24",
+        ),
+        (vec![in_everything("::/0", "fd00::1")], RefusalKind::Invalid, "subnet ::/0 holds every address"),
         (vec![outside("fd00::1")], RefusalKind::Invalid, "address fd00::1 is not in subnet 10.0.0.0/24"),
         (
             vec![outside("10.0.0.0")],

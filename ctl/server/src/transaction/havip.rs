@@ -307,6 +307,7 @@ impl Transaction<'_> {
         }
         let (old, new) = (old.as_ref().map(|old| &old.havip), &entry.havip);
         self.check_havip(new)?;
+        new.check_subnet(old.map(|old| old.subnet))?;
         self.list_havip(old, Some(new));
         self.check_limits(new, old)?;
         self.check_numbers(new)?;

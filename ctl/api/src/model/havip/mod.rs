@@ -110,6 +110,9 @@ pub enum HavipError {
     /// The network's own address, or its broadcast address.
     #[error("address {address} is the network or broadcast address of {subnet}; give a host's address")]
     NotAHost { address: IpAddr, subnet: Subnet },
+    /// A network of all addresses.
+    #[error("subnet {0} holds every address; give the network that the address is in, like 10.0.0.0/24")]
+    Everything(Subnet),
     /// An address of no single host.
     #[error("address {0}")]
     Address(NotUnicast),
@@ -190,6 +193,7 @@ impl HavipError {
     pub(crate) fn field(&self) -> &'static str {
         match self {
             Self::OutsideSubnet { .. } | Self::NotAHost { .. } | Self::Address(_) => "address",
+            Self::Everything(_) => "subnet",
             Self::Eip(_) | Self::EipLinkLocal(_) => "eip",
             Self::Vrid(_) => "vrids",
             Self::Refresh(_) => "refresh_s",
@@ -276,6 +280,20 @@ impl Havip {
             return Err(HavipError::Refresh(refresh_s));
         }
         self.check_attachments()
+    }
+
+    /// Checks a new subnet. A stored HAVIP may have had one of all addresses before that was refused.
+    ///
+    /// # Errors
+    ///
+    /// [`HavipError::Everything`].
+    pub fn check_subnet(&self, before: Option<Subnet>) -> Result<(), HavipError> {
+        let is_new = before != Some(self.subnet);
+        if is_new && self.subnet.prefix_len() == 0 {
+            Err(HavipError::Everything(self.subnet))
+        } else {
+            Ok(())
+        }
     }
 
     fn check_attachments(&self) -> Result<(), HavipError> {
