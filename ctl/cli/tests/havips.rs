@@ -309,6 +309,31 @@ vm2 on 198.18.0.2 was never heard
 }
 
 #[test]
+fn a_havip_is_created_with_its_attachments_in_one_step() {
+    let node = node();
+    let create = "havip create db --vni 5001 --subnet 10.0.0.0/24 --address 10.0.0.7";
+    let one = "--attach instance=default/db-0,mac=5254.0000.0001,tep=hv1+198.18.0.2";
+    let two = "--attach tep=198.18.0.2,mac=52:54:00:00:00:02,instance=vm2";
+    for (args, words) in [
+        (format!("{create} {one} {two}"), "havip db is there (revision 2)\n"),
+        (create.to_owned(), "havip db is there already\n"),
+        (format!("{create} {two}"), "havip db is there (revision 3)\n"),
+    ] {
+        assert_eq!(run(&node, &args), (0, words.to_owned(), String::new()), "{args}");
+        let script = node.script.lock().unwrap();
+        let attachments = &script.model.havips[&"db".parse().unwrap()].attachments;
+        let attached: Vec<_> = attachments.iter().map(|a| (a.instance.as_str(), a.teps.len())).collect();
+        match attached[..] {
+            [("default/db-0", 2), ("vm2", 1)] => assert!(script.model.revision == 2, "{args}"),
+            _ => assert_eq!((&attached[..], script.model.revision), (&[("vm2", 1)][..], 3), "{args}"),
+        }
+    }
+    let (status, _, said) = run(&node, &format!("{create} --attach instance=vm1,mac=525400000001"));
+    assert_eq!(status, 2);
+    assert!(said.contains("no tep in \"instance=vm1,mac=525400000001\"; write instance=vm1,mac="), "{said}");
+}
+
+#[test]
 fn all_havips_are_listed_by_name() {
     let node = node();
     let table = "NAME  VNI   ADDRESS     STATE    HOLDER  TEP         SINCE                     EIP

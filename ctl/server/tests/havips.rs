@@ -32,7 +32,7 @@ fn rig(folder: &std::path::Path) -> Rig {
 fn an_answered_change_is_what_workers_guard_by() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![])]);
+    assert_eq!(rig.guarded(5001), [], "nobody is attached, so nobody is refused");
     assert_eq!(rig.guarded(5002), []);
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm2", 2, &[2, 1])]);
     let announcers = vec![(1, 1), (2, 1), (2, 2)];
@@ -41,8 +41,11 @@ fn an_answered_change_is_what_workers_guard_by() {
     rig.commit(vec![leave(5001, &[2]), add_named(1, "other")]);
     assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), announcers)]);
     rig.commit(vec![detach("web", "vm2"), create_havip("db", 5001, 7), create_havip("web2", 5002, 100)]);
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![(1, 1)]), ("10.0.0.7".to_owned(), vec![])]);
-    assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])], "another domain, the same address");
+    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![(1, 1)])]);
+    assert_eq!(rig.guarded(5002), []);
+    rig.commit(vec![attach("web2", "vm3", 3, &[2])]);
+    let other = ("10.0.0.100".to_owned(), vec![(3, 2)]);
+    assert_eq!(rig.guarded(5002), [other], "another domain, the same address");
     rig.commit(vec![remove_havip("web"), remove_havip("db")]);
     assert_eq!(rig.guarded(5001), []);
 }
@@ -62,6 +65,31 @@ fn a_havip_survives_a_restart_as_it_was_and_is_guarded_at_once() {
     assert_eq!(rig.server().counts().havips, 1);
     let kinds: Vec<_> = rig.history("web").into_iter().map(|event| event.kind).collect();
     assert_eq!(kinds, [HavipEventKind::Bound]);
+}
+
+#[test]
+fn a_havip_is_guarded_from_its_first_attachment_to_its_last_and_created_with_them_in_one_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    let revision = rig.server().revision();
+    let attached = |instance: &str, last: u8, on: &[u16]| AttachmentFields {
+        instance: name(instance),
+        mac: mac(last),
+        teps: teps(on),
+    };
+    let fields = HavipFields {
+        attachments: Some(vec![attached("vm1", 1, &[1]), attached("vm2", 2, &[2])]),
+        ..HavipFields::default()
+    };
+    let reply = rig.commit(vec![create_havip_at("db", 5001, ip(7), fields)]);
+    assert_eq!((reply.revision, reply.changed), (revision.next().get(), 1));
+    assert_eq!(
+        rig.guarded(5001),
+        [("10.0.0.7".to_owned(), vec![(1, 1), (2, 2)])],
+        "web has nobody, and refuses nobody"
+    );
+    rig.commit(vec![detach("db", "vm1"), detach("db", "vm2")]);
+    assert_eq!(rig.guarded(5001), []);
 }
 
 #[test]
@@ -432,7 +460,7 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     assert_eq!(events[2..], ["+db", "+web", "+web2", "-198.18.0.1", "web unbound tep_removed"]);
     let left = |name| rig.havip(name).havip.attachments;
     assert_eq!((left("web"), left("db"), left("web2")), (vec![attachment("vm2", 2, &[2])], vec![], vec![]));
-    assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])]);
+    assert_eq!(rig.guarded(5002), []);
     drop(watch);
     let rig = rig.hold(folder.path(), "web", "vm2", 2);
     let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
@@ -475,7 +503,7 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     );
     // And the address is free for another, also within one batch.
     havip.address = ip(102);
-    rig.commit(vec![set_havip(havip), create_havip("db", 5001, 101)]);
+    rig.commit(vec![set_havip(havip), create_havip("db", 5001, 101), attach("db", "vm2", 2, &[2])]);
     let guarded: Vec<String> = rig.guarded(5001).into_iter().map(|(address, _)| address).collect();
     assert_eq!(guarded, ["10.0.0.101", "10.0.0.102"]);
     assert_eq!(

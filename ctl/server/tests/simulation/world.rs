@@ -18,7 +18,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tonic::Streaming;
 
-use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, damping};
+use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, Vip, damping};
 use crate::op::{self, Op};
 use crate::receivers::{self, Receiver};
 use crate::rig::{self, Rig, havip};
@@ -371,9 +371,10 @@ impl World {
         self.look_after(1_000, fate);
     }
 
-    /// One that is attached nowhere claims the first HAVIP.
+    /// One that is attached nowhere claims the first HAVIP that is guarded.
     fn forge(&mut self, tep: u8) {
-        let Some(&vip) = self.model.vips.keys().next() else { return };
+        let guarded = self.model.vips.iter().find(|(_, vip)| !vip.attached.is_empty());
+        let Some((&vip, _)) = guarded else { return };
         let array = self.rig().readers.reader().array().clone();
         let Some(at) = array.iter().position(|one| *one == Some(rig::tep(tep.into()))) else { return };
         let tep = TepIndex::new(u32::try_from(at).unwrap()).unwrap();
@@ -490,7 +491,8 @@ impl World {
             let Some(domain) = domain else { continue };
             let limit = domain.fields.limit.map(rig::copies).unwrap_or_default();
             assert_eq!(rig.domain_limit(vni), Some(limit), "the limit of {vni}");
-            let of_domain = self.model.vips.iter().filter(|(_, vip)| vip.vni == vni);
+            let is_guarded = |vip: &Vip| vip.vni == vni && !vip.attached.is_empty();
+            let of_domain = self.model.vips.iter().filter(|(_, vip)| is_guarded(vip));
             let guarded = of_domain.map(|(&name, vip)| {
                 let announcers = vip.attached.iter().map(|&instance| (instance, instance)).collect();
                 (havip::ip(name).to_string(), announcers)
