@@ -50,6 +50,9 @@ pub enum HavipCommand {
         /// Attach an instance in the same step; once for each
         #[arg(long = "attach", value_name = "instance=NAME,mac=MAC,tep=TEP[+TEP]")]
         attachments: Vec<Attach>,
+        /// Group of HAVIPs of this domain that belong to one election, and so heal together
+        #[arg(long)]
+        group: Option<Name>,
     },
     /// Remove a HAVIP with its attachments and its history
     Rm {
@@ -98,6 +101,17 @@ pub enum HavipCommand {
         /// The HAVIP
         name: Name,
     },
+    /// Put it into a group of HAVIPs that belong to one election: a VRRP advert of one counts for all, so they heal together
+    Group {
+        /// The HAVIP
+        name: Name,
+        /// The group, in place of the one that it is in
+        #[arg(required_unless_present = "rm", conflicts_with = "rm")]
+        group: Option<Name>,
+        /// Take it out of its group
+        #[arg(long)]
+        rm: bool,
+    },
     /// The last events of a HAVIP, the newest last
     History {
         /// Name of the HAVIP
@@ -116,12 +130,13 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
         HavipCommand::List => return list(out, client).await,
         HavipCommand::Show { name } => return show(out, client, &name).await,
         HavipCommand::History { name } => return event::history(out, client, &name).await,
-        HavipCommand::Create { name, vni, subnet, address, vrids, refresh, attachments } => {
+        HavipCommand::Create { name, vni, subnet, address, vrids, refresh, attachments, group } => {
             let attachments: Vec<_> = attachments.into_iter().map(|Attach(fields)| fields).collect();
             let fields = HavipFields {
                 place: Some(Place { vni, subnet, address }),
                 vrids: (!vrids.is_empty()).then(|| vrids.iter().map(|vrid| vrid.0).collect()),
                 refresh_s: refresh.map_or(Field::Absent, |Refresh(seconds)| Field::Value(seconds)),
+                group: group.map_or(Field::Absent, Field::Value),
                 attachments: (!attachments.is_empty()).then_some(attachments),
                 ..Default::default()
             };
@@ -164,6 +179,16 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
             already: format!("havip {name} has no EIP"),
             change: set_eip(name, Field::Clear, Existing::Required),
         },
+        HavipCommand::Group { name, group: Some(group), .. } => Order {
+            done: format!("havip {name} is in the group {group}"),
+            already: format!("havip {name} is in the group {group} already"),
+            change: set_group(name, Field::Value(group)),
+        },
+        HavipCommand::Group { name, group: None, .. } => Order {
+            done: format!("havip {name} is in no group any more"),
+            already: format!("havip {name} is in no group"),
+            change: set_group(name, Field::Clear),
+        },
         HavipCommand::Unfreeze { name } => Order {
             done: format!("havip {name} may move again"),
             already: format!("havip {name} is not frozen"),
@@ -175,6 +200,10 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
 
 fn set_eip(name: Name, eip: Field<IpAddr>, existing: Existing) -> Change {
     SetResource::Havip(name, HavipFields { eip, ..Default::default() }).set_if(existing)
+}
+
+fn set_group(name: Name, group: Field<Name>) -> Change {
+    SetResource::Havip(name, HavipFields { group, ..Default::default() }).set_if(Existing::Required)
 }
 
 /// JSON of a HAVIP and its binding.
@@ -194,6 +223,7 @@ pub struct Json<'a> {
     vrids: &'a [u32],
     refresh_s: Option<u32>,
     eip: Option<String>,
+    group: Option<&'a str>,
     attachments: &'a [proto::Attachment],
 }
 
@@ -215,6 +245,7 @@ impl<'a> Json<'a> {
             vrids: vrids(havip),
             refresh_s: refresh(havip),
             eip: eip(havip),
+            group: group(havip),
             attachments: attachments(havip),
         }
     }
@@ -238,6 +269,10 @@ fn refresh(havip: &proto::Havip) -> Option<u32> {
 
 fn eip(havip: &proto::Havip) -> Option<String> {
     text::optional_address(havip.eip.as_ref())
+}
+
+fn group(havip: &proto::Havip) -> Option<&str> {
+    havip.group.as_deref().filter(|group| !group.is_empty())
 }
 
 fn attachments(havip: &proto::Havip) -> &[proto::Attachment] {
@@ -340,6 +375,7 @@ async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Fai
         ("vrids", or_none(ids_in_words(&havip, ", "))),
         ("refresh", or_none(refresh(&havip).map(|seconds| format!("every {seconds} s")))),
         ("eip", or_none(eip(&havip))),
+        ("group", or_none(group(&havip).map(str::to_owned))),
     ]
     .map(|(what, value)| [what.to_owned(), value]);
     out.table([Column::Text("HAVIP"), Column::Text("")], &rows)?;

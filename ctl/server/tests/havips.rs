@@ -93,6 +93,43 @@ fn a_havip_is_guarded_from_its_first_attachment_to_its_last_and_created_with_the
 }
 
 #[test]
+fn havips_of_one_group_and_domain_are_of_one_group_for_workers_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(folder.path());
+    let grouped = |text: &str, vni, last, group: &str| {
+        let fields = HavipFields { group: Field::Value(name(group)), ..HavipFields::default() };
+        vec![create_havip_at(text, vni, ip(last), fields), attach(text, &format!("vm{last}"), last, &[1])]
+    };
+    rig.commit(grouped("a", 5001, 1, "one"));
+    rig.commit(grouped("b", 5001, 2, "ns/two"));
+    rig.commit(grouped("c", 5001, 3, "one"));
+    rig.commit(grouped("d", 5002, 4, "one"));
+    rig.commit(vec![attach("web", "vm9", 9, &[1])]);
+    let groups = |rig: &Rig| {
+        let vips = rig.vips(5001);
+        let of = |last: u8| vips.iter().find(|vip| vip.address == ip(last)).unwrap().group;
+        [1, 2, 3, 100].map(of)
+    };
+    let is_right = |[a, b, c, web]: [u32; 4]| a == c && a != b && a != 0 && b != 0 && web == 0;
+    assert!(is_right(groups(&rig)), "{:?}", groups(&rig));
+    assert!(rig.vips(5002)[0].group != 0);
+    rig.stop();
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    assert!(is_right(groups(&rig)), "{:?}", groups(&rig));
+    assert_eq!(rig.havip("b").havip.group, Some(name("ns/two")));
+    let set = |text: &str, group| {
+        let fields = HavipFields { group, ..HavipFields::default() };
+        SetResource::Havip(name(text), fields).set_if(Existing::Required)
+    };
+    // The first of a group goes out of it, and those that are left stay one.
+    rig.commit(vec![set("a", Field::Clear), set("b", Field::Value(name("one")))]);
+    let [a, b, c, _] = groups(&rig);
+    assert!(a == 0 && b == c && c != 0, "{:?}", groups(&rig));
+    assert_eq!(rig.commit(vec![set("a", Field::Clear)]).changed, 0);
+}
+
+#[test]
 fn names_with_slashes_and_shared_multicast_macs_are_kept_across_a_restart_as_they_were_given() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = rig(folder.path());

@@ -7,7 +7,7 @@ use ctl_api::model::{AttachmentFields, HavipFields, Name, Place, SetResource, Su
 use ctl_api::proto;
 use serde::{Deserialize, Serialize};
 
-use super::{attachments, eip, ids_in_words, refresh, subnet, vrids};
+use super::{attachments, eip, group, ids_in_words, refresh, subnet, vrids};
 use crate::tep::Names;
 use crate::text::{self, differs};
 use crate::values::{Refresh, Scalar, Text, Vrid, field, scalar_field};
@@ -23,6 +23,7 @@ pub struct Entry {
     vrids: Option<Vec<Scalar<Vrid>>>,
     refresh: Option<Scalar<Refresh>>,
     eip: Option<Text<IpAddr>>,
+    group: Option<Text<Name>>,
     /// All attachments.
     attachments: Option<Vec<EntryAttachment>>,
 }
@@ -49,6 +50,7 @@ impl From<Entry> for SetResource {
             vrids: entry.vrids.map(|vrids| vrids.into_iter().map(|Scalar(Vrid(vrid))| vrid).collect()),
             refresh_s: scalar_field(refresh),
             eip: field(entry.eip),
+            group: field(entry.group),
             attachments: entry.attachments.map(|all| all.into_iter().map(attached).collect()),
         };
         Self::Havip(entry.name.0, fields)
@@ -68,6 +70,8 @@ pub struct Export<'a> {
     refresh: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     eip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
     attachments: &'a [proto::Attachment],
 }
 
@@ -81,6 +85,7 @@ impl<'a> From<&'a proto::Havip> for Export<'a> {
             vrids: vrids(havip),
             refresh: refresh(havip).map(|seconds| format!("{seconds}s")),
             eip: eip(havip),
+            group: group(havip),
             attachments: attachments(havip),
         }
     }
@@ -98,6 +103,7 @@ pub fn plan_line(before: Option<&proto::Havip>, after: Option<&proto::Havip>, na
         differs("vrids", ids_in_words(old, " "), ids_in_words(new, " ")),
         differs("refresh", seconds(old), seconds(new)),
         differs("eip", eip(old), eip(new)),
+        differs("group", group(old).map(str::to_owned), group(new).map(str::to_owned)),
     ];
     let rest = rest.into_iter().flatten();
     if before.is_none() {

@@ -102,6 +102,7 @@ impl Transaction<'_> {
         (havip.vni, havip.subnet, havip.address) = (place.vni, place.subnet, place.address);
         havip.refresh_s = fields.refresh_s.over(havip.refresh_s, replace);
         havip.eip = fields.eip.over(havip.eip, replace);
+        havip.group = fields.group.over(havip.group, replace);
         match &fields.vrids {
             Some(vrids) => havip.vrids.clone_from(vrids),
             None if replace => havip.vrids.clear(),

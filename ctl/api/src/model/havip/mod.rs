@@ -98,6 +98,8 @@ pub struct Havip {
     pub refresh_s: Option<u32>,
     /// The public address that goes where the virtual IP goes; at most one HAVIP of a node has it.
     pub eip: Option<IpAddr>,
+    /// HAVIPs of one VNI with the same group belong to one election: a VRRP advert of one counts for all of them.
+    pub group: Option<Name>,
 }
 
 /// What is wrong with a HAVIP by itself.
@@ -184,6 +186,8 @@ pub struct HavipFields {
     pub refresh_s: Field<u32>,
     /// Public address.
     pub eip: Field<IpAddr>,
+    /// Group of one election.
+    pub group: Field<Name>,
     /// All attachments; absent: they stay, or with `replace` there are none.
     pub attachments: Option<Vec<AttachmentFields>>,
 }
@@ -229,7 +233,17 @@ impl Havip {
     /// A HAVIP without attachments.
     #[must_use]
     pub const fn new(name: Name, Place { vni, subnet, address }: Place) -> Self {
-        Self { name, vni, subnet, address, attachments: vec![], vrids: vec![], refresh_s: None, eip: None }
+        Self {
+            name,
+            vni,
+            subnet,
+            address,
+            attachments: vec![],
+            vrids: vec![],
+            refresh_s: None,
+            eip: None,
+            group: None,
+        }
     }
 
     /// Place of the HAVIP.
