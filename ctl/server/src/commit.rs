@@ -117,7 +117,8 @@ impl Committer {
         };
         let Answer { revision, changed, .. } = answer;
         let (records, history) = (Vec::from_iter(record), Some(backup.history));
-        let group = Group { base, unix_ms, records, anew: true, history, ..Group::default() };
+        let (anew, configures) = (true, true);
+        let group = Group { base, unix_ms, records, anew, configures, history, ..Group::default() };
         let waiting = vec![Waiting { reply, answer, summary: None, drains: true }];
         if self.carry_out(Accepted { group, removes: true, waiting }) {
             tracing::info!(%revision, changed, "a backup was restored");
@@ -213,7 +214,7 @@ impl Committer {
     fn validate(&self, jobs: Vec<Job>) -> Accepted {
         let state = lock(&self.state);
         let unix_ms = now_ms();
-        let mut group = Group { base: state.revision, unix_ms, ..Group::default() };
+        let mut group = Group { base: state.revision, unix_ms, configures: true, ..Group::default() };
         let mut transaction = Transaction::new(&state, self.node.as_ref());
         let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
         // Whoever went away before this point changes nothing.
@@ -287,7 +288,7 @@ impl Committer {
     fn publish(&mut self, accepted: Accepted) {
         let epoch = {
             let mut state = lock(&self.state);
-            let epoch = state.publish(&accepted.group.records);
+            let epoch = state.publish(&accepted.group.records, accepted.group.configures);
             self.tell(&state);
             epoch
         };

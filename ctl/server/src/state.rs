@@ -29,6 +29,8 @@ const NUMBER_WAIT: Duration = Duration::from_secs(5);
 /// What the node knows.
 pub(crate) struct State {
     pub revision: Revision,
+    /// The last revision that changed the configuration.
+    pub configured: Revision,
     pub teps: Teps,
     /// Stored TEPs that the node refuses since it has other addresses; they join no domain any more.
     pub refused: HashSet<Tep>,
@@ -75,6 +77,7 @@ impl State {
     ) -> Self {
         Self {
             revision: Revision::default(),
+            configured: Revision::default(),
             teps: Teps::default(),
             refused: HashSet::new(),
             havips: Havips::default(),
@@ -180,8 +183,8 @@ impl State {
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
     ///
     /// New TEPs are in the array before a list or a VIP table names them, and gone ones leave it after the last one
-    /// did.
-    pub fn publish(&mut self, records: &[Record]) -> Epoch {
+    /// did. `configures`: they change the configuration, which moves do not.
+    pub fn publish(&mut self, records: &[Record], configures: bool) -> Epoch {
         let now = self.node.now();
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
@@ -206,6 +209,9 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
+        if configures && !records.is_empty() {
+            self.configured = self.revision;
+        }
         self.follow_havips(now);
         epoch
     }
@@ -399,7 +405,7 @@ impl State {
         epoch = epoch.max(self.publisher.epoch());
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
-        self.revision = snapshot.revision();
+        (self.revision, self.configured) = (snapshot.revision(), snapshot.configured());
         self.follow_havips(now);
         Ok(epoch)
     }

@@ -197,7 +197,7 @@ impl World {
             self.ids += 1;
             self.ids
         });
-        let near = self.model.revision.saturating_sub(self.rng.u64(0..2));
+        let near = (self.model.revision + 1).saturating_sub(self.rng.u64(0..4));
         Asked { id, expected: (self.rng.u8(0..8) == 0).then_some(near), dry_run: self.rng.u8(0..12) == 0 }
     }
 
