@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use ctl_api::model::{Event, RequestId, Revision};
+use ctl_api::model::{Event, HavipEvent, RequestId, Revision};
 use ctl_node::Node;
 use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
 use tokio::sync::watch;
 
+use crate::alarms::AlarmSender;
 use crate::clock::now_ms;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
@@ -50,6 +51,8 @@ pub(crate) struct Committer {
     /// What is published, for whoever must not wait for the state.
     pub figures: watch::Sender<Figures>,
     pub listeners: CommitHooks,
+    /// Whoever watches.
+    pub alarms: AlarmSender,
     pub reports: Receiver<Report>,
     /// When replaced lists were freed last.
     pub reclaimed: Instant,
@@ -159,7 +162,19 @@ impl Committer {
         };
         let changes = !group.records.is_empty();
         let done = !changes || self.carry_out(Accepted { group, removes: false, waiting: Vec::new() });
-        lock(&self.state).end_tick(tick, done);
+        let alarms = lock(&self.state).end_tick(tick, done);
+        self.tell_alarms(&alarms);
+    }
+
+    /// Tells alarms, which commit nothing.
+    fn tell_alarms(&mut self, alarms: &[HavipEvent]) {
+        for alarm in alarms {
+            machines::log(alarm);
+            self.alarms.send(alarm);
+        }
+        if !alarms.is_empty() {
+            self.listeners.alarmed(alarms);
+        }
     }
 
     /// Waits for a request, and takes all others that wait by then. No request: it is time to look at the HAVIPs.

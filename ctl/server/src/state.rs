@@ -11,12 +11,13 @@ use bcast_domain::{
     TepIndex, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
-use ctl_api::model::{ArpInspection, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
+use ctl_api::model::{ArpInspection, DomainEntry, Event, HavipEvent, Name, Revision, TepEntry, TepRef};
 use ctl_havip::Damping;
 use ctl_node::{DomainCounters, Moment, Node};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
+use crate::alarms::AlarmHistory;
 use crate::havips::Havips;
 use crate::hook::Report;
 use crate::limits::{HavipLimits, OwnRates};
@@ -37,6 +38,7 @@ pub(crate) struct State {
     pub havips: Havips,
     pub havip_limits: HavipLimits,
     pub machines: Machines,
+    pub alarms: AlarmHistory,
     /// The domains whose ARP inspection is sticky, with the bindings that workers learned since it is.
     sticky: HashMap<Vni, Arc<LearnedBindings>>,
     publisher: DomainPublisher,
@@ -83,6 +85,7 @@ impl State {
             havips: Havips::default(),
             havip_limits,
             machines: Machines::new(damping),
+            alarms: AlarmHistory::default(),
             sticky: HashMap::new(),
             publisher,
             grace,
@@ -196,7 +199,10 @@ impl State {
         for event in events() {
             match event {
                 Event::HavipSet(entry) => self.havips.set(entry),
-                Event::HavipDeleted(name) => self.havips.remove(name),
+                Event::HavipDeleted(name) => {
+                    self.havips.remove(name);
+                    self.alarms.forget(name);
+                }
                 _ => {}
             }
         }
@@ -235,14 +241,20 @@ impl State {
         machines.tick(&view, reports, next, unix_ms)
     }
 
-    /// Ends a tick, whose decisions are durable or not.
-    pub fn end_tick(&mut self, tick: Tick, is_durable: bool) {
+    /// Ends a tick, whose decisions are durable or not. Returns the alarms that are to be told, of this revision.
+    pub fn end_tick(&mut self, mut tick: Tick, is_durable: bool) -> Vec<HavipEvent> {
+        let mut alarms = tick.take_alarms(is_durable, &self.havips);
+        for alarm in &mut alarms {
+            alarm.generation = self.revision.get();
+            self.alarms.add(alarm.clone());
+        }
         let (machines, view) = self.machines();
         match is_durable {
             true => machines.keep(tick),
             false => machines.undo(tick, &view),
         }
         machines.announce(&view);
+        alarms
     }
 
     /// Follows the TEPs' events in their order; returns the new indices and those no longer used.
@@ -421,7 +433,10 @@ impl State {
         }
         let held = self.havips.iter().map(|held| &held.entry.havip.name);
         let gone: Vec<Name> = held.filter(|name| !known.contains(*name)).cloned().collect();
-        gone.iter().for_each(|name| self.havips.remove(name));
+        for name in &gone {
+            self.havips.remove(name);
+            self.alarms.forget(name);
+        }
         self.publish_vip_tables();
         Ok(())
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, TepIndex, VlanTags};
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
-    Batch, Conditions, DomainFields, Event, Field, HavipFields, Place, Revision, SetResource, TepFields,
+    Batch, Conditions, DomainFields, Event, Field, HavipEventKind, HavipFields, Place, Revision, SetResource,
+    TepFields,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use ctl_api::{Client, ClientError};
@@ -465,7 +466,7 @@ impl World {
         self.pass_commit_thread();
     }
 
-    /// Revisions are dense, and those that the model does not know tell of forged announcements alone.
+    /// Revisions are dense, and those that the model does not know are of HAVIPs alone. No alarm is in any.
     fn check_records(&mut self) {
         let disk = self.disk.lock().unwrap();
         let known = usize::try_from(self.model.revision).unwrap();
@@ -475,6 +476,11 @@ impl World {
                 at < known || record.events.iter().all(|event| vip_of(event).is_some()),
                 "nobody asked for {record:?}"
             );
+            let is_alarm = |event: &Event| match event {
+                Event::HavipEvent(event) => event.kind == HavipEventKind::Spoof,
+                _ => false,
+            };
+            assert!(!record.events.iter().any(is_alarm), "an alarm in {record:?}");
         }
         assert!(disk.records.len() >= known, "an answered revision is not durable");
         self.model.revision = disk.records.len() as u64;
@@ -557,6 +563,15 @@ impl World {
         while watcher.at < self.model.revision {
             let next = async { tokio::time::timeout(Duration::from_secs(60), stream.message()).await };
             let event = rig.run(next).expect("an event comes").unwrap().expect("a watch does not end");
+            if let Some(Kind::HavipEvent(alarm)) = &event.kind
+                && alarm.kind == proto::HavipEventKind::Spoof as i32
+            {
+                // Part of no revision: it comes after the one at which it was told.
+                assert_eq!(event.revision, watcher.at, "alarms in order with revisions");
+                let vip = alarm.havip.trim_start_matches('h').parse().unwrap();
+                watcher.told.entry(vip).or_default().push("spoof".to_owned());
+                continue;
+            }
             assert_eq!(event.revision, watcher.at + 1, "revisions in order");
             match event.kind.unwrap() {
                 Kind::Committed(_) => watcher.at += 1,
@@ -597,6 +612,12 @@ impl World {
                 std::thread::sleep(Duration::from_millis(2));
             }
             assert_eq!(receiver.accepted(), expected, "what a receiver accepted");
+            for (vip, alarms) in receiver.alarms() {
+                assert!(
+                    alarms <= self.forged.get(&vip).copied().unwrap_or(0),
+                    "HAVIP {vip}: {alarms} alarms"
+                );
+            }
         }
     }
 }
