@@ -1,7 +1,11 @@
 //! What goes wrong with virtual IPs gets right again: double masters, flapping, caches that missed an announcement, daemons
 //! that die.
 
-use std::{thread, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    thread,
+    time::Duration,
+};
 
 use testkit::{
     forge::{self, Arping, FrameSender, arping},
@@ -68,6 +72,53 @@ fn a_double_master_is_healed_and_third_ones_learn_the_true_master() {
     });
     assert_eq!((after.why(), after.previous()), ("healed", meanwhile.holder()));
     assert!(before.generation() < meanwhile.generation() && meanwhile.generation() < after.generation());
+}
+
+/// One more IPv4 address and an IPv6 address, which no advert lists, heal with the one that is listed: they are its group.
+#[test]
+fn addresses_that_no_advert_lists_are_healed_with_the_advertised_one_of_their_group() {
+    const MORE: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 101);
+    let lab = Lab::new();
+    let (overlay, node) = cloud(&lab, "--group election");
+    overlay.vms.iter().for_each(Vm::enable_ipv6);
+    let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
+    for (name, address) in [("more", IpAddr::from(MORE)), ("six", VIP6.into())] {
+        node.create_havip(name, VNI, address, "--group election");
+        [one, two].into_iter().for_each(|vm| node.attach(name, &overlay, vm));
+    }
+    let teps = overlay.teps();
+    let excluded = &["198.19.0.101/16", "fd00:13::64/64"];
+    let settings = Settings { reasserts: false, nopreempt: false, excluded, ..Settings::FAST };
+    let start = |vm: usize, priority: u8| {
+        let folder = lab.folder().join(format!("keepalived-{vm}"));
+        Keepalived::start(&overlay.vms[vm], Settings { priority, ..settings }, folder)
+    };
+    let mut first = start(0, 200);
+    first.wait_entered("MASTER", 1);
+    let mut second = start(1, 100);
+    second.wait_entered("BACKUP", 1);
+    let all = [WEB, "more", "six"];
+    all.iter().for_each(|name| drop(node.wait_holder(name, &overlay, one)));
+    node.must(&format!("domain leave {VNI} {}", teps[0]));
+    second.wait_entered("MASTER", 1);
+    all.iter().for_each(|name| drop(node.wait_holder(name, &overlay, two)));
+    for address in [IpAddr::from(VIP), MORE.into(), VIP6.into()] {
+        third.set_neighbour(address, two.mac);
+    }
+    node.must(&format!("domain join {VNI} {}", teps[0]));
+    second.wait_entered("BACKUP", 2);
+    for (name, address) in all.iter().zip([IpAddr::from(VIP), MORE.into(), VIP6.into()]) {
+        assert_eq!(node.wait_holder(name, &overlay, one).why(), "healed", "{name}");
+        wait_for("the true one in the third's cache", || {
+            (third.neighbour(address) == Some(mac_text(one.mac))).then_some(())
+        });
+    }
+    assert_eq!(
+        (first.entered("MASTER"), first.entered("BACKUP")),
+        (1, 1),
+        "it never noticed:\n{}",
+        first.log()
+    );
 }
 
 /// Both advertise at the same time, each deaf to the other: that is told, and its end.

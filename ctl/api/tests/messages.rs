@@ -53,7 +53,7 @@ fn each_change() -> Vec<Change> {
         refresh_s: Field::Value(30),
         ..HavipFields::default()
     };
-    let unbound = HavipFields { eip: Field::Clear, ..HavipFields::default() };
+    let unbound = HavipFields { eip: Field::Clear, group: Field::Clear, ..HavipFields::default() };
     let attachment = AttachmentFields { instance: named("vm1"), mac: mac(1), teps: teps() };
     let all =
         Set { resource: SetResource::Domain(vni, domain.clone()), existing: Existing::Any, replace: true };
@@ -111,6 +111,7 @@ fn havip() -> Havip {
         vrids: vec![1, 255],
         refresh_s: Some(86_400),
         eip: Some(ip("203.0.113.7")),
+        group: Some(named("default/web")),
     }
 }
 
@@ -364,7 +365,14 @@ fn parts_keep_the_order_stay_within_the_limits_and_carry_the_conditions_once() {
 #[test]
 fn a_havip_and_its_events_come_back_from_their_messages_as_they_were() {
     let new = HavipEntry {
-        havip: Havip { attachments: vec![], vrids: vec![], refresh_s: None, eip: None, ..havip() },
+        havip: Havip {
+            attachments: vec![],
+            vrids: vec![],
+            refresh_s: None,
+            eip: None,
+            group: None,
+            ..havip()
+        },
         binding: Binding::unbound(7),
     };
     for entry in [entry(), new] {

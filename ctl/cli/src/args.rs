@@ -76,7 +76,7 @@ pub enum Command {
     /// Print changes as they commit, one JSON object a line
     Watch {
         /// Start with this revision instead of the next one; one too old to be kept starts with a reset and the
-        /// whole state
+        /// whole state; alarms about forgeries are not repeated
         #[arg(long, value_name = "REVISION", value_parser = clap::value_parser!(u64).range(1..))]
         from: Option<u64>,
     },

@@ -1,5 +1,5 @@
-//! HAVIPs: the commands of `bcastctl havip`, the entries of `havips` in an apply file, and all forms in which a HAVIP
-//! is shown. Events of HAVIPs: [`crate::event`].
+//! HAVIPs: the commands of `bcastctl havip`, and the forms in which they show a HAVIP. Events of HAVIPs:
+//! [`crate::event`].
 
 use std::net::IpAddr;
 
@@ -9,22 +9,26 @@ use ctl_api::model::{
     AttachmentFields, Change, Existing, Field, HavipFields, Name, Place, SetResource, Subnet, Target, TepRef,
 };
 use ctl_api::{Client, proto};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::change::{self, Order};
 use crate::event::{self, holder, why};
 use crate::failure::Failure;
 use crate::out::{Column, Out};
-use crate::tep::Names;
-use crate::text::{self, NONE, differs, optional_utc, or_none, utc};
-use crate::values::{Refresh, Scalar, Text, Vrid, address, field, scalar_field};
+use crate::text::{self, NONE, optional_utc, or_none, utc};
+use crate::values::{Attach, Refresh, Vrid, address};
+
+mod file;
+
+pub use file::{Entry, Export, plan_line};
 
 /// `bcastctl havip`.
 #[derive(Debug, Subcommand)]
 pub enum HavipCommand {
-    /// Create a HAVIP without attachments, in a domain that is there
+    /// Create a HAVIP in a domain that is there
     ///
-    /// There already, with this VNI, subnet and address: VRRP ids and a refresh that are given replace the old ones.
+    /// Without attachments it refuses nobody. There already, with this VNI, subnet and address: attachments, VRRP ids
+    /// and a refresh that are given replace the old ones.
     Create {
         /// Name, unique on the node
         name: Name,
@@ -43,6 +47,12 @@ pub enum HavipCommand {
         /// Announce it anew this often while its holder is heard, as in 30s, 5m or 1h
         #[arg(long, value_name = "TIME")]
         refresh: Option<Refresh>,
+        /// Attach an instance in the same step; once for each
+        #[arg(long = "attach", value_name = "instance=NAME,mac=MAC,tep=TEP[+TEP]")]
+        attachments: Vec<Attach>,
+        /// Group of HAVIPs of this domain that belong to one election, and so heal together
+        #[arg(long)]
+        group: Option<Name>,
     },
     /// Remove a HAVIP with its attachments and its history
     Rm {
@@ -91,6 +101,17 @@ pub enum HavipCommand {
         /// The HAVIP
         name: Name,
     },
+    /// Put it into a group of HAVIPs that belong to one election: a VRRP advert of one counts for all, so they heal together
+    Group {
+        /// The HAVIP
+        name: Name,
+        /// The group, in place of the one that it is in
+        #[arg(required_unless_present = "rm", conflicts_with = "rm")]
+        group: Option<Name>,
+        /// Take it out of its group
+        #[arg(long)]
+        rm: bool,
+    },
     /// The last events of a HAVIP, the newest last
     History {
         /// Name of the HAVIP
@@ -109,11 +130,14 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
         HavipCommand::List => return list(out, client).await,
         HavipCommand::Show { name } => return show(out, client, &name).await,
         HavipCommand::History { name } => return event::history(out, client, &name).await,
-        HavipCommand::Create { name, vni, subnet, address, vrids, refresh } => {
+        HavipCommand::Create { name, vni, subnet, address, vrids, refresh, attachments, group } => {
+            let attachments: Vec<_> = attachments.into_iter().map(|Attach(fields)| fields).collect();
             let fields = HavipFields {
                 place: Some(Place { vni, subnet, address }),
                 vrids: (!vrids.is_empty()).then(|| vrids.iter().map(|vrid| vrid.0).collect()),
                 refresh_s: refresh.map_or(Field::Absent, |Refresh(seconds)| Field::Value(seconds)),
+                group: group.map_or(Field::Absent, Field::Value),
+                attachments: (!attachments.is_empty()).then_some(attachments),
                 ..Default::default()
             };
             Order {
@@ -155,6 +179,16 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
             already: format!("havip {name} has no EIP"),
             change: set_eip(name, Field::Clear, Existing::Required),
         },
+        HavipCommand::Group { name, group: Some(group), .. } => Order {
+            done: format!("havip {name} is in the group {group}"),
+            already: format!("havip {name} is in the group {group} already"),
+            change: set_group(name, Field::Value(group)),
+        },
+        HavipCommand::Group { name, group: None, .. } => Order {
+            done: format!("havip {name} is in no group any more"),
+            already: format!("havip {name} is in no group"),
+            change: set_group(name, Field::Clear),
+        },
         HavipCommand::Unfreeze { name } => Order {
             done: format!("havip {name} may move again"),
             already: format!("havip {name} is not frozen"),
@@ -166,6 +200,10 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
 
 fn set_eip(name: Name, eip: Field<IpAddr>, existing: Existing) -> Change {
     SetResource::Havip(name, HavipFields { eip, ..Default::default() }).set_if(existing)
+}
+
+fn set_group(name: Name, group: Field<Name>) -> Change {
+    SetResource::Havip(name, HavipFields { group, ..Default::default() }).set_if(Existing::Required)
 }
 
 /// JSON of a HAVIP and its binding.
@@ -185,6 +223,7 @@ pub struct Json<'a> {
     vrids: &'a [u32],
     refresh_s: Option<u32>,
     eip: Option<String>,
+    group: Option<&'a str>,
     attachments: &'a [proto::Attachment],
 }
 
@@ -206,6 +245,7 @@ impl<'a> Json<'a> {
             vrids: vrids(havip),
             refresh_s: refresh(havip),
             eip: eip(havip),
+            group: group(havip),
             attachments: attachments(havip),
         }
     }
@@ -229,6 +269,10 @@ fn refresh(havip: &proto::Havip) -> Option<u32> {
 
 fn eip(havip: &proto::Havip) -> Option<String> {
     text::optional_address(havip.eip.as_ref())
+}
+
+fn group(havip: &proto::Havip) -> Option<&str> {
+    havip.group.as_deref().filter(|group| !group.is_empty())
 }
 
 fn attachments(havip: &proto::Havip) -> &[proto::Attachment] {
@@ -331,6 +375,7 @@ async fn show(out: &mut Out, client: &mut Client, name: &Name) -> Result<(), Fai
         ("vrids", or_none(ids_in_words(&havip, ", "))),
         ("refresh", or_none(refresh(&havip).map(|seconds| format!("every {seconds} s")))),
         ("eip", or_none(eip(&havip))),
+        ("group", or_none(group(&havip).map(str::to_owned))),
     ]
     .map(|(what, value)| [what.to_owned(), value]);
     out.table([Column::Text("HAVIP"), Column::Text("")], &rows)?;
@@ -367,131 +412,4 @@ fn show_attachments(
     };
     let columns = ["INSTANCE", "MAC", "TEP", "LAST CLAIM", "LAST USE", "LAST ADVERT"].map(Column::Text);
     out.table(columns, &places.map(row).collect::<Vec<_>>())
-}
-
-/// An entry of `havips` in an apply file.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Entry {
-    name: Text<Name>,
-    vni: Scalar<Vni>,
-    subnet: Text<Subnet>,
-    address: Text<IpAddr>,
-    vrids: Option<Vec<Scalar<Vrid>>>,
-    refresh: Option<Scalar<Refresh>>,
-    eip: Option<Text<IpAddr>>,
-    /// All attachments.
-    attachments: Option<Vec<EntryAttachment>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EntryAttachment {
-    instance: Text<Name>,
-    mac: Text<Mac>,
-    teps: Vec<Text<TepRef>>,
-}
-
-impl From<Entry> for SetResource {
-    fn from(entry: Entry) -> Self {
-        let place = Place { vni: entry.vni.0, subnet: entry.subnet.0, address: entry.address.0 };
-        let attached = |EntryAttachment { instance, mac, teps }: EntryAttachment| AttachmentFields {
-            instance: instance.0,
-            mac: mac.0,
-            teps: teps.into_iter().map(|Text(tep)| tep).collect(),
-        };
-        let refresh = entry.refresh.map(|Scalar(Refresh(seconds))| Scalar(seconds));
-        let fields = HavipFields {
-            place: Some(place),
-            vrids: entry.vrids.map(|vrids| vrids.into_iter().map(|Scalar(Vrid(vrid))| vrid).collect()),
-            refresh_s: scalar_field(refresh),
-            eip: field(entry.eip),
-            attachments: entry.attachments.map(|all| all.into_iter().map(attached).collect()),
-        };
-        Self::Havip(entry.name.0, fields)
-    }
-}
-
-/// An entry of `havips` in an export.
-#[derive(Serialize)]
-pub struct Export<'a> {
-    name: &'a str,
-    vni: u32,
-    subnet: String,
-    address: String,
-    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
-    vrids: &'a [u32],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    refresh: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    eip: Option<String>,
-    attachments: &'a [proto::Attachment],
-}
-
-impl<'a> From<&'a proto::Havip> for Export<'a> {
-    fn from(havip: &'a proto::Havip) -> Self {
-        Self {
-            name: &havip.name,
-            vni: havip.vni,
-            subnet: subnet(havip),
-            address: text::address(&havip.address),
-            vrids: vrids(havip),
-            refresh: refresh(havip).map(|seconds| format!("{seconds}s")),
-            eip: eip(havip),
-            attachments: attachments(havip),
-        }
-    }
-}
-
-/// Line of a plan: a HAVIP that is added, removed or changed.
-pub fn plan_line(before: Option<&proto::Havip>, after: Option<&proto::Havip>, names: &Names) -> String {
-    let seconds = |havip| refresh(havip).map(|seconds| format!("{seconds} s"));
-    let none = proto::Havip::default();
-    let old = before.unwrap_or(&none);
-    let Some(new) = after else {
-        return format!("- havip {}: {} in domain {}", old.name, text::address(&old.address), old.vni);
-    };
-    let rest = [
-        differs("vrids", ids_in_words(old, " "), ids_in_words(new, " ")),
-        differs("refresh", seconds(old), seconds(new)),
-        differs("eip", eip(old), eip(new)),
-    ];
-    let rest = rest.into_iter().flatten();
-    if before.is_none() {
-        let attached = text::count(attachments(new).len(), "attachment");
-        let parts: String = std::iter::once(attached).chain(rest).map(|part| format!("; {part}")).collect();
-        return format!("+ havip {}: {} in domain {}{parts}", new.name, text::address(&new.address), new.vni);
-    }
-    let address = |havip: &proto::Havip| Some(text::address(&havip.address));
-    let first = [
-        differs("domain", Some(old.vni.to_string()), Some(new.vni.to_string())),
-        differs("subnet", Some(subnet(old)), Some(subnet(new))),
-        differs("address", address(old), address(new)),
-    ];
-    let attached = attachment_differences(attachments(old), attachments(new), names);
-    let parts: Vec<String> = first.into_iter().flatten().chain(attached).chain(rest).collect();
-    format!("~ havip {}: {}", new.name, parts.join("; "))
-}
-
-fn attachment_differences(
-    before: &[proto::Attachment],
-    after: &[proto::Attachment],
-    names: &Names,
-) -> Vec<String> {
-    let of = |all: &[proto::Attachment], instance: &str| {
-        all.iter().find(|attachment| attachment.instance == instance).cloned()
-    };
-    let mut parts = Vec::new();
-    for new in after {
-        let teps: Vec<_> = text::addresses(new.teps.as_ref()).map(|tep| names.after(tep)).collect();
-        let place = format!("as {} on {}", text::mac(&new.mac), teps.join(" and "));
-        match of(before, &new.instance) {
-            Some(old) if old == *new => {}
-            Some(_) => parts.push(format!("{} now {place}", new.instance)),
-            None => parts.push(format!("attach {} {place}", new.instance)),
-        }
-    }
-    let detached = before.iter().filter(|old| of(after, &old.instance).is_none());
-    parts.extend(detached.map(|old| format!("detach {}", old.instance)));
-    parts
 }

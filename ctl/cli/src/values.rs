@@ -5,8 +5,8 @@ use std::fmt::{self, Display};
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use bcast_domain::{Rate, Vni};
-use ctl_api::model::{Field, MAX_REFRESH_S, TepRef};
+use bcast_domain::{Mac, MacError, Rate, Vni};
+use ctl_api::model::{AttachmentFields, Field, MAX_REFRESH_S, Name, NameError, TepRef, TepRefError, TepSet};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use thiserror::Error;
@@ -170,6 +170,55 @@ impl FromStr for Vrid {
     }
 }
 
+/// Attachment: `instance=vm1,mac=52:54:00:00:00:01,tep=hv1`, in any order; `tep=hv1+hv3` while it migrates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attach(pub AttachmentFields);
+
+/// Text that is no [`Attach`].
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum AttachError {
+    /// A part is missing, unknown or there twice.
+    #[error(
+        "{0} in {1:?}; write instance=vm1,mac=52:54:00:00:00:01,tep=hv1, or tep=hv1+hv3 while it migrates"
+    )]
+    Parts(&'static str, String),
+    /// Instance.
+    #[error("instance: {0}")]
+    Instance(#[from] NameError),
+    /// MAC address.
+    #[error("mac: {0}")]
+    Mac(#[from] MacError),
+    /// TEP.
+    #[error("tep: {0}")]
+    Tep(#[from] TepRefError),
+}
+
+impl FromStr for Attach {
+    type Err = AttachError;
+
+    fn from_str(text: &str) -> Result<Self, AttachError> {
+        let wrong = |what| AttachError::Parts(what, text.to_owned());
+        let (mut instance, mut mac, mut teps) = (None, None, None);
+        for part in text.split(',') {
+            let (key, value) = part.split_once('=').ok_or_else(|| wrong("a part without ="))?;
+            let before = match key {
+                "instance" => instance.replace(value),
+                "mac" => mac.replace(value),
+                "tep" => teps.replace(value),
+                _ => return Err(wrong("an unknown key")),
+            };
+            if before.is_some() {
+                return Err(wrong("a key that is given twice"));
+            }
+        }
+        let instance: Name = instance.ok_or_else(|| wrong("no instance"))?.parse()?;
+        let mac: Mac = mac.ok_or_else(|| wrong("no mac"))?.parse()?;
+        let teps = teps.ok_or_else(|| wrong("no tep"))?.split('+').map(str::parse);
+        let teps = teps.collect::<Result<TepSet, TepRefError>>()?;
+        Ok(Self(AttachmentFields { instance, mac, teps }))
+    }
+}
+
 /// Seconds between two announcements on a holder's behalf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh(pub u32);
@@ -223,6 +272,35 @@ mod tests {
         for text in ["", "0", "256", "-1", "x", "5 1"] {
             let error = text.parse::<Vrid>().unwrap_err().to_string();
             assert_eq!(error, format!("{text:?} is not a VRRP id; give 1 to 255"));
+        }
+    }
+
+    #[test]
+    fn an_attachment_is_written_with_its_three_parts_in_any_order() {
+        let one: Attach = "instance=default/web-0,mac=5254.0000.0001,tep=hv1+198.18.0.3".parse().unwrap();
+        assert_eq!(
+            (one.0.instance.as_str(), one.0.mac.to_string()),
+            ("default/web-0", "52:54:00:00:00:01".into())
+        );
+        let teps: Vec<_> = one.0.teps.iter().map(|tep| tep.to_string()).collect();
+        assert_eq!(teps, ["198.18.0.3", "hv1"]);
+        assert_eq!("tep=198.18.0.3+hv1,mac=525400000001,instance=default/web-0".parse(), Ok(one));
+        for (text, words) in [
+            ("", "a part without ="),
+            ("vm1", "a part without ="),
+            ("instance=vm1,mac=525400000001", "no tep in"),
+            ("instance=vm1,tep=hv1", "no mac in"),
+            ("mac=525400000001,tep=hv1", "no instance in"),
+            ("instance=vm1,mac=525400000001,tep=hv1,", "a part without ="),
+            ("instance=vm1,mac=525400000001,tep=hv1,tep=hv2", "a key that is given twice"),
+            ("instance=vm1,mac=525400000001,teps=hv1", "an unknown key"),
+            ("instance=vm 1,mac=525400000001,tep=hv1", "instance: name"),
+            ("instance=vm1,mac=5254,tep=hv1", "mac: "),
+            ("instance=vm1,mac=525400000001,tep=hv1+", "tep: a name is empty"),
+            ("instance=vm1,mac=525400000001,tep=fd00::1", "tep: TEP fd00::1 is an IPv6 address"),
+        ] {
+            let error = text.parse::<Attach>().unwrap_err().to_string();
+            assert!(error.starts_with(words), "{text}: {error}");
         }
     }
 

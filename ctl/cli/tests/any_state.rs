@@ -74,6 +74,7 @@ fn add_havip(
         vrids: if vrid { vec![51] } else { vec![] },
         refresh_s: (refresh % 2 == 1).then_some(30),
         eip: (eip % 2 == 1).then(|| [203, 0, 113, eip % 4].into()),
+        group: (refresh % 4 > 1).then(|| "default/web".parse().unwrap()),
         ..Havip::new(name, Place { vni, subnet: "10.0.0.0/24".parse().unwrap(), address })
     };
     let clashes = |other: &Havip| {

@@ -372,6 +372,7 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
         vrids: vec![],
         refresh_s: None,
         eip: None,
+        group: None,
     };
     let attachments = [("1e5", 8), ("no", 1)].map(|(instance, last)| Attachment {
         instance: instance.parse().unwrap(),
@@ -386,6 +387,7 @@ fn an_export_applied_elsewhere_with_prune_gives_the_same_state() {
         vrids: vec![7, 51],
         refresh_s: Some(90),
         eip: "2001:db8::7".parse().ok(),
+        group: "default/web".parse().ok(),
         ..havip("true", "10.0.0.100", "10.0.0.0/24")
     };
     let six = havip("six", "fd00:1::64", "fd00:1::/64");

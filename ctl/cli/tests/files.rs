@@ -119,7 +119,7 @@ fn a_bad_file_is_refused_with_the_place_and_the_reason() {
         ),
         (
             "teps: [{address: 198.18.0.1, name: a b}]",
-            "line 1, column 36: name \"a b\" has the character ' '; names are made of A-Z a-z 0-9 . _ -",
+            "line 1, column 36: name \"a b\" has the character ' '; names are made of A-Z a-z 0-9 . _ - /",
         ),
         (
             "teps: [{address: 198.18.0.1, name: 7}]",
@@ -322,7 +322,7 @@ fn names_may_change_hands_in_a_ring() {
 }
 
 const TWO: &str = "havips: [\
-    {name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1, vrids: [51, 7], refresh: 5m, eip: 203.0.113.7, \
+    {name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1, vrids: [51, 7], refresh: 5m, eip: 203.0.113.7, group: default/web, \
      attachments: [{instance: vm2, mac: 52:54:00:00:00:02, teps: [198.18.0.2]}, {instance: vm1, mac: \"52-54-00-00-00-01\", teps: [hv1]}]}, \
     {name: db, vni: 0x1, subnet: \"fd00:1::/64\", address: \"fd00:1::64\"}]";
 
@@ -341,6 +341,7 @@ fn web() -> Havip {
         vrids: vec![7, 51],
         refresh_s: Some(300),
         eip: Some([203, 0, 113, 7].into()),
+        group: Some("default/web".parse().unwrap()),
     }
 }
 
@@ -354,7 +355,7 @@ fn havips_of_a_file_are_made_with_all_that_it_says() {
     assert_eq!(after.havips.keys().map(ctl_api::model::Name::as_str).collect::<Vec<_>>(), ["db", "web"]);
     assert_eq!(after.havips[&"web".parse().unwrap()], web());
     // JSON, as an export writes it.
-    let json = r#"{"havips":[{"name":"web","vni":1,"subnet":"10.0.0.0/24","address":"10.0.0.1","vrids":[7,51],"refresh":"300s","eip":"203.0.113.7",
+    let json = r#"{"havips":[{"name":"web","vni":1,"subnet":"10.0.0.0/24","address":"10.0.0.1","vrids":[7,51],"refresh":"300s","eip":"203.0.113.7","group":"default/web",
         "attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},{"instance":"vm2","mac":"52:54:00:00:00:02","teps":["hv1"]}]}]}"#;
     let json = json.replace(
         r#""mac":"52:54:00:00:00:02","teps":["hv1"]"#,
@@ -368,7 +369,7 @@ fn what_an_entry_leaves_out_stays_and_with_prune_goes() {
     let mut node = node();
     node.havips = [(web().name, web())].into();
     let entry = "{name: web, vni: 1, subnet: 10.0.0.0/24, address: 10.0.0.1";
-    let bare = Havip { attachments: vec![], vrids: vec![], refresh_s: None, eip: None, ..web() };
+    let bare = Havip { attachments: vec![], vrids: vec![], refresh_s: None, eip: None, group: None, ..web() };
     let one = Havip { attachments: web().attachments[..1].to_vec(), ..web() };
     let other = web().attachments[1..].to_vec();
     for (text, prune, want) in [
@@ -377,6 +378,7 @@ fn what_an_entry_leaves_out_stays_and_with_prune_goes() {
         (", vrids: []", false, Havip { vrids: vec![], ..web() }),
         (", refresh: 7s", false, Havip { refresh_s: Some(7), ..web() }),
         (", eip: 203.0.113.8", false, Havip { eip: Some([203, 0, 113, 8].into()), ..web() }),
+        (", group: other", false, Havip { group: Some("other".parse().unwrap()), ..web() }),
         (", attachments: []", false, Havip { attachments: vec![], ..web() }),
         (", attachments: [{instance: vm1, mac: 52:54:00:00:00:01, teps: [hv1]}]", false, one),
         ("", true, bare.clone()),

@@ -35,6 +35,7 @@ fn havip(name: &str, address: &str) -> Havip {
         vrids: vec![51],
         refresh_s: Some(30),
         eip: Some("203.0.113.7".parse().unwrap()),
+        group: Some("election".parse().unwrap()),
     }
 }
 
@@ -46,6 +47,7 @@ fn node() -> Node {
         vrids: vec![],
         refresh_s: None,
         eip: None,
+        group: None,
         ..havip("new", "10.0.0.101")
     };
     model.havips = [havip("web", "10.0.0.100"), new].map(|havip| (havip.name.clone(), havip)).into();
@@ -102,10 +104,14 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("havip detach db --instance vm7", "havip db: vm7 is detached (revision 7)\n"),
         ("havip detach db --instance vm7", "havip db: vm7 is not attached\n"),
         ("havip unfreeze db", "havip db is not frozen\n"),
-        ("havip rm db", "havip db is removed (revision 8)\n"),
+        ("havip group db default/db", "havip db is in the group default/db (revision 8)\n"),
+        ("havip group db default/db", "havip db is in the group default/db already\n"),
+        ("havip group db --rm", "havip db is in no group any more (revision 9)\n"),
+        ("havip group db --rm", "havip db is in no group\n"),
+        ("havip rm db", "havip db is removed (revision 10)\n"),
         ("havip rm db", "havip db is not there\n"),
-        ("-o json havip rm db", "{\"revision\":8,\"changed\":0,\"notes\":[\"havip db is not there\"]}\n"),
-        ("domain rm 5001 --force", "domain 5001 is removed (revision 9)\n"),
+        ("-o json havip rm db", "{\"revision\":10,\"changed\":0,\"notes\":[\"havip db is not there\"]}\n"),
+        ("domain rm 5001 --force", "domain 5001 is removed (revision 11)\n"),
         ("havip list", "NAME  VNI  ADDRESS  STATE  HOLDER  TEP  SINCE  EIP\n"),
     ] {
         assert_eq!(run(&node, args), (0, words.to_owned(), String::new()), "{args}");
@@ -234,11 +240,17 @@ fn wrong_usage_is_status_2() {
             "reads as an address or a number",
         ),
         ("havip attach web --instance vm3 --mac 52:54:00:00:00:03", "--tep <TEP>"),
-        ("havip attach web --instance vm3 --mac 33:33:00:00:00:01 --tep hv1", "multicast"),
+        (
+            "havip attach web --instance vm3 --mac ff:ff:ff:ff:ff:ff --tep hv1",
+            "is every interface's MAC address",
+        ),
         ("havip attach web --instance vm3 --mac 00:00:00:00:00:00 --tep hv1", "00:00:00:00:00:00"),
         ("havip attach web --instance vm3 --mac 52:54:00 --tep hv1", "52:54:00"),
         ("havip bind-eip web", "required"),
         ("havip bind-eip web eip", "is not an IP address; write it like 10.0.0.100"),
+        ("havip group web", "required"),
+        ("havip group web a --rm", "cannot be used with"),
+        ("havip group web 5001", "reads as an address or a number"),
         ("webhook", "Usage: bcastctl webhook"),
     ] {
         let (status, _, said) = run(&node, args);
@@ -279,6 +291,7 @@ generation  42
 vrids       51
 refresh     every 30 s
 eip         203.0.113.7
+group       election
 
 INSTANCE  MAC                TEP         LAST CLAIM                LAST USE  LAST ADVERT
 vm1       52:54:00:00:00:01  198.18.0.1  2026-11-23T01:04:05.007Z  -         2026-11-23T01:04:06.007Z, priority 150
@@ -294,7 +307,7 @@ vm2 on 198.18.0.2 was never heard
         r#""since":"2026-11-23T01:04:05.007Z","generation":42,"#,
         r#""previous":{"instance":"vm2","mac":"52:54:00:00:00:02","tep":"198.18.0.2"},"#,
         r#""why":"garp","moves":3,"subnet":"10.0.0.0/24","vrids":[51],"refresh_s":30,"eip":"203.0.113.7","#,
-        r#""attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},"#,
+        r#""group":"election","attachments":[{"instance":"vm1","mac":"52:54:00:00:00:01","teps":["198.18.0.1"]},"#,
         r#"{"instance":"vm2","mac":"52:54:00:00:00:02","teps":["198.18.0.2"]}],"#,
         r#""diagnosis":[{"code":"never-heard","text":"vm2 on 198.18.0.2 was never heard"}],"#,
         r#""announced":[{"instance":"vm1","mac":"52:54:00:00:00:01","tep":"198.18.0.1","#,
@@ -303,6 +316,31 @@ vm2 on 198.18.0.2 was never heard
         "\n"
     );
     assert_eq!(run(&node, "-o json havip show web"), (0, json.to_owned(), String::new()));
+}
+
+#[test]
+fn a_havip_is_created_with_its_attachments_in_one_step() {
+    let node = node();
+    let create = "havip create db --vni 5001 --subnet 10.0.0.0/24 --address 10.0.0.7";
+    let one = "--attach instance=default/db-0,mac=5254.0000.0001,tep=hv1+198.18.0.2";
+    let two = "--attach tep=198.18.0.2,mac=52:54:00:00:00:02,instance=vm2";
+    for (args, words) in [
+        (format!("{create} {one} {two}"), "havip db is there (revision 2)\n"),
+        (create.to_owned(), "havip db is there already\n"),
+        (format!("{create} {two}"), "havip db is there (revision 3)\n"),
+    ] {
+        assert_eq!(run(&node, &args), (0, words.to_owned(), String::new()), "{args}");
+        let script = node.script.lock().unwrap();
+        let attachments = &script.model.havips[&"db".parse().unwrap()].attachments;
+        let attached: Vec<_> = attachments.iter().map(|a| (a.instance.as_str(), a.teps.len())).collect();
+        match attached[..] {
+            [("default/db-0", 2), ("vm2", 1)] => assert!(script.model.revision == 2, "{args}"),
+            _ => assert_eq!((&attached[..], script.model.revision), (&[("vm2", 1)][..], 3), "{args}"),
+        }
+    }
+    let (status, _, said) = run(&node, &format!("{create} --attach instance=vm1,mac=525400000001"));
+    assert_eq!(status, 2);
+    assert!(said.contains("no tep in \"instance=vm1,mac=525400000001\"; write instance=vm1,mac="), "{said}");
 }
 
 #[test]
@@ -317,7 +355,7 @@ web   5001  10.0.0.100  bound    vm1     198.18.0.1  2026-11-23T01:04:05.007Z  2
     let new = concat!(
         r#"[{"name":"new","vni":5001,"address":"10.0.0.101","state":"unbound","holder":null,"#,
         r#""since":"2026-11-23T01:04:05.007Z","generation":0,"previous":null,"why":null,"moves":0,"#,
-        r#""subnet":"10.0.0.0/24","vrids":[],"refresh_s":null,"eip":null,"attachments":[]},"#,
+        r#""subnet":"10.0.0.0/24","vrids":[],"refresh_s":null,"eip":null,"group":null,"attachments":[]},"#,
         "\n"
     );
     assert!(json.starts_with(new), "{json}");

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender};
-use ctl_api::model::{Event, RequestId, Revision};
+use ctl_api::model::{Event, HavipEvent, RequestId, Revision};
 use ctl_node::Node;
 use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
 use tokio::sync::watch;
 
+use crate::alarms::AlarmSender;
 use crate::clock::now_ms;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
@@ -50,6 +51,8 @@ pub(crate) struct Committer {
     /// What is published, for whoever must not wait for the state.
     pub figures: watch::Sender<Figures>,
     pub listeners: CommitHooks,
+    /// Whoever watches.
+    pub alarms: AlarmSender,
     pub reports: Receiver<Report>,
     /// When replaced lists were freed last.
     pub reclaimed: Instant,
@@ -117,7 +120,8 @@ impl Committer {
         };
         let Answer { revision, changed, .. } = answer;
         let (records, history) = (Vec::from_iter(record), Some(backup.history));
-        let group = Group { base, unix_ms, records, anew: true, history, ..Group::default() };
+        let (anew, configures) = (true, true);
+        let group = Group { base, unix_ms, records, anew, configures, history, ..Group::default() };
         let waiting = vec![Waiting { reply, answer, summary: None, drains: true }];
         if self.carry_out(Accepted { group, removes: true, waiting }) {
             tracing::info!(%revision, changed, "a backup was restored");
@@ -158,7 +162,19 @@ impl Committer {
         };
         let changes = !group.records.is_empty();
         let done = !changes || self.carry_out(Accepted { group, removes: false, waiting: Vec::new() });
-        lock(&self.state).end_tick(tick, done);
+        let alarms = lock(&self.state).end_tick(tick, done);
+        self.tell_alarms(&alarms);
+    }
+
+    /// Tells alarms, which commit nothing.
+    fn tell_alarms(&mut self, alarms: &[HavipEvent]) {
+        for alarm in alarms {
+            machines::log(alarm);
+            self.alarms.send(alarm);
+        }
+        if !alarms.is_empty() {
+            self.listeners.alarmed(alarms);
+        }
     }
 
     /// Waits for a request, and takes all others that wait by then. No request: it is time to look at the HAVIPs.
@@ -213,7 +229,7 @@ impl Committer {
     fn validate(&self, jobs: Vec<Job>) -> Accepted {
         let state = lock(&self.state);
         let unix_ms = now_ms();
-        let mut group = Group { base: state.revision, unix_ms, ..Group::default() };
+        let mut group = Group { base: state.revision, unix_ms, configures: true, ..Group::default() };
         let mut transaction = Transaction::new(&state, self.node.as_ref());
         let (mut waiting, mut removes) = (Vec::with_capacity(jobs.len()), false);
         // Whoever went away before this point changes nothing.
@@ -287,7 +303,7 @@ impl Committer {
     fn publish(&mut self, accepted: Accepted) {
         let epoch = {
             let mut state = lock(&self.state);
-            let epoch = state.publish(&accepted.group.records);
+            let epoch = state.publish(&accepted.group.records, accepted.group.configures);
             self.tell(&state);
             epoch
         };

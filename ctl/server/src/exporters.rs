@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ctl_api::model::{Event, Name};
+use ctl_api::model::{Event, HavipEvent, Name};
 use ctl_routes::{Figures, Routes, RoutesConfig, Unusable};
 use ctl_store::{OutboxRows, Record, Snapshot, Store, StoreError};
 use ctl_webhook::{Endpoint, Outbox, Policy, Webhooks};
@@ -107,6 +107,10 @@ impl CommitHook for Outbox {
 
     fn aborted(&mut self) {
         Self::aborted(self);
+    }
+
+    fn alarmed(&mut self, alarms: &[HavipEvent]) {
+        self.tell(alarms);
     }
 }
 

@@ -295,10 +295,16 @@ impl Havips {
 
     /// The HAVIPs of a domain as its VIP table has them, by number.
     pub fn vips(&self, vni: Vni, index: impl Fn(Tep) -> Option<TepIndex>) -> Vec<Vip> {
-        let mut vips: Vec<Vip> =
-            self.of_domain(vni).filter_map(|id| self.get(id)).map(|held| vip(held, &index)).collect();
-        vips.sort_unstable_by_key(|vip| vip.id);
-        vips
+        let mut rows: Vec<&HavipRow> = self.of_domain(vni).filter_map(|id| self.get(id)).collect();
+        rows.sort_unstable_by_key(|held| held.id);
+        // A group goes by the number of its first HAVIP, from 1: no other group of the domain has that one.
+        let mut groups: HashMap<&Name, u32> = HashMap::new();
+        let vips = rows.into_iter().map(|held| {
+            let name = held.entry.havip.group.as_ref();
+            let group = name.map_or(0, |name| *groups.entry(name).or_insert(held.id.get() + 1));
+            Vip { group, ..vip(held, &index) }
+        });
+        vips.collect()
     }
 
     /// From `epoch` on no worker goes by the numbers that were given back.
@@ -328,7 +334,7 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, 
     }
 }
 
-/// A HAVIP as workers know it.
+/// A HAVIP as workers know it, in no group.
 pub(crate) fn vip(held: &HavipRow, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
     let Havip { address, vrids, .. } = &held.entry.havip;
     let announcer =

@@ -1,7 +1,7 @@
 //! Those that live by what commits: webhooks, routes.
 
 use crossbeam::channel::Sender;
-use ctl_api::model::{HavipEventKind, Name};
+use ctl_api::model::{HavipEvent, HavipEventKind, Name};
 use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
 
 /// Most reports that wait.
@@ -33,6 +33,9 @@ pub trait CommitHook: Send + 'static {
 
     /// Nothing of them is in the store.
     fn aborted(&mut self) {}
+
+    /// Alarms, which are part of no revision: each has the generation of the last one that committed.
+    fn alarmed(&mut self, _alarms: &[HavipEvent]) {}
 }
 
 /// By which a listener has something told about a HAVIP, in a revision of its own.
@@ -86,5 +89,9 @@ impl CommitHooks {
 
     pub fn aborted(&mut self) {
         self.0.iter_mut().for_each(|listener| listener.aborted());
+    }
+
+    pub fn alarmed(&mut self, alarms: &[HavipEvent]) {
+        self.0.iter_mut().for_each(|listener| listener.alarmed(alarms));
     }
 }

@@ -8,6 +8,7 @@
 //! carried out, and a request id lets the client learn its answer.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod answers;
 mod blocking;
 mod budget;

@@ -84,6 +84,8 @@ impl View<'_> {
 #[derive(Default)]
 pub(crate) struct Tick {
     pub events: Vec<Event>,
+    /// What is told without a revision.
+    pub alarms: Vec<HavipEvent>,
     /// The steps, to be taken back.
     undo: Vec<(VipId, Undo)>,
     announce: Vec<VipId>,
@@ -92,6 +94,19 @@ pub(crate) struct Tick {
 }
 
 impl Tick {
+    /// The alarms that are to be told now. Those of steps that are taken back come again with the next step.
+    pub fn take_alarms(&mut self, is_durable: bool, havips: &Havips) -> Vec<HavipEvent> {
+        let mut alarms = std::mem::take(&mut self.alarms);
+        if !is_durable {
+            let undone = |alarm: &HavipEvent| {
+                let id = havips.id(&alarm.havip);
+                self.undo.iter().any(|(undone, _)| Some(*undone) == id)
+            };
+            alarms.retain(|alarm| !undone(alarm));
+        }
+        alarms
+    }
+
     /// All of it as a record; `None`: nothing was decided.
     pub fn record(&mut self, revision: Revision, unix_ms: u64) -> Option<Record> {
         let events = std::mem::take(&mut self.events);
@@ -298,10 +313,20 @@ impl Machines {
             }
             return None;
         }
-        tick.undo.push((id, undo));
-        tick.announce.extend(decisions.reannounce.then_some(id));
         let who = |announcer| held.who(announcer).cloned();
         let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
+        let is_alarm = |event: &HavipEvent| event.kind == HavipEventKind::Spoof;
+        let (alarms, told): (Vec<_>, Vec<_>) = told.into_iter().partition(is_alarm);
+        tick.alarms.extend(alarms);
+        // An alarm alone commits nothing, so there is nothing to take back.
+        if entry.is_none() && told.is_empty() {
+            if decisions.reannounce {
+                self.make_announced(id);
+            }
+            return None;
+        }
+        tick.undo.push((id, undo));
+        tick.announce.extend(decisions.reannounce.then_some(id));
         happened.extend(told);
         entry
     }

@@ -25,11 +25,12 @@ pub enum Refusal {
     /// One change, or one entry of a desired state, cannot be made; `position` is its number, from 1 over all parts.
     #[error("{what} {position}: {problem}")]
     Change { what: &'static str, position: usize, problem: Problem },
-    /// Compare and set: the node is at another revision.
+    /// Compare and set: the configuration changed after the expected revision, or the node was never there.
     #[error(
-        "revision {expected} was expected, the node is at revision {found}; look at what changed and try again"
+        "revision {expected} was expected, the node is at revision {found} and its configuration changed last at \
+         {configured}; look at what changed and try again"
     )]
-    Revision { expected: Revision, found: Revision },
+    Revision { expected: Revision, configured: Revision, found: Revision },
     /// A TEP is asked for that is not there.
     #[error("TEP {0} is not registered")]
     NoTep(TepRef),

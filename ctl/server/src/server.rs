@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 
 use crate::QUEUE;
 use crate::STAGED_BYTES;
+use crate::alarms::AlarmSender;
 use crate::blocking::Threads;
 use crate::budget::Budget;
 use crate::commit::Committer;
@@ -140,6 +141,7 @@ impl Server {
 
         let health = Arc::new(Health::new(Instant::now()));
         let streams = Streams::default();
+        let alarms = AlarmSender::default();
         let (listener, socket) = socket::listen(&config.socket)?;
         let service = Service(Arc::new(Shared {
             state: Arc::clone(&state),
@@ -147,6 +149,7 @@ impl Server {
             node: Arc::clone(&node),
             jobs: Arc::clone(&jobs),
             visible: seen,
+            alarms: alarms.clone(),
             figures: figures.clone(),
             stopping: stops,
             versions: config.versions,
@@ -166,6 +169,7 @@ impl Server {
             visible,
             figures: tell,
             listeners,
+            alarms,
             reports: config.reports.1,
             reclaimed: Instant::now(),
             health: Arc::clone(&health),

@@ -8,6 +8,7 @@ use ctl_store::Store;
 use ctl_webhook::Webhooks;
 use tokio::sync::{Semaphore, watch};
 
+use crate::alarms::AlarmSender;
 use crate::blocking::Threads;
 use crate::budget::Budget;
 use crate::job::Intake;
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub jobs: Arc<Intake>,
     /// The revision up to which watchers may read.
     pub visible: watch::Receiver<Revision>,
+    /// Alarms, which are part of no revision.
+    pub alarms: AlarmSender,
     /// What is published, read without the state's lock.
     pub figures: watch::Receiver<Figures>,
     /// True once the daemon stops.

@@ -11,12 +11,13 @@ use bcast_domain::{
     TepIndex, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
-use ctl_api::model::{ArpInspection, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
+use ctl_api::model::{ArpInspection, DomainEntry, Event, HavipEvent, Name, Revision, TepEntry, TepRef};
 use ctl_havip::Damping;
 use ctl_node::{DomainCounters, Moment, Node};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
+use crate::alarms::AlarmHistory;
 use crate::havips::Havips;
 use crate::hook::Report;
 use crate::limits::{HavipLimits, OwnRates};
@@ -29,12 +30,15 @@ const NUMBER_WAIT: Duration = Duration::from_secs(5);
 /// What the node knows.
 pub(crate) struct State {
     pub revision: Revision,
+    /// The last revision that changed the configuration.
+    pub configured: Revision,
     pub teps: Teps,
     /// Stored TEPs that the node refuses since it has other addresses; they join no domain any more.
     pub refused: HashSet<Tep>,
     pub havips: Havips,
     pub havip_limits: HavipLimits,
     pub machines: Machines,
+    pub alarms: AlarmHistory,
     /// The domains whose ARP inspection is sticky, with the bindings that workers learned since it is.
     sticky: HashMap<Vni, Arc<LearnedBindings>>,
     publisher: DomainPublisher,
@@ -75,11 +79,13 @@ impl State {
     ) -> Self {
         Self {
             revision: Revision::default(),
+            configured: Revision::default(),
             teps: Teps::default(),
             refused: HashSet::new(),
             havips: Havips::default(),
             havip_limits,
             machines: Machines::new(damping),
+            alarms: AlarmHistory::default(),
             sticky: HashMap::new(),
             publisher,
             grace,
@@ -180,8 +186,8 @@ impl State {
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.
     ///
     /// New TEPs are in the array before a list or a VIP table names them, and gone ones leave it after the last one
-    /// did.
-    pub fn publish(&mut self, records: &[Record]) -> Epoch {
+    /// did. `configures`: they change the configuration, which moves do not.
+    pub fn publish(&mut self, records: &[Record], configures: bool) -> Epoch {
         let now = self.node.now();
         let events = || records.iter().flat_map(|record| &record.events);
         let (added, removed) = self.register(events());
@@ -193,7 +199,10 @@ impl State {
         for event in events() {
             match event {
                 Event::HavipSet(entry) => self.havips.set(entry),
-                Event::HavipDeleted(name) => self.havips.remove(name),
+                Event::HavipDeleted(name) => {
+                    self.havips.remove(name);
+                    self.alarms.forget(name);
+                }
                 _ => {}
             }
         }
@@ -206,6 +215,9 @@ impl State {
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
         self.revision = records.last().map_or(self.revision, |record| record.revision);
+        if configures && !records.is_empty() {
+            self.configured = self.revision;
+        }
         self.follow_havips(now);
         epoch
     }
@@ -229,14 +241,20 @@ impl State {
         machines.tick(&view, reports, next, unix_ms)
     }
 
-    /// Ends a tick, whose decisions are durable or not.
-    pub fn end_tick(&mut self, tick: Tick, is_durable: bool) {
+    /// Ends a tick, whose decisions are durable or not. Returns the alarms that are to be told, of this revision.
+    pub fn end_tick(&mut self, mut tick: Tick, is_durable: bool) -> Vec<HavipEvent> {
+        let mut alarms = tick.take_alarms(is_durable, &self.havips);
+        for alarm in &mut alarms {
+            alarm.generation = self.revision.get();
+            self.alarms.add(alarm.clone());
+        }
         let (machines, view) = self.machines();
         match is_durable {
             true => machines.keep(tick),
             false => machines.undo(tick, &view),
         }
         machines.announce(&view);
+        alarms
     }
 
     /// Follows the TEPs' events in their order; returns the new indices and those no longer used.
@@ -399,7 +417,7 @@ impl State {
         epoch = epoch.max(self.publisher.epoch());
         self.teps.let_go(epoch, removed);
         self.havips.let_go(epoch);
-        self.revision = snapshot.revision();
+        (self.revision, self.configured) = (snapshot.revision(), snapshot.configured());
         self.follow_havips(now);
         Ok(epoch)
     }
@@ -415,7 +433,10 @@ impl State {
         }
         let held = self.havips.iter().map(|held| &held.entry.havip.name);
         let gone: Vec<Name> = held.filter(|name| !known.contains(*name)).cloned().collect();
-        gone.iter().for_each(|name| self.havips.remove(name));
+        for name in &gone {
+            self.havips.remove(name);
+            self.alarms.forget(name);
+        }
         self.publish_vip_tables();
         Ok(())
     }

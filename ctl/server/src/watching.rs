@@ -2,17 +2,18 @@
 //!
 //! No revision is queued in memory for a watcher. Each reads the log at its own pace, woken by the commit thread; one
 //! that takes nothing for a while is dropped and may resume, and one whose next revision is no longer in the log
-//! starts over from a snapshot.
+//! starts over from a snapshot. Alarms are in no log: those since a watcher came are sent between revisions.
 
 use std::sync::Arc;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Event, HavipEntry, ModelError, Name, Revision};
+use ctl_api::model::{Event, HavipEntry, HavipEvent, ModelError, Name, Revision};
 use ctl_api::proto::{self, WatchKind, watch_event::Kind};
 use ctl_store::{Changes, Record, StoreError};
 use hashbrown::HashSet;
 use tokio::runtime::Handle;
 
+use crate::alarms::Alarms;
 use crate::budget::Claim;
 use crate::feed::Feed;
 use crate::refusal::Refusal;
@@ -82,29 +83,33 @@ async fn follow_from(
     filter: &Arc<Filter>,
     feed: &Arc<Events>,
 ) -> Result<(), Stop> {
+    let mut alarms = shared.alarms.watch();
     let mut visible = shared.visible.clone();
     let mut stopping = shared.stopping.clone();
     let mut next = from.unwrap_or_else(|| visible.borrow().next());
     if next > visible.borrow().next() {
         // It saw revisions that this node never made: what it knows is not this node's.
-        next = reset(shared, filter, feed).await?.next();
+        next = reset(shared, filter, feed, &mut alarms).await?.next();
     }
     loop {
+        send_alarms(feed, filter, &mut alarms, next).await?;
         tokio::select! {
+            () = alarms.wait() => continue,
             reached = visible.wait_for(|&revision| revision >= next) => drop(reached.map_err(|_| Refusal::Stopping)?),
             _ = stopping.wait_for(|&stopping| stopping) => return Err(Refusal::Stopping.into()),
             () = feed.closed() => return Ok(()),
         }
         let upto = *visible.borrow();
+        alarms.take();
         next = match read(shared, next).await? {
             Changes::Records(records) => {
                 let mut claim = Claim::new(&shared.watched);
                 if !claim.claim(bytes_of(&records)) {
                     return Err(Refusal::Memory.into());
                 }
-                send(feed, filter, records, (next, upto)).await?
+                send(feed, filter, records, (next, upto), &mut alarms).await?
             }
-            Changes::Gone => reset(shared, filter, feed).await?.next(),
+            Changes::Gone => reset(shared, filter, feed, &mut alarms).await?.next(),
         };
     }
 }
@@ -136,9 +141,11 @@ async fn send(
     filter: &Filter,
     records: Vec<Record>,
     (mut next, upto): (Revision, Revision),
+    alarms: &mut Alarms,
 ) -> Result<Revision, Stop> {
     for record in records.into_iter().take_while(|record| record.revision <= upto) {
         let revision = record.revision;
+        send_alarms(feed, filter, alarms, revision).await?;
         for event in record.events.into_iter().filter(|event| filter.passes(event)) {
             feed.send(message(revision, event.into())).await?;
         }
@@ -148,15 +155,39 @@ async fn send(
     Ok(next)
 }
 
+/// Sends the alarms from before this revision.
+async fn send_alarms(
+    feed: &Events,
+    filter: &Filter,
+    alarms: &mut Alarms,
+    next: Revision,
+) -> Result<(), Stop> {
+    while let Some(alarm) = alarms.before(next) {
+        let revision = Revision::new(alarm.generation);
+        let event = Event::HavipEvent(Box::new(HavipEvent::clone(&alarm)));
+        if filter.passes(&event) {
+            feed.send(message(revision, event.into())).await?;
+        }
+    }
+    Ok(())
+}
+
 fn message(revision: Revision, kind: Kind) -> proto::WatchEvent {
     proto::WatchEvent { revision: revision.get(), kind: Some(kind) }
 }
 
 /// Sends the whole state; returns its revision.
-async fn reset(shared: &Arc<Shared>, filter: &Arc<Filter>, feed: &Arc<Events>) -> Result<Revision, Stop> {
+async fn reset(
+    shared: &Arc<Shared>,
+    filter: &Arc<Filter>,
+    feed: &Arc<Events>,
+    alarms: &mut Alarms,
+) -> Result<Revision, Stop> {
     let (shared, filter, feed) = (Arc::clone(shared), Arc::clone(filter), Arc::clone(feed));
     let send = move || send_state(&shared, &filter, &feed);
-    tokio::task::spawn_blocking(send).await.map_err(|_| Refusal::Stopping)?
+    let revision = tokio::task::spawn_blocking(send).await.map_err(|_| Refusal::Stopping)??;
+    alarms.forget_before(revision);
+    Ok(revision)
 }
 
 fn send_state(shared: &Shared, filter: &Filter, feed: &Events) -> Result<Revision, Stop> {

@@ -137,7 +137,12 @@ fn a_writer_that_expects_another_revision_is_refused_and_told_both() {
     };
     let (kind, text) = rig.try_commit(batch(1)).unwrap_err();
     assert_eq!(kind, RefusalKind::Conflict);
-    assert!(text.contains("revision 1 was expected, the node is at revision 2"), "{text}");
+    assert!(
+        text.contains(
+            "revision 1 was expected, the node is at revision 2 and its configuration changed last at 2"
+        ),
+        "{text}"
+    );
     assert_eq!(rig.try_commit(batch(2)).unwrap().revision, 3);
 }
 

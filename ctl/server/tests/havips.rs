@@ -9,7 +9,7 @@ use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
     AttachmentFields, Batch, Change, Existing, Field, Havip, HavipEvent, HavipEventKind, HavipFields,
-    HavipState, Revision, Target, Why,
+    HavipState, Place, Revision, SetResource, Target, Why,
 };
 use ctl_api::proto;
 use ctl_server::HavipLimits;
@@ -32,7 +32,7 @@ fn rig(folder: &std::path::Path) -> Rig {
 fn an_answered_change_is_what_workers_guard_by() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![])]);
+    assert_eq!(rig.guarded(5001), [], "nobody is attached, so nobody is refused");
     assert_eq!(rig.guarded(5002), []);
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm2", 2, &[2, 1])]);
     let announcers = vec![(1, 1), (2, 1), (2, 2)];
@@ -41,8 +41,11 @@ fn an_answered_change_is_what_workers_guard_by() {
     rig.commit(vec![leave(5001, &[2]), add_named(1, "other")]);
     assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), announcers)]);
     rig.commit(vec![detach("web", "vm2"), create_havip("db", 5001, 7), create_havip("web2", 5002, 100)]);
-    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![(1, 1)]), ("10.0.0.7".to_owned(), vec![])]);
-    assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])], "another domain, the same address");
+    assert_eq!(rig.guarded(5001), [("10.0.0.100".to_owned(), vec![(1, 1)])]);
+    assert_eq!(rig.guarded(5002), []);
+    rig.commit(vec![attach("web2", "vm3", 3, &[2])]);
+    let other = ("10.0.0.100".to_owned(), vec![(3, 2)]);
+    assert_eq!(rig.guarded(5002), [other], "another domain, the same address");
     rig.commit(vec![remove_havip("web"), remove_havip("db")]);
     assert_eq!(rig.guarded(5001), []);
 }
@@ -117,6 +120,12 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
     let before = (rig.server().revision(), rig.guarded(5001));
     let outside =
         |address: &str| create_havip_at("x", 5001, address.parse().unwrap(), HavipFields::default());
+    let in_everything = |subnet: &str, address: &str| {
+        let place =
+            Place { vni: 5001.into(), subnet: subnet.parse().unwrap(), address: address.parse().unwrap() };
+        let fields = HavipFields { place: Some(place), ..HavipFields::default() };
+        SetResource::Havip(name("x"), fields).set_if(Existing::Same)
+    };
     let with_vrid = |attachments| {
         let mut havip = rig.havip("web").havip;
         (havip.attachments, havip.vrids) = (attachments, vec![51]);
@@ -138,6 +147,12 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
             RefusalKind::NotFound,
             "HAVIP none does not exist",
         ),
+        (
+            vec![in_everything("0.0.0.0/0", "10.0.0.1")],
+            RefusalKind::Invalid,
+            "subnet 0.0.0.0/0 holds every address; give the network that the address is in, like 10.0.0.0/24",
+        ),
+        (vec![in_everything("::/0", "fd00::1")], RefusalKind::Invalid, "subnet ::/0 holds every address"),
         (vec![outside("fd00::1")], RefusalKind::Invalid, "address fd00::1 is not in subnet 10.0.0.0/24"),
         (
             vec![outside("10.0.0.0")],
@@ -387,7 +402,7 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     assert_eq!(events[2..], ["+db", "+web", "+web2", "-198.18.0.1", "web unbound tep_removed"]);
     let left = |name| rig.havip(name).havip.attachments;
     assert_eq!((left("web"), left("db"), left("web2")), (vec![attachment("vm2", 2, &[2])], vec![], vec![]));
-    assert_eq!(rig.guarded(5002), [("10.0.0.100".to_owned(), vec![])]);
+    assert_eq!(rig.guarded(5002), []);
     drop(watch);
     let rig = rig.hold(folder.path(), "web", "vm2", 2);
     let mut watch = rig.run(rig.client().watch(None, Default::default())).unwrap();
@@ -430,7 +445,7 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
     );
     // And the address is free for another, also within one batch.
     havip.address = ip(102);
-    rig.commit(vec![set_havip(havip), create_havip("db", 5001, 101)]);
+    rig.commit(vec![set_havip(havip), create_havip("db", 5001, 101), attach("db", "vm2", 2, &[2])]);
     let guarded: Vec<String> = rig.guarded(5001).into_iter().map(|(address, _)| address).collect();
     assert_eq!(guarded, ["10.0.0.101", "10.0.0.102"]);
     assert_eq!(

@@ -11,7 +11,9 @@ use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags, Vni};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
-use ctl_api::model::{Batch, HavipEventKind, HavipState, Why};
+use ctl_api::model::{
+    Batch, Conditions, DomainFields, HavipEventKind, HavipState, Revision, SetResource, TepFields, Why,
+};
 use ctl_api::proto;
 use ctl_node::Holding;
 use ctl_server::{CommitHook, Reporter};
@@ -303,6 +305,100 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
         std::thread::sleep(Duration::from_millis(20));
         let moved = kinds(&rig).iter().filter(|kind| **kind == "moved").count();
         assert_eq!((moved, rig.havip("web").binding.moves), (1, 1), "{:?}", kinds(&rig));
+    }
+}
+
+/// What is expected is that nobody changed the configuration: a tenant whose HAVIP moves all the time, and who forges
+/// another's, refuses nobody's compare and set.
+#[test]
+fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_revision() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let mut rig = Rig::start(folder.path(), store, |config| {
+        config.damping = ctl_havip::Damping::of_seconds(u32::MAX, 1, 1, 1);
+    });
+    prepare(&rig);
+    let (vip, announcers) = (rig.vip(5001), [rig.announcer(5001, 1, 1), rig.announcer(5001, 2, 2)]);
+    let refused = Rejected {
+        vip,
+        mac: mac(3).octets(),
+        bound: mac(3).octets(),
+        tep: rig.announcers(5001)[0].tep,
+        what: RejectReason::Unattached,
+        claims: true,
+        at_ns: 0,
+    };
+    let (node, stop) = (Arc::clone(&rig.node), Arc::new(AtomicBool::new(false)));
+    let stops = Arc::clone(&stop);
+    let tenant = std::thread::spawn(move || {
+        while !stops.load(Ordering::Relaxed) {
+            for announcer in announcers {
+                let at_ns = node.now_ns.fetch_add(SECOND, Ordering::Relaxed) + SECOND;
+                node.refused.lock().unwrap().push_back(Rejected { at_ns, ..refused });
+                node.heard.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    });
+    let moved_on = |rig: &Rig, from: u64| {
+        until("revisions by moves", || rig.server().revision().get() > from + 20);
+    };
+    for last in 10..14 {
+        // What an operator read, and prunes by a while later.
+        let seen = rig.server().revision().get();
+        moved_on(&rig, seen);
+        let havip = rig.havip("web").havip;
+        let desired = [
+            SetResource::Tep(by(1), TepFields::default()),
+            SetResource::Tep(by(2), TepFields::default()),
+            SetResource::Tep(by(3), TepFields::default()),
+            SetResource::Tep(by(last), TepFields::default()),
+            SetResource::Domain(
+                5001.into(),
+                DomainFields { members: Some(teps(&[1, 2, 3])), ..Default::default() },
+            ),
+            SetResource::Havip(havip.name.clone(), havip.into()),
+        ];
+        let options = |expected_revision| proto::ApplyOptions {
+            prune: true,
+            expected_revision: Some(expected_revision),
+            ..Default::default()
+        };
+        let applied =
+            rig.run(rig.client().apply(options(seen), desired.clone().into_iter(), |_| {})).unwrap();
+        let made = applied.1.reply.unwrap().revision;
+        assert!(made > seen + 20, "at the first try");
+        // Another change since then is what counts, and a revision that is not there yet.
+        moved_on(&rig, made);
+        for wrong in [seen, made - 1, u64::MAX >> 12] {
+            let error =
+                rig.run(rig.client().apply(options(wrong), desired.clone().into_iter(), |_| {})).unwrap_err();
+            assert_eq!(refused_as(error), ctl_api::client::RefusalKind::Conflict, "{wrong} of {made}");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    tenant.join().unwrap();
+    // It is known after a restart.
+    let last = rig.server().revision();
+    let configured = rig.commit(vec![add(20)]).revision;
+    assert!(configured > last.get());
+    say(&rig, if holder(&rig) == Some(1) { 2 } else { 1 }, CLAIM);
+    until("a move", || rig.server().revision().get() > configured);
+    rig.stop();
+    drop(rig);
+    let rig = Rig::new(folder.path());
+    let expects = |expected: u64, last| {
+        let conditions = Conditions { expected: Some(Revision::new(expected)), ..Default::default() };
+        rig.try_commit(Batch { changes: vec![add(last)], conditions })
+    };
+    assert_eq!(expects(configured - 1, 21).unwrap_err().0, ctl_api::client::RefusalKind::Conflict);
+    assert!(expects(configured, 21).is_ok());
+}
+
+fn refused_as(error: ctl_api::ClientError) -> ctl_api::client::RefusalKind {
+    match error {
+        ctl_api::ClientError::Refused { kind, .. } => kind,
+        other => panic!("{other}"),
     }
 }
 

@@ -38,6 +38,10 @@ const CACHE_BYTES: usize = 16 << 20;
 pub(crate) const META: TableDefinition<&str, u64> = TableDefinition::new("meta");
 /// Key in [`META`]: the last revision that committed.
 pub(crate) const REVISION: &str = "revision";
+/// Key in [`META`]: the last revision that changed the configuration.
+const CONFIGURED: &str = "configured";
+/// Key in [`META`]: the revision at which that was so. Another one: a release that does not know of it went on since.
+const CONFIGURED_AT: &str = "configured_at";
 /// Key in [`META`]: how many durable transactions there were.
 const WRITES: &str = "writes";
 /// Key in [`META`]: when the last group committed, Unix time in milliseconds.

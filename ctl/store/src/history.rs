@@ -162,6 +162,7 @@ mod tests {
             vrids: vec![],
             refresh_s: None,
             eip: None,
+            group: None,
         };
         let entry = HavipEntry { havip, binding: Binding { generation, ..Binding::unbound(0) } };
         HavipEvent::of(&entry, kind, 0)

@@ -90,6 +90,8 @@ pub struct Group {
     pub unix_ms: u64,
     /// The revisions after `base`, ascending. The log starts anew behind a gap.
     pub records: Vec<Record>,
+    /// The records were made by clients' requests: they change the configuration. Those by what workers heard do not.
+    pub configures: bool,
     /// Answers to be kept.
     pub answers: Vec<Answered>,
     /// What webhook receivers shall be told of it.
@@ -185,6 +187,9 @@ pub type Entries<'s, T> = Box<dyn Iterator<Item = Result<T, StoreError>> + 's>;
 pub trait Snapshot: Send {
     /// The revision.
     fn revision(&self) -> Revision;
+
+    /// The last revision that changed the configuration; where that is not known, the current one.
+    fn configured(&self) -> Revision;
 
     /// A random number of the store's own, which no other store has.
     fn identity(&self) -> u64;

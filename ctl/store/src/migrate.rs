@@ -336,6 +336,7 @@ fn havip_entry(old: OldHavipEntry) -> Option<HavipEntry> {
         vrids: havip.vrids.into_iter().map(|id| u8::try_from(id).ok()).collect::<Option<_>>()?,
         refresh_s: havip.refresh_s,
         eip: optional(&havip.eip)?,
+        group: None,
     };
     havip.sort();
     havip.check().ok()?;

@@ -16,7 +16,8 @@ use crate::revision_file::Mark;
 /// Most dead letters of one receiver; the oldest go first.
 pub const DEAD_LETTERS: usize = 10_000;
 
-/// An event's number: the revision that made it, and its place therein. It grows, across restarts too, and its text is
+/// An event's number: the revision that made it, and its place therein; of an alarm, which no revision made, the last
+/// revision before it, and a place from [`EventId::ALARMS`] on. It grows, across restarts too, and its text is
 /// the CloudEvents `id`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId {
@@ -24,6 +25,11 @@ pub struct EventId {
     pub revision: Revision,
     /// Its place among the revision's events, from 0.
     pub index: u32,
+}
+
+impl EventId {
+    /// Place of the first alarm.
+    pub const ALARMS: u32 = 1 << 31;
 }
 
 impl fmt::Display for EventId {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use bcast_domain::Rate;
 use common::{open, tep};
 use ctl_api::model::{ArpInspection, HavipEventKind, HavipState, Name, Revision, Why};
-use ctl_store::{Changes, EmbeddedStore, SCHEMA, Store};
+use ctl_store::{Changes, EmbeddedStore, Group, SCHEMA, Store};
 use redb::{Database, ReadableDatabase, TableDefinition};
 
 fn schema(path: &Path) -> u64 {
@@ -160,4 +160,37 @@ fn a_file_from_before_limits_is_migrated_with_its_answers() {
     );
     drop((snapshot, store));
     assert_eq!(schema(&path), SCHEMA);
+}
+
+/// Moves make revisions that do not change the configuration.
+#[test]
+fn the_last_revision_of_the_configuration_is_kept_and_where_it_is_not_known_it_is_the_current_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = previous_release(folder.path());
+    let known = |store: &EmbeddedStore| {
+        let snapshot = store.snapshot().unwrap();
+        (snapshot.revision().get(), snapshot.configured().get())
+    };
+    let commit = |store: &EmbeddedStore, base, configures| {
+        let group = common::group(base, vec![common::record(base + 1, vec![])]);
+        store.commit(&Group { configures, ..group }).unwrap();
+        known(store)
+    };
+    let store = open(folder.path());
+    let (from, configured) = known(&store);
+    assert_eq!(configured, from, "an older release did not keep it");
+    assert_eq!(commit(&store, from, false), (from + 1, from));
+    assert_eq!(commit(&store, from + 1, true), (from + 2, from + 2));
+    assert_eq!(commit(&store, from + 2, false), (from + 3, from + 2));
+    drop(store);
+    assert_eq!(known(&open(folder.path())), (from + 3, from + 2));
+    // A release that does not know of it goes on for a while.
+    {
+        let database = Database::open(&path).unwrap();
+        let transaction = database.begin_write().unwrap();
+        let meta = TableDefinition::<&str, u64>::new("meta");
+        transaction.open_table(meta).unwrap().insert("revision", from + 9).unwrap();
+        transaction.commit().unwrap();
+    }
+    assert_eq!(known(&open(folder.path())), (from + 9, from + 9));
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ctl_api::model::{Event, HavipEvent, Name};
+use ctl_api::model::{Event, HavipEvent, Name, Revision};
 
 use crate::event::encode;
 use crate::ledger::LedgerError;
 use crate::queue::MOST_LINES;
-use crate::receiver::Receiver;
+use crate::receiver::{Receiver, now_unix_ms};
 use crate::settle::Settler;
 use ctl_store::{EventId, OutboxKey, OutboxRow, OutboxRows, Record};
 
@@ -21,7 +21,13 @@ pub struct Outbox {
     settler: Arc<Settler>,
     /// For each receiver, by virtual IP: since the last `stage`, until `committed`.
     staged: Vec<HashMap<Name, Staged>>,
+    /// Number of the next alarm, below [`EventId::ALARMS`].
+    alarm: u32,
 }
+
+/// Numbers of alarms that a millisecond stands for, as one over this: more than a node tells. So after a restart they go on
+/// above all that were given.
+const ALARM_MS: u64 = 5;
 
 /// What is to become of a virtual IP's line.
 #[derive(Default)]
@@ -43,7 +49,34 @@ struct Encoded<'h> {
 impl Outbox {
     pub(crate) fn new(source: Arc<str>, receivers: Arc<[Arc<Receiver>]>, settler: Arc<Settler>) -> Self {
         let staged = receivers.iter().map(|_| HashMap::new()).collect();
-        Self { source, receivers, settler, staged }
+        let alarm = u32::try_from(now_unix_ms() / ALARM_MS % u64::from(EventId::ALARMS)).unwrap_or(0);
+        Self { source, receivers, settler, staged, alarm }
+    }
+
+    /// Tells alarms, which are part of no revision, as far as there is room. They are in memory alone until a receiver has
+    /// accepted them, or refused them for a day.
+    pub fn tell(&mut self, alarms: &[HavipEvent]) {
+        let now = Instant::now();
+        for event in alarms {
+            let (revision, index) = (Revision::new(event.generation), EventId::ALARMS | self.alarm);
+            self.alarm = (self.alarm + 1) % EventId::ALARMS;
+            let id = EventId { revision, index };
+            let body = encode(&self.source, id, event, 0);
+            for receiver in self.receivers.iter() {
+                let mut queue = receiver.queue();
+                // The other half is for what moves: whoever forges has no move coalesced.
+                if queue.len() >= receiver.pending() / 2 {
+                    drop(queue);
+                    receiver.count_skipped(1);
+                    continue;
+                }
+                let key = OutboxKey { receiver: receiver.name().clone(), id };
+                let (havip, since_unix_ms) = (event.havip.clone(), event.unix_ms);
+                queue.insert(OutboxRow { key, havip, since_unix_ms, gap: 0, body: body.clone() }, now);
+                drop(queue);
+                receiver.wake();
+            }
+        }
     }
 
     /// What the next transaction, of these revisions, shall write and delete. What was staged before and not committed is

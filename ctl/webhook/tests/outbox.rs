@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::{
     Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, record, until,
 };
-use ctl_api::model::{Event, Revision};
+use ctl_api::model::{Event, HavipEvent, HavipEventKind, Revision};
 use ctl_store::{EmbeddedStore, Group, Record, Store};
 use ctl_webhook::{Ledger, Policy, WebhookConfig, Webhooks};
 
@@ -43,6 +43,29 @@ fn without_receivers_nothing_is_staged() {
     let rows = sender.outbox.stage(&[record(1, [moved("a", 1)])]);
     assert_eq!((rows.insert, rows.delete), (vec![], vec![]));
     sender.outbox.committed();
+}
+
+/// Alarms are part of no revision and of no transaction: nothing of them is in the store.
+#[test]
+fn alarms_are_sent_in_order_with_other_events_and_left_out_where_there_is_no_room() {
+    isolated(|| {
+        let folder = Folder::new();
+        let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["200"]}"#);
+        let url = format!("http://127.0.0.1:{}", receiver.port);
+        let full = WebhookConfig { pending: 1, ..config(&folder, "full", NOWHERE) };
+        let mut sender = Sender::start(&[config(&folder, "noc", &url), full], hasty(), Arc::default());
+        sender.commit(1, &["a"]);
+        let alarm = |generation| HavipEvent { kind: HavipEventKind::Spoof, ..moved("a", generation) };
+        sender.outbox.tell(&[alarm(1), alarm(1)]);
+        assert_eq!(sender.ledger.rows().unwrap().iter().filter(|row| row.key.id.index > 0).count(), 0);
+        sender.commit(2, &["a"]);
+        let all = receiver.take(4);
+        assert_eq!(generations(&all, "a"), [1, 1, 1, 2]);
+        until("they are accepted", || sender.webhooks().status()[0].delivered == 4);
+        let [noc, full] = &sender.webhooks().status()[..] else { panic!("two receivers") };
+        assert_eq!((noc.skipped, noc.pending), (0, 0));
+        assert!(full.skipped >= 2, "{full:?}");
+    });
 }
 
 #[test]

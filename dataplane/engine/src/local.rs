@@ -64,7 +64,10 @@ impl<K> LocalFrames<K> {
                 .collect(),
             IpAddr::V6(address) => tagged(&advertisement(mac, address), tags).map(|frame| vec![frame]),
         };
-        let Some(frames): Option<Vec<Vec<u8>>> = frames else { return true };
+        let Some(mut frames): Option<Vec<Vec<u8>>> = frames else { return true };
+        if mac.is_multicast() {
+            frames.iter_mut().for_each(|frame| make_source_unicast(frame));
+        }
         self.send(vni, tep, &frames.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
@@ -113,6 +116,13 @@ impl<K> LocalFrames<K> {
     #[inline(always)]
     pub fn take_unicast(&self) -> Option<Unicast<K>> {
         if self.unicast.is_empty() { None } else { self.unicast.pop() }
+    }
+}
+
+/// Makes the source of a frame a locally administered address of one interface: bridges drop frames from a multicast address.
+fn make_source_unicast(frame: &mut [u8]) {
+    if let Some(first) = frame.get_mut(size_of::<MacAddr>()) {
+        *first = *first & !1 | 2;
     }
 }
 

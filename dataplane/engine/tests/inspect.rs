@@ -244,6 +244,35 @@ fn those_who_are_attached_are_heard() {
     }
 }
 
+/// Linux' CLUSTERIP and Windows NLB: each machine's frames have a source of its own, and bind the address to a multicast MAC
+/// address that all share.
+#[test]
+fn instances_of_a_shared_multicast_mac_are_known_by_it_whatever_their_frames_come_from() {
+    let attached = |shared| {
+        let [mut vip, ..] = vips();
+        vip.announcers[0].mac = Mac::new(shared).unwrap();
+        vip.announcers[1].mac = Mac::new(shared).unwrap();
+        VipTable::new([vip])
+    };
+    for shared in [[1, 0, 0x5e, 0x20, 1, 1], [3, 0xbf, 10, 0, 0, 100]] {
+        let claims = |tep: u16| {
+            let mut rig = Rig::new();
+            rig.domains.set_vip_table(GUARDED, Some(Arc::new(attached(shared))));
+            let kind = rig.read(tep, &arp(STRANGER, 1, (shared, FOUR), FOUR));
+            (kind, rig.drained(), [10, 11].map(|announcer| rig.last(announcer).mac == shared))
+        };
+        assert_eq!(claims(1), (Some(Ok("claim")), vec![1], [true, false]));
+        assert_eq!(claims(2), (Some(Ok("claim")), vec![1], [false, true]));
+        let (kind, noted, last) = claims(3);
+        assert!(matches!(kind, Some(Err(_))), "nobody is attached there: {kind:?}");
+        assert_eq!((noted, last), (vec![], [false, false]));
+        let mut rig = Rig::new();
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(attached(shared))));
+        let other = rig.read(1, &arp(STRANGER, 1, ([3, 0xbf, 1, 2, 3, 4], FOUR), FOUR));
+        assert!(matches!(other, Some(Err(_))), "another multicast MAC address is a stranger's: {other:?}");
+    }
+}
+
 #[test]
 fn those_who_are_not_are_refused_and_nothing_is_noted() {
     let other_virtual = [0, 0, 0x5e, 0, 1, 52];

@@ -328,6 +328,29 @@ fn what_is_announced_on_a_holders_behalf_has_the_holders_vlan_tags() {
 }
 
 #[test]
+fn an_address_of_a_shared_multicast_mac_is_announced_from_an_address_of_one_interface() {
+    let mut rig = rig(3, 3);
+    let (shared, source) = (MacAddr([1, 0, 0x5e, 0x7f, 0, 1]), [3 & !1, 0, 0x5e, 0x7f, 0, 1]);
+    let (four, six) = (frames::VIP, "fd00::100".parse().unwrap());
+    let local = rig.local();
+    for address in [IpAddr::V4(four), IpAddr::V6(six)] {
+        assert!(local.announce(VNI.into(), tep(0), shared, VlanTags::NONE, address));
+    }
+    rig.settle();
+    let forms = [
+        garp(shared, four, Form::Request).to_vec(),
+        garp(shared, four, Form::Reply).to_vec(),
+        advertisement(shared, six).to_vec(),
+    ];
+    let forms = forms.map(|mut frame| {
+        frame[6..12].copy_from_slice(&source);
+        frame
+    });
+    assert!(rig.sent() == forms.map(|inner| expected(NODE, [1, 2].into_iter(), &inner)).concat());
+    rig.no_buffer_is_missing();
+}
+
+#[test]
 fn a_frame_to_one_tep_goes_there_alone_or_is_counted() {
     let mut rig = rig(4, 4);
     let local = rig.local();

@@ -32,6 +32,8 @@ pub struct Settings {
     pub virtual_mac: VirtualMac,
     /// The virtual address: [`VIP`], [`VIP6`].
     pub address: IpAddr,
+    /// Further addresses with their prefix lengths, of either family, that no advert lists (`virtual_ipaddress_excluded`).
+    pub excluded: &'static [&'static str],
     /// Adverts go to this address alone, not to VRRP's multicast group.
     pub peer: Option<Ipv4Addr>,
     /// A master that hears a lesser one announces its addresses anew.
@@ -60,6 +62,7 @@ impl Settings {
         nopreempt: true,
         virtual_mac: VirtualMac::Unused,
         address: IpAddr::V4(VIP),
+        excluded: &[],
         peer: None,
         reasserts: true,
         tracks_carrier: true,
@@ -123,6 +126,10 @@ fn configuration(vm: &Vm, settings: Settings) -> String {
         VirtualMac::Service => "use_vmac vrrp\n    vmac_xmit_base",
         VirtualMac::All => "use_vmac vrrp",
     };
+    let excluded = match settings.excluded {
+        [] => String::new(),
+        all => format!("virtual_ipaddress_excluded {{\n        {}\n    }}", all.join("\n        ")),
+    };
     let prefix = if address.is_ipv4() { 16 } else { 64 };
     let tracking = if settings.tracks_carrier { "" } else { "dont_track_primary" };
     let reasserts = if settings.reasserts { "" } else { "vrrp_garp_lower_prio_repeat 0" };
@@ -149,6 +156,7 @@ vrrp_instance vip {{
     virtual_ipaddress {{
         {address}/{prefix}
     }}
+    {excluded}
 }}
 "
     )

@@ -9,7 +9,8 @@ use crate::proto;
 /// Conditions of a request that changes something.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Conditions {
-    /// Compare and set: refused unless the node is at this revision.
+    /// Compare and set: refused where the configuration changed after this revision, or the node is not there yet. What
+    /// workers hear (moves, events) makes revisions that do not count.
     pub expected: Option<Revision>,
     /// The caller's mark of this request.
     pub request_id: Option<RequestId>,

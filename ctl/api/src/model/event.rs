@@ -67,7 +67,8 @@ pub struct HavipEvent {
     pub eip: Option<IpAddr>,
     /// Kind.
     pub kind: HavipEventKind,
-    /// Revision that it is part of; it only grows, and orders all events of a HAVIP.
+    /// Revision that it is part of; it only grows, and orders all events of a HAVIP. Of a forgery, which is part of none, the
+    /// last one before it.
     pub generation: u64,
     /// Unix time in milliseconds.
     pub unix_ms: u64,

@@ -11,12 +11,13 @@ use super::ModelError;
 use super::address::{packed, tep, tep_bytes};
 use crate::proto;
 
-/// The name of a TEP or a domain.
+/// The name of a TEP, a domain, a HAVIP, an instance or a receiver.
 ///
 /// # Legal values
 ///
-/// 1 to 63 of `A-Z a-z 0-9 . _ -`, the first a letter or digit; and it must not read as an IP address or a number,
-/// so that a word on the command line is an address, a VNI or a name, never two of them.
+/// 1 to 63 of `A-Z a-z 0-9 . _ -`, the first a letter or digit; or several such parts with `/` between them, as in
+/// Kubernetes' `namespace/pod`, with 255 characters in all. It must not read as an IP address, a subnet or a number, so
+/// that a word on the command line is an address, a VNI or a name, never two of them.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Box<str>);
 
@@ -27,14 +28,14 @@ pub enum NameError {
     /// No character at all.
     #[error("a name is empty; it has 1 to 63 characters")]
     Empty,
-    /// More than 63 characters.
-    #[error("name {0:?}... is too long; at most 63 characters")]
+    /// More than 63 characters in a part, or 255 in all.
+    #[error("name {0:?}... is too long; at most 63 characters, or 63 in each part between / and 255 in all")]
     TooLong(Box<str>),
     /// A character that names do not have.
-    #[error("name {name:?} has the character {character:?}; names are made of A-Z a-z 0-9 . _ -")]
+    #[error("name {name:?} has the character {character:?}; names are made of A-Z a-z 0-9 . _ - /")]
     Character { name: Box<str>, character: char },
-    /// It starts with a sign.
-    #[error("name {0:?} starts with a sign; the first character is a letter or a digit")]
+    /// It starts with a sign, or a part of it does.
+    #[error("name {0:?} starts with a sign; the first character is a letter or a digit, so too after each /")]
     Start(Box<str>),
     /// It could be taken for an IP address or a number.
     #[error("name {0:?} reads as an address or a number; put a letter into it")]
@@ -42,8 +43,10 @@ pub enum NameError {
 }
 
 impl Name {
-    /// Most characters, all of them ASCII.
-    pub const MAX: usize = 63;
+    /// Most characters of a part, all of them ASCII.
+    pub const MAX_PART: usize = 63;
+    /// Most characters in all.
+    pub const MAX: usize = 255;
 
     /// The name as text.
     #[must_use]
@@ -56,15 +59,17 @@ impl FromStr for Name {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let first = text.chars().next().ok_or(NameError::Empty)?;
-        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if text.len() > Self::MAX {
+        if text.is_empty() {
+            return Err(NameError::Empty);
+        }
+        let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/');
+        if text.len() > Self::MAX || text.split('/').any(|part| part.len() > Self::MAX_PART) {
             return Err(NameError::TooLong(text.chars().take(16).collect::<String>().into()));
         }
         if let Some(character) = text.chars().find(|&c| !legal(c)) {
             return Err(NameError::Character { name: text.into(), character });
         }
-        if !first.is_ascii_alphanumeric() {
+        if !text.split('/').all(|part| part.starts_with(|first: char| first.is_ascii_alphanumeric())) {
             return Err(NameError::Start(text.into()));
         }
         if reads_as_number(text) {
@@ -74,11 +79,11 @@ impl FromStr for Name {
     }
 }
 
-/// Digits and dots (every IPv4 address, also a mistyped one), or `0x` and hexadecimal digits. An IPv6 address has
-/// colons, which no name has.
+/// Digits, dots and `/` (every IPv4 address or subnet, also a mistyped one), or `0x` and hexadecimal digits. An IPv6
+/// address has colons, which no name has.
 fn reads_as_number(text: &str) -> bool {
     let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
-    text.chars().all(|c| c.is_ascii_digit() || c == '.')
+    text.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | '/'))
         || hexadecimal.is_some_and(|digits| digits.chars().all(|c| c.is_ascii_hexdigit()))
 }
 
@@ -287,7 +292,8 @@ mod tests {
     #[test]
     fn names_are_accepted_and_refused_as_the_table_says() {
         let ok: &[&str] = &["a", "hv1", "vpc-a", "A.b_c-d", "0xhv", "10.0.0.1a", "9lives", &"x".repeat(63)];
-        for text in ok {
+        let parts = ["default/web-0", "1/a", "cluster/ns/pod", &["x".repeat(63), "y".repeat(63)].join("/")];
+        for text in ok.iter().chain(&parts) {
             assert_eq!(text.parse::<Name>().unwrap().as_str(), *text);
         }
         let numeric = |t: &str| NameError::Numeric(t.into());
@@ -299,6 +305,13 @@ mod tests {
             ("fd00::1", NameError::Character { name: "fd00::1".into(), character: ':' }),
             ("-a", NameError::Start("-a".into())),
             (".", NameError::Start(".".into())),
+            ("/a", NameError::Start("/a".into())),
+            ("a/", NameError::Start("a/".into())),
+            ("a//b", NameError::Start("a//b".into())),
+            ("a/../b", NameError::Start("a/../b".into())),
+            (&format!("a/{}", "x".repeat(64)), NameError::TooLong(format!("a/{}", "x".repeat(14)).into())),
+            (&["x"; 129].join("/"), NameError::TooLong("x/".repeat(8).into())),
+            ("198.18.0.0/24", numeric("198.18.0.0/24")),
             ("5001", numeric("5001")),
             ("0x1389", numeric("0x1389")),
             ("198.18.0.1", numeric("198.18.0.1")),

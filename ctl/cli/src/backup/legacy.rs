@@ -275,6 +275,7 @@ impl TryFrom<Havip> for proto::Havip {
             vrids,
             refresh_s: old.refresh_s,
             eip: optional_address(&old.eip)?,
+            group: None,
             attachments: Some(proto::Attachments { attachments }),
         })
     }

@@ -265,6 +265,7 @@ impl Model {
             vrids: fields.vrids.unwrap_or(if replace { vec![] } else { had.vrids }),
             refresh_s: fields.refresh_s.over(had.refresh_s, replace),
             eip: fields.eip.over(had.eip, replace),
+            group: fields.group.over(had.group, replace),
             ..Havip::new(name.clone(), place)
         };
         if existing == Existing::Required && had_eip.is_some() && havip.eip.is_some() && had_eip != havip.eip

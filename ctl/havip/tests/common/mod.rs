@@ -66,6 +66,7 @@ fn entry() -> HavipEntry {
         vrids: Vec::new(),
         refresh_s: None,
         eip: None,
+        group: None,
     };
     HavipEntry { havip, binding: Binding::unbound(0) }
 }

@@ -61,9 +61,16 @@ fn announced_of((seat, last, said): (&NamedAnnouncer, LastAnnounced, AnnouncedAt
 
 /// What happened to it.
 pub(super) fn history(shared: &Shared, name: Name) -> Result<proto::HavipHistoryReply, Refusal> {
-    if lock(&shared.state).havips.named(&name).is_none() {
-        return Err(Refusal::NoHavip(name));
-    }
-    let events = shared.store.history(&name)?;
+    let alarms = {
+        let state = lock(&shared.state);
+        if state.havips.named(&name).is_none() {
+            return Err(Refusal::NoHavip(name));
+        }
+        state.alarms.of(&name)
+    };
+    let mut events = shared.store.history(&name)?;
+    events.extend(alarms);
+    // An alarm comes after the revision at which it was told.
+    events.sort_by_key(|event| event.generation);
     Ok(proto::HavipHistoryReply { events: events.into_iter().map(Into::into).collect() })
 }

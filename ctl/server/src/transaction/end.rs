@@ -32,7 +32,7 @@ impl Transaction<'_> {
         self.stamp(next);
         let (events, removes) = self.events();
         let record = (!events.is_empty() || is_raised).then(|| {
-            self.revision = next;
+            (self.revision, self.configured) = (next, next);
             Record { revision: self.revision, unix_ms: self.unix_ms, events }
         });
         answer.revision = self.revision;

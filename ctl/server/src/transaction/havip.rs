@@ -102,6 +102,7 @@ impl Transaction<'_> {
         (havip.vni, havip.subnet, havip.address) = (place.vni, place.subnet, place.address);
         havip.refresh_s = fields.refresh_s.over(havip.refresh_s, replace);
         havip.eip = fields.eip.over(havip.eip, replace);
+        havip.group = fields.group.over(havip.group, replace);
         match &fields.vrids {
             Some(vrids) => havip.vrids.clone_from(vrids),
             None if replace => havip.vrids.clear(),
@@ -307,6 +308,7 @@ impl Transaction<'_> {
         }
         let (old, new) = (old.as_ref().map(|old| &old.havip), &entry.havip);
         self.check_havip(new)?;
+        new.check_subnet(old.map(|old| old.subnet))?;
         self.list_havip(old, Some(new));
         self.check_limits(new, old)?;
         self.check_numbers(new)?;

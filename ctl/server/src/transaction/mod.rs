@@ -45,6 +45,8 @@ pub(crate) struct Transaction<'s> {
     havips: havip::Havips,
     totals: Totals,
     revision: Revision,
+    /// The last revision that changed the configuration.
+    configured: Revision,
     /// Time of the request under way, Unix time in milliseconds.
     unix_ms: u64,
     /// Number of the change under way, from 1.
@@ -122,6 +124,7 @@ impl<'s> Transaction<'s> {
             havips: havip::Havips::default(),
             totals,
             revision: state.revision,
+            configured: state.configured,
             unix_ms: 0,
             position: 0,
             excess: None,
@@ -134,7 +137,7 @@ impl<'s> Transaction<'s> {
     ///
     /// # Errors
     ///
-    /// The first change that cannot be made, or another revision than expected.
+    /// The first change that cannot be made, or a configuration that changed after the expected revision.
     pub fn batch(&mut self, batch: &Batch, unix_ms: u64) -> Result<Prepared, Refusal> {
         self.request(&batch.conditions, unix_ms, |transaction| {
             let answer = transaction.changes(&batch.changes)?;
@@ -150,8 +153,11 @@ impl<'s> Transaction<'s> {
         unix_ms: u64,
         make: impl FnOnce(&mut Self) -> Result<(Answer, Option<Box<Summary>>), Refusal>,
     ) -> Result<Prepared, Refusal> {
-        if let Some(expected) = conditions.expected.filter(|&expected| expected != self.revision) {
-            return Err(Refusal::Revision { expected, found: self.revision });
+        let (configured, found) = (self.configured, self.revision);
+        if let Some(expected) = conditions.expected
+            && !(configured..=found).contains(&expected)
+        {
+            return Err(Refusal::Revision { expected, configured, found });
         }
         let totals = self.totals;
         (self.unix_ms, self.position, self.excess) = (unix_ms, 0, None);

@@ -22,7 +22,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// What cannot be, or another revision than expected.
+    /// What cannot be, or a configuration that changed after the expected revision.
     pub fn restore(
         &mut self,
         backup: &mut Backup,

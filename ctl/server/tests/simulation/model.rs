@@ -45,6 +45,8 @@ pub type Told = (u8, String);
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub revision: u64,
+    /// The last revision that a request made.
+    pub configured: u64,
     pub teps: BTreeMap<u16, Fields>,
     pub domains: BTreeMap<u32, Domain>,
     pub vips: BTreeMap<u8, Vip>,
@@ -93,7 +95,8 @@ impl Model {
             let same = Outcome { next: self.clone(), answer: *answer, told: Vec::new(), commits: false };
             return if *first == body { Ok(same) } else { Err(Refused::OtherRequest) };
         }
-        if asked.expected.is_some_and(|expected| expected != self.revision) {
+        let is_expected = |expected| (self.configured..=self.revision).contains(&expected);
+        if !asked.expected.is_none_or(is_expected) {
             return Err(Refused::OtherRevision);
         }
         let (mut next, mut told) = (self.clone(), Vec::new());
@@ -104,6 +107,9 @@ impl Model {
         }
         let differs = !told.is_empty() || !next.is_like(self);
         next.revision += u64::from(differs);
+        if differs {
+            next.configured = next.revision;
+        }
         let answer = (next.revision, changed);
         next.ids.extend(asked.id.map(|id| (id, (body, answer))));
         Ok(Outcome { next, answer, told, commits: differs || asked.id.is_some() })

@@ -70,19 +70,34 @@ impl Receiver {
         WebhookConfig::check(&[config]).unwrap().remove(0)
     }
 
-    /// What it accepted, by HAVIP, in its order.
+    /// What it accepted, by HAVIP, in its order; but for alarms.
     pub fn accepted(&self) -> BTreeMap<u8, Vec<(String, String)>> {
         let mut by_vip: BTreeMap<u8, Vec<(String, String)>> = BTreeMap::new();
-        for (id, (vip, kind)) in &self.heard.lock().unwrap().events {
+        let heard = self.heard.lock().unwrap();
+        for (id, (vip, kind)) in heard.events.iter().filter(|event| !is_alarm(event)) {
             by_vip.entry(*vip).or_default().push((id.clone(), kind.clone()));
         }
         by_vip
     }
 
-    /// How many events it accepted, each once.
+    /// How many events it accepted, each once; but for alarms.
     pub fn len(&self) -> usize {
-        self.heard.lock().unwrap().events.len()
+        self.heard.lock().unwrap().events.iter().filter(|event| !is_alarm(event)).count()
     }
+
+    /// How many alarms it accepted, by HAVIP.
+    pub fn alarms(&self) -> BTreeMap<u8, u64> {
+        let mut by_vip = BTreeMap::new();
+        for (_, (vip, _)) in self.heard.lock().unwrap().events.iter().filter(|event| is_alarm(event)) {
+            *by_vip.entry(*vip).or_default() += 1;
+        }
+        by_vip
+    }
+}
+
+/// Alarms are told as far as that goes: a crash loses them.
+fn is_alarm((_, (_, kind)): &Seen) -> bool {
+    kind == "spoof"
 }
 
 impl Drop for Receiver {

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, TepIndex, VlanTags};
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
-    Batch, Conditions, DomainFields, Event, Field, HavipFields, Place, Revision, SetResource, TepFields,
+    Batch, Conditions, DomainFields, Event, Field, HavipEventKind, HavipFields, Place, Revision, SetResource,
+    TepFields,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use ctl_api::{Client, ClientError};
@@ -18,7 +19,7 @@ use fastrand::Rng;
 use tempfile::TempDir;
 use tonic::Streaming;
 
-use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, damping};
+use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, Vip, damping};
 use crate::op::{self, Op};
 use crate::receivers::{self, Receiver};
 use crate::rig::{self, Rig, havip};
@@ -197,7 +198,7 @@ impl World {
             self.ids += 1;
             self.ids
         });
-        let near = self.model.revision.saturating_sub(self.rng.u64(0..2));
+        let near = (self.model.revision + 1).saturating_sub(self.rng.u64(0..4));
         Asked { id, expected: (self.rng.u8(0..8) == 0).then_some(near), dry_run: self.rng.u8(0..12) == 0 }
     }
 
@@ -371,9 +372,10 @@ impl World {
         self.look_after(1_000, fate);
     }
 
-    /// One that is attached nowhere claims the first HAVIP.
+    /// One that is attached nowhere claims the first HAVIP that is guarded.
     fn forge(&mut self, tep: u8) {
-        let Some(&vip) = self.model.vips.keys().next() else { return };
+        let guarded = self.model.vips.iter().find(|(_, vip)| !vip.attached.is_empty());
+        let Some((&vip, _)) = guarded else { return };
         let array = self.rig().readers.reader().array().clone();
         let Some(at) = array.iter().position(|one| *one == Some(rig::tep(tep.into()))) else { return };
         let tep = TepIndex::new(u32::try_from(at).unwrap()).unwrap();
@@ -464,7 +466,7 @@ impl World {
         self.pass_commit_thread();
     }
 
-    /// Revisions are dense, and those that the model does not know tell of forged announcements alone.
+    /// Revisions are dense, and those that the model does not know are of HAVIPs alone. No alarm is in any.
     fn check_records(&mut self) {
         let disk = self.disk.lock().unwrap();
         let known = usize::try_from(self.model.revision).unwrap();
@@ -474,6 +476,11 @@ impl World {
                 at < known || record.events.iter().all(|event| vip_of(event).is_some()),
                 "nobody asked for {record:?}"
             );
+            let is_alarm = |event: &Event| match event {
+                Event::HavipEvent(event) => event.kind == HavipEventKind::Spoof,
+                _ => false,
+            };
+            assert!(!record.events.iter().any(is_alarm), "an alarm in {record:?}");
         }
         assert!(disk.records.len() >= known, "an answered revision is not durable");
         self.model.revision = disk.records.len() as u64;
@@ -490,7 +497,8 @@ impl World {
             let Some(domain) = domain else { continue };
             let limit = domain.fields.limit.map(rig::copies).unwrap_or_default();
             assert_eq!(rig.domain_limit(vni), Some(limit), "the limit of {vni}");
-            let of_domain = self.model.vips.iter().filter(|(_, vip)| vip.vni == vni);
+            let is_guarded = |vip: &Vip| vip.vni == vni && !vip.attached.is_empty();
+            let of_domain = self.model.vips.iter().filter(|(_, vip)| is_guarded(vip));
             let guarded = of_domain.map(|(&name, vip)| {
                 let announcers = vip.attached.iter().map(|&instance| (instance, instance)).collect();
                 (havip::ip(name).to_string(), announcers)
@@ -555,6 +563,15 @@ impl World {
         while watcher.at < self.model.revision {
             let next = async { tokio::time::timeout(Duration::from_secs(60), stream.message()).await };
             let event = rig.run(next).expect("an event comes").unwrap().expect("a watch does not end");
+            if let Some(Kind::HavipEvent(alarm)) = &event.kind
+                && alarm.kind == proto::HavipEventKind::Spoof as i32
+            {
+                // Part of no revision: it comes after the one at which it was told.
+                assert_eq!(event.revision, watcher.at, "alarms in order with revisions");
+                let vip = alarm.havip.trim_start_matches('h').parse().unwrap();
+                watcher.told.entry(vip).or_default().push("spoof".to_owned());
+                continue;
+            }
             assert_eq!(event.revision, watcher.at + 1, "revisions in order");
             match event.kind.unwrap() {
                 Kind::Committed(_) => watcher.at += 1,
@@ -595,6 +612,12 @@ impl World {
                 std::thread::sleep(Duration::from_millis(2));
             }
             assert_eq!(receiver.accepted(), expected, "what a receiver accepted");
+            for (vip, alarms) in receiver.alarms() {
+                assert!(
+                    alarms <= self.forged.get(&vip).copied().unwrap_or(0),
+                    "HAVIP {vip}: {alarms} alarms"
+                );
+            }
         }
     }
 }

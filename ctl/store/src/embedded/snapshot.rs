@@ -9,6 +9,7 @@ use ctl_api::proto;
 use prost::Message;
 use redb::{Key, Range, ReadOnlyTable, ReadTransaction, ReadableTable, StorageError};
 
+use super::write::configured;
 use super::{DOMAINS, Failure, HAVIPS, IDENTITY, META, REVISION, TEPS};
 use crate::history::{self, HistoryTable};
 use crate::{Entries, Snapshot, StoreError, codec};
@@ -17,6 +18,7 @@ use crate::{Entries, Snapshot, StoreError, codec};
 pub(super) struct EmbeddedSnapshot {
     path: PathBuf,
     revision: Revision,
+    configured: Revision,
     identity: u64,
     teps: ReadOnlyTable<&'static [u8], &'static [u8]>,
     domains: ReadOnlyTable<u32, &'static [u8]>,
@@ -31,6 +33,7 @@ impl EmbeddedSnapshot {
         Ok(Self {
             path,
             revision: Revision::new(number(REVISION)?),
+            configured: Revision::new(configured(&meta)?),
             identity: number(IDENTITY)?,
             teps: transaction.open_table(TEPS)?,
             domains: transaction.open_table(DOMAINS)?,
@@ -62,6 +65,10 @@ fn behind<K>(after: Option<K>) -> (Bound<K>, Bound<K>) {
 impl Snapshot for EmbeddedSnapshot {
     fn revision(&self) -> Revision {
         self.revision
+    }
+
+    fn configured(&self) -> Revision {
+        self.configured
     }
 
     fn identity(&self) -> u64 {

@@ -4,7 +4,9 @@ use ctl_api::model::{Event, Revision};
 use ctl_api::proto;
 use redb::{Database, ReadableTable, WriteTransaction};
 
-use super::{COMMITTED_MS, DOMAINS, Failure, HAVIPS, META, REVISION, TEPS, WRITES, answers};
+use super::{
+    COMMITTED_MS, CONFIGURED, CONFIGURED_AT, DOMAINS, Failure, HAVIPS, META, REVISION, TEPS, WRITES, answers,
+};
 use crate::codec::{row, tep_key};
 use crate::history::History;
 use crate::revision_file::Mark;
@@ -22,7 +24,11 @@ pub(super) fn write_group(database: &Database, group: &Group) -> Result<Mark, Fa
         write_rows(&transaction, group)?;
         log::append(&transaction, group)?;
         let mut meta = transaction.open_table(META)?;
-        meta.insert(REVISION, last.revision.get())?;
+        let revision = last.revision.get();
+        let configured = if group.configures { revision } else { configured(&meta)? };
+        meta.insert(CONFIGURED, configured)?;
+        meta.insert(CONFIGURED_AT, revision)?;
+        meta.insert(REVISION, revision)?;
         meta.insert(COMMITTED_MS, group.unix_ms)?;
     }
     outbox::write(&transaction, &group.outbox)?;
@@ -30,6 +36,14 @@ pub(super) fn write_group(database: &Database, group: &Group) -> Result<Mark, Fa
     let mark = count(&transaction)?;
     transaction.commit()?;
     Ok(mark)
+}
+
+/// The last revision that changed the configuration; where that is not known, the current one.
+pub(super) fn configured(meta: &impl ReadableTable<&'static str, u64>) -> Result<u64, Failure> {
+    let number = |key| Ok::<_, Failure>(meta.get(key)?.map(|number| number.value()));
+    let revision = number(REVISION)?.unwrap_or(0);
+    let known = number(CONFIGURED_AT)?.filter(|&at| at == revision);
+    Ok(known.and(number(CONFIGURED)?).unwrap_or(revision))
 }
 
 /// Counts a durable transaction; returns the store's mark after it.

@@ -50,6 +50,7 @@ pub fn entry(name: &str, generation: u64) -> HavipEntry {
         vrids: vec![51],
         refresh_s: Some(30),
         eip: Some("203.0.113.7".parse().unwrap()),
+        group: Some("default/web".parse().unwrap()),
     };
     HavipEntry { havip, binding }
 }

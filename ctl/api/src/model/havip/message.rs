@@ -85,6 +85,8 @@ impl TryFrom<proto::Havip> for HavipFields {
             vrids: message.vrids.map(vrids).transpose()?,
             refresh_s: Field::parse(message.refresh_s, refresh)?,
             eip: Field::parse(message.eip, eip).map_err(ModelError::within("eip"))?,
+            group: Field::parse(message.group, |name| name.parse().map_err(ModelError::Name))
+                .map_err(ModelError::within("group"))?,
             attachments: message.attachments.map(attachments).transpose()?,
         })
     }
@@ -103,6 +105,7 @@ impl From<HavipFields> for proto::Havip {
             vrids: fields.vrids.map(|ids| proto::Vrids { ids: ids.into_iter().map(u32::from).collect() }),
             refresh_s: fields.refresh_s.message(|seconds| seconds),
             eip: fields.eip.message(bytes),
+            group: fields.group.message(|name| name.to_string()),
             attachments: fields.attachments.map(|all| proto::Attachments { attachments: list(all) }),
         }
     }
@@ -116,6 +119,7 @@ impl From<Havip> for HavipFields {
             vrids: Some(havip.vrids),
             refresh_s: Field::present(havip.refresh_s),
             eip: Field::present(havip.eip),
+            group: Field::present(havip.group),
             attachments: Some(havip.attachments.into_iter().map(AttachmentFields::from).collect()),
         }
     }
@@ -142,6 +146,7 @@ impl TryFrom<proto::Havip> for Havip {
             vrids: fields.vrids.unwrap_or_default(),
             refresh_s: fields.refresh_s.over(None, true),
             eip: fields.eip.over(None, true),
+            group: fields.group.over(None, true),
             attachments: attachments.collect::<Result<_>>()?,
             ..Self::new(name, place)
         };

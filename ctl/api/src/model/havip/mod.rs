@@ -98,6 +98,8 @@ pub struct Havip {
     pub refresh_s: Option<u32>,
     /// The public address that goes where the virtual IP goes; at most one HAVIP of a node has it.
     pub eip: Option<IpAddr>,
+    /// HAVIPs of one VNI with the same group belong to one election: a VRRP advert of one counts for all of them.
+    pub group: Option<Name>,
 }
 
 /// What is wrong with a HAVIP by itself.
@@ -110,6 +112,9 @@ pub enum HavipError {
     /// The network's own address, or its broadcast address.
     #[error("address {address} is the network or broadcast address of {subnet}; give a host's address")]
     NotAHost { address: IpAddr, subnet: Subnet },
+    /// A network of all addresses.
+    #[error("subnet {0} holds every address; give the network that the address is in, like 10.0.0.0/24")]
+    Everything(Subnet),
     /// An address of no single host.
     #[error("address {0}")]
     Address(NotUnicast),
@@ -181,6 +186,8 @@ pub struct HavipFields {
     pub refresh_s: Field<u32>,
     /// Public address.
     pub eip: Field<IpAddr>,
+    /// Group of one election.
+    pub group: Field<Name>,
     /// All attachments; absent: they stay, or with `replace` there are none.
     pub attachments: Option<Vec<AttachmentFields>>,
 }
@@ -190,6 +197,7 @@ impl HavipError {
     pub(crate) fn field(&self) -> &'static str {
         match self {
             Self::OutsideSubnet { .. } | Self::NotAHost { .. } | Self::Address(_) => "address",
+            Self::Everything(_) => "subnet",
             Self::Eip(_) | Self::EipLinkLocal(_) => "eip",
             Self::Vrid(_) => "vrids",
             Self::Refresh(_) => "refresh_s",
@@ -225,7 +233,17 @@ impl Havip {
     /// A HAVIP without attachments.
     #[must_use]
     pub const fn new(name: Name, Place { vni, subnet, address }: Place) -> Self {
-        Self { name, vni, subnet, address, attachments: vec![], vrids: vec![], refresh_s: None, eip: None }
+        Self {
+            name,
+            vni,
+            subnet,
+            address,
+            attachments: vec![],
+            vrids: vec![],
+            refresh_s: None,
+            eip: None,
+            group: None,
+        }
     }
 
     /// Place of the HAVIP.
@@ -276,6 +294,20 @@ impl Havip {
             return Err(HavipError::Refresh(refresh_s));
         }
         self.check_attachments()
+    }
+
+    /// Checks a new subnet. A stored HAVIP may have had one of all addresses before that was refused.
+    ///
+    /// # Errors
+    ///
+    /// [`HavipError::Everything`].
+    pub fn check_subnet(&self, before: Option<Subnet>) -> Result<(), HavipError> {
+        let is_new = before != Some(self.subnet);
+        if is_new && self.subnet.prefix_len() == 0 {
+            Err(HavipError::Everything(self.subnet))
+        } else {
+            Ok(())
+        }
     }
 
     fn check_attachments(&self) -> Result<(), HavipError> {

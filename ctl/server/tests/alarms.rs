@@ -1,0 +1,135 @@
+//! Alarms about forged announcements: told at once, part of no revision, and in nobody's way.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bcast_domain::{RejectReason, Rejected};
+use common::failing::Failing;
+use common::havip::*;
+use common::*;
+use ctl_api::model::{HavipEvent, HavipEventKind, Revision};
+use ctl_api::proto::watch_event::Kind;
+use ctl_server::CommitHook;
+use ctl_store::EmbeddedStore;
+
+/// Nanoseconds after which a HAVIP tells of the next forgery.
+const NEXT_NS: u64 = 11_000_000_000;
+
+/// What a listener was told: generations.
+type Alarmed = Arc<Mutex<Vec<u64>>>;
+
+struct Listener(Alarmed);
+
+impl CommitHook for Listener {
+    fn alarmed(&mut self, alarms: &[HavipEvent]) {
+        self.0.lock().unwrap().extend(alarms.iter().map(|alarm| alarm.generation));
+    }
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn prepare(rig: &Rig) -> u64 {
+    rig.commit(vec![add(1), add(2), set(5001, &[1, 2])]);
+    rig.commit(vec![create_havip("web", 5001, 100), attach("web", "vm1", 1, &[1])]).revision
+}
+
+/// One that is attached nowhere claims the address.
+fn forge(rig: &Rig) {
+    let at_ns = rig.node.now_ns.fetch_add(NEXT_NS, Ordering::Relaxed) + NEXT_NS;
+    let (vip, tep) = (rig.vip(5001), rig.announcers(5001)[0].tep);
+    let (mac, what) = (mac(9).octets(), RejectReason::Unattached);
+    let refused = Rejected { vip, mac, bound: mac, tep, what, claims: true, at_ns };
+    rig.node.refused.lock().unwrap().push_back(refused);
+}
+
+fn alarms(rig: &Rig) -> Vec<u64> {
+    let spoofs = rig.history("web").into_iter().filter(|event| event.kind == HavipEventKind::Spoof);
+    spoofs.map(|event| event.generation).collect()
+}
+
+/// The next message of a watch: its revision, and whether it is an alarm.
+fn next(rig: &Rig, watch: &mut tonic::Streaming<ctl_api::proto::WatchEvent>) -> (u64, &'static str) {
+    let next = async { tokio::time::timeout(Duration::from_secs(60), watch.message()).await };
+    let event = rig.run(next).expect("an event comes").unwrap().expect("a watch does not end");
+    let kind = match event.kind.unwrap() {
+        Kind::HavipEvent(alarm) => {
+            assert_eq!(alarm.generation, event.revision);
+            assert_eq!(HavipEventKind::Spoof as i32 >= 0, alarm.offender.is_some());
+            "alarm"
+        }
+        Kind::Committed(_) => "committed",
+        _ => "change",
+    };
+    (event.revision, kind)
+}
+
+#[test]
+fn an_alarm_makes_no_revision_and_is_told_in_order_with_those_that_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let alarmed = Alarmed::default();
+    let mut rig = Rig::listening(folder.path(), vec![Box::new(Listener(Arc::clone(&alarmed)))]);
+    let made = prepare(&rig);
+    let mut watch = rig.run(rig.client().watch(Some(Revision::new(made)), Default::default())).unwrap();
+    while next(&rig, &mut watch) != (made, "committed") {}
+    for count in 1..=3 {
+        forge(&rig);
+        until("in the history", || alarms(&rig).len() == count);
+        assert_eq!(next(&rig, &mut watch), (made, "alarm"));
+    }
+    assert_eq!(rig.server().revision().get(), made, "nothing was committed");
+    assert_eq!(rig.commit(vec![add(7)]).revision, made + 1);
+    assert_eq!([(); 2].map(|()| next(&rig, &mut watch)), [(made + 1, "change"), (made + 1, "committed")]);
+    forge(&rig);
+    until("in the history", || alarms(&rig).len() == 4);
+    assert_eq!(rig.commit(vec![add(8)]).revision, made + 2);
+    assert_eq!(
+        [(); 3].map(|()| next(&rig, &mut watch)),
+        [(made + 1, "alarm"), (made + 2, "change"), (made + 2, "committed")]
+    );
+    assert_eq!(alarms(&rig), [made, made, made, made + 1]);
+    assert_eq!(*alarmed.lock().unwrap(), alarms(&rig), "whoever listens is told, too");
+    // One that resumes gets the revisions, and no alarm of before.
+    let mut resumed = rig.run(rig.client().watch(Some(Revision::new(made + 1)), Default::default())).unwrap();
+    let seen: Vec<_> = (0..4).map(|_| next(&rig, &mut resumed)).collect();
+    assert!(seen.iter().all(|(_, kind)| *kind != "alarm"), "{seen:?}");
+    // The newest ten are kept, until the HAVIP or the daemon goes.
+    for count in 5..=12 {
+        forge(&rig);
+        until("told", || alarmed.lock().unwrap().len() == count);
+    }
+    assert_eq!(alarms(&rig).len(), 10);
+    rig.commit(vec![remove_havip("web")]);
+    rig.commit(vec![create_havip("web", 5001, 100), attach("web", "vm1", 1, &[1])]);
+    assert!(rig.history("web").is_empty());
+    forge(&rig);
+    until("told", || alarmed.lock().unwrap().len() == 13);
+    drop((watch, resumed));
+    rig.stop();
+    drop(rig);
+    assert!(alarms(&Rig::new(folder.path())).is_empty());
+}
+
+#[test]
+fn an_alarm_is_told_though_the_store_takes_nothing_and_keeps_no_change_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
+    let fails = Arc::new(AtomicBool::new(false));
+    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late: false });
+    let made = prepare(&rig);
+    fails.store(true, Ordering::Relaxed);
+    forge(&rig);
+    until("told", || alarms(&rig) == [made]);
+    assert!(rig.server().store_takes_changes().is_ok(), "it was not even asked");
+    fails.store(false, Ordering::Relaxed);
+    assert_eq!(rig.commit(vec![add(7)]).revision, made + 1);
+}
