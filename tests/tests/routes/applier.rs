@@ -56,6 +56,7 @@ pub fn havip(name: &str, vni: u32, address: &str, eip: Option<&str>, holder: Opt
         attachments: holder.clone().map(attachment).into_iter().collect(),
         vrids: Vec::new(),
         refresh_s: None,
+        group: None,
         eip: eip.map(|eip| eip.parse().expect("an address")),
     };
     let state = if holder.is_some() { HavipState::Bound } else { HavipState::Unbound };
