@@ -79,23 +79,22 @@ impl Machine {
             && let Some(there) = self.attachment(self.whereabouts(holder))
             && there.announcer != holder
         {
-            let wanted =
-                Candidate { announcer: there.announcer, at_ns: there.here_ns(), why: Why::Migrated };
+            let wanted = Candidate { announcer: there.announcer, at_ns: there.here_ns(), why: Why::Migrated };
             self.try_move(wanted, now_ns, damping, decisions);
         }
     }
 
     /// Moves the address from a holder that is silent to another that uses or advertises it.
     ///
-    /// A holder is silent when it has said no word for `takeover_quiet_ns`; a master also for three intervals. The other has said a
-    /// word after that, or has said several during the silence, over a third of `takeover_quiet_ns`.
+    /// A holder is silent when it has said no word for `takeover_quiet_ns`; a master also for three intervals. The other has used
+    /// the address after that, or has said several words during the silence, over a third of `takeover_quiet_ns`. One advert is
+    /// not enough: in a failover it comes a moment before the claims.
     pub(crate) fn take_over(&mut self, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
         if decisions.moved().is_some() || self.takeover_ns(damping).is_none_or(|at_ns| now_ns < at_ns) {
             return;
         }
         if let Some(taker) = self.taker(damping) {
-            let wanted =
-                Candidate { announcer: taker.announcer, at_ns: taker.word_ns, why: Why::TakenOver };
+            let wanted = Candidate { announcer: taker.announcer, at_ns: taker.word_ns, why: Why::TakenOver };
             // Some caches may hold the former holder: a use changes few of them, an advert none.
             decisions.reannounce |= self.try_move(wanted, now_ns, damping, decisions);
         }
@@ -114,10 +113,11 @@ impl Machine {
         }
         let (answered_ns, silent_ns) = (self.answered_ns(), self.silent_ns(damping));
         let takes = |other: &&Attachment| {
+            let used_ns = other.use_ns.max(other.claim_ns);
             let span_ns = other.word_ns.saturating_sub(other.unanswered_ns);
             other.announcer != holder
                 && other.unanswered_ns > answered_ns
-                && (other.word_ns >= silent_ns || span_ns >= damping.takeover_quiet_ns / STEADY)
+                && (used_ns >= silent_ns || span_ns >= damping.takeover_quiet_ns / STEADY)
         };
         let takers = self.attachments.iter().filter(takes);
         takers.max_by_key(|attachment| (attachment.word_ns, attachment.announcer))

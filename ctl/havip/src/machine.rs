@@ -102,8 +102,7 @@ impl Machine {
             started_ns: now_ns,
             due_ns: Some(now_ns),
         };
-        machine
-            .schedule_refresh(now_ns, announcers.first().map_or(0, |(first, _)| u64::from(first.get())));
+        machine.schedule_refresh(now_ns, announcers.first().map_or(0, |(first, _)| u64::from(first.get())));
         machine
     }
 

@@ -43,7 +43,8 @@ fn a_claim_that_is_seen_late_does_not_undo_a_newer_one() {
 #[test]
 fn a_claim_that_is_seen_late_does_not_make_a_frozen_one_thaw_to_its_sender() {
     let damping = Damping { flap_moves: 0, ..Damping::default() };
-    let mut machine = Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
+    let mut machine =
+        Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
     machine.step(&[claim(2, 11)], 12, &damping, &mut Alarms::new());
     assert_eq!(machine.state(), HavipState::Frozen);
     machine.step(&[claim(1, 10), claim(2, 11)], 13, &damping, &mut Alarms::new());

@@ -14,7 +14,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, Rejected, VipId, is_virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, Havip, Holder, HavipEntry, HavipEvent, HavipEventKind, Offender, Revision};
+use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Holder, Offender, Revision};
 use ctl_havip::{Alarms, Damping, Diagnosis, Machine, Options, RejectedSender, SECOND, Undo, enact};
 use ctl_node::{Holding, Moment, Node};
 use ctl_store::Record;
@@ -155,7 +155,8 @@ impl Machines {
     }
 
     fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
-        let instance = |who: &Holder| held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
+        let instance =
+            |who: &Holder| held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
         let number = |who: &Holder| u32::try_from(instance(who).count()).unwrap_or(u32::MAX);
         let announcers: Vec<_> = held.announcers.iter().map(|seat| (seat.id, number(&seat.who))).collect();
         let stored = (held.entry.binding.state, held.holder());

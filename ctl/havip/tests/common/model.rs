@@ -159,7 +159,8 @@ impl Model {
 
     /// Time of an announcer's last evidence of where its instance is; 0: none.
     fn evidence(&self, who: u32) -> u64 {
-        let own = self.history.iter().filter(|said| said.1 == who && (is_word(said) || said.2 == Kind::Arrival));
+        let own =
+            self.history.iter().filter(|said| said.1 == who && (is_word(said) || said.2 == Kind::Arrival));
         own.map(|said| said.0).max().unwrap_or(0)
     }
 
@@ -178,13 +179,15 @@ impl Model {
         let words = |who: u32| self.history.iter().filter(move |said| said.1 == who && is_word(said));
         let quiet = self.damping.takeover_quiet_ns;
         let answered = words(holder).map(|said| said.0).max().unwrap_or(0).max(self.held_since);
-        let adverts = |said: &&Announcement| said.1 == holder && matches!(said.2, Kind::Advert | Kind::Resign);
+        let adverts =
+            |said: &&Announcement| said.1 == holder && matches!(said.2, Kind::Advert | Kind::Resign);
         let advert = self.history.iter().rfind(adverts).filter(|said| said.2 == Kind::Advert);
         let silent = (answered + quiet).max(advert.map_or(0, |said| said.0 + 3 * INTERVAL));
         let takers = self.attached.keys().filter(|&&who| who != holder).filter_map(|&who| {
             let since: Vec<u64> = words(who).map(|said| said.0).filter(|&at| at > answered).collect();
             let (first, last) = (*since.first()?, *since.last()?);
-            (last >= silent || last - first >= quiet / 3).then_some((last, who))
+            let used = words(who).any(|said| said.2 != Kind::Advert && said.0 >= silent);
+            (used || last - first >= quiet / 3).then_some((last, who))
         });
         if let Some((at, who)) = takers.max().filter(|_| now >= silent) {
             self.try_move(who, "taken_over", at, now);
