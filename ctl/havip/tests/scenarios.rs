@@ -439,8 +439,8 @@ fn another_that_uses_the_address_takes_over_from_a_holder_that_is_silent() {
             attached: &[1, 2],
             script: &[(10, Claim(1)), (500, Use(2)), (1_500, Use(2)), (2_500, Use(2))],
             last: 60_000,
-            effects: &["10 bound 1 garp", "3011 moved 1>2 taken_over"],
-            announced: &[3_011],
+            effects: &["10 bound 1 garp", "3010 moved 1>2 taken_over"],
+            announced: &[3_010],
         },
         Scenario {
             name: "one use that was under way while the address moved is none",
