@@ -4,17 +4,30 @@ use bcast_domain::{AnnouncerId, LastAnnounced};
 
 /// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: u64 = 10_000_000;
+/// Longest interval that is believed, hundredths of a second: what VRRPv3 can state (RFC 9568 section 5.2.7). VRRPv2 can state
+/// 255 s; one forged advert of that would hold up decisions for minutes.
+const LONGEST_INTERVAL_CS: u16 = 4095;
 /// Interval that stands for 0, which no advert may state: a second, VRRP's default.
 const DEFAULT_INTERVAL: u64 = 100 * CENTISECOND;
 
 /// State of one announcer of a HAVIP. Times in nanoseconds of the node's clock.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Attachment {
     pub(crate) announcer: AnnouncerId,
+    /// Number of its instance; the same instance at another TEP has the same.
+    pub(crate) instance: u32,
     /// Time of attaching. Earlier announcements are ignored: they may be of another announcer with the same id.
     pub(crate) since_ns: u64,
     pub(crate) claim_ns: u64,
     pub(crate) use_ns: u64,
+    /// Latest word about the address: a claim, a use, or an advert as a master.
+    pub(crate) word_ns: u64,
+    /// First of its words since the holder's latest.
+    pub(crate) unanswered_ns: u64,
+    /// Latest arrival of its instance at its TEP.
+    pub(crate) arrival_ns: u64,
+    /// Latest frame about other addresses.
+    pub(crate) presence_ns: u64,
     /// Latest advert of any priority.
     pub(crate) advert_ns: u64,
     /// Latest advert as a master; 0: none, or it resigned afterwards.
@@ -38,20 +51,30 @@ pub(crate) struct News {
 }
 
 impl News {
-    /// True if there is any new announcement.
-    pub(crate) const fn is_any(&self) -> bool {
-        self.claim_ns.is_some() || self.use_ns.is_some() || self.advert_ns.is_some()
+    /// Times of the new words; see [`Attachment::word_ns`].
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        [self.claim_ns, self.use_ns, self.master_ns()].into_iter().flatten()
+    }
+
+    /// Time of the new advert, unless it resigns.
+    pub(crate) fn master_ns(&self) -> Option<u64> {
+        self.advert_ns.filter(|_| self.priority > 0)
     }
 }
 
 impl Attachment {
     /// Attachment of an announcer since this time.
-    pub(crate) const fn new(announcer: AnnouncerId, since_ns: u64) -> Self {
+    pub(crate) const fn new((announcer, instance): (AnnouncerId, u32), since_ns: u64) -> Self {
         Self {
             announcer,
+            instance,
             since_ns,
             claim_ns: 0,
             use_ns: 0,
+            word_ns: 0,
+            unanswered_ns: 0,
+            arrival_ns: 0,
+            presence_ns: 0,
             advert_ns: 0,
             master_ns: 0,
             run_since_ns: 0,
@@ -59,9 +82,22 @@ impl Attachment {
         }
     }
 
-    /// Time of the latest announcement.
-    pub(crate) fn last_ns(&self) -> Option<u64> {
-        Some(self.claim_ns.max(self.use_ns).max(self.advert_ns)).filter(|&at| at > 0)
+    /// Time at which it was last heard, about this address or another.
+    pub(crate) fn heard_ns(&self) -> Option<u64> {
+        let times = [self.word_ns, self.advert_ns, self.arrival_ns, self.presence_ns];
+        times.into_iter().max().filter(|&at| at > 0)
+    }
+
+    /// Time of the latest evidence that its instance is at its TEP, and has the address or takes it along.
+    pub(crate) fn here_ns(&self) -> u64 {
+        self.word_ns.max(self.arrival_ns)
+    }
+
+    /// Records when it arrived, and when it was heard about other addresses.
+    pub(crate) fn notice(&mut self, last: &LastAnnounced) {
+        let newer = |known: u64, at_ns: u64| if at_ns >= self.since_ns { known.max(at_ns) } else { known };
+        self.arrival_ns = newer(self.arrival_ns, last.arrival_ns);
+        self.presence_ns = newer(self.presence_ns, last.presence_ns);
     }
 
     /// Records the latest announcements; returns the new ones.
@@ -78,7 +114,7 @@ impl Attachment {
             claim_ns: newer(&mut self.claim_ns, last.claim_ns),
             use_ns: newer(&mut self.use_ns, last.use_ns),
             advert_ns: newer(&mut self.advert_ns, last.advert_ns),
-            interval_cs: last.interval_cs,
+            interval_cs: last.interval_cs.min(LONGEST_INTERVAL_CS),
             priority: last.priority,
         }
     }

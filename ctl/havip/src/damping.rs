@@ -1,4 +1,4 @@
-//! Damping: a HAVIP that moves too often is frozen.
+//! Limits of moves: a HAVIP that moves too often is frozen; one whose holder is silent may be taken over.
 
 use std::collections::VecDeque;
 
@@ -6,7 +6,7 @@ use bcast_domain::AnnouncerId;
 
 use crate::SECOND;
 
-/// Limits for freezing and thawing.
+/// Limits for freezing and thawing, and for taking over from a silent holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Damping {
     /// Moves allowed within [`flap_window_ns`](Self::flap_window_ns); the next one freezes.
@@ -17,25 +17,34 @@ pub struct Damping {
     pub thaw_quiet_ns: u64,
     /// Time after which it thaws in any case, nanoseconds.
     pub thaw_after_ns: u64,
+    /// Silence of a holder after which another that uses or advertises the address becomes the holder, nanoseconds.
+    pub takeover_quiet_ns: u64,
 }
 
 impl Default for Damping {
-    /// 5 moves in 180 s; thaw after 30 s of a single announcer, or after 540 s.
+    /// 5 moves in 180 s; thaw after 30 s of a single announcer, or after 540 s; takeover after 3 s of silence.
     fn default() -> Self {
-        Self::of_seconds(5, 180, 30, 540)
+        Self::of_seconds(5, 180, 30, 540, 3)
     }
 }
 
 impl Damping {
     /// Limits from values in seconds.
     #[must_use]
-    pub fn of_seconds(flap_moves: u32, flap_window_s: u32, thaw_quiet_s: u32, thaw_after_s: u32) -> Self {
+    pub fn of_seconds(
+        flap_moves: u32,
+        flap_window_s: u32,
+        thaw_quiet_s: u32,
+        thaw_after_s: u32,
+        takeover_quiet_s: u32,
+    ) -> Self {
         let ns = |seconds: u32| u64::from(seconds) * SECOND;
         Self {
             flap_moves,
             flap_window_ns: ns(flap_window_s),
             thaw_quiet_ns: ns(thaw_quiet_s),
             thaw_after_ns: ns(thaw_after_s),
+            takeover_quiet_ns: ns(takeover_quiet_s),
         }
     }
 }

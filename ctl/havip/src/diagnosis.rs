@@ -3,16 +3,44 @@
 use bcast_domain::{AnnouncerId, RejectReason};
 
 use crate::attachment::Attachment;
+use crate::refresh::Stopped;
 use crate::rejected::Known;
 use crate::{Damping, Machine, SECOND};
 
 /// Age up to which rejected announcements are shown, nanoseconds.
 const RECENT_NS: u64 = 600 * SECOND;
 
+/// Codes of diagnoses.
+pub mod codes {
+    macro_rules! codes {
+        ($($name:ident = $code:literal;)*) => {
+            $(
+                #[doc = concat!("Code `", $code, "`; docs/havip.md has its meaning.")]
+                pub const $name: &str = $code;
+            )*
+            /// All codes.
+            pub const ALL: &[&str] = &[$($code),*];
+        };
+    }
+    codes! {
+        FROZEN = "frozen";
+        DOUBLE_MASTER = "double-master";
+        HOLDER_SILENT = "holder-silent";
+        NEVER_HEARD = "never-heard";
+        REFRESH_STOPPED = "refresh-stopped";
+        TEP_NOT_MEMBER = "tep-not-member";
+        UNATTACHED_ANNOUNCEMENT = "unattached-announcement";
+        UNATTACHED_ADVERT = "unattached-advert";
+        UNATTACHED_PROBE = "unattached-probe";
+        WRONG_MAC = "wrong-mac";
+        HIDDEN_DISCOVERY = "hidden-discovery";
+    }
+}
+
 /// One problem of a HAVIP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnosis {
-    /// Code of its kind, which never changes: an alert can be built on it.
+    /// Code of its kind, one of [`codes`]. It never changes: an alert can be built on it.
     pub code: &'static str,
     /// Line for people.
     pub text: String,
@@ -37,7 +65,7 @@ impl Machine {
             );
             let left = freeze.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
             add(
-                "frozen",
+                codes::FROZEN,
                 format!(
                     "frozen for {} s: it moved too often; {by}; it thaws in {left} s if no other does \
                  until then, or by `havip unfreeze`",
@@ -48,7 +76,7 @@ impl Machine {
         if let Some((one, other)) = self.double {
             let (one, other) = (name(one), name(other));
             add(
-                "double-master",
+                codes::DOUBLE_MASTER,
                 format!(
                     "double master now: {one} and {other} both advertise it; do they hear each other's adverts, and is \
                  their VRRP configuration the same?"
@@ -62,20 +90,24 @@ impl Machine {
         {
             let holder = name(attachment.announcer);
             add(
-                "holder-silent",
+                codes::HOLDER_SILENT,
                 format!("the holder's last advert came {} s ago ({holder})", ago(attachment.advert_ns)),
             );
         }
-        for attachment in self.attachments.iter().filter(|attachment| attachment.last_ns().is_none()) {
+        if let Some(since_ns) = self.attachments.iter().map(|attachment| attachment.since_ns).min()
+            && self.attachments.iter().all(|attachment| attachment.heard_ns().is_none())
+        {
+            let since = ago(since_ns);
             add(
-                "never-heard",
+                codes::NEVER_HEARD,
                 format!(
-                    "{} is attached but was never heard in {} s, as is usual of a backup; if it is none: does it run, with \
-                 this MAC, and does its hypervisor send broadcast here?",
-                    name(attachment.announcer),
-                    ago(attachment.since_ns)
+                    "no attached instance was heard in {since} s: do they run, with these MACs, and do their hypervisors \
+                     send broadcast here?"
                 ),
             );
+        }
+        if let Some((since_ns, why)) = self.refresh_stopped {
+            add(codes::REFRESH_STOPPED, refresh_line(ago(since_ns), why, ago));
         }
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());
         let recent = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= RECENT_NS;
@@ -86,6 +118,16 @@ impl Machine {
     }
 }
 
+fn refresh_line(since: u64, why: Stopped, ago: impl Fn(u64) -> u64) -> String {
+    let why = match why {
+        Stopped::Silent(Some(at_ns)) => format!("its instance was heard last {} s ago", ago(at_ns)),
+        Stopped::Silent(None) => "its instance was not heard since the node started".to_owned(),
+        Stopped::Frozen => "the address is frozen".to_owned(),
+        Stopped::Conflict => "two instances advertise the address".to_owned(),
+    };
+    format!("for {since} s the node has not announced it on the holder's behalf (--refresh): {why}")
+}
+
 /// True for a holder that advertised, did not resign, and is silent.
 fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
     attachment.master_ns > 0 && !attachment.is_master(now_ns)
@@ -93,11 +135,11 @@ fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
 
 fn rejection_code(what: RejectReason) -> &'static str {
     match what {
-        RejectReason::Unattached => "unattached-announcement",
-        RejectReason::Advert => "unattached-advert",
-        RejectReason::Unsound => "wrong-mac",
-        RejectReason::Hidden => "hidden-discovery",
-        RejectReason::Probe => "unattached-probe",
+        RejectReason::Unattached => codes::UNATTACHED_ANNOUNCEMENT,
+        RejectReason::Advert => codes::UNATTACHED_ADVERT,
+        RejectReason::Unsound => codes::WRONG_MAC,
+        RejectReason::Hidden => codes::HIDDEN_DISCOVERY,
+        RejectReason::Probe => codes::UNATTACHED_PROBE,
     }
 }
 

@@ -10,7 +10,7 @@
 //! use ctl_havip::{Alarms, Damping, Machine, Options, Effect};
 //!
 //! let (vm1, vm2) = (AnnouncerId::new(1)?, AnnouncerId::new(2)?);
-//! let mut machine = Machine::new(&[vm1, vm2], (HavipState::Unbound, None), Options::default(), 0);
+//! let mut machine = Machine::new(&[(vm1, 0), (vm2, 1)], (HavipState::Unbound, None), Options::default(), 0);
 //! let (damping, mut alarms) = (Damping::default(), Alarms::new());
 //! let heard = [(vm2, LastAnnounced { claim_ns: 5_000, ..LastAnnounced::default() })];
 //! let (decisions, undo) = machine.step(&heard, 6_000, &damping, &mut alarms);
@@ -28,6 +28,8 @@
 //! | a *claim* (gratuitous ARP, unsolicited neighbour advertisement) of an announcer | the address moves to it at
 //! once |
 //! | a *use* (any other ARP from the address) or an *advert* (VRRP) | an unbound address is bound to it |
+//! | uses or adverts of another, while the holder is silent for 3 s | the address moves to it: *takeover* |
+//! | anything of the holder's instance at another of its TEPs | the address moves there |
 //! | adverts of one announcer alone for three intervals, while another holds the address | the address moves to
 //! it: *healing* |
 //! | more than 5 moves in 180 s | the next move *freezes* the address: it does not move until it thaws |
@@ -42,13 +44,15 @@ mod damping;
 mod decision;
 mod diagnosis;
 mod entry;
+mod evidence;
 mod machine;
+mod refresh;
 mod rejected;
 mod undo;
 
 pub use damping::Damping;
 pub use decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
-pub use diagnosis::Diagnosis;
+pub use diagnosis::{Diagnosis, codes};
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
 pub use rejected::{Alarms, RejectedSender};

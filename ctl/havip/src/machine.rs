@@ -7,19 +7,18 @@ use ctl_api::model::{HavipState, Why};
 use crate::attachment::Attachment;
 use crate::attachment::News;
 use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
+use crate::refresh::Stopped;
 use crate::rejected::{Alarms, RejectedSender, RejectedSenders};
 use crate::undo::Undo;
 use crate::{Damping, SECOND, adverts};
 
 /// Time after a start in which a stored conflict is not ended: its masters may not have advertised yet.
 const SETTLE_NS: u64 = 3 * SECOND;
-/// Number of phases over which the periodic announcements of a node's HAVIPs are spread.
-const SPREAD: u64 = 64;
 
 /// Options of a HAVIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Options {
-    /// Period of announcements for the holder, nanoseconds; only while the holder announces, too.
+    /// Period of announcements for the holder, nanoseconds; only while the holder's instance is heard.
     pub refresh_ns: Option<u64>,
 }
 
@@ -43,8 +42,12 @@ pub struct Machine {
     /// Announcements that were rejected before their sender was attached.
     pub(crate) replays: Vec<(AnnouncerId, RejectedSender)>,
     pub(crate) rejected: Option<Box<RejectedSenders>>,
-    options: Options,
+    /// Latest claim that was replayed: its announcer, and the MAC address to which it bound the address.
+    pub(crate) replayed: Option<(AnnouncerId, [u8; 6])>,
+    pub(crate) options: Options,
     pub(crate) refresh_at_ns: u64,
+    /// Since when, and why, periodic announcements are left out.
+    pub(crate) refresh_stopped: Option<(u64, Stopped)>,
     started_ns: u64,
     pub(crate) due_ns: Option<u64>,
 }
@@ -61,25 +64,27 @@ struct Summary {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Candidate {
-    announcer: AnnouncerId,
-    at_ns: u64,
-    why: Why,
+pub(crate) struct Candidate {
+    pub(crate) announcer: AnnouncerId,
+    pub(crate) at_ns: u64,
+    pub(crate) why: Why,
 }
 
 impl Machine {
     /// Machine of a stored HAVIP. A holder that is not among the announcers is ignored.
+    ///
+    /// Each announcer comes with the number of its instance: the same instance at another TEP has the same number.
     #[must_use]
     pub fn new(
-        announcers: &[AnnouncerId],
+        announcers: &[(AnnouncerId, u32)],
         (state, holder): (HavipState, Option<AnnouncerId>),
         options: Options,
         now_ns: u64,
     ) -> Self {
         let attachments: Vec<Attachment> =
-            announcers.iter().map(|&announcer| Attachment::new(announcer, now_ns)).collect();
+            announcers.iter().map(|&seat| Attachment::new(seat, now_ns)).collect();
         let mut machine = Self {
-            holder: holder.filter(|holder| announcers.contains(holder)),
+            holder: holder.filter(|holder| announcers.iter().any(|(announcer, _)| announcer == holder)),
             attachments,
             held_since_ns: now_ns,
             last_claim_ns: 0,
@@ -90,13 +95,14 @@ impl Machine {
             conflict_reported: state == HavipState::Conflict,
             replays: Vec::new(),
             rejected: None,
+            replayed: None,
             options,
             refresh_at_ns: 0,
+            refresh_stopped: None,
             started_ns: now_ns,
             due_ns: Some(now_ns),
         };
-        machine
-            .schedule_refresh(now_ns, announcers.first().map_or(0, |announcer| u64::from(announcer.get())));
+        machine.schedule_refresh(now_ns, announcers.first().map_or(0, |(first, _)| u64::from(first.get())));
         machine
     }
 
@@ -106,12 +112,18 @@ impl Machine {
     /// `now_ns` is a time before the change was published: announcements of a new announcer count from then on.
     pub fn follow(
         &mut self,
-        announcers: &[AnnouncerId],
+        announcers: &[(AnnouncerId, u32)],
         (state, holder): (HavipState, Option<AnnouncerId>),
         options: Options,
         now_ns: u64,
         mut who: impl FnMut(&RejectedSender) -> Option<AnnouncerId>,
     ) {
+        for attachment in &mut self.attachments {
+            let now = announcers.iter().find(|(announcer, _)| *announcer == attachment.announcer);
+            attachment.instance = now.map_or(attachment.instance, |&(_, instance)| instance);
+        }
+        let seats = announcers;
+        let announcers: Vec<AnnouncerId> = seats.iter().map(|&(announcer, _)| announcer).collect();
         let holder = holder.filter(|holder| announcers.contains(holder));
         let as_before = announcers.len() == self.attachments.len()
             && announcers.iter().all(|&announcer| self.attachment(announcer).is_some())
@@ -120,13 +132,13 @@ impl Machine {
             return;
         }
         self.attachments.retain(|attachment| announcers.contains(&attachment.announcer));
-        let new: Vec<AnnouncerId> =
-            announcers.iter().filter(|&&announcer| self.attachment(announcer).is_none()).copied().collect();
-        self.attachments.extend(new.iter().map(|&announcer| Attachment::new(announcer, now_ns)));
+        let is_new = |seat: &&(AnnouncerId, u32)| self.attachment(seat.0).is_none();
+        let new: Vec<(AnnouncerId, u32)> = seats.iter().filter(is_new).copied().collect();
+        self.attachments.extend(new.iter().map(|&seat| Attachment::new(seat, now_ns)));
         if let Some(rejected) = self.rejected.as_mut().filter(|_| !new.is_empty()) {
             let replays = &mut self.replays;
             rejected.replay(now_ns, |sender| {
-                let announcer = who(sender).filter(|announcer| new.contains(announcer));
+                let announcer = who(sender).filter(|who| new.iter().any(|(announcer, _)| announcer == who));
                 replays.extend(announcer.map(|announcer| (announcer, *sender)));
                 announcer.is_some()
             });
@@ -135,10 +147,12 @@ impl Machine {
             self.double.filter(|(one, other)| announcers.contains(one) && announcers.contains(other));
         if holder != self.holder {
             (self.holder, self.held_since_ns) = (holder, now_ns);
+            self.refresh_stopped = None;
         }
-        self.follow_state(state, announcers, now_ns);
+        self.follow_state(state, &announcers, now_ns);
         if options != self.options {
             self.options = options;
+            self.refresh_stopped = None;
             self.schedule_refresh(now_ns, 0);
         }
         self.due_ns = Some(now_ns);
@@ -209,7 +223,9 @@ impl Machine {
         let summary = self.record(latest, undo);
         let thawed = self.thaw(now_ns, damping, &mut decisions);
         self.follow_announcements(&summary, thawed, now_ns, damping, &mut decisions);
+        self.follow_instance(now_ns, damping, &mut decisions);
         self.update_conflict(summary.rivals, now_ns, damping, &mut decisions);
+        self.take_over(now_ns, damping, &mut decisions);
         self.refresh(now_ns, &mut decisions);
         if let Some(rejected) = &mut self.rejected {
             rejected.report(now_ns, alarms, &mut decisions.effects);
@@ -252,7 +268,7 @@ impl Machine {
     /// Records the announcements in order of time.
     fn record(&mut self, latest: &[(AnnouncerId, LastAnnounced)], undo: &mut Undo) -> Summary {
         let mut summary = Summary::default();
-        let mut announced: Vec<(u64, AnnouncerId)> = Vec::new();
+        let (mut announced, mut words) = (Vec::new(), Vec::new());
         let mut advertised: Vec<(u64, usize, News)> = Vec::new();
         for (index, attachment) in self.attachments.iter_mut().enumerate() {
             let Some((announcer, last)) =
@@ -262,18 +278,25 @@ impl Machine {
             };
             let old = *attachment;
             let news = attachment.record(last);
-            if news.is_any() {
+            attachment.notice(last);
+            if *attachment != old {
                 undo.attachments.push(old);
             }
-            let advert_ns = news.advert_ns.filter(|_| news.priority > 0);
+            let advert_ns = news.master_ns();
+            words.extend(news.words().map(|at_ns| (at_ns, *announcer)));
             summary.claim(news.claim_ns, *announcer, Why::Garp);
             summary.first(news.use_ns, *announcer, Why::Arp);
             summary.first(advert_ns, *announcer, Why::Advert);
             announced.extend(news.claim_ns.into_iter().chain(advert_ns).map(|at_ns| (at_ns, *announcer)));
             advertised.extend(news.advert_ns.map(|at_ns| (at_ns, index, news)));
         }
+        words.sort_unstable();
+        words.into_iter().for_each(|(at_ns, announcer)| self.hear(announcer, at_ns));
         undo.replays = std::mem::take(&mut self.replays);
         for &(announcer, sender) in &undo.replays {
+            if !self.replay(announcer, &sender, &mut undo.attachments) {
+                continue;
+            }
             let at_ns = Some(sender.at_ns);
             summary.claim(at_ns.filter(|_| sender.claims), announcer, Why::Replay);
             summary.first(at_ns, announcer, Why::Replay);
@@ -330,7 +353,7 @@ impl Machine {
         // A claim during the freeze was considered together with the adverts.
         match (claim.filter(|_| !thawed), thawed_to) {
             (None, Some(to)) => {
-                self.set_holder(to, Why::Thawed, now_ns, decisions);
+                self.set_holder(self.whereabouts(to), Why::Thawed, now_ns, decisions);
             }
             (claim, _) => {
                 let first = summary.first.filter(|_| self.holder.is_none());
@@ -401,14 +424,16 @@ impl Machine {
         }
     }
 
-    /// Moves the address, or freezes it if that is one move too many. True if it moved.
-    fn try_move(
+    /// Moves the address to where the wanted announcer's instance was heard last, or freezes it if that is one move too many.
+    /// True if it moved.
+    pub(crate) fn try_move(
         &mut self,
         wanted: Candidate,
         now_ns: u64,
         damping: &Damping,
         decisions: &mut Decisions,
     ) -> bool {
+        let wanted = Candidate { announcer: self.whereabouts(wanted.announcer), ..wanted };
         let moves = self.holder.is_some_and(|holder| holder != wanted.announcer);
         if moves && !self.moves.allow(now_ns, damping) {
             self.freeze =
@@ -430,39 +455,17 @@ impl Machine {
             None => decisions.effects.push(Effect::Bound { to, why }),
         }
         self.held_since_ns = now_ns;
+        self.refresh_stopped = None;
         self.schedule_refresh(now_ns, 0);
         true
-    }
-
-    /// Schedules the next periodic announcement.
-    fn schedule_refresh(&mut self, now_ns: u64, spread: u64) {
-        if let Some(refresh_ns) = self.options.refresh_ns {
-            let less = refresh_ns / SPREAD * (spread % SPREAD);
-            self.refresh_at_ns = now_ns.saturating_add(refresh_ns - less);
-        }
-    }
-
-    fn refresh(&mut self, now_ns: u64, decisions: &mut Decisions) {
-        let Some(refresh_ns) = self.options.refresh_ns else { return };
-        if now_ns < self.refresh_at_ns {
-            return;
-        }
-        self.schedule_refresh(now_ns, 0);
-        let holder = self
-            .holder
-            .and_then(|holder| self.attachment(holder))
-            .filter(|_| self.state() == HavipState::Bound);
-        decisions.reannounce |= holder.is_some_and(|attachment| {
-            let recent = refresh_ns.max(attachment.interval_ns).saturating_mul(3);
-            attachment.last_ns().is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent)
-        });
     }
 
     fn next_due(&self, now_ns: u64, damping: &Damping) -> Option<u64> {
         let freeze = self.freeze.map(|freeze| freeze.due_ns(damping));
         let refresh = self.options.refresh_ns.filter(|_| self.holder.is_some()).map(|_| self.refresh_at_ns);
         let rejected = self.rejected.as_ref().and_then(|rejected| rejected.due_ns());
-        [freeze, refresh, rejected, self.conflict_check_ns(now_ns)].into_iter().flatten().min()
+        let takeover = self.takeover_ns(damping).filter(|&at_ns| at_ns > now_ns);
+        [freeze, refresh, rejected, takeover, self.conflict_check_ns(now_ns)].into_iter().flatten().min()
     }
 
     /// Time of the next check for conflicts and healing without an advert.

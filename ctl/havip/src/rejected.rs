@@ -6,8 +6,9 @@ use crate::{Effect, SECOND};
 
 /// Age up to which a rejected announcement can be replayed, nanoseconds.
 const REPLAY_NS: u64 = 10 * SECOND;
-/// Limit of rejected announcements that are kept for one HAVIP; the oldest are removed first.
-const REPLAY_LIMIT: usize = 8;
+/// Limit of rejected announcements that are kept for one HAVIP. Each TEP's newest stays the longest: see
+/// [`RejectedSenders::forget_one`].
+const REPLAY_LIMIT: usize = 64;
 /// Shortest time between two reports of one kind at one HAVIP, nanoseconds.
 const REPORT_INTERVAL_NS: u64 = 10 * SECOND;
 /// Reports a second of a node, for all its HAVIPs.
@@ -127,13 +128,23 @@ impl RejectedSenders {
             }
             return;
         }
-        if self.remembered.len() >= REPLAY_LIMIT
-            && let Some(oldest) =
-                (0..REPLAY_LIMIT).min_by_key(|&n| self.remembered.get(n).map(|old| old.at_ns))
-        {
-            self.remembered.swap_remove(oldest);
+        if self.remembered.len() >= REPLAY_LIMIT {
+            self.forget_one(sender.tep);
         }
         self.remembered.push(sender);
+    }
+
+    /// Removes an announcement to make room for one from this TEP: the oldest of this TEP; if it has none, the oldest of the TEP
+    /// that has most. So whatever one TEP's senders forge, they do not push out another TEP's newest.
+    fn forget_one(&mut self, tep: Tep) {
+        let count = |tep: Tep| self.remembered.iter().filter(|old| old.tep == tep).count();
+        let has_some = count(tep) > 0;
+        let places = self.remembered.iter().enumerate().filter(|(_, old)| !has_some || old.tep == tep);
+        let most = |old: &RejectedSender| if has_some { 0 } else { count(old.tep) };
+        let oldest = places.max_by_key(|(_, old)| (most(old), std::cmp::Reverse(old.at_ns)));
+        if let Some(place) = oldest.map(|(place, _)| place) {
+            self.remembered.swap_remove(place);
+        }
     }
 
     /// Removes announcements that are fresh and match, for replay.

@@ -6,6 +6,7 @@ use bcast_domain::AnnouncerId;
 use crate::Machine;
 use crate::attachment::Attachment;
 use crate::damping::{Freeze, Moves};
+use crate::refresh::Stopped;
 use crate::rejected::{Kinds, RejectedSender};
 
 /// State of a machine before a step.
@@ -18,7 +19,9 @@ pub struct Undo {
     thawed_to: Option<AnnouncerId>,
     double: Option<(AnnouncerId, AnnouncerId)>,
     conflict_reported: bool,
+    replayed: Option<(AnnouncerId, [u8; 6])>,
     refresh_at_ns: u64,
+    refresh_stopped: Option<(u64, Stopped)>,
     due_ns: Option<u64>,
     /// No allocation for an address that does not move.
     moves: Moves,
@@ -38,7 +41,9 @@ impl Undo {
             thawed_to: machine.thawed_to,
             double: machine.double,
             conflict_reported: machine.conflict_reported,
+            replayed: machine.replayed,
             refresh_at_ns: machine.refresh_at_ns,
+            refresh_stopped: machine.refresh_stopped,
             due_ns: machine.due_ns,
             moves: machine.moves.clone(),
             attachments: Vec::new(),
@@ -55,7 +60,9 @@ impl Undo {
         machine.thawed_to = self.thawed_to;
         machine.double = self.double;
         machine.conflict_reported = self.conflict_reported;
+        machine.replayed = self.replayed;
         machine.refresh_at_ns = self.refresh_at_ns;
+        machine.refresh_stopped = self.refresh_stopped;
         machine.due_ns = self.due_ns;
         machine.moves = self.moves;
         machine.replays.splice(0..0, self.replays);

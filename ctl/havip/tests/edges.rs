@@ -25,7 +25,7 @@ fn step(machine: &mut Machine, latest: &[(AnnouncerId, LastAnnounced)], now_ns: 
 }
 
 fn unbound(announcers: &[u32], now_ns: u64) -> Machine {
-    let announcers: Vec<AnnouncerId> = announcers.iter().map(|&who| id(who)).collect();
+    let announcers: Vec<_> = announcers.iter().map(|&who| seat(who)).collect();
     Machine::new(&announcers, (HavipState::Unbound, None), Options::default(), now_ns)
 }
 
@@ -43,7 +43,8 @@ fn a_claim_that_is_seen_late_does_not_undo_a_newer_one() {
 #[test]
 fn a_claim_that_is_seen_late_does_not_make_a_frozen_one_thaw_to_its_sender() {
     let damping = Damping { flap_moves: 0, ..Damping::default() };
-    let mut machine = Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
+    let mut machine =
+        Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
     machine.step(&[claim(2, 11)], 12, &damping, &mut Alarms::new());
     assert_eq!(machine.state(), HavipState::Frozen);
     machine.step(&[claim(1, 10), claim(2, 11)], 13, &damping, &mut Alarms::new());
@@ -56,7 +57,7 @@ fn announcements_before_an_attachment_do_not_count_for_it() {
     let mut machine = unbound(&[1], 0);
     step(&mut machine, &[claim(1, 5)], 6);
     let bound = (HavipState::Bound, Some(id(1)));
-    machine.follow(&[id(1), id(2)], bound, Options::default(), 20, |_| None);
+    machine.follow(&[seat(1), seat(2)], bound, Options::default(), 20, |_| None);
     assert!(step(&mut machine, &[claim(1, 5), claim(2, 19)], 21).is_settled());
     assert_eq!(machine.holder(), Some(id(1)));
     step(&mut machine, &[claim(1, 5), claim(2, 20)], 22);
@@ -77,7 +78,7 @@ fn a_decision_that_could_not_be_kept_is_made_again() {
 
 #[test]
 fn a_stored_holder_that_is_not_attached_is_ignored() {
-    let machine = Machine::new(&[id(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
+    let machine = Machine::new(&[seat(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
     assert_eq!((machine.state(), machine.holder()), (HavipState::Unbound, None));
 }
 
@@ -98,14 +99,16 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
     };
     let other = RejectedSender { mac: mac(8), bound: mac(8), tep: tep(8), ..forged };
     let adverts = RejectedSender { what: RejectReason::Advert, ..forged };
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 8] = [
         ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),
         (
-            "one was never heard",
-            &[(1_000, Claim(1))],
+            "a healthy pair: the backup was never heard",
+            &[(1_000, Claim(1)), (1_000, Master(1, 20_000))],
             &[],
-            &["vm2 (52:54:00:00:00:02 at 198.18.0.2) is attached"],
+            &[],
         ),
+        ("nobody was ever heard", &[], &[], &["no attached instance was heard in 10 s"]),
+        ("one was heard about other addresses", &[(1_000, Present(2))], &[], &[]),
         (
             "two masters",
             &[(1_000, Master(1, 20_000)), (1_500, Master(2, 20_000))],

@@ -9,7 +9,7 @@ use ctl_api::model::HavipState;
 use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, SECOND};
 
 fn machine() -> Machine {
-    Machine::new(&[id(1), id(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
+    Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
 }
 
 fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
@@ -80,7 +80,7 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
     ] {
         let mut machine = machine();
         machine.refused(forged(3, what, SECOND), None);
-        let announcers = [id(1), id(2), id(3)];
+        let announcers = [seat(1), seat(2), seat(3)];
         let bound = (HavipState::Bound, Some(id(1)));
         machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
         machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
@@ -89,20 +89,38 @@ fn only_what_would_be_right_from_an_attached_one_is_replayed() {
 }
 
 #[test]
-fn of_many_rejected_senders_the_latest_are_remembered() {
-    let mut machine = machine();
-    for who in 3..20 {
-        machine.refused(forged(who, RejectReason::Unattached, SECOND + u64::from(who)), None);
+fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() {
+    // 64 are remembered. Instance 3 speaks first; then others at their own TEPs, or many at one.
+    for (teps, per_tep, is_remembered) in [(8, 1, true), (1, 1_000, true), (8, 1_000, true), (64, 1, false)] {
+        let mut machine = machine();
+        machine.refused(forged(3, RejectReason::Unattached, SECOND), None);
+        for n in 0..teps * per_tep {
+            let sender = forged(1_000 + n, RejectReason::Unattached, SECOND + 1 + u64::from(n));
+            machine.refused(RejectedSender { tep: tep(10 + n % teps), ..sender }, None);
+        }
+        let mut offered = Vec::new();
+        let bound = (HavipState::Bound, Some(id(1)));
+        machine.follow(&[seat(1), seat(2), seat(3)], bound, Options::default(), 2 * SECOND, |sender| {
+            offered.push((sender.mac, sender.at_ns));
+            None
+        });
+        assert!(offered.len() <= 64, "{} of {teps} TEPs", offered.len());
+        assert_eq!(offered.contains(&(mac(3), SECOND)), is_remembered, "{teps} TEPs with {per_tep} each");
+        let newest = (mac(1_000 + teps * per_tep - 1), SECOND + u64::from(teps * per_tep));
+        assert!(offered.contains(&newest), "the newest of all");
     }
-    let announcers: Vec<_> = (1..20).map(id).collect();
-    let mut offered = Vec::new();
-    let bound = (HavipState::Bound, Some(id(1)));
-    machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |sender| {
-        offered.push(sender.at_ns - SECOND);
-        None
-    });
-    offered.sort_unstable();
-    assert_eq!(offered, (12..20).collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_replayed_claim_is_announced_with_the_mac_address_that_it_bound() {
+    let mut machine = machine();
+    let bound = [0, 0, 0x5e, 0, 1, 51];
+    machine.refused(RejectedSender { bound, ..forged(3, RejectReason::Unattached, SECOND) }, None);
+    let state = (HavipState::Bound, Some(id(1)));
+    machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 2 * SECOND, |_| Some(id(3)));
+    machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
+    assert_eq!((machine.holder(), machine.replayed_mac(id(3))), (Some(id(3)), Some(bound)));
+    assert_eq!(machine.replayed_mac(id(1)), None);
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn play(scenarios: &[Scenario], options: Options) {
 }
 
 #[test]
-fn claims_bind_and_move_and_everything_else_only_binds() {
+fn claims_bind_and_move_and_a_moments_use_only_binds() {
     let scenarios = [
         Scenario {
             name: "the first claim binds it, and the same again changes nothing",
@@ -187,7 +187,7 @@ fn double_masters_are_told_and_healed() {
             announced: &[27_400],
         },
         Scenario {
-            name: "a master that comes back after a partition, and does not claim, is healed after three intervals",
+            name: "a master that comes back after a partition, and does not claim, takes over from a silent one",
             attached: &[1, 2],
             script: &[
                 (10, Claim(1)),
@@ -197,8 +197,8 @@ fn double_masters_are_told_and_healed() {
                 (19_100, Master(1, 60_000)),
             ],
             last: 60_000,
-            effects: &["10 bound 1 garp", "8000 moved 1>2 garp", "22100 moved 2>1 healed"],
-            announced: &[22_100],
+            effects: &["10 bound 1 garp", "8000 moved 1>2 garp", "22000 moved 2>1 taken_over"],
+            announced: &[22_000],
         },
         Scenario {
             name: "a claim of one that does not advertise is taken back after three intervals of another's adverts",
@@ -339,7 +339,7 @@ fn a_rejected_announcement_is_replayed_when_its_sender_is_attached() {
         Scenario {
             name: "after ten seconds it is forgotten",
             attached: &[1],
-            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (11_001, Attach(2)), (12_000, Use(2))],
+            script: &[(10, Claim(1)), (1_000, RejectedClaim(2)), (11_001, Attach(2)), (12_000, Present(2))],
             last: 20_000,
             effects: &["10 bound 1 garp", "1000 spoof 2 x1"],
             announced: &[],
@@ -387,10 +387,18 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
         Scenario {
             name: "three periods after it was heard last that ends",
             attached: &[1, 2],
-            script: &[(1_000, Claim(1)), (15_000, Use(1)), (16_000, Use(2))],
+            script: &[(1_000, Claim(1)), (15_000, Use(1)), (15_500, Use(2))],
             last: 100_000,
             effects: &["1000 bound 1 garp"],
             announced: &[11_000, 21_000, 31_000, 41_000],
+        },
+        Scenario {
+            name: "a holder that is heard about other addresses is heard",
+            attached: &[1, 2],
+            script: &[(1_000, Claim(1)), (30_000, Present(1)), (55_000, Present(1))],
+            last: 60_000,
+            effects: &["1000 bound 1 garp"],
+            announced: &[11_000, 21_000, 31_000, 41_000, 51_000],
         },
         Scenario {
             name: "a move begins the period anew",
@@ -413,4 +421,182 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
     let mut rig = Rig::new(&[1], options);
     rig.play(&[(1_000, Claim(1)), (1_500, Restart)], 60_000);
     assert!(rig.announced.is_empty(), "after a restart the holder has to be latest first");
+}
+
+#[test]
+fn another_that_uses_the_address_takes_over_from_a_holder_that_is_silent() {
+    let scenarios = [
+        Scenario {
+            name: "announcements to the gateway alone, after the holder fell silent",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (5_000, Use(2)), (6_000, Use(2))],
+            last: 60_000,
+            effects: &["10 bound 1 garp", "5000 moved 1>2 taken_over"],
+            announced: &[5_000],
+        },
+        Scenario {
+            name: "they begin at once: after three seconds of them",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, Use(2)), (1_500, Use(2)), (2_500, Use(2))],
+            last: 60_000,
+            effects: &["10 bound 1 garp", "3010 moved 1>2 taken_over"],
+            announced: &[3_010],
+        },
+        Scenario {
+            name: "one use that was under way while the address moved is none",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (4_000, Claim(2)), (4_001, Use(1)), (4_900, Use(1))],
+            last: 60_000,
+            effects: &["10 bound 1 garp", "4000 moved 1>2 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a holder that says a word now and then keeps it",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (1_000, Use(2)),
+                (2_500, Use(1)),
+                (4_000, Use(2)),
+                (5_000, Use(2)),
+                (5_400, Use(1)),
+                (7_000, Use(2)),
+                (8_300, Use(1)),
+            ],
+            last: 60_000,
+            effects: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a master is not silent between its adverts, nor does its backup take over by other addresses",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 30_000)),
+                (5_500, Use(2)),
+                (9_500, Use(2)),
+                (9_600, Present(2)),
+            ],
+            last: 30_000,
+            effects: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "the holder died and all claims of the next one were lost",
+            attached: &[1, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 5_000)),
+                (9_000, Advert(2)),
+                (10_000, Advert(2)),
+                (11_000, Advert(2)),
+            ],
+            last: 11_500,
+            effects: &["10 bound 1 garp", "10000 moved 1>2 taken_over"],
+            announced: &[10_000],
+        },
+        Scenario {
+            name: "two that both use it leave it where it is",
+            attached: &[1, 2, 3],
+            script: &[
+                (10, Claim(1)),
+                (5_000, Use(2)),
+                (5_100, Use(3)),
+                (6_000, Use(2)),
+                (6_100, Use(3)),
+                (8_900, Use(2)),
+            ],
+            last: 8_950,
+            effects: &["10 bound 1 garp", "5000 moved 1>2 taken_over"],
+            announced: &[5_000],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn a_holder_is_where_its_instance_was_heard_last() {
+    // 11 is instance 1 at another TEP.
+    let scenarios = [
+        Scenario {
+            name: "reverse ARP moves it at once, and back",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(1)), (500, Arrive(11)), (600, Use(11)), (900, Arrive(1))],
+            last: 10_000,
+            effects: &["10 bound 1 garp", "500 moved 1>11 migrated", "900 moved 11>1 migrated"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a use or an advert from there does so too",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(1)), (500, Use(11)), (700, Claim(1)), (900, Advert(11))],
+            last: 2_000,
+            effects: &[
+                "10 bound 1 garp",
+                "500 moved 1>11 migrated",
+                "700 moved 11>1 garp",
+                "900 moved 1>11 migrated",
+            ],
+            announced: &[],
+        },
+        Scenario {
+            name: "an instance that arrives and does not hold it moves nothing, nor do other addresses",
+            attached: &[1, 11, 2, 12],
+            script: &[(10, Claim(1)), (500, Arrive(12)), (600, Arrive(2)), (700, Present(11))],
+            last: 10_000,
+            effects: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "what came from there before its attachment moves it when it is attached",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, RejectedUse(11)), (900, Attach(11))],
+            last: 10_000,
+            effects: &["10 bound 1 garp", "500 spoof 11 x1", "900 moved 1>11 migrated"],
+            announced: &[],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn a_refused_claim_is_not_replayed_over_a_holder_that_was_heard_since() {
+    const HEARD: [(&str, &[Moment]); 3] = [
+        ("adverts", &[(2_000, Master(1, 9_000))]),
+        ("a use", &[(2_000, Use(1))]),
+        ("a claim", &[(2_000, Claim(1))]),
+    ];
+    for (name, heard) in HEARD {
+        let mut rig = Rig::new(&[1], Options::default());
+        rig.play(&[&[(10, Claim(1)), (1_000, RejectedClaim(2)), (8_000, Attach(2))], heard].concat(), 20_000);
+        assert_eq!(rig.story(), ["10 bound 1 garp", "1000 spoof 2 x1"], "{name}");
+        assert!(rig.announced.is_empty(), "{name}");
+    }
+    let mut rig = Rig::new(&[1], Options::default());
+    let script = [
+        (10, Claim(1)),
+        (1_000, RejectedClaim(2)),
+        (2_000, Resign(1)),
+        (3_000, Present(1)),
+        (8_000, Attach(2)),
+    ];
+    rig.play(&script, 20_000);
+    assert_eq!(
+        rig.stored.1,
+        Some(id(2)),
+        "one that resigned, or was heard of other addresses, does not keep it"
+    );
+}
+
+#[test]
+fn three_forged_intervals_of_255_s_hold_a_conflict_no_longer_than_vrrp_can_state() {
+    let mut rig = Rig::new(&[1, 2], Options::default());
+    rig.interval_cs = 25_500;
+    let forged = [Advert(2), Advert(2), Advert(2)];
+    let script: Vec<Moment> = (0..3).zip(forged).map(|(n, act)| (5_400 + n * 1_000, act)).collect();
+    rig.play(&[&[(10, Claim(1)), (10, Master(1, 300_000))], &script[..]].concat(), 300_000);
+    let story = rig.story();
+    assert_eq!(story.len(), 3, "{story:?}");
+    let ended: u64 = story[2].split(' ').next().unwrap().parse().unwrap();
+    assert!(story[2].ends_with("conflict ended, 1 left") && ended <= 7_400 + 3 * 40_950 + 1_000, "{story:?}");
 }

@@ -20,6 +20,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_node::Moment;
 
+use crate::havips::NamedAnnouncer;
+
 /// How far apart moments are at least that are kept, nanoseconds; but for the last two, which are always kept.
 const SPACING_NS: u64 = 10_000_000;
 /// Moments that are kept: more than a second of them.
@@ -186,8 +188,8 @@ impl AnnouncerTimes {
     }
 
     /// Forgets all announcers but these.
-    pub fn retain(&mut self, announcers: &[AnnouncerId]) {
-        self.0.retain(|(announcer, _)| announcers.contains(announcer));
+    pub fn retain(&mut self, announcers: &[NamedAnnouncer]) {
+        self.0.retain(|(announcer, _)| announcers.iter().any(|seat| seat.id == *announcer));
     }
 }
 

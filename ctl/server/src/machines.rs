@@ -14,7 +14,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, Rejected, VipId, is_virtual_mac};
 use crossbeam::channel::Receiver;
-use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Offender, Revision};
+use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Holder, Offender, Revision};
 use ctl_havip::{Alarms, Damping, Diagnosis, Machine, Options, RejectedSender, SECOND, Undo, enact};
 use ctl_node::{Holding, Moment, Node};
 use ctl_store::Record;
@@ -137,6 +137,7 @@ impl Machines {
     }
 
     /// What each announcer of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
+    /// The machine takes note of when they were heard about other addresses, so ask this before its diagnosis.
     pub fn announcer_times<'h>(
         &mut self,
         held: &'h HavipRow,
@@ -146,10 +147,14 @@ impl Machines {
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
         let (clock, mut unknown) = (&self.clock, AnnouncerTimes::default());
-        let slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
-        let announcer_times = slot.map_or(&mut unknown, |slot| &mut slot.announcer_times);
+        let mut slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
         let said = |(seat, last): (&'h NamedAnnouncer, LastAnnounced)| {
-            (seat, last, announcer_times.follow(seat.id, last, clock).1)
+            let announcer_times = slot.as_mut().map_or(&mut unknown, |slot| &mut slot.announcer_times);
+            let (steady, at) = announcer_times.follow(seat.id, last, clock);
+            if let Some(slot) = &mut slot {
+                slot.machine.notice(&[(seat.id, steady)]);
+            }
+            (seat, last, at)
         };
         read.into_iter().map(said).collect()
     }
@@ -165,7 +170,10 @@ impl Machines {
     }
 
     fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
-        let announcers: Vec<AnnouncerId> = held.announcers.iter().map(|seat| seat.id).collect();
+        let instance =
+            |who: &Holder| held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
+        let number = |who: &Holder| u32::try_from(instance(who).count()).unwrap_or(u32::MAX);
+        let announcers: Vec<_> = held.announcers.iter().map(|seat| (seat.id, number(&seat.who))).collect();
         let stored = (held.entry.binding.state, held.holder());
         let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);
         let options = Options { refresh_ns };
@@ -178,7 +186,7 @@ impl Machines {
             Some(slot) => {
                 let who = |stranger: &RejectedSender| view.who(held, stranger);
                 slot.machine.follow(&announcers, stored, options, now_ns, who);
-                slot.announcer_times.retain(&announcers);
+                slot.announcer_times.retain(&held.announcers);
             }
             None => {
                 let machine = Machine::new(&announcers, stored, options, now_ns);
@@ -363,7 +371,8 @@ impl Machines {
     pub fn announce(&mut self, view: &View<'_>) {
         while let Some(&id) = self.announcing.front() {
             let held = view.havips.get(id);
-            if let Some(holding) = held.and_then(|held| holding(held, view.node.heard()))
+            let machine = self.slots.get(id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
+            if let Some(holding) = held.and_then(|held| holding(held, machine, view.node.heard()))
                 && !view.node.announce(&holding)
             {
                 return;
@@ -377,12 +386,14 @@ impl Machines {
 }
 
 /// Announcement of a HAVIP on its holder's behalf: with the MAC address that the holder last claimed it with, its own or a
-/// virtual one, and in the VLAN that it last announced it in.
-fn holding(held: &HavipRow, heard: &AnnouncementBoard) -> Option<Holding> {
+/// virtual one, and in the VLAN that it last announced it in. A claim may have been refused at first, and replayed.
+fn holding(held: &HavipRow, machine: Option<&Machine>, heard: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
     let last = held.holder().map(|announcer| heard.read(announcer)).unwrap_or_default();
-    let mac = if is_virtual_mac(last.mac, vrids) { last.mac } else { holder.mac.octets() };
+    let replayed = || machine?.replayed_mac(held.holder()?);
+    let claimed = if last.claim_ns > 0 { Some(last.mac) } else { replayed() };
+    let mac = claimed.filter(|&mac| is_virtual_mac(mac, vrids)).unwrap_or(holder.mac.octets());
     Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep, tags: last.tags })
 }
 

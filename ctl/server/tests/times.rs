@@ -71,9 +71,9 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         set(&rig, Moment { unix_ns: now.unix_ns - wall_ns, ..now });
         let status = status();
         assert_eq!(status.announced[0].claim_unix_ms, shown);
-        let (ago, never) = (real_ns / SECOND, (real_ns + 5 * SECOND) / SECOND);
+        let ago = real_ns / SECOND;
         let has = |text: &str| status.diagnosis.iter().any(|found| found.text.contains(text));
-        assert!(has(&format!("never heard in {never} s")), "{:?}", status.diagnosis);
+        assert!(!has("no attached instance was heard"), "{:?}", status.diagnosis);
         assert_eq!(has(&format!("refused {ago} s ago")), real_ns <= 600 * SECOND, "{:?}", status.diagnosis);
     }
 

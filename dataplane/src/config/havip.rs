@@ -13,7 +13,7 @@ use super::file::number;
 pub struct HavipConfig {
     /// How many there may be.
     pub limits: HavipLimits,
-    /// When they freeze and thaw.
+    /// When they freeze and thaw, and are taken over.
     pub damping: Damping,
 }
 
@@ -29,6 +29,7 @@ pub struct Havip {
     flap_window_s: u64,
     thaw_quiet_s: u64,
     thaw_after_s: u64,
+    takeover_quiet_s: u64,
 }
 
 impl Default for Havip {
@@ -43,6 +44,7 @@ impl Default for Havip {
             flap_window_s: 180,
             thaw_quiet_s: 30,
             thaw_after_s: 540,
+            takeover_quiet_s: 3,
         }
     }
 }
@@ -64,6 +66,7 @@ impl Havip {
             number("havip.flap_window_s", self.flap_window_s, 1_u32, DAY_S)?,
             number("havip.thaw_quiet_s", self.thaw_quiet_s, 1_u32, DAY_S)?,
             number("havip.thaw_after_s", self.thaw_after_s, 1_u32, DAY_S)?,
+            number("havip.takeover_quiet_s", self.takeover_quiet_s, 1_u32, DAY_S)?,
         );
         Ok(HavipConfig { limits, damping })
     }

@@ -110,6 +110,7 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
         ("havip", "total = 1000000", "b.toml: havip.total: 1000000 is out of range: 1 to 131072"),
         ("havip", "flap_moves = 0", "b.toml: havip.flap_moves: 0 is out of range"),
         ("havip", "thaw_after_s = 86401", "b.toml: havip.thaw_after_s: 86401 is out of range: 1 to 86400"),
+        ("havip", "takeover_quiet_s = 0", "b.toml: havip.takeover_quiet_s: 0 is out of range: 1 to 86400"),
         ("havip", "moves = 5", "unknown field `moves`, expected one of `attachments`, `per_instance`"),
         ("routes", "protocol = 188", "routes.protocol: 188 is FRR's; take one that nobody has, as 117"),
         ("routes", "public_table = 254", "routes.public_table: 254 is one of the host's own tables"),

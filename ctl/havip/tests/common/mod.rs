@@ -26,6 +26,10 @@ pub enum Act {
     Fast(u32, u64),
     /// An advert of priority 0.
     Resign(u32),
+    /// Reverse ARP at its TEP.
+    Arrive(u32),
+    /// Something about other addresses.
+    Present(u32),
     Attach(u32),
     Detach(u32),
     /// Unfreeze by hand.
@@ -49,6 +53,11 @@ pub fn tep(who: u32) -> Tep {
 
 pub fn id(who: u32) -> AnnouncerId {
     AnnouncerId::new(who).unwrap()
+}
+
+/// An announcer with the number of its instance: 11 is the same instance as 1, at another TEP.
+pub fn seat(who: u32) -> (AnnouncerId, u32) {
+    (id(who), who % 10)
 }
 
 pub fn holder(who: AnnouncerId) -> Holder {
@@ -96,7 +105,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(announcers: &[u32], options: Options) -> Self {
-        let ids: Vec<AnnouncerId> = announcers.iter().map(|&who| id(who)).collect();
+        let ids: Vec<_> = announcers.iter().map(|&who| seat(who)).collect();
         let stored = (HavipState::Unbound, None);
         Self {
             machine: Machine::new(&ids, stored, options, 0),
@@ -151,6 +160,8 @@ impl Rig {
             Act::Master(who, _) => self.advert(who, at_ns, 100, 100),
             Act::Fast(who, _) => self.advert(who, at_ns, 10, 100),
             Act::Resign(who) => self.advert(who, at_ns, self.interval_cs, 0),
+            Act::Arrive(who) => self.announce(who, |cell| cell.arrival_ns = at_ns),
+            Act::Present(who) => self.announce(who, |cell| cell.presence_ns = at_ns),
             Act::Attach(who) => {
                 self.cells.entry(who).or_default();
                 self.follow(at_ns);
@@ -202,8 +213,8 @@ impl Rig {
         self.machine.refused(sender, None);
     }
 
-    fn announcers(&self) -> Vec<AnnouncerId> {
-        self.cells.keys().map(|&who| id(who)).collect()
+    fn announcers(&self) -> Vec<(AnnouncerId, u32)> {
+        self.cells.keys().map(|&who| seat(who)).collect()
     }
 
     fn follow(&mut self, now_ns: u64) {

@@ -15,6 +15,7 @@ enum Kind {
     Use,
     Advert,
     Resign,
+    Arrival,
 }
 
 /// Time, announcer and kind of an announcement.
@@ -70,15 +71,17 @@ impl Model {
             Act::Claim(_) => Kind::Claim,
             Act::Use(_) => Kind::Use,
             Act::Advert(_) => Kind::Advert,
+            Act::Arrive(_) => Kind::Arrival,
             _ => Kind::Resign,
         };
         match act {
-            Act::Claim(who) | Act::Use(who) | Act::Advert(who) | Act::Resign(who) => {
+            Act::Claim(who) | Act::Use(who) | Act::Advert(who) | Act::Resign(who) | Act::Arrive(who) => {
                 self.fresh.extend(self.attached.contains_key(&who).then_some((at, who, kind)));
             }
             Act::Attach(who) => drop(self.attached.entry(who).or_insert(at)),
             Act::Detach(who) => self.detach(who, at),
             Act::Unfreeze => self.unfreeze(),
+            Act::Present(_) => {}
             _ => unreachable!("not modelled"),
         }
     }
@@ -115,15 +118,15 @@ impl Model {
             .iter()
             .rev()
             .find(|announcement| announcement.2 == Kind::Claim)
-            .map(|announcement| announcement.1);
+            .map(|announcement| (announcement.1, announcement.0));
         let first = announcement
             .iter()
-            .find(|announcement| announcement.2 != Kind::Resign)
-            .map(|announcement| announcement.1);
+            .find(|announcement| is_word(announcement))
+            .map(|announcement| (announcement.1, announcement.0));
         let why = |who: u32| {
             let of = announcement
                 .iter()
-                .find(|announcement| announcement.1 == who && announcement.2 != Kind::Resign)
+                .find(|announcement| announcement.1 == who && is_word(announcement))
                 .unwrap();
             if of.2 == Kind::Use { "arp" } else { "advert" }
         };
@@ -136,13 +139,59 @@ impl Model {
         if self.frozen.is_none() {
             let to = self.thawed_to.take();
             match (newest.filter(|_| !was_frozen), to, first.filter(|_| self.holder.is_none())) {
-                (Some(who), ..) => self.try_move(who, "garp", now),
-                (None, Some(who), _) => self.set_holder(who, "thawed", now),
-                (None, None, Some(who)) => self.try_move(who, why(who), now),
+                (Some((who, at)), ..) => self.try_move(who, "garp", at, now),
+                (None, Some(who), _) => self.set_holder(self.whereabouts(who), "thawed", now),
+                (None, None, Some((who, at))) => self.try_move(who, why(who), at, now),
                 _ => {}
             }
         }
+        if let Some(holder) = self.holder.filter(|_| self.frozen.is_none() && self.holder == before) {
+            let there = self.whereabouts(holder);
+            if there != holder {
+                self.try_move(there, "migrated", self.evidence(there), now);
+            }
+        }
         self.update_conflict(self.holder == before, now);
+        if self.holder == before {
+            self.take_over(now);
+        }
+    }
+
+    /// Time of an announcer's last evidence of where its instance is; 0: none.
+    fn evidence(&self, who: u32) -> u64 {
+        let own =
+            self.history.iter().filter(|said| said.1 == who && (is_word(said) || said.2 == Kind::Arrival));
+        own.map(|said| said.0).max().unwrap_or(0)
+    }
+
+    /// Announcer of the same instance that was heard last; instances differ in the last digit.
+    fn whereabouts(&self, who: u32) -> u32 {
+        let same = self.attached.keys().filter(|&&other| other % 10 == who % 10);
+        let later = same.filter(|&&other| self.evidence(other) > self.evidence(who));
+        later.copied().max_by_key(|&other| (self.evidence(other), other)).unwrap_or(who)
+    }
+
+    fn take_over(&mut self, now: u64) {
+        let Some(holder) = self.holder else { return };
+        if self.frozen.is_some() || self.conflict || self.double.is_some() {
+            return;
+        }
+        let words = |who: u32| self.history.iter().filter(move |said| said.1 == who && is_word(said));
+        let quiet = self.damping.takeover_quiet_ns;
+        let answered = words(holder).map(|said| said.0).max().unwrap_or(0).max(self.held_since);
+        let adverts =
+            |said: &&Announcement| said.1 == holder && matches!(said.2, Kind::Advert | Kind::Resign);
+        let advert = self.history.iter().rfind(adverts).filter(|said| said.2 == Kind::Advert);
+        let silent = (answered + quiet).max(advert.map_or(0, |said| said.0 + 3 * INTERVAL));
+        let takers = self.attached.keys().filter(|&&who| who != holder).filter_map(|&who| {
+            let since: Vec<u64> = words(who).map(|said| said.0).filter(|&at| at > answered).collect();
+            let (first, last) = (*since.first()?, *since.last()?);
+            let used = words(who).any(|said| said.2 != Kind::Advert && said.0 >= silent);
+            (used || last - first >= quiet / 3).then_some((last, who))
+        });
+        if let Some((at, who)) = takers.max().filter(|_| now >= silent) {
+            self.try_move(who, "taken_over", at, now);
+        }
     }
 
     fn record(&mut self, announcement @ (at, who, kind): Announcement) {
@@ -231,20 +280,15 @@ impl Model {
             heal = now >= self.held_since.max(claimed) + 3 * INTERVAL;
         }
         if let Some(who) = alone.filter(|_| heal && may_heal && self.holder.is_some()) {
-            self.try_move(who, "healed", now);
+            self.try_move(who, "healed", now, now);
         }
     }
 
-    fn try_move(&mut self, who: u32, why: &str, now: u64) {
+    fn try_move(&mut self, who: u32, why: &str, at: u64, now: u64) {
+        let who = self.whereabouts(who);
         if self.holder.is_some_and(|holder| holder != who) {
             let recent = self.moves.iter().filter(|&&at| now - at < self.damping.flap_window_ns).count();
             if recent >= self.damping.flap_moves as usize {
-                let claimed = self
-                    .history
-                    .iter()
-                    .rev()
-                    .find(|announcement| announcement.1 == who && announcement.2 == Kind::Claim);
-                let at = if why == "garp" { claimed.unwrap().0 } else { now };
                 self.frozen = Some((now, Some((who, at))));
                 return self.report(now, format!("frozen, not to {who}"));
             }
@@ -265,4 +309,8 @@ impl Model {
     fn report(&mut self, now: u64, what: String) {
         self.story.push(format!("{} {what}", now / MS));
     }
+}
+
+fn is_word(said: &Announcement) -> bool {
+    matches!(said.2, Kind::Claim | Kind::Use | Kind::Advert)
 }

@@ -3,7 +3,7 @@
 use bcast_domain::LastAnnounced;
 use ctl_api::model::{HavipEntry, Name};
 use ctl_api::proto;
-use ctl_havip::Diagnosis;
+use ctl_havip::{Diagnosis, codes};
 
 use crate::clock::AnnouncedAt;
 use crate::havips::NamedAnnouncer;
@@ -39,7 +39,7 @@ fn outside(state: &State, entry: &HavipEntry) -> Vec<(&'static str, String)> {
     let strangers = attached.filter(|(_, tep)| members.binary_search(tep).is_err());
     let line = |(instance, tep)| {
         let outside = format!("TEP {tep}, which is no member of domain {vni}; let it join");
-        ("tep-not-member", format!("instance {instance} is attached at {outside}"))
+        (codes::TEP_NOT_MEMBER, format!("instance {instance} is attached at {outside}"))
     };
     strangers.map(line).collect()
 }

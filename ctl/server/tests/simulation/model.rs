@@ -10,9 +10,10 @@ use crate::script::Act;
 
 /// A second of the simulation's clock, nanoseconds.
 pub const SECOND: u64 = 1_000_000_000;
-/// HAVIPs freeze after two moves in 20 s, and thaw after 5 s of one announcer, or after 30 s.
+/// HAVIPs freeze after two moves in 20 s, and thaw after 5 s of one announcer, or after 30 s; silent holders are taken over from
+/// after 3 s.
 pub fn damping() -> Damping {
-    Damping::of_seconds(2, 20, 5, 30)
+    Damping::of_seconds(2, 20, 5, 30, 3)
 }
 
 /// A TEP's or a domain's name, and its limit.

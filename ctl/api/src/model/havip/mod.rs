@@ -43,7 +43,7 @@ words! {
         Replay = "replay",
         /// A double master has ended, and this one goes on advertising.
         Healed = "healed",
-        /// The holder's instance was attached elsewhere.
+        /// The holder's instance was attached elsewhere, or heard at another of its TEPs.
         Migrated = "migrated",
         /// The holder was detached, or has another MAC.
         Detached = "detached",
@@ -65,6 +65,8 @@ words! {
         Unfrozen = "unfrozen",
         /// A backup was restored.
         Restored = "restored",
+        /// Its holder was silent, and this one used or advertised it.
+        TakenOver = "taken_over",
     }
 }
 

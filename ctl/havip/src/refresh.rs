@@ -1,0 +1,63 @@
+//! Periodic announcements on the holder's behalf.
+
+use bcast_domain::{AnnouncerId, LastAnnounced};
+use ctl_api::model::HavipState;
+
+use crate::attachment::Attachment;
+use crate::{Decisions, Machine};
+
+/// Number of phases over which the periodic announcements of a node's HAVIPs are spread.
+const SPREAD: u64 = 64;
+
+/// Reason for which periodic announcements are left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// The holder's instance was not heard for three periods; the time at which it was heard last.
+    Silent(Option<u64>),
+    /// The address is frozen: the holder may be another.
+    Frozen,
+    /// Two advertise the address.
+    Conflict,
+}
+
+impl Machine {
+    /// Records arrivals, and what was heard of announcers about other addresses, apart from a step: nothing is decided about it.
+    pub fn notice(&mut self, latest: &[(AnnouncerId, LastAnnounced)]) {
+        for attachment in &mut self.attachments {
+            let last = latest.iter().find(|(announcer, _)| *announcer == attachment.announcer);
+            if let Some((_, last)) = last {
+                attachment.notice(last);
+            }
+        }
+    }
+
+    /// Schedules the next periodic announcement.
+    pub(crate) fn schedule_refresh(&mut self, now_ns: u64, spread: u64) {
+        if let Some(refresh_ns) = self.options.refresh_ns {
+            let less = refresh_ns / SPREAD * (spread % SPREAD);
+            self.refresh_at_ns = now_ns.saturating_add(refresh_ns - less);
+        }
+    }
+
+    /// Announces the address if that is due, and its holder's instance was heard within three periods.
+    pub(crate) fn refresh(&mut self, now_ns: u64, decisions: &mut Decisions) {
+        let Some(refresh_ns) = self.options.refresh_ns else { return };
+        if now_ns < self.refresh_at_ns {
+            return;
+        }
+        self.schedule_refresh(now_ns, 0);
+        let Some(holder) = self.holder.and_then(|holder| self.attachment(holder)) else { return };
+        let recent_ns = refresh_ns.max(holder.interval_ns).saturating_mul(3);
+        let of_instance = |other: &&Attachment| other.instance == holder.instance;
+        let heard_ns = self.attachments.iter().filter(of_instance).filter_map(Attachment::heard_ns).max();
+        let is_heard = heard_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent_ns);
+        let stopped = match self.state() {
+            HavipState::Frozen => Some(Stopped::Frozen),
+            HavipState::Conflict => Some(Stopped::Conflict),
+            _ => (!is_heard).then_some(Stopped::Silent(heard_ns)),
+        };
+        let since_ns = self.refresh_stopped.map_or(now_ns, |(since_ns, _)| since_ns);
+        self.refresh_stopped = stopped.map(|why| (since_ns, why));
+        decisions.reannounce |= stopped.is_none();
+    }
+}
