@@ -30,6 +30,7 @@ mod lists;
 mod machines;
 mod received;
 mod refusal;
+mod refusals;
 mod request;
 mod restore;
 mod server;

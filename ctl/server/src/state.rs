@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bcast_domain::{
-    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList, Tep,
-    TepIndex, VipTable, Vni,
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList, StrictDomain,
+    Tep, TepIndex, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
 use ctl_api::model::{ArpInspection, DomainEntry, Event, Name, Revision, TepEntry, TepRef};
@@ -302,7 +302,7 @@ impl State {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
             let vip_table = match self.sticky.get(&vni) {
                 // A domain with sticky inspection has a VIP table though it has no HAVIPs.
-                Some(learned) => Some(VipTable::new(vips).strict(Arc::clone(learned))),
+                Some(learned) => Some(VipTable::new(vips).strict(StrictDomain::new(vni, Arc::clone(learned)))),
                 None => (!vips.is_empty()).then(|| VipTable::new(vips)),
             };
             self.publisher.set_vip_table(vni, vip_table.map(Arc::new));

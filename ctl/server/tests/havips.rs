@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::sync::Arc;
+
 use bcast_domain::{AnnouncementKind, VlanTags};
 use common::havip::*;
 use common::*;
@@ -561,7 +563,7 @@ fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
     let guard = |rig: &Rig, vni: u32| {
         let reader = rig.readers.reader();
         let guard = reader.lookup(vni.into()).unwrap().vip_table()?;
-        Some(guard.learned().map(|learned| std::ptr::from_ref(learned).addr()))
+        Some(guard.strictly().map(|strict| Arc::as_ptr(&strict.learned).addr()))
     };
     assert_eq!((guard(&rig, 5001), guard(&rig, 5002)), (Some(None), None));
     rig.commit(vec![inspect(5001, true), inspect(5002, true)]);
