@@ -14,6 +14,14 @@ pub const MAX_MEMBERSHIPS: usize = 33_554_432;
 pub const MAX_VIPS: usize = 131_072;
 /// Announcers of all virtual IPs together; also the bound of [`AnnouncerId`](crate::AnnouncerId).
 pub const MAX_ANNOUNCERS: usize = 1_048_576;
+/// Addresses that a MAC address at a TEP has at most in a strict domain.
+pub const MAX_LEARNED_OF_MAC: u64 = 64;
+/// Addresses that a TEP has at most in a strict domain.
+pub const MAX_LEARNED_OF_TEP: u64 = 4096;
+/// Subnets that are stated for a domain.
+pub const MAX_SUBNETS: usize = 64;
+/// Distributed gateways of a domain.
+pub const MAX_GATEWAYS: usize = 64;
 
 /// A change that the table refuses. Nothing has been changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

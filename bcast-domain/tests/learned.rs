@@ -7,17 +7,23 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use bcast_domain::{LearnedBindings, SILENCE_NS};
+use bcast_domain::{LearnedBindings, SILENCE_NS, StrictReason, TepIndex, limits};
 
-const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
+/// MAC address of the VM that has this address: each has 32.
+fn mac(n: u32) -> [u8; 6] {
+    let [a, b, c, d] = (n / 32).to_be_bytes();
+    [0x52, 0x54, a, b, c, d]
+}
 
 fn address(n: u32) -> IpAddr {
     // Both families.
     if n.is_multiple_of(2) { IpAddr::from(n.to_be_bytes()) } else { Ipv6Addr::from_bits(n.into()).into() }
 }
 
-fn announce(learned: &LearnedBindings, n: u32, tep: u16, now_ns: u64) -> bool {
-    learned.admit(address(n), MAC, tep.into(), now_ns, |_| false)
+/// An announcement from a TEP of this group: 2,048 addresses have the same TEP.
+fn announce(learned: &LearnedBindings, n: u32, group: u16, now_ns: u64) -> bool {
+    let tep = TepIndex::new(u32::from(group) * 1000 + n / 2048).unwrap();
+    learned.admit(address(n), mac(n), tep, now_ns, |_| false).is_ok()
 }
 
 #[test]
@@ -72,4 +78,71 @@ fn of_many_threads_that_claim_the_same_addresses_at_once_each_address_gets_one()
         });
         assert!(admitted.iter().all(|count| count.load(Relaxed) == 1), "round {round}");
     }
+}
+
+#[test]
+fn a_mac_address_has_64_addresses_and_a_tep_4096_and_those_that_are_given_up_are_counted_no_more() {
+    let learned = LearnedBindings::new();
+    let admit = |n: u32, mac, tep: u16, now_ns| learned.admit(address(n), mac, tep.into(), now_ns, |_| false);
+    let one = [2, 0, 0, 0, 0, 1];
+    let over = Err(StrictReason::OverBound);
+    assert!((0..64).all(|n| admit(n, one, 1, 1).is_ok()));
+    assert_eq!((admit(64, one, 1, 1), admit(65, one, 1, 1)), (over, over));
+    assert!((0..64).all(|n| admit(n, one, 1, 2).is_ok()), "its own addresses stay");
+    assert_eq!(admit(64, one, 2, 2), Ok(()), "the same MAC address at another TEP is another VM");
+    assert_eq!(learned.counted(), 65);
+
+    // One is freed, one goes to another after an hour's silence.
+    assert!(learned.forget(address(5)) && !learned.forget(address(5)) && !learned.forget(address(9999)));
+    assert_eq!((admit(70, one, 1, 3), admit(71, one, 1, 3)), (Ok(()), over));
+    let later = 3 + SILENCE_NS;
+    assert_eq!((admit(6, one, 2, later), admit(71, one, 1, later)), (Ok(()), Ok(())));
+    assert_eq!(learned.counted(), 66);
+
+    // The whole TEP: one that invents MAC addresses leaves room for the VMs of others.
+    let invented = |n: u32| (100_000 + n, [2, 1, 0, 0, n.to_be_bytes()[2], n.to_be_bytes()[3]]);
+    let taken = (0..5000).map(invented).filter(|&(n, mac)| admit(n, mac, 3, later).is_ok()).count();
+    assert_eq!(u64::try_from(taken).unwrap(), limits::MAX_LEARNED_OF_TEP);
+    assert_eq!(admit(200_000, [2, 2, 0, 0, 0, 1], 4, later), Ok(()));
+    assert_eq!(admit(200_000, one, 3, later), Err(StrictReason::OtherOwner));
+}
+
+#[test]
+fn all_bindings_are_listed_as_they_were_announced() {
+    let learned = LearnedBindings::new();
+    // An IPv4 address and the IPv6 address that contains it are two.
+    let all =
+        ["10.0.0.7", "::ffff:10.0.0.7", "fd00::7", "::"].map(|address| address.parse::<IpAddr>().unwrap());
+    for (n, address) in (1_u16..).zip(all) {
+        learned.admit(address, mac(n.into()), n.into(), n.into(), |_| false).unwrap();
+    }
+    let mut listed: Vec<_> = learned.all().collect();
+    listed.sort_by_key(|one| one.at_ns);
+    let addresses: Vec<_> = listed.iter().map(|one| one.address).collect();
+    assert_eq!(addresses, all);
+    assert!((1_u16..).zip(&listed).all(|(n, one)| one.tep == n.into() && one.mac == mac(n.into())));
+    assert!(learned.forget(all[1]));
+    assert_eq!((learned.all().count(), learned.len()), (3, 3));
+}
+
+#[test]
+fn threads_that_take_and_free_addresses_at_once_leave_the_counters_right() {
+    let learned = LearnedBindings::new();
+    std::thread::scope(|scope| {
+        for tep in 0..4_u16 {
+            let learned = &learned;
+            scope.spawn(move || {
+                for n in 0..40_000_u32 {
+                    let _ = learned.admit(address(n % 50), mac(n % 50), tep.into(), 1, |_| n % 3 == 0);
+                    if n % 7 == 0 {
+                        learned.forget(address(n % 50));
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(learned.counted(), u64::try_from(learned.len()).unwrap());
+    let held = learned.len();
+    assert_eq!((0..50).filter(|&n| learned.forget(address(n))).count(), held);
+    assert_eq!((learned.counted(), learned.is_empty()), (0, true));
 }

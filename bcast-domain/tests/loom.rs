@@ -15,8 +15,8 @@ use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
     AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, LastAnnounced,
-    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, TepIndex, VipId, VipTable, VlanTags, Vni,
-    live_allocations, table,
+    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, StrictReason, TepIndex, VipId, VipTable, VlanTags,
+    Vni, live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -360,7 +360,7 @@ fn taking_over(_: usize) {
     let learned = Arc::new(LearnedBindings::new());
     let address = std::net::IpAddr::from([10, 0, 0, 7]);
     let announce = move |learned: &LearnedBindings, tep: u16, now_ns| {
-        learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), now_ns, |_| false)
+        learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), now_ns, |_| false).is_ok()
     };
     assert!(announce(&learned, 1, 1));
     let later = 2 + SILENCE_NS;
@@ -369,6 +369,45 @@ fn taking_over(_: usize) {
     let mine = announce(&learned, 3, later);
     assert!(mine != thread.join().unwrap(), "taken by both, or by nobody");
     assert_eq!(announce(&learned, 3, later), mine);
+}
+
+/// An address whose owner is silent is announced by another, while the slot of that address goes to a new address: the table
+/// has one slot. The slot is then of one of both, with the owner that announced it and counted once.
+fn giving_a_slot_away(_: usize) {
+    let learned = Arc::new(LearnedBindings::new());
+    let [old, new] = [7, 8].map(|last| std::net::IpAddr::from([10, 0, 0, last]));
+    let announce = |learned: &LearnedBindings, address, tep: u16, now_ns| {
+        learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), now_ns, |_| false)
+    };
+    let later = 2 + SILENCE_NS;
+    announce(&learned, old, 1, 1).unwrap();
+    let other = Arc::clone(&learned);
+    let thread = thread::spawn(move || announce(&other, new, 2, later));
+    let took_old = announce(&learned, old, 3, later);
+    thread.join().unwrap().unwrap();
+    // What was admitted without being remembered is free, and finds no room.
+    let [held] = learned.all().collect::<Vec<_>>()[..] else { panic!("{:?}", learned.all().count()) };
+    let is_new = held.address == new;
+    assert_eq!(held.tep, TepIndex::from(if is_new { 2 } else { 3 }), "{held:?}");
+    assert!(is_new || took_old.is_ok());
+    assert_eq!(announce(&learned, held.address, 4, later), Err(StrictReason::OtherOwner));
+    assert_eq!((held.mac, learned.counted()), ([2, 0, 0, 0, 0, 1], 1));
+}
+
+/// An operator frees an address while its owner and another announce it: it has one owner then, or none.
+fn forgetting(_: usize) {
+    let learned = Arc::new(LearnedBindings::new());
+    let address = std::net::IpAddr::from([10, 0, 0, 7]);
+    let announce = move |learned: &LearnedBindings, tep: u16| {
+        learned.admit(address, [2, 0, 0, 0, 0, 1], tep.into(), 1, |_| false)
+    };
+    announce(&learned, 1).unwrap();
+    let other = Arc::clone(&learned);
+    let thread = thread::spawn(move || announce(&other, 2));
+    assert!(learned.forget(address));
+    let took = thread.join().unwrap();
+    assert_eq!(learned.len(), usize::from(took.is_ok()));
+    assert_eq!(learned.counted(), u64::from(took.is_ok()));
 }
 
 /// Readers register while a list is replaced, and leave.
@@ -442,6 +481,8 @@ models! {
     guarding_with_1_reader: guarding, 1;
     hearing_from_1_worker: hearing, 1;
     taking_an_address_over: taking_over, 1;
+    giving_a_slot_away_with_1_worker: giving_a_slot_away, 1;
+    forgetting_with_1_worker: forgetting, 1;
     holding_with_1_reader: holding, 1;
     handing_what_is_held_over: |_| handing_over(false), 2;
     handing_what_is_held_over_and_sleeping: |_| handing_over(true), 2;

@@ -9,6 +9,8 @@ use prost::Message;
 const PRINTED: &[&str] = &[
     "Domain",
     "DomainRates",
+    "Gateway",
+    "Learned",
     "Attachment",
     "Holder",
     "HavipEvent",
@@ -24,6 +26,14 @@ const PRINTED: &[&str] = &[
 const FIELDS: &[(&str, &str, &str)] = &[
     ("Domain.limit", "or_default", ""),
     ("Domain.arp_inspection", "word::<crate::model::ArpInspection, _>", ""),
+    ("Domain.subnets", "subnets", ""),
+    ("Domain.gateways", "gateways", ""),
+    ("Gateway.address", "address", ""),
+    ("Gateway.mac", "mac", ""),
+    ("Learned.address", "address", ""),
+    ("Learned.mac", "mac", ""),
+    ("Learned.tep", "address", ""),
+    ("Learned.heard_unix_ms", "optional_utc", "heard"),
     ("Attachment.mac", "mac", ""),
     ("Holder.mac", "mac", ""),
     ("Holder.tep", "address", ""),
@@ -56,6 +66,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let rename = if name.is_empty() { String::new() } else { format!(", rename = \"{name}\"") };
         let attribute = format!("#[serde(serialize_with = \"crate::json::{serializer}\"{rename})]");
         config = config.field_attribute(format!(".bcast.v1.{field}"), attribute);
+    }
+    for field in ["subnets", "gateways"] {
+        let attribute = "#[serde(skip_serializing_if = \"Option::is_none\")]";
+        config = config.field_attribute(format!(".bcast.v1.Domain.{field}"), attribute);
     }
     config.compile_fds(descriptors)?;
     Ok(())

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{
-    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit,
+    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, StrictRefusal, Tep, TepIndex,
+    TepLimit,
 };
 use ctl_node::{DomainCounters, Holding, Moment, NextHop, NodeStats, TepRefusal};
 use ctl_server::{Counts, Server};
@@ -230,6 +231,10 @@ impl ctl_node::Node for ControlledNode {
 
     fn take_rejected(&self) -> Option<Rejected> {
         self.view.inspection.rejected.pop()
+    }
+
+    fn take_refused(&self) -> Option<StrictRefusal> {
+        self.view.inspection.refused.pop()
     }
 
     fn now(&self) -> Moment {

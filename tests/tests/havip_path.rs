@@ -267,3 +267,51 @@ fn nobody_but_the_attached_keeps_an_instance_from_taking_the_address() {
     testkit::process::wait_for("the event", || told().then_some(()));
     node.wait_metrics("counters that add up", Metrics::adds_up);
 }
+
+#[test]
+fn one_vm_that_announces_200_addresses_leaves_a_sticky_domain_room_to_protect_the_address_of_another() {
+    let lab = Lab::new();
+    let (node, hosts) = havips(&lab, "");
+    let sniffer = Sniffer::copies_to(&hosts[2], lab.folder());
+    let senders = hosts.each_ref().map(|host| Sender::new(&host.namespace, "eth0"));
+    let send = |from: usize, inner: &[u8]| senders[from].send(&overlay(&hosts[from], VNI, inner));
+    let gateway = Ipv4Addr::new(10, 0, 0, 1);
+    let shared = [0x52, 0x54, 0, 0, 1, 1];
+    node.must(&format!("domain arp-inspection {VNI} sticky"));
+    node.must(&format!("domain subnets {VNI} 10.0.0.0/16"));
+    node.must(&format!("domain gateway {VNI} {gateway} {}", MacAddr(shared)));
+
+    let mut passed: Vec<_> = (0..200).map(|last| claim(STRANGER, Ipv4Addr::new(10, 0, 3, last))).collect();
+    passed.iter().for_each(|inner| send(0, inner));
+    passed.truncate(64);
+    assert_eq!(got(&sniffer, &senders[0], &hosts[0], 1), passed, "the first 64 of one VM");
+
+    let outside = claim(BACKUP, Ipv4Addr::new(10, 1, 0, 7));
+    let steps = [
+        ("another VM's later address", 1, claim(BACKUP, ORDINARY), true),
+        ("is protected", 0, claim(STRANGER, ORDINARY), false),
+        ("an address of no subnet", 1, outside, false),
+        ("the gateway", 0, claim(shared, gateway), true),
+        ("and at another TEP", 1, claim(shared, gateway), true),
+        ("a gateway's address with another MAC", 1, claim(BACKUP, gateway), false),
+    ];
+    for (fence, (step, from, inner, passes)) in (2..).zip(steps) {
+        send(from, &inner);
+        let before = passed.len();
+        passed.extend(passes.then_some(inner));
+        let seen = got(&sniffer, &senders[from], &hosts[from], fence);
+        assert_eq!(seen[before..], passed[before..], "{step}");
+    }
+    node.wait_metrics("the drops", |metrics| drops(metrics) == [136 + 3, 0]);
+    let learned = node.must(&format!("domain learned {VNI}"));
+    assert_eq!(learned.lines().count(), 1 + 64 + 1, "{learned}");
+    assert!(learned.contains(&format!("{ORDINARY}  {}", MacAddr(BACKUP))), "{learned}");
+
+    // Freed, it goes to whoever announces it next.
+    assert!(node.must(&format!("domain forget {VNI} {ORDINARY}")).contains("is free now"));
+    let taken = claim(HOLDER, ORDINARY);
+    send(0, &taken);
+    passed.push(taken);
+    assert_eq!(got(&sniffer, &senders[0], &hosts[0], 9), passed);
+    node.wait_metrics("counters that add up", Metrics::adds_up);
+}

@@ -72,10 +72,6 @@ sites! {
     GraceRead = Acquire;
     /// Worker marks what it has noted. Pairs with `BoardDrain`: who takes the mark reads what was noted before it, or something newer.
     BoardNote = Release;
-    /// Worker takes an address for one who announces it. Pairs with `LearnedRead`: who finds it taken sees that it was just now.
-    LearnedTake = Release;
-    /// Worker looks who has an address. Pairs with `LearnedTake`.
-    LearnedRead = Acquire;
     /// Control side takes the marks. Pairs with `BoardNote`.
     BoardDrain = Acquire;
 }

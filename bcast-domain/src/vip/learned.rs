@@ -1,55 +1,100 @@
 //! Learned bindings of a strict domain: written by all workers, without locks, in bounded memory.
 //!
-//! A slot holds an address (`key`: a keyed hash, so that nobody can choose collisions), its owner (`who`) and the
-//! time of the owner's last announcement (`at_ns`). One compare-and-swap of `who` decides the owner: of two
-//! workers that take an address at the same time, one succeeds.
+//! One word of a slot decides who has which address. It holds a tag of the address, the owner's TEP, and a tag of the
+//! owner's MAC address. The tags are keyed hashes, so that nobody can choose two that are equal:
 //!
-//! An address whose owner is silent or gone goes to the next announcer. The time is stored first, then `who`
-//! (`LearnedTake`); readers load `who` first (`LearnedRead`). So nobody sees the new owner with the old owner's
-//! time, and takes the address again.
+//! ```text
+//!    63          32 31      16 15       0
+//!   ┌──────────────┬──────────┬──────────┐   0:          never used; ends a search
+//!   │ address tag  │ TEP index│ MAC tag  │   MAC tag 0:  the address has no owner
+//!   └──────────────┴──────────┴──────────┘
+//! ```
 //!
-//! If no slot is free, the slot of an address that was silent for [`SILENCE_NS`] is given to another address. A
-//! worker that used this slot for the old address checks the key afterwards, and starts again if it changed.
+//! Each change of address or owner is one compare-and-swap of this word: when an announcer takes a new address, when it
+//! takes the address of one who is silent or gone, when the slot of a silent address goes to another address, and when an
+//! operator frees an address. A worker that decided by an old word fails, and starts again: it can not take the place of
+//! the address that is there now.
+//!
+//! Before the word, the winner advances `at_ns`, the time of the owner's last announcement, by a compare-and-swap from
+//! the value by which it found the owner silent. If the owner spoke meanwhile, or if another worker was faster, it
+//! fails, and the worker starts again. A worker that sees the new owner with the old time fails in the same way. So all
+//! accesses are `Relaxed`: each decision is a read-modify-write, which never works on an old value.
+//!
+//! After the word, the winner describes the binding: `who` (whole MAC address and TEP) and the address. A description
+//! counts only where its tags are those of the word; otherwise its winner has not written it yet. The owner writes it
+//! again with its next announcement if it is not its own. An announcer whose MAC address has the owner's tag by chance is
+//! refused, because `who` names another.
+//!
+//! Bounds keep one VM from filling the table. They are counted per MAC address and TEP, and per TEP. An announcer is
+//! counted before it tries to take an address; it is counted out if it fails, and when the address is given up. The counters of
+//! MAC addresses are shared by hash; an announcer has two, and the lower one counts.
 
 use std::{
     fmt,
     hash::{BuildHasher, RandomState},
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
 };
 
-use crate::table::sync::{AtomicU64, Ordering, Site, order};
+use crate::table::sync::{AtomicU64, Ordering::Relaxed};
 use crate::{
     TepIndex,
-    vip::{tep, who},
+    limits::{MAX_LEARNED_OF_MAC, MAX_LEARNED_OF_TEP, MAX_TEPS},
+    vip::{StrictReason, mac, tep, who},
 };
 
 /// Time after which a silent owner loses its address: an hour.
 pub const SILENCE_NS: u64 = 3_600_000_000_000;
 
 /// Number of addresses, about; there are twice as many slots.
-#[cfg(not(loom))]
-const SLOTS: usize = 32_768;
-#[cfg(loom)]
-const SLOTS: usize = 1;
+const SLOTS: usize = if cfg!(loom) { 1 } else { 32_768 };
 /// Slots that are tried for an address.
 const PROBES: usize = if cfg!(loom) { 1 } else { 32 };
+/// Counters of announcers by MAC address and TEP, in each of two rows.
+const COUNTERS: usize = if cfg!(loom) { 1 } else { 8192 };
+const TEP_COUNTERS: usize = if cfg!(loom) { 1 } else { MAX_TEPS };
+/// Attempts to take an address before it is refused: each that fails was won by another worker.
+const ATTEMPTS: usize = 8;
+
+/// Bits of the word that are the owner's.
+const OWNER: u64 = 0xffff_ffff;
 
 #[repr(C)]
 #[cfg_attr(not(loom), derive(zerocopy::FromZeros))]
 struct Slot {
-    /// Address; 0: none.
-    key: AtomicU64,
-    /// MAC address and index of the TEP; 0: no owner.
+    /// Address tag, TEP and MAC tag; see the module's head.
+    word: AtomicU64,
+    /// Description: MAC address and index of the TEP.
     who: AtomicU64,
+    /// Description: address as IPv6, upper and lower half; an IPv4 address is mapped.
+    address: [AtomicU64; 2],
     at_ns: AtomicU64,
+}
+
+/// Binding of an address to the MAC address and TEP that announced it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Learned {
+    /// Address.
+    pub address: IpAddr,
+    /// MAC address of the owner.
+    pub mac: [u8; 6],
+    /// TEP of the owner.
+    pub tep: TepIndex,
+    /// Time of the owner's last announcement by the workers' clock, nanoseconds.
+    pub at_ns: u64,
 }
 
 /// Owners of a domain's addresses, up to some 16,384.
 ///
-/// Address space: 768 KiB. Memory is used only for written pages.
+/// Address space: about 2 MiB. Memory is used only for written pages.
 pub struct LearnedBindings {
     slots: Box<[Slot]>,
+    /// Addresses by MAC address and TEP, two rows of [`COUNTERS`].
+    of_mac: Box<[AtomicU64]>,
+    /// Addresses by TEP.
+    of_tep: Box<[AtomicU64]>,
     hasher: RandomState,
+    /// Odd factors of multiplicative hashes.
+    secrets: [u64; 3],
 }
 
 impl Default for LearnedBindings {
@@ -58,27 +103,43 @@ impl Default for LearnedBindings {
     }
 }
 
+/// Zeroed memory.
+#[cfg(not(loom))]
+fn zeroed<T: zerocopy::FromZeros>(count: usize, _: impl Fn() -> T) -> Box<[T]> {
+    crate::table::slots::zeroed(count)
+}
+
+/// Loom's atomics are made one by one.
+#[cfg(loom)]
+fn zeroed<T>(count: usize, make: impl Fn() -> T) -> Box<[T]> {
+    (0..count).map(|_| make()).collect()
+}
+
 impl LearnedBindings {
     /// Without addresses.
-    #[cfg(not(loom))]
-    pub fn new() -> Self {
-        let slots = crate::table::slots::zeroed(SLOTS);
-        Self { slots, hasher: RandomState::new() }
-    }
-
-    /// Without addresses, for one address: loom has few atomics.
-    #[cfg(loom)]
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
-        let slot = |_| Slot { key: zero(), who: zero(), at_ns: zero() };
-        Self { slots: (0..SLOTS).map(slot).collect(), hasher: RandomState::new() }
+        let slot = || Slot { word: zero(), who: zero(), address: [zero(), zero()], at_ns: zero() };
+        let hasher = RandomState::new();
+        let secrets = [0_u64, 1, 2].map(|n| hasher.hash_one(n) | 1);
+        Self {
+            slots: zeroed(SLOTS, slot),
+            of_mac: zeroed(2 * COUNTERS, zero),
+            of_tep: zeroed(TEP_COUNTERS, zero),
+            hasher,
+            secrets,
+        }
     }
 
-    /// True if this MAC address at this endpoint may announce the address at `now_ns` (not 0): it is the owner, or
-    /// there is no owner, or the owner was silent for [`SILENCE_NS`], or the owner's endpoint is `gone`. Then it
-    /// becomes the owner.
+    /// Admits an announcement of the address by this MAC address at this endpoint at `now_ns` (not 0): it is the owner,
+    /// or there is no owner, or the owner was silent for [`SILENCE_NS`], or the owner's endpoint is `gone`. Then it becomes
+    /// the owner.
     ///
-    /// Also true if there is no room for one more address.
+    /// If there is no room for one more address, the announcement is admitted and not remembered.
+    ///
+    /// # Errors
+    /// [`StrictReason::OtherOwner`]; or [`StrictReason::OverBound`] if the announcer would have more addresses than
+    /// [`MAX_LEARNED_OF_MAC`] or its TEP more than [`MAX_LEARNED_OF_TEP`].
     pub fn admit(
         &self,
         address: IpAddr,
@@ -86,43 +147,84 @@ impl LearnedBindings {
         tep: TepIndex,
         now_ns: u64,
         gone: impl Fn(TepIndex) -> bool,
-    ) -> bool {
-        let key = self.hasher.hash_one(address) | 1;
+    ) -> Result<(), StrictReason> {
         let who = who(mac, tep);
-        // Two rounds at most: the second starts after the slot was given to another address.
-        for _ in 0..2 {
-            let Some(slot) = self.slot(key, now_ns) else { return true };
-            let admitted = slot.admit(who, now_ns, &gone);
-            if slot.key.load(Ordering::Relaxed) == key {
-                return admitted;
+        let (tag, start) = self.place(address);
+        let mine = tag | self.owner(who);
+        for _ in 0..ATTEMPTS {
+            let Some((slot, has)) = self.slot(tag, start, now_ns) else { return Ok(()) };
+            if has == mine {
+                return self.renew(slot, address, who, now_ns);
             }
+            let at_ns = slot.at_ns.load(Relaxed);
+            let is_held = has & OWNER != 0 && !is_silent(at_ns, now_ns);
+            if is_held && has & !OWNER != tag {
+                // The other address of this slot is not silent any more.
+                continue;
+            }
+            if is_held && !gone(tep_of(has)) {
+                return Err(StrictReason::OtherOwner);
+            }
+            if !self.count(mine) {
+                return Err(StrictReason::OverBound);
+            }
+            if slot.at_ns.compare_exchange(at_ns, now_ns, Relaxed, Relaxed).is_ok()
+                && slot.word.compare_exchange(has, mine, Relaxed, Relaxed).is_ok()
+            {
+                self.count_out(has);
+                slot.describe(address, who);
+                return Ok(());
+            }
+            self.count_out(mine);
         }
-        true
+        Err(StrictReason::OtherOwner)
     }
 
-    /// Slot of an address; a new one if there is none, as long as there is room.
-    fn slot(&self, key: u64, now_ns: u64) -> Option<&Slot> {
-        let [low, high, ..] = (key >> 48).to_le_bytes();
-        let start = usize::from(u16::from_le_bytes([low, high]));
-        let probe = || (start..start + PROBES).map(|at| &self.slots[at % SLOTS]);
-        for slot in probe() {
-            match slot.key.load(Ordering::Relaxed) {
-                found if found == key => return Some(slot),
-                0 => match slot.key.compare_exchange(0, key, Ordering::Relaxed, Ordering::Relaxed) {
-                    Ok(_) => return Some(slot),
-                    Err(other) if other == key => return Some(slot),
-                    Err(_) => {}
-                },
-                _ => {}
+    /// Takes the address from its owner. False if it has none.
+    pub fn forget(&self, address: IpAddr) -> bool {
+        let (tag, start) = self.place(address);
+        for _ in 0..ATTEMPTS {
+            let Some((slot, has)) = self.find(tag, start) else { return false };
+            if has & OWNER == 0 {
+                return false;
+            }
+            if slot.word.compare_exchange(has, tag, Relaxed, Relaxed).is_ok() {
+                self.count_out(has);
+                return true;
             }
         }
-        probe().find(|slot| slot.give_up(key, now_ns))
+        false
+    }
+
+    /// Bindings, in no order. One that a worker is writing now may be left out.
+    pub fn all(&self) -> impl Iterator<Item = Learned> + use<'_> {
+        self.slots.iter().filter_map(|slot| {
+            let word = slot.word.load(Relaxed);
+            if word & OWNER == 0 {
+                return None;
+            }
+            let who = slot.who.load(Relaxed);
+            let [high, low] = [&slot.address[0], &slot.address[1]].map(|half| u128::from(half.load(Relaxed)));
+            let address = Ipv6Addr::from_bits(high << 64 | low);
+            let address = [address.to_canonical(), address.into()];
+            let address = address.into_iter().find(|&address| self.place(address).0 == word & !OWNER)?;
+            let at_ns = slot.at_ns.load(Relaxed);
+            let binding = Learned { address, mac: mac(who), tep: tep(who), at_ns };
+            (self.owner(who) == word & OWNER).then_some(binding)
+        })
     }
 
     /// Number of addresses with an owner.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.who.load(Ordering::Relaxed) != 0).count()
+        self.slots.iter().filter(|slot| slot.word.load(Relaxed) & OWNER != 0).count()
+    }
+
+    /// Addresses that are counted for all TEPs: as many as have an owner, once no worker is about to take one.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn counted(&self) -> u64 {
+        self.of_tep.iter().map(|counter| counter.load(Relaxed)).sum()
     }
 
     /// True if no address has an owner.
@@ -130,44 +232,115 @@ impl LearnedBindings {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    /// An announcement by one who has the owner's tags.
+    #[inline]
+    fn renew(&self, slot: &Slot, address: IpAddr, who: u64, now_ns: u64) -> Result<(), StrictReason> {
+        let described = slot.who.load(Relaxed);
+        if described != who {
+            if described != 0 && self.owner(described) == self.owner(who) {
+                return Err(StrictReason::OtherOwner);
+            }
+            slot.describe(address, who);
+        }
+        slot.at_ns.store(now_ns, Relaxed);
+        Ok(())
+    }
+
+    /// Tag of an address in the place that it has in a word, never 0; and the first slot that is tried for it.
+    #[inline]
+    fn place(&self, address: IpAddr) -> (u64, usize) {
+        let hash = self.hasher.hash_one(address);
+        let [low, high, ..] = hash.to_le_bytes();
+        ((hash & !OWNER) | (1 << 32), usize::from(u16::from_le_bytes([low, high])))
+    }
+
+    /// Owner's part of a word.
+    #[inline]
+    fn owner(&self, who: u64) -> u64 {
+        let tag = who.wrapping_mul(self.secrets[0]) >> 48;
+        (who >> 48) << 16 | tag.max(1)
+    }
+
+    /// Slot of an address, with its word; one that it can take if there is none, as long as there is room.
+    #[inline]
+    fn slot(&self, tag: u64, start: usize, now_ns: u64) -> Option<(&Slot, u64)> {
+        self.find(tag, start).or_else(|| self.reusable(start, now_ns))
+    }
+
+    /// Slots that are tried for an address.
+    fn probe(&self, start: usize) -> impl Iterator<Item = &Slot> {
+        (start..start + PROBES).map(|at| &self.slots[at % SLOTS])
+    }
+
+    /// Slot of an address, or the first that was never used.
+    #[inline]
+    fn find(&self, tag: u64, start: usize) -> Option<(&Slot, u64)> {
+        let all = self.probe(start).map(|slot| (slot, slot.word.load(Relaxed)));
+        all.into_iter().find(|&(_, word)| word == 0 || word & !OWNER == tag)
+    }
+
+    /// Slot of another address that has no owner, or a silent one.
+    #[cold]
+    fn reusable(&self, start: usize, now_ns: u64) -> Option<(&Slot, u64)> {
+        let all = self.probe(start).map(|slot| (slot, slot.word.load(Relaxed)));
+        all.into_iter().find(|(slot, word)| word & OWNER == 0 || is_silent(slot.at_ns.load(Relaxed), now_ns))
+    }
+
+    /// Counters of a word's owner: those of its MAC address, and that of its TEP.
+    fn counters(&self, word: u64) -> ([&AtomicU64; 2], &AtomicU64) {
+        let owner = word & OWNER;
+        let index = |secret: u64| {
+            let [.., low, high] = owner.wrapping_mul(secret).to_le_bytes();
+            usize::from(u16::from_le_bytes([low, high])) % COUNTERS
+        };
+        let rows = [index(self.secrets[1]), COUNTERS + index(self.secrets[2])].map(|at| &self.of_mac[at]);
+        (rows, &self.of_tep[tep_of(word).index() % TEP_COUNTERS])
+    }
+
+    /// Counts one address more for this owner. False if that would be over a bound; then nothing is counted.
+    fn count(&self, word: u64) -> bool {
+        let ([first, second], of_tep) = self.counters(word);
+        let [first, second, of_tep] = [first, second, of_tep].map(|counter| counter.fetch_add(1, Relaxed));
+        let fits = first.min(second) < MAX_LEARNED_OF_MAC && of_tep < MAX_LEARNED_OF_TEP;
+        if !fits {
+            self.count_out(word);
+        }
+        fits
+    }
+
+    /// Counts one address less for the owner in a word, if it has one.
+    fn count_out(&self, word: u64) {
+        if word & OWNER != 0 {
+            let ([first, second], of_tep) = self.counters(word);
+            for counter in [first, second, of_tep] {
+                counter.fetch_sub(1, Relaxed);
+            }
+        }
+    }
+}
+
+/// TEP in a word.
+fn tep_of(word: u64) -> TepIndex {
+    let [_, _, low, high, ..] = word.to_le_bytes();
+    TepIndex::from(u16::from_le_bytes([low, high]))
+}
+
+/// True for an owner that last announced its address at `at_ns`; 0: the slot is being taken.
+fn is_silent(at_ns: u64, now_ns: u64) -> bool {
+    at_ns != 0 && now_ns.saturating_sub(at_ns) > SILENCE_NS
 }
 
 impl Slot {
-    fn admit(&self, who: u64, now_ns: u64, gone: &impl Fn(TepIndex) -> bool) -> bool {
-        loop {
-            let has = self.who.load(order(Site::LearnedRead));
-            if has == who {
-                self.at_ns.store(now_ns, Ordering::Relaxed);
-                return true;
-            }
-            if has != 0 && !self.is_silent(now_ns) && !gone(tep(has)) {
-                return false;
-            }
-            // Before the new owner is visible: otherwise another worker would find it silent.
-            self.at_ns.store(now_ns, Ordering::Relaxed);
-            if self.who.compare_exchange(has, who, order(Site::LearnedTake), Ordering::Relaxed).is_ok() {
-                return true;
-            }
-        }
-    }
-
-    /// Time 0: the slot is being taken.
-    fn is_silent(&self, now_ns: u64) -> bool {
-        let at_ns = self.at_ns.load(Ordering::Relaxed);
-        at_ns != 0 && now_ns.saturating_sub(at_ns) > SILENCE_NS
-    }
-
-    /// Gives the slot of a silent address to another address. False if the address is not silent.
-    fn give_up(&self, to: u64, now_ns: u64) -> bool {
-        let at_ns = self.at_ns.load(Ordering::Relaxed);
-        // Only the thread that advances the time gives the slot away.
-        let silent = self.is_silent(now_ns)
-            && self.at_ns.compare_exchange(at_ns, now_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        if silent {
-            self.who.store(0, Ordering::Relaxed);
-            self.key.store(to, Ordering::Relaxed);
-        }
-        silent
+    fn describe(&self, address: IpAddr, who: u64) {
+        let bits = match address {
+            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
+            IpAddr::V6(address) => address.to_bits(),
+        };
+        let [a, b, c, d, e, f, g, h, low @ ..] = bits.to_be_bytes();
+        self.address[0].store(u64::from_be_bytes([a, b, c, d, e, f, g, h]), Relaxed);
+        self.address[1].store(u64::from_be_bytes(low), Relaxed);
+        self.who.store(who, Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod board;
 mod learned;
+mod strict;
 mod table;
 
 use std::{fmt, net::IpAddr};
@@ -12,9 +13,10 @@ use crate::{
 };
 
 pub use board::{AnnouncementBoard, LastAnnounced};
-pub use learned::{LearnedBindings, SILENCE_NS};
+pub use learned::{Learned, LearnedBindings, SILENCE_NS};
+pub use strict::{StrictDomain, StrictReason, StrictRefusal};
 pub use table::{VipEntry, VipKey, VipTable};
-pub(crate) use table::{tep, who};
+pub(crate) use table::{mac, tep, who};
 
 /// Dense number of a virtual IP: index of per-address arrays.
 ///

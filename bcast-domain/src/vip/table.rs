@@ -1,10 +1,10 @@
 //! VIP table of a domain: lookup by address, for workers.
 
-use std::{fmt, net::IpAddr, sync::Arc};
+use std::{fmt, net::IpAddr};
 
 use crate::{
     AnnouncerId, RejectReason, TepIndex, Vip, VipId, limits::MAX_VIPS, table::slots::prefetch,
-    vip::LearnedBindings,
+    vip::StrictDomain,
 };
 
 /// Virtual IPs of a domain with their announcers. Immutable: a change makes a new table.
@@ -17,8 +17,8 @@ pub struct VipTable {
     /// Announcers in the order of their MAC address and endpoint.
     instances: Box<[(u64, VipId, AnnouncerId)]>,
     has_groups: bool,
-    /// Learned bindings; only in a strict domain.
-    learned: Option<Arc<LearnedBindings>>,
+    /// Rules of a strict domain.
+    strict: Option<StrictDomain>,
 }
 
 /// Bucket of one virtual IP: a cache line with the fields that most announcements need.
@@ -103,6 +103,12 @@ pub(crate) fn tep(who: u64) -> TepIndex {
     TepIndex::from(u16::from_le_bytes([low, high]))
 }
 
+/// MAC address in that word.
+pub(crate) fn mac(who: u64) -> [u8; 6] {
+    let [mac @ .., _, _] = who.to_le_bytes();
+    mac
+}
+
 /// Result of a lookup.
 #[derive(Clone, Copy)]
 pub struct VipEntry<'g> {
@@ -168,7 +174,7 @@ impl VipTable {
             vips: [].into(),
             instances: instances(&vips),
             has_groups: vips.iter().any(|vip| vip.group != 0),
-            learned: None,
+            strict: None,
         };
         for (position, vip) in (1..).zip(&vips) {
             let key = VipKey::new(vip.address);
@@ -182,16 +188,16 @@ impl VipTable {
         vip_table
     }
 
-    /// Adds the learned bindings of a strict domain; a table that replaces another takes over its bindings.
+    /// Adds the rules of a strict domain.
     #[must_use]
-    pub fn strict(self, learned: Arc<LearnedBindings>) -> Self {
-        Self { learned: Some(learned), ..self }
+    pub fn strict(self, strict: StrictDomain) -> Self {
+        Self { strict: Some(strict), ..self }
     }
 
-    /// Learned bindings; `None`: the domain is not strict.
+    /// Rules of a strict domain; `None`: the domain is not strict.
     #[inline(always)]
-    pub fn learned(&self) -> Option<&LearnedBindings> {
-        self.learned.as_deref()
+    pub fn strictly(&self) -> Option<&StrictDomain> {
+        self.strict.as_ref()
     }
 
     /// Virtual IP with this address.

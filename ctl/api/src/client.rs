@@ -335,6 +335,26 @@ impl Client {
         .await
     }
 
+    /// All learned addresses of a domain with sticky ARP inspection, in the same way.
+    pub async fn learned(&mut self, vni: Vni) -> Result<Vec<proto::Learned>> {
+        self.pages(|page_token| {
+            let mut rpc = self.rpc.clone();
+            let request = proto::ListLearnedRequest { page_token, vni: vni.get(), ..Default::default() };
+            let request = self.timed(request);
+            async move { Ok(rpc.list_learned(request).await?.map(|page| (page.learned, page.next_page_token))) }
+        })
+        .await
+    }
+
+    /// Takes a learned address from its owner.
+    pub async fn forget_learned(
+        &mut self,
+        request: proto::ForgetLearnedRequest,
+    ) -> Result<proto::ForgetLearnedReply> {
+        let request = self.timed(request);
+        self.answer(|mut rpc| async move { rpc.forget_learned(request).await }).await
+    }
+
     /// The items of all pages.
     async fn pages<T, F>(&self, page: impl Fn(String) -> F) -> Result<Vec<T>>
     where

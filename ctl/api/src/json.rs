@@ -65,6 +65,18 @@ pub fn or_default<T: Serialize + Default, S: Serializer>(
     }
 }
 
+/// Subnets as text; none where they are absent.
+pub fn subnets<S: Serializer>(subnets: &Option<proto::Subnets>, serializer: S) -> Result<S::Ok, S::Error> {
+    let all = subnets.iter().flat_map(|all| &all.subnets);
+    serializer
+        .collect_seq(all.filter_map(|one| Some(format!("{}/{}", ip(&one.network).ok()?, one.prefix_length))))
+}
+
+/// Gateways; none where they are absent.
+pub fn gateways<S: Serializer>(gateways: &Option<proto::Gateways>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(gateways.iter().flat_map(|all| &all.gateways))
+}
+
 /// Bytes that are JSON themselves; null where they are not.
 pub fn json_value<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serde_json::from_slice::<serde_json::Value>(bytes).ok().serialize(serializer)

@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use bcast_domain::{DomainLimit, Mac, Rate, Tep, TepLimit, Vni};
 use ctl_api::model::{
     Apply, ApplyParts, ArpInspection, Attachment, AttachmentFields, Batch, BatchError, Binding, Change,
-    Conditions, DomainEntry, DomainFields, Event, Existing, Field, Havip, HavipEntry, HavipError, HavipEvent,
-    HavipEventKind, HavipFields, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, ModelError, Name,
-    Offender, Revision, Set, SetResource, Target, TepEntry, TepFields, TepRef, TepSet, Why,
+    Conditions, DomainEntry, DomainFields, Event, Existing, Field, Gateway, Havip, HavipEntry, HavipError,
+    HavipEvent, HavipEventKind, HavipFields, HavipState, Holder, MAX_CHANGES, MAX_MESSAGE_BYTES, ModelError,
+    Name, Offender, Revision, Set, SetResource, StatedAddresses, Subnet, Target, TepEntry, TepFields, TepRef,
+    TepSet, Why,
 };
 use ctl_api::proto::{self, watch_event::Kind};
 use prost::Message;
@@ -179,6 +180,10 @@ fn rows_come_back_from_their_messages_with_members_ascending() {
         name: None,
         limit: some_rates(),
         arp_inspection: ArpInspection::Sticky,
+        stated: StatedAddresses {
+            subnets: vec!["10.0.0.0/24".parse().unwrap()],
+            gateways: vec![Gateway { address: [10, 0, 0, 1].into(), mac: mac(1) }],
+        },
         members: members.iter().map(|&last| tep(last)).collect(),
     };
     let Kind::DomainSet(message) = Event::DomainSet(domain(&[3, 1, 2])).into() else {
@@ -500,4 +505,39 @@ fn a_route_gateway_that_cannot_be_is_refused() {
 fn a_change_of_a_domain_costs_no_more_memory_than_it_needs() {
     // A million of them are staged for the largest batch.
     assert!(size_of::<Change>() <= 96, "{}", size_of::<Change>());
+}
+
+#[test]
+fn subnets_and_gateways_are_in_order_once_each_and_bad_ones_name_their_field() {
+    let subnet = |network: [u8; 4], prefix_length| proto::Subnet { network: network.into(), prefix_length };
+    let subnets = |subnets: Vec<proto::Subnet>| proto::Domain {
+        subnets: Some(proto::Subnets { subnets }),
+        ..Default::default()
+    };
+    let (low, high) = (subnet([10, 0, 0, 0], 24), subnet([10, 0, 1, 0], 24));
+    let fields = DomainFields::try_from(subnets(vec![high.clone(), low.clone(), high.clone()])).unwrap();
+    let both: Vec<Subnet> = ["10.0.0.0/24", "10.0.1.0/24"].map(|text| text.parse().unwrap()).into();
+    assert_eq!(fields.subnets, Some(both));
+    let gateway = |last, mac: [u8; 6]| proto::Gateway { address: vec![10, 0, 0, last], mac: mac.into() };
+    let gateways = |gateways: Vec<proto::Gateway>| proto::Domain {
+        gateways: Some(proto::Gateways { gateways }),
+        ..Default::default()
+    };
+    let good = [2, 0, 0, 0, 0, 1];
+    let many = (0..=255).map(|last| gateway(last, good)).collect();
+    for (message, field, words) in [
+        (subnets(vec![subnet([10, 0, 0, 7], 24)]), "subnets", "the subnet is 10.0.0.0/24"),
+        (subnets(vec![low; 65]), "subnets", "65 subnets for one domain; a domain has at most 64"),
+        (gateways(vec![gateway(1, [0; 6])]), "gateways", "MAC"),
+        (
+            gateways(vec![gateway(1, good), gateway(1, good)]),
+            "gateways",
+            "gateway 10.0.0.1 stands there twice",
+        ),
+        (gateways(many), "gateways", "256 gateways for one domain; a domain has at most 64"),
+    ] {
+        let error = DomainFields::try_from(message).unwrap_err();
+        assert_eq!(error.field(), field, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
 }

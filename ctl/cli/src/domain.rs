@@ -2,11 +2,14 @@
 //! domain is shown.
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 
-use bcast_domain::{Rate, Vni};
+use bcast_domain::{Mac, Rate, Vni};
 use clap::{Args, Subcommand, ValueEnum};
-use ctl_api::model::{ArpInspection, Change, DomainFields, Existing, Name, SetResource, Target, TepRef};
-use ctl_api::{Client, proto};
+use ctl_api::model::{
+    ArpInspection, Change, DomainFields, Existing, Gateway, Name, SetResource, Subnet, Target, TepRef,
+};
+use ctl_api::{Client, model, proto};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{self, Order};
@@ -74,6 +77,38 @@ pub enum DomainCommand {
         vni: Vni,
         /// The mode
         mode: Option<Mode>,
+    },
+    /// State the subnets of a domain; sticky ARP inspection refuses addresses outside of them, but for IPv6 link-local ones
+    Subnets {
+        /// VNI of the domain
+        vni: Vni,
+        /// All its subnets, such as 10.0.0.0/24; none: any address may be announced
+        subnets: Vec<Subnet>,
+    },
+    /// Addresses that a domain with sticky ARP inspection has learned, with their owners
+    Learned {
+        /// VNI of the domain
+        vni: Vni,
+    },
+    /// Take a learned address from its owner: the next announcer has it
+    Forget {
+        /// VNI of the domain
+        vni: Vni,
+        /// The address
+        address: IpAddr,
+    },
+    /// State a distributed gateway: with sticky ARP inspection all TEPs may announce its address, with this MAC and no other
+    Gateway {
+        /// VNI of the domain
+        vni: Vni,
+        /// Address of the gateway
+        address: IpAddr,
+        /// MAC address of the gateway; it replaces the one that it has
+        #[arg(required_unless_present = "rm")]
+        mac: Option<Mac>,
+        /// The address is a gateway's no longer
+        #[arg(long, conflicts_with = "mac")]
+        rm: bool,
     },
 }
 
@@ -165,6 +200,8 @@ impl RateArgs {
 /// Runs a command of domains.
 pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> Result<(), Failure> {
     let order = match command {
+        DomainCommand::Learned { vni } => return learned(out, client, vni).await,
+        DomainCommand::Forget { vni, address } => return forget(out, client, vni, address).await,
         DomainCommand::List => return list(out, client).await,
         DomainCommand::Show { vni } => return show(out, client, vni).await,
         DomainCommand::Limit { vni, rates } if !rates.given().any() && !rates.default => {
@@ -210,8 +247,64 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: SetResource::Domain(vni, fields).set_if(Existing::Required),
             }
         }
+        DomainCommand::Subnets { vni, subnets } => {
+            let are = if subnets.is_empty() { "none".to_owned() } else { spaced(&subnets) };
+            let fields = DomainFields { subnets: Some(subnets), ..Default::default() };
+            Order {
+                done: format!("domain {vni}: the subnets are now {are}"),
+                already: format!("domain {vni}: the subnets are already {are}"),
+                change: SetResource::Domain(vni, fields).set_if(Existing::Required),
+            }
+        }
+        DomainCommand::Gateway { vni, address, mac, .. } => gateway(client, vni, address, mac).await?,
     };
     change::commit(out, client, order).await
+}
+
+/// Order that gives a gateway this MAC address, or removes it. The other gateways are those that the node has now.
+async fn gateway(client: &mut Client, vni: Vni, address: IpAddr, mac: Option<Mac>) -> Result<Order, Failure> {
+    let has = client.domain(vni).await?.gateways.unwrap_or_default().gateways;
+    let gateway = |one: &proto::Gateway| {
+        Some(Gateway { address: model::ip(&one.address).ok()?, mac: model::mac(&one.mac).ok()? })
+    };
+    let others = has.iter().filter_map(gateway).filter(|one| one.address != address);
+    let gateways = Some(others.chain(mac.map(|mac| Gateway { address, mac })).collect());
+    let fields = DomainFields { gateways, ..Default::default() };
+    let (done, already) = match mac {
+        Some(mac) => (
+            format!("{address} is now a gateway with {mac}"),
+            format!("{address} is already a gateway with {mac}"),
+        ),
+        None => (format!("{address} is no longer a gateway"), format!("{address} is no gateway")),
+    };
+    Ok(Order {
+        done: format!("domain {vni}: {done}"),
+        already: format!("domain {vni}: {already}"),
+        change: SetResource::Domain(vni, fields).set_if(Existing::Required),
+    })
+}
+
+fn spaced(all: &[impl ToString]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Subnets of a domain, as text.
+fn subnets(domain: &proto::Domain) -> Vec<String> {
+    let all = domain.subnets.iter().flat_map(|all| &all.subnets);
+    all.map(|one| format!("{}/{}", text::address(&one.network), one.prefix_length)).collect()
+}
+
+/// Gateways of a domain with their MAC addresses, as text.
+fn gateways(domain: &proto::Domain) -> Vec<(String, String)> {
+    let all = domain.gateways.iter().flat_map(|all| &all.gateways);
+    all.map(|one| (text::address(&one.address), text::mac(&one.mac))).collect()
+}
+
+/// Subnets and gateways in one word each, as rows and plans show them; `None`: there are none.
+fn stated(domain: &proto::Domain) -> [(&'static str, Option<String>); 2] {
+    let gateways: Vec<_> = gateways(domain).iter().map(|(address, mac)| format!("{address} {mac}")).collect();
+    let some = |all: Vec<String>, between| Some(all.join(between)).filter(|all| !all.is_empty());
+    [("subnets", some(subnets(domain), " ")), ("gateways", some(gateways, ", "))]
 }
 
 fn members(teps: &[TepRef]) -> (String, &'static str, &'static str) {
@@ -255,12 +348,49 @@ async fn show(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failur
         ("arp inspection", mode(&domain).to_owned()),
         ("members", size(&domain).to_string()),
     ];
-    let rows = rows.map(|(what, value)| [what.to_owned(), value]);
+    let stated = stated(&domain).into_iter().filter_map(|(what, value)| Some((what, value?)));
+    let rows: Vec<_> = rows.into_iter().chain(stated).map(|(what, value)| [what.to_owned(), value]).collect();
     out.table([Column::Text("DOMAIN"), Column::Text("")], &rows)?;
     out.line("")?;
     let row = |tep: &[u8]| [text::address(tep), or_none(names.get(tep))];
     let members: Vec<_> = text::addresses(domain.members.as_ref()).map(row).collect();
     out.table([Column::Text("MEMBER"), Column::Text("NAME")], &members)
+}
+
+async fn learned(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), Failure> {
+    let all = client.learned(vni).await?;
+    if out.is_json() {
+        return out.array(all.iter());
+    }
+    let teps = client.teps(proto::ListTepsRequest::default()).await?;
+    let names: HashMap<_, _> = teps.into_iter().filter_map(|tep| Some((tep.address, tep.name?))).collect();
+    let tep = |one: &proto::Learned| match names.get(&one.tep) {
+        _ if one.tep.is_empty() => text::NONE.to_owned(),
+        Some(name) => name.clone(),
+        None => text::address(&one.tep),
+    };
+    let row = |one: &proto::Learned| {
+        [text::address(&one.address), text::mac(&one.mac), tep(one), text::utc(one.heard_unix_ms)]
+    };
+    let rows: Vec<_> = all.iter().map(row).collect();
+    out.table(["ADDRESS", "MAC", "TEP", "LAST HEARD"].map(Column::Text), &rows)
+}
+
+/// JSON of `domain forget`.
+#[derive(Serialize)]
+struct Forgotten {
+    vni: u32,
+    address: IpAddr,
+    had_owner: bool,
+}
+
+async fn forget(out: &mut Out, client: &mut Client, vni: Vni, address: IpAddr) -> Result<(), Failure> {
+    let request = proto::ForgetLearnedRequest { vni: vni.get(), address: text::octets(address) };
+    let had_owner = client.forget_learned(request).await?.had_owner;
+    if out.is_json() {
+        return out.json(&Forgotten { vni: vni.get(), address, had_owner });
+    }
+    out.line(&format!("domain {vni}: {address} {}", if had_owner { "is free now" } else { "has no owner" }))
 }
 
 /// JSON of `domain limit`.
@@ -299,10 +429,20 @@ pub struct Entry {
     name: Option<Text<Name>>,
     limit: Option<EntryRates>,
     arp_inspection: Option<Mode>,
+    /// All subnets, and all gateways; `Some` of an empty list: none.
+    subnets: Option<Vec<Text<Subnet>>>,
+    gateways: Option<Vec<GatewayEntry>>,
     /// All members; `Some` of an empty list: none.
     members: Option<Vec<Text<TepRef>>>,
     /// Old key of `arp_inspection`.
     garp: Option<OldMode>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GatewayEntry {
+    address: Text<IpAddr>,
+    mac: Text<Mac>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -329,6 +469,10 @@ impl Entry {
             bits: scalar_field(bits),
             control: scalar_field(control),
             arp_inspection: mode.map(ArpInspection::from),
+            subnets: self.subnets.map(|all| all.into_iter().map(|Text(subnet)| subnet).collect()),
+            gateways: self.gateways.map(|all| {
+                all.into_iter().map(|one| Gateway { address: one.address.0, mac: one.mac.0 }).collect()
+            }),
         };
         Ok(SetResource::Domain(vni, fields))
     }
@@ -350,7 +494,17 @@ pub struct Export<'a> {
     limit: Option<Exported>,
     #[serde(skip_serializing_if = "Option::is_none")]
     arp_inspection: Option<Mode>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    subnets: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    gateways: Vec<ExportedGateway>,
     members: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct ExportedGateway {
+    address: String,
+    mac: String,
 }
 
 /// The entry of a domain in an export.
@@ -360,6 +514,11 @@ pub fn export(domain: &proto::Domain, yaml: bool) -> Export<'_> {
         name: text::name(domain.name.as_ref()),
         limit: rates(domain).exported(yaml),
         arp_inspection: is_sticky(domain).then_some(Mode::Sticky),
+        subnets: subnets(domain),
+        gateways: gateways(domain)
+            .into_iter()
+            .map(|(address, mac)| ExportedGateway { address, mac })
+            .collect(),
         members: text::teps(domain.members.as_ref()),
     }
 }
@@ -384,6 +543,9 @@ pub fn plan_line(
     parts.extend(rates(after).differences(&rates(before)));
     let word = |domain| Some(mode(domain).to_owned());
     parts.extend(differs("ARP inspection", word(before), word(after)));
+    for ((what, old), (_, new)) in stated(before).into_iter().zip(stated(after)) {
+        parts.extend(differs(what, old, new));
+    }
     format!("~ domain {}: {}", after.vni, parts.join("; "))
 }
 
@@ -397,7 +559,9 @@ fn whole(before: Option<&proto::Domain>, after: Option<&proto::Domain>) -> Strin
     }
     let limit = rates(domain);
     let limit = if limit.any() { format!("; limit {}", limit.words()) } else { String::new() };
-    format!("+ {line}{limit}{}", if is_sticky(domain) { "; ARP inspection sticky" } else { "" })
+    let sticky = if is_sticky(domain) { "; ARP inspection sticky" } else { "" };
+    let stated = stated(domain).into_iter().filter_map(|(what, value)| Some(format!("; {what} {}", value?)));
+    format!("+ {line}{limit}{sticky}{}", stated.collect::<String>())
 }
 
 fn listed(verb: &str, teps: &[String], most: usize) -> Option<String> {

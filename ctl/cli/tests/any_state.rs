@@ -8,7 +8,9 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni};
-use ctl_api::model::{ArpInspection, Attachment, DomainEntry, Havip, Place, TepEntry};
+use ctl_api::model::{
+    ArpInspection, Attachment, DomainEntry, Gateway, Havip, Place, StatedAddresses, TepEntry,
+};
 use proptest::prelude::*;
 use support::model::Model;
 use support::node::Node;
@@ -42,6 +44,7 @@ fn nodes() -> impl Strategy<Value = Model> {
                 name: name.map(|name| name.parse().unwrap()),
                 limit: DomainLimit { copies, bits, control },
                 arp_inspection: if sticky { ArpInspection::Sticky } else { ArpInspection::Off },
+                stated: if sticky { stated() } else { Default::default() },
                 members: members.collect(),
                 ..DomainEntry::new(vni.into())
             };
@@ -104,5 +107,17 @@ proptest! {
             let words = format!("nothing to change (revision {})\n", got.revision);
             prop_assert_eq!(to.run(&["apply", "-f", &file, prune]), (0, words, String::new()));
         }
+    }
+}
+
+/// Subnets and gateways of both families.
+fn stated() -> StatedAddresses {
+    let gateway = |address: &str| Gateway {
+        address: address.parse().unwrap(),
+        mac: bcast_domain::Mac::new([0x52, 0x54, 0, 0, 1, 1]).unwrap(),
+    };
+    StatedAddresses {
+        subnets: ["10.0.0.0/24", "fd00::/64"].map(|subnet| subnet.parse().unwrap()).into(),
+        gateways: [gateway("10.0.0.1"), gateway("fd00::1")].into(),
     }
 }

@@ -67,11 +67,43 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("domain arp-inspection 6", "sticky\n"),
         ("-o json domain arp-inspection 6", "{\"vni\":6,\"arp_inspection\":\"sticky\"}\n"),
         ("domain arp-inspection 6 off", "domain 6: ARP inspection is now off (revision 15)\n"),
-        ("domain rm 6", "domain 6 is removed (revision 16)\n"),
+        (
+            "domain subnets 6 10.0.0.0/24 fd00::/64",
+            "domain 6: the subnets are now 10.0.0.0/24 fd00::/64 (revision 16)\n",
+        ),
+        (
+            "domain subnets 6 10.0.0.0/24 fd00::/64",
+            "domain 6: the subnets are already 10.0.0.0/24 fd00::/64\n",
+        ),
+        (
+            "domain gateway 6 10.0.0.1 52:54:00:00:00:01",
+            "domain 6: 10.0.0.1 is now a gateway with 52:54:00:00:00:01 (revision 17)\n",
+        ),
+        (
+            "domain gateway 6 10.0.0.1 52:54:00:00:00:01",
+            "domain 6: 10.0.0.1 is already a gateway with 52:54:00:00:00:01\n",
+        ),
+        (
+            "domain gateway 6 fd00::1 52:54:00:00:00:01",
+            "domain 6: fd00::1 is now a gateway with 52:54:00:00:00:01 (revision 18)\n",
+        ),
+        ("domain gateway 6 10.0.0.1 --rm", "domain 6: 10.0.0.1 is no longer a gateway (revision 19)\n"),
+        ("domain gateway 6 10.0.0.1 --rm", "domain 6: 10.0.0.1 is no gateway\n"),
+        ("domain subnets 6", "domain 6: the subnets are now none (revision 20)\n"),
+        ("domain forget 6 10.0.0.1", "domain 6: 10.0.0.1 is free now\n"),
+        ("domain forget 6 10.0.0.9", "domain 6: 10.0.0.9 has no owner\n"),
+        ("-o json domain forget 6 10.0.0.1", "{\"vni\":6,\"address\":\"10.0.0.1\",\"had_owner\":true}\n"),
+        (
+            "domain learned 6",
+            "ADDRESS   MAC                TEP         LAST HEARD\n\
+             10.0.0.1  52:54:00:00:00:01  hv1         2025-06-15T15:06:40.000Z\n\
+             10.0.0.2  52:54:00:00:00:02  198.18.0.2  2025-06-15T15:06:40.000Z\n",
+        ),
+        ("domain rm 6", "domain 6 is removed (revision 21)\n"),
         ("domain rm 6", "domain 6 is not there\n"),
-        ("tep rm hv1 --force", "tep hv1 is removed (revision 17)\n"),
-        ("-o json domain rm 6", "{\"revision\":17,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
-        ("-o json tep add 198.18.0.9", "{\"revision\":18,\"changed\":1,\"notes\":[]}\n"),
+        ("tep rm hv1 --force", "tep hv1 is removed (revision 22)\n"),
+        ("-o json domain rm 6", "{\"revision\":22,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
+        ("-o json tep add 198.18.0.9", "{\"revision\":23,\"changed\":1,\"notes\":[]}\n"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
@@ -131,6 +163,9 @@ fn wrong_usage_is_status_2() {
         ("tep route-gateway hv1 hv2", "is not an IP address; write it like 10.0.0.100"),
         ("tep route-gateway hv1 192.0.2.1 192.0.2.2", "192.0.2.1 and 192.0.2.2 are of one family"),
         ("tep route-gateway hv1 192.0.2.1 2001:db8::1 192.0.2.2", "no more were expected"),
+        ("domain subnets 5001 10.0.0.7/24", "the subnet is 10.0.0.0/24"),
+        ("domain gateway 5001 10.0.0.1", "required"),
+        ("domain gateway 5001 10.0.0.1 --rm 52:54:00:00:00:01", "cannot be used with"),
         ("domain arp-inspection 5001 closed", "[possible values: off, sticky]"),
         ("watch --from 0", "0 is not in 1.."),
         ("frobnicate", "unrecognized subcommand"),

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{
-    AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, Tep, TepIndex, TepLimit, VlanTags, Vni,
+    AnnouncementBoard, DomainId, DomainLimit, Epoch, Rejected, StrictRefusal, Tep, TepIndex, TepLimit,
+    VlanTags, Vni,
 };
 use thiserror::Error;
 
@@ -55,6 +56,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
     fn take_rejected(&self) -> Option<Rejected>;
+
+    /// The oldest announcement that a strict domain refused and that was not taken yet. Taken by the commit thread alone.
+    fn take_refused(&self) -> Option<StrictRefusal>;
 
     /// Present time: by the clock of the workers' stamps, by the steady clock, and as Unix time.
     fn now(&self) -> Moment;

@@ -21,6 +21,7 @@ use crate::hook::{CommitHooks, Report};
 use crate::job::{Job, Reply, Work};
 use crate::machines;
 use crate::refusal::Refusal;
+use crate::refusals::{self, Refusals};
 use crate::restore::Backup;
 use crate::state::{Figures, State, lock};
 use crate::transaction::{Prepared, Transaction};
@@ -35,6 +36,8 @@ const RECLAIM_EVERY: Duration = Duration::from_millis(20);
 
 /// Time between two looks at announcements of HAVIPs.
 const TICK_EVERY: Duration = Duration::from_millis(1);
+/// Most refused announcements taken in one turn: all that the data plane keeps.
+const MOST_REFUSALS: usize = 4_096;
 /// How long the thread waits at most before it turns: its heartbeat while nothing happens.
 const TURN_EVERY: Duration = Duration::from_millis(500);
 
@@ -60,6 +63,8 @@ pub(crate) struct Committer {
     pub trouble: Trouble,
     /// The store could not be followed where it may be elsewhere.
     pub astray: bool,
+    /// Announcements that domains with sticky ARP inspection refused.
+    pub refusals: Refusals,
 }
 
 /// The accepted requests of a group, and what they change.
@@ -85,7 +90,21 @@ impl Committer {
             }
             // After each group, so that no move waits for more than one.
             self.tick_havips();
+            self.report_refusals();
             self.probe();
+        }
+    }
+
+    /// Takes all announcements that were refused, and reports what is due.
+    fn report_refusals(&mut self) {
+        let now = Instant::now();
+        for _ in 0..MOST_REFUSALS {
+            let Some(refusal) = self.node.take_refused() else { break };
+            self.refusals.add(refusal, now);
+        }
+        for report in self.refusals.due(now) {
+            let tep = lock(&self.state).teps.address(report.0.tep);
+            refusals::log(report, tep);
         }
     }
 

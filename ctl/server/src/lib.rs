@@ -31,6 +31,7 @@ mod lists;
 mod machines;
 mod received;
 mod refusal;
+mod refusals;
 mod request;
 mod restore;
 mod server;

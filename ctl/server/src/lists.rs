@@ -27,13 +27,13 @@ pub(crate) fn bytes(address: IpAddr) -> Vec<u8> {
 }
 
 /// The key that a token names; `None`: from the start.
-fn after<K: std::str::FromStr>(token: &str) -> Result<Option<K>, Refusal> {
+pub(crate) fn after<K: std::str::FromStr>(token: &str) -> Result<Option<K>, Refusal> {
     let key = if token.is_empty() { None } else { Some(token.parse()) };
     key.transpose().map_err(|_| Refusal::PageToken(token.chars().take(64).collect()))
 }
 
 /// The items of a page, and the token of the next.
-fn page<T, M: Message + From<T>>(
+pub(crate) fn page<T, M: Message + From<T>>(
     size: u32,
     entries: impl Iterator<Item = Result<T, StoreError>>,
     key: impl Fn(&T) -> String,

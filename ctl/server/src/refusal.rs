@@ -58,6 +58,9 @@ pub enum Refusal {
     /// A domain is asked for that is not there.
     #[error("domain {0} does not exist")]
     NoDomain(Vni),
+    /// Learned addresses of a domain that learns none.
+    #[error("domain {0} learns no addresses: its ARP inspection is off; set it to sticky first")]
+    NotSticky(Vni),
     /// A HAVIP is asked for that is not there.
     #[error("HAVIP {0} does not exist")]
     NoHavip(Name),
@@ -272,7 +275,7 @@ impl Refusal {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
             Self::Batch(_) | Self::Model(_) | Self::Name(_) | Self::PageToken(_) => Code::InvalidArgument,
             Self::DesiredCut | Self::AfterLast => Code::InvalidArgument,
-            Self::RemovalsUnconfirmed { .. } => Code::FailedPrecondition,
+            Self::RemovalsUnconfirmed { .. } | Self::NotSticky(_) => Code::FailedPrecondition,
             Self::BackupEntry(_) | Self::BackupRevision(_) | Self::BackupCut => Code::InvalidArgument,
             Self::Change { problem, .. } | Self::Deletion(problem) => problem.code(),
             Self::Backup(problem) if problem.code() == Code::ResourceExhausted => Code::ResourceExhausted,

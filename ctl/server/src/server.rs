@@ -30,6 +30,7 @@ use crate::health::{Health, Trouble};
 use crate::hook::{CommitHook, CommitHooks, REPORTS, Report, Reporter};
 use crate::job::Intake;
 use crate::limits::HavipLimits;
+use crate::refusals::Refusals;
 use crate::service::Service;
 use crate::serving::serve;
 use crate::shared::{Shared, Streams, Versions};
@@ -175,6 +176,7 @@ impl Server {
             health: Arc::clone(&health),
             trouble: Trouble::new(Arc::clone(&health)),
             astray: false,
+            refusals: Refusals::default(),
         };
         let confirmer = Confirmer {
             groups,

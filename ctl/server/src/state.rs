@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bcast_domain::{
-    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList, Tep,
-    TepIndex, VipTable, Vni,
+    DomainId, DomainLimit, DomainPublisher, Epoch, Grace, LearnedBindings, LimitError, MemberList,
+    StrictDomain, Tep, TepIndex, VipTable, Vni,
 };
 use crossbeam::channel::Receiver;
-use ctl_api::model::{ArpInspection, DomainEntry, Event, HavipEvent, Name, Revision, TepEntry, TepRef};
+use ctl_api::model::{
+    ArpInspection, DomainEntry, Event, HavipEvent, Name, Revision, StatedAddresses, TepEntry, TepRef,
+};
 use ctl_havip::Damping;
 use ctl_node::{DomainCounters, Moment, Node};
 use ctl_store::{Record, Snapshot, StoreError};
@@ -41,6 +43,8 @@ pub(crate) struct State {
     pub alarms: AlarmHistory,
     /// The domains whose ARP inspection is sticky, with the bindings that workers learned since it is.
     sticky: HashMap<Vni, Arc<LearnedBindings>>,
+    /// The domains that have subnets or gateways, with these.
+    stated: HashMap<Vni, StatedAddresses>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -87,6 +91,7 @@ impl State {
             machines: Machines::new(damping),
             alarms: AlarmHistory::default(),
             sticky: HashMap::new(),
+            stated: HashMap::new(),
             publisher,
             grace,
             limits: OwnRates::new(Arc::clone(&node)),
@@ -138,6 +143,7 @@ impl State {
             name: self.name(vni).cloned(),
             limit,
             arp_inspection: self.arp_inspection(vni),
+            stated: self.stated.get(&vni).cloned().unwrap_or_default(),
             members: self.members(vni)?,
         })
     }
@@ -145,6 +151,11 @@ impl State {
     /// ARP inspection of a domain.
     pub fn arp_inspection(&self, vni: Vni) -> ArpInspection {
         if self.sticky.contains_key(&vni) { ArpInspection::Sticky } else { ArpInspection::Off }
+    }
+
+    /// Learned bindings of a domain whose ARP inspection is sticky.
+    pub fn learned(&self, vni: Vni) -> Option<Arc<LearnedBindings>> {
+        self.sticky.get(&vni).cloned()
     }
 
     /// The rates of a domain's own.
@@ -320,10 +331,21 @@ impl State {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
             let vip_table = match self.sticky.get(&vni) {
                 // A domain with sticky inspection has a VIP table though it has no HAVIPs.
-                Some(learned) => Some(VipTable::new(vips).strict(Arc::clone(learned))),
+                Some(learned) => Some(VipTable::new(vips).strict(self.strict(vni, learned))),
                 None => (!vips.is_empty()).then(|| VipTable::new(vips)),
             };
             self.publisher.set_vip_table(vni, vip_table.map(Arc::new));
+        }
+    }
+
+    /// Rules of a domain with sticky inspection.
+    fn strict(&self, vni: Vni, learned: &Arc<LearnedBindings>) -> StrictDomain {
+        let strict = StrictDomain::new(vni, Arc::clone(learned));
+        let Some(stated) = self.stated.get(&vni) else { return strict };
+        StrictDomain {
+            subnets: stated.subnets.iter().map(|subnet| (subnet.address(), subnet.prefix_len())).collect(),
+            gateways: stated.gateways.iter().map(|one| (one.address, one.mac.octets())).collect(),
+            ..strict
         }
     }
 
@@ -335,6 +357,7 @@ impl State {
         self.publisher.remove(vni);
         self.names.remove(&vni);
         self.sticky.remove(&vni);
+        self.stated.remove(&vni);
     }
 
     fn set_domain(&mut self, domain: &DomainEntry) {
@@ -364,7 +387,15 @@ impl State {
             ArpInspection::Off => self.sticky.remove(&domain.vni).is_some(),
             ArpInspection::Sticky => self.sticky.try_insert(domain.vni, Arc::default()).is_ok(),
         };
-        if other_mode {
+        let none = StatedAddresses::default();
+        let other_stated = self.stated.get(&domain.vni).unwrap_or(&none) != &domain.stated;
+        if other_stated {
+            self.stated.remove(&domain.vni);
+        }
+        if other_stated && domain.stated != none {
+            self.stated.insert(domain.vni, domain.stated.clone());
+        }
+        if other_mode || other_stated {
             self.havips.touch(domain.vni);
         }
     }

@@ -162,6 +162,7 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
             name: None,
             limit: Default::default(),
             arp_inspection: Default::default(),
+            stated: Default::default(),
             members: vec![own],
         }),
     ];

@@ -169,6 +169,7 @@ pub(crate) fn domain(vni: u32, bytes: &[u8]) -> Result<DomainEntry, Malformed> {
         name: name(text)?,
         limit: DomainLimit { copies, bits, control },
         arp_inspection,
+        stated: Default::default(),
         members: members.collect::<Result<_, _>>()?,
     })
 }

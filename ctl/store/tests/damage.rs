@@ -49,6 +49,7 @@ fn domain(vni: u32, members: u8) -> Event {
         name: None,
         limit: Default::default(),
         arp_inspection: Default::default(),
+        stated: Default::default(),
         members: (1..=members).map(tep).collect(),
     })
 }

@@ -101,6 +101,7 @@ fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
             name: None,
             limit: DomainLimit::default(),
             arp_inspection: ArpInspection::Off,
+            stated: Default::default(),
             members: vec![],
         })
     };

@@ -29,6 +29,7 @@ fn domain_set(arp_inspection: ArpInspection) -> Event {
         name: None,
         limit: Default::default(),
         arp_inspection,
+        stated: Default::default(),
         members: vec![tep(1)],
     })
 }

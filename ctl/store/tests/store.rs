@@ -35,6 +35,7 @@ fn domain_set(vni: u32, members: &[u16]) -> Event {
         name: None,
         limit: DomainLimit::default(),
         arp_inspection: ArpInspection::Off,
+        stated: Default::default(),
         members,
     })
 }
@@ -106,6 +107,7 @@ fn limited_domain(vni: u32, members: &[u16], limit: DomainLimit) -> Event {
         name,
         limit,
         arp_inspection: ArpInspection::Off,
+        stated: Default::default(),
         members,
     })
 }

@@ -14,8 +14,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bcast_domain::{
-    AnnouncementBoard, AnnouncementKind, AnnouncerId, LearnedBindings, MemberList, RejectReason, Rejected,
-    TepIndex, Vip, VipEntry, VipId, VipKey, VipTable, VlanTags,
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, MemberList, RejectReason, Rejected, StrictDomain,
+    StrictReason, StrictRefusal, TepIndex, Vip, VipEntry, VipId, VipKey, VipTable, VlanTags,
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
@@ -47,12 +47,18 @@ pub struct Inspection {
     pub board: AnnouncementBoard,
     /// Announcements that were rejected, oldest first.
     pub rejected: ArrayQueue<Rejected>,
+    /// Announcements that strict domains refused, oldest first.
+    pub refused: ArrayQueue<StrictRefusal>,
 }
 
 impl Inspection {
     /// A board without announcements, and an empty queue.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self { board: AnnouncementBoard::new(), rejected: ArrayQueue::new(REJECTED) })
+        Arc::new(Self {
+            board: AnnouncementBoard::new(),
+            rejected: ArrayQueue::new(REJECTED),
+            refused: ArrayQueue::new(REJECTED),
+        })
     }
 }
 
@@ -130,8 +136,9 @@ impl Announced {
 pub enum Violation {
     /// It names a virtual IP, and its sender may not. The control side gets a [report](ArpInspector::report).
     Rejected(Rejected),
-    /// It would move an address of a strict domain from another who has it.
-    Strict,
+    /// A strict domain refuses it: it names an address that is no virtual IP, and its sender may not. The control side gets a
+    /// report.
+    Strict(StrictRefusal),
     /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
     Cut {
         /// True if it is VRRP.
@@ -146,7 +153,7 @@ impl Violation {
             Self::Rejected(Rejected { what: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
                 DropReason::VrrpSpoof
             }
-            Self::Rejected(_) | Self::Strict | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
+            Self::Rejected(_) | Self::Strict(_) | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
         }
     }
 }
@@ -231,27 +238,31 @@ impl ArpInspector {
         claimant: &Claimant,
         address: IpAddr,
         domain: &MemberList,
-        learned: &LearnedBindings,
+        strict: &StrictDomain,
     ) -> bool {
+        let (mac, tep) = (claimant.bound.0, claimant.from);
         let gone = |tep| domain.position(tep).is_none();
         let may = match claimant.kind {
-            Kind::Claim | Kind::Use => {
-                learned.admit(address, claimant.bound.0, claimant.from, self.now_ns, gone)
-            }
+            Kind::Claim | Kind::Use => strict.admit(address, mac, tep, self.now_ns, gone),
             // No cache believes these.
-            Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival => true,
-            Kind::Hidden => false,
+            Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival => Ok(()),
+            Kind::Hidden => Err(StrictReason::Hidden),
         };
-        if !may {
-            self.findings[index % BURST] = Some(Err(Violation::Strict));
+        if let Err(reason) = may {
+            let refusal = StrictRefusal { vni: strict.vni, address, mac, tep, reason };
+            self.findings[index % BURST] = Some(Err(Violation::Strict(refusal)));
             self.found |= 1 << (index % BURST);
         }
-        may
+        may.is_ok()
     }
 
-    /// Reports a rejected announcement to the control side; false if too many wait already.
-    pub fn report(&self, rejected: Rejected) -> bool {
-        self.inspection.rejected.push(rejected).is_ok()
+    /// Reports a violation to the control side, where it has to know; false if too many wait already.
+    pub fn report(&self, violation: Violation) -> bool {
+        match violation {
+            Violation::Rejected(rejected) => self.inspection.rejected.push(rejected).is_ok(),
+            Violation::Strict(refusal) => self.inspection.refused.push(refusal).is_ok(),
+            Violation::Cut { .. } => true,
+        }
     }
 
     /// Inspects an announcement of one virtual IP; the frame may announce others, too. False if it may not.
@@ -402,14 +413,12 @@ impl<'b> InspectedBurst<'_, 'b> {
     ) {
         let inspector = &mut *self.inspector;
         for address in announcement.addresses() {
-            let passed = match (vip_table.look_up(&VipKey::new(address)), vip_table.learned()) {
+            let passed = match (vip_table.look_up(&VipKey::new(address)), vip_table.strictly()) {
                 (Some(vip), _) => {
                     shares_election(claimant, vip.vip(), vip_table, announcement)
                         || inspector.inspect_one(index, claimant, vip)
                 }
-                (None, Some(learned)) => {
-                    inspector.inspect_strictly(index, claimant, address, domain, learned)
-                }
+                (None, Some(strict)) => inspector.inspect_strictly(index, claimant, address, domain, strict),
                 (None, None) => true,
             };
             if !passed {
@@ -444,8 +453,8 @@ impl<'b> InspectedBurst<'_, 'b> {
                 }
                 None => {
                     let address = || key.address();
-                    let may = vip_table.learned().is_none_or(|learned| {
-                        inspector.inspect_strictly(index, &claimant, address(), domain, learned)
+                    let may = vip_table.strictly().is_none_or(|strict| {
+                        inspector.inspect_strictly(index, &claimant, address(), domain, strict)
                     });
                     if may {
                         inspector.add_instance(index, &claimant, vip_table, AnnouncementKind::Presence);

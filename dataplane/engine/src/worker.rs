@@ -379,9 +379,7 @@ fn inspect<K: Packet, E: Encap>(
 /// Reports a violation: why its frame is dropped.
 #[cold]
 fn reject(inspector: &ArpInspector, violation: Violation, counters: &WorkerCounters) -> DropReason {
-    if let Violation::Rejected(rejected) = violation
-        && !inspector.report(rejected)
-    {
+    if !inspector.report(violation) {
         counters.rejected_lost.add(1);
     }
     violation.reason()

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use bcast_domain::{
     Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
-    RejectReason, Rejected, SILENCE_NS, TepIndex, Vip, VipId, VipTable, VlanTags, Vni, table,
+    RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, TepIndex, Vip, VipId,
+    VipTable, VlanTags, Vni, table,
 };
 use engine::inspect::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
@@ -361,7 +362,7 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
         assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, at_ns: NOW }, "{case}");
         assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
-        assert!(rig.inspector.report(refused), "{case}");
+        assert!(rig.inspector.report(violation), "{case}");
         assert_eq!(rig.inspection.rejected.pop(), Some(refused), "{case}");
     }
 }
@@ -434,54 +435,103 @@ fn what_was_refused_waits_in_a_bounded_queue() {
     let Some(Err(Violation::Rejected(refused))) = rig.read(3, &claim(STRANGER, FOUR)) else {
         panic!("it was not refused")
     };
-    assert_eq!((0..5000).filter(|_| rig.inspector.report(refused)).count(), 4096);
+    assert_eq!((0..5000).filter(|_| rig.inspector.report(Violation::Rejected(refused))).count(), 4096);
     assert_eq!(rig.inspection.rejected.pop(), Some(refused));
-    assert!(rig.inspector.report(refused));
+    assert!(rig.inspector.report(Violation::Rejected(refused)));
 }
 
 #[test]
 fn in_a_strict_domain_an_address_stays_with_who_has_it_until_that_one_is_gone_or_silent() {
     let mut rig = Rig::new();
     let learned = Arc::new(LearnedBindings::new());
-    let strict = |vips: Vec<Vip>| Some(Arc::new(VipTable::new(vips).strict(Arc::clone(&learned))));
+    let strict = |vips: Vec<Vip>| {
+        Some(Arc::new(VipTable::new(vips).strict(StrictDomain::new(GUARDED, Arc::clone(&learned)))))
+    };
     rig.domains.set_vip_table(GUARDED, strict(vips().into()));
-    let dropped = Some(Err(Violation::Strict));
+    let refused = |address: IpAddr, mac, tep: u16, reason| {
+        let refusal = StrictRefusal { vni: GUARDED, address, mac, tep: tep.into(), reason };
+        Some(Err(Violation::Strict(refusal)))
+    };
+    let taken = |mac, tep| refused(ORDINARY.into(), mac, tep, StrictReason::OtherOwner);
+    let seven: IpAddr = "fd00::7".parse().unwrap();
     let request = |mac| arp(mac, 1, (mac, ORDINARY), OTHER);
     let advertised = |mac| advertisement(MacAddr(mac), "fd00::7".parse().unwrap()).to_vec();
     let wrong_bound = arp(BACKUP, 1, (STRANGER, ORDINARY), ORDINARY);
+    // Who is attached shows that it is there.
+    let present = Some(Ok("presence"));
     let steps = [
-        ("the first has it", 1, claim(HOLDER, ORDINARY), None),
-        ("and uses it", 1, request(HOLDER), None),
-        ("another claims it", 2, claim(BACKUP, ORDINARY), dropped),
-        ("or only uses it", 2, request(BACKUP), dropped),
-        ("with a tag", 2, tagged(&request(BACKUP), &[[0x81, 0, 0, 0]]), dropped),
-        ("or binds it to a third", 2, wrong_bound, dropped),
-        ("the same MAC elsewhere", 2, claim(HOLDER, ORDINARY), dropped),
-        ("IPv6", 2, advertised(BACKUP), None),
-        ("IPv6, another", 1, advertised(HOLDER), dropped),
+        ("the first has it", 1, claim(HOLDER, ORDINARY), present),
+        ("and uses it", 1, request(HOLDER), present),
+        ("another claims it", 2, claim(BACKUP, ORDINARY), taken(BACKUP, 2)),
+        ("or only uses it", 2, request(BACKUP), taken(BACKUP, 2)),
+        ("with a tag", 2, tagged(&request(BACKUP), &[[0x81, 0, 0, 0]]), taken(BACKUP, 2)),
+        ("or binds it to a third", 2, wrong_bound, taken(STRANGER, 2)),
+        ("the same MAC elsewhere", 2, claim(HOLDER, ORDINARY), taken(HOLDER, 2)),
+        ("IPv6", 2, advertised(BACKUP), present),
+        ("IPv6, another", 1, advertised(HOLDER), refused(seven, HOLDER, 1, StrictReason::OtherOwner)),
         ("a virtual IP is not learnt", 1, claim(HOLDER, FOUR), Some(Ok("claim"))),
         ("and moves", 2, claim(BACKUP, FOUR), Some(Ok("claim"))),
-        ("an advertisement of it moves no cache", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY]), None),
+        ("an advertisement of it moves no cache", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY]), present),
         ("discovery that hides", 2, hidden(BACKUP), Some(Err(refused_hidden()))),
     ];
     for (step, from, frame, expected) in steps {
         assert_eq!(rig.read(from, &frame), expected, "{step}");
     }
-    assert_eq!(Violation::Strict.reason(), DropReason::GarpSpoof);
+    let Some(Err(violation)) = taken(BACKUP, 2) else { panic!() };
+    assert_eq!(violation.reason(), DropReason::GarpSpoof);
+    assert!(rig.inspector.report(violation));
+    assert_eq!(rig.inspection.refused.pop().map(Violation::Strict), Some(violation));
     assert_eq!(learned.len(), 2);
 
     // What was learnt outlives a change of the VIP table.
     rig.domains.set_vip_table(GUARDED, strict(Vec::new()));
-    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), dropped);
+    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), taken(BACKUP, 2));
     // Silent for an hour, and a moment more.
     rig.now_ns += SILENCE_NS;
-    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), dropped);
+    assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), taken(BACKUP, 2));
     rig.now_ns += 1;
     assert_eq!(rig.read(2, &claim(BACKUP, ORDINARY)), None);
-    assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), dropped, "now it is the other's");
+    assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), taken(HOLDER, 1), "now it is the other's");
     // Its endpoint leaves.
     rig.domains.set(GUARDED, &[1, 3].map(TepIndex::from)).unwrap();
     assert_eq!(rig.read(1, &claim(HOLDER, ORDINARY)), None);
+}
+
+#[test]
+fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
+    let mut rig = Rig::new();
+    let gateway = Ipv4Addr::new(10, 9, 0, 1);
+    let strict = StrictDomain {
+        subnets: [("10.9.0.0".parse().unwrap(), 16), ("fd09::".parse().unwrap(), 64)].into(),
+        gateways: [(gateway.into(), HOLDER)].into(),
+        ..StrictDomain::new(GUARDED, Arc::default())
+    };
+    let learned = Arc::clone(&strict.learned);
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new([]).strict(strict))));
+    let advertised = |mac, address: &str| advertisement(MacAddr(mac), address.parse().unwrap()).to_vec();
+    let (outside, wrong) = (Some(StrictReason::OutsideSubnets), Some(StrictReason::GatewayMac));
+    let steps = [
+        ("another before the gateway spoke", 1, claim(BACKUP, gateway), wrong),
+        ("the gateway", 1, claim(HOLDER, gateway), None),
+        ("the gateway at another TEP", 2, claim(HOLDER, gateway), None),
+        ("another", 2, claim(BACKUP, gateway), wrong),
+        ("another use", 2, arp(BACKUP, 1, (BACKUP, gateway), OTHER), wrong),
+        ("first of the subnet", 1, claim(BACKUP, Ipv4Addr::new(10, 9, 0, 0)), None),
+        ("last of the subnet", 1, claim(BACKUP, Ipv4Addr::new(10, 9, 255, 255)), None),
+        ("before it", 1, claim(BACKUP, Ipv4Addr::new(10, 8, 255, 255)), outside),
+        ("behind it", 1, claim(BACKUP, Ipv4Addr::new(10, 10, 0, 0)), outside),
+        ("in the IPv6 subnet", 1, advertised(BACKUP, "fd09::5"), None),
+        ("not in it", 1, advertised(BACKUP, "fd09:0:0:1::5"), outside),
+        ("link-local", 1, advertised(BACKUP, "fe80::5"), None),
+    ];
+    for (step, from, frame, expected) in steps {
+        let got = rig.read(from, &frame).map(|finding| match finding {
+            Err(Violation::Strict(refusal)) => refusal.reason,
+            other => panic!("{step}: {other:?}"),
+        });
+        assert_eq!(got, expected, "{step}");
+    }
+    assert_eq!(learned.len(), 4, "a gateway is not learned");
 }
 
 /// Violation of [`hidden`].

@@ -2,8 +2,9 @@
 
 use bcast_domain::{DomainLimit, Rate, Tep, Vni};
 
+use super::stated::{gateways, subnets};
 use super::word::{Word, words};
-use super::{Field, ModelError, Name, TepSet};
+use super::{Field, Gateway, ModelError, Name, StatedAddresses, Subnet, TepSet};
 use crate::proto;
 
 words! {
@@ -29,6 +30,8 @@ pub struct DomainEntry {
     pub limit: DomainLimit,
     /// ARP inspection.
     pub arp_inspection: ArpInspection,
+    /// Subnets and gateways.
+    pub stated: StatedAddresses,
     /// Members; ascending in messages and in the store, in any order elsewhere, none twice.
     pub members: Vec<Tep>,
 }
@@ -48,6 +51,10 @@ pub struct DomainFields {
     pub control: Field<Rate>,
     /// ARP inspection; absent: it stays, or with `replace` it is off.
     pub arp_inspection: Option<ArpInspection>,
+    /// All subnets; absent: they stay, or with `replace` there are none.
+    pub subnets: Option<Vec<Subnet>>,
+    /// All gateways; absent: they stay, or with `replace` there are none.
+    pub gateways: Option<Vec<Gateway>>,
 }
 
 impl DomainEntry {
@@ -55,13 +62,15 @@ impl DomainEntry {
     #[must_use]
     pub fn new(vni: Vni) -> Self {
         let (limit, arp_inspection) = (DomainLimit::default(), ArpInspection::Off);
-        Self { vni, name: None, limit, arp_inspection, members: Vec::new() }
+        let stated = StatedAddresses::default();
+        Self { vni, name: None, limit, arp_inspection, stated, members: Vec::new() }
     }
 
     /// The domain after a request, but for its members.
     #[must_use]
     pub fn with(self, fields: &DomainFields, replace: bool) -> Self {
         let stays = if replace { ArpInspection::Off } else { self.arp_inspection };
+        let stated = if replace { StatedAddresses::default() } else { self.stated };
         Self {
             name: fields.name.over(self.name, replace),
             limit: DomainLimit {
@@ -70,6 +79,10 @@ impl DomainEntry {
                 control: fields.control.over(self.limit.control, replace),
             },
             arp_inspection: fields.arp_inspection.unwrap_or(stays),
+            stated: StatedAddresses {
+                subnets: fields.subnets.clone().unwrap_or(stated.subnets),
+                gateways: fields.gateways.clone().unwrap_or(stated.gateways),
+            },
             ..self
         }
     }
@@ -85,6 +98,8 @@ impl From<DomainEntry> for DomainFields {
             bits: Field::present(entry.limit.bits),
             control: Field::present(entry.limit.control),
             arp_inspection: Some(entry.arp_inspection),
+            subnets: Some(entry.stated.subnets).filter(|all| !all.is_empty()),
+            gateways: Some(entry.stated.gateways).filter(|all| !all.is_empty()),
         }
     }
 }
@@ -103,6 +118,8 @@ impl TryFrom<proto::Domain> for DomainFields {
             control: Field::parse(limit.control, Rate::new)?,
             arp_inspection: ArpInspection::from_number(message.arp_inspection)
                 .map_err(ModelError::within("arp_inspection"))?,
+            subnets: message.subnets.map(subnets).transpose().map_err(ModelError::within("subnets"))?,
+            gateways: message.gateways.map(gateways).transpose().map_err(ModelError::within("gateways"))?,
         })
     }
 }
@@ -118,6 +135,8 @@ impl From<DomainFields> for proto::Domain {
             members: fields.members.map(proto::Teps::from),
             limit: (limit != proto::DomainRates::default()).then_some(limit),
             arp_inspection: fields.arp_inspection.map_or(0, Word::number),
+            subnets: fields.subnets.map(proto::Subnets::from),
+            gateways: fields.gateways.map(proto::Gateways::from),
         }
     }
 }

@@ -41,6 +41,15 @@ pub enum ModelError {
     /// More TEPs than a domain can have.
     #[error("{0} TEPs for one domain; a domain has at most {max} members", max = limits::MAX_MEMBERS)]
     TooManyTeps(usize),
+    /// More subnets than a domain can have.
+    #[error("{0} subnets for one domain; a domain has at most {max}", max = limits::MAX_SUBNETS)]
+    TooManySubnets(usize),
+    /// More gateways than a domain can have.
+    #[error("{0} gateways for one domain; a domain has at most {max}", max = limits::MAX_GATEWAYS)]
+    TooManyGateways(usize),
+    /// A gateway's address with two MAC addresses.
+    #[error("gateway {0} stands there twice; give it once, with one MAC address")]
+    GatewayTwice(IpAddr),
     /// A name that cannot be.
     #[error(transparent)]
     Name(#[from] NameError),
@@ -65,6 +74,9 @@ pub enum ModelError {
     /// A route gateway that no host can be.
     #[error("route gateway {0}")]
     Gateway(#[from] NotUnicast),
+    /// A domain's gateway that no host can be.
+    #[error("gateway {0}")]
+    DomainGateway(NotUnicast),
     /// A word that is not known.
     #[error(transparent)]
     Word(#[from] WordError),

@@ -245,6 +245,7 @@ impl From<Domain> for proto::Domain {
             members: Some(proto::Teps { ipv4, ..Default::default() }),
             limit: old.limit,
             arp_inspection: mode.into(),
+            ..Default::default()
         }
     }
 }

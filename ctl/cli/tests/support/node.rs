@@ -448,6 +448,33 @@ impl Bcast for Service {
         Ok(Response::new(proto::WebhooksReply { webhooks: self.0.lock().unwrap().webhooks.clone() }))
     }
 
+    async fn list_learned(
+        &self,
+        request: Request<proto::ListLearnedRequest>,
+    ) -> Result<Response<proto::ListLearnedReply>, Status> {
+        let (request, script) = (request.into_inner(), self.0.lock().unwrap());
+        script.model.domains.get(&request.vni.into()).ok_or_else(|| Status::not_found("no such domain"))?;
+        let one = |last| proto::Learned {
+            address: vec![10, 0, 0, last],
+            mac: vec![0x52, 0x54, 0, 0, 0, last],
+            tep: vec![198, 18, 0, last],
+            heard_unix_ms: 1_750_000_000_000,
+        };
+        let (learned, next_page_token) = match request.page_token.as_str() {
+            "" => (vec![one(1)], "10.0.0.1".to_owned()),
+            _ => (vec![one(2)], String::new()),
+        };
+        Ok(Response::new(proto::ListLearnedReply { learned, next_page_token }))
+    }
+
+    async fn forget_learned(
+        &self,
+        request: Request<proto::ForgetLearnedRequest>,
+    ) -> Result<Response<proto::ForgetLearnedReply>, Status> {
+        let had_owner = request.into_inner().address == [10, 0, 0, 1];
+        Ok(Response::new(proto::ForgetLearnedReply { had_owner }))
+    }
+
     async fn dead_letters(
         &self,
         request: Request<proto::DeadLettersRequest>,

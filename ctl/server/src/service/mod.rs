@@ -26,6 +26,7 @@ use crate::state::{State, lock};
 use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
 
 mod havip;
+mod learned;
 mod webhook;
 
 /// How long a client may take to send the next part of a large batch.
@@ -184,6 +185,22 @@ impl Bcast for Service {
     async fn list_havips(&self, request: Request<proto::ListHavipsRequest>) -> Rpc<proto::ListHavipsReply> {
         let request = request.into_inner();
         self.on(&self.0.threads.store, move |shared| lists::havips(shared, &request)).await
+    }
+
+    async fn list_learned(
+        &self,
+        request: Request<proto::ListLearnedRequest>,
+    ) -> Rpc<proto::ListLearnedReply> {
+        let request = request.into_inner();
+        self.read(move |shared| learned::list(shared, &request)).await
+    }
+
+    async fn forget_learned(
+        &self,
+        request: Request<proto::ForgetLearnedRequest>,
+    ) -> Rpc<proto::ForgetLearnedReply> {
+        let request = request.into_inner();
+        self.read(move |shared| learned::forget(shared, &request)).await
     }
 
     async fn restore(&self, request: Request<Streaming<proto::RestoreRequest>>) -> Rpc<proto::CommitReply> {

@@ -14,8 +14,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
 use bcast_domain::{
-    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Rejected, Tep, TepIndex,
-    TepLimit, Vni, table,
+    AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Rejected, StrictRefusal,
+    Tep, TepIndex, TepLimit, Vni, table,
 };
 use ctl_api::Client;
 use ctl_api::model::{
@@ -181,6 +181,10 @@ impl Node for TestNode {
         let next = self.refused.lock().unwrap().pop_front();
         self.looks.fetch_add(u64::from(next.is_none()), Ordering::Relaxed);
         next
+    }
+
+    fn take_refused(&self) -> Option<StrictRefusal> {
+        None
     }
 
     fn now(&self) -> Moment {
