@@ -170,9 +170,10 @@ impl Machines {
     }
 
     fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
-        let instance =
-            |who: &Holder| held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
-        let number = |who: &Holder| u32::try_from(instance(who).count()).unwrap_or(u32::MAX);
+        let number = |who: &Holder| {
+            let before = held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
+            u32::try_from(before.count()).unwrap_or(u32::MAX)
+        };
         let announcers: Vec<_> = held.announcers.iter().map(|seat| (seat.id, number(&seat.who))).collect();
         let stored = (held.entry.binding.state, held.holder());
         let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);

@@ -315,7 +315,7 @@ fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_re
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
     let mut rig = Rig::start(folder.path(), store, |config| {
-        config.damping = ctl_havip::Damping::of_seconds(u32::MAX, 1, 1, 1);
+        config.damping = ctl_havip::Damping::of_seconds(u32::MAX, 1, 1, 1, 3);
     });
     prepare(&rig);
     let (vip, announcers) = (rig.vip(5001), [rig.announcer(5001, 1, 1), rig.announcer(5001, 2, 2)]);
