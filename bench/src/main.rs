@@ -15,7 +15,7 @@ enum Command {
     Load(load::Load),
     /// Milliseconds until a join is answered, while other changes go on
     Join(load::Join),
-    /// How long a virtual IP is away when its master fails, and the node's share of that
+    /// Outage of a virtual IP whose master fails, and the node's share of it
     Failover(failover::Args),
     /// CPU time of lookups and changes of the table, and of announcements
     Micro(micro::Args),

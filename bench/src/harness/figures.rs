@@ -49,7 +49,7 @@ pub fn write() -> Result<()> {
 /// The document with the figures of these reports in place of those that it had.
 ///
 /// # Errors
-/// It has no markers for them, or a report is void.
+/// A document without markers for the figures, or a void report.
 pub fn with_figures(document: &str, reports: &[Report<Value>], shown: Shown) -> Result<String> {
     let parts = document.split_once(BEGIN);
     let parts = parts.and_then(|(before, rest)| Some((before, rest.split_once(END)?.1)));

@@ -68,7 +68,7 @@ impl Kind {
     /// the MTU.
     ///
     /// # Errors
-    /// It is shorter than [`Self::least`] or longer than `most`.
+    /// A `size` below [`Self::least`] or above `most`.
     pub fn inner(self, size: u16, most: u16) -> Result<Vec<u8>> {
         let least = self.least();
         ensure!(

@@ -35,7 +35,7 @@ pub use self::settings::in_one_line;
     after_help = "Exit status: 0 passed, 1 something was lost or wrong, or a target was missed, 2 not run."
 )]
 pub struct Args {
-    /// What to measure, one after another
+    /// Measurements, in this order
     #[arg(required = true)]
     modes: Vec<Mode>,
     /// A file of options by their names, as in bench/nic.toml; the command line wins

@@ -4,23 +4,19 @@
 mod capture;
 mod common;
 mod frames;
+#[path = "common/parties.rs"]
+mod parties;
 
-use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, Rig, tep};
+use common::{FakeRig, Options, Rig};
 use dpdk::{Eal, EalConfig, Mempool, Port, PortConfig, Tsc};
 use engine::port::dpdk::DpdkPort;
-use frames::{Parties, State, broadcast};
+use frames::{State, broadcast};
+use parties::parties;
 use wire::DropReason;
 
 /// All frames that need no state but that of a domain with a virtual IP, a good one before each, of all lengths.
 fn table() -> Vec<Vec<u8>> {
-    let parties = Parties {
-        node: NODE,
-        node_mac: PORT_MAC.0,
-        tep: tep(0).address(),
-        tep_mac: NEXT_HOP.0,
-        vni: 5001,
-        other_vni: 5002,
-    };
+    let parties = parties(0);
     let lengths = [60, 61, 200, 256, 257, 1000, 1472, 1473].into_iter().cycle();
     let cases = DropReason::ALL.into_iter().flat_map(|reason| parties.frames(reason));
     let cases = cases.filter(|case| matches!(case.state, State::Any | State::Fragments | State::VirtualIp));

@@ -3,26 +3,17 @@
 
 mod common;
 mod frames;
+#[path = "common/parties.rs"]
+mod parties;
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use bcast_domain::{AnnouncerId, Rate};
-use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, settings, tep};
+use common::{FakeRig, Options, settings, tep};
 use engine::police::RateLimits;
-use frames::{Case, Parties, State, broadcast};
+use frames::{Case, State, broadcast};
+use parties::parties;
 use wire::DropReason;
-
-/// The node of these tests: TEP 0 sends, and is a member of `vni` alone.
-pub fn parties() -> Parties {
-    Parties {
-        node: NODE,
-        node_mac: PORT_MAC.0,
-        tep: tep(0).address(),
-        tep_mac: NEXT_HOP.0,
-        vni: 5001,
-        other_vni: 5002,
-    }
-}
 
 fn limits(key: &str) -> RateLimits {
     let (one, mut limits) = (Rate::new(1).unwrap(), common::no_limits());
@@ -60,7 +51,7 @@ fn rig(state: State) -> (FakeRig, usize) {
 
 #[test]
 fn every_reason_has_frames_that_are_dropped_for_it_alone() {
-    let parties = parties();
+    let parties = parties(0);
     for reason in DropReason::ALL {
         let cases = parties.frames(reason);
         assert!(!cases.is_empty(), "{reason} has no frame");
@@ -80,7 +71,7 @@ fn every_reason_has_frames_that_are_dropped_for_it_alone() {
 
 #[test]
 fn good_frames_around_those_that_are_dropped_are_forwarded_in_order() {
-    let parties = parties();
+    let parties = parties(0);
     let mut rig = FakeRig::new(Options::default());
     rig.domain(5001, 3);
     rig.domains.set(5002.into(), &[1, 2].map(common::index)).unwrap();
@@ -105,7 +96,7 @@ fn good_frames_around_those_that_are_dropped_are_forwarded_in_order() {
 
 #[test]
 fn a_limit_that_is_off_drops_nothing() {
-    let parties = parties();
+    let parties = parties(0);
     let limits = RateLimits { enabled: false, ..limits("tep_frames") };
     let mut rig = FakeRig::new(Options {
         settings: engine::runtime::RuntimeSettings { limits, ..settings() },

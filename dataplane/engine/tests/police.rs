@@ -1,8 +1,11 @@
 //! Limits: how much passes, and what is said of the rest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may fail")]
 
+mod common;
+
 use bcast_domain::Vni;
 use bcast_domain::{DomainId, DomainLimit, Rate, TepIndex, TepLimit};
+use common::no_limits;
 use engine::counters::DomainCells;
 use engine::police::{Demand, Policer, RateLimits, Ticks, TokenLeases};
 use wire::DropReason;
@@ -11,18 +14,6 @@ const MILLION: u64 = 1_000_000;
 
 fn rate(per_second: u64) -> Rate {
     Rate::new(per_second).unwrap()
-}
-
-fn config() -> RateLimits {
-    let most = Rate::UNLIMITED;
-    RateLimits {
-        enabled: true,
-        domain_copies: most,
-        domain_bits: most,
-        tep_frames: most,
-        node_copies: most,
-        control_copies: most,
-    }
 }
 
 /// A node with two domains, and so many workers.
@@ -68,7 +59,7 @@ impl Bench {
 fn a_domain_at_a_hundred_times_its_limit_gets_that_and_no_twentieth_more() {
     for (workers, copies) in [(1, 1), (2, 1), (1, 8), (2, 8), (1, 100), (2, 100)] {
         let limit = 10_000 * copies;
-        let bench = Bench::new(RateLimits { domain_copies: rate(limit), ..config() }, workers);
+        let bench = Bench::new(RateLimits { domain_copies: rate(limit), ..no_limits() }, workers);
         for frames in bench.passed(bench.demand(0, copies), 10..13) {
             let ratio = (frames * copies) as f64 / limit as f64;
             assert!((0.99..1.05).contains(&ratio), "{workers} workers, {copies} copies: {ratio}");
@@ -80,10 +71,10 @@ fn a_domain_at_a_hundred_times_its_limit_gets_that_and_no_twentieth_more() {
 fn each_limit_names_its_drop_and_leaves_other_domains_alone() {
     let few = rate(1000);
     let table = [
-        (RateLimits { domain_copies: few, ..config() }, DropReason::DomainRate, 1000, false),
-        (RateLimits { domain_bits: rate(800_000), ..config() }, DropReason::DomainRate, 1000, false),
-        (RateLimits { tep_frames: few, ..config() }, DropReason::TepRate, 1000, false),
-        (RateLimits { node_copies: few, ..config() }, DropReason::NodeRate, 1000, true),
+        (RateLimits { domain_copies: few, ..no_limits() }, DropReason::DomainRate, 1000, false),
+        (RateLimits { domain_bits: rate(800_000), ..no_limits() }, DropReason::DomainRate, 1000, false),
+        (RateLimits { tep_frames: few, ..no_limits() }, DropReason::TepRate, 1000, false),
+        (RateLimits { node_copies: few, ..no_limits() }, DropReason::NodeRate, 1000, true),
     ];
     for (config, reason, expected, shared) in table {
         let bench = Bench::new(config, 1);
@@ -102,7 +93,7 @@ fn each_limit_names_its_drop_and_leaves_other_domains_alone() {
 
 #[test]
 fn control_frames_have_a_bucket_that_holds_a_second() {
-    let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..config() }, 1);
+    let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..no_limits() }, 1);
     let demand = Demand { control: true, ..bench.demand(0, 10) };
     let at_once = (0..).take_while(|_| bench.admit(0, demand, 10 * MILLION).is_ok()).count();
     assert!((500..550).contains(&at_once), "{at_once}");
@@ -113,7 +104,7 @@ fn control_frames_have_a_bucket_that_holds_a_second() {
 #[test]
 fn a_control_frame_that_is_long_counts_as_several() {
     for (inner_len, frames) in [(60, 500), (128, 500), (129, 250), (1_400, 46)] {
-        let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..config() }, 1);
+        let bench = Bench::new(RateLimits { control_copies: rate(5_000), ..no_limits() }, 1);
         let demand = Demand { control: true, inner_len, ..bench.demand(0, 10) };
         let at_once = (0..).take_while(|_| bench.admit(0, demand, 10 * MILLION).is_ok()).count();
         assert!((frames..frames + 3).contains(&at_once), "{inner_len} bytes: {at_once}");
@@ -122,7 +113,7 @@ fn a_control_frame_that_is_long_counts_as_several() {
 
 #[test]
 fn one_full_fan_out_passes_on_credit_and_is_paid_back() {
-    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..config() }, 1);
+    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..no_limits() }, 1);
     let demand = bench.demand(0, 16_384);
     assert_eq!(bench.admit(0, demand, 10 * MILLION), Ok(()));
     let second = (10 * MILLION..60 * MILLION).step_by(1000).find(|&now| bench.admit(0, demand, now).is_ok());
@@ -135,7 +126,7 @@ fn one_full_fan_out_passes_on_credit_and_is_paid_back() {
 
 #[test]
 fn debt_at_a_low_rate_does_not_outlast_it() {
-    let slow = RateLimits { domain_copies: rate(1000), ..config() };
+    let slow = RateLimits { domain_copies: rate(1000), ..no_limits() };
     let bench = Bench::new(slow, 1);
     let demand = bench.demand(0, 16_384);
     assert_eq!(bench.admit(0, demand, 10 * MILLION), Ok(()));
@@ -147,7 +138,7 @@ fn debt_at_a_low_rate_does_not_outlast_it() {
 
 #[test]
 fn a_clock_that_goes_backwards_owes_no_more_than_the_largest_debt() {
-    let bench = Bench::new(RateLimits { domain_copies: rate(MILLION), ..config() }, 1);
+    let bench = Bench::new(RateLimits { domain_copies: rate(MILLION), ..no_limits() }, 1);
     let demand = bench.demand(0, 16_384);
     assert_eq!(bench.admit(0, demand, 3_600 * MILLION), Ok(()));
     let passes = |&now: &u64| bench.admit(0, demand, now).is_ok();
@@ -157,7 +148,7 @@ fn a_clock_that_goes_backwards_owes_no_more_than_the_largest_debt() {
 
 #[test]
 fn a_domain_gets_a_rate_of_its_own_and_loses_it() {
-    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..config() }, 1);
+    let bench = Bench::new(RateLimits { domain_copies: rate(1000), ..no_limits() }, 1);
     let own = DomainLimit { copies: Some(rate(50_000)), ..DomainLimit::default() };
     bench.limits.set_domain(bench.domains[0], own);
     let of = |domain, second| bench.passed(bench.demand(domain, 1), second..second + 1)[0];

@@ -3,22 +3,14 @@
 
 mod common;
 mod frames;
+#[path = "common/parties.rs"]
+mod parties;
 
-use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, tep};
+use common::{FakeRig, Options, tep};
 use engine::probe::{Filter, RING, SAMPLE_LEN, Sample, Verdict};
-use frames::{Parties, State, broadcast};
+use frames::{State, broadcast};
+use parties::parties;
 use wire::DropReason;
-
-fn parties(sender: usize) -> Parties {
-    Parties {
-        node: NODE,
-        node_mac: PORT_MAC.0,
-        tep: tep(sender).address(),
-        tep_mac: NEXT_HOP.0,
-        vni: 5001,
-        other_vni: 5002,
-    }
-}
 
 fn rig() -> FakeRig {
     let mut rig = FakeRig::new(Options::default());

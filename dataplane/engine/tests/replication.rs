@@ -3,6 +3,8 @@
 
 mod common;
 mod frames;
+#[path = "common/parties.rs"]
+mod parties;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,24 +15,13 @@ use engine::police::RateLimits;
 use engine::punt::PuntQueues;
 use engine::runtime::{OuterSource, RuntimeSettings};
 use engine::teps::TepArray;
-use frames::{Parties, at, broadcast};
+use frames::{at, broadcast};
+use parties::parties;
 use wire::CopyDropReason::{self, LinkDown, MtuExceeded, NoHeadroom, NoMbuf, TepUnresolved, TxFull};
 use wire::MacAddr;
 use wire::gratuitous::{Form, advertisement, garp};
 
 const VNI: u32 = 5001;
-
-/// TEP number `sender` as the sender.
-fn parties(sender: usize) -> Parties {
-    Parties {
-        node: NODE,
-        node_mac: PORT_MAC.0,
-        tep: tep(sender).address(),
-        tep_mac: NEXT_HOP.0,
-        vni: VNI,
-        other_vni: 5002,
-    }
-}
 
 fn gratuitous(address: Ipv4Addr) -> Vec<u8> {
     frames::garp([0x52, 0x54, 0, 0, 0, 1], address)

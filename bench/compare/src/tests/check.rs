@@ -1,4 +1,4 @@
-//! Whether every wrong frame is found.
+//! Wrong frames, each of which the check finds.
 
 use std::net::Ipv4Addr;
 

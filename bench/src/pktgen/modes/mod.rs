@@ -45,11 +45,11 @@ pub enum Mode {
     Join,
     /// From the request and the answer of a leave to the last copy
     Leave,
-    /// How many domains can be made, and all forward
+    /// Number of domains that can be made and all forward
     Capacity,
-    /// Whether one domain's flood delays or loses another's VRRP adverts
+    /// Delay and loss of a domain's VRRP adverts beside another domain's flood
     Fair,
-    /// Whether a domain keeps to its limit, and who suffers when it does not
+    /// Copies of a domain over its limit, and losses of the others
     Limits,
 }
 
