@@ -390,7 +390,7 @@ async fn forget(out: &mut Out, client: &mut Client, vni: Vni, address: IpAddr) -
     if out.is_json() {
         return out.json(&Forgotten { vni: vni.get(), address, had_owner });
     }
-    out.line(&format!("domain {vni}: {address} {}", if had_owner { "is free now" } else { "has no owner" }))
+    out.line(format!("domain {vni}: {address} {}", if had_owner { "is free now" } else { "has no owner" }))
 }
 
 /// JSON of `domain limit`.

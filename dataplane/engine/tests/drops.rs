@@ -9,7 +9,7 @@ mod parties;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bcast_domain::{AnnouncerId, Rate};
-use common::{FakeRig, Options, settings, tep};
+use common::{FakeRig, Options, settings};
 use engine::police::RateLimits;
 use frames::{Case, State, broadcast};
 use parties::parties;
@@ -109,7 +109,7 @@ fn a_limit_that_is_off_drops_nothing() {
 
 #[test]
 fn an_announcement_counts_only_if_its_frame_is_sent_or_queued() {
-    let parties = parties();
+    let parties = parties(0);
     let mut rig = FakeRig::new(Options { teps: 16_384, ..Options::default() });
     rig.domain(5001, 16_384);
     let (one, other) = ([0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 2]);
