@@ -68,9 +68,11 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
         let Some(kind) = event.kind.as_ref().and_then(KindJson::new) else { continue };
         let whole = matches!(kind, KindJson::Committed { .. });
         out.json(&Json { revision, kind })?;
-        if whole {
-            // A revision's lines go out together.
+        // A revision's lines go out together; an alarm, which is part of none, at once.
+        if whole || revision < next {
             out.flush()?;
+        }
+        if whole {
             next = revision + 1;
         }
     };
