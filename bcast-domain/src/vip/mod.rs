@@ -8,7 +8,7 @@ mod table;
 use std::{fmt, net::IpAddr};
 
 use crate::{
-    Mac, MacAddr, TepIndex,
+    Mac, MacAddr, TepIndex, VlanTags,
     limits::{LimitError, MAX_ANNOUNCERS, MAX_VIPS},
 };
 
@@ -219,6 +219,8 @@ pub struct Rejected {
     pub what: RejectReason,
     /// True if it would have moved the virtual IP if its sender were attached.
     pub claims: bool,
+    /// VLAN tags of the frame.
+    pub tags: VlanTags,
     /// Receive time by the node's clock, nanoseconds.
     pub at_ns: u64,
 }

@@ -8,7 +8,7 @@ use ctl_api::model::Why;
 
 use crate::attachment::Attachment;
 use crate::machine::Candidate;
-use crate::{Damping, Decisions, Machine, RejectedSender};
+use crate::{Damping, Decisions, Machine, RejectedSender, Replayed};
 
 /// Part of the silence during which an announcer has to use the address, if all of its words are within that silence: one stray
 /// frame that was under way while the address moved is no takeover.
@@ -45,16 +45,16 @@ impl Machine {
             undo.push(*attachment);
         }
         self.hear(announcer, sender.at_ns);
-        if sender.claims {
-            self.replayed = Some((announcer, sender.bound));
-        }
+        let earlier = self.replayed(announcer).and_then(|replayed| replayed.claimed_mac);
+        let claimed_mac = if sender.claims { Some(sender.bound) } else { earlier };
+        self.replayed = Some(Replayed { announcer, claimed_mac, tags: sender.tags });
         true
     }
 
-    /// MAC address to which an announcer's replayed claim bound the address.
+    /// Latest replayed announcement, if it is of this announcer.
     #[must_use]
-    pub fn replayed_mac(&self, announcer: AnnouncerId) -> Option<[u8; 6]> {
-        self.replayed.filter(|(replayed, _)| *replayed == announcer).map(|(_, mac)| mac)
+    pub fn replayed(&self, announcer: AnnouncerId) -> Option<Replayed> {
+        self.replayed.filter(|replayed| replayed.announcer == announcer)
     }
 
     /// Announcer of the same instance where that was heard last.

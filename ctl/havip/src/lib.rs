@@ -55,7 +55,7 @@ pub use decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 pub use diagnosis::{Diagnosis, codes};
 pub use entry::{enact, name};
 pub use machine::{Machine, Options};
-pub use rejected::{Alarms, RejectedSender};
+pub use rejected::{Alarms, RejectedSender, Replayed};
 pub use undo::Undo;
 
 /// Nanoseconds of a second.

@@ -8,7 +8,7 @@ use crate::attachment::Attachment;
 use crate::attachment::News;
 use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 use crate::refresh::Stopped;
-use crate::rejected::{Alarms, RejectedSender, RejectedSenders};
+use crate::rejected::{Alarms, RejectedSender, RejectedSenders, Replayed};
 use crate::undo::Undo;
 use crate::{Damping, SECOND, adverts};
 
@@ -42,8 +42,8 @@ pub struct Machine {
     /// Announcements that were rejected before their sender was attached.
     pub(crate) replays: Vec<(AnnouncerId, RejectedSender)>,
     pub(crate) rejected: Option<Box<RejectedSenders>>,
-    /// Latest claim that was replayed: its announcer, and the MAC address to which it bound the address.
-    pub(crate) replayed: Option<(AnnouncerId, [u8; 6])>,
+    /// Latest announcement that was replayed.
+    pub(crate) replayed: Option<Replayed>,
     pub(crate) options: Options,
     pub(crate) refresh_at_ns: u64,
     /// Since when, and why, periodic announcements are left out.
@@ -293,6 +293,7 @@ impl Machine {
         words.sort_unstable();
         words.into_iter().for_each(|(at_ns, announcer)| self.hear(announcer, at_ns));
         undo.replays = std::mem::take(&mut self.replays);
+        undo.replays.sort_by_key(|(_, sender)| sender.at_ns);
         for &(announcer, sender) in &undo.replays {
             if !self.replay(announcer, &sender, &mut undo.attachments) {
                 continue;

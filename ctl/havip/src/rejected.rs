@@ -1,6 +1,6 @@
 //! Rejected announcements of one HAVIP: kept for replay, counted, and reported at a bounded rate.
 
-use bcast_domain::{RejectReason, Tep};
+use bcast_domain::{AnnouncerId, RejectReason, Tep, VlanTags};
 
 use crate::{Effect, SECOND};
 
@@ -36,8 +36,21 @@ pub struct RejectedSender {
     pub what: RejectReason,
     /// It would have moved the address.
     pub claims: bool,
+    /// VLAN tags of its frame.
+    pub tags: VlanTags,
     /// Receive time, nanoseconds.
     pub at_ns: u64,
+}
+
+/// A replayed announcement: what the node announces on its sender's behalf must be like it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Announcer that its sender is by now.
+    pub announcer: AnnouncerId,
+    /// MAC address to which the announcer's latest replayed claim bound the address; `None`: it claimed nothing.
+    pub claimed_mac: Option<[u8; 6]>,
+    /// VLAN tags of the announcement.
+    pub tags: VlanTags,
 }
 
 /// Rate limit of a node's reports: a bucket of 100, filled with 100 a second.

@@ -7,7 +7,7 @@ use crate::Machine;
 use crate::attachment::Attachment;
 use crate::damping::{Freeze, Moves};
 use crate::refresh::Stopped;
-use crate::rejected::{Kinds, RejectedSender};
+use crate::rejected::{Kinds, RejectedSender, Replayed};
 
 /// State of a machine before a step.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub struct Undo {
     thawed_to: Option<AnnouncerId>,
     double: Option<(AnnouncerId, AnnouncerId)>,
     conflict_reported: bool,
-    replayed: Option<(AnnouncerId, [u8; 6])>,
+    replayed: Option<Replayed>,
     refresh_at_ns: u64,
     refresh_stopped: Option<(u64, Stopped)>,
     due_ns: Option<u64>,

@@ -3,7 +3,7 @@
 
 mod common;
 
-use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
+use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason, VlanTags};
 use common::{Act::*, *};
 use ctl_api::model::{HavipEventKind, HavipState, Revision, Why};
 use ctl_havip::{
@@ -95,6 +95,7 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         tep: tep(9),
         what: RejectReason::Unattached,
         claims: true,
+        tags: VlanTags::NONE,
         at_ns: 7 * SECOND,
     };
     let other = RejectedSender { mac: mac(8), bound: mac(8), tep: tep(8), ..forged };

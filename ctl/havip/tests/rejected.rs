@@ -3,17 +3,25 @@
 
 mod common;
 
-use bcast_domain::{Announcer, LastAnnounced, RejectReason, TepIndex, Vip, VipId};
+use bcast_domain::{Announcer, LastAnnounced, RejectReason, TepIndex, Vip, VipId, VlanTags};
 use common::*;
 use ctl_api::model::HavipState;
-use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, SECOND};
+use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, Replayed, SECOND};
 
 fn machine() -> Machine {
     Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
 }
 
 fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
-    RejectedSender { mac: mac(who), bound: mac(who), tep: tep(who), what, claims: true, at_ns }
+    RejectedSender {
+        mac: mac(who),
+        bound: mac(who),
+        tep: tep(who),
+        what,
+        claims: true,
+        tags: VlanTags::NONE,
+        at_ns,
+    }
 }
 
 fn count(effects: &[Effect]) -> u64 {
@@ -119,8 +127,30 @@ fn a_replayed_claim_is_announced_with_the_mac_address_that_it_bound() {
     let state = (HavipState::Bound, Some(id(1)));
     machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 2 * SECOND, |_| Some(id(3)));
     machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
-    assert_eq!((machine.holder(), machine.replayed_mac(id(3))), (Some(id(3)), Some(bound)));
-    assert_eq!(machine.replayed_mac(id(1)), None);
+    let claimed = |machine: &Machine| machine.replayed(id(3)).and_then(|replayed| replayed.claimed_mac);
+    assert_eq!((machine.holder(), claimed(&machine)), (Some(id(3)), Some(bound)));
+    assert_eq!(machine.replayed(id(1)), None);
+}
+
+#[test]
+fn the_newest_replayed_announcement_says_the_vlan_and_the_newest_claim_the_mac_address() {
+    let mut machine = machine();
+    let (bound, tags) = ([0, 0, 0x5e, 0, 1, 51], |vlan| VlanTags::NONE.with(0x8100, vlan));
+    let use_later =
+        RejectedSender { claims: false, tags: tags(20), ..forged(3, RejectReason::Unattached, 3) };
+    let claim = RejectedSender { bound, tags: tags(10), ..forged(3, RejectReason::Unattached, 2) };
+    let state = (HavipState::Bound, Some(id(1)));
+    machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 1, |_| None);
+    // Both were refused while the change that attaches their sender was under way; the later one is heard of first.
+    machine.refused(use_later, Some(id(3)));
+    machine.refused(claim, Some(id(3)));
+    let (_, undo) = machine.step(&[], SECOND, &Damping::default(), &mut Alarms::new());
+    let expected = Some(Replayed { announcer: id(3), claimed_mac: Some(bound), tags: tags(20) });
+    assert_eq!((machine.holder(), machine.replayed(id(3))), (Some(id(3)), expected));
+    machine.take_back(undo);
+    assert_eq!(machine.replayed(id(3)), None);
+    machine.step(&[], SECOND, &Damping::default(), &mut Alarms::new());
+    assert_eq!(machine.replayed(id(3)), expected, "again, after the commit failed");
 }
 
 #[test]

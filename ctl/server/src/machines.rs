@@ -285,8 +285,8 @@ impl Machines {
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
-            let Rejected { mac, bound, what, claims, .. } = refused;
-            let stranger = RejectedSender { mac, bound, tep, what, claims, at_ns };
+            let Rejected { mac, bound, what, claims, tags, .. } = refused;
+            let stranger = RejectedSender { mac, bound, tep, what, claims, tags, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
@@ -387,15 +387,19 @@ impl Machines {
 }
 
 /// Announcement of a HAVIP on its holder's behalf: with the MAC address that the holder last claimed it with, its own or a
-/// virtual one, and in the VLAN that it last announced it in. A claim may have been refused at first, and replayed.
+/// virtual one, and in the VLAN that it last announced it in. That announcement may have been refused at first, and replayed.
 fn holding(held: &HavipRow, machine: Option<&Machine>, heard: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
     let last = held.holder().map(|announcer| heard.read(announcer)).unwrap_or_default();
-    let replayed = || machine?.replayed_mac(held.holder()?);
-    let claimed = if last.claim_ns > 0 { Some(last.mac) } else { replayed() };
+    let replayed = machine.zip(held.holder()).and_then(|(machine, holder)| machine.replayed(holder));
+    let claimed =
+        if last.claim_ns > 0 { Some(last.mac) } else { replayed.and_then(|replayed| replayed.claimed_mac) };
+    // What is on the board came after the announcer was attached, and so after what was replayed.
+    let is_heard = last.claim_ns.max(last.use_ns).max(last.advert_ns) > 0;
+    let tags = replayed.filter(|_| !is_heard).map_or(last.tags, |replayed| replayed.tags);
     let mac = claimed.filter(|&mac| is_virtual_mac(mac, vrids)).unwrap_or(holder.mac.octets());
-    Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep, tags: last.tags })
+    Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep, tags })
 }
 
 /// One line in the log for each event of a HAVIP.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bcast_domain::{RejectReason, Rejected};
+use bcast_domain::{RejectReason, Rejected, VlanTags};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
@@ -48,7 +48,7 @@ fn forge(rig: &Rig) {
     let at_ns = rig.node.now_ns.fetch_add(NEXT_NS, Ordering::Relaxed) + NEXT_NS;
     let (vip, tep) = (rig.vip(5001), rig.announcers(5001)[0].tep);
     let (mac, what) = (mac(9).octets(), RejectReason::Unattached);
-    let refused = Rejected { vip, mac, bound: mac, tep, what, claims: true, at_ns };
+    let refused = Rejected { vip, mac, bound: mac, tep, what, claims: true, tags: VlanTags::NONE, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 

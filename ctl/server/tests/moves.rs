@@ -11,9 +11,7 @@ use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags, Vni};
 use common::failing::Failing;
 use common::havip::*;
 use common::*;
-use ctl_api::model::{
-    Batch, Conditions, DomainFields, HavipEventKind, HavipState, Revision, SetResource, TepFields, Why,
-};
+use ctl_api::model::{Batch, Existing, Field, HavipEventKind, HavipFields, HavipState, SetResource, Why};
 use ctl_api::proto;
 use ctl_node::Holding;
 use ctl_server::{CommitHook, Reporter};
@@ -60,12 +58,16 @@ fn say(rig: &Rig, who: u8, what: AnnouncementKind) {
 }
 
 fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
+    refuse_tagged(rig, who, what, claims, VlanTags::NONE);
+}
+
+fn refuse_tagged(rig: &Rig, who: u8, what: RejectReason, claims: bool, tags: VlanTags) {
     let at_ns = pass(rig, 1_000);
     let array = rig.readers.reader().array().clone();
     let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
     let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
     let mac = mac(who).octets();
-    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, what, claims, at_ns };
+    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, what, claims, tags, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
@@ -134,6 +136,51 @@ fn a_claim_that_came_before_its_sender_was_attached_is_replayed_and_announced() 
     let (vni, address, tep) = (Vni::from(5001), ip(100), tep(3));
     let expected = Holding { vni, address, mac: mac(3).octets(), tep, tags: VlanTags::NONE };
     assert_eq!(*rig.node.announced.lock().unwrap(), [expected]);
+}
+
+#[test]
+fn another_that_uses_the_address_of_a_silent_holder_takes_it_over_and_the_reason_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    // The node's clock stands still: a moment later the holder is not silent yet.
+    say(&rig, 2, AnnouncementKind::Use);
+    say(&rig, 1, AnnouncementKind::Use);
+    pass(&rig, 4 * SECOND);
+    say(&rig, 2, AnnouncementKind::Use);
+    until_held(&rig, Some(2));
+    let binding = rig.havip("web").binding;
+    assert_eq!((binding.why, binding.moves), (Some(Why::TakenOver), 1));
+    let told = rig.history("web").pop().unwrap();
+    assert_eq!((told.kind, told.why), (HavipEventKind::Moved, Some(Why::TakenOver)));
+    until("announced", || !rig.node.announced.lock().unwrap().is_empty());
+}
+
+/// A claim or another announcement that was refused, and replayed once its sender was attached, reached nobody: what the node
+/// then announces goes to the VLAN of the refused frame, until the holder itself announces the address in another.
+#[test]
+fn what_is_announced_after_a_replay_has_the_vlan_tags_of_the_refused_frame() {
+    let tags = |vlan| VlanTags::NONE.with(0x8100, vlan);
+    for (what, claims) in [(RejectReason::Unattached, true), (RejectReason::Unattached, false)] {
+        let folder = tempfile::tempdir().unwrap();
+        let rig = rig(folder.path());
+        refuse_tagged(&rig, 3, what, claims, tags(10));
+        until("told", || kinds(&rig).contains(&"spoof"));
+        rig.commit(vec![attach("web", "vm3", 3, &[3])]);
+        until_held(&rig, Some(3));
+        let announced = || rig.node.announced.lock().unwrap().last().copied();
+        until("announced", || announced().is_some_and(|holding| holding.tags == tags(10)));
+        // With `--refresh` the node announces it again and again.
+        let fields = HavipFields { refresh_s: Field::Value(1), ..HavipFields::default() };
+        rig.commit(vec![SetResource::Havip(name("web"), fields).set_if(Existing::Required)]);
+        let (vip, vm3) = (rig.vip(5001), rig.announcer(5001, 3, 3));
+        rig.node.heard.note(vip, vm3, AnnouncementKind::Use, tags(20), pass(&rig, 1_000));
+        until("announced in the VLAN of now", || {
+            pass(&rig, SECOND / 10);
+            announced().is_some_and(|holding| holding.tags == tags(20))
+        });
+    }
 }
 
 #[test]
@@ -305,100 +352,6 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
         std::thread::sleep(Duration::from_millis(20));
         let moved = kinds(&rig).iter().filter(|kind| **kind == "moved").count();
         assert_eq!((moved, rig.havip("web").binding.moves), (1, 1), "{:?}", kinds(&rig));
-    }
-}
-
-/// What is expected is that nobody changed the configuration: a tenant whose HAVIP moves all the time, and who forges
-/// another's, refuses nobody's compare and set.
-#[test]
-fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_revision() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let mut rig = Rig::start(folder.path(), store, |config| {
-        config.damping = ctl_havip::Damping::of_seconds(u32::MAX, 1, 1, 1, 3);
-    });
-    prepare(&rig);
-    let (vip, announcers) = (rig.vip(5001), [rig.announcer(5001, 1, 1), rig.announcer(5001, 2, 2)]);
-    let refused = Rejected {
-        vip,
-        mac: mac(3).octets(),
-        bound: mac(3).octets(),
-        tep: rig.announcers(5001)[0].tep,
-        what: RejectReason::Unattached,
-        claims: true,
-        at_ns: 0,
-    };
-    let (node, stop) = (Arc::clone(&rig.node), Arc::new(AtomicBool::new(false)));
-    let stops = Arc::clone(&stop);
-    let tenant = std::thread::spawn(move || {
-        while !stops.load(Ordering::Relaxed) {
-            for announcer in announcers {
-                let at_ns = node.now_ns.fetch_add(SECOND, Ordering::Relaxed) + SECOND;
-                node.refused.lock().unwrap().push_back(Rejected { at_ns, ..refused });
-                node.heard.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        }
-    });
-    let moved_on = |rig: &Rig, from: u64| {
-        until("revisions by moves", || rig.server().revision().get() > from + 20);
-    };
-    for last in 10..14 {
-        // What an operator read, and prunes by a while later.
-        let seen = rig.server().revision().get();
-        moved_on(&rig, seen);
-        let havip = rig.havip("web").havip;
-        let desired = [
-            SetResource::Tep(by(1), TepFields::default()),
-            SetResource::Tep(by(2), TepFields::default()),
-            SetResource::Tep(by(3), TepFields::default()),
-            SetResource::Tep(by(last), TepFields::default()),
-            SetResource::Domain(
-                5001.into(),
-                DomainFields { members: Some(teps(&[1, 2, 3])), ..Default::default() },
-            ),
-            SetResource::Havip(havip.name.clone(), havip.into()),
-        ];
-        let options = |expected_revision| proto::ApplyOptions {
-            prune: true,
-            expected_revision: Some(expected_revision),
-            ..Default::default()
-        };
-        let applied =
-            rig.run(rig.client().apply(options(seen), desired.clone().into_iter(), |_| {})).unwrap();
-        let made = applied.1.reply.unwrap().revision;
-        assert!(made > seen + 20, "at the first try");
-        // Another change since then is what counts, and a revision that is not there yet.
-        moved_on(&rig, made);
-        for wrong in [seen, made - 1, u64::MAX >> 12] {
-            let error =
-                rig.run(rig.client().apply(options(wrong), desired.clone().into_iter(), |_| {})).unwrap_err();
-            assert_eq!(refused_as(error), ctl_api::client::RefusalKind::Conflict, "{wrong} of {made}");
-        }
-    }
-    stop.store(true, Ordering::Relaxed);
-    tenant.join().unwrap();
-    // It is known after a restart.
-    let last = rig.server().revision();
-    let configured = rig.commit(vec![add(20)]).revision;
-    assert!(configured > last.get());
-    say(&rig, if holder(&rig) == Some(1) { 2 } else { 1 }, CLAIM);
-    until("a move", || rig.server().revision().get() > configured);
-    rig.stop();
-    drop(rig);
-    let rig = Rig::new(folder.path());
-    let expects = |expected: u64, last| {
-        let conditions = Conditions { expected: Some(Revision::new(expected)), ..Default::default() };
-        rig.try_commit(Batch { changes: vec![add(last)], conditions })
-    };
-    assert_eq!(expects(configured - 1, 21).unwrap_err().0, ctl_api::client::RefusalKind::Conflict);
-    assert!(expects(configured, 21).is_ok());
-}
-
-fn refused_as(error: ctl_api::ClientError) -> ctl_api::client::RefusalKind {
-    match error {
-        ctl_api::ClientError::Refused { kind, .. } => kind,
-        other => panic!("{other}"),
     }
 }
 

@@ -51,6 +51,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         tep: rig.announcers(5001)[1].tep,
         what: RejectReason::Unattached,
         claims: false,
+        tags: VlanTags::NONE,
         at_ns: heard.worker_ns,
     });
     let claim = AnnouncementKind::Claim { mac: [0; 6] };

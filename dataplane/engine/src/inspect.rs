@@ -98,10 +98,10 @@ impl Claimant {
     /// Rejected announcement.
     #[cold]
     fn rejected(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
-        let Self { kind, source, bound, from, .. } = *self;
+        let Self { kind, source, bound, from, tags } = *self;
         // It would move the virtual IP if its sender were attached.
         let claims = kind == Kind::Claim && what == RejectReason::Unattached;
-        Rejected { vip, mac: source.0, bound: bound.0, tep: from, what, claims, at_ns }
+        Rejected { vip, mac: source.0, bound: bound.0, tep: from, what, claims, tags, at_ns }
     }
 }
 

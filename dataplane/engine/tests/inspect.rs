@@ -281,7 +281,7 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
     let all = [FOUR, OTHER, ORDINARY];
     /// Description, from where, frame; the virtual IP, what was refused, whether it claims, what the frame is dropped for.
     type Case = (&'static str, u16, Vec<u8>, (u32, RejectReason, bool, DropReason));
-    let cases: [Case; 14] = [
+    let cases: [Case; 15] = [
         ("a stranger's claim", 3, claim(STRANGER, FOUR), (1, RejectReason::Unattached, true, spoof)),
         (
             "with a tag",
@@ -299,6 +299,12 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
             "the holder's MAC at another endpoint",
             3,
             claim(HOLDER, FOUR),
+            (1, RejectReason::Unattached, true, spoof),
+        ),
+        (
+            "a claim in a VLAN",
+            3,
+            tagged(&claim(STRANGER, FOUR), &[[0x81, 0, 0, 7]]),
             (1, RejectReason::Unattached, true, spoof),
         ),
         (
@@ -359,7 +365,8 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
         let bound = wire::announcement(&frame).unwrap().bound.0;
-        assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, at_ns: NOW }, "{case}");
+        let tags = if case == "a claim in a VLAN" { VlanTags::NONE.with(0x8100, 7) } else { VlanTags::NONE };
+        assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, tags, at_ns: NOW }, "{case}");
         assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.inspector.report(violation), "{case}");
@@ -536,7 +543,16 @@ fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
     let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
-    Violation::Rejected(Rejected { vip, mac, bound: mac, tep, what, claims: false, at_ns: NOW })
+    Violation::Rejected(Rejected {
+        vip,
+        mac,
+        bound: mac,
+        tep,
+        what,
+        claims: false,
+        tags: VlanTags::NONE,
+        at_ns: NOW,
+    })
 }
 
 /// A reverse ARP request for itself, as a hypervisor sends it for an instance that has arrived.

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use bcast_domain::{AnnouncerId, LastAnnounced, Mac, RejectReason, Tep};
+use bcast_domain::{AnnouncerId, LastAnnounced, Mac, RejectReason, Tep, VlanTags};
 use ctl_api::model::{Binding, Havip, HavipEntry, HavipState, Holder, Revision};
 use ctl_havip::{Alarms, Damping, Decisions, Effect, Machine, Options, RejectedSender, Thaw, enact};
 
@@ -208,6 +208,7 @@ impl Rig {
             tep: tep(who),
             what: RejectReason::Unattached,
             claims,
+            tags: VlanTags::NONE,
             at_ns,
         };
         self.machine.refused(sender, None);

@@ -382,7 +382,8 @@ impl World {
         self.now += 1_000;
         let (mac, at_ns) = (havip::mac(99).octets(), self.now);
         let what = RejectReason::Unattached;
-        let refused = Rejected { vip: self.vip(vip).id, mac, bound: mac, tep, what, claims: true, at_ns };
+        let (id, tags, claims) = (self.vip(vip).id, VlanTags::NONE, true);
+        let refused = Rejected { vip: id, mac, bound: mac, tep, what, claims, tags, at_ns };
         self.rig().node.refused.lock().unwrap().push_back(refused);
         *self.forged.entry(vip).or_default() += 1;
     }
