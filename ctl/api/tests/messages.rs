@@ -79,6 +79,8 @@ fn each_change() -> Vec<Change> {
         Change::SetAttachment { havip: named("web"), attachment: Box::new(attachment) },
         Change::DeleteAttachment { havip: named("web"), instance: named("vm1") },
         Change::Unfreeze { havip: named("web") },
+        Change::SetGateway { vni, gateway: Gateway { address: ip("fd00::1"), mac: mac(1) } },
+        Change::DeleteGateway { vni, address: ip("10.0.0.1") },
     ]
 }
 

@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use ctl_api::model::{
     ArpInspection, Change, DomainFields, Existing, Gateway, Name, SetResource, Subnet, Target, TepRef,
 };
-use ctl_api::{Client, model, proto};
+use ctl_api::{Client, proto};
 use serde::{Deserialize, Serialize};
 
 use crate::change::{self, Order};
@@ -256,32 +256,26 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: SetResource::Domain(vni, fields).set_if(Existing::Required),
             }
         }
-        DomainCommand::Gateway { vni, address, mac, .. } => gateway(client, vni, address, mac).await?,
+        DomainCommand::Gateway { vni, address, mac, .. } => gateway(vni, address, mac),
     };
     change::commit(out, client, order).await
 }
 
-/// Order that gives a gateway this MAC address, or removes it. The other gateways are those that the node has now.
-async fn gateway(client: &mut Client, vni: Vni, address: IpAddr, mac: Option<Mac>) -> Result<Order, Failure> {
-    let has = client.domain(vni).await?.gateways.unwrap_or_default().gateways;
-    let gateway = |one: &proto::Gateway| {
-        Some(Gateway { address: model::ip(&one.address).ok()?, mac: model::mac(&one.mac).ok()? })
-    };
-    let others = has.iter().filter_map(gateway).filter(|one| one.address != address);
-    let gateways = Some(others.chain(mac.map(|mac| Gateway { address, mac })).collect());
-    let fields = DomainFields { gateways, ..Default::default() };
-    let (done, already) = match mac {
+/// Order that gives a gateway this MAC address, or removes it. The domain's other gateways stay as they are.
+fn gateway(vni: Vni, address: IpAddr, mac: Option<Mac>) -> Order {
+    let (done, already, change) = match mac {
         Some(mac) => (
             format!("{address} is now a gateway with {mac}"),
             format!("{address} is already a gateway with {mac}"),
+            Change::SetGateway { vni, gateway: Gateway { address, mac } },
         ),
-        None => (format!("{address} is no longer a gateway"), format!("{address} is no gateway")),
+        None => (
+            format!("{address} is no longer a gateway"),
+            format!("{address} is no gateway"),
+            Change::DeleteGateway { vni, address },
+        ),
     };
-    Ok(Order {
-        done: format!("domain {vni}: {done}"),
-        already: format!("domain {vni}: {already}"),
-        change: SetResource::Domain(vni, fields).set_if(Existing::Required),
-    })
+    Order { done: format!("domain {vni}: {done}"), already: format!("domain {vni}: {already}"), change }
 }
 
 fn spaced(all: &[impl ToString]) -> String {

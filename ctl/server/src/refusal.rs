@@ -160,6 +160,9 @@ pub enum Problem {
     /// A domain would have too many members.
     #[error("domain {vni} would have {members} members; at most {max}", max = limits::MAX_MEMBERS)]
     Members { vni: Vni, members: usize },
+    /// A domain would have too many gateways.
+    #[error("domain {0} has {max} gateways, as many as it may; remove one first", max = limits::MAX_GATEWAYS)]
+    Gateways(Vni),
     /// There would be too many domains.
     #[error("domain {0} would be one more than the {max} that a node holds", max = limits::MAX_DOMAINS)]
     Domains(Vni),
@@ -257,6 +260,7 @@ impl Problem {
             | Self::HolderNotAttached { .. } => Code::InvalidArgument,
 
             Self::Members { .. }
+            | Self::Gateways(_)
             | Self::Domains(_)
             | Self::Teps(_)
             | Self::Memberships(_)

@@ -1,9 +1,13 @@
 //! Changes: resources that are set and deleted, and the members of what is set by another's name.
 
+use std::net::IpAddr;
+
 use bcast_domain::{Tep, Vni};
 
-use super::address::{tep, tep_bytes};
-use super::{AttachmentFields, DomainFields, HavipFields, ModelError, Name, TepFields, TepRef, TepSet};
+use super::address::{bytes, ip, tep, tep_bytes};
+use super::{
+    AttachmentFields, DomainFields, Gateway, HavipFields, ModelError, Name, TepFields, TepRef, TepSet,
+};
 use crate::proto::{self, change::Kind};
 
 /// One change. A change to what is so already succeeds and changes nothing.
@@ -51,6 +55,20 @@ pub enum Change {
     Unfreeze {
         /// The HAVIP.
         havip: Name,
+    },
+    /// States a gateway of a domain; its other gateways stay.
+    SetGateway {
+        /// The domain.
+        vni: Vni,
+        /// The gateway.
+        gateway: Gateway,
+    },
+    /// Removes a gateway of a domain; its other gateways stay.
+    DeleteGateway {
+        /// The domain.
+        vni: Vni,
+        /// Address of the gateway.
+        address: IpAddr,
     },
 }
 
@@ -156,6 +174,8 @@ impl Change {
             Kind::SetAttachment(_) => "set_attachment",
             Kind::DeleteAttachment(_) => "delete_attachment",
             Kind::Unfreeze(_) => "unfreeze",
+            Kind::SetGateway(_) => "set_gateway",
+            Kind::DeleteGateway(_) => "delete_gateway",
         }
     }
 
@@ -232,6 +252,15 @@ impl TryFrom<proto::Change> for Change {
                 Self::DeleteAttachment { havip: message.havip.parse()?, instance }
             }
             Kind::Unfreeze(message) => Self::Unfreeze { havip: message.havip.parse()? },
+            Kind::SetGateway(message) => {
+                let gateway = message.gateway.ok_or(ModelError::Missing("gateway"))?;
+                let gateway = gateway.try_into().map_err(ModelError::within("gateway"))?;
+                Self::SetGateway { vni: message.vni.into(), gateway }
+            }
+            Kind::DeleteGateway(message) => {
+                let address = ip(&message.address).map_err(ModelError::within("address"))?;
+                Self::DeleteGateway { vni: message.vni.into(), address }
+            }
         })
     }
 }
@@ -295,6 +324,12 @@ impl From<Change> for proto::Change {
                 Kind::DeleteAttachment(proto::DeleteAttachment { havip, instance })
             }
             Change::Unfreeze { havip } => Kind::Unfreeze(proto::Unfreeze { havip: havip.to_string() }),
+            Change::SetGateway { vni, gateway } => {
+                Kind::SetGateway(proto::SetGateway { vni: vni.get(), gateway: Some(gateway.into()) })
+            }
+            Change::DeleteGateway { vni, address } => {
+                Kind::DeleteGateway(proto::DeleteGateway { vni: vni.get(), address: bytes(address) })
+            }
         };
         Self { kind: Some(kind) }
     }

@@ -51,15 +51,27 @@ pub(super) fn gateways(message: proto::Gateways) -> Result<Vec<Gateway>, ModelEr
     if count > limits::MAX_GATEWAYS {
         return Err(ModelError::TooManyGateways(count));
     }
-    let gateway = |one: proto::Gateway| {
-        let address = unicast(ip(&one.address)?).map_err(ModelError::DomainGateway)?;
-        Ok(Gateway { address, mac: mac(&one.mac)? })
-    };
-    let mut all = message.gateways.into_iter().map(gateway).collect::<Result<Vec<_>, ModelError>>()?;
+    let mut all =
+        message.gateways.into_iter().map(Gateway::try_from).collect::<Result<Vec<_>, ModelError>>()?;
     all.sort_unstable_by_key(|gateway| gateway.address);
     match all.windows(2).find(|pair| pair[0].address == pair[1].address) {
         Some(pair) => Err(ModelError::GatewayTwice(pair[0].address)),
         None => Ok(all),
+    }
+}
+
+impl TryFrom<proto::Gateway> for Gateway {
+    type Error = ModelError;
+
+    fn try_from(message: proto::Gateway) -> Result<Self, ModelError> {
+        let address = unicast(ip(&message.address)?).map_err(ModelError::DomainGateway)?;
+        Ok(Self { address, mac: mac(&message.mac)? })
+    }
+}
+
+impl From<Gateway> for proto::Gateway {
+    fn from(Gateway { address, mac }: Gateway) -> Self {
+        Self { address: bytes(address), mac: mac.octets().to_vec() }
     }
 }
 
@@ -75,8 +87,6 @@ impl From<Vec<Subnet>> for proto::Subnets {
 
 impl From<Vec<Gateway>> for proto::Gateways {
     fn from(gateways: Vec<Gateway>) -> Self {
-        let gateway =
-            |one: Gateway| proto::Gateway { address: bytes(one.address), mac: one.mac.octets().to_vec() };
-        Self { gateways: gateways.into_iter().map(gateway).collect() }
+        Self { gateways: gateways.into_iter().map(proto::Gateway::from).collect() }
     }
 }

@@ -188,6 +188,20 @@ impl Model {
             Change::Unfreeze { havip } => {
                 self.havip(&havip)?;
             }
+            Change::SetGateway { vni, gateway } => {
+                let gateways = &mut self.domain(vni)?.stated.gateways;
+                gateways.retain(|other| other.address != gateway.address);
+                gateways.push(gateway);
+                gateways.sort_by_key(|gateway| gateway.address);
+            }
+            Change::DeleteGateway { vni, address } => {
+                let gateways = &mut self.domain(vni)?.stated.gateways;
+                let before = gateways.len();
+                gateways.retain(|gateway| gateway.address != address);
+                if gateways.len() == before {
+                    notes.push(format!("{address} is no gateway of domain {vni}"));
+                }
+            }
         }
         self.havips.values_mut().for_each(Havip::sort);
         Ok(())

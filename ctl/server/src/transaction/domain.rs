@@ -1,7 +1,9 @@
 //! Domains in a transaction, and who is a member of them.
 
+use std::net::IpAddr;
+
 use bcast_domain::{Tep, Vni, limits};
-use ctl_api::model::{DomainEntry, DomainFields, Existing, TepRef, TepSet};
+use ctl_api::model::{DomainEntry, DomainFields, Existing, Gateway, TepRef, TepSet};
 
 use super::{Effect, Totals, Transaction};
 use crate::refusal::Problem;
@@ -45,6 +47,27 @@ impl Transaction<'_> {
     /// The registered TEPs that are meant; one that is named twice is there twice.
     pub(super) fn registered(&self, teps: &TepSet) -> Result<Vec<Tep>, Problem> {
         teps.iter().map(|tep| self.member(&tep)).collect()
+    }
+
+    pub(super) fn set_gateway(&mut self, vni: Vni, gateway: Gateway) -> Result<Effect, Problem> {
+        let gateways = &mut self.edit_domain(vni).ok_or(Problem::NoDomain(vni))?.stated.gateways;
+        match gateways.binary_search_by_key(&gateway.address, |other| other.address) {
+            Ok(place) if gateways.get(place) == Some(&gateway) => return Ok(Effect::NOTHING),
+            Ok(place) => gateways.splice(place..=place, [gateway]).for_each(drop),
+            Err(_) if gateways.len() >= limits::MAX_GATEWAYS => return Err(Problem::Gateways(vni)),
+            Err(place) => gateways.insert(place, gateway),
+        }
+        Ok(Effect::CHANGED)
+    }
+
+    pub(super) fn delete_gateway(&mut self, vni: Vni, address: IpAddr) -> Result<Effect, Problem> {
+        let gateways = &mut self.edit_domain(vni).ok_or(Problem::NoDomain(vni))?.stated.gateways;
+        let before = gateways.len();
+        gateways.retain(|gateway| gateway.address != address);
+        if gateways.len() == before {
+            return Ok(Effect::absent(format!("{address} is no gateway of domain {vni}")));
+        }
+        Ok(Effect::CHANGED)
     }
 
     pub(super) fn delete_domain(&mut self, vni: Vni, force: bool) -> Result<Effect, Problem> {

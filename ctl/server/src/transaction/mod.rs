@@ -209,6 +209,8 @@ impl<'s> Transaction<'s> {
             Change::SetAttachment { havip, attachment } => self.set_attachment(havip, attachment),
             Change::DeleteAttachment { havip, instance } => self.delete_attachment(havip, instance),
             Change::Unfreeze { havip } => self.unfreeze(havip),
+            Change::SetGateway { vni, gateway } => self.set_gateway(*vni, *gateway),
+            Change::DeleteGateway { vni, address } => self.delete_gateway(*vni, *address),
         }
     }
 
