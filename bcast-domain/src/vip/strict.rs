@@ -67,7 +67,7 @@ fn is_in_network(address: IpAddr, network: IpAddr, length: u8) -> bool {
 }
 
 /// Reason for which a strict domain refuses an announcement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StrictReason {
     /// Another MAC address or TEP has the address.
     OtherOwner,

@@ -1,7 +1,9 @@
 //! `watch`: changes as they commit, one JSON object a line.
 
 use ctl_api::model::Revision;
-use ctl_api::proto::{Domain, HavipEvent, WatchRequest, watch_event::Kind};
+use ctl_api::proto::{
+    Domain, HavipEvent, HavipEventKind, RefusedAnnouncement, WatchRequest, watch_event::Kind,
+};
 use ctl_api::{Client, ClientError};
 use serde::Serialize;
 
@@ -28,6 +30,7 @@ enum KindJson<'a> {
     HavipSet { havip: havip::Json<'a> },
     HavipRemoved { name: &'a str },
     HavipEvent(&'a HavipEvent),
+    AnnouncementRefused(&'a RefusedAnnouncement),
     Committed { unix_ms: u64 },
 }
 
@@ -45,8 +48,18 @@ impl<'a> KindJson<'a> {
             }
             Kind::HavipDeleted(name) => Self::HavipRemoved { name },
             Kind::HavipEvent(event) => Self::HavipEvent(event),
+            Kind::AnnouncementRefused(refused) => Self::AnnouncementRefused(refused),
             Kind::Committed(commit) => Self::Committed { unix_ms: commit.unix_ms },
         })
+    }
+}
+
+/// True for an event that is part of no revision.
+fn is_alarm(kind: &KindJson<'_>) -> bool {
+    match kind {
+        KindJson::AnnouncementRefused(_) => true,
+        KindJson::HavipEvent(event) => event.kind() == HavipEventKind::Spoof,
+        _ => false,
     }
 }
 
@@ -66,13 +79,13 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
         };
         let revision = event.revision;
         let Some(kind) = event.kind.as_ref().and_then(KindJson::new) else { continue };
-        let whole = matches!(kind, KindJson::Committed { .. });
+        let (is_whole, is_alarm) = (matches!(kind, KindJson::Committed { .. }), is_alarm(&kind));
         out.json(&Json { revision, kind })?;
-        // A revision's lines go out together; an alarm, which is part of none, at once.
-        if whole || revision < next {
+        // A revision's lines go out together. No revision may follow an alarm.
+        if is_whole || is_alarm {
             out.flush()?;
         }
-        if whole {
+        if is_whole {
             next = revision + 1;
         }
     };

@@ -73,7 +73,8 @@ impl Alarms {
         Self { left: REPORTS_PER_SECOND, filled_ns: 0 }
     }
 
-    fn take(&mut self, now_ns: u64) -> bool {
+    /// Takes a report out of the bucket at this time, nanoseconds; false if there is none.
+    pub fn take(&mut self, now_ns: u64) -> bool {
         let each = SECOND / REPORTS_PER_SECOND;
         let more = now_ns.saturating_sub(self.filled_ns) / each;
         if more > 0 {

@@ -1,11 +1,11 @@
-//! Alarms about forged announcements: told, but part of no revision, so they delay and fail nobody's change.
+//! Alarms about forged and refused announcements: told, but part of no revision, so they delay and fail nobody's change.
 //!
-//! An alarm has the generation of the revision at which it was told. The newest are kept in memory, for the history.
+//! An alarm has the generation of the revision at which it was told. The newest of HAVIPs are kept in memory, for the history.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use ctl_api::model::{HavipEvent, Name, Revision};
+use ctl_api::model::{HavipEvent, Name, RefusedAnnouncement, Revision};
 use hashbrown::HashMap;
 use tokio::sync::broadcast;
 
@@ -63,9 +63,28 @@ impl AlarmHistory {
     }
 }
 
+/// An alarm.
+#[derive(Debug, Clone)]
+pub(crate) enum Alarm {
+    /// Announcements of a HAVIP were rejected.
+    Havip(HavipEvent),
+    /// A domain with sticky ARP inspection refused announcements.
+    Refused(RefusedAnnouncement),
+}
+
+impl Alarm {
+    /// Last revision before it.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Havip(event) => event.generation,
+            Self::Refused(refused) => refused.generation,
+        }
+    }
+}
+
 /// The commit thread's way to tell all watchers.
 #[derive(Debug, Clone)]
-pub(crate) struct AlarmSender(broadcast::Sender<Arc<HavipEvent>>);
+pub(crate) struct AlarmSender(broadcast::Sender<Arc<Alarm>>);
 
 impl Default for AlarmSender {
     fn default() -> Self {
@@ -75,9 +94,9 @@ impl Default for AlarmSender {
 
 impl AlarmSender {
     /// Tells those who watch now. Never waits.
-    pub fn send(&self, alarm: &HavipEvent) {
+    pub fn send(&self, alarm: Alarm) {
         // Nobody watches: nobody is told.
-        drop(self.0.send(Arc::new(alarm.clone())));
+        drop(self.0.send(Arc::new(alarm)));
     }
 
     /// The alarms from now on.
@@ -88,8 +107,8 @@ impl AlarmSender {
 
 /// The alarms that a watcher has still to be sent, in their order among revisions.
 pub(crate) struct Alarms {
-    told: broadcast::Receiver<Arc<HavipEvent>>,
-    waiting: VecDeque<Arc<HavipEvent>>,
+    told: broadcast::Receiver<Arc<Alarm>>,
+    waiting: VecDeque<Arc<Alarm>>,
 }
 
 impl Alarms {
@@ -113,7 +132,7 @@ impl Alarms {
         }
     }
 
-    fn put(&mut self, alarm: Arc<HavipEvent>) {
+    fn put(&mut self, alarm: Arc<Alarm>) {
         if self.waiting.len() == WAITING {
             self.waiting.pop_front();
         }
@@ -121,15 +140,15 @@ impl Alarms {
     }
 
     /// The next one that was told before revision `next` committed.
-    pub fn before(&mut self, next: Revision) -> Option<Arc<HavipEvent>> {
-        self.waiting.front().filter(|alarm| alarm.generation < next.get())?;
+    pub fn before(&mut self, next: Revision) -> Option<Arc<Alarm>> {
+        self.waiting.front().filter(|alarm| alarm.generation() < next.get())?;
         self.waiting.pop_front()
     }
 
     /// Leaves out those from before a revision that is sent as a whole state.
     pub fn forget_before(&mut self, revision: Revision) {
         self.take();
-        self.waiting.retain(|alarm| alarm.generation >= revision.get());
+        self.waiting.retain(|alarm| alarm.generation() >= revision.get());
     }
 }
 
@@ -178,21 +197,21 @@ mod tests {
     #[test]
     fn a_watcher_gets_alarms_in_order_with_revisions_and_one_that_is_slow_the_newest() {
         let sender = AlarmSender::default();
-        sender.send(&alarm("a", 1));
+        sender.send(Alarm::Havip(alarm("a", 1)));
         let mut alarms = sender.watch();
-        [2, 2, 3].into_iter().for_each(|generation| sender.send(&alarm("a", generation)));
+        [2, 2, 3].into_iter().for_each(|generation| sender.send(Alarm::Havip(alarm("a", generation))));
         alarms.take();
-        let next = |alarms: &mut Alarms, n| alarms.before(Revision::new(n)).map(|alarm| alarm.generation);
+        let next = |alarms: &mut Alarms, n| alarms.before(Revision::new(n)).map(|alarm| alarm.generation());
         assert_eq!(
             [2, 3, 3, 3, 4, 4].map(|n| next(&mut alarms, n)),
             [None, Some(2), Some(2), None, Some(3), None]
         );
-        (0..3_000).for_each(|n| sender.send(&alarm("a", n)));
+        (0..3_000).for_each(|n| sender.send(Alarm::Havip(alarm("a", n))));
         alarms.forget_before(Revision::new(2_990));
         assert_eq!(alarms.waiting.len(), 10);
-        (0..3_000).for_each(|n| sender.send(&alarm("a", n)));
+        (0..3_000).for_each(|n| sender.send(Alarm::Havip(alarm("a", n))));
         alarms.take();
         assert_eq!(alarms.waiting.len(), WAITING);
-        assert_eq!(alarms.waiting.back().unwrap().generation, 2_999);
+        assert_eq!(alarms.waiting.back().unwrap().generation(), 2_999);
     }
 }

@@ -13,7 +13,7 @@ use ctl_node::Node;
 use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
 use tokio::sync::watch;
 
-use crate::alarms::AlarmSender;
+use crate::alarms::{Alarm, AlarmSender};
 use crate::clock::now_ms;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
@@ -21,7 +21,7 @@ use crate::hook::{CommitHooks, Report};
 use crate::job::{Job, Reply, Work};
 use crate::machines;
 use crate::refusal::Refusal;
-use crate::refusals::{self, Refusals};
+use crate::refusals::Refusals;
 use crate::restore::Backup;
 use crate::state::{Figures, State, lock};
 use crate::transaction::{Prepared, Transaction};
@@ -97,14 +97,25 @@ impl Committer {
 
     /// Takes all announcements that were refused, and reports what is due.
     fn report_refusals(&mut self) {
-        let now = Instant::now();
+        let now = self.node.now();
         for _ in 0..MOST_REFUSALS {
             let Some(refusal) = self.node.take_refused() else { break };
-            self.refusals.add(refusal, now);
+            self.refusals.add(refusal, now.steady_ns);
         }
-        for report in self.refusals.due(now) {
-            let tep = lock(&self.state).teps.address(report.0.tep);
-            refusals::log(report, tep);
+        if !self.refusals.is_due(now.steady_ns) {
+            return;
+        }
+        let events = {
+            let state = lock(&self.state);
+            let tep = |index| state.teps.address(index);
+            self.refusals.log(now.steady_ns, tep);
+            self.refusals.events(now, state.revision, tep)
+        };
+        for event in &events {
+            self.alarms.send(Alarm::Refused(*event));
+        }
+        if !events.is_empty() {
+            self.listeners.refused(&events);
         }
     }
 
@@ -189,7 +200,7 @@ impl Committer {
     fn tell_alarms(&mut self, alarms: &[HavipEvent]) {
         for alarm in alarms {
             machines::log(alarm);
-            self.alarms.send(alarm);
+            self.alarms.send(Alarm::Havip(alarm.clone()));
         }
         if !alarms.is_empty() {
             self.listeners.alarmed(alarms);

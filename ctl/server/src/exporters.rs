@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ctl_api::model::{Event, HavipEvent, Name};
+use ctl_api::model::{Event, HavipEvent, Name, RefusedAnnouncement};
 use ctl_routes::{Figures, Routes, RoutesConfig, Unusable};
 use ctl_store::{OutboxRows, Record, Snapshot, Store, StoreError};
 use ctl_webhook::{Endpoint, Outbox, Policy, Webhooks};
@@ -111,6 +111,10 @@ impl CommitHook for Outbox {
 
     fn alarmed(&mut self, alarms: &[HavipEvent]) {
         self.tell(alarms);
+    }
+
+    fn refused(&mut self, refused: &[RefusedAnnouncement]) {
+        self.tell_refused(refused);
     }
 }
 

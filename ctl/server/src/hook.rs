@@ -1,7 +1,7 @@
 //! Those that live by what commits: webhooks, routes.
 
 use crossbeam::channel::Sender;
-use ctl_api::model::{HavipEvent, HavipEventKind, Name};
+use ctl_api::model::{HavipEvent, HavipEventKind, Name, RefusedAnnouncement};
 use ctl_store::{OutboxRows, Record, Snapshot, StoreError};
 
 /// Most reports that wait.
@@ -36,6 +36,9 @@ pub trait CommitHook: Send + 'static {
 
     /// Alarms, which are part of no revision: each has the generation of the last one that committed.
     fn alarmed(&mut self, _alarms: &[HavipEvent]) {}
+
+    /// Announcements that domains with sticky ARP inspection refused, which are part of no revision either.
+    fn refused(&mut self, _refused: &[RefusedAnnouncement]) {}
 }
 
 /// By which a listener has something told about a HAVIP, in a revision of its own.
@@ -93,5 +96,9 @@ impl CommitHooks {
 
     pub fn alarmed(&mut self, alarms: &[HavipEvent]) {
         self.0.iter_mut().for_each(|listener| listener.alarmed(alarms));
+    }
+
+    pub fn refused(&mut self, refused: &[RefusedAnnouncement]) {
+        self.0.iter_mut().for_each(|listener| listener.refused(refused));
     }
 }

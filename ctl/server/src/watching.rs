@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Event, HavipEntry, HavipEvent, ModelError, Name, Revision};
+use ctl_api::model::{Event, HavipEntry, ModelError, Name, RefusedAnnouncement, Revision};
 use ctl_api::proto::{self, WatchKind, watch_event::Kind};
 use ctl_store::{Changes, Record, StoreError};
 use hashbrown::HashSet;
 use tokio::runtime::Handle;
 
-use crate::alarms::Alarms;
+use crate::alarms::{Alarm, Alarms};
 use crate::budget::Claim;
 use crate::feed::Feed;
 use crate::refusal::Refusal;
@@ -64,7 +64,17 @@ impl Filter {
             Event::HavipDeleted(name) => (WatchKind::Havips, of_havip(name)),
             Event::HavipEvent(event) => (WatchKind::HavipEvents, of_vni(event.vni) && of_havip(&event.havip)),
         };
-        is_one && (self.kinds.is_empty() || self.kinds.contains(&kind))
+        is_one && self.passes_kind(kind)
+    }
+
+    /// The same of refused announcements, which are of no HAVIP.
+    fn passes_refused(&self, refused: &RefusedAnnouncement) -> bool {
+        (self.vnis.is_empty() || self.vnis.contains(&refused.vni))
+            && self.passes_kind(WatchKind::RefusedAnnouncements)
+    }
+
+    fn passes_kind(&self, kind: WatchKind) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
     }
 }
 
@@ -163,10 +173,16 @@ async fn send_alarms(
     next: Revision,
 ) -> Result<(), Stop> {
     while let Some(alarm) = alarms.before(next) {
-        let revision = Revision::new(alarm.generation);
-        let event = Event::HavipEvent(Box::new(HavipEvent::clone(&alarm)));
-        if filter.passes(&event) {
-            feed.send(message(revision, event.into())).await?;
+        let revision = Revision::new(alarm.generation());
+        let kind = match alarm.as_ref() {
+            Alarm::Havip(event) => {
+                let event = Event::HavipEvent(Box::new(event.clone()));
+                filter.passes(&event).then(|| event.into())
+            }
+            Alarm::Refused(refused) => filter.passes_refused(refused).then(|| (*refused).into()),
+        };
+        if let Some(kind) = kind {
+            feed.send(message(revision, kind)).await?;
         }
     }
     Ok(())

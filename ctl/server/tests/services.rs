@@ -124,6 +124,7 @@ fn next_events(rig: &Rig, watch: &mut tonic::Streaming<proto::WatchEvent>) -> Ve
             Kind::HavipSet(_) => "havip",
             Kind::HavipDeleted(_) => "havip-",
             Kind::HavipEvent(_) => "event",
+            Kind::AnnouncementRefused(_) => "refused",
         });
     }
 }

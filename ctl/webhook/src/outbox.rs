@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use ctl_api::model::{Event, HavipEvent, Name, Revision};
+use ctl_api::model::{Event, HavipEvent, Name, RefusedAnnouncement, Revision};
 
-use crate::event::encode;
+use crate::event::{encode, encode_refused, subject};
 use crate::ledger::LedgerError;
 use crate::queue::MOST_LINES;
 use crate::receiver::{Receiver, now_unix_ms};
@@ -56,26 +56,44 @@ impl Outbox {
     /// Tells alarms, which are part of no revision, as far as there is room. They are in memory alone until a receiver has
     /// accepted them, or refused them for a day.
     pub fn tell(&mut self, alarms: &[HavipEvent]) {
-        let now = Instant::now();
         for event in alarms {
-            let (revision, index) = (Revision::new(event.generation), EventId::ALARMS | self.alarm);
-            self.alarm = (self.alarm + 1) % EventId::ALARMS;
-            let id = EventId { revision, index };
+            let id = self.alarm_id(event.generation);
             let body = encode(&self.source, id, event, 0);
-            for receiver in self.receivers.iter() {
-                let mut queue = receiver.queue();
-                // The other half is for what moves: whoever forges has no move coalesced.
-                if queue.len() >= receiver.pending() / 2 {
-                    drop(queue);
-                    receiver.count_skipped(1);
-                    continue;
-                }
-                let key = OutboxKey { receiver: receiver.name().clone(), id };
-                let (havip, since_unix_ms) = (event.havip.clone(), event.unix_ms);
-                queue.insert(OutboxRow { key, havip, since_unix_ms, gap: 0, body: body.clone() }, now);
+            self.tell_one(id, &event.havip, event.unix_ms, &body);
+        }
+    }
+
+    /// Tells refused announcements in the same way. Those of a domain have a line of their own.
+    pub fn tell_refused(&mut self, refused: &[RefusedAnnouncement]) {
+        for one in refused {
+            let Ok(line) = subject(one.vni).parse() else { continue };
+            let id = self.alarm_id(one.generation);
+            let body = encode_refused(&self.source, id, one);
+            self.tell_one(id, &line, one.unix_ms, &body);
+        }
+    }
+
+    fn alarm_id(&mut self, generation: u64) -> EventId {
+        let (revision, index) = (Revision::new(generation), EventId::ALARMS | self.alarm);
+        self.alarm = (self.alarm + 1) % EventId::ALARMS;
+        EventId { revision, index }
+    }
+
+    fn tell_one(&self, id: EventId, line: &Name, since_unix_ms: u64, body: &Bytes) {
+        let now = Instant::now();
+        for receiver in self.receivers.iter() {
+            let mut queue = receiver.queue();
+            // The other half is for what moves: whoever forges has no move coalesced.
+            if queue.len() >= receiver.pending() / 2 {
                 drop(queue);
-                receiver.wake();
+                receiver.count_skipped(1);
+                continue;
             }
+            let key = OutboxKey { receiver: receiver.name().clone(), id };
+            let (havip, body) = (line.clone(), body.clone());
+            queue.insert(OutboxRow { key, havip, since_unix_ms, gap: 0, body }, now);
+            drop(queue);
+            receiver.wake();
         }
     }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
+use bcast_domain::Tep;
 use common::{
     Folder, MemoryLedger, Receiver, Sender, config, generations, hasty, isolated, moved, record, until,
 };
-use ctl_api::model::{Event, HavipEvent, HavipEventKind, Revision};
+use ctl_api::model::{Event, HavipEvent, HavipEventKind, RefusalReason, RefusedAnnouncement, Revision};
 use ctl_store::{EmbeddedStore, Group, Record, Store};
 use ctl_webhook::{Ledger, Policy, WebhookConfig, Webhooks};
 
@@ -65,6 +66,54 @@ fn alarms_are_sent_in_order_with_other_events_and_left_out_where_there_is_no_roo
         let [noc, full] = &sender.webhooks().status()[..] else { panic!("two receivers") };
         assert_eq!((noc.skipped, noc.pending), (0, 0));
         assert!(full.skipped >= 2, "{full:?}");
+    });
+}
+
+#[test]
+fn refused_announcements_of_a_domain_are_sent_as_events_of_the_domain() {
+    isolated(|| {
+        let folder = Folder::new();
+        let mut receiver = Receiver::start(&folder, "noc", r#"{"*": ["200"]}"#);
+        let url = format!("http://127.0.0.1:{}", receiver.port);
+        let mut sender = Sender::start(&[config(&folder, "noc", &url)], hasty(), Arc::default());
+        let refused = |count| RefusedAnnouncement {
+            vni: 5001.into(),
+            address: "10.0.0.7".parse().unwrap(),
+            mac: [0x52, 0x54, 0, 0, 0, 9],
+            tep: Tep::new([198, 18, 0, 9].into()).ok(),
+            reason: RefusalReason::OutsideSubnets,
+            count,
+            several_addresses: false,
+            generation: 42,
+            unix_ms: 1_795_417_812_034,
+        };
+        sender.outbox.tell_refused(&[refused(1), RefusedAnnouncement { tep: None, ..refused(7) }]);
+        let all = receiver.take(2);
+        let expected = serde_json::json!({
+            "specversion": "1.0",
+            "id": all[0]["event"]["id"],
+            "source": "/bcast/198.18.0.254",
+            "type": "bcast.domain.announcement_refused",
+            "subject": "domain/5001",
+            "time": "2026-11-23T07:10:12.034Z",
+            "datacontenttype": "application/json",
+            "sequence": "00000000000000000042",
+            "data": {
+                "vni": 5001,
+                "address": "10.0.0.7",
+                "generation": 42,
+                "mac": "52:54:00:00:00:09",
+                "tep": "198.18.0.9",
+                "reason": "outside_subnets",
+                "count": 1,
+                "several_addresses": false,
+            },
+        });
+        assert_eq!(all[0]["event"], expected);
+        let later = &all[1]["event"]["data"];
+        assert_eq!((&later["tep"], &later["count"]), (&serde_json::Value::Null, &7.into()));
+        assert_ne!(all[0]["event"]["id"], all[1]["event"]["id"]);
+        assert_eq!(sender.ledger.len(), 0, "alarms are not stored");
     });
 }
 

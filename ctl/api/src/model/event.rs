@@ -198,7 +198,9 @@ impl TryFrom<Kind> for Event {
             Kind::HavipSet(entry) => Self::HavipSet(Box::new(entry.try_into()?)),
             Kind::HavipDeleted(name) => Self::HavipDeleted(name.parse()?),
             Kind::HavipEvent(event) => Self::HavipEvent(Box::new(event.try_into()?)),
-            Kind::Reset(_) | Kind::Committed(_) => return Err(ModelError::Kind("change of a revision")),
+            Kind::Reset(_) | Kind::Committed(_) | Kind::AnnouncementRefused(_) => {
+                return Err(ModelError::Kind("change of a revision"));
+            }
         })
     }
 }

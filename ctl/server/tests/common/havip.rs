@@ -206,6 +206,7 @@ impl Rig {
                 Kind::DomainDeleted(vni) => events.push(format!("-{vni}")),
                 Kind::HavipSet(entry) => events.push(format!("+{}", entry.havip.unwrap().name)),
                 Kind::HavipDeleted(name) => events.push(format!("-{name}")),
+                Kind::AnnouncementRefused(refused) => events.push(format!("refused {}", refused.vni)),
                 Kind::HavipEvent(havip) => {
                     assert_eq!(havip.generation, event.revision);
                     let kind = HavipEventKind::from_number(havip.kind).unwrap().unwrap();

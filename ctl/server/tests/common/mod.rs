@@ -44,6 +44,7 @@ pub struct TestNode {
     /// What a test lets it hear, and refuse; and what time it is.
     pub heard: AnnouncementBoard,
     pub refused: Mutex<VecDeque<Rejected>>,
+    pub strict_refused: Mutex<VecDeque<StrictRefusal>>,
     pub now_ns: AtomicU64,
     /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
     pub moment: Mutex<Option<Moment>>,
@@ -184,7 +185,7 @@ impl Node for TestNode {
     }
 
     fn take_refused(&self) -> Option<StrictRefusal> {
-        None
+        self.strict_refused.lock().unwrap().pop_front()
     }
 
     fn now(&self) -> Moment {
@@ -290,6 +291,7 @@ impl Rig {
             tep_limits: Mutex::default(),
             heard: AnnouncementBoard::new(),
             refused: Mutex::default(),
+            strict_refused: Mutex::default(),
             now_ns: AtomicU64::new(now_ns),
             moment: Mutex::default(),
             gate: Mutex::default(),

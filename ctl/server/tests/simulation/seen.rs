@@ -76,7 +76,7 @@ impl Seen {
                 let event: ctl_api::model::HavipEvent = event.try_into().unwrap();
                 return Some((number(event.havip.as_str(), "h"), event.kind.as_str().to_owned()));
             }
-            Kind::Reset(_) | Kind::Committed(_) => unreachable!("no change"),
+            Kind::Reset(_) | Kind::Committed(_) | Kind::AnnouncementRefused(_) => unreachable!("no change"),
         }
         None
     }
