@@ -227,6 +227,7 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     page.gauge("bcast_teps", "Registered tunnel endpoints.", counts.teps)?;
     page.gauge("bcast_members", "Memberships in all domains.", counts.members)?;
     page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
+    diagnoses(&page, node)?;
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
     page.counter(
@@ -248,6 +249,17 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     let mut families = page.0.gather();
     families.extend(forwarding(&node.counters).iter().map(Counted::family));
     TextEncoder::new().encode_to_string(&families)
+}
+
+/// HAVIPs by diagnosis; each code has a value, 0 too, so that an alert can be built on it. Nothing until the store is loaded.
+fn diagnoses(page: &Page, node: &NodeView) -> Metric {
+    let counter = node.server().as_ref().map(ctl_server::Server::diagnoses);
+    let help = "Virtual IPs that have a diagnosis, by its code.";
+    let gauge = IntGaugeVec::new(Opts::new("bcast_havip_diagnoses", help), &["code"])?;
+    for (code, count) in counter.map(|counter| counter.count()).unwrap_or_default() {
+        gauge.with_label_values(&[code]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+    page.0.register(Box::new(gauge))
 }
 
 /// Who is connected to the API and to this server.

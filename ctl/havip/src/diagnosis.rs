@@ -3,6 +3,7 @@
 use bcast_domain::{AnnouncerId, RejectReason};
 
 use crate::attachment::Attachment;
+use crate::damping::Freeze;
 use crate::refresh::Stopped;
 use crate::rejected::Known;
 use crate::{Damping, Machine, SECOND};
@@ -46,6 +47,68 @@ pub struct Diagnosis {
     pub text: String,
 }
 
+/// Problem of a HAVIP.
+enum Problem<'m> {
+    Frozen(Freeze),
+    DoubleMaster(AnnouncerId, AnnouncerId),
+    HolderSilent(&'m Attachment),
+    /// No attached instance was heard since this time.
+    NeverHeard(u64),
+    RefreshStopped(u64, Stopped),
+    Rejected(Known),
+}
+
+impl Problem<'_> {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Frozen(_) => codes::FROZEN,
+            Self::DoubleMaster(..) => codes::DOUBLE_MASTER,
+            Self::HolderSilent(_) => codes::HOLDER_SILENT,
+            Self::NeverHeard(_) => codes::NEVER_HEARD,
+            Self::RefreshStopped(..) => codes::REFRESH_STOPPED,
+            Self::Rejected(known) => rejection_code(known.last.what),
+        }
+    }
+
+    fn text(&self, now_ns: u64, damping: &Damping, name: impl Fn(AnnouncerId) -> String) -> String {
+        let ago = |at_ns: u64| now_ns.saturating_sub(at_ns) / SECOND;
+        match self {
+            Self::Frozen(freeze) => {
+                let by = freeze.announcer.map_or_else(
+                    || "nobody announced it since".to_owned(),
+                    |(announcer, _)| format!("{} announced it last", name(announcer)),
+                );
+                let left = freeze.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
+                let since = ago(freeze.since_ns);
+                format!(
+                    "frozen for {since} s: it moved too often; {by}; it thaws in {left} s if no other does until then, or \
+                     by `havip unfreeze`"
+                )
+            }
+            Self::DoubleMaster(one, other) => {
+                let (one, other) = (name(*one), name(*other));
+                format!(
+                    "double master now: {one} and {other} both advertise it; do they hear each other's adverts, and is \
+                     their VRRP configuration the same?"
+                )
+            }
+            Self::HolderSilent(attachment) => {
+                let (holder, since) = (name(attachment.announcer), ago(attachment.advert_ns));
+                format!("the holder's last advert came {since} s ago ({holder})")
+            }
+            Self::NeverHeard(since_ns) => {
+                let since = ago(*since_ns);
+                format!(
+                    "no attached instance was heard in {since} s: do they run, with these MACs, and do their hypervisors \
+                     send broadcast here?"
+                )
+            }
+            Self::RefreshStopped(since_ns, why) => refresh_line(ago(*since_ns), *why, ago),
+            Self::Rejected(known) => rejection_line(known, ago(known.last.at_ns)),
+        }
+    }
+}
+
 impl Machine {
     /// One entry for each problem; empty if there is none. `name` gives an announcer's name.
     #[must_use]
@@ -55,66 +118,32 @@ impl Machine {
         damping: &Damping,
         name: impl Fn(AnnouncerId) -> String,
     ) -> Vec<Diagnosis> {
-        let ago = |at_ns: u64| now_ns.saturating_sub(at_ns) / SECOND;
-        let mut found = Vec::new();
-        let mut add = |code, text| found.push(Diagnosis { code, text });
-        if let Some(freeze) = &self.freeze {
-            let by = freeze.announcer.map_or_else(
-                || "nobody announced it since".to_owned(),
-                |(announcer, _)| format!("{} announced it last", name(announcer)),
-            );
-            let left = freeze.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
-            add(
-                codes::FROZEN,
-                format!(
-                    "frozen for {} s: it moved too often; {by}; it thaws in {left} s if no other does \
-                 until then, or by `havip unfreeze`",
-                    ago(freeze.since_ns)
-                ),
-            );
-        }
-        if let Some((one, other)) = self.double {
-            let (one, other) = (name(one), name(other));
-            add(
-                codes::DOUBLE_MASTER,
-                format!(
-                    "double master now: {one} and {other} both advertise it; do they hear each other's adverts, and is \
-                 their VRRP configuration the same?"
-                ),
-            );
-        }
-        if let Some(attachment) = self
-            .holder
-            .and_then(|holder| self.attachment(holder))
-            .filter(|attachment| is_missed(attachment, now_ns))
-        {
-            let holder = name(attachment.announcer);
-            add(
-                codes::HOLDER_SILENT,
-                format!("the holder's last advert came {} s ago ({holder})", ago(attachment.advert_ns)),
-            );
-        }
-        if let Some(since_ns) = self.attachments.iter().map(|attachment| attachment.since_ns).min()
-            && self.attachments.iter().all(|attachment| attachment.heard_ns().is_none())
-        {
-            let since = ago(since_ns);
-            add(
-                codes::NEVER_HEARD,
-                format!(
-                    "no attached instance was heard in {since} s: do they run, with these MACs, and do their hypervisors \
-                     send broadcast here?"
-                ),
-            );
-        }
-        if let Some((since_ns, why)) = self.refresh_stopped {
-            add(codes::REFRESH_STOPPED, refresh_line(ago(since_ns), why, ago));
-        }
+        let diagnosis = |problem: Problem<'_>| Diagnosis {
+            code: problem.code(),
+            text: problem.text(now_ns, damping, &name),
+        };
+        self.problems(now_ns).map(diagnosis).collect()
+    }
+
+    /// Codes of the same problems, each once.
+    pub fn codes(&self, now_ns: u64) -> impl Iterator<Item = &'static str> {
+        self.problems(now_ns).map(|problem| problem.code())
+    }
+
+    fn problems(&self, now_ns: u64) -> impl Iterator<Item = Problem<'_>> {
+        let holder = self.holder.and_then(|holder| self.attachment(holder));
+        let attached_ns = self.attachments.iter().map(|attachment| attachment.since_ns).min();
+        let is_heard = || self.attachments.iter().any(|attachment| attachment.heard_ns().is_some());
+        let of_holder = [
+            self.freeze.map(Problem::Frozen),
+            self.double.map(|(one, other)| Problem::DoubleMaster(one, other)),
+            holder.filter(|holder| is_missed(holder, now_ns)).map(Problem::HolderSilent),
+            attached_ns.filter(|_| !is_heard()).map(Problem::NeverHeard),
+            self.refresh_stopped.map(|(since_ns, why)| Problem::RefreshStopped(since_ns, why)),
+        ];
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());
-        let recent = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= RECENT_NS;
-        for known in rejected.filter(recent) {
-            add(rejection_code(known.last.what), rejection_line(&known, ago(known.last.at_ns)));
-        }
-        found
+        let recent = rejected.filter(move |known| now_ns.saturating_sub(known.last.at_ns) <= RECENT_NS);
+        of_holder.into_iter().flatten().chain(recent.map(Problem::Rejected))
     }
 }
 

@@ -110,6 +110,11 @@ impl Havips {
         self.vips.taken()
     }
 
+    /// One more than the greatest number that a HAVIP has had.
+    pub fn numbers(&self) -> usize {
+        self.held.len()
+    }
+
     pub fn get(&self, id: VipId) -> Option<&HavipRow> {
         self.held.get(id.index())?.as_deref()
     }

@@ -17,6 +17,7 @@ mod commit;
 mod confirm;
 mod connection;
 mod deadline;
+mod diagnoses;
 mod error;
 mod exporters;
 mod feed;
@@ -48,6 +49,7 @@ mod watching;
 
 pub use confirm::Observer;
 pub use connection::CONNECTIONS;
+pub use diagnoses::DiagnosisCounter;
 pub use error::ServerError;
 pub use exporters::ExporterConfig;
 pub use hook::{CommitHook, Reporter};

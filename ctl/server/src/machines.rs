@@ -136,6 +136,12 @@ impl Machines {
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
 
+    /// Codes of the same, each once.
+    pub fn codes(&self, held: &HavipRow, now_ns: u64) -> impl Iterator<Item = &'static str> {
+        let slot = self.slots.get(held.id.index()).and_then(Option::as_ref);
+        slot.into_iter().flat_map(move |slot| slot.machine.codes(now_ns))
+    }
+
     /// What each announcer of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
     /// The machine takes note of when they were heard about other addresses, so ask this before its diagnosis.
     pub fn announcer_times<'h>(

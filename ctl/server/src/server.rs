@@ -24,6 +24,7 @@ use crate::budget::Budget;
 use crate::commit::Committer;
 use crate::confirm::{Confirmer, Observer};
 use crate::connection::CONNECTIONS;
+use crate::diagnoses::DiagnosisCounter;
 use crate::error::ServerError;
 use crate::exporters::{ExporterConfig, Exporters};
 use crate::health::{Health, Trouble};
@@ -103,6 +104,7 @@ pub struct Server {
     streams: Streams,
     runtime: Handle,
     exporters: Exporters,
+    diagnoses: Arc<DiagnosisCounter>,
     health: Arc<Health>,
     threads: Vec<JoinHandle<()>>,
     _socket: SocketFile,
@@ -160,6 +162,7 @@ impl Server {
             streams: streams.clone(),
             webhooks: Arc::clone(&exporters.webhooks),
         }));
+        let diagnoses = Arc::new(DiagnosisCounter::new(Arc::clone(&state), Arc::clone(&node)));
         let committer = Committer {
             state,
             store,
@@ -203,6 +206,7 @@ impl Server {
             streams,
             runtime,
             exporters,
+            diagnoses,
             health,
             threads,
             _socket: socket,
@@ -266,6 +270,12 @@ impl Server {
     #[must_use]
     pub fn routes(&self) -> Option<ctl_routes::Figures> {
         self.exporters.routes()
+    }
+
+    /// Counter of the HAVIPs that have each diagnosis.
+    #[must_use]
+    pub fn diagnoses(&self) -> Arc<DiagnosisCounter> {
+        Arc::clone(&self.diagnoses)
     }
 
     /// Stops: no new request is taken, commits under way finish and are answered, streams end with a status. Blocks,
