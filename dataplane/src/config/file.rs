@@ -42,13 +42,13 @@ pub struct File {
 #[serde(deny_unknown_fields, default)]
 struct Port {
     device: Option<String>,
-    mtu: u64,
+    mtu: Whole,
     takeover: bool,
 }
 
 impl Default for Port {
     fn default() -> Self {
-        Self { device: None, mtu: 1500, takeover: false }
+        Self { device: None, mtu: Whole(1500), takeover: false }
     }
 }
 
@@ -59,7 +59,7 @@ struct Underlay {
     gateway: Option<String>,
     gateway_mac: Option<String>,
     tap: String,
-    punt_rate: u64,
+    punt_rate: Whole,
 }
 
 impl Default for Underlay {
@@ -69,7 +69,7 @@ impl Default for Underlay {
             gateway: None,
             gateway_mac: None,
             tap: "bcast0".into(),
-            punt_rate: 20_000,
+            punt_rate: Whole(20_000),
         }
     }
 }
@@ -78,25 +78,25 @@ impl Default for Underlay {
 #[serde(deny_unknown_fields, default)]
 struct Workers {
     cores: Vec<usize>,
-    idle_sleep_us: u64,
+    idle_sleep_us: Whole,
 }
 
 impl Default for Workers {
     fn default() -> Self {
-        Self { cores: vec![1], idle_sleep_us: 0 }
+        Self { cores: vec![1], idle_sleep_us: Whole(0) }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Replication {
-    share_payload_from: u64,
+    share_payload_from: Whole,
     outer_source: String,
 }
 
 impl Default for Replication {
     fn default() -> Self {
-        Self { share_payload_from: 256, outer_source: "node".into() }
+        Self { share_payload_from: Whole(256), outer_source: "node".into() }
     }
 }
 
@@ -124,6 +124,29 @@ impl Default for Limits {
             node_copies: number(node_copies),
             control_copies: number(control_copies),
         }
+    }
+}
+
+/// A whole number as it is written. Its range is checked later, so that the error names it.
+#[derive(Clone, Copy)]
+pub(super) struct Whole(pub u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Whole;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0 on, without quotes")
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+                let positive = u64::try_from(number).map(Whole);
+                positive.map_err(|_| E::invalid_value(de::Unexpected::Signed(number), &self))
+            }
+        }
+        deserializer.deserialize_any(Number)
     }
 }
 
@@ -195,21 +218,21 @@ impl Default for Metrics {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Eal {
-    memory_mb: u64,
+    memory_mb: Whole,
     hugepages: bool,
     args: Vec<String>,
 }
 
 impl Default for Eal {
     fn default() -> Self {
-        Self { memory_mb: 512, hugepages: true, args: Vec::new() }
+        Self { memory_mb: Whole(512), hugepages: true, args: Vec::new() }
     }
 }
 
 /// Of `key`: `value` as a number between `min` and `max`.
 pub(super) fn number<T: TryFrom<u64> + Into<u64>>(
     key: &'static str,
-    value: u64,
+    Whole(value): Whole,
     min: T,
     max: T,
 ) -> Result<T, (&'static str, ValueError)> {

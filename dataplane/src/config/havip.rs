@@ -6,7 +6,7 @@ use ctl_server::HavipLimits;
 use serde::Deserialize;
 
 use super::ValueError;
-use super::file::number;
+use super::file::{Whole, number};
 
 /// What virtual IPs keep to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,30 +21,30 @@ pub struct HavipConfig {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Havip {
-    attachments: u64,
-    per_instance: u64,
-    per_vni: u64,
-    total: u64,
-    flap_moves: u64,
-    flap_window_s: u64,
-    thaw_quiet_s: u64,
-    thaw_after_s: u64,
-    takeover_quiet_s: u64,
+    attachments: Whole,
+    per_instance: Whole,
+    per_vni: Whole,
+    total: Whole,
+    flap_moves: Whole,
+    flap_window_s: Whole,
+    thaw_quiet_s: Whole,
+    thaw_after_s: Whole,
+    takeover_quiet_s: Whole,
 }
 
 impl Default for Havip {
     fn default() -> Self {
         let HavipLimits { attachments, per_instance, per_vni, total } = HavipLimits::default();
         Self {
-            attachments: attachments.into(),
-            per_instance: per_instance.into(),
-            per_vni: per_vni.into(),
-            total: total.into(),
-            flap_moves: 5,
-            flap_window_s: 180,
-            thaw_quiet_s: 30,
-            thaw_after_s: 540,
-            takeover_quiet_s: 3,
+            attachments: Whole(attachments.into()),
+            per_instance: Whole(per_instance.into()),
+            per_vni: Whole(per_vni.into()),
+            total: Whole(total.into()),
+            flap_moves: Whole(5),
+            flap_window_s: Whole(180),
+            thaw_quiet_s: Whole(30),
+            thaw_after_s: Whole(540),
+            takeover_quiet_s: Whole(3),
         }
     }
 }

@@ -49,7 +49,11 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
         ("port", "device = \"\"", "b.toml: port.device: \"\" names no kind of device"),
         ("port", "device = 7", "b.toml: line 2: invalid type: integer `7`, expected a string"),
         ("port", "mtu = 575", "b.toml: port.mtu: 575 is out of range: 576 to 9000"),
-        ("port", "mtu = -1", "b.toml: line 2: invalid value: integer `-1`, expected u64"),
+        (
+            "port",
+            "mtu = -1",
+            "b.toml: line 2: invalid value: integer `-1`, expected a whole number from 0 on, without quotes",
+        ),
         (
             "port",
             "mtux = 1",
@@ -111,6 +115,28 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
         ("havip", "flap_moves = 0", "b.toml: havip.flap_moves: 0 is out of range"),
         ("havip", "thaw_after_s = 86401", "b.toml: havip.thaw_after_s: 86401 is out of range: 1 to 86400"),
         ("havip", "takeover_quiet_s = 0", "b.toml: havip.takeover_quiet_s: 0 is out of range: 1 to 86400"),
+        ("havip", "takeover_quiet_s = 86401", "havip.takeover_quiet_s: 86401 is out of range: 1 to 86400"),
+        (
+            "havip",
+            "takeover_quiet_s = -3",
+            "line 8: invalid value: integer `-3`, expected a whole number from 0 on, without quotes",
+        ),
+        (
+            "havip",
+            "takeover_quiet_s = \"3s\"",
+            "line 8: invalid type: string \"3s\", expected a whole number",
+        ),
+        (
+            "havip",
+            "takeover_quiet_s = 0.5",
+            "line 8: invalid type: floating point `0.5`, expected a whole number",
+        ),
+        ("havip", "takeover_quiet_s = 99999999999999999999", "line 8: "),
+        (
+            "workers",
+            "idle_sleep_us = -1",
+            "line 6: invalid value: integer `-1`, expected a whole number from 0 on",
+        ),
         ("havip", "moves = 5", "unknown field `moves`, expected one of `attachments`, `per_instance`"),
         ("routes", "protocol = 188", "routes.protocol: 188 is FRR's; take one that nobody has, as 117"),
         ("routes", "public_table = 254", "routes.public_table: 254 is one of the host's own tables"),
