@@ -1,11 +1,13 @@
 //! Virtual IPs on the packet path, by real frames: whose announcements pass, whose do not, and what the node announces itself.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use testkit::{
     frame::{Copy, broadcast, checksum, ethernet, overlay},
     lab::{Host, Lab},
     node::{Metrics, Node},
+    process::wait_for,
     sender::Sender,
     sniffer::Sniffer,
 };
@@ -268,6 +270,15 @@ fn nobody_but_the_attached_keeps_an_instance_from_taking_the_address() {
     node.wait_metrics("counters that add up", Metrics::adds_up);
 }
 
+/// Number of events about refusals of single addresses in a watch's log, by reason.
+fn refusals(log: &str) -> BTreeMap<&'static str, usize> {
+    let lines = log.lines().filter(|line| line.contains(r#""event":"announcement_refused""#));
+    let single: Vec<_> = lines.filter(|line| line.contains(r#""several_addresses":false"#)).collect();
+    let reasons = ["gateway_mac", "other_owner", "outside_subnets", "over_bound"];
+    let count = |reason: &str| single.iter().filter(|line| line.contains(&format!("\"{reason}\""))).count();
+    reasons.into_iter().map(|reason| (reason, count(reason))).collect()
+}
+
 #[test]
 fn one_vm_that_announces_200_addresses_leaves_a_sticky_domain_room_to_protect_the_address_of_another() {
     let lab = Lab::new();
@@ -280,6 +291,12 @@ fn one_vm_that_announces_200_addresses_leaves_a_sticky_domain_room_to_protect_th
     node.must(&format!("domain arp-inspection {VNI} sticky"));
     node.must(&format!("domain subnets {VNI} 10.0.0.0/16"));
     node.must(&format!("domain gateway {VNI} {gateway} {}", MacAddr(shared)));
+    let watch = node.watch(&lab.folder().join("watch"));
+    let diagnoses = |metrics: &Metrics| {
+        let name = "bcast_havip_diagnoses";
+        [metrics.labelled(name, "code", "never-heard"), metrics.sum(name)]
+    };
+    node.wait_metrics("two HAVIPs that were never heard", |metrics| diagnoses(metrics) == [2, 2]);
 
     let mut passed: Vec<_> = (0..200).map(|last| claim(STRANGER, Ipv4Addr::new(10, 0, 3, last))).collect();
     passed.iter().for_each(|inner| send(0, inner));
@@ -303,6 +320,12 @@ fn one_vm_that_announces_200_addresses_leaves_a_sticky_domain_room_to_protect_th
         assert_eq!(seen[before..], passed[before..], "{step}");
     }
     node.wait_metrics("the drops", |metrics| drops(metrics) == [136 + 3, 0]);
+    let expected = [("gateway_mac", 1), ("other_owner", 1), ("outside_subnets", 1), ("over_bound", 64)];
+    wait_for("an event for each reason and address", || {
+        (refusals(&watch.log()) == expected.into()).then_some(())
+    });
+    // An instance of both HAVIPs was heard meanwhile, about other addresses.
+    node.wait_metrics("no diagnosis", |metrics| diagnoses(metrics) == [0, 0]);
     let learned = node.must(&format!("domain learned {VNI}"));
     assert_eq!(learned.lines().count(), 1 + 64 + 1, "{learned}");
     let of_backup = [ORDINARY.to_string(), MacAddr(BACKUP).to_string()];
