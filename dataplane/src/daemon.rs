@@ -307,8 +307,8 @@ impl Daemon {
     ) -> Result<(), StartError> {
         let (pool, stop) = (ready.kernel_pool.clone(), self.stop.clone());
         let max_frame = usize::from(config.port.mtu) + 18;
-        let turns = self.view.readiness.punt_turns.clone();
-        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &turns));
+        let rounds = self.view.readiness.punt_rounds.clone();
+        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &rounds));
         self.threads.push(std::thread::Builder::new().name("punt".into()).spawn(body)?);
         Ok(())
     }

@@ -225,7 +225,7 @@ impl ctl_node::Node for ControlledNode {
         self.drain_time
     }
 
-    fn heard(&self) -> &AnnouncementBoard {
+    fn board(&self) -> &AnnouncementBoard {
         &self.view.inspection.board
     }
 

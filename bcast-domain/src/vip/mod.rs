@@ -216,7 +216,7 @@ pub struct Rejected {
     /// TEP that sent the frame.
     pub tep: TepIndex,
     /// Reason of the rejection.
-    pub what: RejectReason,
+    pub reason: RejectReason,
     /// True if it would have moved the virtual IP if its sender were attached.
     pub claims: bool,
     /// Receive time by the node's clock, nanoseconds.

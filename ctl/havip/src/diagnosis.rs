@@ -95,7 +95,7 @@ impl Machine {
             );
         }
         if let Some(since_ns) = self.attachments.iter().map(|attachment| attachment.since_ns).min()
-            && self.attachments.iter().all(|attachment| attachment.heard_ns().is_none())
+            && self.attachments.iter().all(|attachment| attachment.announced_ns().is_none())
         {
             let since = ago(since_ns);
             add(
@@ -112,7 +112,7 @@ impl Machine {
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());
         let recent = |known: &Known| now_ns.saturating_sub(known.last.at_ns) <= RECENT_NS;
         for known in rejected.filter(recent) {
-            add(rejection_code(known.last.what), rejection_line(&known, ago(known.last.at_ns)));
+            add(rejection_code(known.last.reason), rejection_line(&known, ago(known.last.at_ns)));
         }
         found
     }
@@ -133,8 +133,8 @@ fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
     attachment.master_ns > 0 && !attachment.is_master(now_ns)
 }
 
-fn rejection_code(what: RejectReason) -> &'static str {
-    match what {
+fn rejection_code(reason: RejectReason) -> &'static str {
+    match reason {
         RejectReason::Unattached => codes::UNATTACHED_ANNOUNCEMENT,
         RejectReason::Advert => codes::UNATTACHED_ADVERT,
         RejectReason::Unsound => codes::WRONG_MAC,
@@ -145,14 +145,14 @@ fn rejection_code(what: RejectReason) -> &'static str {
 
 fn rejection_line(known: &Known, ago: u64) -> String {
     let mac = known.last.mac.map(|octet| format!("{octet:02x}")).join(":");
-    let what = match known.last.what {
+    let act = match known.last.reason {
         RejectReason::Unattached => "announced",
         RejectReason::Advert => "advertised (VRRP)",
         RejectReason::Unsound => "bound to another MAC address than the sender's",
         RejectReason::Hidden => "announced in fragments or behind extension headers",
         RejectReason::Probe => "probed",
     };
-    let advice = match known.last.what {
+    let advice = match known.last.reason {
         RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe => {
             ", which is not attached there"
         }
@@ -161,5 +161,5 @@ fn rejection_line(known: &Known, ago: u64) -> String {
     let (tep, total) = (known.last.tep, known.total);
     // Rejections of a kind are counted together, whoever sent them: do not blame the latest sender for all.
     let among = if total == 1 { String::new() } else { format!(", the last of {total} such from all") };
-    format!("{what} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
+    format!("{act} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
 }

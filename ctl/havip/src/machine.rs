@@ -82,7 +82,7 @@ impl Machine {
         now_ns: u64,
     ) -> Self {
         let attachments: Vec<Attachment> =
-            announcers.iter().map(|&seat| Attachment::new(seat, now_ns)).collect();
+            announcers.iter().map(|&announcer| Attachment::new(announcer, now_ns)).collect();
         let mut machine = Self {
             holder: holder.filter(|holder| announcers.iter().any(|(announcer, _)| announcer == holder)),
             attachments,
@@ -122,8 +122,8 @@ impl Machine {
             let now = announcers.iter().find(|(announcer, _)| *announcer == attachment.announcer);
             attachment.instance = now.map_or(attachment.instance, |&(_, instance)| instance);
         }
-        let seats = announcers;
-        let announcers: Vec<AnnouncerId> = seats.iter().map(|&(announcer, _)| announcer).collect();
+        let attached = announcers;
+        let announcers: Vec<AnnouncerId> = attached.iter().map(|&(announcer, _)| announcer).collect();
         let holder = holder.filter(|holder| announcers.contains(holder));
         let as_before = announcers.len() == self.attachments.len()
             && announcers.iter().all(|&announcer| self.attachment(announcer).is_some())
@@ -132,9 +132,9 @@ impl Machine {
             return;
         }
         self.attachments.retain(|attachment| announcers.contains(&attachment.announcer));
-        let is_new = |seat: &&(AnnouncerId, u32)| self.attachment(seat.0).is_none();
-        let new: Vec<(AnnouncerId, u32)> = seats.iter().filter(is_new).copied().collect();
-        self.attachments.extend(new.iter().map(|&seat| Attachment::new(seat, now_ns)));
+        let is_new = |new: &&(AnnouncerId, u32)| self.attachment(new.0).is_none();
+        let new: Vec<(AnnouncerId, u32)> = attached.iter().filter(is_new).copied().collect();
+        self.attachments.extend(new.iter().map(|&announcer| Attachment::new(announcer, now_ns)));
         if let Some(rejected) = self.rejected.as_mut().filter(|_| !new.is_empty()) {
             let replays = &mut self.replays;
             rejected.replay(now_ns, |sender| {

@@ -9,11 +9,11 @@ use ctl_api::model::HavipState;
 use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, SECOND};
 
 fn machine() -> Machine {
-    Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
+    Machine::new(&[attached(1), attached(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
 }
 
-fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
-    RejectedSender { mac: mac(who), bound: mac(who), tep: tep(who), what, claims: true, at_ns }
+fn forged(who: u32, reason: RejectReason, at_ns: u64) -> RejectedSender {
+    RejectedSender { mac: mac(who), bound: mac(who), tep: tep(who), reason, claims: true, at_ns }
 }
 
 fn count(effects: &[Effect]) -> u64 {
@@ -72,19 +72,19 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
 
 #[test]
 fn only_what_would_be_right_from_an_attached_one_is_replayed() {
-    for (what, replays) in [
+    for (reason, replays) in [
         (RejectReason::Unattached, true),
         (RejectReason::Advert, true),
         (RejectReason::Unsound, false),
         (RejectReason::Hidden, false),
     ] {
         let mut machine = machine();
-        machine.refused(forged(3, what, SECOND), None);
-        let announcers = [seat(1), seat(2), seat(3)];
+        machine.refused(forged(3, reason, SECOND), None);
+        let announcers = [attached(1), attached(2), attached(3)];
         let bound = (HavipState::Bound, Some(id(1)));
         machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
         machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
-        assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{what:?}");
+        assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{reason:?}");
     }
 }
 
@@ -100,10 +100,16 @@ fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() 
         }
         let mut offered = Vec::new();
         let bound = (HavipState::Bound, Some(id(1)));
-        machine.follow(&[seat(1), seat(2), seat(3)], bound, Options::default(), 2 * SECOND, |sender| {
-            offered.push((sender.mac, sender.at_ns));
-            None
-        });
+        machine.follow(
+            &[attached(1), attached(2), attached(3)],
+            bound,
+            Options::default(),
+            2 * SECOND,
+            |sender| {
+                offered.push((sender.mac, sender.at_ns));
+                None
+            },
+        );
         assert!(offered.len() <= 64, "{} of {teps} TEPs", offered.len());
         assert_eq!(offered.contains(&(mac(3), SECOND)), is_remembered, "{teps} TEPs with {per_tep} each");
         let newest = (mac(1_000 + teps * per_tep - 1), SECOND + u64::from(teps * per_tep));
@@ -117,7 +123,9 @@ fn a_replayed_claim_is_announced_with_the_mac_address_that_it_bound() {
     let bound = [0, 0, 0x5e, 0, 1, 51];
     machine.refused(RejectedSender { bound, ..forged(3, RejectReason::Unattached, SECOND) }, None);
     let state = (HavipState::Bound, Some(id(1)));
-    machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 2 * SECOND, |_| Some(id(3)));
+    machine.follow(&[attached(1), attached(2), attached(3)], state, Options::default(), 2 * SECOND, |_| {
+        Some(id(3))
+    });
     machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
     assert_eq!((machine.holder(), machine.replayed_mac(id(3))), (Some(id(3)), Some(bound)));
     assert_eq!(machine.replayed_mac(id(1)), None);

@@ -52,7 +52,7 @@ pub trait Node: Send + Sync + 'static {
     fn drain_time(&self) -> Duration;
 
     /// Latest announcements of virtual IPs. Drained and read by the commit thread only.
-    fn heard(&self) -> &AnnouncementBoard;
+    fn board(&self) -> &AnnouncementBoard;
 
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
     fn take_rejected(&self) -> Option<Rejected>;

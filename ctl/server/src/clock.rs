@@ -175,21 +175,21 @@ impl AnnouncerTimes {
                 self.0.len() - 1
             }
         };
-        let Some((_, said)) = self.0.get_mut(place) else { return (last, AnnouncedAt::default()) };
+        let Some((_, times)) = self.0.get_mut(place) else { return (last, AnnouncedAt::default()) };
         let steady = LastAnnounced {
-            claim_ns: said.claim.follow(last.claim_ns, clock),
-            use_ns: said.usage.follow(last.use_ns, clock),
-            advert_ns: said.advert.follow(last.advert_ns, clock),
-            arrival_ns: said.arrival.follow(last.arrival_ns, clock),
-            presence_ns: said.presence.follow(last.presence_ns, clock),
+            claim_ns: times.claim.follow(last.claim_ns, clock),
+            use_ns: times.usage.follow(last.use_ns, clock),
+            advert_ns: times.advert.follow(last.advert_ns, clock),
+            arrival_ns: times.arrival.follow(last.arrival_ns, clock),
+            presence_ns: times.presence.follow(last.presence_ns, clock),
             ..last
         };
-        (steady, *said)
+        (steady, *times)
     }
 
     /// Forgets all announcers but these.
     pub fn retain(&mut self, announcers: &[NamedAnnouncer]) {
-        self.0.retain(|(announcer, _)| announcers.iter().any(|seat| seat.id == *announcer));
+        self.0.retain(|(announcer, _)| announcers.iter().any(|named| named.id == *announcer));
     }
 }
 

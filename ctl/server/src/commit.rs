@@ -39,7 +39,7 @@ const TICK_EVERY: Duration = Duration::from_millis(1);
 /// Most refused announcements taken in one turn: all that the data plane keeps.
 const MOST_REFUSALS: usize = 4_096;
 /// How long the thread waits at most before it turns: its heartbeat while nothing happens.
-const TURN_EVERY: Duration = Duration::from_millis(500);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// The commit thread's own.
 pub(crate) struct Committer {
@@ -79,7 +79,7 @@ impl Committer {
     /// Serves until the last sender of jobs is gone; what was sent by then is answered.
     pub fn run(mut self) {
         while let Some(mut jobs) = self.next_group() {
-            self.health.turn(Instant::now());
+            self.health.beat(Instant::now());
             let restore = jobs.pop_if(|job| matches!(job.work, Work::Restore(_)));
             if !jobs.is_empty() {
                 let accepted = self.validate(jobs);
@@ -240,7 +240,7 @@ impl Committer {
             true if state.machines.is_ready(self.node.now().steady_ns) => Duration::ZERO,
             true => TICK_EVERY,
             false if state.counts().retired > 0 => RECLAIM_EVERY,
-            false => TURN_EVERY,
+            false => BEAT_EVERY,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::summary::Summary;
 const NEXT_HOPS: Duration = Duration::from_millis(100);
 
 /// Time between two turns where nothing is to be confirmed.
-const TURN_EVERY: Duration = Duration::from_millis(500);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// Told how long a change took from its publication until every worker had seen it.
 pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
@@ -69,8 +69,8 @@ impl Confirmer {
         // group.
         let mut unconfirmed = false;
         loop {
-            self.health.confirm_turn(Instant::now());
-            let group = match self.groups.recv_timeout(TURN_EVERY) {
+            self.health.confirm_beat(Instant::now());
+            let group = match self.groups.recv_timeout(BEAT_EVERY) {
                 Ok(group) => group,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,

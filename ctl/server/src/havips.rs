@@ -25,19 +25,20 @@ pub(crate) struct HavipRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedAnnouncer {
     pub id: AnnouncerId,
-    pub who: Holder,
+    /// Instance, MAC address and TEP.
+    pub identity: Holder,
 }
 
 impl HavipRow {
-    /// Who this announcer is.
-    pub fn who(&self, announcer: AnnouncerId) -> Option<&Holder> {
-        self.announcers.iter().find(|seat| seat.id == announcer).map(|seat| &seat.who)
+    /// Instance, MAC address and TEP of an announcer.
+    pub fn identity(&self, announcer: AnnouncerId) -> Option<&Holder> {
+        self.announcers.iter().find(|named| named.id == announcer).map(|named| &named.identity)
     }
 
-    /// Which announcer holds it.
+    /// Announcer that holds the address.
     pub fn holder(&self) -> Option<AnnouncerId> {
         let holder = self.entry.binding.holder.as_ref()?;
-        self.announcers.iter().find(|seat| seat.who == *holder).map(|seat| seat.id)
+        self.announcers.iter().find(|named| named.identity == *holder).map(|named| named.id)
     }
 }
 
@@ -192,7 +193,7 @@ impl Havips {
         self.stale.insert(held.entry.havip.vni);
         self.changed.insert(id);
         self.gone.0.push(id.get());
-        self.gone.1.extend(held.announcers.iter().map(|seat| seat.id.get()));
+        self.gone.1.extend(held.announcers.iter().map(|named| named.id.get()));
     }
 
     fn add(&mut self, entry: &HavipEntry) {
@@ -204,7 +205,7 @@ impl Havips {
         self.by_name.insert(name.clone(), id);
         self.by_address.insert((*vni, *address), id);
         self.list(id, &entry.havip);
-        let announcers = self.seat(&entry.havip, &mut Vec::new());
+        let announcers = self.name_announcers(&entry.havip, &mut Vec::new());
         if self.held.len() <= id.index() {
             self.held.resize_with(id.index() + 1, || None);
         }
@@ -222,8 +223,8 @@ impl Havips {
             self.unlist(id, &held.entry.havip);
             self.list(id, &entry.havip);
             let mut old = std::mem::take(&mut held.announcers);
-            held.announcers = self.seat(&entry.havip, &mut old);
-            self.gone.1.extend(old.iter().map(|seat| seat.id.get()));
+            held.announcers = self.name_announcers(&entry.havip, &mut old);
+            self.gone.1.extend(old.iter().map(|named| named.id.get()));
             self.stale.insert(entry.havip.vni);
         }
         held.entry = entry.clone();
@@ -233,13 +234,14 @@ impl Havips {
     }
 
     /// The announcers of a HAVIP; those that it had already are taken out of `old`.
-    fn seat(&mut self, havip: &Havip, old: &mut Vec<NamedAnnouncer>) -> Vec<NamedAnnouncer> {
+    fn name_announcers(&mut self, havip: &Havip, old: &mut Vec<NamedAnnouncer>) -> Vec<NamedAnnouncer> {
         let mut new = Vec::new();
-        for who in announcers(havip) {
-            let had = old.iter().position(|seat| seat.who == who).map(|place| old.swap_remove(place));
+        for identity in announcers(havip) {
+            let had =
+                old.iter().position(|named| named.identity == identity).map(|place| old.swap_remove(place));
             let id = || self.announcers.take().and_then(|id| AnnouncerId::new(id).ok());
-            match had.map(|seat| seat.id).or_else(id) {
-                Some(id) => new.push(NamedAnnouncer { id, who }),
+            match had.map(|named| named.id).or_else(id) {
+                Some(id) => new.push(NamedAnnouncer { id, identity }),
                 None => tracing::error!(havip = %havip.name, "a committed attachment gets no number"),
             }
         }
@@ -315,11 +317,11 @@ impl Havips {
     }
 
     /// Frees numbers that no worker goes by any more.
-    pub fn reclaim(&mut self, grace: &Grace, heard: &AnnouncementBoard) {
+    pub fn reclaim(&mut self, grace: &Grace, board: &AnnouncementBoard) {
         self.vips.reclaim(grace, |_| {});
         self.announcers.reclaim(grace, |id| {
             if let Ok(id) = AnnouncerId::new(id) {
-                heard.forget(id);
+                board.forget(id);
             }
         });
     }
@@ -337,8 +339,9 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, 
 /// A HAVIP as workers know it, in no group.
 pub(crate) fn vip(held: &HavipRow, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
     let Havip { address, vrids, .. } = &held.entry.havip;
-    let announcer =
-        |seat: &NamedAnnouncer| Some(Announcer { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
+    let announcer = |named: &NamedAnnouncer| {
+        Some(Announcer { mac: named.identity.mac, tep: index(named.identity.tep)?, id: named.id })
+    };
     Vip {
         id: held.id,
         address: *address,

@@ -52,8 +52,8 @@ pub(crate) struct Machines {
     paused_until_ns: u64,
     /// Reports that the store did not take.
     reports: Vec<Report>,
-    /// What was heard of the one that steps.
-    heard: Vec<(AnnouncerId, LastAnnounced)>,
+    /// Scratch space of a step: announcers with their last announcements.
+    last_announced: Vec<(AnnouncerId, LastAnnounced)>,
 }
 
 struct Slot {
@@ -131,7 +131,8 @@ impl Machines {
 
     /// What may be wrong with a HAVIP; a line each.
     pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<Diagnosis> {
-        let name = |announcer| held.who(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
+        let name =
+            |announcer| held.identity(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
         let machine = self.slots.get(held.id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
@@ -143,20 +144,20 @@ impl Machines {
         held: &'h HavipRow,
         node: &dyn Node,
     ) -> Vec<(&'h NamedAnnouncer, LastAnnounced, AnnouncedAt)> {
-        let read: Vec<_> = held.announcers.iter().map(|seat| (seat, node.heard().read(seat.id))).collect();
+        let read: Vec<_> = held.announcers.iter().map(|named| (named, node.board().read(named.id))).collect();
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
         let (clock, mut unknown) = (&self.clock, AnnouncerTimes::default());
         let mut slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
-        let said = |(seat, last): (&'h NamedAnnouncer, LastAnnounced)| {
+        let times = |(named, last): (&'h NamedAnnouncer, LastAnnounced)| {
             let announcer_times = slot.as_mut().map_or(&mut unknown, |slot| &mut slot.announcer_times);
-            let (steady, at) = announcer_times.follow(seat.id, last, clock);
+            let (steady, at) = announcer_times.follow(named.id, last, clock);
             if let Some(slot) = &mut slot {
-                slot.machine.notice(&[(seat.id, steady)]);
+                slot.machine.notice(&[(named.id, steady)]);
             }
-            (seat, last, at)
+            (named, last, at)
         };
-        read.into_iter().map(said).collect()
+        read.into_iter().map(times).collect()
     }
 
     /// Follows committed changes of these HAVIPs. `now` is a time before workers could know of them.
@@ -171,10 +172,11 @@ impl Machines {
 
     fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
         let number = |who: &Holder| {
-            let before = held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
+            let before = held.announcers.iter().take_while(|named| named.identity.instance != who.instance);
             u32::try_from(before.count()).unwrap_or(u32::MAX)
         };
-        let announcers: Vec<_> = held.announcers.iter().map(|seat| (seat.id, number(&seat.who))).collect();
+        let announcers: Vec<_> =
+            held.announcers.iter().map(|named| (named.id, number(&named.identity))).collect();
         let stored = (held.entry.binding.state, held.holder());
         let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);
         let options = Options { refresh_ns };
@@ -248,7 +250,7 @@ impl Machines {
         if now_ns < self.paused_until_ns {
             return Tick::default();
         }
-        view.node.heard().drain(|id| self.make_ready(id));
+        view.node.board().drain(|id| self.make_ready(id));
         self.take_rejected(view);
         while let Some(&Reverse((due_ns, id))) = self.due.peek().filter(|due| due.0.0 <= now_ns) {
             self.due.pop();
@@ -285,8 +287,8 @@ impl Machines {
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
-            let Rejected { mac, bound, what, claims, .. } = refused;
-            let stranger = RejectedSender { mac, bound, tep, what, claims, at_ns };
+            let Rejected { mac, bound, reason, claims, .. } = refused;
+            let stranger = RejectedSender { mac, bound, tep, reason, claims, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
@@ -302,19 +304,19 @@ impl Machines {
         tick: &mut Tick,
         happened: &mut Vec<HavipEvent>,
     ) -> Option<HavipEntry> {
-        let mut heard = std::mem::take(&mut self.heard);
-        heard.clear();
+        let mut announced = std::mem::take(&mut self.last_announced);
+        announced.clear();
         let held = view.havips.get(id)?;
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
-        heard.extend(held.announcers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
+        announced.extend(held.announcers.iter().map(|named| (named.id, view.node.board().read(named.id))));
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(view.node.now());
-        for (announcer, last) in &mut heard {
+        for (announcer, last) in &mut announced {
             *last = slot.announcer_times.follow(*announcer, *last, &self.clock).0;
         }
         slot.is_ready = false;
-        let (decisions, undo) = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
-        self.heard = heard;
+        let (decisions, undo) = slot.machine.step(&announced, now_ns, &self.damping, &mut self.alarms);
+        self.last_announced = announced;
         self.arm(id);
         if decisions.is_settled() {
             if decisions.reannounce {
@@ -322,7 +324,7 @@ impl Machines {
             }
             return None;
         }
-        let who = |announcer| held.who(announcer).cloned();
+        let who = |announcer| held.identity(announcer).cloned();
         let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
         let is_alarm = |event: &HavipEvent| event.kind == HavipEventKind::Spoof;
         let (alarms, told): (Vec<_>, Vec<_>) = told.into_iter().partition(is_alarm);
@@ -373,7 +375,7 @@ impl Machines {
         while let Some(&id) = self.announcing.front() {
             let held = view.havips.get(id);
             let machine = self.slots.get(id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
-            if let Some(holding) = held.and_then(|held| holding(held, machine, view.node.heard()))
+            if let Some(holding) = held.and_then(|held| holding(held, machine, view.node.board()))
                 && !view.node.announce(&holding)
             {
                 return;
@@ -388,10 +390,10 @@ impl Machines {
 
 /// Announcement of a HAVIP on its holder's behalf: with the MAC address that the holder last claimed it with, its own or a
 /// virtual one, and in the VLAN that it last announced it in. A claim may have been refused at first, and replayed.
-fn holding(held: &HavipRow, machine: Option<&Machine>, heard: &AnnouncementBoard) -> Option<Holding> {
+fn holding(held: &HavipRow, machine: Option<&Machine>, board: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
-    let last = held.holder().map(|announcer| heard.read(announcer)).unwrap_or_default();
+    let last = held.holder().map(|announcer| board.read(announcer)).unwrap_or_default();
     let replayed = || machine?.replayed_mac(held.holder()?);
     let claimed = if last.claim_ns > 0 { Some(last.mac) } else { replayed() };
     let mac = claimed.filter(|&mac| is_virtual_mac(mac, vrids)).unwrap_or(holder.mac.octets());

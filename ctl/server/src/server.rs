@@ -240,14 +240,14 @@ impl Server {
     /// takes. What grows beyond that is a thread that hangs, or is gone. Never waits.
     #[must_use]
     pub fn commit_thread_silent_for(&self) -> Duration {
-        self.health.since_turn(Instant::now())
+        self.health.since_beat(Instant::now())
     }
 
     /// How long ago the confirming thread turned last: it does so at least each half second, but for the time that
     /// workers take to see a change. Never waits.
     #[must_use]
     pub fn confirm_thread_silent_for(&self) -> Duration {
-        self.health.since_confirm_turn(Instant::now())
+        self.health.since_confirm_beat(Instant::now())
     }
 
     /// The API's connections.

@@ -191,7 +191,7 @@ impl State {
     pub fn reclaim(&mut self) {
         self.publisher.reclaim();
         self.teps.reclaim(&self.grace);
-        self.havips.reclaim(&self.grace, self.node.heard());
+        self.havips.reclaim(&self.grace, self.node.board());
     }
 
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.

@@ -39,7 +39,7 @@ impl Filter {
     pub fn parse(request: proto::WatchRequest) -> Result<Self, Refusal> {
         let kind = |&number: &i32| match WatchKind::try_from(number) {
             Ok(WatchKind::Unspecified) | Err(_) => {
-                Err(Refusal::Model(ModelError::Number { what: "kind of change to watch", number }))
+                Err(Refusal::Model(ModelError::Number { kind: "kind of change to watch", number }))
             }
             Ok(kind) => Ok(kind),
         };

@@ -47,8 +47,8 @@ fn prepare(rig: &Rig) -> u64 {
 fn forge(rig: &Rig) {
     let at_ns = rig.node.now_ns.fetch_add(NEXT_NS, Ordering::Relaxed) + NEXT_NS;
     let (vip, tep) = (rig.vip(5001), rig.announcers(5001)[0].tep);
-    let (mac, what) = (mac(9).octets(), RejectReason::Unattached);
-    let refused = Rejected { vip, mac, bound: mac, tep, what, claims: true, at_ns };
+    let (mac, reason) = (mac(9).octets(), RejectReason::Unattached);
+    let refused = Rejected { vip, mac, bound: mac, tep, reason, claims: true, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 

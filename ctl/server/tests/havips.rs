@@ -464,7 +464,7 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     let (vip, old) = (rig.vip(5001), rig.announcer(5001, 1, 1));
     rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[1])]);
     assert_eq!((rig.vip(5001), rig.announcer(5001, 1, 1)), (vip, old));
-    rig.node.heard.note(vip, old, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 7);
+    rig.node.board.note(vip, old, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 7);
     rig.worker.set_stuck(true);
     let another = Batch::new(vec![attach("web", "vm1", 9, &[1, 2])]);
     assert!(rig.try_commit(another).is_err(), "durable, not confirmed");
@@ -472,12 +472,12 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     assert!(rig.try_commit(unconfirmed).is_err());
     let numbers: Vec<_> = rig.announcers(5001).iter().map(|announcer| announcer.id).collect();
     assert!(!numbers.contains(&old), "a worker may still hear the old one");
-    assert_eq!(rig.node.heard.read(old).claim_ns, 7);
+    assert_eq!(rig.node.board.read(old).claim_ns, 7);
     rig.worker.set_stuck(false);
     for mac in 11..111 {
         rig.commit(vec![attach("web", "vm1", mac, &[1, 2])]);
         if rig.announcers(5001).iter().any(|announcer| announcer.id == old) {
-            assert_eq!(rig.node.heard.read(old).claim_ns, 0, "what the old one said is forgotten");
+            assert_eq!(rig.node.board.read(old).claim_ns, 0, "what the old one said is forgotten");
             return;
         }
     }
@@ -550,7 +550,7 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     rig.node.now_ns.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
     let advert = AnnouncementKind::Advert { interval_cs: 10, priority: 100 };
     let before = now_ms();
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, VlanTags::NONE, 3_000_000_000);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, VlanTags::NONE, 3_000_000_000);
     while rig.havip("web").binding.holder.is_none() {
         std::thread::yield_now();
     }

@@ -56,16 +56,16 @@ fn pass(rig: &Rig, ns: u64) -> u64 {
 
 fn say(rig: &Rig, who: u8, what: AnnouncementKind) {
     let at_ns = pass(rig, 1_000);
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, VlanTags::NONE, at_ns);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, VlanTags::NONE, at_ns);
 }
 
-fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
+fn refuse(rig: &Rig, who: u8, reason: RejectReason, claims: bool) {
     let at_ns = pass(rig, 1_000);
     let array = rig.readers.reader().array().clone();
     let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
     let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
     let mac = mac(who).octets();
-    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, what, claims, at_ns };
+    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, reason, claims, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
@@ -324,7 +324,7 @@ fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_re
         mac: mac(3).octets(),
         bound: mac(3).octets(),
         tep: rig.announcers(5001)[0].tep,
-        what: RejectReason::Unattached,
+        reason: RejectReason::Unattached,
         claims: true,
         at_ns: 0,
     };
@@ -335,7 +335,7 @@ fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_re
             for announcer in announcers {
                 let at_ns = node.now_ns.fetch_add(SECOND, Ordering::Relaxed) + SECOND;
                 node.refused.lock().unwrap().push_back(Rejected { at_ns, ..refused });
-                node.heard.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
+                node.board.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
@@ -450,7 +450,7 @@ fn ten_thousand_announced_within_a_second_are_all_bound() {
     assert_eq!(vips.len(), 10_000);
     let begun = Instant::now();
     for vip in &vips {
-        rig.node.heard.note(vip.id, vip.announcers[0].id, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
+        rig.node.board.note(vip.id, vip.announcers[0].id, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
         // Evenly over a second.
         if vip.id.get() % 100 == 0 {
             std::thread::sleep(Duration::from_millis(9));

@@ -49,12 +49,12 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         mac: [0x52, 0x54, 0, 0, 0, 9],
         bound: [0x52, 0x54, 0, 0, 0, 9],
         tep: rig.announcers(5001)[1].tep,
-        what: RejectReason::Unattached,
+        reason: RejectReason::Unattached,
         claims: false,
         at_ns: heard.worker_ns,
     });
     let claim = AnnouncementKind::Claim { mac: [0; 6] };
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), claim, VlanTags::NONE, heard.worker_ns);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, 1, 1), claim, VlanTags::NONE, heard.worker_ns);
     until("bound", || rig.havip("web").binding.holder.is_some());
     let status = || rig.run(rig.client().havip(&name("web"))).unwrap();
     until("the refused announcement is known", || {
@@ -82,7 +82,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     let now = Moment { unix_ns: now.unix_ns - 2 * DAY, ..now };
     set(&rig, now);
     let vm2 = rig.announcer(5001, 2, 2);
-    rig.node.heard.note(rig.vip(5001), vm2, claim, VlanTags::NONE, now.worker_ns);
+    rig.node.board.note(rig.vip(5001), vm2, claim, VlanTags::NONE, now.worker_ns);
     until("moved", || rig.havip("web").binding.holder.is_some_and(|holder| holder.instance == name("vm2")));
     let [one, other] = &status().announced[..] else { panic!("two attachments") };
     assert_eq!((one.claim_unix_ms, other.claim_unix_ms), (shown, now.unix_ns / MS));

@@ -37,9 +37,9 @@ pub fn row<M: Message + From<T>, T: Clone>(value: &T) -> Vec<u8> {
 }
 
 /// What a row holds.
-pub fn value<M: Message + Default, T: TryFrom<M>>(what: &'static str, row: &[u8]) -> Result<T, Malformed> {
-    let message = M::decode(row).map_err(|_| Malformed(what))?;
-    message.try_into().map_err(|_| Malformed(what))
+pub fn value<M: Message + Default, T: TryFrom<M>>(kind: &'static str, row: &[u8]) -> Result<T, Malformed> {
+    let message = M::decode(row).map_err(|_| Malformed(kind))?;
+    message.try_into().map_err(|_| Malformed(kind))
 }
 
 /// The row of a record.

@@ -36,11 +36,11 @@ pub enum StoreError {
     Schema { path: PathBuf, found: u64 },
     /// What is in the file cannot be.
     #[error(
-        "the store {path} is damaged: {what}; move it away, make a new one with `bcastd --accept-store`, \
+        "the store {path} is damaged: {detail}; move it away, make a new one with `bcastd --accept-store`, \
          start, and restore your last backup (`bcastctl restore`)",
         path = .path.display()
     )]
-    Damaged { path: PathBuf, what: String },
+    Damaged { path: PathBuf, detail: String },
     /// The store is older than the last revision that was answered.
     #[error(
         "the store {path} is at revision {found} and misses what was written after it; revision {answered} was answered \

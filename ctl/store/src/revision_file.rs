@@ -116,8 +116,8 @@ fn slot(mark: Mark) -> [u8; SLOT_BYTES] {
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word);
     }
-    let (said, checksum) = bytes.split_at_mut(24);
-    let sum = digest(&SHA256, said);
+    let (fields, checksum) = bytes.split_at_mut(24);
+    let sum = digest(&SHA256, fields);
     for (place, byte) in checksum.iter_mut().zip(sum.as_ref()) {
         *place = *byte;
     }

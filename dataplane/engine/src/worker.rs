@@ -95,14 +95,14 @@ impl<P: Port> Worker<P> {
     /// Takes a turn, and reports a quiescent point. Says whether there was anything to do.
     #[inline(always)]
     pub fn poll(&mut self, burst: &mut P::Burst) -> bool {
-        let busy = self.turn(burst);
+        let busy = self.poll_once(burst);
         // All references into the tables ended with the turn, and so did the batches made by them. The reader knows what jobs hold.
         self.reader.quiesce();
         busy
     }
 
     /// One look at each side: a burst from the receive queue to the transmit queue, then some of the large fan-outs that wait.
-    fn turn(&mut self, burst: &mut P::Burst) -> bool {
+    fn poll_once(&mut self, burst: &mut P::Burst) -> bool {
         self.tx.counters().polls.add(1);
         let kernel_frames = self.punt.send_kernel_frames(&mut self.tx);
         let local = self.local.is_some() && self.send_local(burst);

@@ -352,14 +352,14 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
             (2, RejectReason::Advert, false, vrrp),
         ),
     ];
-    for (case, from, frame, (vip, what, claims, dropped)) in cases {
+    for (case, from, frame, (vip, reason, claims, dropped)) in cases {
         let mut rig = Rig::new();
         let Some(Err(violation)) = rig.read(from, &frame) else { panic!("{case}: it was not refused") };
         let Violation::Rejected(refused) = violation else { panic!("{case}: {violation:?}") };
         let mac = frame[6..12].try_into().unwrap();
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
         let bound = wire::announcement(&frame).unwrap().bound.0;
-        assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, at_ns: NOW }, "{case}");
+        assert_eq!(refused, Rejected { vip, mac, bound, tep, reason, claims, at_ns: NOW }, "{case}");
         assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.inspector.report(violation), "{case}");
@@ -535,8 +535,8 @@ fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
 /// Violation of [`hidden`].
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
-    let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
-    Violation::Rejected(Rejected { vip, mac, bound: mac, tep, what, claims: false, at_ns: NOW })
+    let (mac, tep, reason) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
+    Violation::Rejected(Rejected { vip, mac, bound: mac, tep, reason, claims: false, at_ns: NOW })
 }
 
 /// A reverse ARP request for itself, as a hypervisor sends it for an instance that has arrived.
@@ -594,7 +594,7 @@ fn a_probe_for_a_virtual_ip_passes_from_attached_instances_alone() {
         let verdict = rig.read(from, &frame);
         let is_refused = matches!(
             verdict,
-            Some(Err(Violation::Rejected(Rejected { what: RejectReason::Probe, claims: false, .. })))
+            Some(Err(Violation::Rejected(Rejected { reason: RejectReason::Probe, claims: false, .. })))
         );
         assert_eq!((is_refused, verdict.is_some()), (refused, refused), "{case}");
         assert!(rig.drained().is_empty(), "{case}");

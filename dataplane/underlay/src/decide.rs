@@ -34,13 +34,13 @@ const RESYNC_EVERY: Duration = Duration::from_secs(5);
 /// Time between lost notifications and the read in full that makes up for them; more may be lost until then.
 pub const RESYNC_AFTER_LOSS: Duration = Duration::from_millis(200);
 /// Time between two lines of the log about lost notifications.
-const SAY_LOST_EVERY: Duration = Duration::from_secs(10);
+const LOG_LOSS_EVERY: Duration = Duration::from_secs(10);
 /// Time for which a kernel that did not answer is left alone.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Time until requests are made again that the kernel refused.
 const RETRY_REFUSED: Duration = Duration::from_millis(500);
-/// Time between two turns where nothing happens.
-const IDLE_TURN: Duration = Duration::from_millis(250);
+/// Time between two ticks where nothing happens.
+const IDLE_TICK: Duration = Duration::from_millis(250);
 /// TEPs beyond which sweeps over all of them are spaced out, and the time between the end of one and the next.
 const MANY: usize = 1_024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -180,7 +180,7 @@ pub struct Machine {
     /// Routes are to be looked up anew with the next read in full.
     lost: bool,
     /// When the log told of lost notifications.
-    said_lost: Option<Instant>,
+    logged_loss: Option<Instant>,
     /// Next hops that the kernel refused to resolve, while the TAP was down for one, and when they are tried again.
     refused: Vec<IpAddr>,
     retry_at: Option<Instant>,
@@ -254,7 +254,7 @@ impl Machine {
     pub fn wake_at(&self, now: Instant) -> Instant {
         let work = self.has_work().then(|| self.paused_until.unwrap_or(now));
         let timers = [self.settle_at, self.retry_at, self.sweep_at, self.rules_at, self.resync_at, work];
-        timers.into_iter().flatten().fold(now + IDLE_TURN, Instant::min)
+        timers.into_iter().flatten().fold(now + IDLE_TICK, Instant::min)
     }
 
     /// There is something to ask the kernel now: routes of new TEPs, next hops, routes that were marked long enough ago.
@@ -448,8 +448,8 @@ impl Machine {
             Effect::Routes(stale) => self.mark(now, stale),
             Effect::Rules => _ = self.rules_at.get_or_insert(now + ROUTES_SETTLE),
             Effect::Resync => {
-                if self.said_lost.is_none_or(|said| now - said >= SAY_LOST_EVERY) {
-                    self.said_lost = Some(now);
+                if self.logged_loss.is_none_or(|at| now - at >= LOG_LOSS_EVERY) {
+                    self.logged_loss = Some(now);
                     tracing::warn!(
                         "netlink notifications were lost; links, neighbours and routes are read anew"
                     );

@@ -65,7 +65,7 @@ impl<S: Stack> Task<S> {
             let wake_at = self.underlay.publish_if_due();
             let event = tokio::select! {
                 biased;
-                notice = self.stack.notice() => Event::Notice(self.heard(notice).await),
+                notice = self.stack.notice() => Event::Notice(self.or_reopen(notice).await),
                 () = tokio::time::sleep_until(wake_at.into()) => Event::Tick,
                 () = self.underlay.woken.notified() => Event::Tick,
             };
@@ -77,7 +77,8 @@ impl<S: Stack> Task<S> {
         }
     }
 
-    async fn heard(&mut self, notice: io::Result<Notice>) -> Notice {
+    /// Notification; after an error of the socket another is opened, and notifications were lost.
+    async fn or_reopen(&mut self, notice: io::Result<Notice>) -> Notice {
         match notice {
             Ok(notice) => notice,
             Err(error) => {
@@ -130,8 +131,8 @@ fn warn_if_many(next_hops: usize) {
     const LIMIT: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
     let limit: Option<usize> = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
     if limit.is_some_and(|limit| next_hops >= limit / 10 * 8) {
-        static SAID: std::sync::Once = std::sync::Once::new();
-        SAID.call_once(|| {
+        static LOGGED: std::sync::Once = std::sync::Once::new();
+        LOGGED.call_once(|| {
             tracing::warn!(next_hops, limit, "the kernel's neighbour table is nearly full; raise {LIMIT}");
         });
     }

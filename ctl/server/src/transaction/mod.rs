@@ -182,7 +182,7 @@ impl<'s> Transaction<'s> {
             let position = index + 1;
             self.position = position;
             let effect = self.change(change, changes);
-            let effect = effect.map_err(|problem| Refusal::Change { what: "change", position, problem })?;
+            let effect = effect.map_err(|problem| Refusal::Change { part: "change", position, problem })?;
             answer.changed += u64::from(effect.changed);
             match effect.note {
                 Some(note) if answer.notes.len() < NOTES => {

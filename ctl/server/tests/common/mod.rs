@@ -42,7 +42,7 @@ pub struct TestNode {
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
     pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
     /// What a test lets it hear, and refuse; and what time it is.
-    pub heard: AnnouncementBoard,
+    pub board: AnnouncementBoard,
     pub refused: Mutex<VecDeque<Rejected>>,
     pub now_ns: AtomicU64,
     /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
@@ -173,8 +173,8 @@ impl Node for TestNode {
         *self.drain.lock().unwrap()
     }
 
-    fn heard(&self) -> &AnnouncementBoard {
-        &self.heard
+    fn board(&self) -> &AnnouncementBoard {
+        &self.board
     }
 
     fn take_rejected(&self) -> Option<Rejected> {
@@ -288,7 +288,7 @@ impl Rig {
             frames: Mutex::default(),
             domain_limits: Mutex::default(),
             tep_limits: Mutex::default(),
-            heard: AnnouncementBoard::new(),
+            board: AnnouncementBoard::new(),
             refused: Mutex::default(),
             now_ns: AtomicU64::new(now_ns),
             moment: Mutex::default(),

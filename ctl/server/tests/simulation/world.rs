@@ -360,7 +360,7 @@ impl World {
             let seen = self.vip(vip);
             let is = |one: &&bcast_domain::Announcer| one.mac == havip::mac(instance);
             let announcer = seen.announcers.iter().find(is).expect("who is attached may announce").id;
-            self.rig().node.heard.note(seen.id, announcer, what, VlanTags::NONE, self.now);
+            self.rig().node.board.note(seen.id, announcer, what, VlanTags::NONE, self.now);
             let act = if claims { Act::Claim } else { Act::Use }(instance.into());
             let now = self.now;
             self.model.vips.get_mut(&vip).unwrap().machine.act(act, now);
@@ -381,8 +381,8 @@ impl World {
         let tep = TepIndex::new(u32::try_from(at).unwrap()).unwrap();
         self.now += 1_000;
         let (mac, at_ns) = (havip::mac(99).octets(), self.now);
-        let what = RejectReason::Unattached;
-        let refused = Rejected { vip: self.vip(vip).id, mac, bound: mac, tep, what, claims: true, at_ns };
+        let reason = RejectReason::Unattached;
+        let refused = Rejected { vip: self.vip(vip).id, mac, bound: mac, tep, reason, claims: true, at_ns };
         self.rig().node.refused.lock().unwrap().push_back(refused);
         *self.forged.entry(vip).or_default() += 1;
     }

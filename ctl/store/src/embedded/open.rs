@@ -183,15 +183,16 @@ pub(super) fn open_database(path: &Path, opener: &Opener, check_all: bool) -> Re
         }
         DatabaseError::Storage(StorageError::Io(reason)) => StoreError::Open { path: path(), reason },
         DatabaseError::UpgradeRequired(version) => {
-            StoreError::Damaged { path: path(), what: format!("its file format has version {version}") }
+            StoreError::Damaged { path: path(), detail: format!("its file format has version {version}") }
         }
-        other => StoreError::Damaged { path: path(), what: other.to_string() },
+        other => StoreError::Damaged { path: path(), detail: other.to_string() },
     })
 }
 
 /// Checks the schema version, and writes it into a file without any table, if nothing is noted of that.
 fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), StoreError> {
-    let damaged = |failure: Failure| StoreError::Damaged { path: path.to_owned(), what: failure.to_string() };
+    let damaged =
+        |failure: Failure| StoreError::Damaged { path: path.to_owned(), detail: failure.to_string() };
     match schema(database).map_err(damaged)? {
         Found::Schema(1..=SCHEMA) => Ok(()),
         Found::Schema(found) => Err(StoreError::Schema { path: path.to_owned(), found }),
