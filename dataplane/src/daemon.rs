@@ -46,7 +46,7 @@ const POOL_CACHE: u32 = 512;
 const KERNEL_POOL: u32 = 2047;
 /// Time that the kernel has for each request of the start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the last requests may take to be answered when the daemon stops.
+/// Time that the last requests may take to be answered when the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -425,7 +425,7 @@ fn open_requests() -> Result<Requests, StartError> {
 /// The node in the kernel's network stack.
 struct KernelSide {
     tap: Option<SyncDevice>,
-    /// Where there is something to follow.
+    /// Kernel, if there is something to follow.
     kernel: Option<Kernel>,
     /// Index of the interface behind the port.
     port_index: Option<u32>,
@@ -489,7 +489,7 @@ fn end_by(ended: Arc<OnceLock<Fatal>>) -> Box<dyn FnOnce(Fatal) + Send> {
     })
 }
 
-/// What can be read of the node, before it forwards.
+/// View of the node before it forwards.
 fn node_view(
     config: &Config,
     ready: &Ready,

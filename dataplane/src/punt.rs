@@ -13,7 +13,7 @@ use engine::punt::PuntQueues;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tun_rs::SyncDevice;
 
-/// How long the TAP's thread sleeps at most before it looks for punted frames: what a ping to the node takes longer.
+/// Longest sleep of the TAP's thread between two checks for punted frames: delay that a ping to the node may get.
 const POLL: Duration = Duration::from_micros(500);
 
 /// Moves frames between the queues and the TAP until `stop` is set, and counts its turns. For a thread of the control side.

@@ -1,4 +1,4 @@
-//! Whether the node may and can forward, condition by condition.
+//! Readiness of the node to forward, condition by condition.
 
 use std::fmt;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ fn data() -> Vec<u8> {
     broadcast(VNI, 0, 60)
 }
 
-/// What became of frames.
+/// Fate of frames.
 #[derive(Debug, PartialEq)]
 struct Fate {
     passed: u64,

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// The data plane, as the control path sees it.
 pub trait Node: Send + Sync + 'static {
-    /// Whether this TEP can be one of this node's.
+    /// True if this TEP can be one of this node's.
     ///
     /// # Errors
     ///

@@ -165,7 +165,7 @@ impl RoutesConfig {
         self.tables.get(&vni).copied()
     }
 
-    /// Whether a route that moves is replaced, so that there is no moment without it. If not, it is removed and added in one go:
+    /// True if a route that moves is replaced, so that there is always one. If not, it is removed and added in one go:
     /// FRR's `ip import-table` loses a route that is replaced (seen with 8.4).
     #[must_use]
     pub const fn replace(&self) -> bool {

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::refusal::Refusal;
 
-/// How long a call waits for a thread.
+/// Time that a call waits for a thread.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Calls of one kind.
@@ -17,20 +17,20 @@ pub(crate) struct Blocking {
     /// Kind of the calls, for people.
     kind: &'static str,
     most: usize,
-    /// How long a call waits for a thread.
+    /// Time that a call waits for a thread.
     wait: Duration,
     free: Arc<Semaphore>,
 }
 
 /// The kinds. Together with snapshots and watches these are fewer threads than the runtime has for such calls (512).
 pub(crate) struct Threads {
-    /// What waits for the state's lock.
+    /// Calls that wait for the state's lock.
     pub state: Blocking,
-    /// What reads the store, or writes webhooks' rows.
+    /// Calls that read the store, or write webhooks' rows.
     pub store: Blocking,
-    /// What asks the port and the kernel.
+    /// Calls that ask the port and the kernel.
     pub port: Blocking,
-    /// What makes a model of a message; it waits for nothing.
+    /// Calls that make a model of a message; they wait for nothing.
     pub parsing: Blocking,
 }
 

@@ -27,11 +27,11 @@ pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
 pub(crate) struct Published {
     pub epoch: Epoch,
     pub at: Instant,
-    /// Whether the group changed anything.
+    /// True if the group changed anything.
     pub changed: bool,
-    /// Whether the group set TEPs, whose next hops are looked up once they are published.
+    /// True if the group set TEPs, whose next hops are looked up once they are published.
     pub sets_teps: bool,
-    /// Whether a copy that was made before it may go where none goes after it.
+    /// True if a copy that was made before the change may be sent where none is sent after it.
     pub removes: bool,
     pub waiting: Vec<Waiting>,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Confirmer {
     pub groups: Receiver<Published>,
     pub grace: Grace,
     pub node: Arc<dyn Node>,
-    /// How long a worker may take to report.
+    /// Time that a worker may take to report.
     pub timeout: Duration,
     pub observer: Observer,
     /// Told of each turn.

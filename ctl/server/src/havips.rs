@@ -17,7 +17,7 @@ use crate::ids::Ids;
 pub(crate) struct HavipRow {
     pub id: VipId,
     pub entry: HavipEntry,
-    /// Those who may announce it, in the order of attachments and TEPs.
+    /// Announcers, in the order of attachments and TEPs.
     pub announcers: Vec<NamedAnnouncer>,
 }
 
@@ -69,7 +69,7 @@ pub(crate) fn teps(havip: &Havip) -> HashSet<Tep> {
     havip.attachments.iter().flat_map(|attachment| &attachment.teps).copied().collect()
 }
 
-/// Those who may announce a HAVIP, in the order of attachments and TEPs.
+/// Announcers of a HAVIP, in the order of attachments and TEPs.
 pub(crate) fn announcers(havip: &Havip) -> impl Iterator<Item = Holder> {
     havip.attachments.iter().flat_map(|Attachment { instance, mac, teps }| {
         teps.iter().map(|&tep| Holder { instance: instance.clone(), mac: *mac, tep })
@@ -95,13 +95,13 @@ impl Default for Havips {
     }
 }
 
-/// What is there.
+/// Present HAVIPs.
 impl Havips {
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// How many announcers' numbers are taken, those of announcers that just went included.
+    /// Number of announcer numbers that are taken, those of announcers that just went included.
     pub fn announcers_taken(&self) -> usize {
         self.announcers.taken()
     }
@@ -135,27 +135,27 @@ impl Havips {
         self.get(*id?).map(|held| &held.entry.havip.name)
     }
 
-    /// Whose this address is.
+    /// HAVIP that has this address.
     pub fn at(&self, vni: Vni, address: IpAddr) -> Option<&Name> {
         self.name(self.by_address.get(&(vni, address)))
     }
 
-    /// Whose this public address is.
+    /// HAVIP that has this public address.
     pub fn with_eip(&self, eip: IpAddr) -> Option<&Name> {
         self.name(self.by_eip.get(&eip))
     }
 
-    /// Those of a domain, in any order.
+    /// HAVIPs of a domain, in any order.
     pub fn of_domain(&self, vni: Vni) -> impl ExactSizeIterator<Item = VipId> {
         self.by_vni.get(&vni).map(HashSet::iter).unwrap_or_default().copied()
     }
 
-    /// Those with an attachment on this TEP, in any order.
+    /// HAVIPs with an attachment on this TEP, in any order.
     pub fn on_tep(&self, tep: Tep) -> impl ExactSizeIterator<Item = VipId> {
         self.by_tep.get(&tep).map(HashSet::iter).unwrap_or_default().copied()
     }
 
-    /// How many HAVIPs of a domain an instance is attached to.
+    /// Number of HAVIPs of a domain that an instance is attached to.
     pub fn of_instance(&self, vni: Vni, instance: &Name) -> u32 {
         self.by_instance.get(&(vni, instance.clone())).copied().unwrap_or(0)
     }

@@ -1,4 +1,4 @@
-//! Whether the store takes changes, and whether the commit thread turns: for whoever must not wait for the state.
+//! Health of the store and heartbeats of the commit thread, for readers that must not wait for the state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use ctl_store::StoreError;
 
-/// How often the store is tried while it takes no changes.
+/// Interval at which the store is tried while it takes no changes.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// At most one line in the log says that the store takes no changes, or still takes none, in this time.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What the commit thread tells of itself and the store.
+/// Health of the commit thread and the store.
 #[derive(Debug)]
 pub(crate) struct Health {
     started: Instant,
@@ -62,7 +62,7 @@ impl Health {
         now.saturating_duration_since(self.started).saturating_sub(beat)
     }
 
-    /// Whether the store takes changes; if not, why.
+    /// Success if the store takes changes; the trouble if not.
     pub fn takes_changes(&self) -> Result<(), String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
@@ -100,7 +100,7 @@ impl Trouble {
         Self { health, probe_at: None, logged_at: None, is_logged: false, refused: 0 }
     }
 
-    /// How long to wait at most before it is [time](Trouble::is_time) to try the store.
+    /// Longest wait before it is [time](Trouble::is_time) to try the store.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         self.probe_at.map(|at| at.saturating_duration_since(now))
     }

@@ -1,4 +1,4 @@
-//! Those that live by what commits: webhooks, routes.
+//! Commit hooks: webhooks and routes follow what commits.
 
 use crossbeam::channel::Sender;
 use ctl_api::model::{HavipEvent, HavipEventKind, Name};
@@ -42,7 +42,7 @@ pub trait CommitHook: Send + 'static {
 #[derive(Debug, Clone)]
 pub struct Reporter(pub(crate) Sender<Report>);
 
-/// What is to be told.
+/// Messages to be sent.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub havip: Name,

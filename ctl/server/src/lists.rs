@@ -53,7 +53,7 @@ pub(crate) fn page<T, M: Message + From<T>>(
     Ok((items, String::new()))
 }
 
-/// Those entries of which this is so; an error stays.
+/// Entries that satisfy a condition; an error stays.
 fn only<'e, T: 'e>(
     entries: impl Iterator<Item = Result<T, StoreError>> + 'e,
     is_one: impl Fn(&T) -> bool + 'e,

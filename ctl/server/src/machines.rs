@@ -30,7 +30,7 @@ const MOST_DECISIONS: usize = 1_000;
 const MOST_STEPS: usize = 10_000;
 /// Most refused announcements taken in one tick: all that the data plane keeps.
 const MOST_REFUSED: usize = 4_096;
-/// When decisions are made again after the store did not take some.
+/// Pause before decisions are made again that the store did not take.
 const RETRY_NS: u64 = SECOND;
 
 /// The machines of all HAVIPs.
@@ -42,11 +42,11 @@ pub(crate) struct Machines {
     /// By number.
     slots: Vec<Option<Box<Slot>>>,
     len: usize,
-    /// When machines want to decide. What a slot is not armed for is void.
+    /// Times at which machines want to decide. An entry for which its slot is not armed is void.
     due: BinaryHeap<Reverse<(u64, VipId)>>,
-    /// Those that are to step now, each once.
+    /// HAVIPs that are to step now, each once.
     ready: VecDeque<VipId>,
-    /// Those that are to be announced on their holder's behalf, each once.
+    /// HAVIPs that are to be announced on their holder's behalf, each once.
     announcing: VecDeque<VipId>,
     /// Nothing is decided before: the store did not take what was.
     paused_until_ns: u64,
@@ -65,7 +65,7 @@ struct Slot {
     is_announcing: bool,
 }
 
-/// What the machines see of the node.
+/// The machines' view of the node.
 pub(crate) struct View<'v> {
     pub havips: &'v Havips,
     pub teps: &'v Teps,
@@ -73,23 +73,23 @@ pub(crate) struct View<'v> {
 }
 
 impl View<'_> {
-    /// Whose a refused announcement is by now.
+    /// Announcer that a refused sender is by now.
     fn who(&self, held: &HavipRow, stranger: &RejectedSender) -> Option<AnnouncerId> {
         let tep = self.teps.index(stranger.tep)?;
         vip(held, |tep| self.teps.index(tep)).binder(stranger.mac, stranger.bound, tep).ok()
     }
 }
 
-/// What the machines decided, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
+/// Decisions of the machines, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
 #[derive(Default)]
 pub(crate) struct Tick {
     pub events: Vec<Event>,
-    /// What is told without a revision.
+    /// Alarms that make no revision.
     pub alarms: Vec<HavipEvent>,
     /// The steps, to be taken back.
     undo: Vec<(VipId, Undo)>,
     announce: Vec<VipId>,
-    /// What listeners reported.
+    /// Reports of listeners.
     reports: Vec<Report>,
 }
 
@@ -129,7 +129,7 @@ impl Machines {
         !self.ready.is_empty() && now_ns >= self.paused_until_ns
     }
 
-    /// What may be wrong with a HAVIP; a line each.
+    /// Diagnosis of a HAVIP; a line for each trouble.
     pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<Diagnosis> {
         let name =
             |announcer| held.identity(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
@@ -137,7 +137,7 @@ impl Machines {
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
 
-    /// What each announcer of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
+    /// Latest announcements of each announcer of a HAVIP, and their times, in their order. Stamps are the workers' own.
     /// The machine takes note of when they were heard about other addresses, so ask this before its diagnosis.
     pub fn announcer_times<'h>(
         &mut self,
@@ -342,12 +342,12 @@ impl Machines {
         entry
     }
 
-    /// What was decided is durable.
+    /// Decisions are durable.
     pub fn keep(&mut self, tick: Tick) {
         tick.announce.into_iter().for_each(|id| self.make_announced(id));
     }
 
-    /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
+    /// Decisions are not durable: they are made anew later. If the store took them after all, the HAVIPs show it by
     /// now, and there is nothing left to decide.
     pub fn undo(&mut self, tick: Tick, view: &View<'_>) {
         let now_ns = view.node.now().steady_ns;

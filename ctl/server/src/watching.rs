@@ -124,7 +124,7 @@ async fn read(shared: &Arc<Shared>, from: Revision) -> Result<Changes, Stop> {
     Ok(read.await.map_err(|_| Refusal::Stopping)??)
 }
 
-/// What records take in memory, about.
+/// Memory that records take, about.
 fn bytes_of(records: &[Record]) -> usize {
     /// An event with its names, addresses and attachments.
     const EVENT: usize = 512;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{RejectReason, Rejected};
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{HavipEvent, HavipEventKind, Revision};
@@ -19,7 +19,7 @@ use ctl_store::EmbeddedStore;
 /// Nanoseconds after which a HAVIP tells of the next forgery.
 const NEXT_NS: u64 = 11_000_000_000;
 
-/// What a listener was told: generations.
+/// Generations that a listener was told.
 type Alarmed = Arc<Mutex<Vec<u64>>>;
 
 struct Listener(Alarmed);
@@ -124,7 +124,7 @@ fn an_alarm_is_told_though_the_store_takes_nothing_and_keeps_no_change_from_it()
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
     let fails = Arc::new(AtomicBool::new(false));
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late: false });
+    let rig = Rig::with_store(folder.path(), failing(store, &fails, false));
     let made = prepare(&rig);
     fails.store(true, Ordering::Relaxed);
     forge(&rig);

@@ -330,7 +330,7 @@ fn a_limit_that_was_lowered_takes_nothing_away() {
     assert!(rig.try_commit(Batch::new(vec![attach("b", "vm1", 1, &[1])])).is_err());
 }
 
-/// What a change does to the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
+/// Effect of a change on the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
 #[test]
 fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() {
     type Effect = (HavipEventKind, Why);

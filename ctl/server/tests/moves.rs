@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags, Vni};
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{
@@ -69,7 +69,7 @@ fn refuse(rig: &Rig, who: u8, reason: RejectReason, claims: bool) {
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
-/// Who holds it: the last byte of the MAC.
+/// Holder: the last byte of the MAC.
 fn holder(rig: &Rig) -> Option<u8> {
     rig.havip("web").binding.holder.map(|holder| holder.mac.octets()[5])
 }
@@ -284,7 +284,7 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
         let fails = Arc::new(AtomicBool::new(false));
-        let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late });
+        let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         prepare(&rig);
         say(&rig, 1, CLAIM);
         until_held(&rig, Some(1));
@@ -308,7 +308,7 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
     }
 }
 
-/// What is expected is that nobody changed the configuration: a tenant whose HAVIP moves all the time, and who forges
+/// An expected revision is about the configuration: a tenant whose HAVIP moves all the time, and who forges
 /// another's, refuses nobody's compare and set.
 #[test]
 fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_revision() {

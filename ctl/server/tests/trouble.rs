@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use common::failing::Failing;
+use common::failing::failing;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::Batch;
@@ -64,7 +64,7 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
         let folder = tempfile::tempdir().unwrap();
         let fails = Arc::new(AtomicBool::new(false));
         let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-        let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late });
+        let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         rig.commit(vec![add(1)]);
         assert_eq!(rig.server().store_takes_changes(), Ok(()));
         fails.store(true, Ordering::Relaxed);

@@ -75,7 +75,7 @@ pub struct EmbeddedStore {
     answers: u64,
 }
 
-/// What can happen inside a transaction.
+/// Failure inside a transaction.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Redb(redb::Error),

@@ -1,4 +1,4 @@
-//! What can be wrong with a store.
+//! Errors of a store.
 
 use std::io;
 use std::path::PathBuf;
@@ -34,7 +34,7 @@ pub enum StoreError {
         path = .path.display()
     )]
     Schema { path: PathBuf, found: u64 },
-    /// What is in the file cannot be.
+    /// The content of the file is not valid.
     #[error(
         "the store {path} is damaged: {detail}; move it away, make a new one with `bcastd --accept-store`, \
          start, and restore your last backup (`bcastctl restore`)",

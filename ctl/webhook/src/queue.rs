@@ -143,7 +143,7 @@ impl Queue {
         Some(row.clone())
     }
 
-    /// When the next event may be sent. `None`: not before one is added, or one that flies has come down.
+    /// Time at which the next event may be sent. `None`: not before one is added, or one that flies has come down.
     pub fn wake(&self) -> Option<Instant> {
         let ((due, _), _) = self.scheduled.first_key_value()?;
         match self.breaker {

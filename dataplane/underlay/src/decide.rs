@@ -166,20 +166,20 @@ pub struct Machine {
     job: Option<Job>,
     under_way: usize,
     failure: Option<RequestError>,
-    /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
+    /// Time at which routes that were marked are looked up; `None`: none were marked, or they are being looked up.
     settle_at: Option<Instant>,
     /// Routes of many TEPs that are to be marked, and when; and when such were marked last.
     sweep: Option<Stale>,
     sweep_at: Option<Instant>,
     swept: Option<Instant>,
-    /// When routing rules are read; and those that can match the node's packets, as they were read last.
+    /// Time at which routing rules are read; and those that can match the node's packets, as they were read last.
     rules_at: Option<Instant>,
     rules: Option<Vec<RuleMessage>>,
-    /// When links, rules and neighbours are read in full; `None`: the kernel is not followed.
+    /// Time at which links, rules and neighbours are read in full; `None`: the kernel is not followed.
     resync_at: Option<Instant>,
     /// Routes are to be looked up anew with the next read in full.
     lost: bool,
-    /// When the log told of lost notifications.
+    /// Time at which lost notifications were logged last.
     logged_loss: Option<Instant>,
     /// Next hops that the kernel refused to resolve, while the TAP was down for one, and when they are tried again.
     refused: Vec<IpAddr>,
@@ -250,7 +250,7 @@ impl Machine {
         actions
     }
 
-    /// When the next [`Event::Tick`] is due.
+    /// Time at which the next [`Event::Tick`] is due.
     pub fn wake_at(&self, now: Instant) -> Instant {
         let work = self.has_work().then(|| self.paused_until.unwrap_or(now));
         let timers = [self.settle_at, self.retry_at, self.sweep_at, self.rules_at, self.resync_at, work];

@@ -167,7 +167,7 @@ impl Watched {
     }
 }
 
-/// Whether an interface is up and has a carrier.
+/// True if an interface is up and has a carrier.
 pub fn link_is_up(link: &LinkMessage) -> bool {
     link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
 }
@@ -181,12 +181,12 @@ fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
     })
 }
 
-/// Whether an entry is the operator's, which the kernel never asks about.
+/// True if an entry is the operator's, which the kernel never asks about.
 pub fn is_static(message: &NeighbourMessage) -> bool {
     matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp)
 }
 
-/// Whether the kernel keeps asking about an entry by itself.
+/// True if the kernel keeps asking about an entry by itself.
 fn is_managed(message: &NeighbourMessage) -> bool {
     message.attributes.iter().any(|attribute| match attribute {
         NeighbourAttribute::ExtFlags(flags) => flags.contains(NeighbourExtFlags::Managed),

@@ -35,7 +35,7 @@ const RULES: [u32; 2] = [9116, 9117];
 
 /// The kernel's error number for an object that is there already, EEXIST.
 const EXISTS: i32 = -17;
-/// Those with which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
+/// Errors by which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
 /// EHOSTUNREACH.
 const NO_ROUTE: [i32; 5] = [-13, -22, -19, -101, -113];
 

@@ -160,7 +160,7 @@ impl Underlay {
         }
     }
 
-    /// Where frames to a TEP go now.
+    /// Next hop of frames to a TEP.
     pub fn get(&self, index: TepIndex) -> Option<NextHop> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         view.get(index.index()).copied().flatten()

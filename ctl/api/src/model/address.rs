@@ -110,13 +110,13 @@ impl Subnet {
         self.0.prefix_len()
     }
 
-    /// Whether the address is of this subnet and of its family.
+    /// True if the address is of this subnet and of its family.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
 
-    /// Whether a host can have this address of the subnet: not that of the subnet itself (in IPv6 it is any router's,
+    /// True if a host can have this address of the subnet: not that of the subnet itself (in IPv6 it is any router's,
     /// RFC 4291 section 2.6.1) nor in IPv4 the broadcast address. Where a subnet has two addresses or one, hosts have
     /// them (RFC 3021, RFC 6164).
     #[must_use]

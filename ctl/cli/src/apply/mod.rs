@@ -59,8 +59,8 @@ const FILE_BYTES: u64 = 1 << 30;
 
 /// `apply`. The file is checked before the daemon is asked for anything.
 ///
-/// Where the node refuses to remove so much unconfirmed, the plan is read by a dry run and shown, and its removals are
-/// confirmed: should the node change meanwhile, so that more would be removed, it refuses again.
+/// Refused removals: the plan is read by a dry run and shown, and exactly its removals are confirmed. Should the node
+/// change meanwhile, so that more would be removed, it refuses again.
 pub async fn run(
     out: &mut Out,
     socket: &Path,

@@ -10,7 +10,7 @@ const DAY: u64 = 86_400 * SECOND;
 struct World {
     real_ns: u64,
     worker_ns: u64,
-    /// How much faster than real time the workers' clock goes, parts in a million.
+    /// Excess of the workers' clock over real time, parts in a million.
     ppm: i64,
     /// Unix time less real time.
     wall_ns: u64,

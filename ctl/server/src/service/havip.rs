@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::state::{State, lock};
 
-/// Who holds it, when its attachments were last heard, and what may be wrong.
+/// Holder, times at which the attachments were last heard, and diagnosis.
 pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, Refusal> {
     let mut state = lock(&shared.state);
     let state = &mut *state;
@@ -59,7 +59,7 @@ fn announced_of((named, last, times): (&NamedAnnouncer, LastAnnounced, Announced
     }
 }
 
-/// What happened to it.
+/// Events of a HAVIP.
 pub(super) fn history(shared: &Shared, name: Name) -> Result<proto::HavipHistoryReply, Refusal> {
     let alarms = {
         let state = lock(&shared.state);

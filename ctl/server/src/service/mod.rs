@@ -29,7 +29,7 @@ mod havip;
 mod learned;
 mod webhook;
 
-/// How long a client may take to send the next part of a large batch.
+/// Time that a client may take to send the next part of a large batch.
 const NEXT_PART: Duration = Duration::from_secs(30);
 /// Differences in one part of an answer; the largest domain has 64 KiB of members, twice.
 const DIFFERENCES: usize = 25;
@@ -119,7 +119,7 @@ fn reply(Answer { revision, changed, notes }: Answer) -> proto::CommitReply {
     proto::CommitReply { revision: revision.get(), changed, notes }
 }
 
-/// What the connection knows of the answer to this request.
+/// The connection's view of the answer to this request.
 fn answer_of<T>(request: &Request<T>) -> Result<Arc<Outgoing>, Status> {
     let answer = request.extensions().get::<Arc<Outgoing>>().cloned();
     answer

@@ -178,7 +178,7 @@ impl Rig {
         self.vips(vni)[0].id
     }
 
-    /// Those who may announce a domain's HAVIPs.
+    /// Announcers of a domain's HAVIPs.
     pub fn announcers(&self, vni: u32) -> Vec<Announcer> {
         self.vips(vni).iter().flat_map(|vip| vip.announcers.to_vec()).collect()
     }

@@ -38,31 +38,31 @@ pub struct TestNode {
     array: Mutex<ArrayPublisher<Array>>,
     pub drain: Mutex<Duration>,
     pub frames: Mutex<BTreeMap<u32, u64>>,
-    /// What each number and index was given that is not the default.
+    /// Values of each number and index that are not the default.
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
     pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
-    /// What a test lets it hear, and refuse; and what time it is.
+    /// Announcements that a test lets the node see, and refuse; and its time.
     pub board: AnnouncementBoard,
     pub refused: Mutex<VecDeque<Rejected>>,
     pub now_ns: AtomicU64,
-    /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
+    /// Readings of all its clocks, where a test sets them; else they follow `now_ns` and the system's time.
     pub moment: Mutex<Option<Moment>>,
     /// While a test holds it, statistics and the array of TEPs hang.
     pub gate: Mutex<()>,
     /// Calls that came to the gate.
     pub at_gate: AtomicU64,
-    /// What it was asked to announce.
+    /// Announcements that it was asked to send.
     pub announced: Mutex<Vec<Holding>>,
     /// Stops the commit thread where it reads the clock.
     pub stop: Stop,
-    /// How often all refused announcements were taken: once in each look at HAVIPs.
+    /// Count of calls that took all refused announcements: one in each check of HAVIPs.
     pub looks: AtomicU64,
 }
 
 /// A place where the commit thread can be stopped.
 #[derive(Default)]
 pub struct Stop {
-    /// Whether it is to stop, and whether somebody has.
+    /// Signals to stop, and that the thread has stopped.
     state: Mutex<(bool, bool)>,
     changed: Condvar,
 }
@@ -109,7 +109,7 @@ impl TestNode {
         drop(self.gate.lock().unwrap());
     }
 
-    /// How many calls came to the gate.
+    /// Number of calls that came to the gate.
     pub fn waits_at_gate(&self) -> u64 {
         self.at_gate.load(Ordering::Relaxed)
     }
@@ -333,7 +333,7 @@ impl Rig {
         self.run(self.client().commit(batch)).map_err(refused)
     }
 
-    /// What a worker finds.
+    /// Members that a worker finds.
     pub fn members(&self, vni: u32) -> Option<BTreeSet<Ipv4Addr>> {
         let reader = self.readers.reader();
         let list = reader.lookup(Vni::from(vni))?;

@@ -22,16 +22,16 @@ use tonic::Streaming;
 use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, Vip, damping};
 use crate::op::{self, Op};
 use crate::receivers::{self, Receiver};
-use crate::rig::{self, Rig, havip};
+use crate::rig::{self, Rig, failing::FaultyStore, havip};
 use crate::script::Act;
 use crate::seen::Seen;
-use crate::store::{Disk, Fate, Faulty};
+use crate::store::{Disk, DiskFaults, Fate};
 
 const CLIENTS: usize = 3;
 /// Steps that are printed where a run fails.
 const LAST_STEPS: usize = 20;
 
-/// What was done, in words.
+/// Steps that were done, in words.
 pub struct Trace {
     pub seed: u64,
     pub step: u64,
@@ -83,7 +83,7 @@ pub struct World {
     disk: Arc<Mutex<Disk>>,
     model: Model,
     now: u64,
-    /// What happened to each HAVIP, as the model says; without refused announcements.
+    /// Events of each HAVIP, as the model has them; without refused announcements.
     told: BTreeMap<u8, Vec<String>>,
     /// HAVIPs that were forged.
     forged: BTreeMap<u8, u64>,
@@ -160,7 +160,7 @@ impl World {
 
     fn start(&mut self) {
         let store = EmbeddedStore::open(&self.folder.path().join("domains.redb")).unwrap();
-        let store = Faulty { store, disk: Arc::clone(&self.disk) };
+        let store = FaultyStore { store, faults: DiskFaults(Arc::clone(&self.disk)) };
         let secret = self.folder.path().join("secret");
         let names = ["ra", "rb"];
         let endpoints =

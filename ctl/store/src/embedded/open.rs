@@ -29,14 +29,14 @@ const SHRINK_FROM_BYTES: u64 = 16 << 20;
 /// A file with more bytes in use than this is not made smaller: moving them would take too long at a start.
 const SHRINK_UPTO_BYTES: u64 = 128 << 20;
 
-/// What became of a store that the operator accepted.
+/// Result of accepting a store by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// The revision that the store was found at.
     pub found: Revision,
     /// The first revision that it will give.
     pub next: Revision,
-    /// Whether there was anything to accept.
+    /// True if there was anything to accept.
     pub changed: bool,
 }
 
@@ -144,7 +144,7 @@ fn refuse_new(path: &Path, noted: Noted) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a store may be one whose revision file says this.
+/// True if a store may be one whose revision file says this.
 fn check(path: &Path, found: Mark, has_file: bool, noted: Noted) -> Result<(), StoreError> {
     let file = revision_file::path_of(path);
     match noted {
@@ -204,7 +204,7 @@ fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), St
     }
 }
 
-/// What a file holds.
+/// Content of a file.
 enum Found {
     Empty,
     Schema(u64),
