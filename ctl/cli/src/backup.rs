@@ -1,7 +1,6 @@
 //! `backup` and `restore`: all that a node has, as of one revision, in a file, and back.
 
 pub mod file;
-mod legacy;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;

@@ -22,7 +22,8 @@ pub fn ip(bytes: &[u8]) -> Result<IpAddr, ModelError> {
 }
 
 /// The bytes of an address in network order.
-pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
+#[must_use]
+pub fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -165,7 +166,7 @@ pub struct NotUnicast(pub IpAddr);
 ///
 /// # Errors
 ///
-/// It is one of those.
+/// The address is one of those.
 pub fn unicast(address: IpAddr) -> Result<IpAddr, NotUnicast> {
     let refused = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_loopback() || v4.is_multicast(),

@@ -70,7 +70,7 @@ impl Conditions {
 }
 
 impl Batch {
-    /// These changes, under no condition.
+    /// Batch of these changes, without conditions.
     #[must_use]
     pub fn new(changes: Vec<Change>) -> Self {
         Self { changes, ..Self::default() }

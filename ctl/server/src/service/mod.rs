@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Name, Revision, TepRef};
+use ctl_api::model::{Name, Revision, TepRef, ip_bytes};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::Answer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -333,7 +333,7 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
     Ok(proto::TepStatus {
         tep: Some(entry.into()),
         domains,
-        next_hop: hop.gateway.map(lists::bytes),
+        next_hop: hop.gateway.map(ip_bytes),
         mac: hop.mac.map(|mac| mac.to_vec()),
         since_unix_ms: unix_ms(hop.since),
         drops: counters(shared.node.tep_drops(index)),
