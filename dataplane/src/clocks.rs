@@ -22,7 +22,7 @@ pub struct Clocks {
 }
 
 impl Clocks {
-    /// From here on.
+    /// Clocks that start now.
     pub fn new(tsc: Tsc) -> Self {
         Self { tsc, start: Instant::now() }
     }

@@ -57,7 +57,7 @@ pub enum StartError {
     PortInUse {
         /// The interface.
         interface: String,
-        /// For what.
+        /// Use of the interface by the host.
         used: String,
     },
     /// The interface carries less than `port.mtu`.

@@ -242,7 +242,7 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
         conditions.with_label_values(&[condition.as_str()]).set(met.is_ok().into());
     }
     page.0.register(Box::new(conditions))?;
-    told_to_others(&page, node)?;
+    exporters(&page, node)?;
     connections(&page, node, http)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
@@ -269,7 +269,7 @@ fn connections(page: &Page, node: &NodeView, http: Figures) -> Metric {
 }
 
 /// Figures of webhooks and routes.
-fn told_to_others(page: &Page, node: &NodeView) -> Metric {
+fn exporters(page: &Page, node: &NodeView) -> Metric {
     let (webhooks, routes) =
         node.server().as_ref().map(|server| (server.webhooks(), server.routes())).unwrap_or_default();
     let gauges = |name: &str, help: &str, value: &dyn Fn(&Status) -> u64| {

@@ -116,7 +116,7 @@ fn zeroed<T>(count: usize, make: impl Fn() -> T) -> Box<[T]> {
 }
 
 impl LearnedBindings {
-    /// Without addresses.
+    /// Empty table.
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let slot = || Slot { word: zero(), who: zero(), address: [zero(), zero()], at_ns: zero() };

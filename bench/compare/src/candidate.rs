@@ -6,7 +6,7 @@ use anyhow::{Error, Result, anyhow, bail, ensure};
 
 /// One that is measured: it runs only in its own turns.
 pub trait Candidate {
-    /// As the table calls it.
+    /// Name in the table.
     fn name(&self) -> &str;
 
     /// Forwards for about so many seconds, and gives million copies (of a hostile flood: frames) per second of CPU

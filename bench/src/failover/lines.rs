@@ -15,7 +15,7 @@ pub struct Lines {
     lines: Arc<Mutex<Vec<(Duration, String)>>>,
 }
 
-/// Since the Unix epoch: the clock of captured frames and of ping.
+/// Time since the Unix epoch, the clock of captured frames and of ping.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -33,7 +33,7 @@ struct Player {
     changes: u64,
     /// CPU time of each burst of the current turn, in nanoseconds.
     times: Histogram<u64>,
-    /// For the current rate: quantiles of each turn, bursts of all turns, changes that were published and their
+    /// Results at the current rate: quantiles of each turn, bursts of all turns, changes that were published and their
     /// seconds.
     quantiles: [Vec<f64>; QUANTILES.len()],
     timed: u64,

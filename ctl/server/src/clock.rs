@@ -55,7 +55,7 @@ pub(crate) struct Clock {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     worker_ns: u64,
-    /// By the steady clock.
+    /// Time by the steady clock.
     pub steady_ns: u64,
     /// Unix time in milliseconds.
     pub unix_ms: u64,
@@ -65,7 +65,7 @@ pub(crate) struct Stamp {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct AnnouncedAt {
     pub claim: Stamp,
-    /// Of ordinary ARP and neighbour discovery.
+    /// Latest ordinary ARP or neighbour discovery.
     pub usage: Stamp,
     pub advert: Stamp,
     pub arrival: Stamp,

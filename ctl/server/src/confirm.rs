@@ -20,7 +20,7 @@ const NEXT_HOPS: Duration = Duration::from_millis(100);
 /// Time between two turns where nothing is to be confirmed.
 const BEAT_EVERY: Duration = Duration::from_millis(500);
 
-/// Told how long a change took from its publication until every worker had seen it.
+/// Receiver of the time from a change's publication until every worker had seen it.
 pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// A group whose changes are in the table.
@@ -54,7 +54,7 @@ pub(crate) struct Confirmer {
     /// Time that a worker may take to report.
     pub timeout: Duration,
     pub observer: Observer,
-    /// Told of each turn.
+    /// Health that gets the heartbeat.
     pub health: Arc<Health>,
 }
 

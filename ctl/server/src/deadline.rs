@@ -7,11 +7,11 @@ use tonic::{Code, Status};
 
 /// The header of gRPC that carries the client's deadline, as a duration (gRPC over HTTP/2, "Timeout").
 const HEADER: &str = "grpc-timeout";
-/// For an answer to a change at most, where the client sets no deadline: bulk loads take long.
+/// Longest time for an answer to a change, where the client sets no deadline: bulk loads take long.
 const CHANGE: Duration = Duration::from_secs(600);
-/// For any other answer at most.
+/// Longest time for any other answer.
 const READ: Duration = Duration::from_secs(60);
-/// For a request to come whole at most, but for one that is a stream.
+/// Longest time for a request to come whole, but for one that is a stream.
 const REQUEST: Duration = Duration::from_secs(30);
 
 /// Time that a request, its answer, or both may take.

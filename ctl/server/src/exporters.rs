@@ -75,7 +75,7 @@ fn start_routes(config: RoutesConfig, runtime: &Handle, reporter: Reporter) -> i
     Ok(Arc::new(routes))
 }
 
-/// Has it told which routes cannot be.
+/// Reports routes that cannot be installed.
 async fn report(mut unusable: mpsc::Receiver<Unusable>, reporter: Reporter) {
     while let Some(Unusable { havip, route, why, .. }) = unusable.recv().await {
         let detail = format!("no route {route}: {why}");

@@ -45,14 +45,14 @@ impl HavipRow {
 /// All HAVIPs.
 #[derive(Debug)]
 pub(crate) struct Havips {
-    /// By number.
+    /// HAVIPs by number.
     held: Vec<Option<Box<HavipRow>>>,
     by_name: HashMap<Name, VipId>,
     by_address: HashMap<(Vni, IpAddr), VipId>,
     by_eip: HashMap<IpAddr, VipId>,
     by_vni: HashMap<Vni, HashSet<VipId>>,
     by_tep: HashMap<Tep, HashSet<VipId>>,
-    /// Of how many HAVIPs an instance is attached.
+    /// Count of HAVIPs to which an instance is attached.
     by_instance: HashMap<(Vni, Name), u32>,
     vips: Ids,
     announcers: Ids,

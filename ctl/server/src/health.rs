@@ -170,13 +170,13 @@ mod tests {
         assert_eq!(first, [(0, Line::Begins), (60, Line::GoesOn), (120, Line::GoesOn)]);
         assert_eq!((trouble.refused, trouble.ends()), (290, Some(Line::Ends)));
         // It works and fails by turns, each second.
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         for second in 150..400 {
-            told.extend(trouble.fails(1, at(second)).map(|line| (second, line)));
-            told.extend(trouble.ends().map(|line| (second, line)));
+            lines.extend(trouble.fails(1, at(second)).map(|line| (second, line)));
+            lines.extend(trouble.ends().map(|line| (second, line)));
         }
         let both = |second| [(second, Line::Begins), (second, Line::Ends)];
-        assert_eq!(told, [both(180), both(240), both(300), both(360)].concat());
+        assert_eq!(lines, [both(180), both(240), both(300), both(360)].concat());
     }
 
     #[test]

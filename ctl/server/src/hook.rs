@@ -38,7 +38,7 @@ pub trait CommitHook: Send + 'static {
     fn alarmed(&mut self, _alarms: &[HavipEvent]) {}
 }
 
-/// By which a listener has something told about a HAVIP, in a revision of its own.
+/// Sender of a listener's reports about HAVIPs; each makes a revision of its own.
 #[derive(Debug, Clone)]
 pub struct Reporter(pub(crate) Sender<Report>);
 

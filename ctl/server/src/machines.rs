@@ -39,7 +39,7 @@ pub(crate) struct Machines {
     damping: Damping,
     alarms: Alarms,
     clock: Clock,
-    /// By number.
+    /// Slots by number.
     slots: Vec<Option<Box<Slot>>>,
     len: usize,
     /// Times at which machines want to decide. An entry for which its slot is not armed is void.
@@ -295,7 +295,7 @@ impl Machines {
         }
     }
 
-    /// Has one decide. Returns its entry where its binding is another now.
+    /// Steps one machine. Returns its entry if its binding has changed.
     fn step(
         &mut self,
         id: VipId,
@@ -325,12 +325,12 @@ impl Machines {
             return None;
         }
         let who = |announcer| held.identity(announcer).cloned();
-        let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
+        let (entry, events) = enact(&held.entry, &decisions, who, revision, unix_ms);
         let is_alarm = |event: &HavipEvent| event.kind == HavipEventKind::Spoof;
-        let (alarms, told): (Vec<_>, Vec<_>) = told.into_iter().partition(is_alarm);
+        let (alarms, events): (Vec<_>, Vec<_>) = events.into_iter().partition(is_alarm);
         tick.alarms.extend(alarms);
         // An alarm alone commits nothing, so there is nothing to take back.
-        if entry.is_none() && told.is_empty() {
+        if entry.is_none() && events.is_empty() {
             if decisions.reannounce {
                 self.make_announced(id);
             }
@@ -338,7 +338,7 @@ impl Machines {
         }
         tick.undo.push((id, undo));
         tick.announce.extend(decisions.reannounce.then_some(id));
-        happened.extend(told);
+        happened.extend(events);
         entry
     }
 

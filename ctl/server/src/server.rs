@@ -53,11 +53,11 @@ pub struct ServerConfig {
     pub versions: Versions,
     /// Time that a worker may take to see a change before its request is answered "durable, not confirmed".
     pub confirm_timeout: Duration,
-    /// Told how long each group of changes took to reach every worker.
+    /// Receiver of the time that each group of changes took to reach every worker.
     pub observer: Observer,
     /// Exporters of HAVIP events.
     pub exporters: ExporterConfig,
-    /// Told what commits.
+    /// Commit hooks.
     pub listeners: Vec<Box<dyn CommitHook>>,
     /// Limits by which HAVIPs freeze and thaw.
     pub damping: Damping,
@@ -84,7 +84,7 @@ impl ServerConfig {
         }
     }
 
-    /// By which listeners have something told.
+    /// Reporter for listeners.
     #[must_use]
     pub fn reporter(&self) -> Reporter {
         Reporter(self.reports.0.clone())
@@ -124,10 +124,10 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state =
             State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
-        let (exporters, outward_listeners) =
+        let (exporters, exporter_hooks) =
             Exporters::start(config.exporters, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
         let mut listeners = CommitHooks(config.listeners);
-        listeners.0.extend(outward_listeners);
+        listeners.0.extend(exporter_hooks);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;
         listeners.loaded(snapshot.as_ref())?;

@@ -67,7 +67,7 @@ pub(crate) fn serve(
     Ok((task.abort_handle(), served))
 }
 
-/// Has gRPC's health follow the readiness for changes, until the server stops.
+/// Makes gRPC's health follow the readiness for changes, until the server stops.
 async fn report_health(reporter: HealthReporter, health: Arc<Health>, mut stopping: watch::Receiver<bool>) {
     let mut ticks = interval(HEALTH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -49,7 +49,7 @@ pub(crate) struct State {
     grace: Grace,
     node: Arc<dyn Node>,
     limits: OwnRates,
-    /// Of the domains that have one.
+    /// Names of the domains that have one.
     names: HashMap<Vni, Name>,
     /// Counters of a domain's number when the domain was created, unless all were zero.
     counted_before: HashMap<DomainId, DomainCounters>,

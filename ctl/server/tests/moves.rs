@@ -40,15 +40,6 @@ fn rig(folder: &std::path::Path) -> Rig {
     rig
 }
 
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Moves the node's clock on; returns the time.
 fn pass(rig: &Rig, ns: u64) -> u64 {
     rig.node.now_ns.fetch_add(ns, Ordering::Relaxed) + ns

@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags};
 use common::havip::*;
 use common::*;
@@ -22,15 +20,6 @@ fn after(real_ns: u64, wall_ns: u64) -> Moment {
 
 fn set(rig: &Rig, moment: Moment) {
     *rig.node.moment.lock().unwrap() = Some(moment);
-}
-
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::failing::failing;
 use common::*;
@@ -43,15 +43,6 @@ impl Log {
             .lines()
             .filter(|l| l.contains(words))
             .count()
-    }
-}
-
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

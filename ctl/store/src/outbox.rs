@@ -54,7 +54,7 @@ pub struct OutboxRow {
     pub key: OutboxKey,
     /// The virtual IP that it is about; the events of one go out in order.
     pub havip: Name,
-    /// Since when it has been waiting: Unix time in milliseconds.
+    /// Start of its wait: Unix time in milliseconds.
     pub since_unix_ms: u64,
     /// Number of events of that virtual IP that were skipped before it.
     pub gap: u64,

@@ -69,7 +69,7 @@ struct Hop {
 pub struct Hops {
     /// MAC address of every next hop; without it next hops are the kernel's.
     fixed: Option<MacAddr>,
-    /// By index.
+    /// TEPs by index.
     teps: Vec<Option<Entry>>,
     by_address: BTreeMap<Ipv4Addr, usize>,
     hops: HashMap<IpAddr, Hop>,

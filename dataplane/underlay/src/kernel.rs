@@ -20,8 +20,8 @@ use futures::{StreamExt, TryStreamExt};
 use ipnet::Ipv4Net;
 use wire::MacAddr;
 
-use crate::decide::{Answer, Request};
 use crate::effect::{by_tap, is_enslaved, is_static, name_of, neighbour, usable_mac};
+use crate::event::{Answer, Request};
 use crate::hops::{Neighbour, Route};
 use crate::task::Stack;
 

@@ -11,7 +11,8 @@ use netlink::{Notice, RequestError};
 use tokio::time::Instant;
 
 use crate::Underlay;
-use crate::decide::{Action, Answer, Event, Fatal, RESYNC_AFTER_LOSS, Request};
+use crate::decide::RESYNC_AFTER_LOSS;
+use crate::event::{Action, Answer, Event, Fatal, Request};
 
 /// The kernel's network stack as the task uses it. [`Kernel`](crate::Kernel) is the host's.
 pub trait Stack {

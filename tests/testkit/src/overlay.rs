@@ -52,9 +52,9 @@ pub struct Vm {
 pub struct Overlay {
     /// Source of the hypervisors' knowledge of MAC addresses.
     pub places: Places,
-    /// By number.
+    /// Hypervisors by number.
     pub hypervisors: Vec<Hypervisor>,
-    /// In the order in which they were asked for.
+    /// VMs in the order in which they were started.
     pub vms: Vec<Vm>,
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// A frame that an interface sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Since the Unix epoch, by the kernel's clock.
+    /// Time since the Unix epoch, by the kernel's clock.
     pub at: Duration,
     /// The whole frame.
     pub bytes: Vec<u8>,

@@ -23,7 +23,7 @@ use crate::refusal::Problem;
 /// HAVIPs that are prepared.
 #[derive(Debug, Default)]
 pub(super) struct Havips {
-    /// By name; `None`: not there.
+    /// Entries by name; `None`: not there.
     pub entries: WriteSet<Name, Option<HavipEntry>>,
     /// HAVIPs by address.
     addresses: Claims<(Vni, IpAddr), Name>,
@@ -133,7 +133,7 @@ impl Transaction<'_> {
         Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
     }
 
-    /// Has a sorted HAVIP in place of the old one. At another address nobody holds it yet.
+    /// Replaces a HAVIP with a sorted one. At another address it has no holder yet.
     fn replace_havip(&mut self, old: Option<HavipEntry>, havip: Havip) -> Result<Effect, Problem> {
         let Some(old) = old else {
             let binding = Binding::unbound(self.unix_ms);

@@ -177,7 +177,7 @@ impl<'s> Transaction<'s> {
 
     fn changes(&mut self, changes: &[Change]) -> Result<Answer, Refusal> {
         let mut answer = Answer { revision: self.revision, ..Answer::default() };
-        let mut untold = 0_usize;
+        let mut omitted = 0_usize;
         for (index, change) in changes.iter().enumerate() {
             let position = index + 1;
             self.position = position;
@@ -188,12 +188,12 @@ impl<'s> Transaction<'s> {
                 Some(note) if answer.notes.len() < NOTES => {
                     answer.notes.push(format!("change {position}: {note}"))
                 }
-                Some(_) => untold += 1,
+                Some(_) => omitted += 1,
                 None => {}
             }
         }
-        if untold > 0 {
-            answer.notes.push(format!("and {untold} more like these"));
+        if omitted > 0 {
+            answer.notes.push(format!("and {omitted} more like these"));
         }
         Ok(answer)
     }

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{
     AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Rejected, StrictRefusal,
@@ -486,4 +486,13 @@ pub fn limit_tep(last: u16, limit: TepLimit) -> Change {
 
 pub fn addresses(teps: &[u16]) -> Option<BTreeSet<Ipv4Addr>> {
     Some(teps.iter().map(|&t| address(t)).collect())
+}
+
+/// Waits until a condition is met; that it never is fails the test.
+pub fn until(condition: &str, mut is_met: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_met() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {condition}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
