@@ -50,8 +50,8 @@
 //! | --- | --- | --- |
 //! | [`DomainPublisher`], one | store keys, lists and slot arrays; free what all have left behind | waits for a reader |
 //! | [`ArrayPublisher`], one | the same with `A`; on another thread if it likes | waits for a reader |
-//! | [`Reader`], one a worker | load pointers; write its own seat | frees, locks, waits, writes what others write |
-//! | [`Grace`], any number | read the seats | changes anything |
+//! | [`Reader`], one a worker | load pointers; write its own slot | frees, locks, waits, writes what others write |
+//! | [`Grace`], any number | read the slots | changes anything |
 //!
 //! (Making and dropping a reader takes a lock; and when publishers and readers are all gone, the last frees the rest.)
 //!

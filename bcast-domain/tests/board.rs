@@ -1,4 +1,4 @@
-//! What workers hear of virtual IPs, as the control side learns it. How the two meet is modelled in `tests/loom.rs`.
+//! Announcements on the board, as the control side reads them. The meeting of both sides is modelled in `tests/loom.rs`.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

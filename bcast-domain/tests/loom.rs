@@ -32,7 +32,7 @@ fn member(index: u16) -> [TepIndex; 1] {
     [TepIndex::from(index)]
 }
 
-/// What a reader sees of a domain: its only member. Uses the list twice, the second time as late as it can.
+/// A reader's view of a domain: its only member. Uses the list twice, the second time as late as it can.
 fn sight<T: Send + Sync + 'static>(reader: &Reader<T>, vni: Vni) -> Option<u32> {
     let list = reader.lookup(vni)?;
     let [seen] = list.members() else { panic!("{list:?}") };
@@ -133,7 +133,7 @@ impl Touched {
     }
 }
 
-/// What readers touch only while they find a domain may be changed once grace has passed.
+/// Memory that readers touch only while they find a domain may be changed once grace has passed.
 fn waiting(readers: usize) {
     let mut table = table(());
     table.0.set(A, &member(1)).unwrap();

@@ -1,4 +1,4 @@
-//! What a full table takes. The one test of its process, so that all that is counted is the table's.
+//! Memory of a full table. The one test of its process, so that all that is counted is the table's.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 mod counting;

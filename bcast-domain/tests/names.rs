@@ -1,4 +1,4 @@
-//! Which texts and numbers are legal, and what the others are told.
+//! Legal texts and numbers, and the errors of others.
 
 use std::net::Ipv4Addr;
 

@@ -1,4 +1,4 @@
-//! What the table promises to one who publishes and one who reads, in one thread.
+//! Promises of the table to a publisher and a reader, in one thread.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::{collections::BTreeMap, time::Duration};

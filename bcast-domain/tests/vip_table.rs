@@ -1,4 +1,4 @@
-//! What a VIP table finds, who may speak, and how a table keeps and frees VIP tables.
+//! Lookups in a VIP table, its announcers, and the life of VIP tables in a table.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::{

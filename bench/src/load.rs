@@ -47,9 +47,9 @@ pub struct Join {
 struct LoadRow {
     domains: u32,
     members: u32,
-    /// From the first change sent to the answer.
+    /// Time from the first change sent to the answer.
     load_s: f64,
-    /// From the daemon's start to ready, with all of them.
+    /// Time from the daemon's start to ready, with all of them.
     restart_s: f64,
     /// Resident memory of a daemon without domains. Of DPDK's, hugepages are not in it.
     empty_mb: f64,

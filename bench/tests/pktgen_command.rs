@@ -1,4 +1,4 @@
-//! What is wrong on the command line is said in one line, before anything is started.
+//! Errors of the command line are one line, before anything is started.
 
 use std::process::Command;
 

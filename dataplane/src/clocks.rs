@@ -1,4 +1,4 @@
-//! What time it is, by the workers' clock and by those of the kernel.
+//! Time by the workers' clock and by those of the kernel.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,9 +7,9 @@ use dpdk::Tsc;
 
 /// Three clocks cannot be read at once. Read within this time they are taken for one moment.
 const AT_ONCE: Duration = Duration::from_micros(20);
-/// How often they are read at most until they are.
+/// Limit of readings of the clocks for one pair.
 const TRIES: usize = 8;
-/// What the steady clock shows when the daemon starts: it is never 0, and shows what was heard before the first look, too.
+/// Reading of the steady clock when the daemon starts; not 0, as announcements before the first reading have a time.
 const STEADY_START: Duration = Duration::from_secs(3600);
 
 /// The node's clocks.
@@ -17,17 +17,17 @@ const STEADY_START: Duration = Duration::from_secs(3600);
 pub struct Clocks {
     /// The workers' clock.
     pub tsc: Tsc,
-    /// When the steady clock showed [`STEADY_START`].
+    /// Time at which the steady clock showed [`STEADY_START`].
     start: Instant,
 }
 
 impl Clocks {
-    /// From here on.
+    /// Clocks that start now.
     pub fn new(tsc: Tsc) -> Self {
         Self { tsc, start: Instant::now() }
     }
 
-    /// What time it is.
+    /// Present time by all clocks.
     pub fn now(&self) -> Moment {
         let tsc = self.tsc;
         closest(|| {

@@ -43,7 +43,7 @@ pub enum ConfigError {
         path: PathBuf,
         /// `line N: `, where it is known.
         where_: String,
-        /// What is wrong, in the parser's words.
+        /// Fault, in the parser's words.
         message: String,
     },
     /// A key has a value that cannot be.
@@ -53,12 +53,12 @@ pub enum ConfigError {
         path: PathBuf,
         /// The key, as in `port.device`.
         key: &'static str,
-        /// What is wrong with its value.
+        /// Fault of its value.
         problem: ValueError,
     },
 }
 
-/// What is wrong with one value.
+/// Fault of one value.
 #[derive(Debug, thiserror::Error)]
 pub enum ValueError {
     /// A key without a default is missing.
@@ -104,7 +104,7 @@ pub enum ValueError {
     /// A list with too few, too many, or repeated entries.
     #[error("{count} entries; it takes {min} to {max}, each once")]
     Count {
-        /// How many there are.
+        /// Number of the entries.
         count: usize,
         /// At least.
         min: usize,
@@ -141,7 +141,7 @@ fn link_address(text: &str) -> Result<Ipv4Net, ValueError> {
     Ok(link)
 }
 
-/// Whether `other` is the link's network or broadcast address. A link of two or one addresses has neither (RFC 3021).
+/// True if `other` is the link's network or broadcast address. A link of two or one addresses has neither (RFC 3021).
 pub fn is_no_host(link: &Ipv4Net, other: Ipv4Addr) -> bool {
     link.prefix_len() < 31 && (other == link.network() || other == link.broadcast())
 }
@@ -149,11 +149,11 @@ pub fn is_no_host(link: &Ipv4Net, other: Ipv4Addr) -> bool {
 /// The port that carries the underlay.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortConfig {
-    /// Which DPDK device.
+    /// DPDK device.
     pub device: DeviceSpec,
     /// Bytes of outer IP packet.
     pub mtu: u16,
-    /// Whether a port that the host itself is using may be taken.
+    /// True if a port that the host itself is using may be taken.
     pub takeover: bool,
 }
 
@@ -164,7 +164,7 @@ pub struct UnderlayConfig {
     pub addresses: Vec<Ipv4Net>,
     /// The same, as the packet path compares them.
     pub node: wire::NodeAddresses,
-    /// Where TEPs beyond the node's links are reached.
+    /// Gateway to TEPs beyond the node's links.
     pub gateway: Option<Ipv4Addr>,
     /// Every next hop, without a neighbour lookup.
     pub gateway_mac: Option<MacAddr>,
@@ -177,7 +177,7 @@ pub struct UnderlayConfig {
 pub struct EalSection {
     /// MiB that DPDK takes.
     pub memory_mb: u32,
-    /// Whether that is in hugepages.
+    /// True if that is in hugepages.
     pub hugepages: bool,
     /// More arguments, verbatim.
     pub args: Vec<String>,
@@ -192,7 +192,7 @@ pub struct Config {
     pub underlay: UnderlayConfig,
     /// `[workers] cores`
     pub cores: Vec<usize>,
-    /// What SIGHUP changes.
+    /// Settings that SIGHUP changes.
     pub runtime: RuntimeSettings,
     /// `[store] path`
     pub store_path: PathBuf,

@@ -10,7 +10,7 @@ use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
 use ctl_server::{ExporterConfig, Server, ServerConfig, Versions};
 use ctl_store::EmbeddedStore;
-use dpdk::{DeviceSpec, Eal, EalConfig, Mbuf, Mempool, Port, PortConfig, Queues, Tsc};
+use dpdk::{DeviceSpec, Eal, Mbuf, Mempool, Tsc};
 use engine::counters::Counters;
 use engine::fanout::FanoutQueue;
 use engine::inspect::{ArpInspector, Inspection};
@@ -18,7 +18,7 @@ use engine::local::LocalFrames;
 use engine::police::TokenLeases;
 use engine::port::dpdk::DpdkPort;
 use engine::punt::{PuntPort, PuntQueues};
-use engine::replicate::{PortCapacity, Transmitter};
+use engine::replicate::Transmitter;
 use engine::runtime::{RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
 use engine::worker::Worker;
@@ -27,26 +27,21 @@ use signal_hook::consts::SIGTERM;
 use tokio::runtime::Runtime;
 use tun_rs::{DeviceBuilder, Layer, SyncDevice};
 use underlay::{Fatal, HostUse, IngressDrop, Interfaces, Kernel, Task, Underlay};
-use wire::{IP_OVERHEAD, MacAddr};
+use wire::MacAddr;
 
 use crate::clocks::Clocks;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::metrics;
 use crate::node::{ControlledNode, NodeView, Templates};
+use crate::port::{self, ReadyPort};
 use crate::punt;
 use crate::readiness::Readiness;
 use crate::stop::{self, Request};
 
-/// Packet buffers of each worker's receive pool, of its pool for short copies, and of its pool for long ones.
-const POOL_SIZES: [u32; 3] = [8191, 8191, 4095];
-/// Buffers that a worker keeps at hand of each pool: a smaller cache makes the pool cycle through memory.
-const POOL_CACHE: u32 = 512;
-/// Buffers for what the kernel sends.
-const KERNEL_POOL: u32 = 2047;
 /// Time that the kernel has for each request of the start.
 const START_DEADLINE: Duration = Duration::from_secs(30);
-/// How long the last requests may take to be answered when the daemon stops.
+/// Time that the last requests may take to be answered when the daemon stops.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -114,18 +109,6 @@ struct Daemon {
     _ingress_drop: Option<IngressDrop>,
 }
 
-/// The port, set up, with its pools.
-struct Ready {
-    port: Arc<Port>,
-    queues: Queues,
-    capacity: PortCapacity,
-    drain_time: Duration,
-    mac: MacAddr,
-    /// Of each worker: for receiving, for short copies, for long ones.
-    pools: Vec<[Mempool; 3]>,
-    kernel_pool: Mempool,
-}
-
 impl Daemon {
     fn start(
         config: &Config,
@@ -137,8 +120,8 @@ impl Daemon {
         // Next hops have a runtime of their own, so that nothing else holds them up.
         let netlink_runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let ingress_drop = netlink_runtime.block_on(prepare_interface(config))?;
-        let eal = Eal::init(&eal_config(config))?;
-        let mut ready = open_port(config, &eal)?;
+        let eal = Eal::init(&port::eal_config(config))?;
+        let mut ready = port::open_port(config, &eal)?;
         let (domains, publisher, readers) = bcast_domain::table_with_capacity(TepArray::empty(), MAX_DOMAINS);
         let runtime_config = Arc::new(RuntimeConfig::new(config.runtime)?);
         let KernelSide { mut tap, kernel, port_index } =
@@ -187,7 +170,7 @@ impl Daemon {
         config: &Config,
         store: EmbeddedStore,
         eal: &Eal,
-        ready: &mut Ready,
+        ready: &mut ReadyPort,
         (domains, readers): (DomainPublisher, &Readers<TepArray>),
         tap: &mut Option<SyncDevice>,
     ) -> Result<(), StartError> {
@@ -219,7 +202,7 @@ impl Daemon {
         &self,
         config: &Config,
         store: EmbeddedStore,
-        ready: &Ready,
+        ready: &ReadyPort,
         (domains, readers): (DomainPublisher, &Readers<TepArray>),
     ) -> Result<Server, StartError> {
         let node = ControlledNode {
@@ -253,7 +236,7 @@ impl Daemon {
         &mut self,
         config: &Config,
         eal: &Eal,
-        ready: &mut Ready,
+        ready: &mut ReadyPort,
         readers: &Readers<TepArray>,
         punt: Option<&Arc<PuntQueues<Mbuf>>>,
     ) -> Result<(), StartError> {
@@ -302,13 +285,13 @@ impl Daemon {
         &mut self,
         tap: SyncDevice,
         queues: Arc<PuntQueues<Mbuf>>,
-        ready: &Ready,
+        ready: &ReadyPort,
         config: &Config,
     ) -> Result<(), StartError> {
         let (pool, stop) = (ready.kernel_pool.clone(), self.stop.clone());
         let max_frame = usize::from(config.port.mtu) + 18;
-        let turns = self.view.readiness.punt_turns.clone();
-        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &turns));
+        let rounds = self.view.readiness.punt_rounds.clone();
+        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &rounds));
         self.threads.push(std::thread::Builder::new().name("punt".into()).spawn(body)?);
         Ok(())
     }
@@ -347,16 +330,6 @@ impl Daemon {
     }
 }
 
-fn eal_config(config: &Config) -> EalConfig {
-    EalConfig {
-        memory_mb: config.eal.memory_mb,
-        hugepages: config.eal.hugepages,
-        main_core: config.cores.first().and_then(|&core| u32::try_from(core).ok()).unwrap_or(0),
-        args: config.eal.args.clone(),
-        ..EalConfig::default()
-    }
-}
-
 /// Refuses an interface that the host is using, sets it up, and keeps the kernel from answering on it.
 async fn prepare_interface(config: &Config) -> Result<Option<IngressDrop>, StartError> {
     let Some(interface) = config.port.device.interface() else { return Ok(None) };
@@ -378,45 +351,6 @@ async fn prepare_interface(config: &Config) -> Result<Option<IngressDrop>, Start
     }
 }
 
-/// Attaches the device, and makes its pools and queues, one of each for every worker.
-fn open_port(config: &Config, eal: &Eal) -> Result<Ready, StartError> {
-    let workers = u16::try_from(config.cores.len()).unwrap_or(u16::MAX);
-    let name = eal.attach(&config.port.device, workers)?;
-    let port = Port::open(eal, &name)?;
-    let room = (config.port.mtu + 64).max(2048);
-    let pool = |name: String, size, room| Mempool::new(eal, &name, size, POOL_CACHE, room);
-    let mut pools = Vec::with_capacity(config.cores.len());
-    for worker in 0..workers {
-        let [rx, copies, large] = POOL_SIZES;
-        pools.push([
-            pool(format!("rx{worker}"), rx, room)?,
-            pool(format!("copies{worker}"), copies, dpdk::MIN_DATA_ROOM)?,
-            pool(format!("large{worker}"), large, room)?,
-        ]);
-    }
-    let port_config = PortConfig {
-        rx_queues: workers,
-        tx_queues: workers,
-        mtu: config.port.mtu,
-        chains: port.capabilities().chains(),
-        ..PortConfig::default()
-    };
-    let rx_pools: Vec<Mempool> = pools.iter().map(|[rx, ..]| rx.clone()).collect();
-    let queues = port.configure(&port_config, &rx_pools)?;
-    Ok(Ready {
-        capacity: PortCapacity {
-            max_inner: usize::from(config.port.mtu).saturating_sub(IP_OVERHEAD),
-            can_share: port_config.chains,
-        },
-        drain_time: port.drain_time(&port_config),
-        mac: MacAddr(port.mac()?),
-        port: Arc::new(port),
-        queues,
-        pools,
-        kernel_pool: Mempool::new(eal, "kernel", KERNEL_POOL, 0, room)?,
-    })
-}
-
 /// Opens a connection to the kernel for the requests of the start: a full BGP table takes its time to be read.
 fn open_requests() -> Result<Requests, StartError> {
     Ok(Requests::open(false)?.with_deadline(START_DEADLINE))
@@ -425,7 +359,7 @@ fn open_requests() -> Result<Requests, StartError> {
 /// The node in the kernel's network stack.
 struct KernelSide {
     tap: Option<SyncDevice>,
-    /// Where there is something to follow.
+    /// Kernel, if there is something to follow.
     kernel: Option<Kernel>,
     /// Index of the interface behind the port.
     port_index: Option<u32>,
@@ -469,7 +403,7 @@ async fn kernel_side(
     Ok(KernelSide { tap: Some(tap), kernel: Some(kernel), port_index })
 }
 
-/// Has workers send only while the port's link is up.
+/// Lets workers send only while the port's link is up.
 fn follow_link(runtime_config: Arc<RuntimeConfig>) -> Box<dyn Fn(bool) + Send> {
     Box::new(move |up| {
         if runtime_config.set_link_up(up) != up {
@@ -489,10 +423,10 @@ fn end_by(ended: Arc<OnceLock<Fatal>>) -> Box<dyn FnOnce(Fatal) + Send> {
     })
 }
 
-/// What can be read of the node, before it forwards.
+/// View of the node before it forwards.
 fn node_view(
     config: &Config,
-    ready: &Ready,
+    ready: &ReadyPort,
     tsc: Tsc,
     (runtime_config, underlay): (&Arc<RuntimeConfig>, &Arc<Underlay>),
 ) -> Result<NodeView, StartError> {

@@ -14,7 +14,7 @@ pub enum StartError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What a value of the configuration names is not what it was when the file was read.
+    /// A value of the configuration names something else than when the file was read.
     #[error("configuration: {0}")]
     Value(#[from] ValueError),
     /// The store.
@@ -57,7 +57,7 @@ pub enum StartError {
     PortInUse {
         /// The interface.
         interface: String,
-        /// For what.
+        /// Use of the interface by the host.
         used: String,
     },
     /// The interface carries less than `port.mtu`.
@@ -67,7 +67,7 @@ pub enum StartError {
     InterfaceMtu {
         /// The interface.
         interface: String,
-        /// Its MTU, bytes.
+        /// MTU of the port, bytes.
         mtu: u32,
         /// `port.mtu`, bytes.
         wanted: u16,
@@ -77,7 +77,7 @@ pub enum StartError {
         "underlay.tap: cannot make the TAP device {name}: {error}; it takes /dev/net/tun and the capability CAP_NET_ADMIN, and a name that is free"
     )]
     Tap {
-        /// Its name.
+        /// Name of the interface.
         name: String,
         /// Why.
         error: std::io::Error,

@@ -25,7 +25,7 @@ const HEAD_BYTES: usize = 8 << 10;
 /// Fields of a request's head at most.
 const HEAD_FIELDS: usize = 64;
 
-/// How long a client may take, and an answer.
+/// Time that a client may take, and an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Until a request's head is there, from the connection's start or the answer before it on.

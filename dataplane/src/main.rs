@@ -16,6 +16,7 @@ mod http;
 mod log;
 mod metrics;
 mod node;
+mod port;
 mod punt;
 mod readiness;
 mod stop;

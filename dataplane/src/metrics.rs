@@ -32,7 +32,7 @@ const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-
 
 /// Pages that are made at a time. Making one asks the port for its counters, which a driver may be slow to tell.
 static PAGES: Semaphore = Semaphore::const_new(2);
-/// How long a page may take.
+/// Time that a page may take.
 const PAGE_TIME: Duration = Duration::from_secs(5);
 
 /// The metrics could not be served.
@@ -98,7 +98,7 @@ impl Counted {
     }
 }
 
-/// How long frames stayed with their workers, and for how many quanta of others they waited.
+/// Time that frames stayed with their workers, and quanta of other domains that they waited for.
 fn forwarding(counters: &Counters) -> [Counted; 2] {
     let sum = |class: Class, cell: &dyn Fn(&ForwardingTimes) -> &Cell| {
         counters
@@ -243,7 +243,7 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
         conditions.with_label_values(&[condition.as_str()]).set(met.is_ok().into());
     }
     page.0.register(Box::new(conditions))?;
-    told_to_others(&page, node)?;
+    exporters(&page, node)?;
     connections(&page, node, http)?;
     page.0.register(Box::new(node.change_seconds.clone()))?;
     let mut families = page.0.gather();
@@ -262,7 +262,7 @@ fn diagnoses(page: &Page, node: &NodeView) -> Metric {
     page.0.register(Box::new(gauge))
 }
 
-/// Who is connected to the API and to this server.
+/// Connections to the API and to this server.
 fn connections(page: &Page, node: &NodeView, http: Figures) -> Metric {
     let api = node.server().as_ref().map(ctl_server::Server::connections).unwrap_or_default();
     let servers = [("api", api), ("metrics", http)];
@@ -280,8 +280,8 @@ fn connections(page: &Page, node: &NodeView, http: Figures) -> Metric {
     })
 }
 
-/// How it goes with webhooks and routes.
-fn told_to_others(page: &Page, node: &NodeView) -> Metric {
+/// Figures of webhooks and routes.
+fn exporters(page: &Page, node: &NodeView) -> Metric {
     let (webhooks, routes) =
         node.server().as_ref().map(|server| (server.webhooks(), server.routes())).unwrap_or_default();
     let gauges = |name: &str, help: &str, value: &dyn Fn(&Status) -> u64| {

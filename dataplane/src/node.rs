@@ -28,19 +28,19 @@ use crate::readiness::Readiness;
 /// A counter that is not a worker's: its name, what it counts, and where.
 pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
 
-/// What can be read of a running node.
+/// View of a running node.
 pub struct NodeView {
     /// The workers' counters.
     pub counters: Arc<Counters>,
-    /// Whether the node may and can forward.
+    /// Readiness: true if the node may and can forward.
     pub readiness: Arc<Readiness>,
-    /// What the workers read of virtual IPs.
+    /// Virtual IPs for the workers.
     pub inspection: Arc<Inspection>,
     /// Frames that the node makes itself.
     pub local_frames: Arc<LocalFrames<Mbuf>>,
     /// The workers' clock, and the kernel's.
     pub clocks: Clocks,
-    /// How long changes take to reach every worker.
+    /// Times that changes take to reach every worker.
     pub change_seconds: Histogram,
     /// The port.
     pub port: Arc<Port>,
@@ -51,7 +51,7 @@ pub struct NodeView {
 }
 
 impl NodeView {
-    /// What the kernel sent by the port.
+    /// Counters of frames that the kernel sent by the port.
     pub const KERNEL_COUNTERS: [Named; 2] = [
         ("bcast_kernel_tx_total", "The kernel's own frames that the port has taken.", |w| &w.tx_kernel),
         ("bcast_kernel_tx_drops_total", "The kernel's own frames that were dropped.", |w| &w.tx_kernel_drops),
@@ -82,7 +82,7 @@ impl NodeView {
         self.server.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the table holds; all zero until the store is loaded.
+    /// Counts of the table; all zero until the store is loaded.
     pub fn counts(&self) -> (Counts, u64) {
         self.server().as_ref().map(|server| (server.counts(), server.revision().get())).unwrap_or_default()
     }
@@ -90,17 +90,17 @@ impl NodeView {
 
 /// The data plane as the control path uses it.
 pub struct ControlledNode {
-    /// What can be read.
+    /// Readable figures.
     pub view: Arc<NodeView>,
     /// Settings of the workers.
     pub runtime_config: Arc<RuntimeConfig>,
-    /// Where TEPs are registered.
+    /// Registry of TEPs.
     pub underlay: Arc<Underlay>,
     /// The node's own addresses, which no TEP can have.
     pub links: Vec<Ipv4Net>,
-    /// How long a copy may sit in the port's transmit ring.
+    /// Longest time that a copy may stay in the port's transmit ring.
     pub drain_time: Duration,
-    /// What an index's drops were when its TEP was registered, where another TEP had had it.
+    /// Drops of an index when its TEP was registered, where another TEP had had it.
     pub earlier_drops: Mutex<HashMap<TepIndex, TepDrops>>,
 }
 
@@ -225,7 +225,7 @@ impl ctl_node::Node for ControlledNode {
         self.drain_time
     }
 
-    fn heard(&self) -> &AnnouncementBoard {
+    fn board(&self) -> &AnnouncementBoard {
         &self.view.inspection.board
     }
 

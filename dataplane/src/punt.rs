@@ -13,7 +13,7 @@ use engine::punt::PuntQueues;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tun_rs::SyncDevice;
 
-/// How long the TAP's thread sleeps at most before it looks for punted frames: what a ping to the node takes longer.
+/// Longest sleep of the TAP's thread between two checks for punted frames: delay that a ping to the node may get.
 const POLL: Duration = Duration::from_micros(500);
 
 /// Moves frames between the queues and the TAP until `stop` is set, and counts its turns. For a thread of the control side.
@@ -22,12 +22,12 @@ pub fn run(
     queues: &PuntQueues<Mbuf>,
     pool: &Mempool,
     max_frame: usize,
-    (stop, turns): (&AtomicBool, &AtomicU64),
+    (stop, rounds): (&AtomicBool, &AtomicU64),
 ) {
     let mut buffer = vec![0_u8; max_frame.max(2048)];
     let mut failing = false;
     while !stop.load(Relaxed) {
-        turns.fetch_add(1, Relaxed);
+        rounds.fetch_add(1, Relaxed);
         for _ in 0..BURST {
             let Some(mbuf) = queues.to_kernel.pop() else { break };
             // The kernel may refuse a frame (its queue is full, the device is down): as on any link, it is then lost.

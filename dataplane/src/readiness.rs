@@ -1,4 +1,4 @@
-//! Whether the node may and can forward, condition by condition.
+//! Readiness of the node to forward, condition by condition.
 
 use std::fmt;
 use std::sync::Arc;
@@ -93,7 +93,7 @@ pub struct Readiness {
     /// The punt's turns at the last sample, and milliseconds after `started` of the last turn seen.
     punt: (AtomicU64, AtomicU64),
     /// Turns of the thread between the workers and the kernel, counted by itself; 0: there is none.
-    pub punt_turns: Arc<AtomicU64>,
+    pub punt_rounds: Arc<AtomicU64>,
     /// Milliseconds after `started` of the last sample.
     sampled_ms: AtomicU64,
 }
@@ -113,7 +113,7 @@ impl Readiness {
             started: Instant::now(),
             polls,
             punt: Default::default(),
-            punt_turns: Arc::default(),
+            punt_rounds: Arc::default(),
             sampled_ms: AtomicU64::new(0),
         })
     }
@@ -137,7 +137,7 @@ impl Readiness {
 
     fn sample(&self, now_ms: u64) {
         let workers = self.counters.workers.iter().map(|worker| worker.totals.polls.get());
-        let punt = (self.punt_turns.load(Relaxed), &self.punt);
+        let punt = (self.punt_rounds.load(Relaxed), &self.punt);
         for (now, (last, last_ms)) in workers.zip(&self.polls).chain([punt]) {
             if last.swap(now, Relaxed) != now {
                 last_ms.store(now_ms, Relaxed);
@@ -148,9 +148,9 @@ impl Readiness {
 
     /// The thread between the workers and the kernel has not taken a turn for a while.
     fn punt_stopped(&self, now_ms: u64) -> bool {
-        let (turns, turned_ms) = &self.punt;
-        let late = Duration::from_millis(now_ms.saturating_sub(turned_ms.load(Relaxed))) > STOPPED_AFTER;
-        turns.load(Relaxed) > 0 && late
+        let (rounds, round_ms) = &self.punt;
+        let late = Duration::from_millis(now_ms.saturating_sub(round_ms.load(Relaxed))) > STOPPED_AFTER;
+        rounds.load(Relaxed) > 0 && late
     }
 
     /// The workers that do not poll.

@@ -1,4 +1,4 @@
-//! What bcast takes of others: licences, sources, advisories, and the Rust that it needs. `deny.toml` says what is allowed.
+//! Dependencies of bcast: licences, sources, advisories, and the Rust that it needs. `deny.toml` says what is allowed.
 
 use std::{env, fs, path::Path, process::Command};
 
@@ -52,7 +52,7 @@ fn text<'a>(package: &'a Value, key: &str) -> Option<&'a str> {
     package[key].as_str()
 }
 
-/// Whether a licence expression can be met by the licences that are allowed.
+/// True if a licence expression can be met by the licences that are allowed.
 fn allows(allowed: &[Licensee], expression: &str) -> bool {
     let parsed = Expression::parse_mode(expression, ParseMode::LAX);
     parsed.is_ok_and(|parsed| {

@@ -1,4 +1,4 @@
-//! What was answered is there after kill -9, and nothing is there by halves.
+//! Answered changes are there after kill -9, and nothing is there by halves.
 
 use std::{
     collections::BTreeMap,
@@ -22,7 +22,7 @@ const KILLS: u32 = 50;
 /// Clients that write at once, each its own pair of domains.
 const CLIENTS: u32 = 4;
 
-/// What one client knows of its pair of domains: both carry the number of the last change in their names.
+/// State of one client's pair of domains: both carry the number of the last change in their names.
 #[derive(Clone, Copy, Debug, Default)]
 struct Known {
     answered: u64,

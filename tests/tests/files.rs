@@ -10,7 +10,7 @@ use testkit::{
 /// One copy a line, in hex; written by scapy (`golden.py` beside it).
 const GOLDEN: &str = include_str!("golden/copies.hex");
 
-/// What comes in: three TEPs of network 5001, two of network 4294967295, and what is dropped.
+/// Frames of the input: three TEPs of network 5001, two of network 4294967295, and frames that are dropped.
 fn input() -> Vec<Vec<u8>> {
     let from = |last: u8, vni: u32, inner: &[u8]| {
         overlay_from([198, 18, 0, last].into(), [2, 0, 0, 0, 0, last], vni, inner)

@@ -26,7 +26,7 @@ struct Stage<'lab> {
     node: Node<'lab>,
     senders: [FrameSender; 2],
     sent: Cell<u64>,
-    /// What moves the fence to each.
+    /// Frames that move the fence to each.
     fence: [Vec<u8>; 2],
     fences: Cell<usize>,
 }

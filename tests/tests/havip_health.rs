@@ -1,4 +1,4 @@
-//! What goes wrong with virtual IPs gets right again: double masters, flapping, caches that missed an announcement, daemons
+//! Faults of virtual IPs that heal: double masters, flapping, caches that missed an announcement, daemons
 //! that die.
 
 use std::{

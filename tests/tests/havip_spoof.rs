@@ -22,9 +22,9 @@ const SIX: &str = "six";
 const DROPS: &str = "bcast_drops_total";
 /// Forged announcements in all, at least.
 const FORGED: u64 = 100_000;
-/// What waits in the port's ring at once, at most.
+/// Limit of frames that wait in the port's ring at once.
 const BATCH: usize = 200;
-/// What the daemon may log about them: bytes.
+/// Limit of the daemon's log about them: bytes.
 const LOG: usize = 1 << 20;
 
 /// A holder (VM 0) with a stranger on its hypervisor (1), another one who may have the addresses (2), and a victim (3).
@@ -45,7 +45,7 @@ fn cloud(lab: &Lab) -> (Overlay, Node<'_>) {
     (overlay, node)
 }
 
-/// What attackers send, and how often it shall be dropped for what.
+/// Frames of attackers, with the number of drops of each and their reason.
 struct Attack {
     frames: Vec<(FrameSender, Vec<Announcement>)>,
 }
@@ -158,7 +158,7 @@ fn names_vip(line: &str) -> bool {
     line.split_whitespace().any(|word| word == VIP.to_string())
 }
 
-/// What a stranger's own machine can send on the holder's hypervisor reaches the holder there, past any node; nobody else.
+/// Frames of a stranger's own machine on the holder's hypervisor reach the holder there, past any node; nobody else.
 #[test]
 fn a_stranger_on_the_holders_own_hypervisor_reaches_nobody_else() {
     let lab = Lab::new();
@@ -224,7 +224,7 @@ fn the_same_address_in_another_network_is_ordinary_broadcast_there() {
     assert_eq!((after.holder(), after.generation()), (before.holder(), before.generation()));
 }
 
-/// What no receiver believes, or what names no virtual IP, is broadcast as any other: byte for byte.
+/// A frame that no receiver believes, or that names no virtual IP, is broadcast as any other: byte for byte.
 #[test]
 fn malformed_and_harmless_frames_are_forwarded_untouched_and_move_nothing() {
     let lab = Lab::new();

@@ -1,4 +1,4 @@
-//! What the underlay may do to the node's own host by its TAP: nothing.
+//! The underlay may do nothing to the node's own host by its TAP.
 
 use std::fs;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -12,7 +12,7 @@ use testkit::{
     sender::Sender,
 };
 
-/// What the TAP must be set to, below `net`; all that can be set otherwise.
+/// Settings of the TAP, below `net`; all that can be set otherwise.
 const SETTINGS: [(&str, &str); 24] = [
     ("ipv4.conf.TAP.forwarding", "0"),
     ("ipv4.conf.TAP.accept_redirects", "0"),

@@ -1,4 +1,4 @@
-//! What nodes leave on their machine's disk: nothing.
+//! Nodes leave nothing on their machine's disk.
 
 use std::path::PathBuf;
 

@@ -30,11 +30,11 @@ fn data() -> Vec<u8> {
     broadcast(VNI, 0, 60)
 }
 
-/// What became of frames.
+/// Fate of frames.
 #[derive(Debug, PartialEq)]
 struct Fate {
     passed: u64,
-    /// By reason, those that are none left out.
+    /// Drops by reason, zero counts left out.
     drops: Vec<(DropReason, u64)>,
 }
 
@@ -169,7 +169,7 @@ fn a_domain_made_anew_has_none_of_the_limits_of_the_one_before() {
     assert_eq!(send(&node, &from, VNI, &arp(), 50), all_pass(50));
 }
 
-/// Has the daemon read this configuration, and waits until it has.
+/// Reloads the daemon with this configuration, and waits until it is in force.
 fn reload(node: &mut Node, lab: &Lab, config: &Config) {
     let reloads = |node: &Node| node.log().matches("reloaded").count();
     let before = reloads(node);

@@ -84,7 +84,7 @@ fn after_the_answer_to_a_leave_not_one_copy_goes_there_and_the_others_lose_nothi
     node.wait_metrics("counters that add up", Metrics::adds_up);
 }
 
-/// What one client does in the churn: each its own network, so that what it last heard is what must be there.
+/// Work of one client in the churn: each has its own network, so that its last answer is the state that must be there.
 async fn churn(
     mut client: Client,
     vni: u32,

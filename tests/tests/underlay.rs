@@ -1,4 +1,4 @@
-//! What happens to the node when its underlay, its TAP or its port change under it.
+//! Changes of the underlay, the TAP or the port under a running node.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering::Relaxed},

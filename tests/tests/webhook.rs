@@ -1,4 +1,4 @@
-//! What happens to virtual IPs reaches a receiver by HTTP, whatever dies on the way.
+//! Events of virtual IPs reach a receiver by HTTP, whatever dies on the way.
 
 use std::{collections::BTreeSet, fs, net::Ipv4Addr, path::Path};
 
@@ -53,7 +53,7 @@ fn receiver(lab: &Lab, log: &Path) -> Process {
     Process::start(&mut command, log)
 }
 
-/// What it has received: whole lines of JSON.
+/// Requests that it has received: whole lines of JSON.
 fn received(log: &Path) -> Vec<Value> {
     let text = fs::read_to_string(log).unwrap_or_default();
     let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);

@@ -28,7 +28,7 @@ pub struct MemberList {
     domain: DomainId,
     words: u32,
     life: Life,
-    /// If `GUARDED`, the pointer to the VIP table in the first [`GUARD_WORDS`]; then the members.
+    /// Pointer to the VIP table in the first [`GUARD_WORDS`], if `GUARDED`; then the members.
     body: [Word],
 }
 

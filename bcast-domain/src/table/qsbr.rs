@@ -1,12 +1,12 @@
 //! Reclamation by quiescent states: when may what readers could see be freed?
 //!
 //! Time is counted in epochs. A publisher unlinks things, then moves the epoch on: they carry the new number. Each
-//! reader has a seat where it reports, once per burst, the epoch it sees, at a moment when it holds no reference.
-//! A thing stamped `e` may be freed when every seat shows `e` or more: each reader has since been without
+//! reader has a slot where it reports, once per burst, the epoch it sees, at a moment when it holds no reference.
+//! A thing stamped `e` may be freed when every slot shows `e` or more: each reader has since been without
 //! references, and knows of the unlinking. A reader that sleeps reports `OFFLINE`, the largest number, which
 //! holds nothing back.
 //!
-//! Some references must outlive a burst: a reader *holds* a list. Then its seat shows two numbers. `seen` is the epoch that
+//! Some references must outlive a burst: a reader *holds* a list. Then its slot shows two numbers. `seen` is the epoch that
 //! it sees: what it finds from now on is no older. `left` is the one that counts for freeing, and stays behind while an
 //! older list is held. Holds are counted in two groups, a young one that grows and an old one that only shrinks; when the
 //! old one is empty, the young one takes its place. So `left` is two numbers and not a list of them, and it is behind the oldest
@@ -14,20 +14,20 @@
 //!
 //! The races, one by one:
 //!
-//! * *A reader still holds what was unlinked.* Its seat shows an epoch before `e`, so nothing is freed. When it reports
+//! * *A reader still holds what was unlinked.* Its slot shows an epoch before `e`, so nothing is freed. When it reports
 //!   `e` (`QuiesceReport`) and the publisher reads that (`SeenRead`), all its uses happened before the free. The same for one who waits
 //!   (`GraceRead`) and then changes something of his own that readers used.
 //! * *A reader reports `e`, then finds the unlinked pointer after all.* It cannot: it read `e` with `QuiesceRead`, the
 //!   publisher unlinked before `EpochFence` and wrote `e` after it, so the unlinking is visible to all its later
 //!   loads. If another publisher has moved the epoch further, the chain of read-modify-writes carries this on.
-//! * *A reader comes online while the publisher looks at the seats.* The reader writes its seat, then `OnlineFence`,
-//!   then loads pointers. The publisher unlinks, then `EpochFence`, then reads the seats. Both fences are sequentially
-//!   consistent, so one comes first: either the publisher sees the seat taken (with an epoch that may be old: then it
+//! * *A reader comes online while the publisher looks at the slots.* The reader writes its slot, then `OnlineFence`,
+//!   then loads pointers. The publisher unlinks, then `EpochFence`, then reads the slots. Both fences are sequentially
+//!   consistent, so one comes first: either the publisher sees the slot taken (with an epoch that may be old: then it
 //!   waits), or the reader sees the unlinking.
 //! * *A reader goes offline and comes back, and the publisher sees only the second report.* `OnlineReport` is a
 //!   release too, so the uses before the nap are ordered before the free as well.
-//! * *A reader registers or leaves.* The list of seats is behind a lock that only registration and publishers take. A new
-//!   seat starts as `OFFLINE` and comes online like any other; a seat that is removed under the lock is
+//! * *A reader registers or leaves.* The list of slots is behind a lock that only registration and publishers take. A new
+//!   slot starts as `OFFLINE` and comes online like any other; a slot that is removed under the lock is
 //!   not read any more, and what its reader did before is ordered by the lock.
 
 use std::{
@@ -58,18 +58,18 @@ struct ReaderSlot {
 
 const OFFLINE: u64 = u64::MAX;
 
-/// The epoch of a table and the seats of its readers.
+/// The epoch of a table and the slots of its readers.
 pub(super) struct Epochs {
     now: CachePadded<AtomicU64>,
     /// The latest epoch that somebody has waited for all to leave behind. A hint: nothing is freed by it, so it is relaxed.
     awaited: CachePadded<AtomicU64>,
-    seats: Mutex<Vec<Arc<CachePadded<ReaderSlot>>>>,
+    slots: Mutex<Vec<Arc<CachePadded<ReaderSlot>>>>,
 }
 
 impl Epochs {
     pub(super) fn new() -> Self {
         let (now, awaited) = (AtomicU64::new(1), AtomicU64::new(0));
-        Self { now: CachePadded::new(now), awaited: CachePadded::new(awaited), seats: Mutex::new(Vec::new()) }
+        Self { now: CachePadded::new(now), awaited: CachePadded::new(awaited), slots: Mutex::new(Vec::new()) }
     }
 
     /// Stamps what was unlinked or published so far by the caller.
@@ -82,52 +82,52 @@ impl Epochs {
 
     /// The epoch that every online reader has seen.
     fn oldest(&self) -> Epoch {
-        let seats = lock(&self.seats);
-        Epoch(seats.iter().map(|seat| seat.left.load(order(Site::SeenRead))).min().unwrap_or(OFFLINE))
+        let slots = lock(&self.slots);
+        Epoch(slots.iter().map(|slot| slot.left.load(order(Site::SeenRead))).min().unwrap_or(OFFLINE))
     }
 
     /// Readers that may use what was unlinked before `epoch`.
     fn behind(&self, epoch: Epoch) -> usize {
-        lock(&self.seats).iter().filter(|seat| seat.left.load(order(Site::GraceRead)) < epoch.0).count()
+        lock(&self.slots).iter().filter(|slot| slot.left.load(order(Site::GraceRead)) < epoch.0).count()
     }
 
     /// Readers that may not find yet what was published before `epoch`.
     fn unaware(&self, epoch: Epoch) -> usize {
-        lock(&self.seats).iter().filter(|seat| seat.seen.load(Ordering::Relaxed) < epoch.0).count()
+        lock(&self.slots).iter().filter(|slot| slot.seen.load(Ordering::Relaxed) < epoch.0).count()
     }
 }
 
-/// A seat that is looked at. It is given up when the reader and all that it holds are gone.
-struct Seated {
+/// A slot that is looked at. It is given up when the reader and all that it holds are gone.
+struct Registration {
     epochs: Arc<Epochs>,
-    seat: Arc<CachePadded<ReaderSlot>>,
+    slot: Arc<CachePadded<ReaderSlot>>,
 }
 
-impl Seated {
+impl Registration {
     fn new(epochs: &Arc<Epochs>) -> Self {
         let offline = || AtomicU64::new(OFFLINE);
         let held = [AtomicU64::new(0), AtomicU64::new(0)];
-        let seat = Arc::new(CachePadded::new(ReaderSlot { seen: offline(), left: offline(), held }));
-        lock(&epochs.seats).push(Arc::clone(&seat));
-        Self { epochs: Arc::clone(epochs), seat }
+        let slot = Arc::new(CachePadded::new(ReaderSlot { seen: offline(), left: offline(), held }));
+        lock(&epochs.slots).push(Arc::clone(&slot));
+        Self { epochs: Arc::clone(epochs), slot }
     }
 
     fn held(&self, group: usize) -> u64 {
-        self.seat.held[group].load(order(Site::HeldRead))
+        self.slot.held[group].load(order(Site::HeldRead))
     }
 }
 
-impl Drop for Seated {
+impl Drop for Registration {
     fn drop(&mut self) {
-        lock(&self.epochs.seats).retain(|seat| !Arc::ptr_eq(seat, &self.seat));
+        lock(&self.epochs.slots).retain(|slot| !Arc::ptr_eq(slot, &self.slot));
     }
 }
 
 /// Keeps what its reader found in one section from being freed, until it is dropped, by any thread.
 pub(super) struct Hold {
-    seated: Arc<Seated>,
+    registration: Arc<Registration>,
     group: usize,
-    /// The epoch that the seat shows while this lives, or an earlier one: that of its group.
+    /// The epoch that the slot shows while this lives, or an earlier one: that of its group.
     since: u64,
 }
 
@@ -135,26 +135,26 @@ impl Hold {
     /// True if a thread waits, or has waited, for the end of this hold.
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
-        self.seated.epochs.awaited.load(Ordering::Relaxed) > self.since
+        self.registration.epochs.awaited.load(Ordering::Relaxed) > self.since
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.seated.seat.held[self.group].fetch_sub(1, order(Site::HoldEnd));
+        self.registration.slot.held[self.group].fetch_sub(1, order(Site::HoldEnd));
     }
 }
 
 /// A reader's place among the readers: online, but while it says that it is not.
 pub(super) struct Presence {
-    seated: Arc<Seated>,
+    registration: Arc<Registration>,
     /// The epoch of this section.
     now: Cell<u64>,
     /// The group that new holds join, and epochs that no hold of it, and none of the other, is older than.
     young: Cell<usize>,
     young_since: Cell<u64>,
     old_since: Cell<u64>,
-    /// Says that the seat shows `OFFLINE`. An [`Offline`] that is dropped comes back at once; one that is leaked
+    /// Says that the slot shows `OFFLINE`. An [`Offline`] that is dropped comes back at once; one that is leaked
     /// (`mem::forget` is safe) must not make later lookups unprotected, so they ask. One byte in their own cache line.
     away: Cell<bool>,
 }
@@ -162,7 +162,7 @@ pub(super) struct Presence {
 impl Presence {
     pub(super) fn new(epochs: &Arc<Epochs>) -> Self {
         let presence = Self {
-            seated: Arc::new(Seated::new(epochs)),
+            registration: Arc::new(Registration::new(epochs)),
             now: Cell::new(0),
             young: Cell::new(0),
             young_since: Cell::new(0),
@@ -182,14 +182,14 @@ impl Presence {
     }
 
     /// The caller holds no reference but by a [`Hold`]: `&mut self` is the proof, as each other borrows the reader. If an
-    /// `Offline` was leaked, the seat shows an epoch from here on and the reader is still `away`: the next use comes online in
+    /// `Offline` was leaked, the slot shows an epoch from here on and the reader is still `away`: the next use comes online in
     /// full.
     #[inline(always)]
     pub(super) fn quiesce(&mut self) {
-        let now = self.seated.epochs.now.load(order(Site::QuiesceRead));
+        let now = self.registration.epochs.now.load(order(Site::QuiesceRead));
         let left = self.begin(now).unwrap_or(now);
-        self.seated.seat.seen.store(now, Ordering::Relaxed);
-        self.seated.seat.left.store(left, order(Site::QuiesceReport));
+        self.registration.slot.seen.store(now, Ordering::Relaxed);
+        self.registration.slot.left.store(left, order(Site::QuiesceReport));
     }
 
     /// Begins a section at epoch `now`, and returns an epoch that nothing held is older than, if anything is held.
@@ -197,11 +197,11 @@ impl Presence {
     fn begin(&self, now: u64) -> Option<u64> {
         self.now.set(now);
         let young = self.young.get();
-        if self.seated.held(1 - young) > 0 {
+        if self.registration.held(1 - young) > 0 {
             return Some(self.old_since.get());
         }
         let since = self.young_since.replace(now);
-        if self.seated.held(young) == 0 {
+        if self.registration.held(young) == 0 {
             return None;
         }
         // The young become the old. Those that follow begin with this section.
@@ -214,22 +214,22 @@ impl Presence {
     pub(super) fn hold(&self) -> Hold {
         let group = self.young.get();
         // Relaxed: this thread itself reads it before it reports.
-        self.seated.seat.held[group].fetch_add(1, Ordering::Relaxed);
-        Hold { seated: Arc::clone(&self.seated), group, since: self.young_since.get() }
+        self.registration.slot.held[group].fetch_add(1, Ordering::Relaxed);
+        Hold { registration: Arc::clone(&self.registration), group, since: self.young_since.get() }
     }
 
     /// True if a thread waits for the end of a hold.
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
-        let left = self.seated.seat.left.load(Ordering::Relaxed);
-        self.seated.epochs.awaited.load(Ordering::Relaxed) > left
+        let left = self.registration.slot.left.load(Ordering::Relaxed);
+        self.registration.epochs.awaited.load(Ordering::Relaxed) > left
     }
 
     pub(super) fn go_offline(&mut self) -> Offline<'_> {
         // What is held stays so. If a hold ends meanwhile, that is noticed when the reader is back.
         let left = self.begin(self.now.get()).unwrap_or(OFFLINE);
-        self.seated.seat.seen.store(OFFLINE, Ordering::Relaxed);
-        self.seated.seat.left.store(left, order(Site::OfflineReport));
+        self.registration.slot.seen.store(OFFLINE, Ordering::Relaxed);
+        self.registration.slot.left.store(left, order(Site::OfflineReport));
         self.away.set(true);
         Offline { presence: self }
     }
@@ -237,10 +237,10 @@ impl Presence {
     #[cold]
     fn come_online(&self) {
         // Relaxed: if this is the new epoch, the fence below is the acquire that belongs to it.
-        let now = self.seated.epochs.now.load(Ordering::Relaxed);
+        let now = self.registration.epochs.now.load(Ordering::Relaxed);
         let left = self.begin(now).unwrap_or(now);
-        self.seated.seat.seen.store(now, Ordering::Relaxed);
-        self.seated.seat.left.store(left, order(Site::OnlineReport));
+        self.registration.slot.seen.store(now, Ordering::Relaxed);
+        self.registration.slot.left.store(left, order(Site::OnlineReport));
         // The other half is `EpochFence` in `Epochs::advance`.
         fence(Site::OnlineFence);
         self.away.set(false);

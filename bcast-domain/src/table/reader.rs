@@ -192,7 +192,7 @@ impl Deref for HeldList {
     #[inline]
     fn deref(&self) -> &MemberList {
         // SAFETY: found by an online reader in the section that `hold` was made in. If it was unlinked, then after that
-        // section began; the reader's seat shows no later epoch as left while the hold lives. If it was not, the table lives.
+        // section began; the reader's slot shows no later epoch as left while the hold lives. If it was not, the table lives.
         unsafe { self.list.as_ref() }
     }
 }

@@ -134,12 +134,12 @@ impl AnnouncementBoard {
         &self,
         vip: VipId,
         announcer: AnnouncerId,
-        what: AnnouncementKind,
+        kind: AnnouncementKind,
         tags: VlanTags,
         at_ns: u64,
     ) {
         let cells = &self.announcers[announcer.index()];
-        match what {
+        match kind {
             AnnouncementKind::Claim { mac: [a, b, c, d, e, f] } => {
                 let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
                 cells.claim_mac.store(mac, Ordering::Relaxed);
@@ -155,7 +155,7 @@ impl AnnouncementBoard {
             // Nothing has to be decided about it, so it sets no mark.
             AnnouncementKind::Presence => return cells.presence_ns.store(at_ns, Ordering::Relaxed),
         }
-        if what != AnnouncementKind::Arrival {
+        if kind != AnnouncementKind::Arrival {
             cells.tags.store(tags.to_bits().into(), Ordering::Relaxed);
         }
         let (word, mark) = (vip.index() / WORD, 1 << (vip.index() % WORD));

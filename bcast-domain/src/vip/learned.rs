@@ -116,7 +116,7 @@ fn zeroed<T>(count: usize, make: impl Fn() -> T) -> Box<[T]> {
 }
 
 impl LearnedBindings {
-    /// Without addresses.
+    /// Empty table.
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let slot = || Slot { word: zero(), who: zero(), address: [zero(), zero()], at_ns: zero() };
@@ -135,7 +135,7 @@ impl LearnedBindings {
     /// or there is no owner, or the owner was silent for [`SILENCE_NS`], or the owner's endpoint is `gone`. Then it becomes
     /// the owner.
     ///
-    /// If there is no room for one more address, the announcement is admitted and not remembered.
+    /// Without room for one more address, the announcement is admitted and not remembered.
     ///
     /// # Errors
     /// [`StrictReason::OtherOwner`]; or [`StrictReason::OverBound`] if the announcer would have more addresses than

@@ -133,7 +133,7 @@ impl Vip {
 
     /// Announcer whose frame has this source and binds the address to `bound`.
     ///
-    /// That is one of its own MAC addresses, or a [virtual one](Self::is_virtual): CARP's frames have the interface's MAC
+    /// These are its own MAC addresses and [virtual ones](Self::is_virtual): CARP's frames have the interface's MAC
     /// address as source and the virtual one inside. Instances that share a multicast MAC address are known by that, as
     /// their frames have sources of their own.
     ///
@@ -216,7 +216,7 @@ pub struct Rejected {
     /// TEP that sent the frame.
     pub tep: TepIndex,
     /// Reason of the rejection.
-    pub what: RejectReason,
+    pub reason: RejectReason,
     /// True if it would have moved the virtual IP if its sender were attached.
     pub claims: bool,
     /// VLAN tags of the frame.

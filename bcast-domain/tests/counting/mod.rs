@@ -9,7 +9,7 @@ static BLOCKS: AtomicUsize = AtomicUsize::new(0);
 static BYTES: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
 
-/// What is allocated: blocks, and the bytes that they take of the heap, the allocator's own included.
+/// Allocated memory: blocks, and the bytes that they take of the heap, the allocator's own included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Live {
     pub blocks: usize,
@@ -26,7 +26,7 @@ pub fn peak_bytes() -> usize {
     PEAK.load(Relaxed)
 }
 
-/// What glibc takes for a request: 8 bytes of its own, in steps of 16, at least 32; above 128 KiB whole pages.
+/// Bytes that glibc takes for a request: 8 bytes of its own, in steps of 16, at least 32; above 128 KiB whole pages.
 fn taken(size: usize) -> usize {
     if size < 128 * 1024 {
         (size + 8).next_multiple_of(16).max(32)

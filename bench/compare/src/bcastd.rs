@@ -109,7 +109,7 @@ impl Candidate for Bcastd {
         }
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64> {
+    fn measure(&mut self, seconds: f64) -> Result<f64> {
         resume(self.node.id())?;
         let (before, cpu_before) = self.sample()?;
         wait(seconds);

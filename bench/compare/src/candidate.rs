@@ -6,12 +6,12 @@ use anyhow::{Error, Result, anyhow, bail, ensure};
 
 /// One that is measured: it runs only in its own turns.
 pub trait Candidate {
-    /// As the table calls it.
+    /// Name in the table.
     fn name(&self) -> &str;
 
     /// Forwards for about so many seconds, and gives million copies (of a hostile flood: frames) per second of CPU
     /// time of what forwards.
-    fn turn(&mut self, seconds: f64) -> Result<f64>;
+    fn measure(&mut self, seconds: f64) -> Result<f64>;
 
     /// Remark on its figures.
     fn note(&self) -> Option<String> {
@@ -49,8 +49,8 @@ pub fn lost(candidate: &str, lost: f64, how: &str, of: f64) -> Error {
 }
 
 /// Error of a program that did not say what it says when all is well.
-pub fn unexpected(peer: &str, said: &str) -> Error {
-    anyhow!("{peer} ended or said what it should not: {said:?}")
+pub fn unexpected(peer: &str, output: &str) -> Error {
+    anyhow!("{peer} ended or said what it should not: {output:?}")
 }
 
 /// Checks that a program is installed.

@@ -52,14 +52,14 @@ impl Candidate for Floor {
         &self.name
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64> {
+    fn measure(&mut self, seconds: f64) -> Result<f64> {
         // Some 150 million a second at the best.
         let mbufs = (seconds * 1e3).round() * 1e5;
         writeln!(self.input, "{} {mbufs} {}", self.burst, u8::from(self.shared)).context(NAME)?;
-        let said = self.line(|line| line.split(' ').count() == 2)?;
+        let answer = self.line(|line| line.split(' ').count() == 2)?;
         let numbers =
-            said.split_once(' ').and_then(|(mbufs, ns)| Some((mbufs.parse().ok()?, ns.parse().ok()?)));
-        numbers.map(|(mbufs, ns)| rate(mbufs, ns)).ok_or_else(|| unexpected(NAME, &said))
+            answer.split_once(' ').and_then(|(mbufs, ns)| Some((mbufs.parse().ok()?, ns.parse().ok()?)));
+        numbers.map(|(mbufs, ns)| rate(mbufs, ns)).ok_or_else(|| unexpected(NAME, &answer))
     }
 }
 
@@ -90,15 +90,15 @@ pub fn read_until(
     peer: &'static str,
     wanted: impl Fn(&str) -> bool,
 ) -> Result<String> {
-    let mut said = String::new();
+    let mut last = String::new();
     loop {
         let mut line = String::new();
         if output.read_line(&mut line).context(peer)? == 0 {
-            return Err(unexpected(peer, &said));
+            return Err(unexpected(peer, &last));
         }
         if wanted(line.trim()) {
             return Ok(line.trim().to_owned());
         }
-        said = line;
+        last = line;
     }
 }

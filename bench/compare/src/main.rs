@@ -245,7 +245,7 @@ impl Run<'_> {
         let mut rates = vec![Vec::new(); candidates.len()];
         for round in 0..=self.args.rounds {
             for (candidate, rates) in candidates.iter_mut().zip(&mut rates) {
-                let rate = candidate.turn(self.args.seconds)?;
+                let rate = candidate.measure(self.args.seconds)?;
                 if round > 0 {
                     rates.push(rate);
                 }

@@ -145,19 +145,19 @@ impl Ovs {
 
     /// Flows that are in the datapath.
     fn flows(&self) -> Option<usize> {
-        let said = self.appctl("dpctl/show netdev@ovs-netdev")?;
-        said.split("flows: ").nth(1)?.split_whitespace().next()?.parse().ok()
+        let output = self.appctl("dpctl/show netdev@ovs-netdev")?;
+        output.split("flows: ").nth(1)?.split_whitespace().next()?.parse().ok()
     }
 
     /// Frames received and sent by the underlay's port.
     fn counters(&self) -> Result<(f64, f64)> {
-        let said = self.appctl("dpctl/show -s netdev@ovs-netdev").context("Open vSwitch's counters")?;
-        let port = said.split(": p0 (").nth(1).unwrap_or_default();
+        let output = self.appctl("dpctl/show -s netdev@ovs-netdev").context("Open vSwitch's counters")?;
+        let port = output.split(": p0 (").nth(1).unwrap_or_default();
         let count =
             |name| -> Option<f64> { port.split(name).nth(1)?.split_whitespace().next()?.parse().ok() };
         match (count("RX packets:"), count("TX packets:")) {
             (Some(received), Some(sent)) => Ok((received, sent)),
-            _ => Err(unexpected(NAME, &said)),
+            _ => Err(unexpected(NAME, &output)),
         }
     }
 }
@@ -167,7 +167,7 @@ impl Candidate for Ovs {
         "OVS-DPDK"
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64> {
+    fn measure(&mut self, seconds: f64) -> Result<f64> {
         let worker = self.worker.as_ref().context("Open vSwitch has no forwarding thread")?;
         resume(self.switch.child.id())?;
         let cpu = || worker.cpu_ns().context("Open vSwitch's CPU time");

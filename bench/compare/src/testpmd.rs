@@ -63,7 +63,7 @@ impl Candidate for Testpmd {
         }
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64> {
+    fn measure(&mut self, seconds: f64) -> Result<f64> {
         let before = self.thread.cpu_ns().context("testpmd's CPU time")?;
         writeln!(self.input, "start").context(NAME)?;
         read_until(&mut self.output, NAME, |line| line.contains("packet forwarding - ports=1"))?;
@@ -74,10 +74,10 @@ impl Candidate for Testpmd {
             Mode::Forward => "TX-packets:",
             Mode::Receive => "RX-packets:",
         };
-        let said = read_until(&mut self.output, NAME, |line| line.starts_with(counter))?;
+        let output = read_until(&mut self.output, NAME, |line| line.starts_with(counter))?;
         read_until(&mut self.output, NAME, |line| line == "Done.")?;
         let after = self.thread.cpu_ns().context("testpmd's CPU time")?;
-        let frames: Option<u32> = said.split_whitespace().nth(1).and_then(|count| count.parse().ok());
-        frames.map(|frames| rate(frames.into(), after - before)).ok_or_else(|| unexpected(NAME, &said))
+        let frames: Option<u32> = output.split_whitespace().nth(1).and_then(|count| count.parse().ok());
+        frames.map(|frames| rate(frames.into(), after - before)).ok_or_else(|| unexpected(NAME, &output))
     }
 }

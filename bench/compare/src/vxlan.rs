@@ -71,10 +71,10 @@ impl Vxlan {
 
     /// Copies that have come to the underlay.
     fn counted(&self) -> Result<u64> {
-        let said = self.namespace.run("nft list chain netdev sink copies");
+        let output = self.namespace.run("nft list chain netdev sink copies");
         let count =
-            said.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
-        count.ok_or_else(|| unexpected(NAME, &said))
+            output.split("counter packets ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        count.ok_or_else(|| unexpected(NAME, &output))
     }
 
     /// Sends for so long, and gives frames and nanoseconds of CPU time.
@@ -116,7 +116,7 @@ impl Candidate for Vxlan {
         "Linux VXLAN"
     }
 
-    fn turn(&mut self, seconds: f64) -> Result<f64> {
+    fn measure(&mut self, seconds: f64) -> Result<f64> {
         let before = self.counted()?;
         let time = Duration::from_secs_f64(seconds);
         let sent = thread::scope(|scope| scope.spawn(|| self.send(time)).join());

@@ -77,12 +77,12 @@ pub fn run(havips: u16, results: &Path) -> Result<bool> {
         sender.send(frame);
     }
     let announced_ms = ms(Duration::ZERO, start.elapsed());
-    let told = wait_for("all to be bound", || {
-        let told = watch.all(since, |line| line.contains("\"kind\":\"bound\""));
-        (told.len() >= usize::from(havips)).then_some(told)
+    let events = wait_for("all to be bound", || {
+        let events = watch.all(since, |line| line.contains("\"kind\":\"bound\""));
+        (events.len() >= usize::from(havips)).then_some(events)
     });
-    let at = |place: usize| told.get(place).map_or(f64::NAN, |at| ms(since, *at));
-    let row = Row { havips, announced_ms, half_ms: at(told.len() / 2), bound_ms: at(told.len() - 1) };
+    let at = |place: usize| events.get(place).map_or(f64::NAN, |at| ms(since, *at));
+    let row = Row { havips, announced_ms, half_ms: at(events.len() / 2), bound_ms: at(events.len() - 1) };
     println!("{row:?}");
     let figure = Figure::at_most(
         format!("{havips} virtual IPs announced within 1 s: the last one bound after"),

@@ -5,18 +5,17 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Child, ChildStdin, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use ctl_api::Client;
 use serde::Serialize;
 use testkit::lab::{Host, Lab};
-use testkit::namespace::Namespace;
 use testkit::node::{Config, Node};
-use testkit::process::run as must;
+use testkit::process::{PATIENCE, run as must};
 
 use crate::harness::{Figure, Report, api, quantile};
 
@@ -29,6 +28,8 @@ const CHANGES_PER_S: u32 = 1_000;
 const OF_TEPS: u32 = 100;
 /// Joins, leaves and queries that are timed.
 const ASKED: u32 = 1_000;
+/// Limit of the time for which routes change.
+const LONGEST: Duration = Duration::from_secs(600);
 /// An answer may take so long.
 const ANSWER_MS: f64 = 50.0;
 
@@ -59,14 +60,18 @@ pub fn run(routes: u32, results: &Path) -> Result<bool> {
     node.wait_resolved(&[[198, 19, 255, 253].into()]);
     let mut client = runtime.block_on(Client::connect(&node.socket()))?;
     let (stop, changed) = (AtomicBool::new(false), AtomicU64::new(0));
-    let (namespace, addresses) = (&lab.node, routers.each_ref().map(|host| host.address));
+    let addresses = routers.each_ref().map(|host| host.address);
     let row = thread::scope(|scope| {
-        let churning = scope.spawn(|| churn(namespace, addresses, routes, &stop, &changed));
+        let mut command = lab.node.command("ip");
+        let mut ip = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
+        let input = ip.stdin.take().context("no standard input")?;
+        let churning = scope.spawn(|| churn(input, addresses, routes, &stop, &changed));
         let (start, before) = (Instant::now(), changed.load(Relaxed));
         let asked = runtime.block_on(ask(&mut client));
         let changes = changed.load(Relaxed) - before;
         let changes_per_s = changes as f64 / start.elapsed().as_secs_f64();
         stop.store(true, Relaxed);
+        end(&mut ip)?;
         churning.join().map_err(|_| anyhow!("the routes could not be changed"))??;
         let (mut change, mut query) = asked?;
         let [change_median_ms, change_p99_ms, change_max_ms] =
@@ -116,42 +121,52 @@ fn load(lab: &Lab, routers: &[Host; 2], routes: u32) -> Result<()> {
     Ok(())
 }
 
-/// Changes routes evenly until it is told to stop.
+/// Changes routes evenly until it is stopped, or [`LONGEST`] has passed.
 fn churn(
-    namespace: &Namespace,
+    mut input: ChildStdin,
     routers: [Ipv4Addr; 2],
     routes: u32,
     stop: &AtomicBool,
     changed: &AtomicU64,
 ) -> Result<()> {
-    let mut command = namespace.command("ip");
-    let mut ip = command.args(["-batch", "-"]).stdin(Stdio::piped()).spawn()?;
-    let mut input = ip.stdin.take().context("no standard input")?;
     let start = Instant::now();
-    for turn in 0_u32.. {
-        if stop.load(Relaxed) {
+    for number in 0_u32.. {
+        if stop.load(Relaxed) || start.elapsed() > LONGEST {
             break;
         }
-        let to = match turn % OF_TEPS {
-            0 => format!("198.19.{}.0/24", turn / OF_TEPS % 256),
-            _ => destination(turn.wrapping_mul(7_919) % routes.max(1)),
+        let to = match number % OF_TEPS {
+            0 => format!("198.19.{}.0/24", number / OF_TEPS % 256),
+            _ => destination(number.wrapping_mul(7_919) % routes.max(1)),
         };
-        let via = routers[usize::from(turn / 2 % 2 == 0)];
+        let via = routers[usize::from(number / 2 % 2 == 0)];
         writeln!(input, "route replace {to} via {via} proto bgp")?;
         changed.fetch_add(1, Relaxed);
-        thread::sleep((Duration::from_secs(1) * turn / CHANGES_PER_S).saturating_sub(start.elapsed()));
+        thread::sleep((Duration::from_secs(1) * number / CHANGES_PER_S).saturating_sub(start.elapsed()));
     }
-    drop(input);
-    ip.wait()?;
+    Ok(())
+}
+
+/// Waits for the end of `ip`, which comes when its input is closed, and kills it if it hangs. The thread that writes to it
+/// then gets an error: so it ends in any case.
+fn end(ip: &mut Child) -> Result<()> {
+    let start = Instant::now();
+    while ip.try_wait()?.is_none() {
+        if start.elapsed() > PATIENCE {
+            ip.kill()?;
+            ip.wait()?;
+            bail!("`ip -batch` did not end within {PATIENCE:?}");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
     Ok(())
 }
 
 /// Milliseconds of answers to joins and leaves, and to queries.
 async fn ask(client: &mut Client) -> Result<(Vec<f64>, Vec<f64>)> {
     let (mut changes, mut queries) = (Vec::new(), Vec::new());
-    for turn in 0..ASKED {
-        let tep = api::tep_ref(tep(turn / 2 + 3))?;
-        let change = api::membership(VNI, tep.clone(), turn % 2 == 0);
+    for number in 0..ASKED {
+        let tep = api::tep_ref(tep(number / 2 + 3))?;
+        let change = api::membership(VNI, tep.clone(), number % 2 == 0);
         let start = Instant::now();
         client.commit(change).await?;
         changes.push(start.elapsed().as_secs_f64() * 1e3);

@@ -35,13 +35,13 @@ const WEBHOOK_MS: f64 = 50.0;
 struct Row {
     /// Number of the round, from 1.
     round: u32,
-    /// From the frame at the node's port to the first copy.
+    /// Time from the frame at the node's port to the first copy.
     first_ms: f64,
-    /// To the last one.
+    /// Time to the last copy.
     last_ms: f64,
-    /// To the event in `bcastctl watch`.
+    /// Time to the event in `bcastctl watch`.
     told_ms: f64,
-    /// To the event at a webhook's receiver.
+    /// Time to the event at a webhook's receiver.
     webhook_ms: f64,
 }
 
@@ -79,13 +79,13 @@ pub fn run(members: u16, count: u32, results: &Path) -> Result<bool> {
         let instance = format!("vm{}", one + 1);
         let holder = format!("\"holder\":{{\"instance\":\"{instance}\"");
         let event = |line: &str| line.contains("\"havip_event\"") && line.contains(&holder);
-        let told = wait_for("the event", || watch.first(arrived, event));
+        let event_at = wait_for("the event", || watch.first(arrived, event));
         let received = wait_for("the webhook", || receiver.first(arrived, &instance));
         rows.push(Row {
             round,
             first_ms: ms(arrived, *first),
             last_ms: ms(arrived, *last),
-            told_ms: ms(arrived, told),
+            told_ms: ms(arrived, event_at),
             webhook_ms: ms(arrived, received),
         });
         drop(sniffer);

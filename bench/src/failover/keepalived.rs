@@ -38,17 +38,17 @@ struct Row {
     round: u32,
     /// Between two answers to a third VM's pings.
     outage_ms: f64,
-    /// From the old master's last answer to the new one's first announcement at the node's port.
+    /// Time from the old master's last answer to the new one's first announcement at the node's port.
     election_ms: f64,
-    /// From there to the last copy of it that leaves the node.
+    /// Time from there to the last copy of it that leaves the node.
     node_ms: f64,
-    /// From there to the third VM's interface, hypervisors included.
+    /// Time from there to the third VM's interface, hypervisors included.
     announce_ms: f64,
-    /// From there to the event in `bcastctl watch`.
+    /// Time from there to the event in `bcastctl watch`.
     told_ms: f64,
-    /// From the third VM's interface to the first answer of the new master.
+    /// Time from the third VM's interface to the first answer of the new master.
     service_ms: f64,
-    /// From the announcement at the node's port to the route at a router that learns it by BGP.
+    /// Time from the announcement at the node's port to the route at a router that learns it by BGP.
     route_ms: f64,
 }
 
@@ -136,25 +136,27 @@ impl<'lab> Stage<'lab> {
         let left = copies(&seen, arrived, says, self.overlay.hypervisors.len() - 1)
             .with_context(|| unseen("every copy of the announcement"))?;
         let client = self.client.seen();
-        let heard = client.iter().find(|seen| seen.at >= arrived && says(&seen.bytes));
-        let heard = heard.with_context(|| unseen("the announcement at the third VM"))?.at;
+        let announced = client.iter().find(|seen| seen.at >= arrived && says(&seen.bytes));
+        let announced = announced.with_context(|| unseen("the announcement at the third VM"))?.at;
         let event = |line: &str| line.contains("\"moved\"") && line.contains(&format!("\"{}\"", to.port));
-        let told = wait_for("the event", || self.watch.first(cut, event));
+        let event_at = wait_for("the event", || self.watch.first(cut, event));
         let routed = wait_for("the route", || self.layer3.first(arrived, tep));
         let lost = answers
             .iter()
             .rfind(|at| **at < arrived)
             .with_context(|| unseen("an answer of the old master"))?;
-        let served =
-            answers.iter().find(|at| **at >= heard).with_context(|| unseen("an answer of the new master"))?;
+        let served = answers
+            .iter()
+            .find(|at| **at >= announced)
+            .with_context(|| unseen("an answer of the new master"))?;
         Ok(Row {
             round,
             outage_ms: ms(Duration::ZERO, outage(answers)),
             election_ms: ms(*lost, arrived),
             node_ms: ms(arrived, left),
-            announce_ms: ms(arrived, heard),
-            told_ms: ms(arrived, told),
-            service_ms: ms(heard, *served),
+            announce_ms: ms(arrived, announced),
+            told_ms: ms(arrived, event_at),
+            service_ms: ms(announced, *served),
             route_ms: ms(arrived, routed),
         })
     }
@@ -199,7 +201,7 @@ fn report(rows: &[Row], results: &Path) -> Result<bool> {
         ("announcement at the third VM to the first answer", "to first answer", of(|row| row.service_ms)),
         ("announcement at the node to a BGP router's route", "in to BGP route", of(|row| row.route_ms)),
     ];
-    let [outage, election, node, _, told, _, route] = parts.each_ref().map(|(_, _, times)| times);
+    let [outage, election, node, _, event, _, route] = parts.each_ref().map(|(_, _, times)| times);
     let split = format!(
         "median {:.0} ms, of which election {:.0} ms, the node {:.2} ms; routers follow within {:.0} ms",
         outage.at(0.5),
@@ -212,7 +214,7 @@ fn report(rows: &[Row], results: &Path) -> Result<bool> {
     let figures = vec![
         Figure::at_most(what, outage.at(0.99), OUTAGE_MS, " ms").with(&split),
         Figure::at_most(routed, route.at(0.99), ROUTE_MS, " ms"),
-        Figure::plain("gratuitous ARP to the event in `watch`, p99", format!("{:.1} ms", told.at(0.99))),
+        Figure::plain("gratuitous ARP to the event in `watch`, p99", format!("{:.1} ms", event.at(0.99))),
     ];
     let title = "Failover of a virtual IP: adverts 0.1 s";
     report_parts("failover", title, &parts, figures, rows.to_vec(), results)

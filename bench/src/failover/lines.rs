@@ -12,10 +12,10 @@ use testkit::node::{Node, binary};
 /// A running program; killed when this value is dropped.
 pub struct Lines {
     child: Child,
-    said: Arc<Mutex<Vec<(Duration, String)>>>,
+    lines: Arc<Mutex<Vec<(Duration, String)>>>,
 }
 
-/// Since the Unix epoch: the clock of captured frames and of ping.
+/// Time since the Unix epoch, the clock of captured frames and of ping.
 pub fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
@@ -24,18 +24,18 @@ impl Lines {
     /// Starts a program and reads what it says.
     pub fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-        let said = Arc::new(Mutex::new(Vec::new()));
+        let lines = Arc::new(Mutex::new(Vec::new()));
         if let Some(output) = child.stdout.take() {
-            let said = Arc::clone(&said);
+            let lines = Arc::clone(&lines);
             // Ends with the program.
             thread::spawn(move || {
                 for line in BufReader::new(output).lines().map_while(Result::ok) {
                     let at = now();
-                    said.lock().unwrap_or_else(PoisonError::into_inner).push((at, line));
+                    lines.lock().unwrap_or_else(PoisonError::into_inner).push((at, line));
                 }
             });
         }
-        Ok(Self { child, said })
+        Ok(Self { child, lines })
     }
 
     /// Starts `bcastctl watch`.
@@ -45,15 +45,15 @@ impl Lines {
 
     /// Arrival of the first wanted line from `since` on.
     pub fn first(&self, since: Duration, mut wanted: impl FnMut(&str) -> bool) -> Option<Duration> {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = said.partition_point(|(at, _)| *at < since);
-        said.get(from..)?.iter().find(|(_, line)| wanted(line)).map(|(at, _)| *at)
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = lines.partition_point(|(at, _)| *at < since);
+        lines.get(from..)?.iter().find(|(_, line)| wanted(line)).map(|(at, _)| *at)
     }
 
     /// Arrival of each wanted line from `since` on.
     pub fn all(&self, since: Duration, wanted: impl Fn(&str) -> bool) -> Vec<Duration> {
-        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        said.iter().filter(|(at, line)| *at >= since && wanted(line)).map(|(at, _)| *at).collect()
+        let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.iter().filter(|(at, line)| *at >= since && wanted(line)).map(|(at, _)| *at).collect()
     }
 }
 

@@ -11,7 +11,7 @@ use plotters::prelude::*;
 const SIZE: (u32, u32) = (960, 520);
 /// Width of the plot; the legend stands beside it.
 const PLOT_WIDTH: i32 = 760;
-/// Told apart by eyes that do not see all colours (Okabe and Ito).
+/// Colours that colour-blind readers can distinguish (Okabe and Ito).
 const COLORS: [RGBColor; 8] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -26,7 +26,7 @@ const COLORS: [RGBColor; 8] = [
 /// A named curve: points in the order of their x.
 #[derive(Clone, Debug)]
 pub struct Curve {
-    /// For the legend.
+    /// Name in the legend.
     pub name: String,
     /// (x, y).
     pub points: Vec<(f64, f64)>,
@@ -50,7 +50,7 @@ pub struct Axis<'a> {
 }
 
 impl<'a> Axis<'a> {
-    /// From 0 on.
+    /// Linear axis from 0 on.
     pub fn linear(label: &'a str) -> Self {
         Self { label, log: false, ticks: Vec::new(), text: tidy }
     }
@@ -174,7 +174,7 @@ pub fn quantiles(path: &Path, title: &str, y: Axis, of: &[Curve]) -> Result<()> 
     curves(path, title, x, y, &seen)
 }
 
-/// As few digits as tell the value.
+/// Value with its significant digits.
 fn tidy(value: &f64) -> String {
     let text = format!("{value:.5}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()

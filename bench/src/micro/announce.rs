@@ -65,7 +65,7 @@ pub struct Announcements {
     /// The frames of a burst, written anew for each.
     frames: [Vec<u8>; BURST],
     state: u64,
-    heard: usize,
+    announced: usize,
 }
 
 impl Announcements {
@@ -97,7 +97,7 @@ impl Announcements {
             inspection,
             frames: Default::default(),
             state: 1,
-            heard: 0,
+            announced: 0,
         })
     }
 
@@ -136,9 +136,9 @@ impl Announcements {
             let position = domain.position(source(outer));
             let inner = outer.inner(&self.frames[index]);
             black_box((position, inner.is_ok_and(wire::is_control)));
-            if let Some(Ok(said)) = self.inspector.finding(index) {
-                self.inspector.note(said);
-                self.heard += 1;
+            if let Some(Ok(finding)) = self.inspector.finding(index) {
+                self.inspector.note(finding);
+                self.announced += 1;
             }
         }
     }
@@ -147,7 +147,7 @@ impl Announcements {
     fn turn(&mut self, turn: Duration, overhead: u64) -> Result<[f64; 2]> {
         let (mut spent, mut bursts) = ([0_u64; 2], 0_usize);
         let enough = 2 * u64::try_from(turn.as_nanos()).unwrap_or(u64::MAX);
-        self.heard = 0;
+        self.announced = 0;
         while spent.iter().sum::<u64>() < enough {
             self.next_burst()?;
             bursts += 1;
@@ -161,8 +161,8 @@ impl Announcements {
             }
         }
         let frames = bursts * BURST;
-        if self.heard != frames {
-            bail!("of {frames} announcements {} were heard", self.heard);
+        if self.announced != frames {
+            bail!("of {frames} announcements {} were heard", self.announced);
         }
         Ok(spent.map(|ns| ns as f64 / frames as f64))
     }

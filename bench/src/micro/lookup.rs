@@ -33,7 +33,7 @@ struct Player {
     changes: u64,
     /// CPU time of each burst of the current turn, in nanoseconds.
     times: Histogram<u64>,
-    /// For the current rate: quantiles of each turn, bursts of all turns, changes that were published and their
+    /// Results at the current rate: quantiles of each turn, bursts of all turns, changes that were published and their
     /// seconds.
     quantiles: [Vec<f64>; QUANTILES.len()],
     timed: u64,
@@ -123,18 +123,20 @@ pub fn measure(
 
 fn take_turn(player: &mut Player, work: &Work, rate: u32, turns: Turns, overhead: u64) -> Result<()> {
     let Player { contender, writer, reader, bursts, changes, times, published, .. } = player;
-    let (stop, lots) = (AtomicBool::new(false), AtomicU64::new(0));
+    let (stop, publications) = (AtomicBool::new(false), AtomicU64::new(0));
     thread::scope(|scope| {
         let publish = || {
             turns.cores.enter_beside();
-            publish_at(rate, writer.as_mut(), work, changes, &stop, &lots)
+            publish_at(rate, writer.as_mut(), work, changes, &stop, &publications)
         };
         let publisher = (rate > 0).then(|| scope.spawn(publish));
         let began = Instant::now();
         // A slow publisher shall have published at least once while it is measured.
-        let enough = |lots_before: u64| rate == 0 || lots.load(Ordering::Relaxed) > lots_before;
+        let enough = |publications_before: u64| {
+            rate == 0 || publications.load(Ordering::Relaxed) > publications_before
+        };
         let mut read = |times: &mut Option<&mut Histogram<u64>>| {
-            let (start, lots_before) = (clock::cpu_ns(), lots.load(Ordering::Relaxed));
+            let (start, publications_before) = (clock::cpu_ns(), publications.load(Ordering::Relaxed));
             let mut found = [None; BURST];
             loop {
                 let vnis = work.burst(*bursts);
@@ -146,7 +148,7 @@ fn take_turn(player: &mut Player, work: &Work, rate: u32, turns: Turns, overhead
                 if let Some(times) = times {
                     times.saturating_record((after - before).saturating_sub(overhead).max(1));
                 }
-                let over = Duration::from_nanos(after - start) >= turns.turn && enough(lots_before);
+                let over = Duration::from_nanos(after - start) >= turns.turn && enough(publications_before);
                 if over || began.elapsed() > MAX_TURN {
                     return Ok::<_, anyhow::Error>(());
                 }
@@ -162,7 +164,7 @@ fn take_turn(player: &mut Player, work: &Work, rate: u32, turns: Turns, overhead
     })
 }
 
-/// Between lots. The system makes some 100 us of it; what has become due meanwhile is one lot.
+/// Time between publications. The system makes some 100 us of it; what has become due meanwhile is one lot.
 const PAUSE: Duration = Duration::from_micros(50);
 
 /// Makes changes at a rate, until it is stopped. Returns how many, and in how many seconds.
@@ -172,7 +174,7 @@ fn publish_at(
     work: &Work,
     number: &mut u64,
     stop: &AtomicBool,
-    lots: &AtomicU64,
+    publications: &AtomicU64,
 ) -> (u64, f64) {
     let (start, first) = (Instant::now(), *number);
     while !stop.load(Ordering::Relaxed) {
@@ -185,7 +187,7 @@ fn publish_at(
                 *number += 1;
             }
             writer.publish();
-            lots.fetch_add(1, Ordering::Relaxed);
+            publications.fetch_add(1, Ordering::Relaxed);
         }
         thread::sleep(PAUSE);
     }

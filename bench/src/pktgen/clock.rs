@@ -25,13 +25,13 @@ impl Clock {
         self.clock.raw()
     }
 
-    /// From one tick to a later one, in nanoseconds; 0 where it is not later.
+    /// Time from one tick to a later one, nanoseconds; 0 where it is not later.
     #[inline]
     pub fn ns(&self, from: u64, to: u64) -> u64 {
         self.clock.delta_as_nanos(from, to)
     }
 
-    /// From one tick to another, in seconds; negative where the second is the earlier.
+    /// Time from one tick to another, seconds; negative where the second is the earlier.
     pub fn seconds(&self, from: u64, to: u64) -> f64 {
         (to as f64 - from as f64) / self.ticks_per_second
     }

@@ -8,7 +8,7 @@ use std::ops::Range;
 pub struct Rate(pub u64);
 
 impl Rate {
-    /// As fast as it goes: more than any sender makes.
+    /// Unlimited rate: more than any sender makes.
     pub const MAX: Self = Self(1_000_000_000);
 }
 
@@ -96,7 +96,7 @@ impl Domain {
 /// Flows of one shape and rate, sent in turns.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// For the report.
+    /// Name in the report.
     pub name: &'static str,
     /// The inner frame, its trailer left open.
     pub inner: Vec<u8>,
@@ -120,7 +120,7 @@ pub struct Plan {
     pub teps: Teps,
     /// Address of the node.
     pub node: Ipv4Addr,
-    /// In the order of their additions.
+    /// Streams in the order of their additions.
     pub streams: Vec<Stream>,
     /// Flows of all streams.
     pub flows: Vec<Flow>,
@@ -129,7 +129,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Without streams.
+    /// Plan without streams.
     pub fn new(teps: Teps, node: Ipv4Addr) -> Self {
         Self { teps, node, streams: Vec::new(), flows: Vec::new(), accounts: 0 }
     }

@@ -188,7 +188,7 @@ struct Found {
 }
 
 impl Ledger {
-    /// For the run of this number, which starts at this tick. With `per_member` each TEP's latencies are kept apart,
+    /// Receiver for the run of this number, which starts at this tick. With `per_member` each TEP's latencies are kept apart,
     /// some 16 kB each.
     pub fn new(plan: Arc<Plan>, clock: Clock, run: u32, start: u64, per_member: bool) -> Result<Self> {
         let teps = plan.teps.count() as usize;

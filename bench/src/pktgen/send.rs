@@ -86,7 +86,7 @@ pub struct Macs {
 }
 
 impl<'r> Sender<'r> {
-    /// For the run of this number, which starts at this tick.
+    /// Sender for the run of this number, which starts at this tick.
     pub fn new(
         plan: &'r Plan,
         clock: Clock,

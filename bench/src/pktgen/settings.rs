@@ -48,7 +48,7 @@ pub struct Settings {
     /// Socket of the node's API
     #[arg(long, default_value = "/run/bcastd/api.sock")]
     pub socket: PathBuf,
-    /// Where the node serves its metrics
+    /// Address of the node's metrics
     #[arg(long, default_value = "127.0.0.1:9117")]
     pub metrics: SocketAddr,
     /// Register TEPs and domains at the node, and remove them afterwards
@@ -69,7 +69,7 @@ pub struct Settings {
     /// Copies that each frame makes; the default is the mode's
     #[arg(long, value_delimiter = ',', action = ArgAction::Set, value_parser = value_parser!(u32).range(1..=16_383))]
     pub fan_outs: Vec<u32>,
-    /// How many domains are sent to; of capacity: the most that are tried [default: 16; of capacity: 100k]
+    /// Number of domains that are sent to; of capacity: the most that are tried [default: 16; of capacity: 100k]
     #[arg(long, value_parser = domains)]
     pub domains: Option<u32>,
     /// Frames per second, such as 500, 10k, 2M or max; of throughput: the highest that is tried [default: 1000; of
@@ -79,7 +79,7 @@ pub struct Settings {
     /// Length of a trial
     #[arg(long, default_value = "2", value_parser = seconds)]
     pub seconds: Duration,
-    /// How many frames are sent in mode count [default: as many as the time allows]
+    /// Number of frames that are sent in mode count [default: as many as the time allows]
     #[arg(long, value_parser = count)]
     pub frames: Option<u64>,
     /// Share of the copies that may be lost and the trial still passes

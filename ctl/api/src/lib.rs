@@ -9,6 +9,7 @@
 pub mod client;
 mod codec;
 pub mod json;
+pub mod legacy;
 pub mod model;
 mod patience;
 

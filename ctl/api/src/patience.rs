@@ -1,4 +1,4 @@
-//! How long a client waits for a daemon that gives no sign.
+//! Patience of a client with a daemon that gives no sign.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,7 +24,7 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// When the daemon last took something of a stream.
+/// Time at which the daemon last took something of a stream.
 #[derive(Debug, Clone)]
 pub(crate) struct Progress(Arc<Mutex<Instant>>);
 

@@ -49,7 +49,7 @@ fn of_enum(package: &str, one: &EnumDescriptorProto, found: &mut HashMap<String,
     }
 }
 
-/// What of the frozen contract is gone or different.
+/// Parts of the frozen contract that are gone or different.
 fn broken(frozen: &[u8], now: &[u8]) -> Vec<String> {
     let now = promises(now);
     let changed = promises(frozen).into_iter().filter(|(path, was)| now.get(path) != Some(was));

@@ -266,8 +266,8 @@ fn a_wrong_change_says_its_position_over_all_parts_and_its_field() {
     apply.add(proto::ApplyRequest { teps: vec![tep], ..Default::default() }).unwrap();
     let domain = proto::Domain { arp_inspection: 9, ..Default::default() };
     let error = apply.add(proto::ApplyRequest { domains: vec![domain], ..Default::default() }).unwrap_err();
-    let BatchError::Item { what, position, field, error } = error else { unreachable!("an entry is wrong") };
-    assert_eq!((what, position, field.as_str()), ("entry", 2, "domains.arp_inspection"));
+    let BatchError::Item { part, position, field, error } = error else { unreachable!("an entry is wrong") };
+    assert_eq!((part, position, field.as_str()), ("entry", 2, "domains.arp_inspection"));
     assert!(matches!(error, ModelError::In { .. }), "{error}");
 }
 

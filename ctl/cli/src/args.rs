@@ -33,11 +33,11 @@ pub struct CommandLine {
         default_value = "/run/bcastd/api.sock"
     )]
     pub socket: PathBuf,
-    /// How long the daemon may give no sign, in seconds: not answer, not take or send the next part of something large;
+    /// Seconds for which the daemon may give no sign: not answer, not take or send the next part of something large;
     /// a watch waits for events as long as it takes
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub timeout: Duration,
-    /// How to print: for people, or for programs
+    /// Output format: for people, or for programs
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     pub output: Format,
     /// Command.

@@ -1,7 +1,6 @@
 //! `backup` and `restore`: all that a node has, as of one revision, in a file, and back.
 
 pub mod file;
-mod legacy;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -97,7 +96,7 @@ pub async fn backup(out: &mut Out, client: &mut Client, file: &Path) -> Result<(
     ))
 }
 
-/// Where a backup is put: behind a symbolic link, in place of a file, or where nothing is. A device or a pipe stays.
+/// Destination of a backup: behind a symbolic link, in place of a file, or a new file. A device or a pipe stays.
 fn target(file: &Path) -> io::Result<PathBuf> {
     match std::fs::symlink_metadata(file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(file.to_owned()),

@@ -8,6 +8,7 @@ use bcast_domain::{Mac, Rate, Vni};
 use clap::{Args, Subcommand, ValueEnum};
 use ctl_api::model::{
     ArpInspection, Change, DomainFields, Existing, Gateway, Name, SetResource, Subnet, Target, TepRef,
+    ip_bytes,
 };
 use ctl_api::{Client, proto};
 use serde::{Deserialize, Serialize};
@@ -379,7 +380,7 @@ struct Forgotten {
 }
 
 async fn forget(out: &mut Out, client: &mut Client, vni: Vni, address: IpAddr) -> Result<(), Failure> {
-    let request = proto::ForgetLearnedRequest { vni: vni.get(), address: text::octets(address) };
+    let request = proto::ForgetLearnedRequest { vni: vni.get(), address: ip_bytes(address) };
     let had_owner = client.forget_learned(request).await?.had_owner;
     if out.is_json() {
         return out.json(&Forgotten { vni: vni.get(), address, had_owner });

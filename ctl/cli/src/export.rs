@@ -97,7 +97,7 @@ impl Formatter for FlowYaml {
     }
 }
 
-/// Whether readers of YAML 1.1 and 1.2 take the text for text without quotes: an IPv4 address or subnet, a number with
+/// True if readers of YAML 1.1 and 1.2 take the text for text without quotes: an IPv4 address or subnet, a number with
 /// a suffix, or a word without colons that starts with a letter and has no meaning of its own.
 fn is_plain(text: &str) -> bool {
     const WORDS: [&str; 10] = ["null", "true", "false", "yes", "no", "on", "off", "y", "n", "nan"];

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::failure::Failure;
 use crate::out::{Column, Out};
 
-/// Stands where a TEP or a domain has no rate of its own.
+/// Sign for the rate of a TEP or a domain that has none of its own.
 const DEFAULT: &str = "default";
 
 /// Rates a second, by the names that they have on the command line and in files. None: the node's default.

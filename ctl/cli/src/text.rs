@@ -1,35 +1,20 @@
 //! Values of the contract as text.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 pub use ctl_api::json::utc;
+use ctl_api::model::ip;
 use ctl_api::proto::Teps;
 
-/// Stands in a table where there is no value, so that columns keep their number.
+/// Sign for no value in a table, so that columns keep their number.
 pub const NONE: &str = "-";
 
 /// IP address of 4 or 16 bytes. Other bytes are shown as hexadecimal digits; no node sends such an address.
 pub fn address(bytes: &[u8]) -> String {
-    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
-        return Ipv4Addr::from(octets).to_string();
-    }
-    match <[u8; 16]>::try_from(bytes) {
-        Ok(octets) => Ipv6Addr::from(octets).to_string(),
-        Err(_) => hexadecimal(bytes, ""),
-    }
+    ip(bytes).map_or_else(|_| hexadecimal(bytes, ""), |address| address.to_string())
 }
 
 /// IP address that may be absent or cleared.
 pub fn optional_address(bytes: Option<&Vec<u8>>) -> Option<String> {
     bytes.filter(|bytes| !bytes.is_empty()).map(|bytes| address(bytes))
-}
-
-/// Bytes of an IP address, in network order.
-pub fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
 }
 
 /// MAC address, as in 52:54:00:00:00:01.
@@ -78,8 +63,8 @@ pub fn word(value: &str, prefix: &str) -> Option<String> {
 }
 
 /// "1 member", "2 members".
-pub fn count(number: usize, what: &str) -> String {
-    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+pub fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 /// Difference between two values in a plan: "name new, was old". None where they are equal.

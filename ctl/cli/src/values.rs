@@ -39,7 +39,7 @@ pub struct Scalar<T>(pub T);
 
 /// Description of a [`Scalar`] for errors.
 pub trait Expected {
-    /// As in "expected a VNI".
+    /// Noun of the value, as in "expected a VNI".
     const EXPECTED: &str;
 }
 

@@ -19,7 +19,7 @@ fn node() -> Node {
     node
 }
 
-/// What a node sends, without empty parts.
+/// Messages that a node sends, without empty parts.
 fn sent(node: &Node) -> Vec<SnapshotPart> {
     node.script.lock().unwrap().restored.iter().filter_map(|part| part.part.clone()).collect()
 }

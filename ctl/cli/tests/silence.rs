@@ -12,7 +12,7 @@ use std::time::Duration;
 use support::model;
 use support::node::{Node, told};
 
-/// What ends a test that hangs after all.
+/// Time limit of a test that hangs after all.
 const HANGS: &str = "60";
 
 /// Runs bcastctl with a short patience; exit status and the only line of standard error.

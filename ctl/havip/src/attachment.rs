@@ -82,8 +82,8 @@ impl Attachment {
         }
     }
 
-    /// Time at which it was last heard, about this address or another.
-    pub(crate) fn heard_ns(&self) -> Option<u64> {
+    /// Time of its last announcement, of this address or another.
+    pub(crate) fn announced_ns(&self) -> Option<u64> {
         let times = [self.word_ns, self.advert_ns, self.arrival_ns, self.presence_ns];
         times.into_iter().max().filter(|&at| at > 0)
     }

@@ -80,7 +80,7 @@ pub enum Effect {
     /// Announcements of unattached senders were rejected.
     Spoof {
         /// Reason of the rejection.
-        what: RejectReason,
+        reason: RejectReason,
         /// MAC address of the latest sender.
         mac: [u8; 6],
         /// TEP of the latest sender.

@@ -66,7 +66,7 @@ impl Problem<'_> {
             Self::HolderSilent(_) => codes::HOLDER_SILENT,
             Self::NeverHeard(_) => codes::NEVER_HEARD,
             Self::RefreshStopped(..) => codes::REFRESH_STOPPED,
-            Self::Rejected(known) => rejection_code(known.last.what),
+            Self::Rejected(known) => rejection_code(known.last.reason),
         }
     }
 
@@ -133,7 +133,7 @@ impl Machine {
     fn problems(&self, now_ns: u64) -> impl Iterator<Item = Problem<'_>> {
         let holder = self.holder.and_then(|holder| self.attachment(holder));
         let attached_ns = self.attachments.iter().map(|attachment| attachment.since_ns).min();
-        let is_heard = || self.attachments.iter().any(|attachment| attachment.heard_ns().is_some());
+        let is_heard = || self.attachments.iter().any(|attachment| attachment.announced_ns().is_some());
         let of_holder = [
             self.freeze.map(Problem::Frozen),
             self.double.map(|(one, other)| Problem::DoubleMaster(one, other)),
@@ -162,8 +162,8 @@ fn is_missed(attachment: &Attachment, now_ns: u64) -> bool {
     attachment.master_ns > 0 && !attachment.is_master(now_ns)
 }
 
-fn rejection_code(what: RejectReason) -> &'static str {
-    match what {
+fn rejection_code(reason: RejectReason) -> &'static str {
+    match reason {
         RejectReason::Unattached => codes::UNATTACHED_ANNOUNCEMENT,
         RejectReason::Advert => codes::UNATTACHED_ADVERT,
         RejectReason::Unsound => codes::WRONG_MAC,
@@ -174,14 +174,14 @@ fn rejection_code(what: RejectReason) -> &'static str {
 
 fn rejection_line(known: &Known, ago: u64) -> String {
     let mac = known.last.mac.map(|octet| format!("{octet:02x}")).join(":");
-    let what = match known.last.what {
+    let act = match known.last.reason {
         RejectReason::Unattached => "announced",
         RejectReason::Advert => "advertised (VRRP)",
         RejectReason::Unsound => "bound to another MAC address than the sender's",
         RejectReason::Hidden => "announced in fragments or behind extension headers",
         RejectReason::Probe => "probed",
     };
-    let advice = match known.last.what {
+    let advice = match known.last.reason {
         RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe => {
             ", which is not attached there"
         }
@@ -190,5 +190,5 @@ fn rejection_line(known: &Known, ago: u64) -> String {
     let (tep, total) = (known.last.tep, known.total);
     // Rejections of a kind are counted together, whoever sent them: do not blame the latest sender for all.
     let among = if total == 1 { String::new() } else { format!(", the last of {total} such from all") };
-    format!("{what} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
+    format!("{act} by {mac} at {tep}{advice}: refused {ago} s ago{among}")
 }

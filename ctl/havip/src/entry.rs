@@ -89,7 +89,7 @@ fn detail(effect: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> Stri
         Effect::Conflict { one, other } => format!("{} and {} both advertise it", name(one), name(other)),
         Effect::ConflictEnded { left: Some(left) } => format!("{} alone advertises it", name(left)),
         Effect::ConflictEnded { left: None } => "nobody advertises it any more".to_owned(),
-        Effect::Spoof { what, .. } => match what {
+        Effect::Spoof { reason, .. } => match reason {
             RejectReason::Unattached => "announced by one that is not attached there",
             RejectReason::Unsound => "bound to another MAC address than the sender's",
             RejectReason::Advert => "advertised (VRRP) by one that is not attached there",

@@ -40,6 +40,7 @@
 
 mod adverts;
 mod attachment;
+mod conflict;
 mod damping;
 mod decision;
 mod diagnosis;

@@ -10,10 +10,7 @@ use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
 use crate::refresh::Stopped;
 use crate::rejected::{Alarms, RejectedSender, RejectedSenders, Replayed};
 use crate::undo::Undo;
-use crate::{Damping, SECOND, adverts};
-
-/// Time after a start in which a stored conflict is not ended: its masters may not have advertised yet.
-const SETTLE_NS: u64 = 3 * SECOND;
+use crate::{Damping, adverts};
 
 /// Options of a HAVIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -46,9 +43,9 @@ pub struct Machine {
     pub(crate) replayed: Option<Replayed>,
     pub(crate) options: Options,
     pub(crate) refresh_at_ns: u64,
-    /// Since when, and why, periodic announcements are left out.
+    /// Start and reason of the pause of periodic announcements.
     pub(crate) refresh_stopped: Option<(u64, Stopped)>,
-    started_ns: u64,
+    pub(crate) started_ns: u64,
     pub(crate) due_ns: Option<u64>,
 }
 
@@ -82,7 +79,7 @@ impl Machine {
         now_ns: u64,
     ) -> Self {
         let attachments: Vec<Attachment> =
-            announcers.iter().map(|&seat| Attachment::new(seat, now_ns)).collect();
+            announcers.iter().map(|&announcer| Attachment::new(announcer, now_ns)).collect();
         let mut machine = Self {
             holder: holder.filter(|holder| announcers.iter().any(|(announcer, _)| announcer == holder)),
             attachments,
@@ -122,8 +119,8 @@ impl Machine {
             let now = announcers.iter().find(|(announcer, _)| *announcer == attachment.announcer);
             attachment.instance = now.map_or(attachment.instance, |&(_, instance)| instance);
         }
-        let seats = announcers;
-        let announcers: Vec<AnnouncerId> = seats.iter().map(|&(announcer, _)| announcer).collect();
+        let attached = announcers;
+        let announcers: Vec<AnnouncerId> = attached.iter().map(|&(announcer, _)| announcer).collect();
         let holder = holder.filter(|holder| announcers.contains(holder));
         let as_before = announcers.len() == self.attachments.len()
             && announcers.iter().all(|&announcer| self.attachment(announcer).is_some())
@@ -132,9 +129,9 @@ impl Machine {
             return;
         }
         self.attachments.retain(|attachment| announcers.contains(&attachment.announcer));
-        let is_new = |seat: &&(AnnouncerId, u32)| self.attachment(seat.0).is_none();
-        let new: Vec<(AnnouncerId, u32)> = seats.iter().filter(is_new).copied().collect();
-        self.attachments.extend(new.iter().map(|&seat| Attachment::new(seat, now_ns)));
+        let is_new = |new: &&(AnnouncerId, u32)| self.attachment(new.0).is_none();
+        let new: Vec<(AnnouncerId, u32)> = attached.iter().filter(is_new).copied().collect();
+        self.attachments.extend(new.iter().map(|&announcer| Attachment::new(announcer, now_ns)));
         if let Some(rejected) = self.rejected.as_mut().filter(|_| !new.is_empty()) {
             let replays = &mut self.replays;
             rejected.replay(now_ns, |sender| {
@@ -366,65 +363,6 @@ impl Machine {
         }
     }
 
-    /// Starts and ends conflicts, and heals.
-    fn update_conflict(
-        &mut self,
-        rivals: Option<(AnnouncerId, AnnouncerId)>,
-        now_ns: u64,
-        damping: &Damping,
-        decisions: &mut Decisions,
-    ) {
-        self.double = rivals.or(self.double);
-        let latest = adverts::latest(&self.attachments, now_ns).copied();
-        let alone = latest.filter(|attachment| {
-            now_ns >= adverts::alone_ns(&self.attachments, attachment)
-                && adverts::is_current(attachment, now_ns)
-        });
-        let silence = latest.is_none() && now_ns >= self.started_ns.saturating_add(SETTLE_NS);
-        let over = alone.is_some() || silence;
-        if over {
-            self.double = None;
-        }
-        if self.freeze.is_some() {
-            return;
-        }
-        let left = alone.map(|attachment| attachment.announcer);
-        match self.double {
-            Some((one, other)) if !self.conflict_reported => {
-                self.conflict_reported = true;
-                decisions.effects.push(Effect::Conflict { one, other });
-            }
-            None if self.conflict_reported && over => {
-                self.conflict_reported = false;
-                decisions.effects.push(Effect::ConflictEnded { left });
-                self.heal(left, now_ns, damping, decisions);
-                // Some caches may hold the other master.
-                decisions.reannounce |= left.is_some();
-            }
-            None if alone.is_some_and(|attachment| now_ns >= self.heal_ns(&attachment)) => {
-                self.heal(left, now_ns, damping, decisions);
-            }
-            _ => {}
-        }
-    }
-
-    /// Time at which an announcer that is the only advertiser has been so for three intervals, while another holds
-    /// the address.
-    fn heal_ns(&self, attachment: &Attachment) -> u64 {
-        let claimed_ns =
-            self.holder.and_then(|holder| self.attachment(holder)).map_or(0, |holder| holder.claim_ns);
-        let held_ns = self.held_since_ns.max(claimed_ns).saturating_add(3 * attachment.interval_ns);
-        held_ns.max(adverts::alone_ns(&self.attachments, attachment))
-    }
-
-    fn heal(&mut self, to: Option<AnnouncerId>, now_ns: u64, damping: &Damping, decisions: &mut Decisions) {
-        // A new claim is not healed in the same step.
-        if let Some(announcer) = to.filter(|_| self.holder.is_some() && decisions.moved().is_none()) {
-            let wanted = Candidate { announcer, at_ns: now_ns, why: Why::Healed };
-            decisions.reannounce |= self.try_move(wanted, now_ns, damping, decisions);
-        }
-    }
-
     /// Moves the address to where the wanted announcer's instance was heard last, or freezes it if that is one move too many.
     /// True if it moved.
     pub(crate) fn try_move(
@@ -467,28 +405,6 @@ impl Machine {
         let rejected = self.rejected.as_ref().and_then(|rejected| rejected.due_ns());
         let takeover = self.takeover_ns(damping).filter(|&at_ns| at_ns > now_ns);
         [freeze, refresh, rejected, takeover, self.conflict_check_ns(now_ns)].into_iter().flatten().min()
-    }
-
-    /// Time of the next check for conflicts and healing without an advert.
-    fn conflict_check_ns(&self, now_ns: u64) -> Option<u64> {
-        let latest = adverts::latest(&self.attachments, now_ns);
-        let is_free = self.freeze.is_none();
-        let times = if self.double.is_some() || (is_free && self.conflict_reported) {
-            let silent = self.attachments.iter().map(Attachment::silent_ns).max();
-            let settled = self.started_ns.saturating_add(SETTLE_NS);
-            [latest.map(|attachment| adverts::alone_ns(&self.attachments, attachment)), silent, Some(settled)]
-        } else {
-            let is_other =
-                |attachment: &&Attachment| self.holder.is_some_and(|holder| holder != attachment.announcer);
-            [
-                latest
-                    .filter(|attachment| is_free && is_other(attachment))
-                    .map(|attachment| self.heal_ns(attachment)),
-                None,
-                None,
-            ]
-        };
-        times.into_iter().flatten().filter(|&at| at > now_ns).min()
     }
 }
 

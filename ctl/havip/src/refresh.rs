@@ -49,12 +49,13 @@ impl Machine {
         let Some(holder) = self.holder.and_then(|holder| self.attachment(holder)) else { return };
         let recent_ns = refresh_ns.max(holder.interval_ns).saturating_mul(3);
         let of_instance = |other: &&Attachment| other.instance == holder.instance;
-        let heard_ns = self.attachments.iter().filter(of_instance).filter_map(Attachment::heard_ns).max();
-        let is_heard = heard_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent_ns);
+        let announced_ns =
+            self.attachments.iter().filter(of_instance).filter_map(Attachment::announced_ns).max();
+        let is_recent = announced_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent_ns);
         let stopped = match self.state() {
             HavipState::Frozen => Some(Stopped::Frozen),
             HavipState::Conflict => Some(Stopped::Conflict),
-            _ => (!is_heard).then_some(Stopped::Silent(heard_ns)),
+            _ => (!is_recent).then_some(Stopped::Silent(announced_ns)),
         };
         let since_ns = self.refresh_stopped.map_or(now_ns, |(since_ns, _)| since_ns);
         self.refresh_stopped = stopped.map(|why| (since_ns, why));

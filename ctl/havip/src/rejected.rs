@@ -33,7 +33,7 @@ pub struct RejectedSender {
     /// TEP of the sender.
     pub tep: Tep,
     /// Reason of the rejection.
-    pub what: RejectReason,
+    pub reason: RejectReason,
     /// It would have moved the address.
     pub claims: bool,
     /// VLAN tags of its frame.
@@ -119,13 +119,13 @@ impl RejectedSenders {
     /// Records a rejected announcement, and keeps it for replay if `later`. True if it can be replayed: if only its
     /// sender was wrong.
     pub fn refused(&mut self, sender: RejectedSender, later: bool) -> bool {
-        let index = KINDS.iter().position(|&what| what == sender.what);
+        let index = KINDS.iter().position(|&reason| reason == sender.reason);
         if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
             kind.last = Some(sender);
             kind.total += 1;
             kind.unreported += 1;
         }
-        let can_be_replayed = matches!(sender.what, RejectReason::Unattached | RejectReason::Advert);
+        let can_be_replayed = matches!(sender.reason, RejectReason::Unattached | RejectReason::Advert);
         if can_be_replayed && later {
             self.remember(sender);
         }
@@ -169,13 +169,13 @@ impl RejectedSenders {
 
     /// Reports the kinds that are due, as far as the node's rate limit allows; the rest is added up.
     pub fn report(&mut self, now_ns: u64, alarms: &mut Alarms, effects: &mut Vec<Effect>) {
-        for (kind, what) in self.kinds.iter_mut().zip(KINDS) {
+        for (kind, reason) in self.kinds.iter_mut().zip(KINDS) {
             let Some(last) = kind.last.filter(|_| kind.unreported > 0 && now_ns >= kind.next_ns) else {
                 continue;
             };
             kind.next_ns = now_ns.saturating_add(REPORT_INTERVAL_NS);
             if alarms.take(now_ns) {
-                effects.push(Effect::Spoof { what, mac: last.mac, tep: last.tep, count: kind.unreported });
+                effects.push(Effect::Spoof { reason, mac: last.mac, tep: last.tep, count: kind.unreported });
                 kind.unreported = 0;
             }
         }

@@ -25,7 +25,7 @@ fn step(machine: &mut Machine, latest: &[(AnnouncerId, LastAnnounced)], now_ns: 
 }
 
 fn unbound(announcers: &[u32], now_ns: u64) -> Machine {
-    let announcers: Vec<_> = announcers.iter().map(|&who| seat(who)).collect();
+    let announcers: Vec<_> = announcers.iter().map(|&who| attached(who)).collect();
     Machine::new(&announcers, (HavipState::Unbound, None), Options::default(), now_ns)
 }
 
@@ -44,7 +44,7 @@ fn a_claim_that_is_seen_late_does_not_undo_a_newer_one() {
 fn a_claim_that_is_seen_late_does_not_make_a_frozen_one_thaw_to_its_sender() {
     let damping = Damping { flap_moves: 0, ..Damping::default() };
     let mut machine =
-        Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
+        Machine::new(&[attached(1), attached(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0);
     machine.step(&[claim(2, 11)], 12, &damping, &mut Alarms::new());
     assert_eq!(machine.state(), HavipState::Frozen);
     machine.step(&[claim(1, 10), claim(2, 11)], 13, &damping, &mut Alarms::new());
@@ -57,7 +57,7 @@ fn announcements_before_an_attachment_do_not_count_for_it() {
     let mut machine = unbound(&[1], 0);
     step(&mut machine, &[claim(1, 5)], 6);
     let bound = (HavipState::Bound, Some(id(1)));
-    machine.follow(&[seat(1), seat(2)], bound, Options::default(), 20, |_| None);
+    machine.follow(&[attached(1), attached(2)], bound, Options::default(), 20, |_| None);
     assert!(step(&mut machine, &[claim(1, 5), claim(2, 19)], 21).is_settled());
     assert_eq!(machine.holder(), Some(id(1)));
     step(&mut machine, &[claim(1, 5), claim(2, 20)], 22);
@@ -78,7 +78,7 @@ fn a_decision_that_could_not_be_kept_is_made_again() {
 
 #[test]
 fn a_stored_holder_that_is_not_attached_is_ignored() {
-    let machine = Machine::new(&[seat(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
+    let machine = Machine::new(&[attached(1)], (HavipState::Bound, Some(id(2))), Options::default(), 0);
     assert_eq!((machine.state(), machine.holder()), (HavipState::Unbound, None));
 }
 
@@ -93,13 +93,13 @@ fn diagnosis_says_what_is_wrong_and_nothing_else() {
         mac: mac(9),
         bound: mac(9),
         tep: tep(9),
-        what: RejectReason::Unattached,
+        reason: RejectReason::Unattached,
         claims: true,
         tags: VlanTags::NONE,
         at_ns: 7 * SECOND,
     };
     let other = RejectedSender { mac: mac(8), bound: mac(8), tep: tep(8), ..forged };
-    let adverts = RejectedSender { what: RejectReason::Advert, ..forged };
+    let adverts = RejectedSender { reason: RejectReason::Advert, ..forged };
     let cases: [Case<'_>; 8] = [
         ("all is well", &[(1_000, Claim(1)), (2_000, Use(2))], &[], &[]),
         (
@@ -159,7 +159,7 @@ fn an_event_says_who_and_why() {
     let decide = |effect: Effect| Decisions { effects: vec![effect], ..Decisions::default() };
     let (one, other) = (id(1), id(2));
     let frozen = Frozen { refused: other, moves: 5, window_ns: 180 * SECOND };
-    let spoof = Effect::Spoof { what: RejectReason::Advert, mac: mac(9), tep: tep(9), count: 7 };
+    let spoof = Effect::Spoof { reason: RejectReason::Advert, mac: mac(9), tep: tep(9), count: 7 };
     let cases = [
         (Effect::Bound { to: one, why: Why::Arp }, "bound", Some(Why::Arp), ""),
         (Effect::Moved { from: other, to: one, why: Why::Garp }, "moved", Some(Why::Garp), ""),

@@ -9,15 +9,15 @@ use ctl_api::model::HavipState;
 use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, Replayed, SECOND};
 
 fn machine() -> Machine {
-    Machine::new(&[seat(1), seat(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
+    Machine::new(&[attached(1), attached(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
 }
 
-fn forged(who: u32, what: RejectReason, at_ns: u64) -> RejectedSender {
+fn forged(who: u32, reason: RejectReason, at_ns: u64) -> RejectedSender {
     RejectedSender {
         mac: mac(who),
         bound: mac(who),
         tep: tep(who),
-        what,
+        reason,
         claims: true,
         tags: VlanTags::NONE,
         at_ns,
@@ -80,19 +80,19 @@ fn a_node_tells_a_hundred_a_second_and_adds_up_the_rest() {
 
 #[test]
 fn only_what_would_be_right_from_an_attached_one_is_replayed() {
-    for (what, replays) in [
+    for (reason, replays) in [
         (RejectReason::Unattached, true),
         (RejectReason::Advert, true),
         (RejectReason::Unsound, false),
         (RejectReason::Hidden, false),
     ] {
         let mut machine = machine();
-        machine.refused(forged(3, what, SECOND), None);
-        let announcers = [seat(1), seat(2), seat(3)];
+        machine.refused(forged(3, reason, SECOND), None);
+        let announcers = [attached(1), attached(2), attached(3)];
         let bound = (HavipState::Bound, Some(id(1)));
         machine.follow(&announcers, bound, Options::default(), 2 * SECOND, |_| Some(id(3)));
         machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
-        assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{what:?}");
+        assert_eq!(machine.holder(), Some(id(if replays { 3 } else { 1 })), "{reason:?}");
     }
 }
 
@@ -108,10 +108,16 @@ fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() 
         }
         let mut offered = Vec::new();
         let bound = (HavipState::Bound, Some(id(1)));
-        machine.follow(&[seat(1), seat(2), seat(3)], bound, Options::default(), 2 * SECOND, |sender| {
-            offered.push((sender.mac, sender.at_ns));
-            None
-        });
+        machine.follow(
+            &[attached(1), attached(2), attached(3)],
+            bound,
+            Options::default(),
+            2 * SECOND,
+            |sender| {
+                offered.push((sender.mac, sender.at_ns));
+                None
+            },
+        );
         assert!(offered.len() <= 64, "{} of {teps} TEPs", offered.len());
         assert_eq!(offered.contains(&(mac(3), SECOND)), is_remembered, "{teps} TEPs with {per_tep} each");
         let newest = (mac(1_000 + teps * per_tep - 1), SECOND + u64::from(teps * per_tep));
@@ -125,7 +131,9 @@ fn a_replayed_claim_is_announced_with_the_mac_address_that_it_bound() {
     let bound = [0, 0, 0x5e, 0, 1, 51];
     machine.refused(RejectedSender { bound, ..forged(3, RejectReason::Unattached, SECOND) }, None);
     let state = (HavipState::Bound, Some(id(1)));
-    machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 2 * SECOND, |_| Some(id(3)));
+    machine.follow(&[attached(1), attached(2), attached(3)], state, Options::default(), 2 * SECOND, |_| {
+        Some(id(3))
+    });
     machine.step(&[], 2 * SECOND, &Damping::default(), &mut Alarms::new());
     let claimed = |machine: &Machine| machine.replayed(id(3)).and_then(|replayed| replayed.claimed_mac);
     assert_eq!((machine.holder(), claimed(&machine)), (Some(id(3)), Some(bound)));
@@ -140,7 +148,7 @@ fn the_newest_replayed_announcement_says_the_vlan_and_the_newest_claim_the_mac_a
         RejectedSender { claims: false, tags: tags(20), ..forged(3, RejectReason::Unattached, 3) };
     let claim = RejectedSender { bound, tags: tags(10), ..forged(3, RejectReason::Unattached, 2) };
     let state = (HavipState::Bound, Some(id(1)));
-    machine.follow(&[seat(1), seat(2), seat(3)], state, Options::default(), 1, |_| None);
+    machine.follow(&[attached(1), attached(2), attached(3)], state, Options::default(), 1, |_| None);
     // Both were refused while the change that attaches their sender was under way; the later one is heard of first.
     machine.refused(use_later, Some(id(3)));
     machine.refused(claim, Some(id(3)));

@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(100);
 
 /// Accepts connections until `stop`, and has each served in a task of its own; returns when those have ended.
 ///
-/// Where the process or the host has no file descriptor left, an idle connection is closed, and it is tried again.
+/// Without a free file descriptor in the process or the host, an idle connection is closed, and it is tried again.
 pub async fn serve<S, F>(
     connections: Arc<Connections>,
     mut poll_accept: impl FnMut(&mut Context<'_>) -> Poll<io::Result<S>>,

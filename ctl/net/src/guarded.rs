@@ -18,9 +18,9 @@ const READ_BYTES: usize = 16 << 10;
 /// Time after which unread bytes in the socket end a connection.
 #[derive(Debug, Clone, Copy)]
 pub enum Patience {
-    /// So long without taking anything.
+    /// Time limit without any progress.
     Stall(Duration),
-    /// So long until everything that is written at a time is taken.
+    /// Time limit for one write to be taken whole.
     Whole(Duration),
 }
 

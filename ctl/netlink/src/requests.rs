@@ -17,18 +17,18 @@ const SILENCE: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub enum RequestError {
     /// The kernel refused.
-    #[error("{what} failed: {error}")]
+    #[error("{name} failed: {error}")]
     Refused {
-        /// The request, as the subject of a sentence.
-        what: &'static str,
+        /// Name of the request, the subject of a sentence.
+        name: &'static str,
         /// The kernel's answer.
         error: rtnetlink::Error,
     },
     /// The kernel did not answer in time.
-    #[error("{what} failed: the kernel did not answer within {seconds} s", seconds = .deadline.as_secs_f32())]
+    #[error("{name} failed: the kernel did not answer within {seconds} s", seconds = .deadline.as_secs_f32())]
     NoAnswer {
-        /// The request, as the subject of a sentence.
-        what: &'static str,
+        /// Name of the request, the subject of a sentence.
+        name: &'static str,
         /// The time that it had.
         deadline: Duration,
     },
@@ -99,16 +99,16 @@ impl Requests {
         Self { deadline, ..self }
     }
 
-    /// Runs one request. `what` names it in errors, as the subject of a sentence.
+    /// Runs one request. `name` is its name in errors, the subject of a sentence.
     ///
     /// # Errors
     /// The kernel refused, or did not answer by the deadline.
     pub async fn run<T>(
         &self,
-        what: &'static str,
+        name: &'static str,
         request: impl AsyncFnOnce(Handle) -> Result<T, rtnetlink::Error>,
     ) -> Result<T, RequestError> {
-        let silence = RequestError::NoAnswer { what, deadline: self.deadline };
+        let silence = RequestError::NoAnswer { name, deadline: self.deadline };
         let Some(handle) = self.handle()? else { return Err(silence) };
         match tokio::time::timeout(self.deadline, request(handle)).await {
             Ok(Ok(answer)) => Ok(answer),
@@ -117,7 +117,7 @@ impl Requests {
                 if matches!(error, rtnetlink::Error::RequestFailed) {
                     self.lock().connection = None;
                 }
-                Err(RequestError::Refused { what, error })
+                Err(RequestError::Refused { name, error })
             }
             Err(_) => {
                 let silent_until = Some(Instant::now() + SILENCE);

@@ -12,7 +12,7 @@ use thiserror::Error;
 
 /// The data plane, as the control path sees it.
 pub trait Node: Send + Sync + 'static {
-    /// Whether this TEP can be one of this node's.
+    /// True if this TEP can be one of this node's.
     ///
     /// # Errors
     ///
@@ -52,7 +52,7 @@ pub trait Node: Send + Sync + 'static {
     fn drain_time(&self) -> Duration;
 
     /// Latest announcements of virtual IPs. Drained and read by the commit thread only.
-    fn heard(&self) -> &AnnouncementBoard;
+    fn board(&self) -> &AnnouncementBoard;
 
     /// The oldest announcement that was refused and not taken yet. Taken by the commit thread alone.
     fn take_rejected(&self) -> Option<Rejected>;
@@ -63,7 +63,7 @@ pub trait Node: Send + Sync + 'static {
     /// Present time: by the clock of the workers' stamps, by the steady clock, and as Unix time.
     fn now(&self) -> Moment;
 
-    /// Has a worker announce an address as if its holder had just done so: to all members but the holder's own TEP.
+    /// Announces an address by a worker as if its holder had just done so: to all members but the holder's own TEP.
     /// Nothing of it is heard. False if too many wait already: try again later.
     fn announce(&self, holding: &Holding) -> bool;
 }
@@ -82,7 +82,7 @@ pub struct Moment {
 /// Holder of an address, and its TEP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Holding {
-    /// In which domain.
+    /// Domain of the address.
     pub vni: Vni,
     /// The address itself.
     pub address: IpAddr,
@@ -120,7 +120,7 @@ pub struct NextHop {
     pub gateway: Option<IpAddr>,
     /// MAC address; `None`: unresolved.
     pub mac: Option<[u8; 6]>,
-    /// Since when both hold.
+    /// Time since which both hold.
     pub since: SystemTime,
 }
 
@@ -153,7 +153,7 @@ impl DomainCounters {
 /// The node's counters, each list in a fixed order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct NodeStats {
-    /// By their Prometheus names.
+    /// Counters by their Prometheus names.
     pub counters: Vec<(String, u64)>,
     /// Dropped frames, by reason.
     pub drops: Vec<(&'static str, u64)>,

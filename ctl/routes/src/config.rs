@@ -49,12 +49,12 @@ pub struct RoutesConfig {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RoutesConfigError {
     /// A number that other programs' routes have.
-    #[error("routes.protocol: {number} is {whose}; take one that nobody has, as 117")]
+    #[error("routes.protocol: {number} is {owner}; take one that nobody has, as 117")]
     Protocol {
         /// The number.
         number: u8,
         /// Owner of the table.
-        whose: &'static str,
+        owner: &'static str,
     },
     /// A table that the host itself routes by.
     #[error("{key}: {table} is one of the host's own tables (253 to 255); take another, as 101")]
@@ -115,8 +115,8 @@ impl TryFrom<File> for RoutesConfig {
     type Error = RoutesConfigError;
 
     fn try_from(file: File) -> Result<Self, RoutesConfigError> {
-        if let Some((_, whose)) = TAKEN.iter().find(|(numbers, _)| numbers.contains(&file.protocol)) {
-            return Err(RoutesConfigError::Protocol { number: file.protocol, whose });
+        if let Some((_, owner)) = TAKEN.iter().find(|(numbers, _)| numbers.contains(&file.protocol)) {
+            return Err(RoutesConfigError::Protocol { number: file.protocol, owner });
         }
         if file.vni.len() > MAX_TABLES {
             return Err(RoutesConfigError::TooMany(file.vni.len()));
@@ -165,7 +165,7 @@ impl RoutesConfig {
         self.tables.get(&vni).copied()
     }
 
-    /// Whether a route that moves is replaced, so that there is no moment without it. If not, it is removed and added in one go:
+    /// True if a route that moves is replaced, so that there is always one. If not, it is removed and added in one go:
     /// FRR's `ip import-table` loses a route that is replaced (seen with 8.4).
     #[must_use]
     pub const fn replace(&self) -> bool {

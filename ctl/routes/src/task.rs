@@ -25,10 +25,10 @@ const RESYNC_EVERY: Duration = Duration::from_secs(10);
 const LINKS_SETTLE: Duration = Duration::from_millis(50);
 /// The first wait after an error; each further one is twice as long, up to [`RESYNC_EVERY`].
 const RETRY_FIRST: Duration = Duration::from_millis(500);
-/// So long a route must have been impossible before anybody is told: a link may just be coming up.
-const TELL_AFTER: Duration = Duration::from_secs(1);
-/// Tellings that wait for the listener. What does not fit is told later.
-const TELLINGS: usize = 1_024;
+/// Time for which a route must have been impossible before it is reported: a link may just be coming up.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
+/// Limit of reports that wait for the receiver; further ones are sent later.
+const REPORTS: usize = 1_024;
 
 /// There is no route for a virtual IP, though there should be one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The handle, what is told of routes that cannot be, and the task to be run. It works in the network namespace of the
+    /// The handle, the reports of routes that cannot be installed, and the task to be run. It works in the network namespace of the
     /// thread that calls this, within a runtime.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Routes {
     ) -> io::Result<(Self, mpsc::Receiver<Unusable>, impl Future<Output = ()> + Send)> {
         let (kernel, notices) = Kernel::open(&config)?;
         let mailbox = Arc::new(Mailbox::default());
-        let (tell, told) = mpsc::channel(TELLINGS);
+        let (sender, reports) = mpsc::channel(REPORTS);
         let (show, figures) = watch::channel(Figures::default());
         let task = Task {
             kernel,
@@ -83,12 +83,12 @@ impl Routes {
             failing: 0,
             retry: RETRY_FIRST,
             written: 0,
-            untold: BTreeMap::new(),
-            told: HashMap::new(),
-            tell,
+            unreported: BTreeMap::new(),
+            reported: HashMap::new(),
+            reports: sender,
             show,
         };
-        Ok((Self { mailbox: mailbox.clone(), figures }, told, task.run(mailbox, notices)))
+        Ok((Self { mailbox: mailbox.clone(), figures }, reports, task.run(mailbox, notices)))
     }
 
     /// Takes what was committed, in its order; does not wait for the kernel.
@@ -121,11 +121,11 @@ struct Task {
     failing: u64,
     retry: Duration,
     written: u64,
-    /// Routes that cannot be, and when somebody will be told.
-    untold: BTreeMap<Key, Instant>,
+    /// Routes that cannot be installed, and the time of their report.
+    unreported: BTreeMap<Key, Instant>,
     /// Reported HAVIPs: generation of the binding, and reason.
-    told: HashMap<Key, (u64, Why)>,
-    tell: mpsc::Sender<Unusable>,
+    reported: HashMap<Key, (u64, Why)>,
+    reports: mpsc::Sender<Unusable>,
     show: watch::Sender<Figures>,
 }
 
@@ -134,7 +134,7 @@ impl Task {
         let mut loaded = false;
         let mut due = Instant::now() + RESYNC_EVERY;
         loop {
-            let tell_due = self.untold.values().min().copied().unwrap_or(due);
+            let report_due = self.unreported.values().min().copied().unwrap_or(due);
             tokio::select! {
                 () = mailbox.arrived() => {
                     let news = mailbox.take();
@@ -169,7 +169,7 @@ impl Task {
                 () = sleep_until(due) => {
                     due = Instant::now() + if loaded { self.resync().await } else { RESYNC_EVERY };
                 }
-                () = sleep_until(tell_due), if !self.untold.is_empty() => self.tell(),
+                () = sleep_until(report_due), if !self.unreported.is_empty() => self.report(),
             }
             self.show();
         }
@@ -296,33 +296,33 @@ impl Task {
     fn note(&mut self, key: Key, trouble: Option<(u64, Why)>) {
         match trouble {
             None => {
-                self.untold.remove(&key);
-                self.told.remove(&key);
+                self.unreported.remove(&key);
+                self.reported.remove(&key);
             }
-            Some(trouble) if self.told.get(&key) == Some(&trouble) => {}
-            Some(_) => _ = self.untold.entry(key).or_insert_with(|| Instant::now() + TELL_AFTER),
+            Some(trouble) if self.reported.get(&key) == Some(&trouble) => {}
+            Some(_) => _ = self.unreported.entry(key).or_insert_with(|| Instant::now() + REPORT_AFTER),
         }
     }
 
-    /// Tells what has lasted.
-    fn tell(&mut self) {
+    /// Reports routes that could not be installed for longer than [`REPORT_AFTER`].
+    fn report(&mut self) {
         let now = Instant::now();
-        for (key, due) in std::mem::take(&mut self.untold) {
+        for (key, due) in std::mem::take(&mut self.unreported) {
             let Some(wanted) = self.plan.get(&key) else { continue };
             let Err(why) = wanted.hop else { continue };
-            let telling =
+            let report =
                 Unusable { havip: wanted.havip.clone(), generation: wanted.generation, route: key, why };
-            if due > now || self.tell.try_send(telling).is_err() {
-                self.untold.insert(key, due.max(now + LINKS_SETTLE));
+            if due > now || self.reports.try_send(report).is_err() {
+                self.unreported.insert(key, due.max(now + LINKS_SETTLE));
                 continue;
             }
-            self.told.insert(key, (wanted.generation, why));
+            self.reported.insert(key, (wanted.generation, why));
         }
     }
 
     fn show(&self) {
-        let told = self.told.keys().filter(|key| !self.untold.contains_key(key));
-        let unusable = told.count() + self.untold.len();
+        let reported = self.reported.keys().filter(|key| !self.unreported.contains_key(key));
+        let unusable = reported.count() + self.unreported.len();
         let figures = Figures {
             routes: self.installed.len() as u64,
             unusable: unusable as u64,

@@ -1,4 +1,4 @@
-//! Which routes there shall be, for one HAVIP and for many that change.
+//! Planned routes, for one HAVIP and for many that change.
 
 #![allow(clippy::expect_used, reason = "tests")]
 
@@ -48,7 +48,7 @@ fn gateways(next_hop: &str, next_hop6: &str) -> Gateways {
     Gateways { next_hop: next_hop.parse().ok(), next_hop6: next_hop6.parse().ok() }
 }
 
-/// What is expected: table, address and hop.
+/// Expected routes: table, address and hop.
 type Expected = Vec<(u32, &'static str, Result<Hop, Why>)>;
 
 #[test]

@@ -49,7 +49,7 @@ impl AlarmHistory {
         }
     }
 
-    /// Those of a HAVIP, the oldest first.
+    /// Alarms of a HAVIP, the oldest first.
     pub fn of(&self, havip: &Name) -> Vec<HavipEvent> {
         let numbers = self.by_havip.get(havip).into_iter().flatten();
         numbers.filter_map(|number| self.kept.get(number)).cloned().collect()

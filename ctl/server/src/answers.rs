@@ -51,14 +51,14 @@ impl Drop for Outgoing {
     }
 }
 
-/// What the client has still to take.
+/// Data that the client has still to take.
 #[derive(Debug)]
 struct Owed {
     /// Slices that the transport has, and one for what may follow them.
     slices: usize,
-    /// Whether the answer has, as far as is known, something to say that the transport does not have yet.
+    /// True if the answer has, as far as is known, data that the transport does not have yet.
     speaks: bool,
-    /// When the client took something last, or had taken all.
+    /// Time at which the client took data last, or had taken all.
     since: Instant,
 }
 
@@ -84,7 +84,7 @@ impl Answers {
         self.under_way().len()
     }
 
-    /// Whether the client leaves one of them for so long.
+    /// True if the client leaves one of them for so long.
     pub fn stalled(&self, patience: Duration) -> bool {
         // The list is let go of first: an answer that ends takes itself out of it.
         let answers: Vec<_> = self.under_way().iter().filter_map(Weak::upgrade).collect();
@@ -158,7 +158,7 @@ pub(crate) struct Taken {
     inner: Body,
     answer: Arc<Outgoing>,
     memory: Arc<Budget>,
-    /// What is left of a chunk, from here on.
+    /// Rest of a chunk, from here on.
     rest: Option<(Arc<Chunk>, usize)>,
     ends: Option<Pin<Box<Sleep>>>,
     over: bool,

@@ -9,28 +9,28 @@ use tokio::time::timeout;
 
 use crate::refusal::Refusal;
 
-/// How long a call waits for a thread.
+/// Time that a call waits for a thread.
 const WAIT: Duration = Duration::from_secs(5);
 
 /// Calls of one kind.
 pub(crate) struct Blocking {
-    /// What they do, for people.
-    what: &'static str,
+    /// Kind of the calls, for people.
+    kind: &'static str,
     most: usize,
-    /// How long a call waits for a thread.
+    /// Time that a call waits for a thread.
     wait: Duration,
     free: Arc<Semaphore>,
 }
 
 /// The kinds. Together with snapshots and watches these are fewer threads than the runtime has for such calls (512).
 pub(crate) struct Threads {
-    /// What waits for the state's lock.
+    /// Calls that wait for the state's lock.
     pub state: Blocking,
-    /// What reads the store, or writes webhooks' rows.
+    /// Calls that read the store, or write webhooks' rows.
     pub store: Blocking,
-    /// What asks the port and the kernel.
+    /// Calls that ask the port and the kernel.
     pub port: Blocking,
-    /// What makes a model of a message; it waits for nothing.
+    /// Calls that make a model of a message; they wait for nothing.
     pub parsing: Blocking,
 }
 
@@ -46,8 +46,8 @@ impl Default for Threads {
 }
 
 impl Blocking {
-    fn new(what: &'static str, most: usize) -> Self {
-        Self { what, most, wait: WAIT, free: Arc::new(Semaphore::new(most)) }
+    fn new(kind: &'static str, most: usize) -> Self {
+        Self { kind, most, wait: WAIT, free: Arc::new(Semaphore::new(most)) }
     }
 
     /// Makes the call. Where nobody waits for it any more it is finished all the same, and counts until then.
@@ -59,7 +59,7 @@ impl Blocking {
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let hangs = Refusal::Hangs { what: self.what, calls: self.most };
+        let hangs = Refusal::Hangs { kind: self.kind, calls: self.most };
         let permit = timeout(self.wait, Arc::clone(&self.free).acquire_owned()).await.map_err(|_| hangs)?;
         let done = tokio::task::spawn_blocking(move || {
             let done = call();

@@ -1,4 +1,4 @@
-//! What time it was when a worker heard something.
+//! Times of announcements, from the workers' stamps.
 //!
 //! Workers stamp what they hear with the processor's time stamp counter, since it costs them nothing. Its rate is known to some parts
 //! in a million at best, and can change when a virtual machine moves to another host. So an age by that clock is wrong by more, the
@@ -22,7 +22,7 @@ use ctl_node::Moment;
 
 use crate::havips::NamedAnnouncer;
 
-/// How far apart moments are at least that are kept, nanoseconds; but for the last two, which are always kept.
+/// Shortest distance of moments that are kept, nanoseconds; but for the last two, which are always kept.
 const SPACING_NS: u64 = 10_000_000;
 /// Moments that are kept: more than a second of them.
 const MOMENTS: usize = 256;
@@ -44,7 +44,7 @@ pub(crate) fn now_ms() -> u64 {
     unix_ms(SystemTime::now())
 }
 
-/// What is known of how the three clocks go.
+/// Known readings of the three clocks.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     /// The oldest first; the workers' clock grows from each to the next.
@@ -55,24 +55,24 @@ pub(crate) struct Clock {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Stamp {
     worker_ns: u64,
-    /// By the steady clock.
+    /// Time by the steady clock.
     pub steady_ns: u64,
     /// Unix time in milliseconds.
     pub unix_ms: u64,
 }
 
-/// What an announcer said last, of each kind.
+/// Times of an announcer's latest announcements, of each kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct AnnouncedAt {
     pub claim: Stamp,
-    /// Of ordinary ARP and neighbour discovery.
+    /// Latest ordinary ARP or neighbour discovery.
     pub usage: Stamp,
     pub advert: Stamp,
     pub arrival: Stamp,
     pub presence: Stamp,
 }
 
-/// What the announcers of one HAVIP said last; without those that said nothing.
+/// Times of the latest announcements at one HAVIP, by announcer; without announcers that were silent.
 #[derive(Debug, Default)]
 pub(crate) struct AnnouncerTimes(Vec<(AnnouncerId, AnnouncedAt)>);
 
@@ -102,7 +102,7 @@ impl Clock {
         self.moments.push_back(now);
     }
 
-    /// When a worker's stamp was. It should not be much later than the last mark.
+    /// Time of a worker's stamp. It should not be much later than the last mark.
     pub fn stamp(&self, worker_ns: u64) -> Stamp {
         if worker_ns == 0 {
             return Stamp::default();
@@ -136,7 +136,7 @@ impl Clock {
     }
 }
 
-/// What the steady clock shows for this time of the workers' clock, where `steady` passed for `worker` of those.
+/// Reading of the steady clock for this time of the workers' clock, where `steady` passed for `worker` of those.
 fn by_rate(time: u64, worker: u64, steady: u64) -> u64 {
     if worker < MEASURABLE_NS && time > worker {
         return time;
@@ -156,7 +156,7 @@ impl Stamp {
 }
 
 impl AnnouncerTimes {
-    /// What an announcer said, by the steady clock, and all that is known of when that was. `last` is by the workers' clock.
+    /// Announcements of an announcer by the steady clock, and their known times. `last` is by the workers' clock.
     pub fn follow(
         &mut self,
         announcer: AnnouncerId,
@@ -175,21 +175,21 @@ impl AnnouncerTimes {
                 self.0.len() - 1
             }
         };
-        let Some((_, said)) = self.0.get_mut(place) else { return (last, AnnouncedAt::default()) };
+        let Some((_, times)) = self.0.get_mut(place) else { return (last, AnnouncedAt::default()) };
         let steady = LastAnnounced {
-            claim_ns: said.claim.follow(last.claim_ns, clock),
-            use_ns: said.usage.follow(last.use_ns, clock),
-            advert_ns: said.advert.follow(last.advert_ns, clock),
-            arrival_ns: said.arrival.follow(last.arrival_ns, clock),
-            presence_ns: said.presence.follow(last.presence_ns, clock),
+            claim_ns: times.claim.follow(last.claim_ns, clock),
+            use_ns: times.usage.follow(last.use_ns, clock),
+            advert_ns: times.advert.follow(last.advert_ns, clock),
+            arrival_ns: times.arrival.follow(last.arrival_ns, clock),
+            presence_ns: times.presence.follow(last.presence_ns, clock),
             ..last
         };
-        (steady, *said)
+        (steady, *times)
     }
 
     /// Forgets all announcers but these.
     pub fn retain(&mut self, announcers: &[NamedAnnouncer]) {
-        self.0.retain(|(announcer, _)| announcers.iter().any(|seat| seat.id == *announcer));
+        self.0.retain(|(announcer, _)| announcers.iter().any(|named| named.id == *announcer));
     }
 }
 

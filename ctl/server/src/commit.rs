@@ -38,8 +38,8 @@ const RECLAIM_EVERY: Duration = Duration::from_millis(20);
 const TICK_EVERY: Duration = Duration::from_millis(1);
 /// Most refused announcements taken in one turn: all that the data plane keeps.
 const MOST_REFUSALS: usize = 4_096;
-/// How long the thread waits at most before it turns: its heartbeat while nothing happens.
-const TURN_EVERY: Duration = Duration::from_millis(500);
+/// Longest wait of the thread: its heartbeat while nothing happens.
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
 /// The commit thread's own.
 pub(crate) struct Committer {
@@ -51,13 +51,13 @@ pub(crate) struct Committer {
     pub confirmer: Sender<Published>,
     /// The revision up to which watchers may read.
     pub visible: watch::Sender<Revision>,
-    /// What is published, for whoever must not wait for the state.
+    /// Published figures, for readers that must not wait for the state.
     pub figures: watch::Sender<Figures>,
     pub listeners: CommitHooks,
     /// Whoever watches.
     pub alarms: AlarmSender,
     pub reports: Receiver<Report>,
-    /// When replaced lists were freed last.
+    /// Time at which replaced lists were freed last.
     pub reclaimed: Instant,
     pub health: Arc<Health>,
     pub trouble: Trouble,
@@ -70,7 +70,7 @@ pub(crate) struct Committer {
 /// The accepted requests of a group, and what they change.
 struct Accepted {
     group: Group,
-    /// Whether a copy that was made before it may go where none goes after it.
+    /// True if a copy that was made before the change may be sent where none is sent after it.
     removes: bool,
     waiting: Vec<Waiting>,
 }
@@ -79,7 +79,7 @@ impl Committer {
     /// Serves until the last sender of jobs is gone; what was sent by then is answered.
     pub fn run(mut self) {
         while let Some(mut jobs) = self.next_group() {
-            self.health.turn(Instant::now());
+            self.health.beat(Instant::now());
             let restore = jobs.pop_if(|job| matches!(job.work, Work::Restore(_)));
             if !jobs.is_empty() {
                 let accepted = self.validate(jobs);
@@ -178,7 +178,7 @@ impl Committer {
         }
     }
 
-    /// What was heard of HAVIPs moves them: decided by their machines, then committed and published like any change.
+    /// Announcements move HAVIPs: decided by their machines, then committed and published like any change.
     fn tick_havips(&mut self) {
         let (tick, group) = {
             let mut state = lock(&self.state);
@@ -251,7 +251,7 @@ impl Committer {
             true if state.machines.is_ready(self.node.now().steady_ns) => Duration::ZERO,
             true => TICK_EVERY,
             false if state.counts().retired > 0 => RECLAIM_EVERY,
-            false => TURN_EVERY,
+            false => BEAT_EVERY,
         }
     }
 

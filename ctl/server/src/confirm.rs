@@ -18,20 +18,20 @@ use crate::summary::Summary;
 const NEXT_HOPS: Duration = Duration::from_millis(100);
 
 /// Time between two turns where nothing is to be confirmed.
-const TURN_EVERY: Duration = Duration::from_millis(500);
+const BEAT_EVERY: Duration = Duration::from_millis(500);
 
-/// Told how long a change took from its publication until every worker had seen it.
+/// Receiver of the time from a change's publication until every worker had seen it.
 pub type Observer = Arc<dyn Fn(Duration) + Send + Sync>;
 
 /// A group whose changes are in the table.
 pub(crate) struct Published {
     pub epoch: Epoch,
     pub at: Instant,
-    /// Whether the group changed anything.
+    /// True if the group changed anything.
     pub changed: bool,
-    /// Whether the group set TEPs, whose next hops are looked up once they are published.
+    /// True if the group set TEPs, whose next hops are looked up once they are published.
     pub sets_teps: bool,
-    /// Whether a copy that was made before it may go where none goes after it.
+    /// True if a copy that was made before the change may be sent where none is sent after it.
     pub removes: bool,
     pub waiting: Vec<Waiting>,
 }
@@ -51,10 +51,10 @@ pub(crate) struct Confirmer {
     pub groups: Receiver<Published>,
     pub grace: Grace,
     pub node: Arc<dyn Node>,
-    /// How long a worker may take to report.
+    /// Time that a worker may take to report.
     pub timeout: Duration,
     pub observer: Observer,
-    /// Told of each turn.
+    /// Health that gets the heartbeat.
     pub health: Arc<Health>,
 }
 
@@ -69,8 +69,8 @@ impl Confirmer {
         // group.
         let mut unconfirmed = false;
         loop {
-            self.health.confirm_turn(Instant::now());
-            let group = match self.groups.recv_timeout(TURN_EVERY) {
+            self.health.confirm_beat(Instant::now());
+            let group = match self.groups.recv_timeout(BEAT_EVERY) {
                 Ok(group) => group,
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => break,

@@ -42,18 +42,18 @@ const STREAMS: u32 = 256;
 const HEADER_BYTES: u32 = 16 << 10;
 /// Bytes of an answer that the transport holds until the client takes them, at most.
 const SEND_BYTES: usize = 64 << 10;
-/// How long a client may take to say that it speaks HTTP/2.
+/// Time that a client may take to say that it speaks HTTP/2.
 const PREFACE: Duration = Duration::from_secs(10);
-/// How often a client is asked whether it is there, and how long it may take to say so.
+/// Interval at which a client is asked for a sign of life, and time that it may take to answer.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-/// How long a client may leave an answer, or the socket, without taking any of it. It is looked at every second.
+/// Time for which a client may leave an answer, or the socket, without taking any of it. It is checked every second.
 const TAKES_NOTHING: Duration = Duration::from_secs(15);
 /// Bytes of requests that are being received, of all connections.
 const RECEIVED_BYTES: usize = 256 << 20;
 /// Bytes of answers that clients have still to take, of all connections.
 const ANSWERED_BYTES: usize = 128 << 20;
 
-/// What all connections share.
+/// State that all connections share.
 #[derive(Clone)]
 pub(crate) struct Api {
     routes: Routes,

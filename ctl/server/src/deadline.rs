@@ -7,14 +7,14 @@ use tonic::{Code, Status};
 
 /// The header of gRPC that carries the client's deadline, as a duration (gRPC over HTTP/2, "Timeout").
 const HEADER: &str = "grpc-timeout";
-/// For an answer to a change at most, where the client sets no deadline: bulk loads take long.
+/// Longest time for an answer to a change, where the client sets no deadline: bulk loads take long.
 const CHANGE: Duration = Duration::from_secs(600);
-/// For any other answer at most.
+/// Longest time for any other answer.
 const READ: Duration = Duration::from_secs(60);
-/// For a request to come whole at most, but for one that is a stream.
+/// Longest time for a request to come whole, but for one that is a stream.
 const REQUEST: Duration = Duration::from_secs(30);
 
-/// How long a request, its answer, or both may take.
+/// Time that a request, its answer, or both may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Deadlines {
     /// Until the last byte of the answer was made; `None` for streams of answers of whose client none was told.
@@ -24,7 +24,7 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Those of a request for this path with these headers.
+    /// Deadlines of a request for this path with these headers.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What others are told of what commits: receivers of webhooks, and layer-3 networks by routes.
+//! Exporters of committed changes: webhooks for receivers, and routes for layer-3 networks.
 
 use std::io;
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use tokio::sync::mpsc;
 use crate::error::ServerError;
 use crate::hook::{CommitHook, Reporter};
 
-/// How long a report waits where too many wait already.
+/// Time that a report waits where too many wait already.
 const REPORT_AGAIN: Duration = Duration::from_millis(100);
 
-/// Whom to tell what.
+/// Webhook and route configuration.
 #[derive(Default)]
 pub struct ExporterConfig {
     /// The receivers of webhooks.
     pub webhooks: Vec<Endpoint>,
-    /// What the receivers tell this node by: a URI reference (CloudEvents 1.0, `source`).
+    /// Name of this node for receivers: a URI reference (CloudEvents 1.0, `source`).
     pub source: String,
-    /// How webhooks are delivered.
+    /// Policy of delivery to webhooks.
     pub policy: Policy,
-    /// Which routes are made; `None`: none are, and those that are there stay.
+    /// Configuration of routes; `None`: no routes are made, and present ones stay.
     pub routes: Option<RoutesConfig>,
 }
 
-/// What tells others, as it runs.
+/// Running exporters.
 pub(crate) struct Exporters {
     pub webhooks: Arc<Webhooks>,
     routes: Option<Arc<Routes>>,
@@ -61,7 +61,7 @@ impl Exporters {
         Ok((Self { webhooks: Arc::new(webhooks), routes }, listeners))
     }
 
-    /// How it goes with routes, where any are made.
+    /// Figures of routes, if any are made.
     pub fn routes(&self) -> Option<Figures> {
         self.routes.as_ref().map(|routes| routes.figures())
     }
@@ -75,7 +75,7 @@ fn start_routes(config: RoutesConfig, runtime: &Handle, reporter: Reporter) -> i
     Ok(Arc::new(routes))
 }
 
-/// Has it told which routes cannot be.
+/// Reports routes that cannot be installed.
 async fn report(mut unusable: mpsc::Receiver<Unusable>, reporter: Reporter) {
     while let Some(Unusable { havip, route, why, .. }) = unusable.recv().await {
         let detail = format!("no route {route}: {why}");

@@ -13,7 +13,7 @@ use crate::refusal::Refusal;
 
 /// Messages that may wait for the client.
 const WAITING: usize = 4;
-/// How long a client may take nothing, before its stream ends with a status. A client that takes not even that is cut
+/// Time for which a client may take nothing before its stream ends with a status. One that does not take that is cut
 /// off with its connection.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,7 +61,7 @@ impl<T> Feed<T> {
         }
     }
 
-    /// What the client reads after the messages that wait.
+    /// Messages that the client reads after those that wait.
     pub fn end(&self, refusal: Refusal) {
         drop(self.end.set(refusal.into()));
     }

@@ -17,7 +17,7 @@ use crate::ids::Ids;
 pub(crate) struct HavipRow {
     pub id: VipId,
     pub entry: HavipEntry,
-    /// Those who may announce it, in the order of attachments and TEPs.
+    /// Announcers, in the order of attachments and TEPs.
     pub announcers: Vec<NamedAnnouncer>,
 }
 
@@ -25,33 +25,34 @@ pub(crate) struct HavipRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NamedAnnouncer {
     pub id: AnnouncerId,
-    pub who: Holder,
+    /// Instance, MAC address and TEP.
+    pub identity: Holder,
 }
 
 impl HavipRow {
-    /// Who this announcer is.
-    pub fn who(&self, announcer: AnnouncerId) -> Option<&Holder> {
-        self.announcers.iter().find(|seat| seat.id == announcer).map(|seat| &seat.who)
+    /// Instance, MAC address and TEP of an announcer.
+    pub fn identity(&self, announcer: AnnouncerId) -> Option<&Holder> {
+        self.announcers.iter().find(|named| named.id == announcer).map(|named| &named.identity)
     }
 
-    /// Which announcer holds it.
+    /// Announcer that holds the address.
     pub fn holder(&self) -> Option<AnnouncerId> {
         let holder = self.entry.binding.holder.as_ref()?;
-        self.announcers.iter().find(|seat| seat.who == *holder).map(|seat| seat.id)
+        self.announcers.iter().find(|named| named.identity == *holder).map(|named| named.id)
     }
 }
 
 /// All HAVIPs.
 #[derive(Debug)]
 pub(crate) struct Havips {
-    /// By number.
+    /// HAVIPs by number.
     held: Vec<Option<Box<HavipRow>>>,
     by_name: HashMap<Name, VipId>,
     by_address: HashMap<(Vni, IpAddr), VipId>,
     by_eip: HashMap<IpAddr, VipId>,
     by_vni: HashMap<Vni, HashSet<VipId>>,
     by_tep: HashMap<Tep, HashSet<VipId>>,
-    /// Of how many HAVIPs an instance is attached.
+    /// Count of HAVIPs to which an instance is attached.
     by_instance: HashMap<(Vni, Name), u32>,
     vips: Ids,
     announcers: Ids,
@@ -68,7 +69,7 @@ pub(crate) fn teps(havip: &Havip) -> HashSet<Tep> {
     havip.attachments.iter().flat_map(|attachment| &attachment.teps).copied().collect()
 }
 
-/// Those who may announce a HAVIP, in the order of attachments and TEPs.
+/// Announcers of a HAVIP, in the order of attachments and TEPs.
 pub(crate) fn announcers(havip: &Havip) -> impl Iterator<Item = Holder> {
     havip.attachments.iter().flat_map(|Attachment { instance, mac, teps }| {
         teps.iter().map(|&tep| Holder { instance: instance.clone(), mac: *mac, tep })
@@ -94,13 +95,13 @@ impl Default for Havips {
     }
 }
 
-/// What is there.
+/// Present HAVIPs.
 impl Havips {
     pub fn len(&self) -> usize {
         self.by_name.len()
     }
 
-    /// How many announcers' numbers are taken, those of announcers that just went included.
+    /// Number of announcer numbers that are taken, those of announcers that just went included.
     pub fn announcers_taken(&self) -> usize {
         self.announcers.taken()
     }
@@ -139,27 +140,27 @@ impl Havips {
         self.get(*id?).map(|held| &held.entry.havip.name)
     }
 
-    /// Whose this address is.
+    /// HAVIP that has this address.
     pub fn at(&self, vni: Vni, address: IpAddr) -> Option<&Name> {
         self.name(self.by_address.get(&(vni, address)))
     }
 
-    /// Whose this public address is.
+    /// HAVIP that has this public address.
     pub fn with_eip(&self, eip: IpAddr) -> Option<&Name> {
         self.name(self.by_eip.get(&eip))
     }
 
-    /// Those of a domain, in any order.
+    /// HAVIPs of a domain, in any order.
     pub fn of_domain(&self, vni: Vni) -> impl ExactSizeIterator<Item = VipId> {
         self.by_vni.get(&vni).map(HashSet::iter).unwrap_or_default().copied()
     }
 
-    /// Those with an attachment on this TEP, in any order.
+    /// HAVIPs with an attachment on this TEP, in any order.
     pub fn on_tep(&self, tep: Tep) -> impl ExactSizeIterator<Item = VipId> {
         self.by_tep.get(&tep).map(HashSet::iter).unwrap_or_default().copied()
     }
 
-    /// How many HAVIPs of a domain an instance is attached to.
+    /// Number of HAVIPs of a domain that an instance is attached to.
     pub fn of_instance(&self, vni: Vni, instance: &Name) -> u32 {
         self.by_instance.get(&(vni, instance.clone())).copied().unwrap_or(0)
     }
@@ -197,7 +198,7 @@ impl Havips {
         self.stale.insert(held.entry.havip.vni);
         self.changed.insert(id);
         self.gone.0.push(id.get());
-        self.gone.1.extend(held.announcers.iter().map(|seat| seat.id.get()));
+        self.gone.1.extend(held.announcers.iter().map(|named| named.id.get()));
     }
 
     fn add(&mut self, entry: &HavipEntry) {
@@ -209,7 +210,7 @@ impl Havips {
         self.by_name.insert(name.clone(), id);
         self.by_address.insert((*vni, *address), id);
         self.list(id, &entry.havip);
-        let announcers = self.seat(&entry.havip, &mut Vec::new());
+        let announcers = self.name_announcers(&entry.havip, &mut Vec::new());
         if self.held.len() <= id.index() {
             self.held.resize_with(id.index() + 1, || None);
         }
@@ -227,8 +228,8 @@ impl Havips {
             self.unlist(id, &held.entry.havip);
             self.list(id, &entry.havip);
             let mut old = std::mem::take(&mut held.announcers);
-            held.announcers = self.seat(&entry.havip, &mut old);
-            self.gone.1.extend(old.iter().map(|seat| seat.id.get()));
+            held.announcers = self.name_announcers(&entry.havip, &mut old);
+            self.gone.1.extend(old.iter().map(|named| named.id.get()));
             self.stale.insert(entry.havip.vni);
         }
         held.entry = entry.clone();
@@ -238,13 +239,14 @@ impl Havips {
     }
 
     /// The announcers of a HAVIP; those that it had already are taken out of `old`.
-    fn seat(&mut self, havip: &Havip, old: &mut Vec<NamedAnnouncer>) -> Vec<NamedAnnouncer> {
+    fn name_announcers(&mut self, havip: &Havip, old: &mut Vec<NamedAnnouncer>) -> Vec<NamedAnnouncer> {
         let mut new = Vec::new();
-        for who in announcers(havip) {
-            let had = old.iter().position(|seat| seat.who == who).map(|place| old.swap_remove(place));
+        for identity in announcers(havip) {
+            let had =
+                old.iter().position(|named| named.identity == identity).map(|place| old.swap_remove(place));
             let id = || self.announcers.take().and_then(|id| AnnouncerId::new(id).ok());
-            match had.map(|seat| seat.id).or_else(id) {
-                Some(id) => new.push(NamedAnnouncer { id, who }),
+            match had.map(|named| named.id).or_else(id) {
+                Some(id) => new.push(NamedAnnouncer { id, identity }),
                 None => tracing::error!(havip = %havip.name, "a committed attachment gets no number"),
             }
         }
@@ -320,11 +322,11 @@ impl Havips {
     }
 
     /// Frees numbers that no worker goes by any more.
-    pub fn reclaim(&mut self, grace: &Grace, heard: &AnnouncementBoard) {
+    pub fn reclaim(&mut self, grace: &Grace, board: &AnnouncementBoard) {
         self.vips.reclaim(grace, |_| {});
         self.announcers.reclaim(grace, |id| {
             if let Ok(id) = AnnouncerId::new(id) {
-                heard.forget(id);
+                board.forget(id);
             }
         });
     }
@@ -342,8 +344,9 @@ fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, HashSet<VipId>>, 
 /// A HAVIP as workers know it, in no group.
 pub(crate) fn vip(held: &HavipRow, index: impl Fn(Tep) -> Option<TepIndex>) -> Vip {
     let Havip { address, vrids, .. } = &held.entry.havip;
-    let announcer =
-        |seat: &NamedAnnouncer| Some(Announcer { mac: seat.who.mac, tep: index(seat.who.tep)?, id: seat.id });
+    let announcer = |named: &NamedAnnouncer| {
+        Some(Announcer { mac: named.identity.mac, tep: index(named.identity.tep)?, id: named.id })
+    };
     Vip {
         id: held.id,
         address: *address,

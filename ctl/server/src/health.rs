@@ -1,4 +1,4 @@
-//! Whether the store takes changes, and whether the commit thread turns: for whoever must not wait for the state.
+//! Health of the store and heartbeats of the commit thread, for readers that must not wait for the state.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,19 +6,19 @@ use std::time::{Duration, Instant};
 
 use ctl_store::StoreError;
 
-/// How often the store is tried while it takes no changes.
+/// Interval at which the store is tried while it takes no changes.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// At most one line in the log says that the store takes no changes, or still takes none, in this time.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What the commit thread tells of itself and the store.
+/// Health of the commit thread and the store.
 #[derive(Debug)]
 pub(crate) struct Health {
     started: Instant,
-    /// When the commit thread turned last, in milliseconds since `started`. Alone, so it needs no ordering.
-    turned_ms: AtomicU64,
+    /// Last heartbeat of the commit thread, milliseconds after `started`. Alone, so it needs no ordering.
+    beat_ms: AtomicU64,
     /// The same of the confirming thread.
-    confirmed_ms: AtomicU64,
+    confirm_beat_ms: AtomicU64,
     /// Why the store takes no changes, in one line.
     trouble: Mutex<Option<String>>,
 }
@@ -27,42 +27,42 @@ impl Health {
     pub fn new(now: Instant) -> Self {
         Self {
             started: now,
-            turned_ms: AtomicU64::new(0),
-            confirmed_ms: AtomicU64::new(0),
+            beat_ms: AtomicU64::new(0),
+            confirm_beat_ms: AtomicU64::new(0),
             trouble: Mutex::default(),
         }
     }
 
-    /// The commit thread goes round.
-    pub fn turn(&self, now: Instant) {
-        self.turned_ms.store(self.ms(now), Ordering::Relaxed);
+    /// Heartbeat of the commit thread.
+    pub fn beat(&self, now: Instant) {
+        self.beat_ms.store(self.ms(now), Ordering::Relaxed);
     }
 
-    /// The confirming thread goes round.
-    pub fn confirm_turn(&self, now: Instant) {
-        self.confirmed_ms.store(self.ms(now), Ordering::Relaxed);
+    /// Heartbeat of the confirming thread.
+    pub fn confirm_beat(&self, now: Instant) {
+        self.confirm_beat_ms.store(self.ms(now), Ordering::Relaxed);
     }
 
-    /// How long ago the commit thread turned.
-    pub fn since_turn(&self, now: Instant) -> Duration {
-        self.since(&self.turned_ms, now)
+    /// Time since the last heartbeat of the commit thread.
+    pub fn since_beat(&self, now: Instant) -> Duration {
+        self.since(&self.beat_ms, now)
     }
 
-    /// How long ago the confirming thread turned.
-    pub fn since_confirm_turn(&self, now: Instant) -> Duration {
-        self.since(&self.confirmed_ms, now)
+    /// Time since the last heartbeat of the confirming thread.
+    pub fn since_confirm_beat(&self, now: Instant) -> Duration {
+        self.since(&self.confirm_beat_ms, now)
     }
 
     fn ms(&self, now: Instant) -> u64 {
         u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn since(&self, turned_ms: &AtomicU64, now: Instant) -> Duration {
-        let turned = Duration::from_millis(turned_ms.load(Ordering::Relaxed));
-        now.saturating_duration_since(self.started).saturating_sub(turned)
+    fn since(&self, beat_ms: &AtomicU64, now: Instant) -> Duration {
+        let beat = Duration::from_millis(beat_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.started).saturating_sub(beat)
     }
 
-    /// Whether the store takes changes; if not, why.
+    /// Success if the store takes changes; the trouble if not.
     pub fn takes_changes(&self) -> Result<(), String> {
         self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err)
     }
@@ -77,12 +77,12 @@ impl Health {
 #[derive(Debug)]
 pub(crate) struct Trouble {
     health: Arc<Health>,
-    /// When the store is tried next; `None`: it takes changes.
+    /// Time of the next try; `None`: the store takes changes.
     probe_at: Option<Instant>,
-    /// When a line said last that it takes none.
-    said: Option<Instant>,
-    /// Whether the line that it does again is owed.
-    told: bool,
+    /// Time of the last line in the log.
+    logged_at: Option<Instant>,
+    /// True after a line was logged: the line of the recovery is owed.
+    is_logged: bool,
     /// Requests refused since the last line.
     refused: usize,
 }
@@ -97,10 +97,10 @@ enum Line {
 
 impl Trouble {
     pub fn new(health: Arc<Health>) -> Self {
-        Self { health, probe_at: None, said: None, told: false, refused: 0 }
+        Self { health, probe_at: None, logged_at: None, is_logged: false, refused: 0 }
     }
 
-    /// How long to wait at most before it is [time](Trouble::is_time) to try the store.
+    /// Longest wait before it is [time](Trouble::is_time) to try the store.
     pub fn wait(&self, now: Instant) -> Option<Duration> {
         self.probe_at.map(|at| at.saturating_duration_since(now))
     }
@@ -135,20 +135,20 @@ impl Trouble {
     fn fails(&mut self, requests: usize, now: Instant) -> Option<Line> {
         self.probe_at = Some(now + PROBE_EVERY);
         self.refused += requests;
-        if self.said.is_some_and(|said| now.saturating_duration_since(said) < SAY_EVERY) {
+        if self.logged_at.is_some_and(|at| now.saturating_duration_since(at) < LOG_EVERY) {
             return None;
         }
-        let line = if self.told { Line::GoesOn } else { Line::Begins };
-        (self.said, self.told, self.refused) = (Some(now), true, 0);
+        let line = if self.is_logged { Line::GoesOn } else { Line::Begins };
+        (self.logged_at, self.is_logged, self.refused) = (Some(now), true, 0);
         Some(line)
     }
 
     fn ends(&mut self) -> Option<Line> {
         self.probe_at = None;
-        if !self.told {
+        if !self.is_logged {
             return None;
         }
-        (self.told, self.refused) = (false, 0);
+        (self.is_logged, self.refused) = (false, 0);
         Some(Line::Ends)
     }
 }
@@ -170,13 +170,13 @@ mod tests {
         assert_eq!(first, [(0, Line::Begins), (60, Line::GoesOn), (120, Line::GoesOn)]);
         assert_eq!((trouble.refused, trouble.ends()), (290, Some(Line::Ends)));
         // It works and fails by turns, each second.
-        let mut told = Vec::new();
+        let mut lines = Vec::new();
         for second in 150..400 {
-            told.extend(trouble.fails(1, at(second)).map(|line| (second, line)));
-            told.extend(trouble.ends().map(|line| (second, line)));
+            lines.extend(trouble.fails(1, at(second)).map(|line| (second, line)));
+            lines.extend(trouble.ends().map(|line| (second, line)));
         }
         let both = |second| [(second, Line::Begins), (second, Line::Ends)];
-        assert_eq!(told, [both(180), both(240), both(300), both(360)].concat());
+        assert_eq!(lines, [both(180), both(240), both(300), both(360)].concat());
     }
 
     #[test]
@@ -199,9 +199,9 @@ mod tests {
         let start = Instant::now();
         let health = Health::new(start);
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(health.since_turn(at(700)), Duration::from_millis(700));
-        health.turn(at(900));
-        assert_eq!(health.since_turn(at(900)), Duration::ZERO);
-        assert_eq!(health.since_turn(at(1_900)), Duration::from_secs(1));
+        assert_eq!(health.since_beat(at(700)), Duration::from_millis(700));
+        health.beat(at(900));
+        assert_eq!(health.since_beat(at(900)), Duration::ZERO);
+        assert_eq!(health.since_beat(at(1_900)), Duration::from_secs(1));
     }
 }

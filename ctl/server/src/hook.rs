@@ -1,4 +1,4 @@
-//! Those that live by what commits: webhooks, routes.
+//! Commit hooks: webhooks and routes follow what commits.
 
 use crossbeam::channel::Sender;
 use ctl_api::model::{HavipEvent, HavipEventKind, Name, RefusedAnnouncement};
@@ -41,11 +41,11 @@ pub trait CommitHook: Send + 'static {
     fn refused(&mut self, _refused: &[RefusedAnnouncement]) {}
 }
 
-/// By which a listener has something told about a HAVIP, in a revision of its own.
+/// Sender of a listener's reports about HAVIPs; each makes a revision of its own.
 #[derive(Debug, Clone)]
 pub struct Reporter(pub(crate) Sender<Report>);
 
-/// What is to be told.
+/// Messages to be sent.
 #[derive(Debug)]
 pub(crate) struct Report {
     pub havip: Name,

@@ -20,7 +20,7 @@ impl Ids {
         Self { bound, next: 0, free: VecDeque::new(), leaving: VecDeque::new() }
     }
 
-    /// How many are taken, those that were just given back included.
+    /// Count of taken numbers, those that were just given back included.
     pub fn taken(&self) -> usize {
         self.next as usize - self.free.len()
     }

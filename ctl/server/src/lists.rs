@@ -1,7 +1,5 @@
 //! Lists, page by page: read from the store behind the key that the page's token names.
 
-use std::net::IpAddr;
-
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{HavipState, ModelError, Name, TepRef, Word};
 use ctl_api::proto;
@@ -17,14 +15,6 @@ use crate::state::lock;
 const PAGE: (u32, u32) = (1_000, 10_000);
 /// Bytes of a page: a page of large items is shorter.
 const PAGE_BYTES: usize = 1 << 20;
-
-/// Bytes of an address in network order.
-pub(crate) fn bytes(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    }
-}
 
 /// The key that a token names; `None`: from the start.
 pub(crate) fn after<K: std::str::FromStr>(token: &str) -> Result<Option<K>, Refusal> {
@@ -53,7 +43,7 @@ pub(crate) fn page<T, M: Message + From<T>>(
     Ok((items, String::new()))
 }
 
-/// Those entries of which this is so; an error stays.
+/// Entries that satisfy a condition; an error stays.
 fn only<'e, T: 'e>(
     entries: impl Iterator<Item = Result<T, StoreError>> + 'e,
     is_one: impl Fn(&T) -> bool + 'e,

@@ -30,7 +30,7 @@ const MOST_DECISIONS: usize = 1_000;
 const MOST_STEPS: usize = 10_000;
 /// Most refused announcements taken in one tick: all that the data plane keeps.
 const MOST_REFUSED: usize = 4_096;
-/// When decisions are made again after the store did not take some.
+/// Pause before decisions are made again that the store did not take.
 const RETRY_NS: u64 = SECOND;
 
 /// The machines of all HAVIPs.
@@ -39,21 +39,21 @@ pub(crate) struct Machines {
     damping: Damping,
     alarms: Alarms,
     clock: Clock,
-    /// By number.
+    /// Slots by number.
     slots: Vec<Option<Box<Slot>>>,
     len: usize,
-    /// When machines want to decide. What a slot is not armed for is void.
+    /// Times at which machines want to decide. An entry for which its slot is not armed is void.
     due: BinaryHeap<Reverse<(u64, VipId)>>,
-    /// Those that are to step now, each once.
+    /// HAVIPs that are to step now, each once.
     ready: VecDeque<VipId>,
-    /// Those that are to be announced on their holder's behalf, each once.
+    /// HAVIPs that are to be announced on their holder's behalf, each once.
     announcing: VecDeque<VipId>,
     /// Nothing is decided before: the store did not take what was.
     paused_until_ns: u64,
     /// Reports that the store did not take.
     reports: Vec<Report>,
-    /// What was heard of the one that steps.
-    heard: Vec<(AnnouncerId, LastAnnounced)>,
+    /// Scratch space of a step: announcers with their last announcements.
+    last_announced: Vec<(AnnouncerId, LastAnnounced)>,
 }
 
 struct Slot {
@@ -65,7 +65,7 @@ struct Slot {
     is_announcing: bool,
 }
 
-/// What the machines see of the node.
+/// The machines' view of the node.
 pub(crate) struct View<'v> {
     pub havips: &'v Havips,
     pub teps: &'v Teps,
@@ -73,23 +73,23 @@ pub(crate) struct View<'v> {
 }
 
 impl View<'_> {
-    /// Whose a refused announcement is by now.
+    /// Announcer that a refused sender is by now.
     fn who(&self, held: &HavipRow, stranger: &RejectedSender) -> Option<AnnouncerId> {
         let tep = self.teps.index(stranger.tep)?;
         vip(held, |tep| self.teps.index(tep)).binder(stranger.mac, stranger.bound, tep).ok()
     }
 }
 
-/// What the machines decided, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
+/// Decisions of the machines, to be committed as one record; then it is [kept](Machines::keep) or [undone](Machines::undo).
 #[derive(Default)]
 pub(crate) struct Tick {
     pub events: Vec<Event>,
-    /// What is told without a revision.
+    /// Alarms that make no revision.
     pub alarms: Vec<HavipEvent>,
     /// The steps, to be taken back.
     undo: Vec<(VipId, Undo)>,
     announce: Vec<VipId>,
-    /// What listeners reported.
+    /// Reports of listeners.
     reports: Vec<Report>,
 }
 
@@ -129,9 +129,10 @@ impl Machines {
         !self.ready.is_empty() && now_ns >= self.paused_until_ns
     }
 
-    /// What may be wrong with a HAVIP; a line each.
+    /// Diagnosis of a HAVIP; a line for each trouble.
     pub fn diagnosis(&self, held: &HavipRow, now_ns: u64) -> Vec<Diagnosis> {
-        let name = |announcer| held.who(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
+        let name =
+            |announcer| held.identity(announcer).map_or_else(|| format!("{announcer}"), ctl_havip::name);
         let machine = self.slots.get(held.id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
         machine.map(|machine| machine.diagnosis(now_ns, &self.damping, name)).unwrap_or_default()
     }
@@ -142,27 +143,27 @@ impl Machines {
         slot.into_iter().flat_map(move |slot| slot.machine.codes(now_ns))
     }
 
-    /// What each announcer of a HAVIP said last, and when that was, in their order. Stamps in what they said are the workers' own.
+    /// Latest announcements of each announcer of a HAVIP, and their times, in their order. Stamps are the workers' own.
     /// The machine takes note of when they were heard about other addresses, so ask this before its diagnosis.
     pub fn announcer_times<'h>(
         &mut self,
         held: &'h HavipRow,
         node: &dyn Node,
     ) -> Vec<(&'h NamedAnnouncer, LastAnnounced, AnnouncedAt)> {
-        let read: Vec<_> = held.announcers.iter().map(|seat| (seat, node.heard().read(seat.id))).collect();
+        let read: Vec<_> = held.announcers.iter().map(|named| (named, node.board().read(named.id))).collect();
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
         let (clock, mut unknown) = (&self.clock, AnnouncerTimes::default());
         let mut slot = self.slots.get_mut(held.id.index()).and_then(Option::as_mut);
-        let said = |(seat, last): (&'h NamedAnnouncer, LastAnnounced)| {
+        let times = |(named, last): (&'h NamedAnnouncer, LastAnnounced)| {
             let announcer_times = slot.as_mut().map_or(&mut unknown, |slot| &mut slot.announcer_times);
-            let (steady, at) = announcer_times.follow(seat.id, last, clock);
+            let (steady, at) = announcer_times.follow(named.id, last, clock);
             if let Some(slot) = &mut slot {
-                slot.machine.notice(&[(seat.id, steady)]);
+                slot.machine.notice(&[(named.id, steady)]);
             }
-            (seat, last, at)
+            (named, last, at)
         };
-        read.into_iter().map(said).collect()
+        read.into_iter().map(times).collect()
     }
 
     /// Follows committed changes of these HAVIPs. `now` is a time before workers could know of them.
@@ -177,10 +178,11 @@ impl Machines {
 
     fn follow_one(&mut self, held: &HavipRow, view: &View<'_>, now_ns: u64) {
         let number = |who: &Holder| {
-            let before = held.announcers.iter().take_while(|seat| seat.who.instance != who.instance);
+            let before = held.announcers.iter().take_while(|named| named.identity.instance != who.instance);
             u32::try_from(before.count()).unwrap_or(u32::MAX)
         };
-        let announcers: Vec<_> = held.announcers.iter().map(|seat| (seat.id, number(&seat.who))).collect();
+        let announcers: Vec<_> =
+            held.announcers.iter().map(|named| (named.id, number(&named.identity))).collect();
         let stored = (held.entry.binding.state, held.holder());
         let refresh_ns = held.entry.havip.refresh_s.map(|seconds| u64::from(seconds) * SECOND);
         let options = Options { refresh_ns };
@@ -254,7 +256,7 @@ impl Machines {
         if now_ns < self.paused_until_ns {
             return Tick::default();
         }
-        view.node.heard().drain(|id| self.make_ready(id));
+        view.node.board().drain(|id| self.make_ready(id));
         self.take_rejected(view);
         while let Some(&Reverse((due_ns, id))) = self.due.peek().filter(|due| due.0.0 <= now_ns) {
             self.due.pop();
@@ -291,15 +293,15 @@ impl Machines {
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
                 continue;
             };
-            let Rejected { mac, bound, what, claims, tags, .. } = refused;
-            let stranger = RejectedSender { mac, bound, tep, what, claims, tags, at_ns };
+            let Rejected { mac, bound, reason, claims, tags, .. } = refused;
+            let stranger = RejectedSender { mac, bound, tep, reason, claims, tags, at_ns };
             let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
             slot.machine.refused(stranger, by_now);
             self.arm(refused.vip);
         }
     }
 
-    /// Has one decide. Returns its entry where its binding is another now.
+    /// Steps one machine. Returns its entry if its binding has changed.
     fn step(
         &mut self,
         id: VipId,
@@ -308,19 +310,19 @@ impl Machines {
         tick: &mut Tick,
         happened: &mut Vec<HavipEvent>,
     ) -> Option<HavipEntry> {
-        let mut heard = std::mem::take(&mut self.heard);
-        heard.clear();
+        let mut announced = std::mem::take(&mut self.last_announced);
+        announced.clear();
         let held = view.havips.get(id)?;
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
-        heard.extend(held.announcers.iter().map(|seat| (seat.id, view.node.heard().read(seat.id))));
+        announced.extend(held.announcers.iter().map(|named| (named.id, view.node.board().read(named.id))));
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(view.node.now());
-        for (announcer, last) in &mut heard {
+        for (announcer, last) in &mut announced {
             *last = slot.announcer_times.follow(*announcer, *last, &self.clock).0;
         }
         slot.is_ready = false;
-        let (decisions, undo) = slot.machine.step(&heard, now_ns, &self.damping, &mut self.alarms);
-        self.heard = heard;
+        let (decisions, undo) = slot.machine.step(&announced, now_ns, &self.damping, &mut self.alarms);
+        self.last_announced = announced;
         self.arm(id);
         if decisions.is_settled() {
             if decisions.reannounce {
@@ -328,13 +330,13 @@ impl Machines {
             }
             return None;
         }
-        let who = |announcer| held.who(announcer).cloned();
-        let (entry, told) = enact(&held.entry, &decisions, who, revision, unix_ms);
+        let who = |announcer| held.identity(announcer).cloned();
+        let (entry, events) = enact(&held.entry, &decisions, who, revision, unix_ms);
         let is_alarm = |event: &HavipEvent| event.kind == HavipEventKind::Spoof;
-        let (alarms, told): (Vec<_>, Vec<_>) = told.into_iter().partition(is_alarm);
+        let (alarms, events): (Vec<_>, Vec<_>) = events.into_iter().partition(is_alarm);
         tick.alarms.extend(alarms);
         // An alarm alone commits nothing, so there is nothing to take back.
-        if entry.is_none() && told.is_empty() {
+        if entry.is_none() && events.is_empty() {
             if decisions.reannounce {
                 self.make_announced(id);
             }
@@ -342,16 +344,16 @@ impl Machines {
         }
         tick.undo.push((id, undo));
         tick.announce.extend(decisions.reannounce.then_some(id));
-        happened.extend(told);
+        happened.extend(events);
         entry
     }
 
-    /// What was decided is durable.
+    /// Decisions are durable.
     pub fn keep(&mut self, tick: Tick) {
         tick.announce.into_iter().for_each(|id| self.make_announced(id));
     }
 
-    /// What was decided is not: it is decided anew, a little later. Where the store took it after all, the HAVIPs show it by
+    /// Decisions are not durable: they are made anew later. If the store took them after all, the HAVIPs show it by
     /// now, and there is nothing left to decide.
     pub fn undo(&mut self, tick: Tick, view: &View<'_>) {
         let now_ns = view.node.now().steady_ns;
@@ -379,7 +381,7 @@ impl Machines {
         while let Some(&id) = self.announcing.front() {
             let held = view.havips.get(id);
             let machine = self.slots.get(id.index()).and_then(Option::as_ref).map(|slot| &slot.machine);
-            if let Some(holding) = held.and_then(|held| holding(held, machine, view.node.heard()))
+            if let Some(holding) = held.and_then(|held| holding(held, machine, view.node.board()))
                 && !view.node.announce(&holding)
             {
                 return;

@@ -23,8 +23,8 @@ pub enum Refusal {
     #[error(transparent)]
     Batch(#[from] BatchError),
     /// One change, or one entry of a desired state, cannot be made; `position` is its number, from 1 over all parts.
-    #[error("{what} {position}: {problem}")]
-    Change { what: &'static str, position: usize, problem: Problem },
+    #[error("{part} {position}: {problem}")]
+    Change { part: &'static str, position: usize, problem: Problem },
     /// Compare and set: the configuration changed after the expected revision, or the node was never there.
     #[error(
         "revision {expected} was expected, the node is at revision {found} and its configuration changed last at \
@@ -94,8 +94,8 @@ pub enum Refusal {
     #[error("the requests and answers under way hold all the memory that they may; try again in a moment")]
     Memory,
     /// Calls of this kind do not end.
-    #[error("{calls} {what} are under way and do not end; try again later, and look at the daemon's log")]
-    Hangs { what: &'static str, calls: usize },
+    #[error("{calls} {kind} are under way and do not end; try again later, and look at the daemon's log")]
+    Hangs { kind: &'static str, calls: usize },
     /// The next part of a batch does not come.
     #[error("no further part of the batch came for {0} seconds; nothing was changed, send it again")]
     NoPart(u64),
@@ -329,10 +329,10 @@ impl Refusal {
         let mut numbers = Vec::new();
         let mut why = reason(self);
         match self {
-            Self::Change { what, position, problem } => {
+            Self::Change { part, position, problem } => {
                 why = reason(problem);
                 numbers.push((POSITION, *position as u64));
-                if problem.code() == Code::InvalidArgument && *what == "change" {
+                if problem.code() == Code::InvalidArgument && *part == "change" {
                     let field = format!("changes[{}]", position - 1);
                     details.add_bad_request_violation(field, problem.to_string());
                 }
@@ -340,10 +340,10 @@ impl Refusal {
             Self::Deletion(problem) | Self::Backup(problem) => why = reason(problem),
             Self::Batch(error) => {
                 why = reason(error);
-                if let BatchError::Item { what, position, field, error } = error {
+                if let BatchError::Item { part, position, field, error } = error {
                     why = reason(error.innermost());
                     numbers.push((POSITION, *position as u64));
-                    let field = match *what {
+                    let field = match *part {
                         "change" => format!("changes[{}].{field}", position - 1),
                         _ => field.clone(),
                     };

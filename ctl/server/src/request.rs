@@ -1,4 +1,4 @@
-//! What a request id belongs to: a digest of the request's changes and conditions.
+//! Digest of a request's changes and conditions, to which its id belongs.
 
 use ctl_api::proto::{ApplyOptions, ApplyRequest, CommitRequest};
 use ctl_store::Body;

@@ -38,32 +38,32 @@ use crate::shared::{Shared, Streams, Versions};
 use crate::socket::{self, SocketFile};
 use crate::state::{Counts, Figures, State};
 
-/// How long connections may stay open once every request has its answer.
+/// Time that connections may stay open once every request has its answer.
 const STOP_WAIT: Duration = Duration::from_millis(500);
 /// Bytes that watches have read and not yet sent, at most, all of them together.
 const WATCHED_BYTES: usize = 128 << 20;
 
-/// How to serve.
+/// Settings of the server.
 pub struct ServerConfig {
-    /// Where the Unix socket is made.
+    /// Path of the Unix socket.
     pub socket: PathBuf,
-    /// Where requests are served. The two threads of the control path are the server's own; they and the runtime's
+    /// Runtime that serves requests. The two threads of the control path are the server's own; they and the runtime's
     /// inherit the affinity of the thread that starts them.
     pub runtime: Handle,
-    /// What `Version` answers.
+    /// Answer to `Version`.
     pub versions: Versions,
-    /// How long a worker may take to see a change before its request is answered "durable, not confirmed".
+    /// Time that a worker may take to see a change before its request is answered "durable, not confirmed".
     pub confirm_timeout: Duration,
-    /// Told how long each group of changes took to reach every worker.
+    /// Receiver of the time that each group of changes took to reach every worker.
     pub observer: Observer,
-    /// Whom to tell what happens to HAVIPs.
+    /// Exporters of HAVIP events.
     pub exporters: ExporterConfig,
-    /// Told what commits.
+    /// Commit hooks.
     pub listeners: Vec<Box<dyn CommitHook>>,
-    /// When HAVIPs freeze and thaw.
+    /// Limits by which HAVIPs freeze and thaw.
     pub damping: Damping,
     reports: (Sender<Report>, Receiver<Report>),
-    /// What new HAVIPs and attachments have to keep to.
+    /// Rules that new HAVIPs and attachments have to keep to.
     pub havips: HavipLimits,
 }
 
@@ -85,7 +85,7 @@ impl ServerConfig {
         }
     }
 
-    /// By which listeners have something told.
+    /// Reporter for listeners.
     #[must_use]
     pub fn reporter(&self) -> Reporter {
         Reporter(self.reports.0.clone())
@@ -126,10 +126,10 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state =
             State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
-        let (exporters, outward_listeners) =
+        let (exporters, exporter_hooks) =
             Exporters::start(config.exporters, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
         let mut listeners = CommitHooks(config.listeners);
-        listeners.0.extend(outward_listeners);
+        listeners.0.extend(exporter_hooks);
         let snapshot = store.snapshot()?;
         state.load(snapshot.as_ref())?;
         listeners.loaded(snapshot.as_ref())?;
@@ -219,7 +219,7 @@ impl Server {
         self.figures.borrow().0
     }
 
-    /// How many domains, TEPs, memberships and replaced lists there are; never waits for a commit.
+    /// Counts of domains, TEPs, memberships and replaced lists; never waits for a commit.
     #[must_use]
     pub fn counts(&self) -> Counts {
         self.figures.borrow().1
@@ -230,7 +230,7 @@ impl Server {
         self.exporters.webhooks.reload(webhooks);
     }
 
-    /// Whether the store takes changes now; never waits for a commit. After a commit that failed it does not, until one
+    /// Tells if the store takes changes now; never waits for a commit. After a commit that failed it does not, until one
     /// succeeds or a small transaction does, which is tried each second.
     ///
     /// # Errors
@@ -240,18 +240,18 @@ impl Server {
         self.health.takes_changes()
     }
 
-    /// How long ago the commit thread turned last: it does so at least each half second, but for the time that a commit
+    /// Time since the last heartbeat of the commit thread: one at least each half second, but for the time that a commit
     /// takes. What grows beyond that is a thread that hangs, or is gone. Never waits.
     #[must_use]
     pub fn commit_thread_silent_for(&self) -> Duration {
-        self.health.since_turn(Instant::now())
+        self.health.since_beat(Instant::now())
     }
 
-    /// How long ago the confirming thread turned last: it does so at least each half second, but for the time that
+    /// Time since the last heartbeat of the confirming thread: it beats at least each half second, but for the time that
     /// workers take to see a change. Never waits.
     #[must_use]
     pub fn confirm_thread_silent_for(&self) -> Duration {
-        self.health.since_confirm_turn(Instant::now())
+        self.health.since_confirm_beat(Instant::now())
     }
 
     /// The API's connections.
@@ -260,13 +260,13 @@ impl Server {
         self.connections.figures()
     }
 
-    /// How it stands with each receiver of webhooks.
+    /// Figures of each receiver of webhooks.
     #[must_use]
     pub fn webhooks(&self) -> Vec<ctl_webhook::Status> {
         self.exporters.webhooks.status()
     }
 
-    /// How it goes with routes; `None`: none are made.
+    /// Figures of routes; `None`: none are made.
     #[must_use]
     pub fn routes(&self) -> Option<ctl_routes::Figures> {
         self.exporters.routes()

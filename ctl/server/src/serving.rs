@@ -67,7 +67,7 @@ pub(crate) fn serve(
     Ok((task.abort_handle(), served))
 }
 
-/// Has gRPC's health follow the readiness for changes, until the server stops.
+/// Makes gRPC's health follow the readiness for changes, until the server stops.
 async fn report_health(reporter: HealthReporter, health: Arc<Health>, mut stopping: watch::Receiver<bool>) {
     let mut ticks = interval(HEALTH_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -77,7 +77,7 @@ async fn report_health(reporter: HealthReporter, health: Arc<Health>, mut stoppi
             _ = stopping.wait_for(|&stopping| stopping) => true,
         };
         let is_ready =
-            !is_stopping && health.takes_changes().is_ok() && health.since_turn(Instant::now()) < SILENT;
+            !is_stopping && health.takes_changes().is_ok() && health.since_beat(Instant::now()) < SILENT;
         let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in SERVICES {
             reporter.set_service_status(service, status).await;

@@ -15,12 +15,12 @@ use crate::job::Intake;
 use crate::state::{Figures, State};
 use crate::{SNAPSHOTS, WATCHES};
 
-/// What `bcastctl version` shows.
+/// Version that `bcastctl version` shows.
 #[derive(Debug, Clone)]
 pub struct Versions {
     /// The daemon's.
     pub daemon: String,
-    /// Its DPDK's.
+    /// Version of DPDK.
     pub dpdk: String,
 }
 
@@ -34,14 +34,14 @@ pub(crate) struct Shared {
     pub visible: watch::Receiver<Revision>,
     /// Alarms, which are part of no revision.
     pub alarms: AlarmSender,
-    /// What is published, read without the state's lock.
+    /// Published figures, read without the state's lock.
     pub figures: watch::Receiver<Figures>,
     /// True once the daemon stops.
     pub stopping: watch::Receiver<bool>,
     pub versions: Versions,
-    /// What requests hold while they are gathered and wait.
+    /// Memory that requests hold while they are gathered and wait.
     pub budget: Arc<Budget>,
-    /// What watches have read and not yet sent.
+    /// Memory of changes that watches have read and not yet sent.
     pub watched: Arc<Budget>,
     pub threads: Threads,
     pub streams: Streams,
@@ -62,7 +62,7 @@ impl Default for Streams {
 }
 
 impl Streams {
-    /// How many are under way.
+    /// Number of calls under way.
     pub fn open(&self) -> usize {
         let free = self.watches.available_permits() + self.snapshots.available_permits();
         (WATCHES + SNAPSHOTS).saturating_sub(free)

@@ -1,4 +1,4 @@
-//! What the node knows: the table, which is a projection of the store, and what belongs to it.
+//! State of the node: the table, which is a projection of the store, and all that belongs to it.
 //!
 //! Member lists are in the table alone. Only the commit thread changes the state; the lock around it keeps readers
 //! (the queries) apart from that.
@@ -26,10 +26,10 @@ use crate::limits::{HavipLimits, OwnRates};
 use crate::machines::{Machines, Tick, View};
 use crate::teps::Teps;
 
-/// How long to wait for workers to leave the numbers of removed domains, before a new one goes without.
+/// Time to wait for workers to leave the numbers of removed domains, before a new one goes without.
 const NUMBER_WAIT: Duration = Duration::from_secs(5);
 
-/// What the node knows.
+/// State of the node.
 pub(crate) struct State {
     pub revision: Revision,
     /// The last revision that changed the configuration.
@@ -49,16 +49,16 @@ pub(crate) struct State {
     grace: Grace,
     node: Arc<dyn Node>,
     limits: OwnRates,
-    /// Of the domains that have one.
+    /// Names of the domains that have one.
     names: HashMap<Vni, Name>,
-    /// What a domain's number had counted when the domain was created, unless that was nothing.
+    /// Counters of a domain's number when the domain was created, unless all were zero.
     counted_before: HashMap<DomainId, DomainCounters>,
 }
 
 /// The last published revision, and how many there are at it.
 pub(crate) type Figures = (Revision, Counts);
 
-/// How many there are.
+/// Counts of resources.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// Domains.
@@ -181,7 +181,7 @@ impl State {
         self.teps.index(tep).map_or(0, |index| self.teps.domains(index))
     }
 
-    /// What a domain counted since it was created.
+    /// Counters of a domain since it was created.
     pub fn counters(&self, domain: DomainId) -> DomainCounters {
         let before = self.counted_before.get(&domain).copied().unwrap_or_default();
         self.node.domain_counters(domain).since(before)
@@ -191,7 +191,7 @@ impl State {
     pub fn reclaim(&mut self) {
         self.publisher.reclaim();
         self.teps.reclaim(&self.grace);
-        self.havips.reclaim(&self.grace, self.node.heard());
+        self.havips.reclaim(&self.grace, self.node.board());
     }
 
     /// Publishes what these records, already durable, changed. Each worker that has passed the epoch forwards by it.

@@ -9,7 +9,7 @@ use crate::ids::Ids;
 /// The registered TEPs.
 #[derive(Debug)]
 pub(crate) struct Teps {
-    /// By index.
+    /// TEPs by index.
     entries: Vec<Option<TepEntry>>,
     /// Number of domains of a TEP, by its index.
     domains: Vec<u32>,

@@ -39,7 +39,7 @@ impl Filter {
     pub fn parse(request: proto::WatchRequest) -> Result<Self, Refusal> {
         let kind = |&number: &i32| match WatchKind::try_from(number) {
             Ok(WatchKind::Unspecified) | Err(_) => {
-                Err(Refusal::Model(ModelError::Number { what: "kind of change to watch", number }))
+                Err(Refusal::Model(ModelError::Number { kind: "kind of change to watch", number }))
             }
             Ok(kind) => Ok(kind),
         };
@@ -134,7 +134,7 @@ async fn read(shared: &Arc<Shared>, from: Revision) -> Result<Changes, Stop> {
     Ok(read.await.map_err(|_| Refusal::Stopping)??)
 }
 
-/// What records take in memory, about.
+/// Memory that records take, about.
 fn bytes_of(records: &[Record]) -> usize {
     /// An event with its names, addresses and attachments.
     const EVENT: usize = 512;

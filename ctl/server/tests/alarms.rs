@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{RejectReason, Rejected, VlanTags};
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{HavipEvent, HavipEventKind, Revision};
@@ -19,7 +19,7 @@ use ctl_store::EmbeddedStore;
 /// Nanoseconds after which a HAVIP tells of the next forgery.
 const NEXT_NS: u64 = 11_000_000_000;
 
-/// What a listener was told: generations.
+/// Generations that a listener was told.
 type Alarmed = Arc<Mutex<Vec<u64>>>;
 
 struct Listener(Alarmed);
@@ -47,8 +47,8 @@ fn prepare(rig: &Rig) -> u64 {
 fn forge(rig: &Rig) {
     let at_ns = rig.node.now_ns.fetch_add(NEXT_NS, Ordering::Relaxed) + NEXT_NS;
     let (vip, tep) = (rig.vip(5001), rig.announcers(5001)[0].tep);
-    let (mac, what) = (mac(9).octets(), RejectReason::Unattached);
-    let refused = Rejected { vip, mac, bound: mac, tep, what, claims: true, tags: VlanTags::NONE, at_ns };
+    let (mac, reason) = (mac(9).octets(), RejectReason::Unattached);
+    let refused = Rejected { vip, mac, bound: mac, tep, reason, claims: true, tags: VlanTags::NONE, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
@@ -124,7 +124,7 @@ fn an_alarm_is_told_though_the_store_takes_nothing_and_keeps_no_change_from_it()
     let folder = tempfile::tempdir().unwrap();
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
     let fails = Arc::new(AtomicBool::new(false));
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late: false });
+    let rig = Rig::with_store(folder.path(), failing(store, &fails, false));
     let made = prepare(&rig);
     fails.store(true, Ordering::Relaxed);
     forge(&rig);

@@ -7,24 +7,10 @@ use common::havip::*;
 use common::*;
 use ctl_api::model::{AttachmentFields, Change, Existing, Field, HavipFields, SetResource};
 
-/// Three TEPs, two domains with the first two, and a HAVIP in the first.
-fn rig(folder: &std::path::Path) -> Rig {
-    let rig = Rig::new(folder);
-    rig.commit(vec![
-        add_named(1, "hv1"),
-        add_named(2, "hv2"),
-        add(3),
-        set(5001, &[1, 2]),
-        set(5002, &[1, 2]),
-    ]);
-    rig.commit(vec![create_havip("web", 5001, 100)]);
-    rig
-}
-
 #[test]
 fn a_havip_is_guarded_from_its_first_attachment_to_its_last_and_created_with_them_in_one_revision() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     let revision = rig.server().revision();
     let attached = |instance: &str, last: u8, on: &[u16]| AttachmentFields {
         instance: name(instance),
@@ -49,7 +35,7 @@ fn a_havip_is_guarded_from_its_first_attachment_to_its_last_and_created_with_the
 #[test]
 fn havips_of_one_group_and_domain_are_of_one_group_for_workers_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = rig(folder.path());
+    let mut rig = havip_rig(folder.path());
     let grouped = |text: &str, vni, last, group: &str| {
         let fields = HavipFields { group: Field::Value(name(group)), ..HavipFields::default() };
         vec![create_havip_at(text, vni, ip(last), fields), attach(text, &format!("vm{last}"), last, &[1])]
@@ -86,7 +72,7 @@ fn havips_of_one_group_and_domain_are_of_one_group_for_workers_also_after_a_rest
 #[test]
 fn names_with_slashes_and_shared_multicast_macs_are_kept_across_a_restart_as_they_were_given() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = rig(folder.path());
+    let mut rig = havip_rig(folder.path());
     let pod = |instance: &str, mac: &str, on: &[u16]| {
         let (instance, mac) = (name(instance), mac.parse().unwrap());
         let attachment = AttachmentFields { instance, mac, teps: teps(on) };

@@ -15,7 +15,7 @@ use ctl_api::model::Batch;
 use ctl_api::proto;
 use ctl_server::CONNECTIONS;
 
-/// Whether the other side closes the connection; it may have sent something before.
+/// True if the other side closes the connection; it may have sent something before.
 fn is_closed(stream: &mut UnixStream) -> bool {
     stream.set_read_timeout(Some(SOON)).unwrap();
     let mut bytes = [0; 4096];

@@ -1,4 +1,4 @@
-//! What changes do, through the API, seen by a worker.
+//! Effects of changes, through the API, seen by a worker.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

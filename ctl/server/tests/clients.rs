@@ -8,7 +8,7 @@ use std::process::Command;
 
 use common::*;
 
-/// What ends a client that hangs, in seconds.
+/// Time limit of a client that hangs, in seconds.
 const HANGS: &str = "240";
 
 /// The Python that has grpcio: Debian's, unless another is named.

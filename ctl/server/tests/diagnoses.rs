@@ -53,11 +53,11 @@ fn havips_are_counted_by_diagnosis_and_all_codes_are_there() {
     let tep = rig.announcers(5001)[0].tep;
     for what in [RejectReason::Unattached, RejectReason::Probe] {
         let (mac, tags) = (mac(9).octets(), VlanTags::NONE);
-        let refused = Rejected { vip: vip(4), mac, bound: mac, tep, what, claims: false, tags, at_ns: 1 };
+        let refused = Rejected { vip: vip(4), mac, bound: mac, tep, reason, claims: false, tags, at_ns: 1 };
         rig.node.refused.lock().unwrap().push_back(refused);
     }
     let claim = AnnouncementKind::Claim { mac: mac(5).octets() };
-    rig.node.heard.note(vip(5), rig.announcer(5001, 5, 1), claim, VlanTags::NONE, 1);
+    rig.node.board.note(vip(5), rig.announcer(5001, 5, 1), claim, VlanTags::NONE, 1);
     let expected = BTreeMap::from([
         (codes::NEVER_HEARD, 3),
         (codes::TEP_NOT_MEMBER, 1),

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::client::RefusalKind;
@@ -26,7 +26,7 @@ fn while_the_disk_is_full_changes_are_refused_and_forwarding_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let full = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&full), late: false });
+    let rig = Rig::with_store(folder.path(), failing(store, &full, false));
     rig.commit(vec![add(1), set(1, &[1])]);
     full.store(true, Ordering::Relaxed);
     let (kind, text) = rig.try_commit(Batch::new(vec![remove_domain(1)])).unwrap_err();
@@ -42,7 +42,7 @@ fn after_a_commit_of_unknown_outcome_the_table_follows_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let doubt = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&doubt), late: true });
+    let rig = Rig::with_store(folder.path(), failing(store, &doubt, true));
     rig.commit(vec![add(1), add(2), set(1, &[1, 2]), set(2, &[1]), set(3, &[1, 2])]);
     doubt.store(true, Ordering::Relaxed);
     let changes = vec![remove_domain(2), leave(1, &[1]), add(3), join(3, &[3]), remove(2, true)];
@@ -62,7 +62,7 @@ fn after_a_commit_of_unknown_outcome_the_guards_follow_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let doubt = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&doubt), late: true });
+    let rig = Rig::with_store(folder.path(), failing(store, &doubt, true));
     rig.commit(vec![
         add(1),
         add(2),

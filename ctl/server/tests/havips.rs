@@ -3,37 +3,20 @@
 
 mod common;
 
-use std::sync::Arc;
-
-use bcast_domain::{AnnouncementKind, Mac, StrictReason, VlanTags};
+use bcast_domain::{AnnouncementKind, VlanTags};
 use common::havip::*;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{
-    ArpInspection, AttachmentFields, Batch, Change, DomainFields, Existing, Field, Gateway, Havip,
-    HavipEvent, HavipEventKind, HavipFields, HavipState, Place, Revision, SetResource, Target, Why,
+    AttachmentFields, Batch, Change, Existing, Field, Havip, HavipEvent, HavipEventKind, HavipFields,
+    HavipState, Place, Revision, SetResource, Target, Why,
 };
 use ctl_api::proto;
-use ctl_server::HavipLimits;
-
-/// Three TEPs, two domains with the first two, and a HAVIP in the first.
-fn rig(folder: &std::path::Path) -> Rig {
-    let rig = Rig::new(folder);
-    rig.commit(vec![
-        add_named(1, "hv1"),
-        add_named(2, "hv2"),
-        add(3),
-        set(5001, &[1, 2]),
-        set(5002, &[1, 2]),
-    ]);
-    rig.commit(vec![create_havip("web", 5001, 100)]);
-    rig
-}
 
 #[test]
 fn an_answered_change_is_what_workers_guard_by() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     assert_eq!(rig.guarded(5001), [], "nobody is attached, so nobody is refused");
     assert_eq!(rig.guarded(5002), []);
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm2", 2, &[2, 1])]);
@@ -55,7 +38,7 @@ fn an_answered_change_is_what_workers_guard_by() {
 #[test]
 fn a_havip_survives_a_restart_as_it_was_and_is_guarded_at_once() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1]), bind_eip("web", "203.0.113.7")]);
     let mut rig = rig.hold(folder.path(), "web", "vm1", 1);
     let (before, guarded) = (rig.havip("web"), rig.guarded(5001));
@@ -72,7 +55,7 @@ fn a_havip_survives_a_restart_as_it_was_and_is_guarded_at_once() {
 #[test]
 fn what_is_so_already_changes_nothing_and_what_is_not_there_to_go_is_said() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1]), bind_eip("web", "203.0.113.7"), inspect(5001, true)]);
     rig.commit(vec![route_gateway(1, Some("198.18.0.9"), None)]);
     let revision = rig.server().revision().get();
@@ -112,7 +95,7 @@ fn what_is_so_already_changes_nothing_and_what_is_not_there_to_go_is_said() {
 #[test]
 fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![
         create_havip("db", 5001, 7),
         bind_eip("db", "203.0.113.7"),
@@ -268,69 +251,7 @@ fn what_cannot_be_is_refused_with_what_to_do_and_changes_nothing() {
     }
 }
 
-#[test]
-fn the_eleventh_attachment_and_each_other_limit_are_refused_by_the_setting_that_says_so() {
-    let folder = tempfile::tempdir().unwrap();
-    let limits = HavipLimits { attachments: 3, per_instance: 2, per_vni: 4, total: 6 };
-    let rig = Rig::with_havip_limits(folder.path(), limits);
-    rig.commit(vec![add(1), create(5001), create(5002)]);
-    rig.commit((1..=4).map(|n| create_havip(&format!("a{n}"), 5001, n)).collect());
-    rig.commit((1..=2).map(|n| create_havip(&format!("b{n}"), 5002, n)).collect());
-    rig.commit((1..=3).map(|n| attach("a1", &format!("vm{n}"), n, &[1])).collect());
-    rig.commit(vec![attach("a2", "vm1", 1, &[1])]);
-    let moved = |name: &str, vni: u32| {
-        let mut havip = rig.havip(name).havip;
-        havip.vni = vni.into();
-        havip.address = ip(99);
-        set_havip(havip)
-    };
-    for (change, words) in [
-        (attach("a1", "vm4", 4, &[1]), "HAVIP a1 would have 4 attachments; at most 3 (havip.attachments)"),
-        (
-            attach("a3", "vm1", 1, &[1]),
-            "instance vm1 would be attached to 3 HAVIPs of domain 5001; at most 2 (havip.per_instance)",
-        ),
-        (
-            create_havip("a5", 5001, 5),
-            "HAVIP a5 would be one more than the 4 that domain 5001 may have (havip.per_vni)",
-        ),
-        (moved("b1", 5001), "HAVIP b1 would be one more than the 4 that domain 5001 may have"),
-        (
-            create_havip("b3", 5002, 3),
-            "HAVIP b3 would be one more than the 6 that the node may have (havip.total)",
-        ),
-    ] {
-        let (kind, text) = rig.try_commit(Batch::new(vec![change.clone()])).unwrap_err();
-        assert_eq!(kind, RefusalKind::Limit, "{change:?}");
-        assert!(text.contains(words), "{text}");
-    }
-    // What makes no more of them is no question of limits; what goes makes room at once.
-    rig.commit(vec![attach("a1", "vm3", 9, &[1]), attach("b1", "vm1", 1, &[1])]);
-    rig.commit(vec![
-        remove_havip("a4"),
-        create_havip("a5", 5001, 5),
-        detach("a2", "vm1"),
-        attach("a3", "vm1", 1, &[1]),
-    ]);
-    assert_eq!(rig.server().counts().havips, 6);
-}
-
-#[test]
-fn a_limit_that_was_lowered_takes_nothing_away() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut first = Rig::new(folder.path());
-    first.commit(vec![add(1), create(5001), create_havip("a", 5001, 1), create_havip("b", 5001, 2)]);
-    first.commit(vec![attach("a", "vm1", 1, &[1]), attach("a", "vm2", 2, &[1]), attach("b", "vm1", 1, &[1])]);
-    first.stop();
-    drop(first);
-    let limits = HavipLimits { attachments: 1, per_instance: 1, per_vni: 1, total: 1 };
-    let rig = Rig::with_havip_limits(folder.path(), limits);
-    rig.commit(vec![attach("a", "vm2", 3, &[1]), bind_eip("b", "203.0.113.7"), detach("b", "vm1")]);
-    assert_eq!(rig.server().counts().havips, 2);
-    assert!(rig.try_commit(Batch::new(vec![attach("b", "vm1", 1, &[1])])).is_err());
-}
-
-/// What a change does to the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
+/// Effect of a change on the binding of a HAVIP that vm1 holds at TEP 1, while it migrates to TEP 2.
 #[test]
 fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() {
     type Effect = (HavipEventKind, Why);
@@ -364,7 +285,7 @@ fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() 
     ];
     for (number, (make, (tep, told))) in cases.into_iter().enumerate() {
         let folder = tempfile::tempdir().unwrap();
-        let rig = rig(folder.path());
+        let rig = havip_rig(folder.path());
         rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[3])]);
         let rig = rig.hold(folder.path(), "web", "vm1", 1);
         let before = rig.havip("web").binding;
@@ -389,7 +310,7 @@ fn the_holder_stays_while_it_is_attached_and_whoever_listens_is_told_when_not() 
 #[test]
 fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![create_havip("db", 5001, 7), create_havip("web2", 5002, 100)]);
     rig.commit(["web", "db", "web2"].map(|name| attach(name, "vm1", 1, &[1])).to_vec());
     rig.commit(vec![attach("web", "vm2", 2, &[1, 2])]);
@@ -423,7 +344,7 @@ fn a_forced_removal_takes_havips_and_attachments_along_in_one_revision() {
 #[test]
 fn another_address_is_another_virtual_ip_of_the_same_name() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
     let rig = rig.hold(folder.path(), "web", "vm1", 1);
     let (vip, announcer) = (rig.vip(5001), rig.announcer(5001, 1, 1));
@@ -459,12 +380,12 @@ fn another_address_is_another_virtual_ip_of_the_same_name() {
 #[test]
 fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grace() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
     let (vip, old) = (rig.vip(5001), rig.announcer(5001, 1, 1));
     rig.commit(vec![attach("web", "vm1", 1, &[1, 2]), attach("web", "vm2", 2, &[1])]);
     assert_eq!((rig.vip(5001), rig.announcer(5001, 1, 1)), (vip, old));
-    rig.node.heard.note(vip, old, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 7);
+    rig.node.board.note(vip, old, AnnouncementKind::Claim { mac: [0; 6] }, VlanTags::NONE, 7);
     rig.worker.set_stuck(true);
     let another = Batch::new(vec![attach("web", "vm1", 9, &[1, 2])]);
     assert!(rig.try_commit(another).is_err(), "durable, not confirmed");
@@ -472,12 +393,12 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
     assert!(rig.try_commit(unconfirmed).is_err());
     let numbers: Vec<_> = rig.announcers(5001).iter().map(|announcer| announcer.id).collect();
     assert!(!numbers.contains(&old), "a worker may still hear the old one");
-    assert_eq!(rig.node.heard.read(old).claim_ns, 7);
+    assert_eq!(rig.node.board.read(old).claim_ns, 7);
     rig.worker.set_stuck(false);
     for mac in 11..111 {
         rig.commit(vec![attach("web", "vm1", mac, &[1, 2])]);
         if rig.announcers(5001).iter().any(|announcer| announcer.id == old) {
-            assert_eq!(rig.node.heard.read(old).claim_ns, 0, "what the old one said is forgotten");
+            assert_eq!(rig.node.board.read(old).claim_ns, 0, "what the old one said is forgotten");
             return;
         }
     }
@@ -487,7 +408,7 @@ fn numbers_of_speakers_stay_with_their_mac_and_tep_and_are_used_again_after_grac
 #[test]
 fn generations_only_grow_also_when_a_havip_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
-    let mut rig = rig(folder.path());
+    let mut rig = havip_rig(folder.path());
     let mut last = rig.havip("web").binding.generation;
     assert_eq!(last, 2, "the revision that made it");
     for round in 0..3 {
@@ -511,7 +432,7 @@ fn generations_only_grow_also_when_a_havip_is_made_anew() {
 #[test]
 fn havips_are_in_snapshots_by_name_and_alone_where_only_they_are_wanted() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![
         create_havip("db", 5001, 7),
         inspect(5002, true),
@@ -545,12 +466,12 @@ fn havips_are_in_snapshots_by_name_and_alone_where_only_they_are_wanted() {
 #[test]
 fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     let folder = tempfile::tempdir().unwrap();
-    let rig = rig(folder.path());
+    let rig = havip_rig(folder.path());
     rig.commit(vec![attach("web", "vm1", 1, &[1]), attach("web", "vm3", 3, &[3])]);
     rig.node.now_ns.store(5_000_000_000, std::sync::atomic::Ordering::Relaxed);
     let advert = AnnouncementKind::Advert { interval_cs: 10, priority: 100 };
     let before = now_ms();
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, VlanTags::NONE, 3_000_000_000);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, 1, 1), advert, VlanTags::NONE, 3_000_000_000);
     while rig.havip("web").binding.holder.is_none() {
         std::thread::yield_now();
     }
@@ -567,79 +488,4 @@ fn show_says_when_each_attachment_was_last_heard_and_which_one_never_can_be() {
     assert_eq!(status.diagnosis.len(), lines.len());
     let all = status.diagnosis.iter().zip(lines).all(|(found, begins)| found.text.starts_with(begins));
     assert!(all, "{:?}", status.diagnosis);
-}
-
-#[test]
-fn what_a_sticky_domain_learned_is_listed_by_page_and_freed_and_its_rules_reach_the_workers() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rig = rig(folder.path());
-    let mut client = rig.client();
-    let forget = |last| proto::ForgetLearnedRequest { vni: 5001, address: vec![10, 0, 0, last] };
-    let status = rig.run(client.learned(5001.into())).unwrap_err();
-    assert!(status.to_string().contains("its ARP inspection is off; set it to sticky first"), "{status}");
-    assert!(rig.run(client.forget_learned(forget(1))).is_err());
-    assert!(rig.run(client.learned(9.into())).is_err(), "there is no such domain");
-
-    let gateway = Gateway { address: [10, 0, 0, 1].into(), mac: Mac::new([2, 0, 0, 0, 0, 9]).unwrap() };
-    let fields = DomainFields {
-        arp_inspection: Some(ArpInspection::Sticky),
-        subnets: Some(vec!["10.0.0.0/24".parse().unwrap()]),
-        gateways: Some(vec![gateway]),
-        ..Default::default()
-    };
-    rig.commit(vec![SetResource::Domain(5001.into(), fields).set_if(Existing::Required)]);
-    let admit = |address: [u8; 4], last| {
-        let reader = rig.readers.reader();
-        let strict = reader.lookup(5001.into()).unwrap().vip_table().unwrap().strictly().unwrap();
-        strict.admit(address.into(), [2, 0, 0, 0, 0, last], 0_u16.into(), 5, |_| false)
-    };
-    assert_eq!(admit([10, 0, 1, 2], 2), Err(StrictReason::OutsideSubnets));
-    assert_eq!(admit([10, 0, 0, 1], 2), Err(StrictReason::GatewayMac));
-    assert!((2..=5).all(|last| admit([10, 0, 0, last], last).is_ok()));
-
-    let learned = rig.run(client.learned(5001.into())).unwrap();
-    let addresses: Vec<_> = learned.iter().map(|one| (one.address[3], one.mac[5])).collect();
-    assert_eq!(addresses, [(2, 2), (3, 3), (4, 4), (5, 5)]);
-    assert_eq!(admit([10, 0, 0, 3], 7), Err(StrictReason::OtherOwner));
-    assert!(rig.run(client.forget_learned(forget(3))).unwrap().had_owner);
-    assert!(!rig.run(client.forget_learned(forget(3))).unwrap().had_owner);
-    assert_eq!(admit([10, 0, 0, 3], 7), Ok(()));
-
-    // The subnets are cleared; the gateway stays, and so does what was learned.
-    let fields = DomainFields { subnets: Some(Vec::new()), ..Default::default() };
-    rig.commit(vec![SetResource::Domain(5001.into(), fields).set_if(Existing::Required)]);
-    assert_eq!((admit([10, 0, 1, 2], 2), admit([10, 0, 0, 1], 2)), (Ok(()), Err(StrictReason::GatewayMac)));
-    assert_eq!(rig.run(client.learned(5001.into())).unwrap().len(), 5);
-    let domain = rig.run(client.domain(5001.into())).unwrap();
-    assert_eq!((domain.subnets, domain.gateways.unwrap().gateways.len()), (None, 1));
-    rig.stop();
-}
-
-#[test]
-fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut rig = rig(folder.path());
-    // Whether it has a guard, and what that has learnt: by its place in memory.
-    let guard = |rig: &Rig, vni: u32| {
-        let reader = rig.readers.reader();
-        let guard = reader.lookup(vni.into()).unwrap().vip_table()?;
-        Some(guard.strictly().map(|strict| Arc::as_ptr(&strict.learned).addr()))
-    };
-    assert_eq!((guard(&rig, 5001), guard(&rig, 5002)), (Some(None), None));
-    rig.commit(vec![inspect(5001, true), inspect(5002, true)]);
-    let learned = (guard(&rig, 5001), guard(&rig, 5002));
-    assert!(matches!(learned, (Some(Some(one)), Some(Some(other))) if one != other), "{learned:?}");
-    rig.commit(vec![attach("web", "vm1", 1, &[1]), create_havip("db", 5002, 7), leave(5001, &[2])]);
-    assert_eq!((guard(&rig, 5001), guard(&rig, 5002)), learned, "other HAVIPs forget nothing");
-    rig.commit(vec![remove_havip("db")]);
-    assert_eq!(guard(&rig, 5002), learned.1);
-    rig.stop();
-    drop(rig);
-    let rig = Rig::new(folder.path());
-    assert!(matches!(guard(&rig, 5002), Some(Some(_))), "also after a restart");
-    rig.commit(vec![remove_domain(5002), set(5002, &[1])]);
-    assert_eq!(guard(&rig, 5002), None, "the mode went with the domain");
-    rig.commit(vec![inspect(5002, true)]);
-    rig.commit(vec![inspect(5002, false), remove_havip("web")]);
-    assert!(matches!((guard(&rig, 5001), guard(&rig, 5002)), (Some(Some(_)), None)));
 }

@@ -1,13 +1,15 @@
-//! Limits of domains and TEPs: durable, told to the data plane, and shown.
+//! Limits of domains and TEPs: durable, told to the data plane, and shown; limits of HAVIPs.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use bcast_domain::{DomainLimit, TepLimit};
+use common::havip::*;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{Batch, Change};
 use ctl_api::proto::{self, watch_event::Kind};
+use ctl_server::HavipLimits;
 
 fn reset(vni: u32, limit: DomainLimit) -> Change {
     limit_domain(vni, limit, true)
@@ -161,4 +163,66 @@ fn limits_are_in_snapshots_watches_and_answers() {
     assert_eq!((teps, domains), (vec![None, Some(tep)], vec![None, Some(domain)]));
     assert_eq!(rig.run(rig.client().domain(6.into())).unwrap().limit, Some(domain));
     assert_eq!(rig.run(rig.client().tep(by(2))).unwrap().tep.unwrap().limit, Some(tep));
+}
+
+#[test]
+fn the_eleventh_attachment_and_each_other_limit_are_refused_by_the_setting_that_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = HavipLimits { attachments: 3, per_instance: 2, per_vni: 4, total: 6 };
+    let rig = Rig::with_havip_limits(folder.path(), limits);
+    rig.commit(vec![add(1), create(5001), create(5002)]);
+    rig.commit((1..=4).map(|n| create_havip(&format!("a{n}"), 5001, n)).collect());
+    rig.commit((1..=2).map(|n| create_havip(&format!("b{n}"), 5002, n)).collect());
+    rig.commit((1..=3).map(|n| attach("a1", &format!("vm{n}"), n, &[1])).collect());
+    rig.commit(vec![attach("a2", "vm1", 1, &[1])]);
+    let moved = |name: &str, vni: u32| {
+        let mut havip = rig.havip(name).havip;
+        havip.vni = vni.into();
+        havip.address = ip(99);
+        set_havip(havip)
+    };
+    for (change, words) in [
+        (attach("a1", "vm4", 4, &[1]), "HAVIP a1 would have 4 attachments; at most 3 (havip.attachments)"),
+        (
+            attach("a3", "vm1", 1, &[1]),
+            "instance vm1 would be attached to 3 HAVIPs of domain 5001; at most 2 (havip.per_instance)",
+        ),
+        (
+            create_havip("a5", 5001, 5),
+            "HAVIP a5 would be one more than the 4 that domain 5001 may have (havip.per_vni)",
+        ),
+        (moved("b1", 5001), "HAVIP b1 would be one more than the 4 that domain 5001 may have"),
+        (
+            create_havip("b3", 5002, 3),
+            "HAVIP b3 would be one more than the 6 that the node may have (havip.total)",
+        ),
+    ] {
+        let (kind, text) = rig.try_commit(Batch::new(vec![change.clone()])).unwrap_err();
+        assert_eq!(kind, RefusalKind::Limit, "{change:?}");
+        assert!(text.contains(words), "{text}");
+    }
+    // What makes no more of them is no question of limits; what goes makes room at once.
+    rig.commit(vec![attach("a1", "vm3", 9, &[1]), attach("b1", "vm1", 1, &[1])]);
+    rig.commit(vec![
+        remove_havip("a4"),
+        create_havip("a5", 5001, 5),
+        detach("a2", "vm1"),
+        attach("a3", "vm1", 1, &[1]),
+    ]);
+    assert_eq!(rig.server().counts().havips, 6);
+}
+
+#[test]
+fn a_limit_that_was_lowered_takes_nothing_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Rig::new(folder.path());
+    first.commit(vec![add(1), create(5001), create_havip("a", 5001, 1), create_havip("b", 5001, 2)]);
+    first.commit(vec![attach("a", "vm1", 1, &[1]), attach("a", "vm2", 2, &[1]), attach("b", "vm1", 1, &[1])]);
+    first.stop();
+    drop(first);
+    let limits = HavipLimits { attachments: 1, per_instance: 1, per_vni: 1, total: 1 };
+    let rig = Rig::with_havip_limits(folder.path(), limits);
+    rig.commit(vec![attach("a", "vm2", 3, &[1]), bind_eip("b", "203.0.113.7"), detach("b", "vm1")]);
+    assert_eq!(rig.server().counts().havips, 2);
+    assert!(rig.try_commit(Batch::new(vec![attach("b", "vm1", 1, &[1])])).is_err());
 }

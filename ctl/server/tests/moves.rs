@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags, Vni};
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{Batch, Existing, Field, HavipEventKind, HavipFields, HavipState, SetResource, Why};
@@ -38,15 +38,6 @@ fn rig(folder: &std::path::Path) -> Rig {
     rig
 }
 
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 /// Moves the node's clock on; returns the time.
 fn pass(rig: &Rig, ns: u64) -> u64 {
     rig.node.now_ns.fetch_add(ns, Ordering::Relaxed) + ns
@@ -54,24 +45,24 @@ fn pass(rig: &Rig, ns: u64) -> u64 {
 
 fn say(rig: &Rig, who: u8, what: AnnouncementKind) {
     let at_ns = pass(rig, 1_000);
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, VlanTags::NONE, at_ns);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, who, who.into()), what, VlanTags::NONE, at_ns);
 }
 
-fn refuse(rig: &Rig, who: u8, what: RejectReason, claims: bool) {
-    refuse_tagged(rig, who, what, claims, VlanTags::NONE);
+fn refuse(rig: &Rig, who: u8, reason: RejectReason, claims: bool) {
+    refuse_tagged(rig, who, reason, claims, VlanTags::NONE);
 }
 
-fn refuse_tagged(rig: &Rig, who: u8, what: RejectReason, claims: bool, tags: VlanTags) {
+fn refuse_tagged(rig: &Rig, who: u8, reason: RejectReason, claims: bool, tags: VlanTags) {
     let at_ns = pass(rig, 1_000);
     let array = rig.readers.reader().array().clone();
     let index = array.iter().position(|at| *at == Some(tep(who.into()))).unwrap();
     let tep = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
     let mac = mac(who).octets();
-    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, what, claims, tags, at_ns };
+    let refused = Rejected { vip: rig.vip(5001), mac, bound: mac, tep, reason, claims, tags, at_ns };
     rig.node.refused.lock().unwrap().push_back(refused);
 }
 
-/// Who holds it: the last byte of the MAC.
+/// Holder: the last byte of the MAC.
 fn holder(rig: &Rig) -> Option<u8> {
     rig.havip("web").binding.holder.map(|holder| holder.mac.octets()[5])
 }
@@ -162,10 +153,10 @@ fn another_that_uses_the_address_of_a_silent_holder_takes_it_over_and_the_reason
 #[test]
 fn what_is_announced_after_a_replay_has_the_vlan_tags_of_the_refused_frame() {
     let tags = |vlan| VlanTags::NONE.with(0x8100, vlan);
-    for (what, claims) in [(RejectReason::Unattached, true), (RejectReason::Unattached, false)] {
+    for (reason, claims) in [(RejectReason::Unattached, true), (RejectReason::Unattached, false)] {
         let folder = tempfile::tempdir().unwrap();
         let rig = rig(folder.path());
-        refuse_tagged(&rig, 3, what, claims, tags(10));
+        refuse_tagged(&rig, 3, reason, claims, tags(10));
         until("told", || kinds(&rig).contains(&"spoof"));
         rig.commit(vec![attach("web", "vm3", 3, &[3])]);
         until_held(&rig, Some(3));
@@ -175,7 +166,7 @@ fn what_is_announced_after_a_replay_has_the_vlan_tags_of_the_refused_frame() {
         let fields = HavipFields { refresh_s: Field::Value(1), ..HavipFields::default() };
         rig.commit(vec![SetResource::Havip(name("web"), fields).set_if(Existing::Required)]);
         let (vip, vm3) = (rig.vip(5001), rig.announcer(5001, 3, 3));
-        rig.node.heard.note(vip, vm3, AnnouncementKind::Use, tags(20), pass(&rig, 1_000));
+        rig.node.board.note(vip, vm3, AnnouncementKind::Use, tags(20), pass(&rig, 1_000));
         until("announced in the VLAN of now", || {
             pass(&rig, SECOND / 10);
             announced().is_some_and(|holding| holding.tags == tags(20))
@@ -331,7 +322,7 @@ fn a_move_that_the_store_does_not_take_is_made_when_it_does_and_told_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
         let fails = Arc::new(AtomicBool::new(false));
-        let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late });
+        let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         prepare(&rig);
         say(&rig, 1, CLAIM);
         until_held(&rig, Some(1));
@@ -403,7 +394,7 @@ fn ten_thousand_announced_within_a_second_are_all_bound() {
     assert_eq!(vips.len(), 10_000);
     let begun = Instant::now();
     for vip in &vips {
-        rig.node.heard.note(vip.id, vip.announcers[0].id, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
+        rig.node.board.note(vip.id, vip.announcers[0].id, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
         // Evenly over a second.
         if vip.id.get() % 100 == 0 {
             std::thread::sleep(Duration::from_millis(9));

@@ -44,7 +44,7 @@ fn claim_by_other(rig: &Rig) {
     let other = if holder == Some(1) { 2 } else { 1 };
     let at_ns = rig.node.now_ns.fetch_add(1_000, Ordering::Relaxed) + 1_000;
     let announcer = rig.announcer(5001, other, other.into());
-    rig.node.heard.note(rig.vip(5001), announcer, CLAIM, VlanTags::NONE, at_ns);
+    rig.node.board.note(rig.vip(5001), announcer, CLAIM, VlanTags::NONE, at_ns);
 }
 
 /// What is expected is that nobody changed the configuration: a tenant whose HAVIP moves all the time, and who forges
@@ -63,7 +63,7 @@ fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_re
         mac: mac(3).octets(),
         bound: mac(3).octets(),
         tep: rig.announcers(5001)[0].tep,
-        what: RejectReason::Unattached,
+        reason: RejectReason::Unattached,
         claims: true,
         tags: VlanTags::NONE,
         at_ns: 0,
@@ -75,7 +75,7 @@ fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_re
             for announcer in announcers {
                 let at_ns = node.now_ns.fetch_add(SECOND, Ordering::Relaxed) + SECOND;
                 node.refused.lock().unwrap().push_back(Rejected { at_ns, ..refused });
-                node.heard.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
+                node.board.note(vip, announcer, CLAIM, VlanTags::NONE, at_ns);
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

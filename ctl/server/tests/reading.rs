@@ -1,4 +1,4 @@
-//! What is read: watches, snapshots, and the queries.
+//! Reads: watches, snapshots, and the queries.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use common::failing::Failing;
+use common::failing::failing;
 use common::havip::*;
 use common::*;
 use ctl_api::model::{Batch, Change};
@@ -248,7 +248,7 @@ fn health_serves_while_the_store_takes_changes_and_not_while_it_does_not() {
     let folder = tempfile::tempdir().unwrap();
     let fails = Arc::new(AtomicBool::new(false));
     let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-    let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late: false });
+    let rig = Rig::with_store(folder.path(), failing(store, &fails, false));
     let mut health = HealthClient::new(channel(&rig));
     let mut until = |service: &str, wanted: ServingStatus| {
         let begun = std::time::Instant::now();

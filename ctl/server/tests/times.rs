@@ -3,8 +3,6 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags};
 use common::havip::*;
 use common::*;
@@ -24,15 +22,6 @@ fn set(rig: &Rig, moment: Moment) {
     *rig.node.moment.lock().unwrap() = Some(moment);
 }
 
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_was_set() {
     let folder = tempfile::tempdir().unwrap();
@@ -49,13 +38,13 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
         mac: [0x52, 0x54, 0, 0, 0, 9],
         bound: [0x52, 0x54, 0, 0, 0, 9],
         tep: rig.announcers(5001)[1].tep,
-        what: RejectReason::Unattached,
+        reason: RejectReason::Unattached,
         claims: false,
         tags: VlanTags::NONE,
         at_ns: heard.worker_ns,
     });
     let claim = AnnouncementKind::Claim { mac: [0; 6] };
-    rig.node.heard.note(rig.vip(5001), rig.announcer(5001, 1, 1), claim, VlanTags::NONE, heard.worker_ns);
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, 1, 1), claim, VlanTags::NONE, heard.worker_ns);
     until("bound", || rig.havip("web").binding.holder.is_some());
     let status = || rig.run(rig.client().havip(&name("web"))).unwrap();
     until("the refused announcement is known", || {
@@ -83,7 +72,7 @@ fn a_shown_time_is_the_wall_clocks_at_the_event_a_day_later_and_after_the_clock_
     let now = Moment { unix_ns: now.unix_ns - 2 * DAY, ..now };
     set(&rig, now);
     let vm2 = rig.announcer(5001, 2, 2);
-    rig.node.heard.note(rig.vip(5001), vm2, claim, VlanTags::NONE, now.worker_ns);
+    rig.node.board.note(rig.vip(5001), vm2, claim, VlanTags::NONE, now.worker_ns);
     until("moved", || rig.havip("web").binding.holder.is_some_and(|holder| holder.instance == name("vm2")));
     let [one, other] = &status().announced[..] else { panic!("two attachments") };
     assert_eq!((one.claim_unix_ms, other.claim_unix_ms), (shown, now.unix_ns / MS));

@@ -6,9 +6,9 @@ mod common;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use common::failing::Failing;
+use common::failing::failing;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::Batch;
@@ -46,15 +46,6 @@ impl Log {
     }
 }
 
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again() {
     let log = Log::default();
@@ -64,7 +55,7 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
         let folder = tempfile::tempdir().unwrap();
         let fails = Arc::new(AtomicBool::new(false));
         let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
-        let rig = Rig::with_store(folder.path(), Failing { store, fails: Arc::clone(&fails), late });
+        let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         rig.commit(vec![add(1)]);
         assert_eq!(rig.server().store_takes_changes(), Ok(()));
         fails.store(true, Ordering::Relaxed);

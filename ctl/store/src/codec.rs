@@ -36,10 +36,10 @@ pub fn row<M: Message + From<T>, T: Clone>(value: &T) -> Vec<u8> {
     M::from(value.clone()).encode_to_vec()
 }
 
-/// What a row holds.
-pub fn value<M: Message + Default, T: TryFrom<M>>(what: &'static str, row: &[u8]) -> Result<T, Malformed> {
-    let message = M::decode(row).map_err(|_| Malformed(what))?;
-    message.try_into().map_err(|_| Malformed(what))
+/// Value of a row.
+pub fn value<M: Message + Default, T: TryFrom<M>>(kind: &'static str, row: &[u8]) -> Result<T, Malformed> {
+    let message = M::decode(row).map_err(|_| Malformed(kind))?;
+    message.try_into().map_err(|_| Malformed(kind))
 }
 
 /// The row of a record.

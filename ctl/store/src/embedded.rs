@@ -75,7 +75,7 @@ pub struct EmbeddedStore {
     answers: u64,
 }
 
-/// What can happen inside a transaction.
+/// Failure inside a transaction.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Redb(redb::Error),
@@ -100,7 +100,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Redb(error) => error.fmt(f),
-            Self::Malformed(Malformed(what)) => write!(f, "{what} was expected in a row"),
+            Self::Malformed(Malformed(kind)) => write!(f, "{kind} was expected in a row"),
             Self::At(revision) => write!(f, "it is at revision {revision}"),
         }
     }
@@ -113,7 +113,7 @@ impl Failure {
         match self {
             // What a reader finds once a failed commit had the file closed, or is about to.
             Self::Redb(redb::Error::DatabaseClosed | redb::Error::PreviousIo) => StoreError::CutShort(path),
-            other if other.is_damage() => StoreError::Damaged { path, what: self.to_string() },
+            other if other.is_damage() => StoreError::Damaged { path, detail: self.to_string() },
             other => StoreError::Read { path, reason: other.to_string() },
         }
     }
@@ -122,7 +122,7 @@ impl Failure {
     fn refused(&self, path: &Path) -> StoreError {
         let path = path.to_owned();
         match self.is_damage() {
-            true => StoreError::Damaged { path, what: self.to_string() },
+            true => StoreError::Damaged { path, detail: self.to_string() },
             false => StoreError::Refused { path, reason: self.to_string() },
         }
     }

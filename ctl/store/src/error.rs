@@ -1,4 +1,4 @@
-//! What can be wrong with a store.
+//! Errors of a store.
 
 use std::io;
 use std::path::PathBuf;
@@ -34,13 +34,13 @@ pub enum StoreError {
         path = .path.display()
     )]
     Schema { path: PathBuf, found: u64 },
-    /// What is in the file cannot be.
+    /// The content of the file is not valid.
     #[error(
-        "the store {path} is damaged: {what}; move it away, make a new one with `bcastd --accept-store`, \
+        "the store {path} is damaged: {detail}; move it away, make a new one with `bcastd --accept-store`, \
          start, and restore your last backup (`bcastctl restore`)",
         path = .path.display()
     )]
-    Damaged { path: PathBuf, what: String },
+    Damaged { path: PathBuf, detail: String },
     /// The store is older than the last revision that was answered.
     #[error(
         "the store {path} is at revision {found} and misses what was written after it; revision {answered} was answered \

@@ -99,7 +99,7 @@ impl<'t> History<'t> {
         Ok(())
     }
 
-    /// Has these in place of all there is, of each HAVIP in their order, none of them beyond the bounds.
+    /// Replaces all events with these: of each HAVIP in their order, none of them beyond the bounds.
     pub fn replace(&mut self, events: &[HavipEvent]) -> Result<(), Failure> {
         self.events.retain(|_, _| false)?;
         self.ages.retain(|_, _| false)?;

@@ -1,4 +1,4 @@
-//! Where the broadcast domains live: the store's trait and the embedded store.
+//! Store of the broadcast domains: its trait, and the embedded store.
 //!
 //! A store holds the TEPs and domains with their limits, the HAVIPs with their bindings and history, the events that
 //! webhook receivers have still to accept, the answers to requests that carried an id, and a bounded log of revisions.
@@ -29,7 +29,7 @@ use std::time::Duration;
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{DomainEntry, Event, HavipEntry, HavipEvent, Name, RequestId, Revision, TepEntry};
 
-/// How long the answer to a request with an id is kept.
+/// Time for which the answer to a request with an id is kept.
 pub const ANSWER_KEPT: Duration = Duration::from_secs(600);
 /// Most answers kept at a time.
 pub const ANSWERS: u64 = 1_000_000;
@@ -37,7 +37,7 @@ pub const ANSWERS: u64 = 1_000_000;
 /// SHA-256 of a request's changes and conditions: what its id belongs to.
 pub type Body = [u8; 32];
 
-/// How far revisions may have gone on, at most, beyond one that was seen at `then_ms` and where nobody knows what came
+/// Limit of revisions that may have been made beyond one that was seen at `then_ms`, if nobody knows what came
 /// after it until `now_ms` (Unix time in milliseconds): a hundred each millisecond for ten years at most, and a
 /// million for clocks that are not right. No node commits as fast.
 #[must_use]
@@ -47,24 +47,24 @@ pub fn unknown_since(then_ms: u64, now_ms: u64) -> u64 {
     1_000_000 + EACH_MS * now_ms.saturating_sub(then_ms).min(LONGEST_MS)
 }
 
-/// What one revision changed.
+/// Changes of one revision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
     /// The revision.
     pub revision: Revision,
-    /// When it committed, Unix time in milliseconds.
+    /// Commit time, Unix time in milliseconds.
     pub unix_ms: u64,
     /// Changes, at most one of each TEP, domain and HAVIP: TEPs, deleted HAVIPs, domains, HAVIPs, deleted TEPs; then
     /// the events of HAVIPs, in their order.
     pub events: Vec<Event>,
 }
 
-/// What a request was answered.
+/// Answer to a request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     /// The revision that it made, or found.
     pub revision: Revision,
-    /// How many of its changes changed something.
+    /// Number of its changes that changed something.
     pub changed: u64,
     /// One line for each removal of what was not there; no line has a line break in it.
     pub notes: Vec<String>,
@@ -73,11 +73,11 @@ pub struct Answer {
 /// A request that carried an id, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// Its id.
+    /// Id of the request.
     pub id: RequestId,
-    /// What the id belongs to.
+    /// Fingerprint of the request that the id belongs to.
     pub body: Body,
-    /// What it was answered.
+    /// Answer that was given.
     pub answer: Answer,
 }
 
@@ -94,11 +94,11 @@ pub struct Group {
     pub configures: bool,
     /// Answers to be kept.
     pub answers: Vec<Answered>,
-    /// What webhook receivers shall be told of it.
+    /// Events for webhook receivers.
     pub outbox: OutboxRows,
     /// The log starts anew after this group: its records are not logged, and whoever watches starts over.
     pub anew: bool,
-    /// What happened to HAVIPs, in place of all that is kept of that; what happens in the records is not added.
+    /// History of HAVIPs, in place of all that is kept of it; events in the records are not added.
     pub history: Option<Vec<HavipEvent>>,
 }
 
@@ -151,13 +151,13 @@ pub trait Store: Send + Sync + 'static {
     /// where a daemon answered that did not keep it.
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError>;
 
-    /// How many more answers can be kept, of [`ANSWERS`].
+    /// Number of further answers that can be kept, of [`ANSWERS`].
     fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError>;
 
-    /// What the revisions from `from` on changed.
+    /// Changes of the revisions from `from` on.
     fn changes(&self, from: Revision) -> Result<Changes, StoreError>;
 
-    /// What happened to a HAVIP that is there: the last [`HISTORY_OF_ONE`] things, the oldest first.
+    /// History of a present HAVIP: the last [`HISTORY_OF_ONE`] events, the oldest first.
     fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError>;
 
     /// All events that webhook receivers have still to accept, by receiver and age.
@@ -226,6 +226,6 @@ pub trait Snapshot: Send {
         Ok(Box::new(teps.chain(domains).chain(havips)))
     }
 
-    /// What happened to the HAVIPs, by name, of each the oldest first.
+    /// History of the HAVIPs, by name, of each the oldest first.
     fn history(&self) -> Result<Entries<'_, HavipEvent>, StoreError>;
 }

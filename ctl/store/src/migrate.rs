@@ -4,15 +4,11 @@
 //! bindings, their events, answers, the outbox and dead letters. The log of revisions starts anew. Integers were
 //! little-endian.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use bcast_domain::{DomainLimit, MacAddr, Rate, Tep, TepLimit, Vni, limits};
-use ctl_api::model::{
-    ArpInspection, Attachment, Binding, DomainEntry, Havip, HavipEntry, HavipEvent, Holder, Name, Offender,
-    Revision, TepEntry,
-};
-use ctl_api::proto;
+use bcast_domain::{DomainLimit, Rate, Tep, TepLimit, Vni, limits};
+use ctl_api::model::{ArpInspection, DomainEntry, HavipEntry, HavipEvent, Name, Revision, TepEntry};
+use ctl_api::{legacy, proto};
 use prost::Message;
 use redb::{Database, ReadableTable, TableDefinition, TableHandle, WriteTransaction};
 
@@ -133,7 +129,8 @@ fn rate(per_second: u64) -> Result<Rate, Malformed> {
 
 /// A name; none for the empty text.
 fn name(text: &str) -> Result<Option<Name>, Malformed> {
-    optional(text).ok_or(Malformed("a name"))
+    let text = Some(text).filter(|text| !text.is_empty());
+    text.map(str::parse).transpose().map_err(|_| Malformed("a name"))
 }
 
 /// A row of a domain: length of its name (1, and [`WITH_MORE`]), name, then a bit for each rate and for [`STRICT`]
@@ -191,194 +188,20 @@ impl<'a> Input<'a> {
     }
 }
 
-/// The messages of schema 3: addresses, MACs, states and causes were text, "" where there was none.
-#[derive(Clone, PartialEq, Message)]
-struct OldAttachment {
-    #[prost(string, tag = "1")]
-    instance: String,
-    #[prost(string, tag = "2")]
-    mac: String,
-    #[prost(string, repeated, tag = "3")]
-    teps: Vec<String>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldHavip {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint32, tag = "2")]
-    vni: u32,
-    #[prost(string, tag = "3")]
-    subnet: String,
-    #[prost(string, tag = "4")]
-    address: String,
-    #[prost(message, repeated, tag = "5")]
-    attachments: Vec<OldAttachment>,
-    #[prost(uint32, repeated, tag = "6")]
-    vrids: Vec<u32>,
-    #[prost(uint32, optional, tag = "7")]
-    refresh_s: Option<u32>,
-    #[prost(string, tag = "8")]
-    eip: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldHolder {
-    #[prost(string, tag = "1")]
-    instance: String,
-    #[prost(string, tag = "2")]
-    mac: String,
-    #[prost(string, tag = "3")]
-    tep: String,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldBinding {
-    #[prost(string, tag = "1")]
-    state: String,
-    #[prost(message, optional, tag = "2")]
-    holder: Option<OldHolder>,
-    #[prost(message, optional, tag = "3")]
-    previous: Option<OldHolder>,
-    #[prost(uint64, tag = "4")]
-    since_unix_ms: u64,
-    #[prost(string, tag = "5")]
-    why: String,
-    #[prost(uint64, tag = "6")]
-    moves: u64,
-    #[prost(uint64, tag = "7")]
-    generation: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldHavipEntry {
-    #[prost(message, optional, tag = "1")]
-    havip: Option<OldHavip>,
-    #[prost(message, optional, tag = "2")]
-    binding: Option<OldBinding>,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldOffender {
-    #[prost(string, tag = "1")]
-    mac: String,
-    #[prost(string, tag = "2")]
-    tep: String,
-    #[prost(uint64, tag = "3")]
-    count: u64,
-}
-
-#[derive(Clone, PartialEq, Message)]
-struct OldHavipEvent {
-    #[prost(string, tag = "1")]
-    havip: String,
-    #[prost(uint32, tag = "2")]
-    vni: u32,
-    #[prost(string, tag = "3")]
-    address: String,
-    #[prost(string, tag = "4")]
-    eip: String,
-    #[prost(string, tag = "5")]
-    kind: String,
-    #[prost(uint64, tag = "6")]
-    generation: u64,
-    #[prost(uint64, tag = "7")]
-    unix_ms: u64,
-    #[prost(message, optional, tag = "8")]
-    holder: Option<OldHolder>,
-    #[prost(message, optional, tag = "9")]
-    previous: Option<OldHolder>,
-    #[prost(string, tag = "10")]
-    why: String,
-    #[prost(string, tag = "11")]
-    detail: String,
-    #[prost(message, optional, tag = "12")]
-    offender: Option<OldOffender>,
-}
-
-/// `None`: the text cannot be read.
-fn optional<T: FromStr>(text: &str) -> Option<Option<T>> {
-    if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) }
-}
-
-fn old_tep(text: &str) -> Option<Tep> {
-    Tep::new(text.parse().ok()?).ok()
-}
-
-fn holder(old: Option<OldHolder>) -> Option<Option<Holder>> {
-    let Some(OldHolder { instance, mac, tep }) = old else { return Some(None) };
-    Some(Some(Holder { instance: instance.parse().ok()?, mac: mac.parse().ok()?, tep: old_tep(&tep)? }))
-}
-
 /// A row of a HAVIP.
 pub(crate) fn havip(bytes: &[u8]) -> Result<HavipEntry, Malformed> {
-    let old = OldHavipEntry::decode(bytes).ok();
-    old.and_then(havip_entry).ok_or(Malformed("a HAVIP"))
+    present::<legacy::HavipEntry, proto::HavipEntry, _>(bytes).ok_or(Malformed("a HAVIP"))
 }
 
 /// A row of an event.
 pub(crate) fn event(bytes: &[u8]) -> Result<HavipEvent, Malformed> {
-    let old = OldHavipEvent::decode(bytes).ok();
-    old.and_then(havip_event).ok_or(Malformed("an event"))
+    present::<legacy::HavipEvent, proto::HavipEvent, _>(bytes).ok_or(Malformed("an event"))
 }
 
-fn havip_entry(old: OldHavipEntry) -> Option<HavipEntry> {
-    let (havip, binding) = (old.havip?, old.binding?);
-    let attachment = |OldAttachment { instance, mac, teps }: OldAttachment| {
-        let teps = teps.iter().map(|tep| old_tep(tep)).collect::<Option<_>>()?;
-        Some(Attachment { instance: instance.parse().ok()?, mac: mac.parse().ok()?, teps })
-    };
-    let mut havip = Havip {
-        name: havip.name.parse().ok()?,
-        vni: Vni::from(havip.vni),
-        subnet: havip.subnet.parse().ok()?,
-        address: havip.address.parse().ok()?,
-        attachments: havip.attachments.into_iter().map(attachment).collect::<Option<_>>()?,
-        vrids: havip.vrids.into_iter().map(|id| u8::try_from(id).ok()).collect::<Option<_>>()?,
-        refresh_s: havip.refresh_s,
-        eip: optional(&havip.eip)?,
-        group: None,
-    };
-    havip.sort();
-    havip.check().ok()?;
-    let binding = Binding {
-        state: binding.state.parse().ok()?,
-        holder: holder(binding.holder)?,
-        previous: holder(binding.previous)?,
-        since_unix_ms: binding.since_unix_ms,
-        why: optional(&binding.why)?,
-        moves: binding.moves,
-        generation: binding.generation,
-    };
-    Some(HavipEntry { havip, binding })
-}
-
-/// Any six bytes of a MAC address: a sender of rejected announcements may have a group address or zeros.
-fn octets(text: &str) -> Option<[u8; 6]> {
-    text.parse().ok().map(|MacAddr(octets)| octets)
-}
-
-fn havip_event(old: OldHavipEvent) -> Option<HavipEvent> {
-    let offender = |OldOffender { mac, tep, count }: OldOffender| {
-        Some(Offender { mac: octets(&mac)?, tep: old_tep(&tep)?, count })
-    };
-    Some(HavipEvent {
-        havip: old.havip.parse().ok()?,
-        vni: Vni::from(old.vni),
-        address: old.address.parse::<IpAddr>().ok()?,
-        eip: optional(&old.eip)?,
-        kind: old.kind.parse().ok()?,
-        generation: old.generation,
-        unix_ms: old.unix_ms,
-        holder: holder(old.holder)?,
-        previous: holder(old.previous)?,
-        why: optional(&old.why)?,
-        detail: old.detail,
-        offender: match old.offender {
-            Some(old) => Some(offender(old)?),
-            None => None,
-        },
-    })
+/// Value of an old row, by way of the present message.
+fn present<Old: Message + Default, New: TryFrom<Old>, T: TryFrom<New>>(bytes: &[u8]) -> Option<T> {
+    let new = New::try_from(Old::decode(bytes).ok()?).ok()?;
+    T::try_from(new).ok()
 }
 
 #[cfg(test)]

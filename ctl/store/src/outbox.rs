@@ -23,7 +23,7 @@ pub const DEAD_LETTERS: usize = 10_000;
 pub struct EventId {
     /// The revision.
     pub revision: Revision,
-    /// Its place among the revision's events, from 0.
+    /// Position among the revision's events, from 0.
     pub index: u32,
 }
 
@@ -54,7 +54,7 @@ pub struct OutboxRow {
     pub key: OutboxKey,
     /// The virtual IP that it is about; the events of one go out in order.
     pub havip: Name,
-    /// Since when it has been waiting: Unix time in milliseconds.
+    /// Start of its wait: Unix time in milliseconds.
     pub since_unix_ms: u64,
     /// Number of events of that virtual IP that were skipped before it.
     pub gap: u64,
@@ -67,13 +67,13 @@ pub struct OutboxRow {
 pub struct DeadLetter {
     /// The event.
     pub row: OutboxRow,
-    /// When it was given up: Unix time in milliseconds.
+    /// Time at which it was given up: Unix time in milliseconds.
     pub died_unix_ms: u64,
     /// Why the last attempt failed; one line.
     pub reason: String,
 }
 
-/// What a group writes into the outbox, and deletes from it.
+/// Rows that a group writes into the outbox, and deletes from it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OutboxRows {
     /// New rows.
@@ -178,7 +178,7 @@ pub(crate) fn dead(transaction: &ReadTransaction, receiver: &Name) -> Result<Vec
 
 /// Deletes rows, and moves others to the dead letters.
 ///
-/// What is only deleted need not be durable before the next commit is: a row that comes back after a crash is delivered
+/// Deletions need not be durable before the next commit is: a row that comes back after a crash is delivered
 /// once more. Returns the store's mark where the transaction was durable.
 pub(crate) fn settle(
     mut transaction: WriteTransaction,

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use ring::digest::{SHA256, digest};
 
-/// What the revision file's name has beyond the store's.
+/// Suffix of the revision file's name after the store's.
 const SUFFIX: &str = ".revision";
 const MAGIC: [u8; 8] = *b"bcastrev";
 /// Bytes from one slot to the next: a page.
@@ -35,7 +35,7 @@ const SLOT_BYTES: usize = 32;
 pub(crate) struct Mark {
     /// The last revision that committed.
     pub revision: u64,
-    /// How many durable transactions there were.
+    /// Number of durable transactions.
     pub write: u64,
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn write_durably() -> WriteAt {
     })
 }
 
-/// What there is beside a store.
+/// State of the revision file beside a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Noted {
     /// No file.
@@ -116,8 +116,8 @@ fn slot(mark: Mark) -> [u8; SLOT_BYTES] {
     for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
         place.copy_from_slice(&word);
     }
-    let (said, checksum) = bytes.split_at_mut(24);
-    let sum = digest(&SHA256, said);
+    let (fields, checksum) = bytes.split_at_mut(24);
+    let sum = digest(&SHA256, fields);
     for (place, byte) in checksum.iter_mut().zip(sum.as_ref()) {
         *place = *byte;
     }

@@ -27,7 +27,7 @@ fn previous_release(folder: &Path) -> PathBuf {
     folder.join("domains.redb")
 }
 
-/// What the snapshot of a store says.
+/// Content of the snapshot of a store.
 fn contents(store: &EmbeddedStore) -> String {
     let snapshot = store.snapshot().unwrap();
     let teps: Vec<_> = snapshot.teps().unwrap().map(Result::unwrap).collect();

@@ -13,7 +13,7 @@ pub struct Policy {
     pub pause_max: Duration,
     /// A receiver that asks for a longer pause (`Retry-After`) is asked again after this.
     pub retry_after_max: Duration,
-    /// For name lookup, connection and TLS together; and again for the answer's headers.
+    /// Time limit of name lookup, connection and TLS together; and again of the answer's headers.
     pub timeout: Duration,
     /// Requests under way to one receiver, about as many different virtual IPs.
     pub concurrency: usize,

@@ -8,7 +8,7 @@ use ctl_store::{DeadLetter, OutboxKey, OutboxRow, Store};
 /// Why the store did not do it.
 pub type LedgerError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Where rows and dead letters are kept; a [`Store`] is one. New rows come by the transaction of what they tell about, not
+/// Storage of rows and dead letters; a [`Store`] is one. New rows come by the transaction of what they tell about, not
 /// through this.
 pub trait Ledger: Send + Sync + 'static {
     /// All rows, in any order.

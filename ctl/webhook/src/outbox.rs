@@ -29,7 +29,7 @@ pub struct Outbox {
 /// above all that were given.
 const ALARM_MS: u64 = 5;
 
-/// What is to become of a virtual IP's line.
+/// Fate of a virtual IP's line.
 #[derive(Default)]
 struct Staged {
     held: bool,
@@ -97,7 +97,7 @@ impl Outbox {
         }
     }
 
-    /// What the next transaction, of these revisions, shall write and delete. What was staged before and not committed is
+    /// Rows that the next transaction, of these revisions, shall write and delete. Staged rows that were not committed are
     /// forgotten.
     pub fn stage(&mut self, records: &[Record]) -> OutboxRows {
         self.aborted();

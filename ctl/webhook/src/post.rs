@@ -42,7 +42,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Whose fault it is. Statuses that come whatever the event is are the receiver's: a wrong URL, a refused signature, a redirect,
+    /// Side that is at fault. Statuses that come whatever the event is are the receiver's: a wrong URL, a refused signature, a redirect,
     /// an overload.
     pub fn blame(&self) -> Blame {
         let Self::Status { status, retry_after } = self else { return Blame::Receiver(None) };

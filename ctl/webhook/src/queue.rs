@@ -1,6 +1,6 @@
 //! Pending events of one receiver, and the order of attempts. No I/O, and time is an argument.
 //!
-//! Each virtual IP has a *line*: its events in order, of which the first alone may be under way (*flying*). Lines take turns. A
+//! Each virtual IP has a *line*: its events in order, of which the first alone may be under way (*flying*). Lines take scheduled. A
 //! failure that is the event's (the receiver refused this one) delays its line; a failure that is the receiver's (no
 //! connection, too many requests) opens the *breaker*: nothing is sent until it closes, then one event at a time until
 //! one is accepted.
@@ -29,8 +29,8 @@ pub(crate) enum Blame {
     Receiver(Option<Duration>),
 }
 
-/// A line's place among those whose turn may come.
-type Turn = (Instant, u64);
+/// Due time of a line, and a counter that keeps lines of the same time in order.
+type Schedule = (Instant, u64);
 
 #[derive(Default)]
 struct Line {
@@ -39,7 +39,7 @@ struct Line {
     held: bool,
     /// Failures in a row that were the first event's.
     failures: u32,
-    turn: Option<Turn>,
+    schedule: Option<Schedule>,
     /// Why the first event failed last.
     reason: Option<Arc<str>>,
 }
@@ -55,7 +55,7 @@ struct Breaker {
 pub(crate) struct Queue {
     policy: Policy,
     lines: HashMap<Name, Line>,
-    turns: BTreeMap<Turn, Name>,
+    scheduled: BTreeMap<Schedule, Name>,
     counter: u64,
     rows: usize,
     flying: usize,
@@ -67,7 +67,7 @@ impl Queue {
         Self {
             policy,
             lines: HashMap::new(),
-            turns: BTreeMap::new(),
+            scheduled: BTreeMap::new(),
             counter: 0,
             rows: 0,
             flying: 0,
@@ -102,15 +102,15 @@ impl Queue {
         }
         line.rows.insert(at, row);
         self.rows += 1;
-        self.give_turn(&name, now);
+        self.schedule(&name, now);
     }
 
     /// Holds a line for the commit of its coalesced event; what waits in it (not what flies) with the gaps before each.
     pub fn hold(&mut self, havip: &Name) -> Vec<(EventId, u64)> {
         let Some(line) = self.lines.get_mut(havip) else { return Vec::new() };
         line.held = true;
-        if let Some(turn) = line.turn.take() {
-            self.turns.remove(&turn);
+        if let Some(schedule) = line.schedule.take() {
+            self.scheduled.remove(&schedule);
         }
         let flying = line.flying;
         line.rows.iter().filter(|row| Some(row.key.id) != flying).map(|row| (row.key.id, row.gap)).collect()
@@ -126,7 +126,7 @@ impl Queue {
             self.rows -= before - line.rows.len();
             line.failures = 0;
         }
-        self.give_turn(havip, now);
+        self.schedule(havip, now);
     }
 
     /// The next event to send.
@@ -134,18 +134,18 @@ impl Queue {
         if self.wake()? > now {
             return None;
         }
-        let (_, name) = self.turns.pop_first()?;
+        let (_, name) = self.scheduled.pop_first()?;
         let line = self.lines.get_mut(&name)?;
-        line.turn = None;
+        line.schedule = None;
         let row = line.rows.front()?;
         line.flying = Some(row.key.id);
         self.flying += 1;
         Some(row.clone())
     }
 
-    /// When the next event may be sent. `None`: not before one is added, or one that flies has come down.
+    /// Time at which the next event may be sent. `None`: not before one is added, or one that flies has come down.
     pub fn wake(&self) -> Option<Instant> {
-        let ((due, _), _) = self.turns.first_key_value()?;
+        let ((due, _), _) = self.scheduled.first_key_value()?;
         match self.breaker {
             _ if self.flying >= self.policy.concurrency => None,
             Breaker { failures: 0, .. } => Some(*due),
@@ -164,7 +164,7 @@ impl Queue {
             line.rows.retain(|other| other.key.id != row.key.id);
             self.rows -= before - line.rows.len();
         }
-        self.give_turn(&row.havip, now);
+        self.schedule(&row.havip, now);
     }
 
     /// It did not.
@@ -190,18 +190,18 @@ impl Queue {
                 now
             }
         };
-        self.give_turn(&row.havip, due);
+        self.schedule(&row.havip, due);
     }
 
-    /// Lets what waits after failures have its turn now: the receiver is reached in another way.
+    /// Schedules lines that wait after failures at once: the receiver is reached in another way.
     pub fn hurry(&mut self, now: Instant) {
         self.breaker.until = self.breaker.until.map(|until| until.min(now));
-        for ((due, counter), name) in std::mem::take(&mut self.turns) {
-            let turn = (due.min(now), counter);
+        for ((due, counter), name) in std::mem::take(&mut self.scheduled) {
+            let schedule = (due.min(now), counter);
             if let Some(line) = self.lines.get_mut(&name) {
-                line.turn = Some(turn);
+                line.schedule = Some(schedule);
             }
-            self.turns.insert(turn, name);
+            self.scheduled.insert(schedule, name);
         }
     }
 
@@ -219,8 +219,8 @@ impl Queue {
         }
         self.rows -= expired.len();
         for name in emptied {
-            if let Some(turn) = self.lines.remove(&name).and_then(|line| line.turn) {
-                self.turns.remove(&turn);
+            if let Some(schedule) = self.lines.remove(&name).and_then(|line| line.schedule) {
+                self.scheduled.remove(&schedule);
             }
         }
         expired
@@ -235,20 +235,20 @@ impl Queue {
         Some(line)
     }
 
-    /// Gives a line its turn where it may have one; lets go of it where it has nothing.
-    fn give_turn(&mut self, havip: &Name, due: Instant) {
+    /// Schedules a line that may send; removes one that is empty.
+    fn schedule(&mut self, havip: &Name, due: Instant) {
         let Some(line) = self.lines.get_mut(havip) else { return };
-        if line.flying.is_some() || line.held || line.turn.is_some() {
+        if line.flying.is_some() || line.held || line.schedule.is_some() {
             return;
         }
         if line.rows.is_empty() {
             self.lines.remove(havip);
             return;
         }
-        let turn = (due, self.counter);
+        let schedule = (due, self.counter);
         self.counter += 1;
-        line.turn = Some(turn);
-        self.turns.insert(turn, havip.clone());
+        line.schedule = Some(schedule);
+        self.scheduled.insert(schedule, havip.clone());
     }
 }
 

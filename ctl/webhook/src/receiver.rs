@@ -54,7 +54,7 @@ pub struct Status {
     pub pending: usize,
     /// Limit of pending events.
     pub bound: usize,
-    /// Since when the oldest of them waits: Unix time in milliseconds.
+    /// Start of the oldest one's wait: Unix time in milliseconds.
     pub oldest_unix_ms: Option<u64>,
     /// True while nothing is sent to the receiver, because it does not answer.
     pub backing_off: bool,

@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 struct Work {
     gone: Vec<OutboxKey>,
     dead: Vec<DeadLetter>,
-    /// Those of both, and those of the transaction under way.
+    /// Deletions of both, and those of the transaction under way.
     unsettled: HashSet<OutboxKey>,
     /// The store took nothing when it was last tried.
     fails: bool,

@@ -18,7 +18,7 @@ use ctl_webhook::{WebhookConfig, Webhooks};
 const FOLDER: &str = "BCAST_TEST_FOLDER";
 /// The same: where it sends to.
 const URL: &str = "BCAST_TEST_URL";
-/// What happens to this one is counted.
+/// HAVIPs whose events are counted.
 const HAVIPS: [&str; 2] = ["a", "b"];
 
 /// The process that is killed; run as a test it does nothing. It says each revision once that is durable.

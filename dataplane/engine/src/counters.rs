@@ -238,7 +238,7 @@ impl WorkerCells {
 
 /// Counters of all workers.
 pub struct Counters {
-    /// By worker.
+    /// Counters by worker.
     pub workers: Vec<Arc<WorkerCells>>,
 }
 

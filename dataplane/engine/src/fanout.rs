@@ -111,8 +111,8 @@ pub struct FanoutQueue<P: Port> {
     free: Vec<u16>,
     flows: Vec<Flow>,
     free_flows: Vec<u16>,
-    /// Flows by class. The front one has its turn.
-    turns: [VecDeque<u16>; Class::ALL.len()],
+    /// Active flows (with jobs) by class; the front one is served.
+    active: [VecDeque<u16>; Class::ALL.len()],
     bytes: usize,
     /// Quanta that were served.
     pub quanta: u64,
@@ -120,13 +120,13 @@ pub struct FanoutQueue<P: Port> {
 
 impl<P: Port> Default for FanoutQueue<P> {
     fn default() -> Self {
-        let turns = || VecDeque::with_capacity(usize::from(JOBS));
+        let flows = || VecDeque::with_capacity(usize::from(JOBS));
         Self {
             slots: (0..JOBS).map(|_| Slot { job: None, next: NONE }).collect(),
             free: (0..JOBS).rev().collect(),
             flows: vec![Flow { first: NONE, last: NONE }; usize::from(JOBS)],
             free_flows: (0..JOBS).rev().collect(),
-            turns: [turns(), turns()],
+            active: [flows(), flows()],
             bytes: 0,
             quanta: 0,
         }
@@ -136,7 +136,7 @@ impl<P: Port> Default for FanoutQueue<P> {
 impl<P: Port> FanoutQueue<P> {
     /// True if there is no job.
     pub fn is_empty(&self) -> bool {
-        self.turns.iter().all(VecDeque::is_empty)
+        self.active.iter().all(VecDeque::is_empty)
     }
 
     /// True if there is room for a job of so many copies and bytes, in the flow of `cells`' domain and in all. A flow that is
@@ -161,7 +161,7 @@ impl<P: Port> FanoutQueue<P> {
             Backlog { jobs: 0, .. } => {
                 let flow = self.free_flows.pop().unwrap_or_default();
                 self.flows[usize::from(flow)] = Flow { first: slot, last: slot };
-                self.turns[class as usize].push_back(flow);
+                self.active[class as usize].push_back(flow);
                 Backlog { jobs: 1, flow }
             }
             Backlog { jobs, flow } => {
@@ -175,13 +175,13 @@ impl<P: Port> FanoutQueue<P> {
 
     /// Job of one class whose turn it is.
     pub fn front(&mut self, class: Class) -> Option<&mut Job<P>> {
-        let flow = *self.turns[class as usize].front()?;
+        let flow = *self.active[class as usize].front()?;
         self.slots[usize::from(self.flows[usize::from(flow)].first)].job.as_mut()
     }
 
     /// Takes the front job out. The next of its flow has its turn; says whether there is one.
     pub fn finish(&mut self, class: Class, cells: &DomainCells) -> bool {
-        let Some(&flow) = self.turns[class as usize].front() else { return false };
+        let Some(&flow) = self.active[class as usize].front() else { return false };
         let first = self.flows[usize::from(flow)].first;
         let slot = &mut self.slots[usize::from(first)];
         self.flows[usize::from(flow)].first = slot.next;
@@ -190,7 +190,7 @@ impl<P: Port> FanoutQueue<P> {
             self.bytes -= job.fanout.bytes();
         }
         if !more {
-            self.turns[class as usize].pop_front();
+            self.active[class as usize].pop_front();
             self.free_flows.push(flow);
         }
         self.free.push(first);
@@ -200,14 +200,14 @@ impl<P: Port> FanoutQueue<P> {
 
     /// Domains that wait.
     pub fn waiting(&self, class: Class) -> usize {
-        self.turns[class as usize].len()
+        self.active[class as usize].len()
     }
 
     /// Gives the next domain its turn.
     pub fn rotate(&mut self, class: Class) {
-        let turns = &mut self.turns[class as usize];
-        if turns.len() > 1 {
-            turns.rotate_left(1);
+        let active = &mut self.active[class as usize];
+        if active.len() > 1 {
+            active.rotate_left(1);
         }
     }
 }

@@ -78,7 +78,7 @@ impl Claimant {
     fn about(&self, vip: VipEntry) -> Result<Option<(AnnouncerId, AnnouncementKind)>, RejectReason> {
         let Self { kind, source, bound, from, .. } = *self;
         let attached = || vip.announcer(source.0, from);
-        let what = match kind {
+        let announcement = match kind {
             Kind::Claim => AnnouncementKind::Claim { mac: bound.0 },
             Kind::Use => AnnouncementKind::Use,
             Kind::Advert { interval_cs, priority, sound, .. } => {
@@ -92,16 +92,16 @@ impl Claimant {
             // It names no address.
             Kind::Arrival => return Ok(None),
         };
-        vip.binder(source.0, bound.0, from).map(|announcer| Some((announcer, what)))
+        vip.binder(source.0, bound.0, from).map(|announcer| Some((announcer, announcement)))
     }
 
     /// Rejected announcement.
     #[cold]
-    fn rejected(&self, vip: VipId, what: RejectReason, at_ns: u64) -> Rejected {
+    fn rejected(&self, vip: VipId, reason: RejectReason, at_ns: u64) -> Rejected {
         let Self { kind, source, bound, from, tags } = *self;
         // It would move the virtual IP if its sender were attached.
-        let claims = kind == Kind::Claim && what == RejectReason::Unattached;
-        Rejected { vip, mac: source.0, bound: bound.0, tep: from, what, claims, tags, at_ns }
+        let claims = kind == Kind::Claim && reason == RejectReason::Unattached;
+        Rejected { vip, mac: source.0, bound: bound.0, tep: from, reason, claims, tags, at_ns }
     }
 }
 
@@ -150,7 +150,7 @@ impl Violation {
     /// Drop reason of the frame.
     pub fn reason(self) -> DropReason {
         match self {
-            Self::Rejected(Rejected { what: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
+            Self::Rejected(Rejected { reason: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
                 DropReason::VrrpSpoof
             }
             Self::Rejected(_) | Self::Strict(_) | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
@@ -271,8 +271,8 @@ impl ArpInspector {
         match claimant.about(vip) {
             Ok(Some((announcer, kind))) => self.announces(index, claimant, (vip.id(), announcer), kind),
             Ok(None) => {}
-            Err(what) => {
-                self.reject(index, claimant, vip.id(), what);
+            Err(reason) => {
+                self.reject(index, claimant, vip.id(), reason);
                 return false;
             }
         }
@@ -303,8 +303,8 @@ impl ArpInspector {
     }
 
     #[cold]
-    fn reject(&mut self, index: usize, claimant: &Claimant, vip: VipId, what: RejectReason) {
-        let rejected = claimant.rejected(vip, what, self.now_ns);
+    fn reject(&mut self, index: usize, claimant: &Claimant, vip: VipId, reason: RejectReason) {
+        let rejected = claimant.rejected(vip, reason, self.now_ns);
         self.findings[index % BURST] = Some(Err(Violation::Rejected(rejected)));
         self.found |= 1 << (index % BURST);
     }

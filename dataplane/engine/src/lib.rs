@@ -22,6 +22,7 @@
 //! | [`port`] | packet buffers, queues and the clock |
 #![forbid(unsafe_code)]
 
+mod copying;
 pub mod counters;
 pub mod fanout;
 pub mod inspect;

@@ -160,9 +160,9 @@ pub struct Policer {
     node_copies: AtomicU64,
     control_copies: AtomicU64,
     node: CachePadded<Bucket>,
-    /// By [`DomainId`]. Memory is taken page by page as it is written.
+    /// Buckets by [`DomainId`]. Memory is taken page by page as it is written.
     domains: Vec<DomainBuckets>,
-    /// By [`TepIndex`].
+    /// Buckets by [`TepIndex`].
     teps: Vec<Bucket>,
 }
 

@@ -55,7 +55,7 @@ pub struct Fanout<P: Port> {
 enum Payload<K: Packet> {
     /// Byte for byte, from the received frame.
     Copied(K),
-    /// By reference, behind a header buffer each.
+    /// Payload by reference, behind a header buffer each.
     Shared(K::Shared),
 }
 

@@ -8,7 +8,7 @@ use wire::encap::{Encap, Gre, TemplateOf};
 
 /// Registered TEPs as workers see them: a header template each, and their addresses.
 pub struct TepArray<E = Gre> {
-    /// By [`TepIndex`]; an index without a TEP has a template that is not resolved.
+    /// Templates by [`TepIndex`]; an index without a TEP has a template that is not resolved.
     templates: Box<[TemplateOf<E>]>,
     /// Open-addressed, at most half full, by source address; index `EMPTY`: nobody.
     by_address: Box<[(u32, u32)]>,

@@ -1,29 +1,29 @@
 //! The packet path: a worker polls its receive queue, parses and classifies each frame, and sends a copy to every other member.
 //!
-//! Read `Worker::turn` first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
-//! line. The bytes of headers are `wire`'s, the port puts them into packet buffers, [`crate::replicate`] gathers and counts copies, and
-//! large fan-outs wait in [`crate::fanout`].
+//! Read `Worker::poll_once` first: it is the life of a burst. Nothing here allocates, locks, makes a system call or writes a log
+//! line. The bytes of headers are `wire`'s, the port puts them into packet buffers, [`crate::replicate`] gathers and counts copies,
+//! `copying` chooses between copies and jobs, and large fan-outs wait in [`crate::fanout`].
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
+use bcast_domain::{MemberList, Reader, TepIndex, Vni};
 use wire::encap::{Encap, FrameHeaderOf};
-use wire::{CopyDropReason, DropReason, NodeAddresses, Outer, Rejection};
+use wire::{DropReason, NodeAddresses, Outer, Rejection};
 
+use crate::copying::{Admitted, Copying, Started};
 use crate::counters::WorkerCounters;
-use crate::fanout::{Budget, Class, FanoutQueue, Job, QUANTUM, abort, serve};
+use crate::fanout::{Budget, Class, FanoutQueue, abort, serve};
 use crate::inspect::{self, ArpInspector, Violation};
 use crate::local::LocalFrames;
 use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
-use crate::probe::{Probe, Sample, Verdict};
+use crate::probe::{Sample, Verdict};
 use crate::punt::PuntPort;
-use crate::replicate::{Frame, Transmitter};
+use crate::replicate::Transmitter;
 use crate::runtime::{BurstConfig, RuntimeConfig};
-use crate::targets::Targets;
 use crate::teps::TepArray;
 
 /// Empty polls in a row after which a worker that may sleep does.
@@ -63,13 +63,13 @@ enum Origin {
 }
 
 /// A frame that passed all checks of its outer headers.
-struct Candidate<E: Encap> {
+pub(crate) struct Candidate<E: Encap> {
     /// Position in the burst.
     slot: usize,
-    outer: Outer,
-    source: TepIndex,
+    pub outer: Outer,
+    pub source: TepIndex,
     /// Part of the copies' outer headers that all have in common: made here, long before they are.
-    header: FrameHeaderOf<E>,
+    pub header: FrameHeaderOf<E>,
 }
 
 impl<P: Port> Worker<P> {
@@ -92,17 +92,17 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Takes a turn, and reports a quiescent point. Says whether there was anything to do.
+    /// Serves each side once, and reports a quiescent point. True if there was anything to do.
     #[inline(always)]
     pub fn poll(&mut self, burst: &mut P::Burst) -> bool {
-        let busy = self.turn(burst);
-        // All references into the tables ended with the turn, and so did the batches made by them. The reader knows what jobs hold.
+        let busy = self.poll_once(burst);
+        // All references into the tables have ended, and so have the batches made by them. The reader knows the lists that jobs hold.
         self.reader.quiesce();
         busy
     }
 
-    /// One look at each side: a burst from the receive queue to the transmit queue, then some of the large fan-outs that wait.
-    fn turn(&mut self, burst: &mut P::Burst) -> bool {
+    /// Serves each side once: a burst from the receive queue to the transmit queue, then some of the large fan-outs that wait.
+    fn poll_once(&mut self, burst: &mut P::Burst) -> bool {
         self.tx.counters().polls.add(1);
         let kernel_frames = self.punt.send_kernel_frames(&mut self.tx);
         let local = self.local.is_some() && self.send_local(burst);
@@ -123,7 +123,7 @@ impl<P: Port> Worker<P> {
         kernel_frames || local || received > 0 || waiting
     }
 
-    /// Sends what the node made itself. Says whether there was any.
+    /// Sends what the node made itself. True if there was any.
     #[inline(always)]
     fn send_local(&mut self, burst: &mut P::Burst) -> bool {
         let Some(local) = &self.local else { return false };
@@ -217,15 +217,16 @@ impl<P: Port> Worker<P> {
             copying.tx.set_class(class);
             let mut sent = 0;
             for index in inspect::bits(frames) {
-                let frame = &candidates[index];
-                if let (Some(domain), Some(packet)) = (domains[index], burst.take(frame.slot)) {
-                    let position = positions[index];
-                    let done = if config.probed {
+                let (candidate, position) = (&candidates[index], positions[index]);
+                if let (Some(domain), Some(packet)) = (domains[index], burst.take(candidate.slot)) {
+                    let sample = config.probed.then(|| {
                         let probe = &self.config.probe;
-                        let sample = probe.sample(packet.data(), &self.node, now_ns());
-                        copying.start_probed((probe, sample), frame, domain, position, class, packet)
-                    } else {
-                        copying.start(frame, domain, position, class, packet)
+                        (probe, probe.sample(packet.data(), &self.node, now_ns()))
+                    });
+                    let frame = Admitted { candidate, domain, position, class, packet };
+                    let done = match sample {
+                        Some(sample) => copying.start_probed(sample, frame),
+                        None => copying.start(frame),
                     };
                     match done {
                         Ok(started) => {
@@ -409,113 +410,5 @@ impl<E: Encap> Candidate<E> {
             inner_len: self.outer.inner_len().into(),
             control: class == Class::Control,
         }
-    }
-}
-
-/// State of the copies of an accepted frame.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Started {
-    Sent,
-    Queued,
-    /// Dropped, as the port does not carry frames of that length.
-    TooLong,
-}
-
-/// State of one burst's replication.
-struct Copying<'w, P: Port> {
-    tx: &'w mut Transmitter<P>,
-    queue: &'w mut FanoutQueue<P>,
-    reader: &'w Reader<TepArray<P::Encap>>,
-    teps: &'w TepArray<P::Encap>,
-    config: BurstConfig,
-    /// Tick at which the burst was received.
-    received: u64,
-    /// Frames that were accepted, and copies that they asked for.
-    accepted: u64,
-    wanted: u64,
-}
-
-impl<P: Port> Copying<'_, P> {
-    /// Makes all copies of a frame, or makes it a job: if it has more than a quantum, or others of its domain wait. Or says why
-    /// it was dropped.
-    #[inline(always)]
-    fn start(
-        &mut self,
-        frame: &Candidate<P::Encap>,
-        domain: &MemberList,
-        position: usize,
-        class: Class,
-        packet: P::Packet,
-    ) -> Result<Started, DropReason> {
-        let (id, targets) = (domain.domain(), Targets::all(domain.members(), position));
-        if targets.len() > QUANTUM || self.tx.cells().domain(id).backlog(class).jobs > 0 {
-            return self.enqueue(frame, class, packet);
-        }
-        self.accept(id, targets.len());
-        if self.tx.carries(frame.outer.inner_len()) {
-            self.tx.copy_all(packet, &self.frame(frame, id), targets, self.teps);
-            Ok(Started::Sent)
-        } else {
-            self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
-            Ok(Started::TooLong)
-        }
-    }
-
-    /// The same, with a sample of the frame.
-    #[cold]
-    #[inline(never)]
-    fn start_probed(
-        &mut self,
-        (probe, sample): (&Probe, Option<Sample>),
-        frame: &Candidate<P::Encap>,
-        domain: &MemberList,
-        position: usize,
-        class: Class,
-        packet: P::Packet,
-    ) -> Result<Started, DropReason> {
-        let done = self.start(frame, domain, position, class, packet);
-        probe.offer(sample, done.map_or_else(Verdict::Dropped, |_| Verdict::Accepted));
-        done
-    }
-
-    #[inline(always)]
-    fn frame<'f>(&self, frame: &'f Candidate<P::Encap>, domain: DomainId) -> Frame<'f, P> {
-        Frame { outer: &frame.outer, header: &frame.header, domain, config: self.config }
-    }
-
-    #[inline(always)]
-    fn accept(&mut self, domain: DomainId, copies: usize) {
-        self.accepted += 1;
-        self.wanted += copies as u64;
-        self.tx.cells().domain(domain).frames.add(1);
-    }
-
-    /// Makes a frame a job, if there is room for it. It goes to the members as they are now.
-    #[cold]
-    fn enqueue(
-        &mut self,
-        frame: &Candidate<P::Encap>,
-        class: Class,
-        packet: P::Packet,
-    ) -> Result<Started, DropReason> {
-        let outer = &frame.outer;
-        let list = self.reader.hold(Vni::from(outer.key)).ok_or(DropReason::VniUnknown)?;
-        let position = list.position(frame.source).ok_or(DropReason::TepNotMember)?;
-        let (id, targets) = (list.domain(), Targets::all(list.members(), position));
-        let copies = targets.len();
-        let bytes = usize::from(outer.inner_len()) + P::Encap::HEADER_LEN;
-        if !self.queue.fits(class, self.tx.cells().domain(id), copies, bytes) {
-            return Err(DropReason::FanoutQueueFull);
-        }
-        self.accept(id, copies);
-        if !self.tx.carries(outer.inner_len()) {
-            self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
-            return Ok(Started::TooLong);
-        }
-        let fanout = self.tx.fanout(packet, &self.frame(frame, id), copies);
-        let after = self.queue.quanta;
-        let job = Job { list, position, done: 0, fanout, received: self.received, after, quanta: 0 };
-        self.queue.push(class, self.tx.cells().domain(id), job);
-        Ok(Started::Queued)
     }
 }

@@ -358,7 +358,7 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
             (2, RejectReason::Advert, false, vrrp),
         ),
     ];
-    for (case, from, frame, (vip, what, claims, dropped)) in cases {
+    for (case, from, frame, (vip, reason, claims, dropped)) in cases {
         let mut rig = Rig::new();
         let Some(Err(violation)) = rig.read(from, &frame) else { panic!("{case}: it was not refused") };
         let Violation::Rejected(refused) = violation else { panic!("{case}: {violation:?}") };
@@ -366,7 +366,7 @@ fn those_who_are_not_are_refused_and_nothing_is_noted() {
         let (vip, tep) = (VipId::new(vip).unwrap(), from.into());
         let bound = wire::announcement(&frame).unwrap().bound.0;
         let tags = if case == "a claim in a VLAN" { VlanTags::NONE.with(0x8100, 7) } else { VlanTags::NONE };
-        assert_eq!(refused, Rejected { vip, mac, bound, tep, what, claims, tags, at_ns: NOW }, "{case}");
+        assert_eq!(refused, Rejected { vip, mac, bound, tep, reason, claims, tags, at_ns: NOW }, "{case}");
         assert_eq!(violation.reason(), dropped, "{case}");
         assert!(rig.drained().is_empty(), "{case}");
         assert!(rig.inspector.report(violation), "{case}");
@@ -542,13 +542,13 @@ fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
 /// Violation of [`hidden`].
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
-    let (mac, tep, what) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
+    let (mac, tep, reason) = (BACKUP, TepIndex::from(2), RejectReason::Hidden);
     Violation::Rejected(Rejected {
         vip,
         mac,
         bound: mac,
         tep,
-        what,
+        reason,
         claims: false,
         tags: VlanTags::NONE,
         at_ns: NOW,
@@ -610,7 +610,7 @@ fn a_probe_for_a_virtual_ip_passes_from_attached_instances_alone() {
         let verdict = rig.read(from, &frame);
         let is_refused = matches!(
             verdict,
-            Some(Err(Violation::Rejected(Rejected { what: RejectReason::Probe, claims: false, .. })))
+            Some(Err(Violation::Rejected(Rejected { reason: RejectReason::Probe, claims: false, .. })))
         );
         assert_eq!((is_refused, verdict.is_some()), (refused, refused), "{case}");
         assert!(rig.drained().is_empty(), "{case}");

@@ -8,12 +8,12 @@ use serde::Deserialize;
 use super::ValueError;
 use super::file::{Whole, number};
 
-/// What virtual IPs keep to.
+/// Limits of virtual IPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HavipConfig {
-    /// How many there may be.
+    /// Limit of virtual IPs.
     pub limits: HavipLimits,
-    /// When they freeze and thaw, and are taken over.
+    /// Limits by which they freeze, thaw and are taken over.
     pub damping: Damping,
 }
 

@@ -14,18 +14,19 @@
 //! [`Machine::decide`] takes an event and returns actions. Requests of one job are under way at a time; their answers may come
 //! in any order. A request that fails ends its job, and is made again later.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{Tep, TepIndex};
-use netlink::{Notice, RequestError};
+use netlink::RequestError;
 use netlink_packet_route::link::LinkMessage;
 use netlink_packet_route::rule::RuleMessage;
 use wire::MacAddr;
 
 use crate::effect::{Effect, Tables, Watched, link_is_up, matching};
-use crate::hops::{Hops, Neighbour, Published, Route, Stale};
+use crate::event::{Action, Answer, Event, Fatal, Request};
+use crate::hops::{Hops, Published, Stale};
 
 /// Changes of routes are gathered for so long before routes are looked up again.
 const ROUTES_SETTLE: Duration = Duration::from_millis(50);
@@ -34,13 +35,13 @@ const RESYNC_EVERY: Duration = Duration::from_secs(5);
 /// Time between lost notifications and the read in full that makes up for them; more may be lost until then.
 pub const RESYNC_AFTER_LOSS: Duration = Duration::from_millis(200);
 /// Time between two lines of the log about lost notifications.
-const SAY_LOST_EVERY: Duration = Duration::from_secs(10);
+const LOG_LOSS_EVERY: Duration = Duration::from_secs(10);
 /// Time for which a kernel that did not answer is left alone.
 const SILENCE: Duration = Duration::from_secs(1);
 /// Time until requests are made again that the kernel refused.
 const RETRY_REFUSED: Duration = Duration::from_millis(500);
-/// Time between two turns where nothing happens.
-const IDLE_TURN: Duration = Duration::from_millis(250);
+/// Time between two ticks where nothing happens.
+const IDLE_TICK: Duration = Duration::from_millis(250);
 /// TEPs beyond which sweeps over all of them are spaced out, and the time between the end of one and the next.
 const MANY: usize = 1_024;
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -51,100 +52,6 @@ const AT_ONCE: usize = 64;
 const NO_BUFFERS: i32 = -105;
 /// For an interface that is down, ENETDOWN.
 const NETWORK_DOWN: i32 = -100;
-
-/// The node cannot go on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fatal {
-    /// The TAP is gone.
-    #[error("the TAP was removed; bcastd makes a new one when it is started again")]
-    Tap,
-    /// The interface behind the port is gone.
-    #[error("the port's network interface was removed; start bcastd again when it is back")]
-    Port,
-}
-
-/// Request to the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// Read all links.
-    Links,
-    /// Give the TAP back its addresses, its settings and the state `up`, where others took them.
-    Tap(Box<LinkMessage>),
-    /// Read the routing rules, and put back the daemon's own.
-    Rules,
-    /// Put back the route to the gateway.
-    Gateway,
-    /// Read the TAP's neighbours.
-    Neighbours,
-    /// Look up the route to a TEP.
-    Route(Tep),
-    /// Resolve a next hop and keep it resolved, unless the operator has set its MAC address.
-    Resolve(IpAddr),
-    /// Remove the entry of a next hop.
-    Forget(IpAddr),
-}
-
-/// The kernel's answer to a request.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// All links.
-    Links(Vec<LinkMessage>),
-    /// State of the TAP.
-    Tap {
-        /// Settings that were missing, and are back.
-        missing: Vec<String>,
-        /// State that keeps the node's kernel from the underlay, in one line.
-        trouble: Option<String>,
-    },
-    /// Routing rules.
-    Rules {
-        /// IPv4 rules as they were read.
-        rules: Vec<RuleMessage>,
-        /// Number of the daemon's rules that were missing, and are back.
-        missing: usize,
-    },
-    /// The TAP's neighbours.
-    Neighbours(HashMap<IpAddr, Neighbour>),
-    /// Route to a TEP; `None`: there is none.
-    Route(Option<Route>),
-    /// State of a next hop.
-    Resolved {
-        /// MAC address; `None`: unresolved.
-        mac: Option<MacAddr>,
-        /// The kernel keeps an entry at the daemon's request.
-        asked: bool,
-    },
-    /// The request was carried out.
-    Done,
-}
-
-/// Input of the state machine.
-#[derive(Debug)]
-pub enum Event {
-    /// The kernel sent a notification, or lost some.
-    Notice(Notice),
-    /// A request was answered, or failed.
-    Answered(Request, Result<Answer, RequestError>),
-    /// Time has passed, or TEPs were added or removed.
-    Tick,
-}
-
-/// Output of the state machine.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Make a request; its answer is an event.
-    Ask(Request),
-    /// The port's link is up, or down.
-    PortLink(bool),
-    /// State of the TAP that keeps the node's kernel from the underlay; `None`: there is none.
-    TapTrouble(Option<String>),
-    /// The kernel does not answer, or answers again.
-    Silent(bool),
-    /// The kernel's state was read in full: compare this number of next hops with the limit of its neighbour table.
-    CheckLimit(usize),
-    /// The daemon cannot go on.
-    GiveUp(Fatal),
-}
 
 /// Requests that belong together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,21 +73,21 @@ pub struct Machine {
     job: Option<Job>,
     under_way: usize,
     failure: Option<RequestError>,
-    /// When routes that were marked are looked up; `None`: none were marked, or they are being looked up.
+    /// Time at which routes that were marked are looked up; `None`: none were marked, or they are being looked up.
     settle_at: Option<Instant>,
     /// Routes of many TEPs that are to be marked, and when; and when such were marked last.
     sweep: Option<Stale>,
     sweep_at: Option<Instant>,
     swept: Option<Instant>,
-    /// When routing rules are read; and those that can match the node's packets, as they were read last.
+    /// Time at which routing rules are read; and those that can match the node's packets, as they were read last.
     rules_at: Option<Instant>,
     rules: Option<Vec<RuleMessage>>,
-    /// When links, rules and neighbours are read in full; `None`: the kernel is not followed.
+    /// Time at which links, rules and neighbours are read in full; `None`: the kernel is not followed.
     resync_at: Option<Instant>,
     /// Routes are to be looked up anew with the next read in full.
     lost: bool,
-    /// When the log told of lost notifications.
-    said_lost: Option<Instant>,
+    /// Time at which lost notifications were logged last.
+    logged_loss: Option<Instant>,
     /// Next hops that the kernel refused to resolve, while the TAP was down for one, and when they are tried again.
     refused: Vec<IpAddr>,
     retry_at: Option<Instant>,
@@ -250,11 +157,11 @@ impl Machine {
         actions
     }
 
-    /// When the next [`Event::Tick`] is due.
+    /// Time at which the next [`Event::Tick`] is due.
     pub fn wake_at(&self, now: Instant) -> Instant {
         let work = self.has_work().then(|| self.paused_until.unwrap_or(now));
         let timers = [self.settle_at, self.retry_at, self.sweep_at, self.rules_at, self.resync_at, work];
-        timers.into_iter().flatten().fold(now + IDLE_TURN, Instant::min)
+        timers.into_iter().flatten().fold(now + IDLE_TICK, Instant::min)
     }
 
     /// There is something to ask the kernel now: routes of new TEPs, next hops, routes that were marked long enough ago.
@@ -448,8 +355,8 @@ impl Machine {
             Effect::Routes(stale) => self.mark(now, stale),
             Effect::Rules => _ = self.rules_at.get_or_insert(now + ROUTES_SETTLE),
             Effect::Resync => {
-                if self.said_lost.is_none_or(|said| now - said >= SAY_LOST_EVERY) {
-                    self.said_lost = Some(now);
+                if self.logged_loss.is_none_or(|at| now - at >= LOG_LOSS_EVERY) {
+                    self.logged_loss = Some(now);
                     tracing::warn!(
                         "netlink notifications were lost; links, neighbours and routes are read anew"
                     );

@@ -167,7 +167,7 @@ impl Watched {
     }
 }
 
-/// Whether an interface is up and has a carrier.
+/// True if an interface is up and has a carrier.
 pub fn link_is_up(link: &LinkMessage) -> bool {
     link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp)
 }
@@ -181,12 +181,12 @@ fn neighbour_address(message: &NeighbourMessage) -> Option<IpAddr> {
     })
 }
 
-/// Whether an entry is the operator's, which the kernel never asks about.
+/// True if an entry is the operator's, which the kernel never asks about.
 pub fn is_static(message: &NeighbourMessage) -> bool {
     matches!(message.header.state, NeighbourState::Permanent | NeighbourState::Noarp)
 }
 
-/// Whether the kernel keeps asking about an entry by itself.
+/// True if the kernel keeps asking about an entry by itself.
 fn is_managed(message: &NeighbourMessage) -> bool {
     message.attributes.iter().any(|attribute| match attribute {
         NeighbourAttribute::ExtFlags(flags) => flags.contains(NeighbourExtFlags::Managed),
@@ -296,16 +296,16 @@ mod tests {
     #[test]
     fn links_of_others_do_not_matter_and_a_port_that_leaves_a_bridge_is_not_gone() {
         let watched = watched();
-        let told = |link, change| watched.effect(&Notice::Link(link, change));
-        assert_eq!(told(link(PORT, true), Change::Set), Some(Effect::PortLink(true)));
-        assert_eq!(told(link(PORT, false), Change::Set), Some(Effect::PortLink(false)));
-        assert_eq!(told(link(PORT, true), Change::Removed), Some(Effect::PortGone));
-        assert_eq!(told(link(TAP, true), Change::Set), Some(Effect::TapLink));
-        assert_eq!(told(link(TAP, true), Change::Removed), Some(Effect::TapGone));
-        assert_eq!(told(link(9, true), Change::Removed), None);
+        let effect = |link, change| watched.effect(&Notice::Link(link, change));
+        assert_eq!(effect(link(PORT, true), Change::Set), Some(Effect::PortLink(true)));
+        assert_eq!(effect(link(PORT, false), Change::Set), Some(Effect::PortLink(false)));
+        assert_eq!(effect(link(PORT, true), Change::Removed), Some(Effect::PortGone));
+        assert_eq!(effect(link(TAP, true), Change::Set), Some(Effect::TapLink));
+        assert_eq!(effect(link(TAP, true), Change::Removed), Some(Effect::TapGone));
+        assert_eq!(effect(link(9, true), Change::Removed), None);
         let mut bridged = link(PORT, true);
         bridged.header.interface_family = AddressFamily::Bridge;
-        assert_eq!(told(bridged, Change::Removed), None);
+        assert_eq!(effect(bridged, Change::Removed), None);
     }
 
     #[test]
@@ -352,20 +352,20 @@ mod tests {
         let (v4, v6) = (NeighbourAddress::Inet([198, 18, 0, 1].into()), "fe80::1".parse().unwrap());
         let mac = MacAddr([2, 0, 0, 0, 0, 1]);
         let watched = watched();
-        let told = |notice| watched.effect(&notice);
+        let effect = |notice| watched.effect(&notice);
         assert_eq!(
-            told(neighbour(TAP, v4.clone(), NeighbourState::Stale)),
+            effect(neighbour(TAP, v4.clone(), NeighbourState::Stale)),
             Some(Effect::Resolved([198, 18, 0, 1].into(), Some(mac)))
         );
         assert_eq!(
-            told(neighbour(TAP, NeighbourAddress::Inet6(v6), NeighbourState::Reachable)),
+            effect(neighbour(TAP, NeighbourAddress::Inet6(v6), NeighbourState::Reachable)),
             Some(Effect::Resolved(v6.into(), Some(mac)))
         );
         assert_eq!(
-            told(neighbour(TAP, v4.clone(), NeighbourState::Failed)),
+            effect(neighbour(TAP, v4.clone(), NeighbourState::Failed)),
             Some(Effect::Resolved([198, 18, 0, 1].into(), None))
         );
-        assert_eq!(told(neighbour(9, v4.clone(), NeighbourState::Stale)), None);
+        assert_eq!(effect(neighbour(9, v4.clone(), NeighbourState::Stale)), None);
         for no_host in [vec![0; 6], vec![1, 0, 0x5e, 0, 0, 1], vec![2; 8], vec![]] {
             let Notice::Neighbour(mut message, change) =
                 neighbour(TAP, v4.clone(), NeighbourState::Permanent)
@@ -373,9 +373,9 @@ mod tests {
                 panic!("it is a neighbour");
             };
             message.attributes[1] = NeighbourAttribute::LinkLayerAddress(no_host);
-            let told = watched.effect(&Notice::Neighbour(message, change));
+            let effect = watched.effect(&Notice::Neighbour(message, change));
             assert_eq!(
-                told,
+                effect,
                 Some(Effect::Resolved([198, 18, 0, 1].into(), None)),
                 "a MAC address that is no host's"
             );

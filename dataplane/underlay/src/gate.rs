@@ -1,4 +1,4 @@
-//! How often the TEP array is published.
+//! Rate limit of publications of the TEP array.
 
 use std::time::{Duration, Instant};
 

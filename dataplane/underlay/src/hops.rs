@@ -29,9 +29,9 @@ pub struct Route {
 pub enum Stale {
     /// All of them.
     All,
-    /// Those within a prefix: address, bits.
+    /// Routes within a prefix: address, bits.
     Prefix(Ipv4Addr, u8),
-    /// Those whose routes use next hop objects.
+    /// Routes that use next hop objects.
     ByObject,
 }
 
@@ -48,7 +48,7 @@ struct Entry {
 /// A neighbour as the kernel has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Neighbour {
-    /// Its MAC address; `None`: unresolved.
+    /// MAC address; `None`: unresolved.
     pub mac: Option<MacAddr>,
     /// The kernel keeps it by itself (`managed`), or it is the operator's (`permanent`, `noarp`).
     pub is_kept: bool,
@@ -69,7 +69,7 @@ struct Hop {
 pub struct Hops {
     /// MAC address of every next hop; without it next hops are the kernel's.
     fixed: Option<MacAddr>,
-    /// By index.
+    /// TEPs by index.
     teps: Vec<Option<Entry>>,
     by_address: BTreeMap<Ipv4Addr, usize>,
     hops: HashMap<IpAddr, Hop>,
@@ -359,7 +359,7 @@ impl Hops {
 pub struct Published {
     /// The TEP.
     pub tep: Tep,
-    /// Its next hop; `None`: there is no route.
+    /// Next hop; `None`: there is no route.
     pub gateway: Option<IpAddr>,
     /// The next hop's MAC address; `None`: unresolved.
     pub mac: Option<MacAddr>,

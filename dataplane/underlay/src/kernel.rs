@@ -20,8 +20,8 @@ use futures::{StreamExt, TryStreamExt};
 use ipnet::Ipv4Net;
 use wire::MacAddr;
 
-use crate::decide::{Answer, Request};
 use crate::effect::{by_tap, is_enslaved, is_static, name_of, neighbour, usable_mac};
+use crate::event::{Answer, Request};
 use crate::hops::{Neighbour, Route};
 use crate::task::Stack;
 
@@ -35,7 +35,7 @@ const RULES: [u32; 2] = [9116, 9117];
 
 /// The kernel's error number for an object that is there already, EEXIST.
 const EXISTS: i32 = -17;
-/// Those with which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
+/// Errors by which a route lookup says that there is no route: EACCES, EINVAL (prohibited, blackhole), ENODEV, ENETUNREACH,
 /// EHOSTUNREACH.
 const NO_ROUTE: [i32; 5] = [-13, -22, -19, -101, -113];
 

@@ -27,6 +27,7 @@ use wire::MacAddr;
 
 mod decide;
 mod effect;
+mod event;
 mod gate;
 mod hops;
 mod ingress_drop;
@@ -35,8 +36,9 @@ mod kernel;
 mod tap;
 mod task;
 
-pub use decide::{Action, Answer, Event, Fatal, Machine, Request};
+pub use decide::Machine;
 pub use effect::{by_tap, neighbour};
+pub use event::{Action, Answer, Event, Fatal, Request};
 pub use hops::{Neighbour, Published, Route};
 pub use ingress_drop::{IngressDrop, IngressDropError, acknowledgements};
 pub use interface::{HostUse, Interfaces};
@@ -160,7 +162,7 @@ impl Underlay {
         }
     }
 
-    /// Where frames to a TEP go now.
+    /// Next hop of frames to a TEP.
     pub fn get(&self, index: TepIndex) -> Option<NextHop> {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
         view.get(index.index()).copied().flatten()

@@ -7,7 +7,7 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// Where the kernel keeps the settings of its network stack.
+/// Folder of the kernel's settings of its network stack.
 const SETTINGS: &str = "/proc/sys/net";
 
 /// A setting: its path below [`SETTINGS`], with `TAP` in place of the interface's name, and its value.
@@ -83,13 +83,13 @@ pub enum SettingError {
         path.display()
     )]
     Refused {
-        /// Where it stands.
+        /// Path of the setting.
         path: PathBuf,
-        /// Its value.
+        /// Value of the setting.
         value: String,
         /// The value that it must have.
         wanted: &'static str,
-        /// What a new interface gets its value from, as `sysctl` names it.
+        /// Setting from which a new interface gets its value, as `sysctl` names it.
         default: String,
         /// Why it cannot be changed.
         error: io::Error,

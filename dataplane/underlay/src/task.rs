@@ -11,7 +11,8 @@ use netlink::{Notice, RequestError};
 use tokio::time::Instant;
 
 use crate::Underlay;
-use crate::decide::{Action, Answer, Event, Fatal, RESYNC_AFTER_LOSS, Request};
+use crate::decide::RESYNC_AFTER_LOSS;
+use crate::event::{Action, Answer, Event, Fatal, Request};
 
 /// The kernel's network stack as the task uses it. [`Kernel`](crate::Kernel) is the host's.
 pub trait Stack {
@@ -65,7 +66,7 @@ impl<S: Stack> Task<S> {
             let wake_at = self.underlay.publish_if_due();
             let event = tokio::select! {
                 biased;
-                notice = self.stack.notice() => Event::Notice(self.heard(notice).await),
+                notice = self.stack.notice() => Event::Notice(self.or_reopen(notice).await),
                 () = tokio::time::sleep_until(wake_at.into()) => Event::Tick,
                 () = self.underlay.woken.notified() => Event::Tick,
             };
@@ -77,7 +78,8 @@ impl<S: Stack> Task<S> {
         }
     }
 
-    async fn heard(&mut self, notice: io::Result<Notice>) -> Notice {
+    /// Notification; after an error of the socket another is opened, and notifications were lost.
+    async fn or_reopen(&mut self, notice: io::Result<Notice>) -> Notice {
         match notice {
             Ok(notice) => notice,
             Err(error) => {
@@ -130,8 +132,8 @@ fn warn_if_many(next_hops: usize) {
     const LIMIT: &str = "/proc/sys/net/ipv4/neigh/default/gc_thresh3";
     let limit: Option<usize> = std::fs::read_to_string(LIMIT).ok().and_then(|text| text.trim().parse().ok());
     if limit.is_some_and(|limit| next_hops >= limit / 10 * 8) {
-        static SAID: std::sync::Once = std::sync::Once::new();
-        SAID.call_once(|| {
+        static LOGGED: std::sync::Once = std::sync::Once::new();
+        LOGGED.call_once(|| {
             tracing::warn!(next_hops, limit, "the kernel's neighbour table is nearly full; raise {LIMIT}");
         });
     }

@@ -23,7 +23,7 @@ use common::{
     NODE, PORT, TAP, hop, links, mac, neighbour_changed, refused, route_changed, rules, tep, unanswered,
 };
 
-/// How the kernel treats a request.
+/// Kernel's treatment of a request.
 #[derive(Clone, Copy)]
 enum Treatment {
     Served,

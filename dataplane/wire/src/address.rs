@@ -43,7 +43,7 @@ impl NodeAddresses {
         Ok(Self { bits, len: addresses.len() })
     }
 
-    /// Whether `address` is one of the node's.
+    /// True if `address` is one of the node's.
     #[must_use]
     #[inline]
     pub fn contains(&self, address: Ipv4Addr) -> bool {

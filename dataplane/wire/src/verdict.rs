@@ -137,7 +137,7 @@ impl Masked {
         Self { at, wanted: u32::from_ne_bytes(wanted), mask: u32::from_ne_bytes(mask) }
     }
 
-    /// Not zero if they are others.
+    /// Not zero if the fields differ.
     #[inline(always)]
     const fn differs<const N: usize>(&self, head: &[u8; N]) -> u32 {
         let at = self.at;

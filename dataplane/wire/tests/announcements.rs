@@ -1,4 +1,4 @@
-//! What frames announce: those that scapy makes, those that somebody captured, and any bytes at all.
+//! Announcements of frames: scapy's, captured ones, and any bytes at all.
 //!
 //! Needs the Debian package python3-scapy; its absence is a failure, not a skip.
 
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use wire::announcement::Kind;
 use wire::{MacAddr, announcement};
 
-/// What a frame announces, in a form that can be compared and printed.
+/// Announcement of a frame, in a form that can be compared and printed.
 #[derive(Debug, PartialEq, Eq)]
 struct Seen {
     kind: Kind,

@@ -1,4 +1,4 @@
-//! What the node announces for others, byte for byte as scapy makes it, and as a worker reads it.
+//! Announcements of the node for others, byte for byte as scapy makes them, and as a worker reads them.
 
 #![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "tests")]
 

@@ -1,4 +1,4 @@
-//! What holds for all bytes: nothing panics, nothing broken is accepted, and etherparse agrees on IPv4.
+//! Properties for all bytes: nothing panics, nothing broken is accepted, and etherparse agrees on IPv4.
 
 #![allow(clippy::expect_used, reason = "tests")]
 
@@ -54,7 +54,7 @@ fn good_frame() -> impl Strategy<Value = Frame> {
     )
 }
 
-/// Whether etherparse finds an IPv4 packet here that deserves to be looked into; the rules on TTL, options
+/// True if etherparse finds an IPv4 packet here that is to be parsed further; the rules on TTL, options
 /// and fragments are ours.
 fn etherparse_accepts(frame: &[u8]) -> bool {
     let Ok(ip) = Ipv4HeaderSlice::from_slice(frame.get(14..).unwrap_or_default()) else { return false };

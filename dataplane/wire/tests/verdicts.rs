@@ -19,7 +19,7 @@ fn base() -> Frame {
     Frame::default()
 }
 
-/// What the table below says of one frame.
+/// Verdict on one frame in the table below.
 type Row = (&'static str, Frame, DropReason);
 
 fn ip_rows() -> Vec<Row> {

@@ -113,7 +113,7 @@ impl Eal {
     /// Attaches a device with `queues` queues in each direction, where that must be said beforehand
     /// (af_packet, af_xdp): the name under which [`crate::Port::open`] finds it.
     pub fn attach(&self, device: &DeviceSpec, queues: u16) -> Result<String, AttachError> {
-        look(device)?;
+        check(device)?;
         let probe = self.probe(device, queues);
         driver_installed(device, &probe)?;
         let nul = |_| AttachError::Nul(device.clone());
@@ -160,7 +160,7 @@ impl Eal {
 }
 
 /// Errors that are visible before DPDK is asked, which would say less.
-fn look(device: &DeviceSpec) -> Result<(), AttachError> {
+fn check(device: &DeviceSpec) -> Result<(), AttachError> {
     let of = || device.clone();
     match device {
         DeviceSpec::AfPacket(interface) | DeviceSpec::AfXdp(interface) => {
@@ -173,7 +173,7 @@ fn look(device: &DeviceSpec) -> Result<(), AttachError> {
         DeviceSpec::Tap(interface) if interface_exists(interface) => {
             Err(AttachError::InterfaceExists { device: of(), interface: interface.clone() })
         }
-        DeviceSpec::Pci(address) => look_at_pci(device, address),
+        DeviceSpec::Pci(address) => check_pci(device, address),
         DeviceSpec::Pcap { input, output } => {
             if let Some(path) = input {
                 let error = |error| AttachError::Input { device: of(), path: path.into(), error };
@@ -193,7 +193,7 @@ fn look(device: &DeviceSpec) -> Result<(), AttachError> {
 /// shared with the kernel.
 const PCI_DRIVERS: [&str; 6] = ["vfio-pci", "uio_pci_generic", "igb_uio", "mlx4_core", "mlx5_core", "mana"];
 
-fn look_at_pci(device: &DeviceSpec, address: &str) -> Result<(), AttachError> {
+fn check_pci(device: &DeviceSpec, address: &str) -> Result<(), AttachError> {
     let folder = Path::new("/sys/bus/pci/devices").join(address);
     if !folder.exists() {
         return Err(AttachError::NoPciDevice { device: device.clone() });

@@ -3,7 +3,7 @@
 //! [`crate::EalConfig`] nothing is ever in it: hugepages come from memory files without a name.
 //!
 //! A process holds a lock on its folder as long as it lives, and the kernel takes the lock from a dead one.
-//! Who starts removes the folders that nobody holds, if their names are bcast's and they are empty: those of
+//! A starting process removes the folders that nobody holds, if their names are bcast's and they are empty: those of
 //! other DPDK programs stay.
 
 use std::{

@@ -10,16 +10,16 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// DPDK's log goes to memory while this lives, whichever thread writes it.
 pub(crate) struct Capture {
-    _turn: MutexGuard<'static, ()>,
+    _lock: MutexGuard<'static, ()>,
 }
 
 impl Capture {
     pub(crate) fn begin() -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         // SAFETY: FFI; may be called before the EAL starts, and by one thread at a time, which the lock
         // ensures. Should it fail the log goes where it went before.
         unsafe { dpdk_sys::shim_log_capture_begin() };
-        Capture { _turn: turn }
+        Capture { _lock: lock }
     }
 
     /// The captured lines as `: line; line`, or nothing.

@@ -95,7 +95,7 @@ impl Capabilities {
 pub struct Link {
     /// There is a carrier.
     pub up: bool,
-    /// In Mbit/s, if known.
+    /// Speed in Mbit/s, if known.
     pub speed_mbps: Option<u32>,
 }
 

@@ -4,22 +4,19 @@
 #[cfg(target_arch = "x86_64")]
 use crate::vectors::has_512;
 use crate::{
-    Mbuf, Mempool, SharedPayload,
+    Heads, Mbuf, Mempool, SharedPayload,
+    heads::{BODY_OFFSET, Layout},
     mempool::MIN_DATA_ROOM,
     vectors::{Common, LINE, Vector, Vectors},
 };
 use dpdk_sys::rte_mbuf;
-use std::{ffi::c_uint, marker::PhantomData, mem, ops::Range, ptr};
+use std::{ffi::c_uint, mem, ops::Range, ptr};
 
 /// Most mbufs in a batch.
 pub const BATCH: usize = 64;
 
 /// Longest payload that [`TxBatch::copies`] takes, in bytes.
 pub const MAX_BODY: usize = 256;
-
-/// The payload of a copy starts here in its buffer, on a cache line: the header, right before it, has a line
-/// of its own, and DPDK's headroom of 128 bytes is kept in part for drivers that prepend.
-const BODY_OFFSET: usize = 2 * LINE;
 
 /// Port number of an mbuf that no port received.
 const NO_PORT: u16 = u16::MAX;
@@ -59,44 +56,6 @@ struct Fields {
 const REARM_AT: usize = mem::offset_of!(rte_mbuf, data_off);
 const LENGTHS_AT: usize = mem::offset_of!(rte_mbuf, packet_type);
 const _: () = assert!(REARM_AT.is_multiple_of(16) && LENGTHS_AT == REARM_AT + 16);
-
-/// Source of the outer headers of copies. Each header is right-aligned in a line of 64 bytes, and what is ahead of it there means
-/// nothing. The words that all copies have in common and those of each copy are joined by OR, and a checksum is stored over that.
-///
-/// A trait and no closure, as the loops are compiled for wider vectors than the code around them, and made there from references:
-/// what an iterator holds is then in registers, and was not moved by way of memory.
-pub trait Heads {
-    /// Bytes of each header, at most 64.
-    const LEN: usize;
-    /// Position of the checksum in the header, bytes.
-    const CHECKSUM_AT: usize;
-    /// Words that all copies have in common: `[u64; 4]` for bytes 32 to 64 of the line, `[u64; 8]` for all of it.
-    type Common: Common;
-
-    /// Words that all copies have in common. Best written a while before, as they are read as a vector.
-    fn common(&self) -> &Self::Common;
-
-    /// Words of each copy, and its checksum as it stands in memory, where both lines are zero. Where there are fewer than copies,
-    /// no copy is made.
-    fn own(&self) -> impl Iterator<Item = (&[u64; 8], u16)>;
-}
-
-/// Shape of a header: [`Heads`] as numbers.
-struct Layout<H>(PhantomData<H>);
-
-impl<H: Heads> Layout<H> {
-    /// Bytes of header.
-    #[allow(clippy::cast_possible_truncation, reason = "a line is short")]
-    const LEN: u16 = {
-        assert!(H::LEN <= LINE && H::CHECKSUM_AT + 2 <= H::LEN);
-        H::LEN as u16
-    };
-    /// Position of a copy's first byte in its buffer: the header ends where the payload starts.
-    #[allow(clippy::cast_possible_truncation, reason = "two lines are short")]
-    const DATA_OFFSET: u16 = BODY_OFFSET as u16 - Self::LEN;
-    /// Position of the checksum in the header's line.
-    const CHECKSUM_AT: usize = LINE - H::LEN + H::CHECKSUM_AT;
-}
 
 /// Mbufs to be transmitted, owned; what is left in it is freed with it.
 pub struct TxBatch {

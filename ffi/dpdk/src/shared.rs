@@ -13,7 +13,7 @@ use std::{
 /// took.
 pub struct SharedPayload {
     segment: NonNull<rte_mbuf>,
-    /// Not taken yet. While it is above zero the segment is ours to read; at zero it may be gone.
+    /// Count of references that are not taken yet. While it is above zero the segment is ours to read; at zero it may be gone.
     references: u16,
     len: u16,
 }

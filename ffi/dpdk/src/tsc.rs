@@ -54,7 +54,7 @@ impl Tsc {
         self.now().saturating_sub(then)
     }
 
-    /// So many ticks in nanoseconds.
+    /// Converts ticks to nanoseconds.
     #[inline]
     pub fn nanoseconds(self, ticks: u64) -> u64 {
         u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(self.per_second.max(1)))

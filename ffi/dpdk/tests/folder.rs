@@ -1,4 +1,4 @@
-//! What DPDK leaves on the disk: nothing, even after kill -9.
+//! DPDK leaves nothing on the disk, even after kill -9.
 // Clippy knows tests, but not their helpers.
 #![allow(clippy::unwrap_used)]
 
@@ -15,10 +15,10 @@ use std::{
 
 /// Set for a child of a test: what it shall do.
 const ROLE: &str = "BCAST_TEST_ROLE";
-/// What a child says when its EAL runs.
+/// Line that a child prints when its EAL runs.
 const RUNNING: &str = "the EAL runs";
 
-/// What a child does: it starts an EAL below `$RUNTIME_DIRECTORY` and ends in one way or another.
+/// Work of a child: it starts an EAL below `$RUNTIME_DIRECTORY` and ends in one way or another.
 fn child(role: &str) {
     let hugepages = role == "wait on hugepages";
     let config = EalConfig { memory_mb: 32, hugepages, ..EalConfig::default() };

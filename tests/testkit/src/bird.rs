@@ -10,7 +10,7 @@ use crate::{
 /// Starts BIRD in a namespace and waits for its control socket, `NAMESPACE.ctl` in the folder.
 ///
 /// # Panics
-/// If it ends instead; its log is shown.
+/// BIRD ends instead; its log is shown.
 pub fn start(namespace: &Namespace, config: &Path, folder: &Path) -> Process {
     let at = |what: &str| folder.join(format!("{}.{what}", namespace.name())).display().to_string();
     let line = format!("bird -f -c {} -s {} -P {}", config.display(), at("ctl"), at("pid"));

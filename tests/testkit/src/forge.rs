@@ -24,7 +24,7 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(198, 19, 0, 254);
 /// A frame that announces [`VIP`] or [`VIP6`], or nearly does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Announcement {
-    /// Such as `GARP request in VLAN 0`.
+    /// Name, such as `GARP request in VLAN 0`.
     pub name: String,
     /// Result if its source is not attached.
     pub from_unattached: FromUnattached,

@@ -8,7 +8,7 @@ use etherparse::{Ethernet2Slice, Ipv4HeaderSlice};
 
 use crate::lab::{Host, NODE, NODE_MAC};
 
-/// Where the parts of an overlay frame without IP options stand.
+/// Offsets of the parts of an overlay frame without IP options.
 pub mod at {
     /// The outer IPv4 header.
     pub const IP: usize = 14;
@@ -31,7 +31,7 @@ pub fn ethernet(destination: [u8; 6], source: [u8; 6], ethertype: u16, payload: 
 /// A broadcast frame of `length` bytes whose payload says who sent it (`tag`) and which one it is (`number`).
 ///
 /// # Panics
-/// If `length` is under 26.
+/// `length` is under 26.
 pub fn broadcast(tag: u32, number: u64, length: usize) -> Vec<u8> {
     let payload = [&tag.to_be_bytes()[..], &number.to_be_bytes()].concat();
     let mut frame = ethernet([0xff; 6], [2, 0, 0, 0, 9, 9], LOCAL_EXPERIMENT, &payload);
@@ -130,7 +130,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// What the node should make of an inner frame for `to`, with the node's address as the source.
+    /// Frame that the node should make of an inner frame for `to`, with the node's address as the source.
     pub fn expected(to: &Host, key: u32, inner: &[u8]) -> Self {
         Self {
             destination_mac: to.mac,
@@ -150,7 +150,7 @@ impl Copy {
     /// Takes a frame apart; `None` if it is not GRE over IPv4.
     ///
     /// # Panics
-    /// If it is, but broken: a wrong checksum or length, options, a fragment, another GRE protocol.
+    /// The frame is an overlay frame, but broken: a wrong checksum or length, options, a fragment, another GRE protocol.
     pub fn parse(frame: &[u8]) -> Option<Self> {
         let ethernet = Ethernet2Slice::from_slice_without_fcs(frame).ok()?;
         if ethernet.ether_type().0 != 0x0800 || frame.get(at::IP + 9) != Some(&47) {

@@ -23,7 +23,7 @@ impl Frozen {
     /// Stops the program's thread of this name.
     ///
     /// # Panics
-    /// If there is no such thread.
+    /// There is no such thread.
     pub fn thread(process: &Process, name: &str) -> Self {
         let folder = format!("/proc/{}/task", process.id());
         let thread = wait_for(&format!("a thread {name}"), || {
@@ -43,7 +43,7 @@ impl Frozen {
     /// Waits for the end of the program that the thread belongs to; gives its exit status.
     ///
     /// # Panics
-    /// If it does not end in time.
+    /// The thread does not end in time.
     pub fn end_of(self, process: &mut Process) -> std::process::ExitStatus {
         wait_for("the end of a program with a frozen thread", || {
             // The thread's own end is told to its tracer, and the program's only after that.

@@ -19,12 +19,12 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Havip(Value);
 
-/// Who holds, or held, an address.
+/// Present or former holder of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     /// The instance: in a lab the VM's port, such as `vm1`.
     pub instance: String,
-    /// Its MAC address.
+    /// MAC address of the instance.
     pub mac: String,
     /// The underlay address of its hypervisor.
     pub tep: String,
@@ -41,17 +41,17 @@ impl Havip {
         self.0["why"].as_str().unwrap_or_default()
     }
 
-    /// Who holds it.
+    /// Present holder.
     pub fn holder(&self) -> Option<Holder> {
         holder(&self.0["holder"])
     }
 
-    /// Who held it before.
+    /// Former holder.
     pub fn previous(&self) -> Option<Holder> {
         holder(&self.0["previous"])
     }
 
-    /// How often it changed hands.
+    /// Number of changes of the holder.
     pub fn moves(&self) -> u64 {
         self.number("moves")
     }
@@ -61,7 +61,7 @@ impl Havip {
         self.number("generation")
     }
 
-    /// What it says of troubles, in one text.
+    /// Diagnosis, in one text.
     pub fn diagnosis(&self) -> String {
         self.0["diagnosis"].to_string()
     }
@@ -137,7 +137,7 @@ impl Node<'_> {
         })
     }
 
-    /// What happened to a HAVIP, the oldest first: each with its kind.
+    /// Events of a HAVIP, the oldest first: each with its kind.
     pub fn history(&self, name: &str) -> Vec<(String, Value)> {
         let text = self.must(&format!("-o json havip history {name}"));
         events(&text)
@@ -150,7 +150,7 @@ impl Node<'_> {
     }
 }
 
-/// What happened, in JSON: an array, or one object a line.
+/// Events in JSON: an array, or one object a line.
 pub fn events(text: &str) -> Vec<(String, Value)> {
     let values = match serde_json::from_str::<Value>(text) {
         Ok(Value::Array(values)) => values,

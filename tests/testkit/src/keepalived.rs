@@ -17,7 +17,7 @@ pub const ROUTER: u8 = 51;
 /// The virtual MAC address of that router, RFC 9568 section 7.3.
 pub const VIRTUAL_MAC: [u8; 6] = [0, 0, 0x5e, 0, 1, ROUTER];
 
-/// How Keepalived shall run.
+/// Settings of Keepalived.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// 2 or 3.
@@ -28,7 +28,7 @@ pub struct Settings {
     pub priority: u8,
     /// Keep the virtual IP after the other one is back.
     pub nopreempt: bool,
-    /// Whether the virtual MAC address is used.
+    /// True if the virtual MAC address is used.
     pub virtual_mac: VirtualMac,
     /// The virtual address: [`VIP`], [`VIP6`].
     pub address: IpAddr,
@@ -42,7 +42,7 @@ pub struct Settings {
     pub tracks_carrier: bool,
 }
 
-/// What the virtual MAC address is used for.
+/// Use of the virtual MAC address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VirtualMac {
     /// Nothing.
@@ -98,12 +98,12 @@ impl Keepalived {
         self.process.wait_for_lines(&entering(state), times);
     }
 
-    /// How often it has entered that state since it started.
+    /// Number of times that it has entered that state since it started.
     pub fn entered(&self, state: &str) -> usize {
         self.process.log().lines().filter(|line| line.contains(&entering(state))).count()
     }
 
-    /// What it has logged.
+    /// Log so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -162,7 +162,7 @@ vrrp_instance vip {{
     )
 }
 
-/// Whether the VM has the virtual address [`VIP`] now.
+/// True if the VM has the virtual address [`VIP`] now.
 pub fn has_vip(vm: &Vm) -> bool {
     vm.namespace.ip("-4 address").contains(&format!("inet {VIP}/"))
 }

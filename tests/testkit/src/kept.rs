@@ -6,7 +6,7 @@ use crate::{
     overlay::Overlay,
 };
 
-/// What its namespaces' names start with.
+/// Prefix of the names of its namespaces.
 pub const NAME: &str = "bcast-lab";
 
 /// A lab of that name, in place of the one that may be there.

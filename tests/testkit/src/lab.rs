@@ -11,7 +11,7 @@ use std::{
 
 use crate::namespace::{self, Namespace};
 
-/// What every lab's namespaces and folders start with.
+/// Prefix of every lab's namespaces and folders.
 const PREFIX: &str = "bcast-";
 /// Labs of this process so far.
 static LABS: AtomicU32 = AtomicU32::new(0);
@@ -33,18 +33,18 @@ pub struct Lab {
     /// The switch; its ports are `hv1` and on, and `node`, where all that the node receives and sends can be seen. (On
     /// the node's own port it cannot: af_packet sends past what tcpdump taps.)
     pub switch: Namespace,
-    /// Where the node runs; its port is `eth0`, without an address.
+    /// Namespace of the node; its port is `eth0`, without an address.
     pub node: Namespace,
 }
 
 /// A machine on the underlay with one interface, `eth0`.
 #[derive(Debug)]
 pub struct Host {
-    /// Its namespace.
+    /// Namespace of the machine.
     pub namespace: Namespace,
-    /// Its address on the underlay, a TEP's.
+    /// Address on the underlay, a TEP's.
     pub address: Ipv4Addr,
-    /// Its MAC address.
+    /// MAC address on the underlay.
     pub mac: [u8; 6],
 }
 
@@ -58,7 +58,7 @@ impl Lab {
     /// A lab of the given name.
     ///
     /// # Panics
-    /// If there is one already.
+    /// There is one already.
     pub fn named(name: String) -> Self {
         remove_leftovers();
         let folder = folder(&name);

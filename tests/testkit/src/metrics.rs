@@ -79,7 +79,7 @@ impl Metrics {
     /// The counter `name{reason="<reason>"}`.
     ///
     /// # Panics
-    /// If the daemon does not have it: counters are there from the start, at 0.
+    /// The daemon does not have it: counters are there from the start, at 0.
     pub fn reason(&self, name: &str, reason: &str) -> u64 {
         self.labelled(name, "reason", reason)
     }
@@ -95,7 +95,7 @@ impl Metrics {
     /// The counter `name{label="<value>"}`.
     ///
     /// # Panics
-    /// If the daemon does not have it.
+    /// The daemon does not have it.
     pub fn labelled(&self, name: &str, label: &str, value: &str) -> u64 {
         let key = format!("{name}{{{label}=\"{value}\"}}");
         count(*self.samples.get(&key).unwrap_or_else(|| panic!("there is no {key} in {:#?}", self.samples)))

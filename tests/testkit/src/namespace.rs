@@ -15,7 +15,7 @@ use nix::{
 
 use crate::process::{Process, output, run};
 
-/// Where iproute2 keeps the named namespaces.
+/// Folder in which iproute2 keeps the named namespaces.
 const NAMES: &str = "/run/netns";
 
 /// A network namespace; removed, with the processes in it, when it is dropped.
@@ -33,7 +33,7 @@ impl Namespace {
         namespace
     }
 
-    /// Its name, as `ip netns` knows it.
+    /// Name, as `ip netns` knows it.
     pub fn name(&self) -> &str {
         &self.name
     }

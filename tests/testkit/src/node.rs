@@ -21,7 +21,7 @@ use crate::{
 
 /// The small disk, in the lab's folder.
 const DISK: &str = "disk";
-/// Where the daemon of a lab serves its metrics, inside the node's namespace.
+/// Address at which the daemon of a lab serves its metrics, inside the node's namespace.
 const METRICS: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9117);
 /// MAC address of every next hop of a daemon without a network.
 pub const NEXT_HOP: [u8; 6] = [2, 0, 0, 0, 0, 3];
@@ -34,7 +34,7 @@ pub struct Config {
     program: Option<PathBuf>,
 }
 
-/// What the daemon runs on.
+/// Resources of the daemon.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Root,
@@ -43,7 +43,7 @@ enum Place {
 }
 
 impl Config {
-    /// What suits a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
+    /// Resources for a lab: af_packet on `eth0`, no hugepages, a worker that sleeps when it is idle.
     pub fn new(folder: &Path) -> Self {
         let path = |name: &str| Value::from(folder.join(name).display().to_string());
         Self { table: Table::new(), place: Place::Root, program: None }
@@ -132,7 +132,7 @@ pub struct Node<'lab> {
     process: Process,
 }
 
-/// How a `bcastctl` ended.
+/// Result of a `bcastctl`.
 #[derive(Debug)]
 pub struct Answer {
     /// The exit status; -1 after a signal.
@@ -147,7 +147,7 @@ impl<'lab> Node<'lab> {
     /// Starts the daemon in the lab's node namespace and waits until it is ready.
     ///
     /// # Panics
-    /// If it ends instead; its log is shown.
+    /// The daemon ends instead; its log is shown.
     pub fn start(lab: &'lab Lab, config: &Config) -> Self {
         let mut node = Self::of_lab(lab, config);
         node.wait_ready();
@@ -158,7 +158,7 @@ impl<'lab> Node<'lab> {
     /// ready. For [`Config::without_network`]; it dies with this program.
     ///
     /// # Panics
-    /// If it ends instead; its log is shown.
+    /// The daemon ends instead; its log is shown.
     pub fn on_host(folder: &Path, config: &Config) -> Self {
         let process = launch_on_host(folder, config);
         let mut node = Self { lab: None, folder: folder.into(), config: config.clone(), process };
@@ -174,7 +174,7 @@ impl<'lab> Node<'lab> {
     /// The same, where this condition of readiness, and no other, will not be met yet.
     ///
     /// # Panics
-    /// If it ends instead; its log is shown.
+    /// The daemon ends instead; its log is shown.
     pub fn start_without(lab: &'lab Lab, config: &Config, condition: &str) -> Self {
         let mut node = Self::of_lab(lab, config);
         node.wait_readyz(&format!("bcastd to be ready but for {condition}"), |reply| {
@@ -283,7 +283,7 @@ impl<'lab> Node<'lab> {
         filling
     }
 
-    /// What the daemon has logged.
+    /// Log of the daemon so far.
     pub fn log(&self) -> String {
         self.process.log()
     }
@@ -387,7 +387,7 @@ pub fn get(namespace: &Namespace, path: &str) -> Option<String> {
     namespace.inside(|| fetch(METRICS, path)).ok()
 }
 
-/// Whether the word holds a MAC address.
+/// True if the word holds a MAC address.
 fn has_mac(word: &str) -> bool {
     let word = word.trim_matches(|letter: char| !letter.is_ascii_hexdigit());
     let pairs: Vec<_> = word.split(':').collect();

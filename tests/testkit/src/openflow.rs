@@ -1,10 +1,10 @@
 //! The reference rules of `docs/ovs.md`, taken from the page itself.
 
 const PAGE: &str = include_str!("../../../docs/ovs.md");
-/// What opens a block of rules: ```` ```openflow told hypervisor ````
+/// Opening of a block of rules: ```` ```openflow told hypervisor ````
 const FENCE: &str = "```openflow ";
 
-/// How a hypervisor knows where a MAC address is.
+/// Source of a hypervisor's knowledge of MAC addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Places {
     /// From a controller: for `outer_source = "node"`.
@@ -27,7 +27,7 @@ impl Places {
 /// capitals. Empty where the page has no such block: learning needs none for remote VMs.
 ///
 /// # Panics
-/// If a name is left without a value.
+/// A name is left without a value.
 pub fn rules(places: Places, scope: &str, values: &[(&str, &str)]) -> String {
     let kind = match places {
         Places::Told => "told",

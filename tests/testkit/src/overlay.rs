@@ -15,13 +15,13 @@ use crate::{
     process::{Process, run, wait_for},
 };
 
-/// What the VMs may send at once, in bytes of IP packet: leaves room for the tunnel on an underlay of 1,500.
+/// Limit of a VM's packets, bytes of IP packet: leaves room for the tunnel on an underlay of 1,500.
 const VM_MTU: u16 = 1450;
 
 /// A hypervisor: a namespace with an Open vSwitch of its own, in userspace.
 #[derive(Debug)]
 pub struct Hypervisor {
-    /// Its machine; the underlay address is on the bridge `br-phy`.
+    /// Machine; the underlay address is on the bridge `br-phy`.
     pub host: Host,
     folder: PathBuf,
     database: Process,
@@ -31,30 +31,30 @@ pub struct Hypervisor {
 /// A virtual machine: a namespace with one interface, `eth0`.
 #[derive(Debug)]
 pub struct Vm {
-    /// Its namespace.
+    /// Namespace of the VM.
     pub namespace: Namespace,
-    /// Its address in its network, 198.19.0.0/16.
+    /// Address in its network, 198.19.0.0/16.
     pub address: Ipv4Addr,
-    /// Its address in fd00:13::/64, once it has been asked for: [`Vm::enable_ipv6`].
+    /// Address in fd00:13::/64, once it has been asked for: [`Vm::enable_ipv6`].
     pub address6: Ipv6Addr,
-    /// Its MAC address.
+    /// MAC address of the VM.
     pub mac: [u8; 6],
     /// The network it is in.
     pub vni: u32,
-    /// Its port on the hypervisor: the same name on `br-int` and in the hypervisor's namespace.
+    /// Port on the hypervisor: the same name on `br-int` and in the hypervisor's namespace.
     pub port: String,
-    /// Which hypervisor it is on, from 0.
+    /// Index of the hypervisor, from 0.
     pub hypervisor: usize,
 }
 
 /// Hypervisors and their VMs.
 #[derive(Debug)]
 pub struct Overlay {
-    /// How hypervisors know MAC addresses.
+    /// Source of the hypervisors' knowledge of MAC addresses.
     pub places: Places,
-    /// By number.
+    /// Hypervisors by number.
     pub hypervisors: Vec<Hypervisor>,
-    /// In the order in which they were asked for.
+    /// VMs in the order in which they were started.
     pub vms: Vec<Vm>,
 }
 
@@ -141,7 +141,7 @@ impl Hypervisor {
 }
 
 impl Vm {
-    /// What its kernel has in its neighbour cache for the address: a MAC address.
+    /// Entry of its kernel's neighbour cache for the address: a MAC address.
     pub fn neighbour(&self, address: impl Into<IpAddr>) -> Option<String> {
         let entry = self.namespace.ip(&format!("neighbour show {} dev eth0", address.into()));
         let mut words = entry.split_whitespace().skip_while(|word| *word != "lladdr");
@@ -218,7 +218,7 @@ impl Overlay {
         self.tell(vm);
     }
 
-    /// What a controller would do when a VM starts: its own hypervisor's rules, and its place to all others.
+    /// Rules that a controller would add when a VM starts: its own hypervisor's, and its place to all others.
     fn tell(&self, vm: usize) {
         let vm = &self.vms[vm];
         let local = self.vms.iter().filter(|other| other.hypervisor == vm.hypervisor && other.vni == vm.vni);

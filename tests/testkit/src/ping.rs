@@ -29,7 +29,7 @@ impl Ping {
         Self { process }
     }
 
-    /// When each answer came, since the Unix epoch.
+    /// Time of each answer, since the Unix epoch.
     pub fn answers(&self) -> Vec<Duration> {
         answers(&self.process.log())
     }

@@ -14,13 +14,13 @@ use nix::{
     unistd::Pid,
 };
 
-/// How long anything may take before it counts as hung. It bounds waits; no test passes or fails by speed.
+/// Time after which anything counts as hung. It bounds waits; no test passes or fails by speed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs a command to its end and gives its standard output.
 ///
 /// # Panics
-/// If it cannot be started or fails; the message holds the command and its standard error.
+/// The program cannot be started or fails; the message holds the command and its standard error.
 pub fn run(command: &mut Command) -> String {
     let output = output(command);
     assert!(
@@ -36,7 +36,7 @@ pub fn run(command: &mut Command) -> String {
 /// Runs a command to its end, whatever that is.
 ///
 /// # Panics
-/// If it cannot be started at all.
+/// The program cannot be started at all.
 pub fn output(command: &mut Command) -> Output {
     command.stdin(Stdio::null()).output().unwrap_or_else(|error| {
         panic!("cannot start {command:?}: {error} (scripts/install-deps installs it)")
@@ -81,7 +81,7 @@ impl Process {
         Self { child, log: log.to_owned() }
     }
 
-    /// What the program has printed so far.
+    /// Output of the program so far.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
@@ -89,7 +89,7 @@ impl Process {
     /// Waits until the log has at least `count` lines that contain `text`.
     ///
     /// # Panics
-    /// If the program ends before, or after [`PATIENCE`].
+    /// The program ends before, or after [`PATIENCE`].
     pub fn wait_for_lines(&mut self, text: &str, count: usize) {
         wait_for(&format!("{count} x {text:?} in {}", self.log.display()), || {
             // Asked before the log is read: what a program says as it ends is then seen.

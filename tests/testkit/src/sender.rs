@@ -35,7 +35,7 @@ impl Sender {
     /// Sends one frame as it is, from the destination MAC address on.
     ///
     /// # Panics
-    /// If the kernel refuses it (an interface that is down, a frame longer than the MTU).
+    /// The kernel refuses it (an interface that is down, a frame longer than the MTU).
     pub fn send(&self, frame: &[u8]) {
         let sent = send(self.socket.as_raw_fd(), frame, MsgFlags::empty());
         assert_eq!(sent, Ok(frame.len()), "a frame of {} bytes", frame.len());

@@ -18,7 +18,7 @@ use crate::{
 /// A frame that an interface sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
-    /// Since the Unix epoch, by the kernel's clock.
+    /// Time since the Unix epoch, by the kernel's clock.
     pub at: Duration,
     /// The whole frame.
     pub bytes: Vec<u8>,
@@ -65,7 +65,7 @@ impl Sniffer {
         })
     }
 
-    /// What was seen so far. What was sent just now may be missing: see [`Sniffer::wait_for`].
+    /// Frames seen so far. A frame that was sent just now may be missing: see [`Sniffer::wait_for`].
     pub fn seen(&self) -> Vec<Seen> {
         parse(&fs::read(&self.file).unwrap_or_default())
     }
@@ -86,7 +86,7 @@ impl Sniffer {
     /// Ends the capture.
     ///
     /// # Panics
-    /// If the kernel had to drop frames for want of buffer: then absence proves nothing.
+    /// The kernel had to drop frames for want of buffer: then absence proves nothing.
     pub fn stop(mut self) -> Vec<Seen> {
         self.tcpdump.signal(Signal::SIGINT);
         self.tcpdump.wait();
@@ -115,7 +115,7 @@ pub fn read(file: &Path) -> Vec<Seen> {
 /// Reads a capture file as this machine writes it; a record that is not wholly there yet is left out.
 ///
 /// # Panics
-/// If it is not a little-endian capture file.
+/// The file is no little-endian capture file.
 fn parse(file: &[u8]) -> Vec<Seen> {
     const MAGIC: u32 = 0xa1b2_c3d4;
     const MAGIC_NANOSECONDS: u32 = 0xa1b2_3c4d;

@@ -67,10 +67,10 @@ impl Drop for Traffic {
     }
 }
 
-/// How often each number of network `vni` is among the copies.
+/// Count of each number of network `vni` among the copies.
 ///
 /// # Panics
-/// If a copy with that network's tag carries another key: it was misdelivered.
+/// A copy with that network's tag carries another key: it was misdelivered.
 pub fn counts(copies: &[(Duration, Copy)], vni: u32) -> BTreeMap<u64, u64> {
     let mut counts = BTreeMap::new();
     for (_, copy) in copies {

@@ -18,7 +18,7 @@ use testkit::{
 
 use crate::applier::{Applier, CONFIG, havip, tep};
 
-/// Where the configurations are.
+/// Folder of the configurations.
 pub const DOCS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs");
 
 /// A node, two hypervisors and two routers on one link; a client behind each router.
@@ -34,7 +34,7 @@ struct Site {
     _switch: Namespace,
 }
 
-/// What the virtual addresses are in this file.
+/// Virtual addresses in this file.
 const EIP: &str = "203.0.113.7";
 const EIP6: &str = "2001:db8:f::7";
 const VIP: &str = "10.0.0.100";
@@ -156,7 +156,7 @@ impl Site {
         });
     }
 
-    /// Which hypervisor answers a ping from a router's client; none, if none does.
+    /// Hypervisor that answers a ping from a router's client; none, if none does.
     fn answers(&self, client: usize, address: &str) -> Option<usize> {
         let mut ping = self.clients[client].command("ping");
         let output = ping.args(["-n", "-c1", "-W1", address]).output().expect("ping runs");
@@ -189,7 +189,7 @@ pub fn router_config(n: usize, families: &[&str]) -> String {
     format!("router id 198.18.255.{n};\nlog stderr all;\nprotocol device {{ }}\n{sessions}")
 }
 
-/// How many BGP sessions the BIRD of a namespace has.
+/// Number of BGP sessions of a namespace's BIRD.
 pub fn sessions(namespace: &Namespace, folder: &Path) -> usize {
     let control = folder.join(format!("{}.ctl", namespace.name()));
     let protocols = namespace.run(&format!("birdc -s {} show protocols", control.display()));

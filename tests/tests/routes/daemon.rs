@@ -68,7 +68,7 @@ impl<'lab> Scene<'lab> {
         });
     }
 
-    /// Whether that hypervisor answers a ping from the router.
+    /// True if that hypervisor answers a ping from the router.
     fn answers(&self, n: usize) -> bool {
         let mut ping = self.lab.switch.command("ping");
         let output = ping.args(["-n", "-c1", "-W1", EIP]).output().expect("ping runs");

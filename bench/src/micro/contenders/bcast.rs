@@ -5,7 +5,7 @@ use bcast_domain::{DomainPublisher, Reader, Vni, table_with_capacity};
 use super::super::work::{BURST, List};
 use super::{Found, Read, Sides, Write};
 
-/// As a worker uses it: a whole burst at once.
+/// Table as a worker uses it: a whole burst at once.
 pub(super) fn table(domains: u32) -> Sides {
     let (publisher, _array, readers) = table_with_capacity((), domains as usize);
     (Box::new(Writer(publisher)), Box::new(InBulk(readers.reader())))

@@ -8,7 +8,7 @@ use super::{Found, Read, Sides, Write};
 /// A cache line.
 type Line = [u64; 8];
 
-/// As much memory as bcast's table takes: slots, half of them used, and lists, as they lie on the heap.
+/// Memory as bcast's table takes: slots, half of them used, and lists, as they lie on the heap.
 pub(super) fn two_lines(domains: u32) -> Sides {
     let lines = |bytes: usize| vec![[1; 8]; (bytes / size_of::<Line>()).max(1)];
     let domains = domains as usize;

@@ -19,7 +19,7 @@ fn all_contenders_give_the_same_answers() {
     }
 }
 
-/// What is wrong with a map.
+/// Fault of a map.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     Nothing,

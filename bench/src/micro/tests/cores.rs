@@ -1,4 +1,4 @@
-//! What is measured has its core to itself.
+//! Measured code has its core to itself.
 
 use std::{sync::Mutex, time::Duration};
 
@@ -9,7 +9,7 @@ use super::super::cores::Cores;
 use super::super::work::{self, BURST, List};
 use super::super::{Turns, lookup, publish};
 
-/// Where each side was last, in this process of one test.
+/// Last core of each side, in this process of one test.
 static WRITER: Mutex<Vec<CoreId>> = Mutex::new(Vec::new());
 static READER: Mutex<Vec<CoreId>> = Mutex::new(Vec::new());
 

@@ -21,7 +21,7 @@ use crate::pktgen::rig::Running;
 
 /// TEPs that join and leave, one after another.
 const CHANGES: u32 = 100;
-/// From one answer to the next request, at least.
+/// Shortest time from one answer to the next request.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Frames that are sent in between.
 const FRAMES_BETWEEN: u64 = 10;
@@ -47,11 +47,11 @@ struct Asked {
 /// One change, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Row {
-    /// From the request to the answer.
+    /// Time from the request to the answer.
     answer_ms: f64,
-    /// From the request to the first copy that came, or the last.
+    /// Time from the request to the first copy that came, or the last.
     copy_ms: f64,
-    /// From the answer to it; negative where the copy was there before the answer.
+    /// Time from the answer to it; negative where the copy was there before the answer.
     after_answer_ms: f64,
     /// For a join: frames missing between the first copy and the last. For a leave: 1 if a frame still came that was
     /// sent after the answer.

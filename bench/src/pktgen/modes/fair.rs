@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Session, Trial, not_told};
+use super::{Session, Trial, no_metric};
 use crate::harness::Figure;
 use crate::pktgen::flow::{Domain, Rate};
 use crate::pktgen::frames::Kind;
@@ -74,7 +74,7 @@ fn report(session: &mut Session, trial: &Trial) -> Result<bool> {
     let control = |metric: &str| {
         let counted = trial.counted.as_ref();
         let buckets = counted.and_then(|counted| counted.buckets(metric, "class=\"control\""));
-        buckets.with_context(|| not_told(metric))
+        buckets.with_context(|| no_metric(metric))
     };
     let (residence, quanta) = (control("bcast_forwarding_seconds")?, control("bcast_forwarding_quanta")?);
     let p99_us = residence.at_most(0.99) * 1e6;

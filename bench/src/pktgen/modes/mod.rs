@@ -73,7 +73,7 @@ struct Trial {
 impl Trial {
     /// Increase of one of the node's counters.
     fn counted(&self, metric: &str) -> Result<f64> {
-        Ok(self.counted.as_ref().with_context(|| not_told(metric))?.total(metric, ""))
+        Ok(self.counted.as_ref().with_context(|| no_metric(metric))?.total(metric, ""))
     }
 
     fn stream(&self, place: usize) -> &Row {
@@ -90,7 +90,7 @@ impl Trial {
     }
 }
 
-fn not_told(metric: &str) -> String {
+fn no_metric(metric: &str) -> String {
     format!("the node does not tell {metric}: see --metrics, and whether bcastd is of this version")
 }
 

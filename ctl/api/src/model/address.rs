@@ -22,7 +22,8 @@ pub fn ip(bytes: &[u8]) -> Result<IpAddr, ModelError> {
 }
 
 /// The bytes of an address in network order.
-pub(super) fn bytes(address: IpAddr) -> Vec<u8> {
+#[must_use]
+pub fn bytes(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(v4) => v4.octets().to_vec(),
         IpAddr::V6(v6) => v6.octets().to_vec(),
@@ -110,13 +111,13 @@ impl Subnet {
         self.0.prefix_len()
     }
 
-    /// Whether the address is of this subnet and of its family.
+    /// True if the address is of this subnet and of its family.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
 
-    /// Whether a host can have this address of the subnet: not that of the subnet itself (in IPv6 it is any router's,
+    /// True if a host can have this address of the subnet: not that of the subnet itself (in IPv6 it is any router's,
     /// RFC 4291 section 2.6.1) nor in IPv4 the broadcast address. Where a subnet has two addresses or one, hosts have
     /// them (RFC 3021, RFC 6164).
     #[must_use]
@@ -165,7 +166,7 @@ pub struct NotUnicast(pub IpAddr);
 ///
 /// # Errors
 ///
-/// It is one of those.
+/// The address is one of those.
 pub fn unicast(address: IpAddr) -> Result<IpAddr, NotUnicast> {
     let refused = match address {
         IpAddr::V4(v4) => v4.octets()[0] == 0 || v4.is_broadcast() || v4.is_loopback() || v4.is_multicast(),

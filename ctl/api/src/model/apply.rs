@@ -41,7 +41,7 @@ impl Apply {
             self.resources.push(resource.map_err(|error| {
                 let field = [list, error.field()].into_iter().filter(|part| !part.is_empty());
                 let field = field.collect::<Vec<_>>().join(".");
-                BatchError::Item { what: "entry", position, field, error }
+                BatchError::Item { part: "entry", position, field, error }
             })?);
         }
         self.is_whole = part.last;

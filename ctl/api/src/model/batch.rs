@@ -35,8 +35,8 @@ pub struct Batch {
 pub enum BatchError {
     /// One of its changes or entries is wrong, in `field`, a path in it like "set.domain.members". `what` is "change"
     /// or "entry"; `position` is its number, from 1 over all parts.
-    #[error("{what} {position}: {error}")]
-    Item { what: &'static str, position: usize, field: String, error: ModelError },
+    #[error("{part} {position}: {error}")]
+    Item { part: &'static str, position: usize, field: String, error: ModelError },
     /// More changes than one message may hold.
     #[error("{0} changes in one message, at most {MAX_CHANGES}; send them in parts (CommitStream)")]
     TooManyChanges(usize),
@@ -70,7 +70,7 @@ impl Conditions {
 }
 
 impl Batch {
-    /// These changes, under no condition.
+    /// Batch of these changes, without conditions.
     #[must_use]
     pub fn new(changes: Vec<Change>) -> Self {
         Self { changes, ..Self::default() }
@@ -88,7 +88,7 @@ impl Batch {
         let parse = |(index, change): (usize, proto::Change)| {
             let position = before + index + 1;
             Change::parse(change).map_err(|(field, error)| BatchError::Item {
-                what: "change",
+                part: "change",
                 position,
                 field,
                 error,

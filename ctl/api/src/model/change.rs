@@ -205,7 +205,7 @@ fn set(message: proto::Set) -> Result<Set, ModelError> {
         Ok(proto::Existing::Required) => Existing::Required,
         Ok(proto::Existing::Same) => Existing::Same,
         Err(_) => {
-            return Err(ModelError::Number { what: "condition on what exists", number: message.existing });
+            return Err(ModelError::Number { kind: "condition on what exists", number: message.existing });
         }
     };
     Ok(Set { resource, existing, replace: message.replace })

@@ -81,8 +81,8 @@ pub enum ModelError {
     #[error(transparent)]
     Word(#[from] WordError),
     /// A number of an enum that is not known.
-    #[error("{number} is no {what} that this version knows; is the client newer than the daemon?")]
-    Number { what: &'static str, number: i32 },
+    #[error("{number} is no {kind} that this version knows; is the client newer than the daemon?")]
+    Number { kind: &'static str, number: i32 },
 }
 
 impl ModelError {

@@ -14,6 +14,7 @@ mod stated;
 mod tep;
 mod word;
 
+pub use address::bytes as ip_bytes;
 pub use address::{NotUnicast, Subnet, SubnetError, ip, mac, tep, unicast};
 pub use apply::{Apply, ApplyParts, Difference, Resource};
 pub use batch::{Batch, BatchError, Conditions, Parts};

@@ -96,9 +96,9 @@ impl fmt::Display for Name {
 /// A TEP, named by its underlay address or by its name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum TepRef {
-    /// By its address.
+    /// Address of the TEP.
     Address(Tep),
-    /// By its name.
+    /// Name of the TEP.
     Name(Name),
 }
 

@@ -27,16 +27,16 @@ pub trait Word: Copy + 'static {
             return Ok(None);
         }
         let found = Self::ALL.iter().find(|value| value.number() == number).copied();
-        found.map(Some).ok_or(ModelError::Number { what: Self::NAME, number })
+        found.map(Some).ok_or(ModelError::Number { kind: Self::NAME, number })
     }
 }
 
 /// A word that this version does not know.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("{text:?} is no {what} that this version knows")]
+#[error("{text:?} is no {kind} that this version knows")]
 pub struct WordError {
     /// The enum, for people.
-    pub what: &'static str,
+    pub kind: &'static str,
     /// The text.
     pub text: String,
 }
@@ -44,7 +44,7 @@ pub struct WordError {
 macro_rules! words {
     (
         $(#[$doc:meta])*
-        pub enum $name:ident($what:literal) { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }
+        pub enum $name:ident($kind:literal) { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }
     ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,7 +67,7 @@ macro_rules! words {
 
         impl $crate::model::Word for $name {
             const ALL: &'static [Self] = Self::ALL;
-            const NAME: &'static str = $what;
+            const NAME: &'static str = $kind;
 
             fn as_str(self) -> &'static str {
                 self.as_str()
@@ -91,7 +91,7 @@ macro_rules! words {
 
             fn from_str(text: &str) -> Result<Self, $crate::model::WordError> {
                 let found = Self::ALL.iter().find(|word| word.as_str() == text);
-                found.copied().ok_or_else(|| $crate::model::WordError { what: $what, text: text.to_owned() })
+                found.copied().ok_or_else(|| $crate::model::WordError { kind: $kind, text: text.to_owned() })
             }
         }
     };

@@ -59,8 +59,8 @@ const FILE_BYTES: u64 = 1 << 30;
 
 /// `apply`. The file is checked before the daemon is asked for anything.
 ///
-/// Where the node refuses to remove so much unconfirmed, the plan is read by a dry run and shown, and its removals are
-/// confirmed: should the node change meanwhile, so that more would be removed, it refuses again.
+/// Refused removals: the plan is read by a dry run and shown, and exactly its removals are confirmed. Should the node
+/// change meanwhile, so that more would be removed, it refuses again.
 pub async fn run(
     out: &mut Out,
     socket: &Path,
@@ -92,8 +92,8 @@ pub async fn run(
         let checked = send(&mut client, &file, check).await?;
         if !out.is_json() {
             // Where nobody reads the plan any more, that is no reason to leave the work undone.
-            heard(show(out, &mut client, &checked, args.verbose).await)?;
-            heard(out.flush())?;
+            unless_closed(show(out, &mut client, &checked, args.verbose).await)?;
+            unless_closed(out.flush())?;
         }
         shown = true;
         confirm::ask(&refusal, args.file != Path::new(STANDARD)).await?;
@@ -103,7 +103,7 @@ pub async fn run(
         });
     };
     if !shown && !out.is_json() && plan::size(&done.summary) > 0 {
-        heard(show(out, &mut client, &done, args.verbose).await)?;
+        unless_closed(show(out, &mut client, &done, args.verbose).await)?;
     }
     report(out, &done.summary, args.dry_run)
 }
@@ -196,7 +196,7 @@ fn by_entry(failure: Failure, path: &Path, file: &ApplyFile) -> Failure {
     failure
 }
 
-fn heard(shown: Result<(), Failure>) -> Result<(), Failure> {
+fn unless_closed(shown: Result<(), Failure>) -> Result<(), Failure> {
     if let Err(Failure::Closed) = shown { Ok(()) } else { shown }
 }
 

@@ -47,9 +47,9 @@ fn parse_json(text: &str, seed: impl for<'de> DeserializeSeed<'de, Value = ()>) 
     let mut json = serde_json::Deserializer::from_str(text);
     seed.deserialize(&mut json).and_then(|()| json.end()).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        let said = error.to_string();
+        let message = error.to_string();
         // serde_json's own " at line L column C" would repeat the place.
-        let reason = said.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&said);
+        let reason = message.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&message);
         SyntaxError::Text { line: line as u64, column: column as u64, reason: one_line(reason) }
     })
 }
@@ -82,8 +82,8 @@ fn parse_yaml(text: &str, seed: impl for<'de> DeserializeSeed<'de, Value = ()>) 
         .map_err(|error| {
             let place = error.location();
             let (line, column) = place.map_or((1, 1), |place| (place.line(), place.column()));
-            let said = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
-            let reason = said.rsplit_once(" at line ").map_or(said.as_str(), |(reason, _)| reason);
+            let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+            let reason = message.rsplit_once(" at line ").map_or(message.as_str(), |(reason, _)| reason);
             SyntaxError::Text { line, column, reason: in_file_words(&one_line(reason)) }
         })
 }

@@ -9,18 +9,17 @@
 //! | numbers of parts, TEPs, domains, HAVIPs, events | 8 each |
 //! | SHA-256 of all before it | 32 |
 //!
-//! Version 1 has the messages of [`super::legacy`]; it is read, never written. Nothing follows the checksum. A file
+//! Version 1 has the messages of [`ctl_api::legacy`]; it is read, never written. Nothing follows the checksum. A file
 //! that is cut anywhere lacks its end, and one that is damaged anywhere has another checksum.
 
 use std::io::{self, Read, Write};
 
+use ctl_api::legacy;
 use ctl_api::model::MAX_MESSAGE_BYTES;
 use ctl_api::proto::SnapshotPart;
 use prost::Message;
 use ring::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use thiserror::Error;
-
-use super::legacy;
 
 const MAGIC: &[u8; 8] = b"bcastbak";
 const VERSION: u32 = 2;
@@ -203,9 +202,9 @@ impl<R: Read> Reader<R> {
             }
         }
         let sum = self.sum.clone().finish();
-        let mut said = [0; SHA256_OUTPUT_LEN];
-        self.source.read_exact(&mut said)?;
-        if said != sum.as_ref() {
+        let mut stored = [0; SHA256_OUTPUT_LEN];
+        self.source.read_exact(&mut stored)?;
+        if stored != sum.as_ref() {
             return Err(BackupError::Damaged("its checksum is another"));
         }
         if self.counts.parts == 0 {

@@ -1,4 +1,4 @@
-//! What the tests of the command share.
+//! Support of the command's tests.
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod model;

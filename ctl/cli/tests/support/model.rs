@@ -1,4 +1,4 @@
-//! What a node does with changes and desired states, written down as plainly as can be.
+//! Naive model of a node's changes and desired states.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,7 +23,7 @@ pub struct Model {
     pub havips: BTreeMap<Name, Havip>,
 }
 
-/// What a batch did.
+/// Result of a batch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Done {
     pub changed: u64,
@@ -291,7 +291,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether the state is one that a node may have.
+    /// True if the state is one that a node may have.
     fn check(&self) -> Result<(), Refused> {
         let mut names = BTreeSet::new();
         for name in self.teps.values().filter_map(|tep| tep.name.as_ref()) {

@@ -19,15 +19,15 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::model::{Model, leaves};
 
-/// What a node was asked, and how it shall answer.
+/// Requests that a node got, and the answers that it shall give.
 #[derive(Default)]
 pub struct Script {
     pub model: Model,
-    /// How many changes or entries each commit had, by call.
+    /// Number of changes or entries of each commit, by call.
     pub commits: Vec<(&'static str, usize)>,
     /// Bytes and changes of the largest message.
     pub largest: (usize, usize),
-    /// What another client commits, one batch after each snapshot and each dry run.
+    /// Batches that another client commits, one after each snapshot and each dry run.
     pub others: VecDeque<Batch>,
     /// No worker confirms.
     pub unconfirmed: bool,
@@ -35,23 +35,23 @@ pub struct Script {
     pub stalls: bool,
     /// Nor does it take more than one part of a batch.
     pub takes_no_more: bool,
-    /// What a watch sends before the node ends it.
+    /// Messages that a watch sends before the node ends it.
     pub events: Vec<proto::WatchEvent>,
     /// The words that it ends it with, if any.
     pub last_words: Option<&'static str>,
     /// It does not end it.
     pub stays_open: bool,
-    /// Who holds each HAVIP; unbound in revision 0 where nothing is said.
+    /// Holder of each HAVIP; unbound in revision 0 by default.
     pub bindings: BTreeMap<Name, proto::Binding>,
-    /// What it says is wrong with each HAVIP.
+    /// Diagnosis of each HAVIP.
     pub diagnosis: Vec<proto::Diagnosis>,
     /// Last announcements of each HAVIP.
     pub announced: Vec<proto::LastAnnounced>,
-    /// What happened to each HAVIP.
+    /// Events of each HAVIP.
     pub history: Vec<proto::HavipEvent>,
     pub webhooks: Vec<proto::Webhook>,
     pub letters: Vec<proto::DeadLetter>,
-    /// What was restored last.
+    /// Latest restored backup.
     pub restored: Vec<proto::RestoreRequest>,
 }
 

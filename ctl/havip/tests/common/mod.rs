@@ -56,7 +56,7 @@ pub fn id(who: u32) -> AnnouncerId {
 }
 
 /// An announcer with the number of its instance: 11 is the same instance as 1, at another TEP.
-pub fn seat(who: u32) -> (AnnouncerId, u32) {
+pub fn attached(who: u32) -> (AnnouncerId, u32) {
     (id(who), who % 10)
 }
 
@@ -105,7 +105,7 @@ pub struct Rig {
 
 impl Rig {
     pub fn new(announcers: &[u32], options: Options) -> Self {
-        let ids: Vec<_> = announcers.iter().map(|&who| seat(who)).collect();
+        let ids: Vec<_> = announcers.iter().map(|&who| attached(who)).collect();
         let stored = (HavipState::Unbound, None);
         Self {
             machine: Machine::new(&ids, stored, options, 0),
@@ -206,7 +206,7 @@ impl Rig {
             mac: mac(who),
             bound: mac(who),
             tep: tep(who),
-            what: RejectReason::Unattached,
+            reason: RejectReason::Unattached,
             claims,
             tags: VlanTags::NONE,
             at_ns,
@@ -215,7 +215,7 @@ impl Rig {
     }
 
     fn announcers(&self) -> Vec<(AnnouncerId, u32)> {
-        self.cells.keys().map(|&who| seat(who)).collect()
+        self.cells.keys().map(|&who| attached(who)).collect()
     }
 
     fn follow(&mut self, now_ns: u64) {

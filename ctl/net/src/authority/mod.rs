@@ -37,7 +37,7 @@ pub struct Filter {
     headers: Headers,
     /// Frames of a header block, or the head of a frame; as they came.
     held: Vec<u8>,
-    /// Where in `held` the frame starts that is being received.
+    /// Start in `held` of the frame that is being received.
     frame: usize,
     /// Bytes of `held` with which that frame's head, then the frame, is whole.
     wanted: usize,

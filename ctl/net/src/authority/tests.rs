@@ -26,7 +26,7 @@ fn after_preface(frames: &[Vec<u8>]) -> Vec<u8> {
     [PREFACE, &frames.concat()].concat()
 }
 
-/// What comes out, where the bytes come in so many pieces.
+/// Output for input that comes in so many pieces.
 fn filtered(input: &[u8], cuts: &[Index]) -> Vec<u8> {
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(input.len() + 1)).collect();
     cuts.extend([0, input.len()]);

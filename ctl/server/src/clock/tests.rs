@@ -10,7 +10,7 @@ const DAY: u64 = 86_400 * SECOND;
 struct World {
     real_ns: u64,
     worker_ns: u64,
-    /// How much faster than real time the workers' clock goes, parts in a million.
+    /// Excess of the workers' clock over real time, parts in a million.
     ppm: i64,
     /// Unix time less real time.
     wall_ns: u64,
@@ -71,18 +71,18 @@ fn a_time_that_was_heard_is_within_a_millisecond_a_day_later_with_a_counter_that
             world.mark();
             let announcer = AnnouncerId::new(number).unwrap();
             let last = LastAnnounced { advert_ns: event.worker_ns, ..LastAnnounced::default() };
-            let (steady, said) = cell.follow(announcer, last, &world.clock);
-            assert_eq!(steady.advert_ns, said.advert.steady_ns);
-            known.push((announcer, last, event, said));
+            let (steady, times) = cell.follow(announcer, last, &world.clock);
+            assert_eq!(steady.advert_ns, times.advert.steady_ns);
+            known.push((announcer, last, event, times));
         }
-        for (announcer, last, event, said) in known {
+        for (announcer, last, event, times) in known {
             assert_eq!(
                 cell.follow(announcer, last, &world.clock).1,
-                said,
+                times,
                 "it stays what it was found to be"
             );
-            is_right(said.advert, event, &format!("{ppm} ppm, {announcer}"));
-            assert_eq!((said.claim, said.usage), (Stamp::default(), Stamp::default()), "never");
+            is_right(times.advert, event, &format!("{ppm} ppm, {announcer}"));
+            assert_eq!((times.claim, times.usage), (Stamp::default(), Stamp::default()), "never");
         }
     }
 }
@@ -115,7 +115,7 @@ fn a_wall_clock_that_is_set_moves_no_time_from_before_and_all_after() {
             world.pass(MS / 2);
             world.mark();
             let last = LastAnnounced { claim_ns: before.worker_ns, ..LastAnnounced::default() };
-            let said = announcer_times.follow(announcer, last, &world.clock).1;
+            let times = announcer_times.follow(announcer, last, &world.clock).1;
             world.pass(MS / 4);
             world.wall_ns = if forward { world.wall_ns + step } else { world.wall_ns - step };
             world.pass(MS / 2);
@@ -129,8 +129,8 @@ fn a_wall_clock_that_is_set_moves_no_time_from_before_and_all_after() {
                 "before it was set, and asked for only now",
             );
             world.watch(10 * SECOND, MS);
-            assert_eq!(announcer_times.follow(announcer, last, &world.clock).1, said);
-            is_right(said.claim, before, "before it was set");
+            assert_eq!(announcer_times.follow(announcer, last, &world.clock).1, times);
+            is_right(times.claim, before, "before it was set");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::refusal::Refusal;
 use crate::shared::Shared;
 use crate::state::{State, lock};
 
-/// Who holds it, when its attachments were last heard, and what may be wrong.
+/// Holder, times at which the attachments were last heard, and diagnosis.
 pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, Refusal> {
     let mut state = lock(&shared.state);
     let state = &mut *state;
@@ -44,22 +44,22 @@ fn outside(state: &State, entry: &HavipEntry) -> Vec<(&'static str, String)> {
     strangers.map(line).collect()
 }
 
-fn announced_of((seat, last, said): (&NamedAnnouncer, LastAnnounced, AnnouncedAt)) -> proto::LastAnnounced {
-    let NamedAnnouncer { who, .. } = seat;
+fn announced_of((named, last, times): (&NamedAnnouncer, LastAnnounced, AnnouncedAt)) -> proto::LastAnnounced {
+    let NamedAnnouncer { identity: who, .. } = named;
     let proto::Holder { instance, mac, tep } = who.clone().into();
     proto::LastAnnounced {
         instance,
         mac,
         tep,
-        claim_unix_ms: said.claim.unix_ms,
-        use_unix_ms: said.usage.unix_ms,
-        advert_unix_ms: said.advert.unix_ms,
+        claim_unix_ms: times.claim.unix_ms,
+        use_unix_ms: times.usage.unix_ms,
+        advert_unix_ms: times.advert.unix_ms,
         advert_interval_cs: last.interval_cs.into(),
         advert_priority: last.priority.into(),
     }
 }
 
-/// What happened to it.
+/// Events of a HAVIP.
 pub(super) fn history(shared: &Shared, name: Name) -> Result<proto::HavipHistoryReply, Refusal> {
     let alarms = {
         let state = lock(&shared.state);

@@ -34,7 +34,7 @@ pub(super) fn list(
     let now = shared.node.now();
     let state = lock(&shared.state);
     let message = |one: &bcast_domain::Learned| proto::Learned {
-        address: lists::bytes(one.address),
+        address: model::ip_bytes(one.address),
         mac: one.mac.to_vec(),
         tep: state.teps.address(one.tep).map(|tep| tep.address().octets().to_vec()).unwrap_or_default(),
         heard_unix_ms: now.unix_ns.saturating_sub(now.worker_ns.saturating_sub(one.at_ns)) / 1_000_000,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bcast_domain::Vni;
-use ctl_api::model::{Name, Revision, TepRef};
+use ctl_api::model::{Name, Revision, TepRef, ip_bytes};
 use ctl_api::proto::{self, bcast_server::Bcast};
 use ctl_store::Answer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -29,7 +29,7 @@ mod havip;
 mod learned;
 mod webhook;
 
-/// How long a client may take to send the next part of a large batch.
+/// Time that a client may take to send the next part of a large batch.
 const NEXT_PART: Duration = Duration::from_secs(30);
 /// Differences in one part of an answer; the largest domain has 64 KiB of members, twice.
 const DIFFERENCES: usize = 25;
@@ -119,7 +119,7 @@ fn reply(Answer { revision, changed, notes }: Answer) -> proto::CommitReply {
     proto::CommitReply { revision: revision.get(), changed, notes }
 }
 
-/// What the connection knows of the answer to this request.
+/// The connection's view of the answer to this request.
 fn answer_of<T>(request: &Request<T>) -> Result<Arc<Outgoing>, Status> {
     let answer = request.extensions().get::<Arc<Outgoing>>().cloned();
     answer
@@ -333,7 +333,7 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
     Ok(proto::TepStatus {
         tep: Some(entry.into()),
         domains,
-        next_hop: hop.gateway.map(lists::bytes),
+        next_hop: hop.gateway.map(ip_bytes),
         mac: hop.mac.map(|mac| mac.to_vec()),
         since_unix_ms: unix_ms(hop.since),
         drops: counters(shared.node.tep_drops(index)),

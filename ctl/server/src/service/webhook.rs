@@ -8,7 +8,7 @@ use ctl_webhook::{LedgerError, Status, UnknownReceiver};
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 
-/// How it stands with a receiver.
+/// Status of a receiver.
 pub(super) fn status(status: Status) -> proto::Webhook {
     proto::Webhook {
         name: status.name.to_string(),
@@ -26,7 +26,7 @@ pub(super) fn status(status: Status) -> proto::Webhook {
     }
 }
 
-/// What a receiver never accepted.
+/// Events that a receiver never accepted.
 pub(super) fn dead_letters(shared: &Shared, receiver: &Name) -> Result<proto::DeadLettersReply, Refusal> {
     let letters = shared.webhooks.dead(receiver).map_err(refusal)?.into_iter();
     let letters = letters.map(|letter| proto::DeadLetter {

@@ -37,7 +37,7 @@ impl NamedResources {
             };
             if !is_new {
                 let problem = Problem::Twice(what);
-                return Err(Refusal::Change { what: "entry", position: index + 1, problem });
+                return Err(Refusal::Change { part: "entry", position: index + 1, problem });
             }
         }
         Ok(named)
@@ -99,7 +99,7 @@ impl Transaction<'_> {
                 let position = index + 1;
                 self.position = position;
                 let set = self.set(resource, Existing::Any, apply.prune);
-                set.map_err(|problem| Refusal::Change { what: "entry", position, problem })?;
+                set.map_err(|problem| Refusal::Change { part: "entry", position, problem })?;
             }
         }
         Ok(())

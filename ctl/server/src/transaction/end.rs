@@ -10,10 +10,10 @@ use super::{Prepared, Transaction};
 use crate::refusal::{Problem, Refusal};
 
 impl Transaction<'_> {
-    /// Checks what holds for the state after a request. `what` the request is made of: changes, or entries of a desired
+    /// Checks what holds for the state after a request. `part` names the parts of the request: changes, or entries of a desired
     /// state.
-    pub(super) fn check_end(&self, what: &'static str) -> Result<(), Refusal> {
-        let refusal = |(position, problem)| Err(Refusal::Change { what, position, problem });
+    pub(super) fn check_end(&self, part: &'static str) -> Result<(), Refusal> {
+        let refusal = |(position, problem)| Err(Refusal::Change { part, position, problem });
         self.conflict().map_or(Ok(()), refusal)
     }
 

@@ -23,7 +23,7 @@ use crate::refusal::Problem;
 /// HAVIPs that are prepared.
 #[derive(Debug, Default)]
 pub(super) struct Havips {
-    /// By name; `None`: not there.
+    /// Entries by name; `None`: not there.
     pub entries: WriteSet<Name, Option<HavipEntry>>,
     /// HAVIPs by address.
     addresses: Claims<(Vni, IpAddr), Name>,
@@ -133,7 +133,7 @@ impl Transaction<'_> {
         Ok(Attachment { instance: instance.clone(), mac: *mac, teps })
     }
 
-    /// Has a sorted HAVIP in place of the old one. At another address nobody holds it yet.
+    /// Replaces a HAVIP with a sorted one. At another address it has no holder yet.
     fn replace_havip(&mut self, old: Option<HavipEntry>, havip: Havip) -> Result<Effect, Problem> {
         let Some(old) = old else {
             let binding = Binding::unbound(self.unix_ms);
@@ -145,7 +145,7 @@ impl Transaction<'_> {
             self.follow_holder(&mut entry, Why::Detached);
         } else {
             // It is another address: whoever routes to the old one has to stop.
-            self.told(&old, HavipEventKind::Removed, Why::Changed);
+            self.push_event(&old, HavipEventKind::Removed, Why::Changed);
             let Binding { moves, .. } = old.binding;
             let (previous, why) = (old.binding.holder.clone(), Some(Why::Changed));
             entry.binding = Binding { moves, previous, why, ..Binding::unbound(self.unix_ms) };
@@ -189,7 +189,7 @@ impl Transaction<'_> {
         }
         let bound = entry.binding.holder.is_some();
         entry.binding.state = if bound { HavipState::Bound } else { HavipState::Unbound };
-        self.turned(&mut entry, HavipEventKind::Thawed, Why::Unfrozen);
+        self.record_change(&mut entry, HavipEventKind::Thawed, Why::Unfrozen);
         self.put_havip(entry)
     }
 }
@@ -258,23 +258,23 @@ impl Transaction<'_> {
                 entry.binding.previous = Some(holder.clone());
                 entry.binding.holder = Some(Holder { tep, ..holder });
                 entry.binding.moves += 1;
-                self.turned(entry, HavipEventKind::Moved, Why::Migrated);
+                self.record_change(entry, HavipEventKind::Moved, Why::Migrated);
             }
             _ => {
                 entry.binding.previous = entry.binding.holder.take();
                 entry.binding.state = HavipState::Unbound;
-                self.turned(entry, HavipEventKind::Unbound, why);
+                self.record_change(entry, HavipEventKind::Unbound, why);
             }
         }
     }
 
-    fn turned(&mut self, entry: &mut HavipEntry, kind: HavipEventKind, why: Why) {
+    fn record_change(&mut self, entry: &mut HavipEntry, kind: HavipEventKind, why: Why) {
         entry.binding.why = Some(why);
         entry.binding.since_unix_ms = self.unix_ms;
-        self.told(entry, kind, why);
+        self.push_event(entry, kind, why);
     }
 
-    fn told(&mut self, entry: &HavipEntry, kind: HavipEventKind, why: Why) {
+    fn push_event(&mut self, entry: &HavipEntry, kind: HavipEventKind, why: Why) {
         let event = HavipEvent { why: Some(why), ..HavipEvent::of(entry, kind, self.unix_ms) };
         self.havips.events.push(event);
     }
@@ -286,7 +286,7 @@ impl Transaction<'_> {
         *self.havips.entries.edit(name.clone(), || None) = None;
         // Nobody holds it any more.
         entry.binding.previous = entry.binding.holder.take().or(entry.binding.previous.take());
-        self.told(&entry, HavipEventKind::Removed, why);
+        self.push_event(&entry, HavipEventKind::Removed, why);
         true
     }
 }

@@ -177,23 +177,23 @@ impl<'s> Transaction<'s> {
 
     fn changes(&mut self, changes: &[Change]) -> Result<Answer, Refusal> {
         let mut answer = Answer { revision: self.revision, ..Answer::default() };
-        let mut untold = 0_usize;
+        let mut omitted = 0_usize;
         for (index, change) in changes.iter().enumerate() {
             let position = index + 1;
             self.position = position;
             let effect = self.change(change, changes);
-            let effect = effect.map_err(|problem| Refusal::Change { what: "change", position, problem })?;
+            let effect = effect.map_err(|problem| Refusal::Change { part: "change", position, problem })?;
             answer.changed += u64::from(effect.changed);
             match effect.note {
                 Some(note) if answer.notes.len() < NOTES => {
                     answer.notes.push(format!("change {position}: {note}"))
                 }
-                Some(_) => untold += 1,
+                Some(_) => omitted += 1,
                 None => {}
             }
         }
-        if untold > 0 {
-            answer.notes.push(format!("and {untold} more like these"));
+        if omitted > 0 {
+            answer.notes.push(format!("and {omitted} more like these"));
         }
         Ok(answer)
     }

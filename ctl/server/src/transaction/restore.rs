@@ -1,6 +1,6 @@
 //! A backup in place of the state: what it does not name is deleted, what it names is set, bindings included.
 //!
-//! What the configuration bounds is taken, as with a limit that was lowered; so are TEPs that are not this node's, as
+//! State beyond the configuration's bounds is taken, as with a limit that was lowered; so are TEPs that are not this node's, as
 //! in a store that was moved.
 
 use ctl_api::model::{
@@ -22,7 +22,7 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// What cannot be, or a configuration that changed after the expected revision.
+    /// A backup that cannot be, or a configuration that changed after the expected revision.
     pub fn restore(
         &mut self,
         backup: &mut Backup,

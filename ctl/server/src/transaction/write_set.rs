@@ -1,4 +1,4 @@
-//! What was prepared over a state that stays as it is, and how to take a request's part of it back.
+//! Changes prepared over a state that stays as it is; a request's part of them can be taken back.
 
 use std::hash::Hash;
 
@@ -9,7 +9,7 @@ use hashbrown::HashMap;
 pub(crate) struct WriteSet<K, V> {
     /// Each value with the request that touched it last.
     prepared: HashMap<K, (u32, V)>,
-    /// What the request under way found before it touched it; `None`: the base.
+    /// State before the request under way; `None`: the base.
     journal: Vec<(K, Option<(u32, V)>)>,
     request: u32,
 }
@@ -52,7 +52,7 @@ impl<K: Hash + Eq + Clone, V: Clone> WriteSet<K, V> {
         value
     }
 
-    /// What the request under way touched, in the order of first touch, each with the value prepared before it.
+    /// Entries that the request under way touched, in the order of first touch, each with the value prepared before it.
     pub fn touched(&self) -> impl Iterator<Item = (&K, Option<&V>, &V)> {
         self.journal.iter().filter_map(|(key, before)| {
             let now = self.get(key)?;
@@ -61,7 +61,7 @@ impl<K: Hash + Eq + Clone, V: Clone> WriteSet<K, V> {
     }
 }
 
-/// What a request can be taken back from.
+/// State to which a request can be taken back.
 pub(super) trait Prepare {
     /// Ends the request; what it did is kept or taken back.
     fn end(&mut self, keep: bool);

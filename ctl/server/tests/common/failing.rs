@@ -1,4 +1,4 @@
-//! A store that fails when it is told to.
+//! A store whose writes fail as a test wants.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,15 +9,65 @@ use ctl_store::{
     StoreError,
 };
 
-/// A store that fails while it is told to.
-pub struct Failing {
-    pub store: EmbeddedStore,
-    pub fails: Arc<AtomicBool>,
-    /// It fails after it has committed, and says that it does not know.
-    pub late: bool,
+/// Faults of a store's writes: each method writes to the store, or fails. The defaults write.
+pub trait Faults: Send + Sync + 'static {
+    fn commit(&self, store: &EmbeddedStore, group: &Group) -> Result<(), StoreError> {
+        store.commit(group)
+    }
+    fn probe(&self, store: &EmbeddedStore) -> Result<(), StoreError> {
+        store.probe()
+    }
+    fn settle(
+        &self,
+        store: &EmbeddedStore,
+        gone: &[OutboxKey],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError> {
+        store.settle(gone, dead)
+    }
 }
 
-impl Store for Failing {
+/// An embedded store with faults; reads never fail.
+pub struct FaultyStore<F> {
+    pub store: EmbeddedStore,
+    pub faults: F,
+}
+
+/// The disk is full: nothing was written.
+pub fn refused() -> StoreError {
+    StoreError::Refused { path: "domains.redb".into(), reason: "No space left on device".to_owned() }
+}
+
+/// The disk failed: nobody knows if it was written.
+pub fn unknown() -> StoreError {
+    StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() }
+}
+
+/// Faults while `fails` is set.
+struct FailWhile {
+    fails: Arc<AtomicBool>,
+    late: bool,
+}
+
+/// A store that fails while `fails` is set; if `late`, after it has committed, and says that it does not know.
+pub fn failing(store: EmbeddedStore, fails: &Arc<AtomicBool>, late: bool) -> impl Store {
+    FaultyStore { store, faults: FailWhile { fails: Arc::clone(fails), late } }
+}
+
+impl Faults for FailWhile {
+    fn commit(&self, store: &EmbeddedStore, group: &Group) -> Result<(), StoreError> {
+        match (self.fails.load(Ordering::Relaxed), self.late) {
+            (false, _) => store.commit(group),
+            (true, false) => Err(refused()),
+            (true, true) => store.commit(group).and(Err(unknown())),
+        }
+    }
+    fn probe(&self, store: &EmbeddedStore) -> Result<(), StoreError> {
+        if self.fails.load(Ordering::Relaxed) { Err(unknown()) } else { store.probe() }
+    }
+}
+
+impl<F: Faults> Store for FaultyStore<F> {
     fn revision(&self) -> Result<Revision, StoreError> {
         self.store.revision()
     }
@@ -25,23 +75,10 @@ impl Store for Failing {
         self.store.snapshot()
     }
     fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        let path = || "domains.redb".into();
-        match (self.fails.load(Ordering::Relaxed), self.late) {
-            (false, _) => self.store.commit(group),
-            (true, false) => {
-                Err(StoreError::Refused { path: path(), reason: "No space left on device".to_owned() })
-            }
-            (true, true) => {
-                self.store.commit(group)?;
-                Err(StoreError::Unknown { path: path(), reason: "I/O error".to_owned() })
-            }
-        }
+        self.faults.commit(&self.store, group)
     }
     fn probe(&self) -> Result<(), StoreError> {
-        match self.fails.load(Ordering::Relaxed) {
-            true => Err(StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() }),
-            false => self.store.probe(),
-        }
+        self.faults.probe(&self.store)
     }
     fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError> {
         self.store.answer(id, unix_ms)
@@ -59,7 +96,7 @@ impl Store for Failing {
         self.store.outbox()
     }
     fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
-        self.store.settle(gone, dead)
+        self.faults.settle(&self.store, gone, dead)
     }
     fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
         self.store.dead_letters(receiver)

@@ -14,7 +14,7 @@ use ctl_server::HavipLimits;
 use ctl_store::{EmbeddedStore, Group, Record, Store};
 use tonic::Streaming;
 
-use super::{Rig, by, tep, teps};
+use super::{Rig, add, add_named, by, set, tep, teps};
 
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()
@@ -178,7 +178,7 @@ impl Rig {
         self.vips(vni)[0].id
     }
 
-    /// Those who may announce a domain's HAVIPs.
+    /// Announcers of a domain's HAVIPs.
     pub fn announcers(&self, vni: u32) -> Vec<Announcer> {
         self.vips(vni).iter().flat_map(|vip| vip.announcers.to_vec()).collect()
     }
@@ -221,4 +221,18 @@ impl Rig {
 pub fn now_ms() -> u64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
+}
+
+/// Three TEPs, two domains with the first two, and a HAVIP in the first.
+pub fn havip_rig(folder: &Path) -> Rig {
+    let rig = Rig::new(folder);
+    rig.commit(vec![
+        add_named(1, "hv1"),
+        add_named(2, "hv2"),
+        add(3),
+        set(5001, &[1, 2]),
+        set(5002, &[1, 2]),
+    ]);
+    rig.commit(vec![create_havip("web", 5001, 100)]);
+    rig
 }

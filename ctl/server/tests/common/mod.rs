@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bcast_domain::{
     AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rate, Readers, Rejected, StrictRefusal,
@@ -38,32 +38,32 @@ pub struct TestNode {
     array: Mutex<ArrayPublisher<Array>>,
     pub drain: Mutex<Duration>,
     pub frames: Mutex<BTreeMap<u32, u64>>,
-    /// What each number and index was given that is not the default.
+    /// Values of each number and index that are not the default.
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
     pub tep_limits: Mutex<BTreeMap<usize, TepLimit>>,
-    /// What a test lets it hear, and refuse; and what time it is.
-    pub heard: AnnouncementBoard,
+    /// Announcements that a test lets the node see, and refuse; and its time.
+    pub board: AnnouncementBoard,
     pub refused: Mutex<VecDeque<Rejected>>,
     pub strict_refused: Mutex<VecDeque<StrictRefusal>>,
     pub now_ns: AtomicU64,
-    /// What all its clocks show, where a test says so; else they go with `now_ns` and the system's time.
+    /// Readings of all its clocks, where a test sets them; else they follow `now_ns` and the system's time.
     pub moment: Mutex<Option<Moment>>,
     /// While a test holds it, statistics and the array of TEPs hang.
     pub gate: Mutex<()>,
     /// Calls that came to the gate.
     pub at_gate: AtomicU64,
-    /// What it was asked to announce.
+    /// Announcements that it was asked to send.
     pub announced: Mutex<Vec<Holding>>,
     /// Stops the commit thread where it reads the clock.
     pub stop: Stop,
-    /// How often all refused announcements were taken: once in each look at HAVIPs.
+    /// Count of calls that took all refused announcements: one in each check of HAVIPs.
     pub looks: AtomicU64,
 }
 
 /// A place where the commit thread can be stopped.
 #[derive(Default)]
 pub struct Stop {
-    /// Whether it is to stop, and whether somebody has.
+    /// Signals to stop, and that the thread has stopped.
     state: Mutex<(bool, bool)>,
     changed: Condvar,
 }
@@ -110,7 +110,7 @@ impl TestNode {
         drop(self.gate.lock().unwrap());
     }
 
-    /// How many calls came to the gate.
+    /// Number of calls that came to the gate.
     pub fn waits_at_gate(&self) -> u64 {
         self.at_gate.load(Ordering::Relaxed)
     }
@@ -174,8 +174,8 @@ impl Node for TestNode {
         *self.drain.lock().unwrap()
     }
 
-    fn heard(&self) -> &AnnouncementBoard {
-        &self.heard
+    fn board(&self) -> &AnnouncementBoard {
+        &self.board
     }
 
     fn take_rejected(&self) -> Option<Rejected> {
@@ -289,7 +289,7 @@ impl Rig {
             frames: Mutex::default(),
             domain_limits: Mutex::default(),
             tep_limits: Mutex::default(),
-            heard: AnnouncementBoard::new(),
+            board: AnnouncementBoard::new(),
             refused: Mutex::default(),
             strict_refused: Mutex::default(),
             now_ns: AtomicU64::new(now_ns),
@@ -335,7 +335,7 @@ impl Rig {
         self.run(self.client().commit(batch)).map_err(refused)
     }
 
-    /// What a worker finds.
+    /// Members that a worker finds.
     pub fn members(&self, vni: u32) -> Option<BTreeSet<Ipv4Addr>> {
         let reader = self.readers.reader();
         let list = reader.lookup(Vni::from(vni))?;
@@ -488,4 +488,13 @@ pub fn limit_tep(last: u16, limit: TepLimit) -> Change {
 
 pub fn addresses(teps: &[u16]) -> Option<BTreeSet<Ipv4Addr>> {
     Some(teps.iter().map(|&t| address(t)).collect())
+}
+
+/// Waits until a condition is met; that it never is fails the test.
+pub fn until(condition: &str, mut is_met: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_met() {
+        assert!(start.elapsed() < Duration::from_secs(60), "never: {condition}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }

@@ -7,6 +7,7 @@ mod op;
 mod receivers;
 mod seen;
 mod store;
+mod trace;
 mod world;
 
 #[path = "../../../havip/tests/common/model.rs"]

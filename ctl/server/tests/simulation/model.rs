@@ -66,7 +66,7 @@ pub enum Refused {
     Unconfirmed,
 }
 
-/// What a request comes to.
+/// Result of a request.
 pub struct Outcome {
     pub next: Model,
     pub answer: Answer,
@@ -75,7 +75,7 @@ pub struct Outcome {
     pub commits: bool,
 }
 
-/// What is asked for besides the changes.
+/// Conditions of a request besides the changes.
 #[derive(Debug, Clone, Default)]
 pub struct Asked {
     pub id: Option<u32>,
@@ -194,7 +194,7 @@ impl Model {
         (told, before)
     }
 
-    /// What is known after a restart.
+    /// State that is known after a restart.
     pub fn restart(&mut self, now: u64) {
         self.paused_until = 0;
         for vip in self.vips.values_mut() {
@@ -202,7 +202,7 @@ impl Model {
         }
     }
 
-    /// What changes make is the same; but for revision and request ids.
+    /// State that changes make is the same; but for revision and request ids.
     pub fn is_like(&self, other: &Self) -> bool {
         let vip = |vip: &Vip| (vip.vni, vip.attached.clone(), vip.machine.holder, vip.machine.is_frozen());
         let vips = |model: &Self| model.vips.iter().map(|(&name, one)| (name, vip(one))).collect::<Vec<_>>();

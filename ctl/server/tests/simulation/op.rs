@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ctl_api::model::{Change, Target};
+use ctl_api::model::{Change, DomainFields, Field, HavipFields, Place, SetResource, Target, TepFields};
 use fastrand::Rng;
 
 use crate::model::Model;
@@ -151,4 +151,36 @@ pub fn desired(rng: &mut Rng, model: &Model) -> Model {
         next.domains.entry(vni).or_default().members.insert(tep);
     }
     next
+}
+
+/// The entries of a desired state.
+pub fn resources(desired: &Model) -> Vec<SetResource> {
+    let field = |limit: Option<u64>| rig::rate(limit.unwrap_or(0).max(1)).filter(|_| limit.is_some());
+    let value = |limit| field(limit).map(Field::Value).unwrap_or_default();
+    let mut all = Vec::new();
+    for (&tep, fields) in &desired.teps {
+        let name = fields.name.map(|name| Field::Value(tep_name(name).parse().unwrap()));
+        let (name, frames) = (name.unwrap_or_default(), value(fields.limit));
+        all.push(SetResource::Tep(rig::by(tep), TepFields { name, frames, ..TepFields::default() }));
+    }
+    for (&vni, domain) in &desired.domains {
+        let members: Vec<u16> = domain.members.iter().copied().collect();
+        let (members, copies) = (Some(rig::teps(&members)), value(domain.fields.limit));
+        let fields = DomainFields { members, copies, ..DomainFields::default() };
+        all.push(SetResource::Domain(vni.into(), fields));
+    }
+    for (&name, vip) in &desired.vips {
+        let place = Place { vni: vip.vni.into(), subnet: havip::subnet(), address: havip::ip(name) };
+        let attached = vip
+            .attached
+            .iter()
+            .map(|&instance| havip::attachment(&instance_name(instance), instance, &[u16::from(instance)]));
+        let name = havip::name(&vip_name(name));
+        let havip = ctl_api::model::Havip {
+            attachments: attached.collect(),
+            ..ctl_api::model::Havip::new(name.clone(), place)
+        };
+        all.push(SetResource::Havip(name, HavipFields::from(havip)));
+    }
+    all
 }

@@ -20,7 +20,7 @@ type Seen = (String, Told);
 
 #[derive(Default)]
 struct Heard {
-    /// What was accepted first, in its order; by id each once.
+    /// Events that were accepted first, in their order; by id each once.
     events: Vec<Seen>,
     ids: BTreeSet<String>,
     again: u64,
@@ -70,7 +70,7 @@ impl Receiver {
         WebhookConfig::check(&[config]).unwrap().remove(0)
     }
 
-    /// What it accepted, by HAVIP, in its order; but for alarms.
+    /// Accepted events, by HAVIP, in their order; but for alarms.
     pub fn accepted(&self) -> BTreeMap<u8, Vec<(String, String)>> {
         let mut by_vip: BTreeMap<u8, Vec<(String, String)>> = BTreeMap::new();
         let heard = self.heard.lock().unwrap();
@@ -80,12 +80,12 @@ impl Receiver {
         by_vip
     }
 
-    /// How many events it accepted, each once; but for alarms.
+    /// Number of accepted events, each once; but for alarms.
     pub fn len(&self) -> usize {
         self.heard.lock().unwrap().events.iter().filter(|event| !is_alarm(event)).count()
     }
 
-    /// How many alarms it accepted, by HAVIP.
+    /// Number of accepted alarms, by HAVIP.
     pub fn alarms(&self) -> BTreeMap<u8, u64> {
         let mut by_vip = BTreeMap::new();
         for (_, (vip, _)) in self.heard.lock().unwrap().events.iter().filter(|event| is_alarm(event)) {

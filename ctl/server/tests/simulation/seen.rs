@@ -26,7 +26,7 @@ fn last(address: &[u8]) -> u16 {
 }
 
 impl Seen {
-    /// What is to be seen of the model.
+    /// Visible part of the model.
     pub fn of(model: &Model) -> Self {
         let vips = model.vips.iter().map(|(&name, vip)| {
             (name, (vip.vni, vip.attached.clone(), vip.machine.holder, vip.machine.is_frozen()))

@@ -2,13 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use ctl_api::model::{HavipEvent, Name, RequestId, Revision};
-use ctl_store::{
-    Answer, Body, Changes, DeadLetter, EmbeddedStore, Group, OutboxKey, OutboxRow, Record, Snapshot, Store,
-    StoreError,
-};
+use ctl_store::{DeadLetter, EmbeddedStore, Group, OutboxKey, Record, Store, StoreError};
 
-/// What becomes of the next commit.
+use crate::rig::failing::{Faults, refused, unknown};
+
+/// Fate of the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// It is refused, and nothing is durable.
@@ -35,7 +33,7 @@ impl Fate {
     }
 }
 
-/// What the simulation sees of the store, over all restarts.
+/// The simulation's view of the store, over all restarts.
 #[derive(Default)]
 pub struct Disk {
     pub fate: Option<Fate>,
@@ -47,40 +45,24 @@ pub struct Disk {
     pub failed: Vec<Record>,
 }
 
-pub struct Faulty {
-    pub store: EmbeddedStore,
-    pub disk: Arc<Mutex<Disk>>,
-}
+/// Faults that a disk has.
+pub struct DiskFaults(pub Arc<Mutex<Disk>>);
 
-fn refused() -> StoreError {
-    StoreError::Refused { path: "domains.redb".into(), reason: "No space left on device".to_owned() }
-}
-
-fn unknown() -> StoreError {
-    StoreError::Unknown { path: "domains.redb".into(), reason: "I/O error".to_owned() }
-}
-
-impl Faulty {
+impl DiskFaults {
     fn alive(&self) -> Result<(), StoreError> {
-        if self.disk.lock().unwrap().dead { Err(refused()) } else { Ok(()) }
+        if self.0.lock().unwrap().dead { Err(refused()) } else { Ok(()) }
     }
 }
 
-impl Store for Faulty {
-    fn revision(&self) -> Result<Revision, StoreError> {
-        self.store.revision()
-    }
-    fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
-        self.store.snapshot()
-    }
-    fn commit(&self, group: &Group) -> Result<(), StoreError> {
-        let mut disk = self.disk.lock().unwrap();
+impl Faults for DiskFaults {
+    fn commit(&self, store: &EmbeddedStore, group: &Group) -> Result<(), StoreError> {
+        let mut disk = self.0.lock().unwrap();
         if disk.dead {
             return Err(refused());
         }
         let fate = disk.fate.take();
         if fate.is_none_or(Fate::is_durable) {
-            self.store.commit(group)?;
+            store.commit(group)?;
             disk.records.extend(group.records.iter().cloned());
         } else {
             disk.failed.extend(group.records.iter().cloned());
@@ -92,33 +74,17 @@ impl Store for Faulty {
             Some(Fate::Lost | Fate::Kept) => Err(unknown()),
         }
     }
-    fn probe(&self) -> Result<(), StoreError> {
+    fn probe(&self, store: &EmbeddedStore) -> Result<(), StoreError> {
         self.alive()?;
-        self.store.probe()
+        store.probe()
     }
-    fn answer(&self, id: &RequestId, unix_ms: u64) -> Result<Option<(Option<Body>, Answer)>, StoreError> {
-        self.store.answer(id, unix_ms)
-    }
-    fn answers_left(&self, unix_ms: u64) -> Result<u64, StoreError> {
-        self.store.answers_left(unix_ms)
-    }
-    fn changes(&self, from: Revision) -> Result<Changes, StoreError> {
-        self.store.changes(from)
-    }
-    fn history(&self, havip: &Name) -> Result<Vec<HavipEvent>, StoreError> {
-        self.store.history(havip)
-    }
-    fn outbox(&self) -> Result<Vec<OutboxRow>, StoreError> {
-        self.store.outbox()
-    }
-    fn settle(&self, gone: &[OutboxKey], dead: &[DeadLetter]) -> Result<(), StoreError> {
+    fn settle(
+        &self,
+        store: &EmbeddedStore,
+        gone: &[OutboxKey],
+        dead: &[DeadLetter],
+    ) -> Result<(), StoreError> {
         self.alive()?;
-        self.store.settle(gone, dead)
-    }
-    fn dead_letters(&self, receiver: &Name) -> Result<Vec<DeadLetter>, StoreError> {
-        self.store.dead_letters(receiver)
-    }
-    fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
-        self.store.revive(receiver, unix_ms)
+        store.settle(gone, dead)
     }
 }

@@ -1,69 +1,34 @@
 //! One node's control path, its clients and all that befalls it, step by step beside the plain model.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, TepIndex, VlanTags};
 use ctl_api::client::RefusalKind;
-use ctl_api::model::{
-    Batch, Conditions, DomainFields, Event, Field, HavipEventKind, HavipFields, Place, Revision, SetResource,
-    TepFields,
-};
-use ctl_api::proto::{self, watch_event::Kind};
+use ctl_api::model::{Batch, Conditions, Revision};
+use ctl_api::proto;
 use ctl_api::{Client, ClientError};
 use ctl_store::EmbeddedStore;
 use fastrand::Rng;
 use tempfile::TempDir;
 use tonic::Streaming;
 
-use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, Vip, damping};
+use crate::model::{Answer, Asked, Model, Outcome, Refused, SECOND, Told, damping};
 use crate::op::{self, Op};
 use crate::receivers::{self, Receiver};
-use crate::rig::{self, Rig, havip};
+use crate::rig::{self, Rig, failing::FaultyStore, havip};
 use crate::script::Act;
 use crate::seen::Seen;
-use crate::store::{Disk, Fate, Faulty};
+use crate::store::{Disk, DiskFaults, Fate};
+use crate::trace::Trace;
+
+mod checks;
+
+use checks::vip_of;
 
 const CLIENTS: usize = 3;
-/// Steps that are printed where a run fails.
-const LAST_STEPS: usize = 20;
-
-/// What was done, in words.
-pub struct Trace {
-    pub seed: u64,
-    pub step: u64,
-    pub last: VecDeque<String>,
-    pub all: String,
-}
-
-impl Trace {
-    fn say(&mut self, words: String) {
-        let line = format!("{}: {words}", self.step);
-        writeln!(self.all, "{line}").unwrap();
-        self.last.push_back(line);
-        if self.last.len() > LAST_STEPS {
-            self.last.pop_front();
-        }
-    }
-}
-
-impl Drop for Trace {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let last: Vec<String> = self.last.drain(..).collect();
-            eprintln!(
-                "the simulation failed: seed {}, step {}; once more with SIMULATION_SEED={}\n{}",
-                self.seed,
-                self.step,
-                self.seed,
-                last.join("\n")
-            );
-        }
-    }
-}
 
 /// A client that follows all changes, with what it knows by them.
 #[derive(Default)]
@@ -83,7 +48,7 @@ pub struct World {
     disk: Arc<Mutex<Disk>>,
     model: Model,
     now: u64,
-    /// What happened to each HAVIP, as the model says; without refused announcements.
+    /// Events of each HAVIP, as the model has them; without refused announcements.
     told: BTreeMap<u8, Vec<String>>,
     /// HAVIPs that were forged.
     forged: BTreeMap<u8, u64>,
@@ -160,7 +125,7 @@ impl World {
 
     fn start(&mut self) {
         let store = EmbeddedStore::open(&self.folder.path().join("domains.redb")).unwrap();
-        let store = Faulty { store, disk: Arc::clone(&self.disk) };
+        let store = FaultyStore { store, faults: DiskFaults(Arc::clone(&self.disk)) };
         let secret = self.folder.path().join("secret");
         let names = ["ra", "rb"];
         let endpoints =
@@ -326,7 +291,7 @@ impl World {
         };
         let client = self.rng.usize(0..CLIENTS);
         let (rig, client) = (self.rig.as_ref().unwrap(), &mut self.clients[client]);
-        let reply = rig.run(client.apply(options, resources(&desired).into_iter(), |_| {}));
+        let reply = rig.run(client.apply(options, op::resources(&desired).into_iter(), |_| {}));
         let reply = reply.map(|(_, summary)| summary.reply.unwrap());
         self.settle_request(expected, fate, reply.map(|reply| (reply.revision, reply.changed)));
     }
@@ -360,7 +325,7 @@ impl World {
             let seen = self.vip(vip);
             let is = |one: &&bcast_domain::Announcer| one.mac == havip::mac(instance);
             let announcer = seen.announcers.iter().find(is).expect("who is attached may announce").id;
-            self.rig().node.heard.note(seen.id, announcer, what, VlanTags::NONE, self.now);
+            self.rig().node.board.note(seen.id, announcer, what, VlanTags::NONE, self.now);
             let act = if claims { Act::Claim } else { Act::Use }(instance.into());
             let now = self.now;
             self.model.vips.get_mut(&vip).unwrap().machine.act(act, now);
@@ -381,11 +346,17 @@ impl World {
         let tep = TepIndex::new(u32::try_from(at).unwrap()).unwrap();
         self.now += 1_000;
         let (mac, at_ns) = (havip::mac(99).octets(), self.now);
-        let what = RejectReason::Unattached;
+        let reason = RejectReason::Unattached;
         let (id, tags, claims) = (self.vip(vip).id, VlanTags::NONE, true);
-        let refused = Rejected { vip: id, mac, bound: mac, tep, what, claims, tags, at_ns };
+        let refused = Rejected { vip: id, mac, bound: mac, tep, reason, claims, tags, at_ns };
         self.rig().node.refused.lock().unwrap().push_back(refused);
         *self.forged.entry(vip).or_default() += 1;
+    }
+
+    fn drop_watcher(&mut self) {
+        let at = self.rng.usize(0..self.watchers.len());
+        self.watchers[at].stream = None;
+        self.trace.say(format!("watcher {at} is dropped"));
     }
 
     fn vip(&self, vip: u8) -> bcast_domain::Vip {
@@ -466,170 +437,6 @@ impl World {
         // What was decided is taken back before this is answered.
         self.pass_commit_thread();
     }
-
-    /// Revisions are dense, and those that the model does not know are of HAVIPs alone. No alarm is in any.
-    fn check_records(&mut self) {
-        let disk = self.disk.lock().unwrap();
-        let known = usize::try_from(self.model.revision).unwrap();
-        for (at, record) in disk.records.iter().enumerate().skip(known.saturating_sub(1)) {
-            assert_eq!(record.revision.get(), at as u64 + 1, "revisions are dense");
-            assert!(
-                at < known || record.events.iter().all(|event| vip_of(event).is_some()),
-                "nobody asked for {record:?}"
-            );
-            let is_alarm = |event: &Event| match event {
-                Event::HavipEvent(event) => event.kind == HavipEventKind::Spoof,
-                _ => false,
-            };
-            assert!(!record.events.iter().any(is_alarm), "an alarm in {record:?}");
-        }
-        assert!(disk.records.len() >= known, "an answered revision is not durable");
-        self.model.revision = disk.records.len() as u64;
-    }
-
-    /// Workers find what the model says: members, limits, and who may announce what.
-    fn check_tables(&mut self) {
-        let rig = self.rig();
-        assert_eq!(rig.server().revision().get(), self.model.revision, "the published revision");
-        for vni in 1..=5 {
-            let domain = self.model.domains.get(&vni);
-            let members = domain.map(|domain| domain.members.iter().copied().collect::<Vec<u16>>());
-            assert_eq!(rig.members(vni), members.and_then(|all| rig::addresses(&all)), "members of {vni}");
-            let Some(domain) = domain else { continue };
-            let limit = domain.fields.limit.map(rig::copies).unwrap_or_default();
-            assert_eq!(rig.domain_limit(vni), Some(limit), "the limit of {vni}");
-            let is_guarded = |vip: &Vip| vip.vni == vni && !vip.attached.is_empty();
-            let of_domain = self.model.vips.iter().filter(|(_, vip)| is_guarded(vip));
-            let guarded = of_domain.map(|(&name, vip)| {
-                let announcers = vip.attached.iter().map(|&instance| (instance, instance)).collect();
-                (havip::ip(name).to_string(), announcers)
-            });
-            assert_eq!(rig.guarded(vni), guarded.collect::<Vec<_>>(), "HAVIPs of {vni}");
-        }
-        for tep in 1..=6 {
-            let limit = self.model.teps.get(&tep);
-            let limit = limit.map(|tep| tep.limit.map(rig::frames).unwrap_or_default());
-            assert_eq!(rig.tep_limit(tep), limit, "TEP {tep}");
-        }
-    }
-
-    /// Clients read what the model says: by a snapshot, and page by page.
-    fn check_all(&mut self) {
-        let expected = Seen::of(&self.model);
-        let mut client = self.clients[0].clone();
-        let (rig, mut seen) = (self.rig(), Seen::default());
-        let mut parts = rig.run(client.snapshot(Default::default())).unwrap();
-        while let Some(part) = rig.run(parts.message()).unwrap() {
-            part.teps.into_iter().for_each(|tep| seen.tep(tep));
-            part.domains.into_iter().for_each(|domain| seen.domain(domain));
-            part.havips.into_iter().for_each(|entry| seen.havip(entry));
-        }
-        assert_eq!(seen, expected, "a snapshot");
-        let mut seen = Seen::default();
-        let teps = proto::ListTepsRequest { page_size: 2, ..Default::default() };
-        rig.run(client.teps(teps)).unwrap().into_iter().for_each(|tep| seen.tep(tep));
-        assert_eq!(seen.teps, expected.teps, "pages");
-    }
-
-    /// Each watcher sees each revision once and in order, and by it what the model says.
-    fn check_watchers(&mut self) {
-        let expected = Seen::of(&self.model);
-        let mut watchers = std::mem::take(&mut self.watchers);
-        for watcher in &mut watchers {
-            self.catch_up(watcher);
-            assert_eq!(watcher.seen, expected, "a watcher's state");
-            for (vip, told) in &watcher.told {
-                let but_spoofs: Vec<&String> = told.iter().filter(|kind| *kind != "spoof").collect();
-                assert_eq!(
-                    but_spoofs,
-                    self.told.get(vip).into_iter().flatten().collect::<Vec<_>>(),
-                    "HAVIP {vip}"
-                );
-                let spoofs = (told.len() - but_spoofs.len()) as u64;
-                assert!(spoofs <= self.forged.get(vip).copied().unwrap_or(0), "HAVIP {vip}: {spoofs} spoofs");
-            }
-            assert!(self.told.iter().all(|(vip, all)| all.is_empty() || watcher.told.contains_key(vip)));
-        }
-        self.watchers = watchers;
-    }
-
-    fn catch_up(&mut self, watcher: &mut Watcher) {
-        let rig = self.rig.as_ref().unwrap();
-        let from = Revision::new(watcher.at + 1);
-        if watcher.stream.is_none() {
-            let stream = rig.run(self.clients[1].watch(Some(from), Default::default()));
-            watcher.stream = Some(stream.unwrap());
-        }
-        let stream = watcher.stream.as_mut().unwrap();
-        while watcher.at < self.model.revision {
-            let next = async { tokio::time::timeout(Duration::from_secs(60), stream.message()).await };
-            let event = rig.run(next).expect("an event comes").unwrap().expect("a watch does not end");
-            if let Some(Kind::HavipEvent(alarm)) = &event.kind
-                && alarm.kind == proto::HavipEventKind::Spoof as i32
-            {
-                // Part of no revision: it comes after the one at which it was told.
-                assert_eq!(event.revision, watcher.at, "alarms in order with revisions");
-                let vip = alarm.havip.trim_start_matches('h').parse().unwrap();
-                watcher.told.entry(vip).or_default().push("spoof".to_owned());
-                continue;
-            }
-            assert_eq!(event.revision, watcher.at + 1, "revisions in order");
-            match event.kind.unwrap() {
-                Kind::Committed(_) => watcher.at += 1,
-                kind => {
-                    if let Some((vip, kind)) = watcher.seen.follow(kind) {
-                        watcher.told.entry(vip).or_default().push(kind);
-                    }
-                }
-            }
-        }
-    }
-
-    fn drop_watcher(&mut self) {
-        let at = self.rng.usize(0..self.watchers.len());
-        self.watchers[at].stream = None;
-        self.trace.say(format!("watcher {at} is dropped"));
-    }
-
-    /// Each receiver has each event, in the order of its HAVIP, and none that was not.
-    fn check_receivers(&mut self) {
-        let mut expected: BTreeMap<u8, Vec<(String, String)>> = BTreeMap::new();
-        for record in &self.disk.lock().unwrap().records {
-            let events = record.events.iter().filter_map(|event| match event {
-                Event::HavipEvent(event) => Some(event),
-                _ => None,
-            });
-            for (index, event) in events.enumerate() {
-                let vip = event.havip.as_str().trim_start_matches('h').parse().unwrap();
-                let id = format!("{}-{index}", record.revision);
-                expected.entry(vip).or_default().push((id, event.kind.as_str().to_owned()));
-            }
-        }
-        let count: usize = expected.values().map(Vec::len).sum();
-        let begun = Instant::now();
-        for receiver in &self.receivers {
-            while receiver.len() < count {
-                assert!(begun.elapsed() < Duration::from_secs(60), "{} of {count} events", receiver.len());
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            assert_eq!(receiver.accepted(), expected, "what a receiver accepted");
-            for (vip, alarms) in receiver.alarms() {
-                assert!(
-                    alarms <= self.forged.get(&vip).copied().unwrap_or(0),
-                    "HAVIP {vip}: {alarms} alarms"
-                );
-            }
-        }
-    }
-}
-
-fn vip_of(event: &Event) -> Option<u8> {
-    let name = match event {
-        Event::HavipSet(entry) => &entry.havip.name,
-        Event::HavipEvent(event) => &event.havip,
-        _ => return None,
-    };
-    name.as_str().trim_start_matches('h').parse().ok()
 }
 
 fn conditions(asked: &Asked) -> Conditions {
@@ -650,35 +457,4 @@ fn is_why(kind: RefusalKind, refused: Refused) -> bool {
             matches!(kind, RefusalKind::NotFound | RefusalKind::Exists | RefusalKind::Precondition)
         }
     }
-}
-
-/// The entries of a desired state.
-fn resources(desired: &Model) -> Vec<SetResource> {
-    let field = |limit: Option<u64>| rig::rate(limit.unwrap_or(0).max(1)).filter(|_| limit.is_some());
-    let value = |limit| field(limit).map(Field::Value).unwrap_or_default();
-    let mut all = Vec::new();
-    for (&tep, fields) in &desired.teps {
-        let name = fields.name.map(|name| Field::Value(op::tep_name(name).parse().unwrap()));
-        let (name, frames) = (name.unwrap_or_default(), value(fields.limit));
-        all.push(SetResource::Tep(rig::by(tep), TepFields { name, frames, ..TepFields::default() }));
-    }
-    for (&vni, domain) in &desired.domains {
-        let members: Vec<u16> = domain.members.iter().copied().collect();
-        let (members, copies) = (Some(rig::teps(&members)), value(domain.fields.limit));
-        let fields = DomainFields { members, copies, ..DomainFields::default() };
-        all.push(SetResource::Domain(vni.into(), fields));
-    }
-    for (&name, vip) in &desired.vips {
-        let place = Place { vni: vip.vni.into(), subnet: havip::subnet(), address: havip::ip(name) };
-        let attached = vip.attached.iter().map(|&instance| {
-            havip::attachment(&op::instance_name(instance), instance, &[u16::from(instance)])
-        });
-        let name = havip::name(&op::vip_name(name));
-        let havip = ctl_api::model::Havip {
-            attachments: attached.collect(),
-            ..ctl_api::model::Havip::new(name.clone(), place)
-        };
-        all.push(SetResource::Havip(name, HavipFields::from(havip)));
-    }
-    all
 }

@@ -38,7 +38,7 @@ pub(super) fn read(
     Ok(Some((body, Answer { revision: Revision::new(revision), changed, notes })))
 }
 
-/// How many answers will be kept once the old ones are gone.
+/// Number of answers that will be kept once the old ones are gone.
 pub(super) fn kept(transaction: &ReadTransaction, unix_ms: u64) -> Result<u64, Failure> {
     let ages = transaction.open_table(AGES)?;
     let old = ages.range(..(oldest_kept(unix_ms) + 1, ""))?.count();

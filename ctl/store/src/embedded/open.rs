@@ -29,14 +29,14 @@ const SHRINK_FROM_BYTES: u64 = 16 << 20;
 /// A file with more bytes in use than this is not made smaller: moving them would take too long at a start.
 const SHRINK_UPTO_BYTES: u64 = 128 << 20;
 
-/// What became of a store that the operator accepted.
+/// Result of accepting a store by the operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// The revision that the store was found at.
     pub found: Revision,
     /// The first revision that it will give.
     pub next: Revision,
-    /// Whether there was anything to accept.
+    /// True if there was anything to accept.
     pub changed: bool,
 }
 
@@ -144,7 +144,7 @@ fn refuse_new(path: &Path, noted: Noted) -> Result<(), StoreError> {
     }
 }
 
-/// Whether a store may be one whose revision file says this.
+/// True if a store may be one whose revision file says this.
 fn check(path: &Path, found: Mark, has_file: bool, noted: Noted) -> Result<(), StoreError> {
     let file = revision_file::path_of(path);
     match noted {
@@ -183,15 +183,16 @@ pub(super) fn open_database(path: &Path, opener: &Opener, check_all: bool) -> Re
         }
         DatabaseError::Storage(StorageError::Io(reason)) => StoreError::Open { path: path(), reason },
         DatabaseError::UpgradeRequired(version) => {
-            StoreError::Damaged { path: path(), what: format!("its file format has version {version}") }
+            StoreError::Damaged { path: path(), detail: format!("its file format has version {version}") }
         }
-        other => StoreError::Damaged { path: path(), what: other.to_string() },
+        other => StoreError::Damaged { path: path(), detail: other.to_string() },
     })
 }
 
 /// Checks the schema version, and writes it into a file without any table, if nothing is noted of that.
 fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), StoreError> {
-    let damaged = |failure: Failure| StoreError::Damaged { path: path.to_owned(), what: failure.to_string() };
+    let damaged =
+        |failure: Failure| StoreError::Damaged { path: path.to_owned(), detail: failure.to_string() };
     match schema(database).map_err(damaged)? {
         Found::Schema(1..=SCHEMA) => Ok(()),
         Found::Schema(found) => Err(StoreError::Schema { path: path.to_owned(), found }),
@@ -203,7 +204,7 @@ fn check_schema(path: &Path, database: &Database, noted: Noted) -> Result<(), St
     }
 }
 
-/// What a file holds.
+/// Content of a file.
 enum Found {
     Empty,
     Schema(u64),

@@ -45,12 +45,12 @@ impl EmbeddedSnapshot {
     /// The values of these rows.
     fn values<'s, K: Key + 'static, M: Message + Default + 's, T: TryFrom<M> + 's>(
         &'s self,
-        what: &'static str,
+        kind: &'static str,
         rows: Result<Range<'s, K, &'static [u8]>, StorageError>,
     ) -> Result<Entries<'s, T>, StoreError> {
         let rows = rows.map_err(|error| Failure::from(error).unreadable(&self.path))?;
         Ok(Box::new(rows.map(move |row| {
-            let parse = |row: &[u8]| Ok(codec::value::<M, T>(what, row)?);
+            let parse = |row: &[u8]| Ok(codec::value::<M, T>(kind, row)?);
             let value = row.map_err(Failure::from).and_then(|(_, row)| parse(row.value()));
             value.map_err(|failure| failure.unreadable(&self.path))
         })))

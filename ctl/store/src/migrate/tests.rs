@@ -16,20 +16,20 @@ const ANSWERS: TableDefinition<&str, (u64, u64, u64, &str)> = TableDefinition::n
 const ANSWER_AGES: TableDefinition<(u64, &str), ()> = TableDefinition::new("answer_ages");
 const BODIES: TableDefinition<&str, (u64, &[u8; 32])> = TableDefinition::new("answer_bodies");
 
-fn old_holder(last: u8) -> OldHolder {
-    OldHolder {
+fn old_holder(last: u8) -> legacy::Holder {
+    legacy::Holder {
         instance: format!("vm{last}"),
         mac: format!("52:54:00:00:00:0{last}"),
         tep: format!("198.18.0.{last}"),
     }
 }
 
-fn old_havip() -> OldHavip {
+fn old_havip() -> legacy::Havip {
     let attachment = |last: u8| {
-        let OldHolder { instance, mac, tep } = old_holder(last);
-        OldAttachment { instance, mac, teps: vec![tep] }
+        let legacy::Holder { instance, mac, tep } = old_holder(last);
+        legacy::Attachment { instance, mac, teps: vec![tep] }
     };
-    OldHavip {
+    legacy::Havip {
         name: "web".to_owned(),
         vni: 7,
         subnet: "fd00::/64".to_owned(),
@@ -41,8 +41,8 @@ fn old_havip() -> OldHavip {
     }
 }
 
-fn old_event(generation: u64, mac: &str) -> OldHavipEvent {
-    OldHavipEvent {
+fn old_event(generation: u64, mac: &str) -> legacy::HavipEvent {
+    legacy::HavipEvent {
         havip: "web".to_owned(),
         vni: 7,
         address: "fd00::100".to_owned(),
@@ -54,7 +54,7 @@ fn old_event(generation: u64, mac: &str) -> OldHavipEvent {
         previous: None,
         why: String::new(),
         detail: "text".to_owned(),
-        offender: Some(OldOffender { mac: mac.to_owned(), tep: "198.18.0.9".to_owned(), count: 4 }),
+        offender: Some(legacy::Offender { mac: mac.to_owned(), tep: "198.18.0.9".to_owned(), count: 4 }),
     }
 }
 
@@ -82,7 +82,7 @@ fn write_old(path: &Path) {
         transaction.open_table(OLD_TEP_LIMITS).unwrap().insert(0xc612_0001, 77).unwrap();
         transaction.open_table(OLD_TEP_HOPS).unwrap().insert(0xc612_0002, (0, 9)).unwrap();
         transaction.open_table(OLD_DOMAINS).unwrap().insert(7, old_domain().as_slice()).unwrap();
-        let binding = OldBinding {
+        let binding = legacy::Binding {
             state: "frozen".to_owned(),
             holder: Some(old_holder(1)),
             previous: Some(old_holder(2)),
@@ -91,7 +91,7 @@ fn write_old(path: &Path) {
             moves: 6,
             generation: 39,
         };
-        let entry = OldHavipEntry { havip: Some(old_havip()), binding: Some(binding) };
+        let entry = legacy::HavipEntry { havip: Some(old_havip()), binding: Some(binding) };
         let mut havips = transaction.open_table(OLD_HAVIPS).unwrap();
         havips.insert("web", entry.encode_to_vec().as_slice()).unwrap();
         let mut events = transaction.open_table(OLD_EVENTS).unwrap();

@@ -152,7 +152,7 @@ fn what_waits_too_long_is_taken_out_with_the_reason_but_not_what_is_under_way() 
     assert_eq!(expired, [(1, Some("why"))], "b flies");
     q.fail("b", 2, Blame::Event(None), 0);
     assert_eq!(q.queue.expire(4).len(), 1);
-    assert_eq!((q.queue.len(), q.queue.lines.len(), q.queue.turns.len()), (2, 2, 2), "a's second, and d");
+    assert_eq!((q.queue.len(), q.queue.lines.len(), q.queue.scheduled.len()), (2, 2, 2), "a's second, and d");
     assert_eq!(q.queue.oldest_unix_ms(), Some(5));
 }
 

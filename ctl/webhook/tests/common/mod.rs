@@ -19,7 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-/// How long anything may take that has to happen.
+/// Time limit of anything that has to happen.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Short pauses; for the rest as in production.
@@ -68,7 +68,7 @@ pub struct MemoryLedger {
 }
 
 impl MemoryLedger {
-    /// What the commit thread's transaction does.
+    /// Work of the commit thread's transaction.
     pub fn apply(&self, rows: OutboxRows) {
         let mut all = self.rows.lock().unwrap();
         rows.delete.iter().for_each(|key| drop(all.remove(key)));

@@ -98,10 +98,10 @@ pub fn neighbour_changed(hop: IpAddr, mac: Option<MacAddr>) -> Notice {
 pub fn refused(code: i32) -> RequestError {
     let mut message = ErrorMessage::default();
     message.code = NonZeroI32::new(code);
-    RequestError::Refused { what: "a request", error: rtnetlink::Error::NetlinkError(message) }
+    RequestError::Refused { name: "a request", error: rtnetlink::Error::NetlinkError(message) }
 }
 
 /// The missed deadline of a request.
 pub fn unanswered() -> RequestError {
-    RequestError::NoAnswer { what: "a request", deadline: DEADLINE }
+    RequestError::NoAnswer { name: "a request", deadline: DEADLINE }
 }

@@ -3,7 +3,7 @@
 //! Neighbour caches believe more than gratuitous ARP: any ARP packet binds its sender, any neighbour discovery message with a
 //! link-layer option binds an address, and whoever advertises by VRRP silences the others. [`announcement`] finds all of
 //! these, as the most credulous of receivers would: behind any number of VLAN tags, behind SNAP, behind extension headers.
-//! What every receiver discards (RFC 826, RFC 4861 section 7.1) is no announcement: it harms nobody, and is forwarded
+//! A frame that every receiver discards (RFC 826, RFC 4861 section 7.1) is no announcement: it is harmless, and forwarded
 //! untouched.
 
 mod advert;

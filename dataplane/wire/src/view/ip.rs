@@ -107,7 +107,7 @@ pub struct Ipv6Packet<'p> {
 impl<'p> Ipv6Packet<'p> {
     /// Reads a packet. `None` if the version is not 6 or the payload is not all there.
     ///
-    /// Where the payload length is 0 but there are hop-by-hop options, all that follows is the payload: its length should be
+    /// A payload length of 0 with hop-by-hop options: all that follows is the payload. Its length should be
     /// in an option (RFC 2675 section 3), and Linux takes the frame's where that option is missing.
     #[must_use]
     #[inline]

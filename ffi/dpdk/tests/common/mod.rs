@@ -1,4 +1,4 @@
-//! What the tests share: an EAL without hugepages, a pool, and pcap files read by hand.
+//! Support of the tests: an EAL without hugepages, a pool, and pcap files read by hand.
 // Each test binary uses some of it.
 #![allow(dead_code, missing_docs, clippy::cast_possible_truncation)]
 
@@ -33,7 +33,7 @@ pub fn head(copy: usize) -> [u64; 6] {
     std::array::from_fn(word)
 }
 
-/// What all headers end with.
+/// End of all headers.
 const KEY: [u8; 4] = [0xc0, 0xff, 0xee, 0x01];
 
 /// The 42 bytes that [`head`] puts before a copy's payload.

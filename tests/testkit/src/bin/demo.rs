@@ -141,13 +141,13 @@ fn a_leave_is_final(lab: &Lab, overlay: &Overlay, node: &Node) {
     bcastctl(node, &["domain", "leave", &VNI.to_string(), &tep]);
     // Adverts that the answer overtook in tcpdump's pipe.
     thread::sleep(Duration::from_millis(50));
-    let heard = capture.log().lines().count();
+    let before = capture.log().lines().count();
     thread::sleep(Duration::from_secs(2));
-    result(&format!("adverts at vm3 in the two seconds since: {}", capture.log().lines().count() - heard));
+    result(&format!("adverts at vm3 in the two seconds since: {}", capture.log().lines().count() - before));
     bcastctl(node, &["domain", "join", &VNI.to_string(), &tep]);
-    let heard = capture.log().lines().count();
+    let before = capture.log().lines().count();
     thread::sleep(Duration::from_secs(2));
-    result(&format!("adverts at vm3 in the two seconds since: {}", capture.log().lines().count() - heard));
+    result(&format!("adverts at vm3 in the two seconds since: {}", capture.log().lines().count() - before));
     capture.stop();
 }
 

@@ -51,7 +51,7 @@ words! {
         TepRemoved = "tep_removed",
         /// The HAVIP was removed.
         Removed = "removed",
-        /// Its domain was removed.
+        /// The domain was removed.
         DomainRemoved = "domain_removed",
         /// It got another address, or went to another domain.
         Changed = "changed",
@@ -65,7 +65,7 @@ words! {
         Unfrozen = "unfrozen",
         /// A backup was restored.
         Restored = "restored",
-        /// Its holder was silent, and this one used or advertised it.
+        /// The holder was silent, and this announcer used or advertised the address.
         TakenOver = "taken_over",
     }
 }
@@ -77,14 +77,14 @@ pub struct Attachment {
     pub instance: Name,
     /// The MAC address of its interface.
     pub mac: Mac,
-    /// Where it runs: one TEP, or two while it migrates; ascending.
+    /// TEPs of the instance: one, or two while it migrates; ascending.
     pub teps: Vec<Tep>,
 }
 
 /// A HAVIP as it was ordered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Havip {
-    /// Its name, unique on a node.
+    /// Name, unique on a node.
     pub name: Name,
     /// The domain that it is in.
     pub vni: Vni,
@@ -92,7 +92,7 @@ pub struct Havip {
     pub subnet: Subnet,
     /// The address; at most one HAVIP in a VNI has it.
     pub address: IpAddr,
-    /// Who may hold it, by instance.
+    /// Attachments that may hold the address, by instance.
     pub attachments: Vec<Attachment>,
     /// The VRRP ids whose virtual MAC addresses its holders may use; ascending, 1 to 255.
     pub vrids: Vec<u8>,
@@ -104,7 +104,7 @@ pub struct Havip {
     pub group: Option<Name>,
 }
 
-/// What is wrong with a HAVIP by itself.
+/// Fault of a HAVIP by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[allow(missing_docs, reason = "the texts name the fields")]
 pub enum HavipError {

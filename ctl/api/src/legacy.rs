@@ -1,12 +1,15 @@
-//! Messages of backup files of version 1, in which addresses, MACs and states are text.
+//! Messages before the present contract, in which addresses, MACs and states were text: those of backup files of
+//! version 1, and of the rows of stores of schema 3. They are read, never written. Empty text stands for no value.
+#![allow(missing_docs, reason = "the fields of the present messages")]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::str::FromStr;
 
 use bcast_domain::MacAddr;
-use ctl_api::proto::{self, ArpInspection, DomainRates, HavipEventKind, HavipState, TepRates, Why};
 use prost::Message;
 
-use crate::text::{given, octets};
+use crate::model::{HavipEventKind, HavipState, Why, Word, ip_bytes};
+use crate::proto::{self, ArpInspection, DomainRates, TepRates};
 
 /// A value that is no address, MAC, subnet or state: the text of a damaged file, or of another program.
 #[derive(Debug)]
@@ -18,160 +21,163 @@ type Result<T> = std::result::Result<T, Wrong>;
 #[derive(Clone, PartialEq, Message)]
 pub struct SnapshotPart {
     #[prost(uint64, optional, tag = "1")]
-    revision: Option<u64>,
+    pub revision: Option<u64>,
     #[prost(message, repeated, tag = "2")]
-    teps: Vec<Tep>,
+    pub teps: Vec<Tep>,
     #[prost(message, repeated, tag = "3")]
-    domains: Vec<Domain>,
+    pub domains: Vec<Domain>,
     #[prost(message, repeated, tag = "4")]
-    havips: Vec<HavipEntry>,
+    pub havips: Vec<HavipEntry>,
     #[prost(message, repeated, tag = "5")]
-    history: Vec<HavipEvent>,
+    pub history: Vec<HavipEvent>,
     #[prost(fixed64, tag = "6")]
-    store: u64,
+    pub store: u64,
     #[prost(uint64, tag = "7")]
-    unix_ms: u64,
+    pub unix_ms: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Tep {
+pub struct Tep {
     #[prost(string, tag = "1")]
-    address: String,
+    pub address: String,
     #[prost(string, tag = "2")]
-    name: String,
+    pub name: String,
     #[prost(message, optional, tag = "3")]
-    limit: Option<TepRates>,
+    pub limit: Option<TepRates>,
     #[prost(string, tag = "4")]
-    next_hop: String,
+    pub next_hop: String,
     #[prost(string, tag = "5")]
-    next_hop6: String,
+    pub next_hop6: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Domain {
+pub struct Domain {
     #[prost(uint32, tag = "1")]
-    vni: u32,
+    pub vni: u32,
     #[prost(string, tag = "2")]
-    name: String,
+    pub name: String,
     /// Addresses as numbers.
     #[prost(fixed32, repeated, tag = "3")]
-    members: Vec<u32>,
+    pub members: Vec<u32>,
     #[prost(message, optional, tag = "4")]
-    limit: Option<DomainRates>,
+    pub limit: Option<DomainRates>,
     /// 0: open, 1: strict.
     #[prost(int32, tag = "5")]
-    garp: i32,
+    pub garp: i32,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Attachment {
+pub struct Attachment {
     #[prost(string, tag = "1")]
-    instance: String,
+    pub instance: String,
     #[prost(string, tag = "2")]
-    mac: String,
+    pub mac: String,
     #[prost(string, repeated, tag = "3")]
-    teps: Vec<String>,
+    pub teps: Vec<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Havip {
+pub struct Havip {
     #[prost(string, tag = "1")]
-    name: String,
+    pub name: String,
     #[prost(uint32, tag = "2")]
-    vni: u32,
+    pub vni: u32,
     #[prost(string, tag = "3")]
-    subnet: String,
+    pub subnet: String,
     #[prost(string, tag = "4")]
-    address: String,
+    pub address: String,
     #[prost(message, repeated, tag = "5")]
-    attachments: Vec<Attachment>,
+    pub attachments: Vec<Attachment>,
     #[prost(uint32, repeated, tag = "6")]
-    vrids: Vec<u32>,
+    pub vrids: Vec<u32>,
     #[prost(uint32, optional, tag = "7")]
-    refresh_s: Option<u32>,
+    pub refresh_s: Option<u32>,
     #[prost(string, tag = "8")]
-    eip: String,
+    pub eip: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Holder {
+pub struct Holder {
     #[prost(string, tag = "1")]
-    instance: String,
+    pub instance: String,
     #[prost(string, tag = "2")]
-    mac: String,
+    pub mac: String,
     #[prost(string, tag = "3")]
-    tep: String,
+    pub tep: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Binding {
+pub struct Binding {
     #[prost(string, tag = "1")]
-    state: String,
+    pub state: String,
     #[prost(message, optional, tag = "2")]
-    holder: Option<Holder>,
+    pub holder: Option<Holder>,
     #[prost(message, optional, tag = "3")]
-    previous: Option<Holder>,
+    pub previous: Option<Holder>,
     #[prost(uint64, tag = "4")]
-    since_unix_ms: u64,
+    pub since_unix_ms: u64,
     #[prost(string, tag = "5")]
-    why: String,
+    pub why: String,
     #[prost(uint64, tag = "6")]
-    moves: u64,
+    pub moves: u64,
     #[prost(uint64, tag = "7")]
-    generation: u64,
+    pub generation: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HavipEntry {
+pub struct HavipEntry {
     #[prost(message, optional, tag = "1")]
-    havip: Option<Havip>,
+    pub havip: Option<Havip>,
     #[prost(message, optional, tag = "2")]
-    binding: Option<Binding>,
+    pub binding: Option<Binding>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct HavipEvent {
+pub struct HavipEvent {
     #[prost(string, tag = "1")]
-    havip: String,
+    pub havip: String,
     #[prost(uint32, tag = "2")]
-    vni: u32,
+    pub vni: u32,
     #[prost(string, tag = "3")]
-    address: String,
+    pub address: String,
     #[prost(string, tag = "4")]
-    eip: String,
+    pub eip: String,
     #[prost(string, tag = "5")]
-    kind: String,
+    pub kind: String,
     #[prost(uint64, tag = "6")]
-    generation: u64,
+    pub generation: u64,
     #[prost(uint64, tag = "7")]
-    unix_ms: u64,
+    pub unix_ms: u64,
     #[prost(message, optional, tag = "8")]
-    holder: Option<Holder>,
+    pub holder: Option<Holder>,
     #[prost(message, optional, tag = "9")]
-    previous: Option<Holder>,
+    pub previous: Option<Holder>,
     #[prost(string, tag = "10")]
-    why: String,
+    pub why: String,
     #[prost(string, tag = "11")]
-    detail: String,
+    pub detail: String,
     #[prost(message, optional, tag = "12")]
-    offender: Option<Offender>,
+    pub offender: Option<Offender>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-struct Offender {
+pub struct Offender {
     #[prost(string, tag = "1")]
-    mac: String,
+    pub mac: String,
     #[prost(string, tag = "2")]
-    tep: String,
+    pub tep: String,
     #[prost(uint64, tag = "3")]
-    count: u64,
+    pub count: u64,
 }
 
 fn address(text: &str) -> Result<Vec<u8>> {
-    text.parse::<IpAddr>().map(octets).map_err(|_| Wrong)
+    text.parse::<IpAddr>().map(ip_bytes).map_err(|_| Wrong)
 }
 
-/// An address that is "" where there is none.
+fn given(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 fn optional_address(text: &str) -> Result<Option<Vec<u8>>> {
     given(text).map(address).transpose()
 }
@@ -182,13 +188,8 @@ fn mac(text: &str) -> Result<Vec<u8>> {
 }
 
 /// Number of an enum's value by its word; "" is unspecified.
-fn number<E: Into<i32>>(word: &str, prefix: &str, value: fn(&str) -> Option<E>) -> Result<i32> {
-    let word = given(word).unwrap_or("unspecified").to_ascii_uppercase();
-    value(&format!("{prefix}{word}")).map(E::into).ok_or(Wrong)
-}
-
-fn why(word: &str) -> Result<i32> {
-    number(word, "WHY_", Why::from_str_name)
+fn number<W: Word + FromStr>(word: &str) -> Result<i32> {
+    given(word).map_or(Ok(0), |word| word.parse().map(W::number).map_err(|_| Wrong))
 }
 
 fn name(text: String) -> Option<String> {
@@ -295,11 +296,11 @@ impl TryFrom<Binding> for proto::Binding {
 
     fn try_from(old: Binding) -> Result<Self> {
         Ok(Self {
-            state: number(&old.state, "HAVIP_STATE_", HavipState::from_str_name)?,
+            state: number::<HavipState>(&old.state)?,
             holder: optional(old.holder)?,
             previous: optional(old.previous)?,
             since_unix_ms: old.since_unix_ms,
-            why: why(&old.why)?,
+            why: number::<Why>(&old.why)?,
             moves: old.moves,
             generation: old.generation,
         })
@@ -323,12 +324,12 @@ impl TryFrom<HavipEvent> for proto::HavipEvent {
             vni: old.vni,
             address: address(&old.address)?,
             eip: optional_address(&old.eip)?,
-            kind: number(&old.kind, "HAVIP_EVENT_KIND_", HavipEventKind::from_str_name)?,
+            kind: number::<HavipEventKind>(&old.kind)?,
             generation: old.generation,
             unix_ms: old.unix_ms,
             holder: optional(old.holder)?,
             previous: optional(old.previous)?,
-            why: why(&old.why)?,
+            why: number::<Why>(&old.why)?,
             detail: old.detail,
             offender: optional(old.offender)?,
         })
