@@ -209,6 +209,11 @@ impl Parties {
                 any("IPv4 and nothing else", good[..at::IP].to_vec()),
                 any("19 bytes of IPv4 header", good[..at::IP + 19].to_vec()),
             ],
+            DropReason::OuterVlan => {
+                [("VLAN 100", [0x81, 0, 0, 100]), ("a provider's VLAN", [0x88, 0xa8, 0, 1])]
+                    .map(|(what, tag)| any(what, [&good[..12], &tag, &good[12..]].concat()))
+                    .into()
+            }
             DropReason::IpHeader => {
                 let len = u8::try_from(good.len() - at::IP).unwrap();
                 let (mut unsealed, mut options, mut long) = (good.clone(), good.clone(), good.clone());
