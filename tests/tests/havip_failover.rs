@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use testkit::{
     forge::{self, Arping, FrameSender, arping},
     frame::{broadcast, overlay},
+    havip::{VNI, WEB, cloud},
     keepalived::{Keepalived, ROUTER, Settings, VIP, VIP6, VirtualMac},
     lab::{Lab, mac_text},
-    node::{Config, Node},
+    node::Node,
     openflow::Places,
     overlay::{Overlay, Vm},
     sender::Sender,
@@ -17,33 +18,7 @@ use testkit::{
     ucarp,
 };
 
-const VNI: u32 = 5001;
-const WEB: &str = "web";
 const DROPS: &str = "bcast_drops_total";
-
-/// Three hypervisors with a VM each; the first two VMs may have the address.
-fn cloud<'lab>(
-    lab: &'lab Lab,
-    places: Places,
-    address: impl Into<IpAddr>,
-    options: &str,
-) -> (Overlay, Node<'lab>) {
-    let overlay = Overlay::new(lab, places, &[&[VNI], &[VNI], &[VNI]]);
-    for vm in &overlay.vms {
-        vm.enable_ipv6();
-        // What Keepalived's manual asks for: no interface speaks for another one's address.
-        vm.namespace.run("sysctl -q -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2");
-    }
-    let config = Config::new(lab.folder()).set("replication.outer_source", places.outer_source());
-    let node = Node::start(lab, &config);
-    if places == Places::Told {
-        overlay.introduce();
-    }
-    node.serve(VNI, &overlay.teps());
-    node.create_havip(WEB, VNI, address, options);
-    overlay.vms[..2].iter().for_each(|vm| node.attach(WEB, &overlay, vm));
-    (overlay, node)
-}
 
 /// Waits until the VM gets an answer from the address.
 fn reach(vm: &Vm, address: IpAddr) {

@@ -78,6 +78,27 @@ fn every_member_but_the_source_gets_each_frame_byte_for_byte_however_it_is_copie
 }
 
 #[test]
+fn a_frame_behind_a_priority_tag_makes_the_same_copies_as_one_without() {
+    // VLAN id 0 with priorities 0 and 7; twice, as a provider's and a customer's.
+    for tags in [&[0x81, 0, 0, 0][..], &[0x81, 0, 0xe0, 0], &[0x88, 0xa8, 0xe0, 0, 0x81, 0, 0x10, 0]] {
+        for (members, len) in [(2, 60), (3, 1400), (65, 256), (300, 60), (300, 1400)] {
+            let mut rig = FakeRig::new(Options { teps: members, ..Options::default() });
+            rig.domain(VNI, members);
+            let inner = broadcast(7, len);
+            let frame = parties(0).overlay(&inner);
+            rig.receive([&frame[..12], tags, &frame[12..]].concat());
+            let totals = rig.settle();
+            assert!(
+                rig.sent() == expected(NODE, 1..members, &inner),
+                "{members} members, {len} bytes, {tags:x?}"
+            );
+            assert_eq!(totals.copy_drops, []);
+            rig.no_buffer_is_missing();
+        }
+    }
+}
+
+#[test]
 fn a_domain_with_one_member_makes_no_copy_of_its_frames() {
     let mut rig = rig(3, 1);
     rig.receive(parties(0).overlay(&broadcast(1, 60)));

@@ -41,6 +41,8 @@ reasons! {
     DropReason {
         /// Shorter than an Ethernet header, or an IPv4 ethertype with fewer than 20 bytes after it.
         Runt = "runt",
+        /// An overlay frame to the node behind a VLAN tag whose id is not 0.
+        OuterVlan = "outer_vlan",
         /// IP version, header length, options, checksum, total length or TTL 0 (RFC 791 section 3.1).
         IpHeader = "ip_header",
         /// More-fragments set, or a fragment offset.

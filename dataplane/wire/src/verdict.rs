@@ -12,13 +12,15 @@ use crate::class::{is_control, is_control_type};
 use crate::encap::{IP_OVERHEAD, OVERHEAD};
 use crate::header::{Ethernet, Gre, Ipv4, Tunnel, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
+use crate::view::{Link, link};
 
-/// Offset of the GRE header in an accepted frame, bytes: options are not accepted, so it is always the same
-/// place.
-const GRE_OFFSET: usize = Ethernet::LEN + Ipv4::LEN;
-
-/// Bytes of a GRE header with a key and nothing else.
-const GRE_KEY_LEN: u8 = 8;
+/// Offset of the GRE header without an outer VLAN tag, bytes: options are not accepted, so it is always the same place.
+const GRE_OFFSET: u8 = 34;
+/// Offset of the inner frame behind that, and behind a GRE header with a key and nothing else.
+const INNER_OFFSET: u8 = 42;
+/// Bytes of a VLAN tag.
+const TAG_LEN: u8 = 4;
+const _: () = assert!(GRE_OFFSET as usize == Ethernet::LEN + Ipv4::LEN && INNER_OFFSET as usize == OVERHEAD);
 
 /// Fields of the outer headers of an overlay frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,10 +35,10 @@ pub struct Outer {
     pub key: u32,
     /// Bytes that the GRE header carries; all of them are in the frame.
     inner_len: u16,
-    /// Bytes of the GRE header, 8 to 16.
-    gre_len: u8,
-    /// True if the GRE header carries a checksum.
-    checksummed: bool,
+    /// Offset of the inner frame, bytes.
+    inner_at: u8,
+    /// Bytes of the GRE header if it carries a checksum, else 0.
+    checksummed_len: u8,
     /// Result of the first look at the inner frame.
     known: Known,
 }
@@ -71,14 +73,13 @@ impl Known {
 /// Parses Ethernet, IPv4 and GRE headers: checks `runt` to `gre_no_key`.
 ///
 /// `frame` starts at the destination MAC and may be padded. Whether a frame enters the checks at all is read
-/// at fixed offsets: ethertype IPv4, protocol 47, and a destination that is the node's. So a broken IP header
-/// of a frame to the node is a drop, not the kernel's business. The reserved flag of the IPv4 header is
-/// ignored.
+/// at fixed offsets behind up to two VLAN tags: ethertype IPv4, protocol 47, and a destination that is the node's. So a broken
+/// IP header of a frame to the node is a drop, not the kernel's business. A tag with VLAN id 0 carries a priority, and is no
+/// VLAN (IEEE 802.1Q section 9.6); in any other VLAN there is no node. The reserved flag of the IPv4 header is ignored.
 ///
 /// # Errors
 ///
-/// [`Rejection::Punt`] if it is no overlay frame to this node (VLAN-tagged ones included), else the first
-/// check that failed.
+/// [`Rejection::Punt`] if it is no overlay frame to this node, else the first check that failed.
 #[inline]
 pub fn parse(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
     match parse_fast(frame, node) {
@@ -118,8 +119,8 @@ pub fn parse_fast(frame: &[u8], node: &NodeAddresses) -> Option<Outer> {
             tos: ip.tos,
             key,
             inner_len,
-            gre_len: GRE_KEY_LEN,
-            checksummed: false,
+            inner_at: INNER_OFFSET,
+            checksummed_len: 0,
             known,
         }
     })
@@ -147,20 +148,25 @@ impl Masked {
 
 /// The same for any frame, one check after the other.
 fn check_by_check(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection> {
-    let Ok((ethernet, packet)) = Ethernet::ref_from_prefix(frame) else {
+    if frame.len() < Ethernet::LEN {
         return Err(DropReason::Runt.into());
-    };
-    if ethernet.ethertype.get() != ethertype::IPV4 {
-        return Err(Rejection::Punt);
     }
+    let Some(Link { tags, ethertype: ethertype::IPV4, payload: packet, .. }) = link(frame) else {
+        return Err(Rejection::Punt);
+    };
     let Ok((ip, _)) = Ipv4::ref_from_prefix(packet) else {
         return Err(DropReason::Runt.into());
     };
     if ip.protocol != protocol::GRE || !node.contains(ip.destination()) {
         return Err(Rejection::Punt);
     }
+    if tags.iter().any(|tag| tag.id() != 0) {
+        return Err(DropReason::OuterVlan.into());
+    }
     let payload = ip_payload(ip, packet, node)?;
     let (gre_len, checksummed, key) = gre_key(payload)?;
+    // Ethernet, up to two tags, and IPv4.
+    let gre_at = tags.iter().fold(GRE_OFFSET, |at, _| at + TAG_LEN);
     Ok(Outer {
         source: ip.source(),
         destination: ip.destination(),
@@ -168,8 +174,8 @@ fn check_by_check(frame: &[u8], node: &NodeAddresses) -> Result<Outer, Rejection
         key,
         // Cannot saturate: the GRE header was found within the total length.
         inner_len: ip.total_length.get().saturating_sub(20 + u16::from(gre_len)),
-        gre_len,
-        checksummed,
+        inner_at: gre_at + gre_len,
+        checksummed_len: if checksummed { gre_len } else { 0 },
         known: Known::Nothing,
     })
 }
@@ -236,9 +242,10 @@ impl Outer {
     #[inline(always)]
     pub fn inner<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], DropReason> {
         let range = self.inner_range();
-        if self.checksummed {
+        if self.checksummed_len > 0 {
             // The checksum covers the GRE header and its payload (RFC 2784 section 2.3).
-            let gre = frame.get(GRE_OFFSET..range.end).ok_or(DropReason::InnerRunt)?;
+            let start = range.start - usize::from(self.checksummed_len);
+            let gre = frame.get(start..range.end).ok_or(DropReason::InnerRunt)?;
             if !checksum::verifies(gre) {
                 return Err(DropReason::GreChecksum);
             }
@@ -272,7 +279,7 @@ impl Outer {
     #[must_use]
     #[inline(always)]
     pub const fn inner_range(&self) -> Range<usize> {
-        let start = GRE_OFFSET + self.gre_len as usize;
+        let start = self.inner_at as usize;
         start..start + self.inner_len as usize
     }
 

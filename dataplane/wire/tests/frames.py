@@ -12,7 +12,7 @@ import struct
 import sys
 
 try:
-    from scapy.all import ARP, GRE, ICMP, IP, TCP, Dot1Q, Ether, IPOption, IPv6, Raw
+    from scapy.all import ARP, GRE, ICMP, IP, TCP, Dot1AD, Dot1Q, Ether, IPOption, IPv6, Raw
     from scapy.layers.ppp import PPP
     from scapy.layers.vrrp import VRRP
 except ImportError as error:
@@ -76,6 +76,8 @@ def accepted():
         ("class E source", {"src": "240.0.0.1"}),
     ]:
         case(name, "accept", outer(**ip) / keyed() / body, key, body)
+    for name, tag in [("priority tag", Dot1Q(vlan=0, prio=6)), ("provider's", Dot1AD(vlan=0, prio=7))]:
+        case(name, "accept", Ether(dst=NODE_MAC) / tag / IP(src=TEP, dst=NODE) / keyed() / body, key, body)
     router = Ether(dst="01:00:5e:00:00:12", src="00:00:5e:00:01:33")
     advert = router / IP(src="10.0.0.1", dst="224.0.0.18", ttl=255) / VRRP(vrid=51, addrlist=["10.0.0.100"])
     for name, body in [
@@ -99,12 +101,14 @@ def punted():
     case("BGP", "punt", outer(proto=6) / TCP(dport=179))
     case("a fragment of a ping", "punt", outer(proto=1, flags="MF") / ICMP())
     case("IPv6", "punt", Ether(dst=NODE_MAC) / IPv6() / Raw(bytes(40)))
-    case("VLAN outside", "punt", Ether(dst=NODE_MAC) / Dot1Q(vlan=1) / IP(src=TEP, dst=NODE) / body)
+    case("ping in a VLAN", "punt", Ether(dst=NODE_MAC) / Dot1Q(vlan=1) / IP(src=TEP, dst=NODE) / ICMP())
     case("another host's GRE", "punt", outer(dst="198.18.0.253") / body)
     case("802.3", "punt", Ether(dst="01:80:c2:00:00:00", src=TEP_MAC, type=38) / Raw(bytes(46)))
 
 
 def bad_ip():
+    for name, tag in [("VLAN outside", Dot1Q(vlan=1)), ("provider's VLAN outside", Dot1AD(vlan=0xFFF))]:
+        case(name, "outer_vlan", Ether(dst=NODE_MAC) / tag / IP(src=TEP, dst=NODE) / keyed() / inner())
     good = bytes(outer() / keyed() / inner())
     for length in (0, 1, 13, 14, 20, 33):
         case(f"cut to {length}", "runt", good[:length])

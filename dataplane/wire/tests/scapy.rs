@@ -43,7 +43,7 @@ fn scapys_frames_get_the_verdicts_that_scapys_script_states() {
         seen.insert(verdict);
     }
     // All that bytes decide, and the two that are no drops.
-    assert_eq!(seen.len(), 12 + 2, "{seen:?}");
+    assert_eq!(seen.len(), 13 + 2, "{seen:?}");
 }
 
 #[test]

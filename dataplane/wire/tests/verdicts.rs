@@ -14,6 +14,8 @@ use wire::{CopyDropReason, DropReason, Rejection};
 
 const STATION: [u8; 6] = [0x02, 0, 0, 0, 0, 0x11];
 const BROADCAST: [u8; 6] = [0xff; 6];
+/// A priority tag: VLAN id 0, priority 6.
+const PRIORITY: [u8; 4] = [0x81, 0, 0xc0, 0];
 
 fn base() -> Frame {
     Frame::default()
@@ -23,6 +25,7 @@ fn base() -> Frame {
 type Row = (&'static str, Frame, DropReason);
 
 fn ip_rows() -> Vec<Row> {
+    let tagged = |tags: &[[u8; 4]]| Frame { tags: tags.to_vec(), ..base() };
     let from = |a, b, c, d| Frame { source: Ipv4Addr::new(a, b, c, d), ..base() };
     vec![
         ("nothing at all", Frame { cut: Some(0), ..base() }, Why::Runt),
@@ -30,6 +33,17 @@ fn ip_rows() -> Vec<Row> {
         ("13 bytes of ARP", Frame { ethertype: 0x0806, cut: Some(13), ..base() }, Why::Runt),
         ("IPv4 ethertype and nothing more", Frame { cut: Some(14), ..base() }, Why::Runt),
         ("19 bytes of IPv4", Frame { cut: Some(33), ..base() }, Why::Runt),
+        ("19 bytes of IPv4 behind a tag", Frame { cut: Some(37), ..tagged(&[PRIORITY]) }, Why::Runt),
+        ("VLAN 100", tagged(&[[0x81, 0, 0, 100]]), Why::OuterVlan),
+        ("VLAN 1 with a priority", tagged(&[[0x81, 0, 0xe0, 1]]), Why::OuterVlan),
+        ("a provider's VLAN", tagged(&[[0x88, 0xa8, 0, 7]]), Why::OuterVlan),
+        ("a VLAN behind a priority", tagged(&[PRIORITY, [0x81, 0, 0x0f, 0xff]]), Why::OuterVlan),
+        ("a priority behind a VLAN", tagged(&[[0x88, 0xa8, 0, 7], PRIORITY]), Why::OuterVlan),
+        (
+            "options behind a priority",
+            Frame { version_ihl: 0x46, options: vec![1; 4], ..tagged(&[PRIORITY]) },
+            Why::IpHeader,
+        ),
         ("version 6", Frame { version_ihl: 0x65, ..base() }, Why::IpHeader),
         ("version 0", Frame { version_ihl: 0x05, ..base() }, Why::IpHeader),
         ("header length 4", Frame { version_ihl: 0x44, ..base() }, Why::IpHeader),
@@ -164,6 +178,10 @@ fn good_frames_are_accepted_whole() {
         ("before the reserved", Frame { inner: inner_with([1, 0x80, 0xc1, 0, 0, 15], STATION), ..base() }),
         ("after the reserved", Frame { inner: inner_with([1, 0x80, 0xc2, 0, 0, 16], STATION), ..base() }),
         ("VLAN-tagged inside", Frame { inner: tagged, ..base() }),
+        ("a priority tag outside", Frame { tags: vec![PRIORITY], ..base() }),
+        ("no priority in it", Frame { tags: vec![[0x81, 0, 0, 0]], ..base() }),
+        ("drop eligible", Frame { tags: vec![[0x88, 0xa8, 0xf0, 0]], ..base() }),
+        ("two of them and a checksum", Frame { tags: vec![PRIORITY; 2], gre_flags: C | K | S, ..base() }),
         ("to another address of the node", Frame { destination: NODE_TOO, ..base() }),
         ("from 1.0.0.0", Frame { source: Ipv4Addr::new(1, 0, 0, 0), ..base() }),
         ("from 126.255.255.255", Frame { source: Ipv4Addr::new(126, 255, 255, 255), ..base() }),
@@ -193,7 +211,11 @@ fn what_is_not_an_overlay_frame_to_the_node_is_punted() {
     let rows = [
         ("ARP", Frame { ethertype: 0x0806, ..base() }),
         ("IPv6", Frame { ethertype: 0x86dd, ..base() }),
-        ("VLAN-tagged", Frame { ethertype: 0x8100, ..base() }),
+        ("ARP in a VLAN", Frame { tags: vec![[0x81, 0, 0, 7]], ethertype: 0x0806, ..base() }),
+        ("ICMP in a VLAN", Frame { tags: vec![[0x81, 0, 0, 7]], protocol: 1, ..base() }),
+        ("ICMP behind a priority", Frame { tags: vec![PRIORITY], protocol: 1, ..base() }),
+        ("a tag cut short", Frame { tags: vec![PRIORITY], cut: Some(17), ..base() }),
+        ("three tags", Frame { tags: vec![PRIORITY; 3], ..base() }),
         ("802.3 length", Frame { ethertype: 0x0026, ..base() }),
         ("a bare Ethernet header of ARP", Frame { ethertype: 0x0806, cut: Some(14), ..base() }),
         ("ICMP", Frame { protocol: 1, ..base() }),
@@ -213,9 +235,10 @@ fn what_is_not_an_overlay_frame_to_the_node_is_punted() {
 type Fault = (DropReason, fn(&mut Frame));
 
 /// One fault for each reason, in the order of the checks; they do not undo one another.
-fn faults() -> [Fault; 12] {
+fn faults() -> [Fault; 13] {
     [
         (Why::Runt, |f| f.cut = Some(33)),
+        (Why::OuterVlan, |f| f.tags = vec![[0x81, 0, 0, 7]]),
         (Why::IpHeader, |f| f.ttl = 0),
         (Why::IpFragment, |f| f.fragment = 0x2000),
         (Why::IpSource, |f| f.source = Ipv4Addr::LOCALHOST),
@@ -326,7 +349,7 @@ fn another_frame_than_the_judged_one_is_refused_without_panic() {
 #[test]
 fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     let labels: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(labels.len(), 25);
+    assert_eq!(labels.len(), 26);
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();

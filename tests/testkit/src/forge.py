@@ -26,6 +26,7 @@ from scapy.pton_ntop import inet_ntop, inet_pton
 SOURCE, VIP, VIP6, BYSTANDER, BYSTANDER6, GATEWAY = sys.argv[1:]
 ALL = "ff:ff:ff:ff:ff:ff"
 OTHER = "02:00:00:00:0e:0e"  # nobody's
+RARP = 0x8035  # ethertype, RFC 903
 NODES, ROUTERS, VRRP6 = "ff02::1", "ff02::2", "ff02::12"
 
 
@@ -51,6 +52,12 @@ def ipv6(message, to=NODES, source=VIP6, behind=None, **more):
     if behind is not None:
         packet /= behind
     return Ether(src=SOURCE, dst=mac) / packet / message
+
+
+def rarp():
+    """As QEMU sends it when a live migration ends: reverse request for its own MAC address, 60 bytes."""
+    request = ARP(op=3, hwsrc=SOURCE, psrc="0.0.0.0", hwdst=SOURCE, pdst="0.0.0.0")
+    return Ether(src=SOURCE, dst=ALL, type=RARP) / request / bytes(18)
 
 
 def na(target=VIP6, bound=SOURCE, s=0, o=1, r=0, **more):
@@ -174,6 +181,8 @@ def harmless():
     show("ARP probe", "garp_spoof", "nothing", broadcast(arp(source="0.0.0.0")))
     show("ARP probe for another address", *nothing, broadcast(arp(source="0.0.0.0", target=BYSTANDER)))
     show("who has it", *nothing, broadcast(arp(source=BYSTANDER)))
+    show("RARP", *nothing, rarp())
+    show("RARP in VLAN 7", *nothing, tagged(rarp(), Dot1Q(vlan=7, type=RARP)))
     show("GARP for 0.0.0.0", *nothing, broadcast(arp(source="0.0.0.0", target="0.0.0.0")))
     show("GARP for broadcast", *nothing, broadcast(arp(source="255.255.255.255", target="255.255.255.255")))
     show("GARP for the gateway", *nothing, broadcast(arp(source=GATEWAY, target=GATEWAY)))

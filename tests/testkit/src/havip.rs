@@ -9,11 +9,48 @@ use std::{
 use serde_json::Value;
 
 use crate::{
-    lab::mac_text,
-    node::{Node, binary},
+    lab::{Lab, mac_text},
+    node::{Config, Node, binary},
+    openflow::Places,
     overlay::{Overlay, Vm},
     process::{Process, wait_for},
 };
+
+/// Network of [`cloud`].
+pub const VNI: u32 = 5001;
+/// HAVIP of [`cloud`].
+pub const WEB: &str = "web";
+
+/// Three hypervisors with a VM each in network [`VNI`], and the HAVIP [`WEB`], to which the first two VMs are attached; `options`
+/// are further words of the command line that creates it.
+pub fn cloud<'lab>(
+    lab: &'lab Lab,
+    places: Places,
+    address: impl Into<IpAddr>,
+    options: &str,
+) -> (Overlay, Node<'lab>) {
+    let (overlay, node) = bare_cloud(lab, places);
+    node.create_havip(WEB, VNI, address, options);
+    overlay.vms[..2].iter().for_each(|vm| node.attach(WEB, &overlay, vm));
+    (overlay, node)
+}
+
+/// The same without a HAVIP.
+pub fn bare_cloud(lab: &Lab, places: Places) -> (Overlay, Node<'_>) {
+    let overlay = Overlay::new(lab, places, &[&[VNI], &[VNI], &[VNI]]);
+    for vm in &overlay.vms {
+        vm.enable_ipv6();
+        // Keepalived's manual asks for this: no interface answers for, or announces, another one's address.
+        vm.namespace.run("sysctl -q -w net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2");
+    }
+    let config = Config::new(lab.folder()).set("replication.outer_source", places.outer_source());
+    let node = Node::start(lab, &config);
+    if places == Places::Told {
+        overlay.introduce();
+    }
+    node.serve(VNI, &overlay.teps());
+    (overlay, node)
+}
 
 /// `bcastctl havip show NAME -o json`.
 #[derive(Clone, Debug, PartialEq)]

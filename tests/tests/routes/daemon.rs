@@ -101,6 +101,26 @@ fn a_gratuitous_arp_moves_the_route_in_a_routers_table_and_packets_follow() {
     wait_for("it to be withdrawn", || bgp::next_hop(&lab.switch, EIP).is_none().then_some(()));
 }
 
+/// A live migration ends with RARP, which names no address: binding and route go along with all that the instance holds.
+#[test]
+fn rarp_of_a_migrated_instance_moves_the_route_of_what_it_holds() {
+    let lab = Lab::new();
+    let scene = Scene::new(&lab, &config(&lab));
+    let [old, new] = &scene.hypervisors[..] else { panic!("two hypervisors") };
+    let (mac, teps) = (mac(0), format!("--tep {} --tep {}", old.address, new.address));
+    scene.claim(0);
+    scene.wait_next_hop(old.address);
+    scene.node.must(&format!("havip attach web --instance vm0 --mac {mac} {teps}"));
+    // QEMU's: operation 3 (RFC 903), for its own MAC address, 60 bytes long.
+    let request = [&[0, 1, 8, 0, 6, 4, 0, 3], &mac.0[..], &[0; 4], &mac.0, &[0; 22]].concat();
+    scene.senders[1].send(&testkit::frame::ethernet([0xff; 6], mac.0, 0x8035, &request));
+    scene.wait_next_hop(new.address);
+    let after = scene.node.havip("web");
+    let holder = after.holder().expect("a holder");
+    assert_eq!((holder.instance.as_str(), holder.tep), ("vm0", new.address.to_string()));
+    wait_for("the new hypervisor to answer", || scene.answers(1).then_some(()));
+}
+
 #[test]
 fn the_route_of_a_frozen_virtual_ip_holds_still() {
     let lab = Lab::new();

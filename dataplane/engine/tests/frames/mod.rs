@@ -81,7 +81,7 @@ pub fn garp(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// An ARP probe for an address (RFC 5227 section 1.1).
-fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+pub fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let arp = [0, 1, 8, 0, 6, 4, 0, 1];
     let target = address.octets();
     ethernet([0xff; 6], mac, 0x0806, &[&arp[..], &mac, &[0; 4], &[0; 6], &target, &[0; 18]].concat())
@@ -107,7 +107,7 @@ fn cut_advert(mac: [u8; 6]) -> Vec<u8> {
 }
 
 /// A VRRP advertisement of version 3 that lists an address (RFC 9568 section 5.2).
-fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+pub fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let source = Ipv4Addr::new(10, 0, 0, 2);
     let group = Ipv4Addr::new(224, 0, 0, 18);
     let mut message = [&[0x31, 51, 200, 1, 0, 100, 0, 0][..], &address.octets()].concat();
@@ -209,6 +209,11 @@ impl Parties {
                 any("IPv4 and nothing else", good[..at::IP].to_vec()),
                 any("19 bytes of IPv4 header", good[..at::IP + 19].to_vec()),
             ],
+            DropReason::OuterVlan => {
+                [("VLAN 100", [0x81, 0, 0, 100]), ("a provider's VLAN", [0x88, 0xa8, 0, 1])]
+                    .map(|(what, tag)| any(what, [&good[..12], &tag, &good[12..]].concat()))
+                    .into()
+            }
             DropReason::IpHeader => {
                 let len = u8::try_from(good.len() - at::IP).unwrap();
                 let (mut unsealed, mut options, mut long) = (good.clone(), good.clone(), good.clone());
@@ -286,7 +291,7 @@ impl Parties {
             DropReason::DomainRate => vec![limited("domain_copies"), limited("domain_bits")],
             DropReason::NodeRate => vec![limited("node_copies")],
             DropReason::ControlRate => {
-                let frame = self.overlay(&garp(stranger, Ipv4Addr::new(10, 0, 0, 7)));
+                let frame = self.overlay(&probe(stranger, Ipv4Addr::new(10, 0, 0, 7)));
                 vec![Case { frame, ..limited("control_copies") }]
             }
             DropReason::FanoutQueueFull => {

@@ -57,6 +57,8 @@ pub fn inner_with(destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
 /// A frame to be built. The default is accepted; a test sets the fields that it is about.
 #[derive(Clone, Debug)]
 pub struct Frame {
+    /// VLAN tags before the ethertype, as on the wire.
+    pub tags: Vec<[u8; 4]>,
     pub ethertype: u16,
     pub version_ihl: u8,
     pub tos: u8,
@@ -90,6 +92,7 @@ pub struct Frame {
 impl Default for Frame {
     fn default() -> Self {
         Self {
+            tags: Vec::new(),
             ethertype: 0x0800,
             version_ihl: 0x45,
             tos: 0,
@@ -120,6 +123,7 @@ impl Frame {
     pub fn bytes(&self) -> Vec<u8> {
         let gre = self.gre();
         let mut bytes = vec![0x02, 0, 0, 0, 0, 0xfe, 0x02, 0, 0, 0, 0, 0x01];
+        bytes.extend(self.tags.concat());
         bytes.extend(self.ethertype.to_be_bytes());
         bytes.extend(self.ip_header(gre.len()));
         bytes.extend(&self.options);
