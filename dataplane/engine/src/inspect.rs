@@ -129,11 +129,6 @@ impl Announced {
             AnnouncementKind::Presence => 4,
         }
     }
-
-    /// True for what an election tells: a claim or an advert.
-    pub fn is_of_election(self) -> bool {
-        matches!(self.kind, AnnouncementKind::Claim { .. } | AnnouncementKind::Advert { .. })
-    }
 }
 
 /// Reason for which an announcement's frame is dropped.

@@ -6,8 +6,7 @@
 //! one fan-out is more than a bucket holds, and over time nobody gets more than the rate.
 //!
 //! ARP, neighbour advertisements and VRRP have a bucket of their own in each domain and none but that: a storm of other frames
-//! cannot use up what a failover needs. Nor can a storm of these: when that bucket is empty, announcements have a [`Reserve`] of the
-//! same rate.
+//! cannot use up what a failover needs.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -150,17 +149,6 @@ struct DomainBuckets {
     copies: Bucket,
     bits: Bucket,
     control: Bucket,
-    /// By [`Reserve`]. Their rates are that of `control`.
-    reserves: [Bucket; 2],
-}
-
-/// Bucket of a domain for announcements that are over its limit of control frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reserve {
-    /// Announcements of any address by anybody: VRRP, gratuitous ARP, neighbour advertisements. A scan cannot use it up.
-    Announcements,
-    /// Claims and adverts of virtual IPs by attached instances. Nobody else can use it up.
-    VirtualIps,
 }
 
 /// Policer of a node: rates and buckets.
@@ -210,13 +198,6 @@ pub struct Demand {
     pub control: bool,
 }
 
-impl Demand {
-    /// Tokens of a control frame: they are short; what claims to be one and is long costs as much as so many.
-    fn control_tokens(&self) -> u64 {
-        self.copies * self.inner_len.div_ceil(CONTROL_LEN).max(1)
-    }
-}
-
 impl Policer {
     /// Rates as configured, full buckets.
     ///
@@ -254,7 +235,6 @@ impl Policer {
         buckets.copies.set(limit.copies);
         buckets.bits.set(limit.bits);
         buckets.control.set(limit.control);
-        buckets.reserves.iter().for_each(|reserve| reserve.set(limit.control));
     }
 
     /// Gives a TEP a rate of its own, or the node's. Call it too when an index goes to another TEP.
@@ -281,7 +261,8 @@ impl Policer {
     ) -> Result<(), DropReason> {
         let (domain, tep, copies) = (demand.domain.index(), demand.tep.index(), demand.copies);
         if demand.control {
-            let copies = demand.control_tokens();
+            // They are short; what claims to be one and is long costs as much as so many.
+            let copies = copies * demand.inner_len.div_ceil(CONTROL_LEN).max(1);
             let bucket = || (&self.domains[domain].control, &self.control_copies);
             if !covers(&cells.control_left, copies, bucket, CONTROL, clock) {
                 return Err(DropReason::ControlRate);
@@ -310,13 +291,6 @@ impl Policer {
         cells.copies_left.spend(copies);
         cells.bits_left.spend(bits);
         Ok(())
-    }
-
-    /// Lets an announcement pass that is over the limit of control frames, if its reserve is not empty.
-    #[cold]
-    pub fn admit_announcement(&self, demand: Demand, reserve: Reserve, clock: Ticks) -> bool {
-        let bucket = &self.domains[demand.domain.index()].reserves[reserve as usize];
-        bucket.take(demand.control_tokens(), bucket.rate_or(&self.control_copies), CONTROL, clock)
     }
 }
 

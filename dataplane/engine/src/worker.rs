@@ -16,9 +16,9 @@ use wire::{DropReason, NodeAddresses, Outer, Rejection};
 use crate::copying::{Admitted, Copying, Started};
 use crate::counters::WorkerCounters;
 use crate::fanout::{Budget, Class, FanoutQueue, abort, serve};
-use crate::inspect::{self, Announced, ArpInspector, Violation};
+use crate::inspect::{self, ArpInspector, Violation};
 use crate::local::LocalFrames;
-use crate::police::{Demand, Policer, Reserve, Ticks, TokenLeases};
+use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
 use crate::probe::{Sample, Verdict};
 use crate::punt::PuntPort;
@@ -177,12 +177,7 @@ impl<P: Port> Worker<P> {
                     announced.map_err(|violation| reject(&self.inspector, violation, self.tx.counters()))?;
                 if let Some(policer) = policer {
                     let cells = self.tx.cells().domain(domain.domain());
-                    let demand = candidate.demand(domain, class);
-                    match policer.admit(demand, &self.leases, cells, ticks) {
-                        Err(DropReason::ControlRate)
-                            if candidate.is_spared(policer, (demand, announced), burst, ticks) => {}
-                        admitted => admitted?,
-                    }
+                    policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
                 }
                 notes[index] = announced;
                 Ok(class)
@@ -403,24 +398,6 @@ impl<E: Encap> Candidate<E> {
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
         let control = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
         Ok((domain, position, if control { Class::Control } else { Class::Data }))
-    }
-
-    /// Lets an announcement pass that is over the limit of control frames, from its reserve. A scan has none.
-    #[cold]
-    fn is_spared<K: Packet>(
-        &self,
-        policer: &Policer,
-        (demand, announced): (Demand, Option<Announced>),
-        burst: &impl Burst<K>,
-        ticks: Ticks,
-    ) -> bool {
-        let inner = burst.get(self.slot).and_then(|packet| packet.data().get(self.outer.inner_range()));
-        let reserve = match announced {
-            Some(announced) if announced.is_of_election() => Reserve::VirtualIps,
-            _ if inner.is_none_or(wire::is_ordinary_arp) => return false,
-            _ => Reserve::Announcements,
-        };
-        policer.admit_announcement(demand, reserve, ticks)
     }
 
     /// Tokens that the frame takes.

@@ -94,41 +94,6 @@ fn good_frames_around_those_that_are_dropped_are_forwarded_in_order() {
     rig.no_buffer_is_missing();
 }
 
-/// All at one time: a bucket holds 100 copies, those of 50 frames to two others.
-#[test]
-fn a_storm_at_many_times_the_control_limit_costs_no_advert_and_no_gratuitous_arp() {
-    let (holder, stranger) = ([0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 0x66]);
-    let other = std::net::Ipv4Addr::new(10, 0, 0, 7);
-    let told = [frames::advert(holder, frames::VIP), frames::garp(holder, frames::VIP)];
-    // A scan, where the address is virtual and where nothing is known of it; a storm of announcements where it is virtual.
-    for (storm, is_virtual) in [
-        (frames::probe(stranger, other), true),
-        (frames::probe(stranger, other), false),
-        (frames::garp(stranger, other), true),
-        (frames::advert(stranger, other), true),
-    ] {
-        let mut options = Options::default();
-        options.settings.limits =
-            RateLimits { control_copies: Rate::new(100).unwrap(), ..common::no_limits() };
-        let mut rig = FakeRig::new(options);
-        rig.domain(5001, 3);
-        if is_virtual {
-            rig.virtual_ip_of(5001, frames::VIP, &[(holder, 0)]);
-        }
-        for _ in 0..20 {
-            (0..50).for_each(|_| rig.receive(parties(1).overlay(&storm)));
-            told.iter().for_each(|inner| rig.receive(parties(0).overlay(inner)));
-        }
-        let totals = rig.settle();
-        let sent = rig.sent();
-        let copies = |inner: &Vec<u8>| sent.iter().filter(|copy| copy.ends_with(inner)).count();
-        assert_eq!(told.each_ref().map(copies), [40; 2], "{storm:02x?}");
-        let [(DropReason::ControlRate, dropped)] = totals.drops[..] else { panic!("{totals:?}") };
-        assert!(dropped > 800, "{dropped}");
-        rig.no_buffer_is_missing();
-    }
-}
-
 #[test]
 fn a_limit_that_is_off_drops_nothing() {
     let parties = parties(0);

@@ -1,7 +1,7 @@
 //! Traffic class of frames: control or data.
 
 use crate::header::{Ethernet, ethertype, protocol};
-use crate::view::{Ipv4Packet, Ipv6Header, innermost, link};
+use crate::view::{Ipv4Packet, Ipv6Header, link};
 use zerocopy::FromBytes;
 
 /// ICMPv6 type of a neighbour advertisement (RFC 4861 section 4.4).
@@ -23,16 +23,7 @@ pub fn is_control(inner: &[u8]) -> bool {
     })
 }
 
-/// True if a frame is ARP that announces no address to all: its sender's address is not its target's, or is 0.0.0.0 (RFC 5227
-/// section 3). Scans are made of such frames, and no failover waits for one.
-#[must_use]
-pub fn is_ordinary_arp(inner: &[u8]) -> bool {
-    let Some((ethertype::ARP, payload)) = innermost(inner) else { return false };
-    let (sender, target) = (payload.get(14..18), payload.get(24..28));
-    sender.is_none_or(|address| address == [0; 4]) || sender != target
-}
-
-/// The answer of [`is_control`] for an ethertype; `None` where what is behind it decides.
+/// The same of an ethertype; `None` where what is behind it decides.
 #[inline(always)]
 pub(crate) const fn is_control_type(ethertype: u16) -> Option<bool> {
     match ethertype {
@@ -42,7 +33,7 @@ pub(crate) const fn is_control_type(ethertype: u16) -> Option<bool> {
     }
 }
 
-/// The answer of [`is_control`] where the ethertype alone does not decide it.
+/// The same where the ethertype alone does not decide it.
 fn is_control_inside(inner: &[u8]) -> bool {
     let Some(link) = link(inner) else { return false };
     match link.ethertype {

@@ -12,7 +12,7 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacketSlice, Ipv4Header, Ipv6Header, SlicedPacket};
 use proptest::prelude::*;
 use wire::view::{Arp, Ipv4Packet, Ipv6Packet, Vrrp, link};
-use wire::{MacAddr, header::ethertype, is_control, is_ordinary_arp};
+use wire::{MacAddr, header::ethertype, is_control};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
@@ -378,28 +378,5 @@ fn arp_neighbour_advertisements_and_vrrp_are_control_and_nothing_else_is() {
     ];
     for (what, expected, frame) in rows {
         assert_eq!(is_control(&frame), expected, "{what}");
-    }
-}
-
-#[test]
-fn arp_is_ordinary_unless_it_announces_its_senders_address() {
-    let arp = |sender: u8, target: u8| {
-        let address = |last: u8| if last == 0 { [0; 4] } else { [10, 0, 0, last] };
-        let head = [0, 1, 8, 0, 6, 4, 0, 1];
-        [&head[..], &[2, 0, 0, 0, 1, 1], &address(sender), &[0; 6], &address(target), &[0; 18]].concat()
-    };
-    let rows = [
-        ("gratuitous", tagged(&[], ethertype::ARP, &arp(1, 1)), false),
-        ("gratuitous in a VLAN", tagged(&[(0x8100, 7)], ethertype::ARP, &arp(1, 1)), false),
-        ("a request", tagged(&[], ethertype::ARP, &arp(1, 2)), true),
-        ("a request in a VLAN", tagged(&[(0x8100, 7)], ethertype::ARP, &arp(1, 2)), true),
-        ("a probe", tagged(&[], ethertype::ARP, &arp(0, 1)), true),
-        ("for 0.0.0.0", tagged(&[], ethertype::ARP, &arp(0, 0)), true),
-        ("cut off", tagged(&[], ethertype::ARP, &arp(1, 1)[..20]), true),
-        ("reverse ARP", tagged(&[], ethertype::REVERSE_ARP, &arp(1, 2)), false),
-        ("IPv4", tagged(&[], ethertype::IPV4, &arp(1, 2)), false),
-    ];
-    for (what, frame, expected) in rows {
-        assert_eq!(is_ordinary_arp(&frame), expected, "{what}");
     }
 }

@@ -81,7 +81,7 @@ pub fn garp(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// An ARP probe for an address (RFC 5227 section 1.1).
-pub fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let arp = [0, 1, 8, 0, 6, 4, 0, 1];
     let target = address.octets();
     ethernet([0xff; 6], mac, 0x0806, &[&arp[..], &mac, &[0; 4], &[0; 6], &target, &[0; 18]].concat())
@@ -107,7 +107,7 @@ fn cut_advert(mac: [u8; 6]) -> Vec<u8> {
 }
 
 /// A VRRP advertisement of version 3 that lists an address (RFC 9568 section 5.2).
-pub fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let source = Ipv4Addr::new(10, 0, 0, 2);
     let group = Ipv4Addr::new(224, 0, 0, 18);
     let mut message = [&[0x31, 51, 200, 1, 0, 100, 0, 0][..], &address.octets()].concat();
@@ -291,7 +291,7 @@ impl Parties {
             DropReason::DomainRate => vec![limited("domain_copies"), limited("domain_bits")],
             DropReason::NodeRate => vec![limited("node_copies")],
             DropReason::ControlRate => {
-                let frame = self.overlay(&probe(stranger, Ipv4Addr::new(10, 0, 0, 7)));
+                let frame = self.overlay(&garp(stranger, Ipv4Addr::new(10, 0, 0, 7)));
                 vec![Case { frame, ..limited("control_copies") }]
             }
             DropReason::FanoutQueueFull => {
