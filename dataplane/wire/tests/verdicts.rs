@@ -129,7 +129,14 @@ fn every_reason_that_bytes_decide_has_a_frame() {
         [ip_rows(), gre_rows(), inner_rows()].concat().into_iter().map(|r| r.2).collect();
     // These take a table or a queue, which this crate does not have.
     let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
-    let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::FanoutQueueFull];
+    let rates = [
+        Why::TepRate,
+        Why::DomainRate,
+        Why::NodeRate,
+        Why::ControlRate,
+        Why::FailoverRate,
+        Why::FanoutQueueFull,
+    ];
     let callers = [&tables[..], &rates, &[Why::PuntRedirect, Why::PuntLimited, Why::PuntOff]].concat();
     for reason in DropReason::ALL {
         assert_eq!(tested.contains(&reason), !callers.contains(&reason), "{reason}");
@@ -326,7 +333,7 @@ fn another_frame_than_the_judged_one_is_refused_without_panic() {
 #[test]
 fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     let labels: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(labels.len(), 25);
+    assert_eq!(labels.len(), 26);
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();
