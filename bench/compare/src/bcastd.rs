@@ -74,7 +74,14 @@ impl Bcastd {
         }
         if let Kind::Limited | Kind::OtherLimited = kind {
             config = config.set("limits.enabled", true);
-            for limit in ["domain_copies", "domain_bits", "tep_frames", "node_copies", "control_copies"] {
+            for limit in [
+                "domain_copies",
+                "domain_bits",
+                "tep_frames",
+                "node_copies",
+                "control_copies",
+                "failover_copies",
+            ] {
                 config = config.set(&format!("limits.{limit}"), HIGH);
             }
         }

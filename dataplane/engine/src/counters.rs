@@ -13,7 +13,7 @@ use crossbeam::utils::CachePadded;
 use wire::{CopyDropReason, DropReason};
 use zerocopy::{FromZeros, IntoBytes};
 
-use crate::fanout::Class;
+use crate::fanout::{Class, JOBS};
 
 /// A counter with one writer and any number of readers.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -64,7 +64,7 @@ pub struct DomainCells {
     pub copies_left: Cell,
     /// Tokens (bits) leased from the domain's bucket.
     pub bits_left: Cell,
-    /// [`Backlog`] of data in the low half, of control in the high one.
+    /// [`Backlog`] of each class, in 21 bits.
     backlog: Cell,
     /// Tokens (copies) leased from the domain's bucket of control frames.
     pub control_left: Cell,
@@ -76,24 +76,23 @@ const _: () = assert!(size_of::<DomainCells>() == 64 && align_of::<DomainCells>(
 
 impl DomainCells {
     const fn shift(class: Class) -> u32 {
-        match class {
-            Class::Data => 0,
-            Class::Control => 32,
-        }
+        class as u32 * (Backlog::JOB_BITS + Backlog::FLOW_BITS)
     }
 
     /// Fan-outs of the domain that wait.
     #[inline(always)]
     pub fn backlog(&self, class: Class) -> Backlog {
-        let [a, b, c, d, ..] = (self.backlog.get() >> Self::shift(class)).to_le_bytes();
-        Backlog { jobs: u16::from_le_bytes([a, b]), flow: u16::from_le_bytes([c, d]) }
+        let word = self.backlog.get() >> Self::shift(class);
+        let (jobs, flow) = (word & Backlog::MOST_JOBS, word >> Backlog::JOB_BITS & Backlog::MOST_FLOW);
+        Backlog { jobs: low(jobs), flow: low(flow) }
     }
 
     /// Sets it. For the one queue that knows.
     pub(crate) fn set_backlog(&self, class: Class, backlog: Backlog) {
-        let word = u64::from(backlog.jobs) | u64::from(backlog.flow) << 16;
-        let others = self.backlog.get() & !(u64::from(u32::MAX) << Self::shift(class));
-        self.backlog.set(others | word << Self::shift(class));
+        let word = u64::from(backlog.jobs) | u64::from(backlog.flow) << Backlog::JOB_BITS;
+        let mask = Backlog::MOST_JOBS | Backlog::MOST_FLOW << Backlog::JOB_BITS;
+        let others = self.backlog.get() & !(mask << Self::shift(class));
+        self.backlog.set(others | (word & mask) << Self::shift(class));
     }
 }
 
@@ -105,6 +104,23 @@ pub struct Backlog {
     /// Number of their flow; of no meaning where there is no job.
     pub flow: u16,
 }
+
+/// The low 16 bits.
+fn low(word: u64) -> u16 {
+    let [a, b, ..] = word.to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+impl Backlog {
+    const JOB_BITS: u32 = 10;
+    const FLOW_BITS: u32 = 11;
+    const MOST_JOBS: u64 = (1 << Self::JOB_BITS) - 1;
+    const MOST_FLOW: u64 = (1 << Self::FLOW_BITS) - 1;
+}
+
+// A flow takes no more than a quarter of the free jobs beside its first one.
+const _: () = assert!(JOBS as u64 / 4 < Backlog::MOST_JOBS && JOBS as u64 <= Backlog::MOST_FLOW + 1);
+const _: () = assert!(DomainCells::shift(Class::Data) + Backlog::JOB_BITS + Backlog::FLOW_BITS <= u64::BITS);
 
 /// Bounds of [`ForwardingTimes::time`]'s buckets, nanoseconds; the last bucket has none.
 pub const TIME_BOUNDS_NS: [u64; 16] = [

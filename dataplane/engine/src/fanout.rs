@@ -2,7 +2,7 @@
 //!
 //! A frame for more than [`QUANTUM`] members becomes a [`Job`]. Jobs of one domain and class are a flow, in which frames stay in order.
 //! Flows take turns of a quantum of copies each: deficit round robin (Shreedhar, Varghese 1995) whose packets are single copies, so
-//! that no deficit is left over. Flows of control frames go before all others. A job holds the member list that it began with.
+//! that no deficit is left over. Flows of a class go before those of the classes below it. A job holds the member list that it began with.
 //!
 //! All memory is taken at the start. A job that does not [fit](FanoutQueue::fits) is refused. A domain's [`Backlog`] names its flow, so
 //! that no step depends on how many flows wait.
@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 
 use bcast_domain::HeldList;
+pub use wire::Class;
 use wire::CopyDropReason;
 
 use crate::counters::{Backlog, DomainCells};
@@ -22,42 +23,19 @@ use crate::teps::TepArray;
 pub const QUANTUM: usize = 128;
 /// Jobs of one worker.
 pub const JOBS: u16 = 2048;
-/// Jobs that only control frames may take.
-const CONTROL_JOBS: usize = 1024;
-/// Copies that wait in one flow, where there is more than one job. Data: half a millisecond's at 60 million a second. Control frames: as
+/// Jobs that frames of a class leave to those of the classes above it.
+const LEFT_JOBS: [usize; Class::ALL.len()] = [0, 512, 1024];
+/// Copies that wait in one flow, where there is more than one job. Data: half a millisecond's at 60 million a second. Others: as
 /// many as their bucket holds, since many virtual IPs are announced at once.
-const FLOW_COPIES: [u64; Class::ALL.len()] = [1 << 20, 32_768];
-/// Bytes of the frames that all jobs hold, and that jobs of data hold.
-const BYTES: usize = 4 << 20;
-const DATA_BYTES: usize = 3 << 20;
+const FLOW_COPIES: [u64; Class::ALL.len()] = [1 << 20, 1 << 20, 32_768];
+/// Bytes of the frames that jobs hold, those of a class and of the classes above it.
+const BYTES: [usize; Class::ALL.len()] = [4 << 20, 7 << 19, 3 << 20];
 /// Time for large fan-outs before the worker looks for new frames: 1 / this of a second, 20 us.
 const SERVING: u64 = 50_000;
 /// Age of a job from which it is aborted when somebody waits for its end: 1 / this of a second, 2 ms.
 const JOB_AGE: u64 = 500;
 /// No job.
 const NONE: u16 = u16::MAX;
-
-/// Traffic class of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Class {
-    /// ARP, neighbour advertisements, VRRP: see [`wire::is_control`].
-    Control,
-    /// All others.
-    Data,
-}
-
-impl Class {
-    /// Classes, the first one first.
-    pub const ALL: [Self; 2] = [Self::Control, Self::Data];
-
-    /// Value of the metrics' label `class`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Control => "control",
-            Self::Data => "data",
-        }
-    }
-}
 
 /// A frame that is being copied to many members.
 pub struct Job<P: Port> {
@@ -126,7 +104,7 @@ impl<P: Port> Default for FanoutQueue<P> {
             free: (0..JOBS).rev().collect(),
             flows: vec![Flow { first: NONE, last: NONE }; usize::from(JOBS)],
             free_flows: (0..JOBS).rev().collect(),
-            active: [flows(), flows()],
+            active: Class::ALL.map(|_| flows()),
             bytes: 0,
             quanta: 0,
         }
@@ -143,12 +121,9 @@ impl<P: Port> FanoutQueue<P> {
     /// empty takes one of any size; a longer one no more than a quarter of what is free, so that no few domains take it all.
     pub fn fits(&self, class: Class, cells: &DomainCells, copies: usize, bytes: usize) -> bool {
         let waiting = u64::from(cells.backlog(class).jobs);
-        let (free, most_bytes) = match class {
-            Class::Control => (self.free.len(), BYTES),
-            Class::Data => (self.free.len().saturating_sub(CONTROL_JOBS), DATA_BYTES),
-        };
+        let free = self.free.len().saturating_sub(LEFT_JOBS[class as usize]);
         let flow = (waiting + 1) * copies as u64 <= FLOW_COPIES[class as usize] && waiting < free as u64 / 4;
-        free > 0 && self.bytes + bytes <= most_bytes && (waiting == 0 || flow)
+        free > 0 && self.bytes + bytes <= BYTES[class as usize] && (waiting == 0 || flow)
     }
 
     /// Puts a job that fits at the end of its domain's flow.

@@ -119,6 +119,11 @@ pub struct Announced {
 pub const KINDS: [&str; 5] = ["claim", "use", "advert", "arrival", "presence"];
 
 impl Announced {
+    /// True if a virtual IP may move by it, or stay where it is: all kinds but presence.
+    pub fn moves(self) -> bool {
+        self.kind != AnnouncementKind::Presence
+    }
+
     /// Position in [`KINDS`].
     pub fn kind(self) -> usize {
         match self.kind {
@@ -159,7 +164,7 @@ impl Violation {
 }
 
 /// Announcement in a frame, or why it is dropped.
-type Finding = Result<Announced, Violation>;
+pub type Finding = Result<Announced, Violation>;
 
 /// Inspector of a worker: it inspects the frames of a burst all at once, and is then asked for the finding of each.
 pub struct ArpInspector {

@@ -33,6 +33,7 @@ pub mod probe;
 pub mod punt;
 pub mod replicate;
 pub mod runtime;
+pub mod shares;
 pub mod targets;
 pub mod teps;
 pub mod worker;

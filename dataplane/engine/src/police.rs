@@ -5,8 +5,8 @@
 //! is not in debt grants whatever one frame asks for, and is in debt afterwards: so a frame passes whole or not at all, also where
 //! one fan-out is more than a bucket holds, and over time nobody gets more than the rate.
 //!
-//! ARP, neighbour advertisements and VRRP have a bucket of their own in each domain and none but that: a storm of other frames
-//! cannot use up what a failover needs.
+//! The classes [`Class::Failover`] and [`Class::Control`] each have a bucket of their own in each domain and none but that: a storm of
+//! other frames cannot use up what a failover needs. Within such a bucket each TEP has a fair share; see [`crate::shares`].
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use bcast_domain::limits::{MAX_DOMAINS, MAX_MEMBERS, MAX_TEPS};
 use bcast_domain::{DomainId, DomainLimit, Rate, TepIndex, TepLimit};
 use crossbeam::utils::CachePadded;
-use wire::{DropReason, MAX_INNER_LEN};
+use wire::{Class, DropReason, MAX_INNER_LEN};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::counters::{Cell, DomainCells, NoMemory};
+use crate::shares::{Asked, Shares, SourceCount};
 
 /// Rates of the configuration's `[limits]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,18 +33,24 @@ pub struct RateLimits {
     pub tep_frames: Rate,
     /// Copies a second of all domains together, but for those of control frames.
     pub node_copies: Rate,
-    /// Copies a second of ARP, neighbour advertisements and VRRP, of each domain.
+    /// Copies a second of ARP and neighbour advertisements, of each domain.
     pub control_copies: Rate,
+    /// Copies a second of VRRP and of announcements of virtual IPs by those who may announce them, of each domain.
+    pub failover_copies: Rate,
 }
 
 impl fmt::Display for RateLimits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } = self;
+        let Self { enabled, domain_copies, domain_bits, tep_frames, node_copies, .. } = self;
+        let Self { control_copies, failover_copies, .. } = self;
         if !enabled {
             return f.write_str("off");
         }
         write!(f, "domain_copies {domain_copies}, domain_bits {domain_bits}, tep_frames {tep_frames}, ")?;
-        write!(f, "node_copies {node_copies}, control_copies {control_copies}")
+        write!(
+            f,
+            "node_copies {node_copies}, control_copies {control_copies}, failover_copies {failover_copies}"
+        )
     }
 }
 
@@ -57,6 +64,7 @@ impl Default for RateLimits {
             tep_frames: rate(100_000),
             node_copies: rate(100_000_000),
             control_copies: rate(1_000_000),
+            failover_copies: rate(1_000_000),
         }
     }
 }
@@ -71,6 +79,8 @@ struct Depth {
     /// Most tokens that one frame needs: no debt is more than that and a lease at the rate of the day, so that what was borrowed at
     /// a low rate does not outlast it.
     frame: u64,
+    /// Seconds of debt beyond that, for sources that have not had their share.
+    shares: u64,
 }
 
 /// Bytes of a control frame that count as one: ARP with tags takes 68, a neighbour advertisement 86, VRRP with 20 addresses 130.
@@ -80,12 +90,12 @@ const CONTROL_LEN: u64 = 128;
 const MAX_COPIES: u64 = MAX_MEMBERS as u64;
 
 /// 20 ms: less than the twentieth by which a second may exceed its rate.
-const DATA: Depth = Depth { of_second: 50, lease: 256, frame: MAX_COPIES };
+const DATA: Depth = Depth { of_second: 50, lease: 256, frame: MAX_COPIES, shares: 0 };
 /// Depth for bits: as much, at some 1,500 bytes a copy.
 const BITS: Depth =
-    Depth { of_second: 50, lease: 256 * 12_000, frame: MAX_COPIES * MAX_INNER_LEN as u64 * 8 };
+    Depth { of_second: 50, lease: 256 * 12_000, frame: MAX_COPIES * MAX_INNER_LEN as u64 * 8, shares: 0 };
 /// A whole second: a node full of virtual IPs announces them all at once.
-const CONTROL: Depth = Depth { of_second: 1, lease: 256, frame: MAX_COPIES };
+const CONTROL: Depth = Depth { of_second: 1, lease: 256, frame: MAX_COPIES, shares: 1 };
 
 /// Token bucket that all workers share.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -98,18 +108,19 @@ struct Bucket {
 }
 
 impl Bucket {
-    /// Takes `tokens` if there is no debt.
-    fn take(&self, tokens: u64, rate: u64, depth: Depth, clock: Ticks) -> bool {
+    /// Takes `tokens` if there is no debt, or one of at most so many ticks.
+    fn take(&self, tokens: u64, rate: u64, depth: Depth, debt: u64, clock: Ticks) -> bool {
         let full = clock.now.saturating_sub(clock.per_second / depth.of_second);
         let cost = |tokens: u64| {
             let ticks = u128::from(tokens) * u128::from(clock.per_second) / u128::from(rate.max(1));
             u64::try_from(ticks).unwrap_or(u64::MAX)
         };
-        let (most, cost) = (clock.now.saturating_add(cost(depth.frame + depth.lease)), cost(tokens));
+        let most = cost(depth.frame + depth.lease).saturating_add(clock.per_second * depth.shares);
+        let (most, cost) = (clock.now.saturating_add(most), cost(tokens));
         let mut granted = false;
         let spend = |until: u64| {
             let from = until.clamp(full, most);
-            granted = from <= clock.now;
+            granted = from <= clock.now.saturating_add(debt);
             if granted { Some(from.saturating_add(cost)) } else { (until > most).then_some(most) }
         };
         let _unchanged = self.spent_until.fetch_update(Relaxed, Relaxed, spend);
@@ -148,7 +159,16 @@ pub struct Ticks {
 struct DomainBuckets {
     copies: Bucket,
     bits: Bucket,
-    control: Bucket,
+    control: SharedBucket,
+    failover: SharedBucket,
+}
+
+/// Bucket of which each source has a share.
+#[derive(Default, FromZeros, IntoBytes)]
+#[repr(C)]
+struct SharedBucket {
+    bucket: Bucket,
+    sources: SourceCount,
 }
 
 /// Policer of a node: rates and buckets.
@@ -159,6 +179,8 @@ pub struct Policer {
     tep_frames: AtomicU64,
     node_copies: AtomicU64,
     control_copies: AtomicU64,
+    failover_copies: AtomicU64,
+    shares: Shares,
     node: CachePadded<Bucket>,
     /// Buckets by [`DomainId`]. Memory is taken page by page as it is written.
     domains: Vec<DomainBuckets>,
@@ -194,8 +216,8 @@ pub struct Demand {
     pub copies: u64,
     /// Bytes of its inner frame.
     pub inner_len: u64,
-    /// True if it is ARP, a neighbour advertisement, or VRRP.
-    pub control: bool,
+    /// Class of the frame.
+    pub class: Class,
 }
 
 impl Policer {
@@ -211,6 +233,8 @@ impl Policer {
             tep_frames: AtomicU64::default(),
             node_copies: AtomicU64::default(),
             control_copies: AtomicU64::default(),
+            failover_copies: AtomicU64::default(),
+            shares: Shares::new()?,
             node: CachePadded::default(),
             domains: DomainBuckets::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
             teps: Bucket::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
@@ -226,6 +250,7 @@ impl Policer {
         self.tep_frames.store(config.tep_frames.per_second(), Relaxed);
         self.node_copies.store(config.node_copies.per_second(), Relaxed);
         self.control_copies.store(config.control_copies.per_second(), Relaxed);
+        self.failover_copies.store(config.failover_copies.per_second(), Relaxed);
         self.enabled.store(config.enabled, Relaxed);
     }
 
@@ -234,7 +259,7 @@ impl Policer {
         let buckets = &self.domains[domain.index()];
         buckets.copies.set(limit.copies);
         buckets.bits.set(limit.bits);
-        buckets.control.set(limit.control);
+        buckets.control.bucket.set(limit.control);
     }
 
     /// Gives a TEP a rate of its own, or the node's. Call it too when an index goes to another TEP.
@@ -260,15 +285,10 @@ impl Policer {
         clock: Ticks,
     ) -> Result<(), DropReason> {
         let (domain, tep, copies) = (demand.domain.index(), demand.tep.index(), demand.copies);
-        if demand.control {
-            // They are short; what claims to be one and is long costs as much as so many.
-            let copies = copies * demand.inner_len.div_ceil(CONTROL_LEN).max(1);
-            let bucket = || (&self.domains[domain].control, &self.control_copies);
-            if !covers(&cells.control_left, copies, bucket, CONTROL, clock) {
-                return Err(DropReason::ControlRate);
-            }
-            cells.control_left.spend(copies);
-            return Ok(());
+        match demand.class {
+            Class::Failover => return self.admit_failover(demand, clock),
+            Class::Control => return self.admit_control(demand, cells, clock),
+            Class::Data => {}
         }
         // First all leases are made to suffice, then all are spent: what a later limit refuses costs nothing with an earlier.
         let bits = copies * demand.inner_len * 8;
@@ -291,6 +311,59 @@ impl Policer {
         cells.copies_left.spend(copies);
         cells.bits_left.spend(bits);
         Ok(())
+    }
+
+    /// Charges a frame that was refused to its TEP. False if the TEP is over its limit.
+    #[cold]
+    pub fn charge(&self, tep: TepIndex, leases: &TokenLeases, clock: Ticks) -> bool {
+        let (lease, tep) = (&leases.teps[tep.index()], tep.index());
+        let under = covers(lease, 1, || (&self.teps[tep], &self.tep_frames), DATA, clock);
+        if under {
+            lease.spend(1);
+        }
+        under
+    }
+
+    #[inline(always)]
+    fn admit_control(&self, demand: Demand, cells: &DomainCells, clock: Ticks) -> Result<(), DropReason> {
+        let (copies, shared) = (demand.of_short_frames(), || &self.domains[demand.domain.index()].control);
+        let bucket = || (&shared().bucket, &self.control_copies);
+        if covers(&cells.control_left, copies, bucket, CONTROL, clock) {
+            cells.control_left.spend(copies);
+            return Ok(());
+        }
+        let borrows = self.borrow(demand, copies, shared(), &self.control_copies, clock);
+        if borrows { Ok(()) } else { Err(DropReason::ControlRate) }
+    }
+
+    /// There are no leases of these buckets: the frames are few, or soon over their limit.
+    fn admit_failover(&self, demand: Demand, clock: Ticks) -> Result<(), DropReason> {
+        let (copies, shared) = (demand.of_short_frames(), &self.domains[demand.domain.index()].failover);
+        let rate = shared.bucket.rate_or(&self.failover_copies);
+        let passes = shared.bucket.take(copies, rate, CONTROL, 0, clock)
+            || self.borrow(demand, copies, shared, &self.failover_copies, clock);
+        if passes { Ok(()) } else { Err(DropReason::FailoverRate) }
+    }
+
+    #[cold]
+    fn borrow(
+        &self,
+        Demand { class, domain, tep, .. }: Demand,
+        need: u64,
+        SharedBucket { bucket, sources }: &SharedBucket,
+        default: &AtomicU64,
+        clock: Ticks,
+    ) -> bool {
+        let (rate, asked) = (bucket.rate_or(default), Asked { class, domain, tep, need });
+        let take = |debt| bucket.take(need, rate, CONTROL, debt, clock);
+        self.shares.borrow(asked, sources, rate, clock, take)
+    }
+}
+
+impl Demand {
+    /// Copies, where frames should be short: a long one counts as so many.
+    fn of_short_frames(&self) -> u64 {
+        self.copies * self.inner_len.div_ceil(CONTROL_LEN).max(1)
     }
 }
 
@@ -317,7 +390,7 @@ fn refill(
     let rate = bucket.rate_or(default);
     // No more than a millisecond's worth, or slow buckets would be emptied by one lease.
     let full = need + depth.lease.min(rate / 1000);
-    let granted = bucket.take(full - lease.get(), rate, depth, clock);
+    let granted = bucket.take(full - lease.get(), rate, depth, 0, clock);
     if granted {
         lease.set(full);
     }

@@ -18,8 +18,8 @@ use crate::targets::Targets;
 use crate::teps::TepArray;
 
 /// Attempts at a full transmit ring before the rest of a batch is counted and freed, by class: some microseconds for data; a hundred or two
-/// for control frames, which are few, and which a ring full of others' data must not cost a failover.
-const TX_ATTEMPTS: [usize; Class::ALL.len()] = [4096, 64];
+/// for the others, which are few, and which a ring full of others' data must not cost a failover.
+const TX_ATTEMPTS: [usize; Class::ALL.len()] = [4096, 4096, 64];
 
 /// Properties of a port that copies depend on.
 #[derive(Clone, Copy, Debug)]

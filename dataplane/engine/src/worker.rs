@@ -14,9 +14,8 @@ use wire::encap::{Encap, FrameHeaderOf};
 use wire::{DropReason, NodeAddresses, Outer, Rejection};
 
 use crate::copying::{Admitted, Copying, Started};
-use crate::counters::WorkerCounters;
 use crate::fanout::{Budget, Class, FanoutQueue, abort, serve};
-use crate::inspect::{self, ArpInspector, Violation};
+use crate::inspect::{self, Announced, ArpInspector, Finding, Violation};
 use crate::local::LocalFrames;
 use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
@@ -170,11 +169,17 @@ impl<P: Port> Worker<P> {
         // Announcements, to be noted once their frames are on their way.
         let mut notes = [None; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
+            let finding = self.inspector.finding(index);
             let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let announced = self.inspector.finding(index).transpose();
-                let announced =
-                    announced.map_err(|violation| reject(&self.inspector, violation, self.tx.counters()))?;
+                let announced = finding.transpose().map_err(Violation::reason)?;
+                let class = match class {
+                    // What the node itself makes are announcements on a holder's behalf.
+                    Class::Control if origin == Origin::Node || announced.is_some_and(Announced::moves) => {
+                        Class::Failover
+                    }
+                    class => class,
+                };
                 if let Some(policer) = policer {
                     let cells = self.tx.cells().domain(domain.domain());
                     policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
@@ -185,16 +190,10 @@ impl<P: Port> Worker<P> {
             match verdict {
                 Ok(class) => accepted[class as usize] |= 1 << index,
                 Err(reason) => {
-                    // A migrating instance may be faster than the controller: its announcements from a TEP that is about to
-                    // become a member are remembered.
-                    if reason == DropReason::TepNotMember
-                        && let Some(Err(violation)) = self.inspector.finding(index)
-                    {
-                        reject(&self.inspector, violation, self.tx.counters());
-                    }
-                    self.tx.drop_frame(reason);
+                    let sample =
+                        if config.probed { self.sample(burst.get(candidate.slot), received) } else { None };
+                    self.refuse(candidate.source, reason, finding, ticks);
                     if config.probed {
-                        let sample = self.sample(burst.get(candidate.slot), received);
                         self.config.probe.offer(sample, Verdict::Dropped(reason));
                     }
                 }
@@ -247,7 +246,7 @@ impl<P: Port> Worker<P> {
                 let ns = self.clock.nanoseconds(self.clock.now().saturating_sub(received));
                 copying.tx.counters().forwarding[class as usize].add(sent, ns, 0);
             }
-            if class == Class::Control && !copying.queue.is_empty() {
+            if class != Class::Data && !copying.queue.is_empty() {
                 serve(copying.queue, class, &Budget::start(self.clock), copying.tx, copying.teps);
             }
         }
@@ -255,6 +254,23 @@ impl<P: Port> Worker<P> {
         copying.tx.counters().copies_wanted.add(copying.wanted);
         // Only dropped frames are left in it.
         burst.clear();
+    }
+
+    /// Counts a frame that is refused, charges it to its TEP, and reports what it announced.
+    #[cold]
+    fn refuse(&self, source: TepIndex, reason: DropReason, finding: Option<Finding>, ticks: Ticks) {
+        let (policer, counters) = (&self.config.policer, self.tx.counters());
+        let charged = !reason.is_limit() && policer.enabled();
+        let under = !charged || policer.charge(source, &self.leases, ticks);
+        // A migrating instance may be faster than the controller: its announcements from a TEP that is about to become a member
+        // are remembered.
+        if let Some(Err(violation)) = finding
+            && [DropReason::TepNotMember, violation.reason()].contains(&reason)
+            && !(under && self.inspector.report(violation))
+        {
+            counters.rejected_lost.add(1);
+        }
+        self.tx.drop_frame(reason);
     }
 
     /// Parses the outer headers of a burst's frames. Those that pass are returned; the others are counted, and stay in the burst to
@@ -377,15 +393,6 @@ fn inspect<K: Packet, E: Encap>(
     inspected.finish();
 }
 
-/// Reports a violation: why its frame is dropped.
-#[cold]
-fn reject(inspector: &ArpInspector, violation: Violation, counters: &WorkerCounters) -> DropReason {
-    if !inspector.report(violation) {
-        counters.rejected_lost.add(1);
-    }
-    violation.reason()
-}
-
 impl<E: Encap> Candidate<E> {
     /// Checks what the tables and the inner frame decide: its domain, the source's position among the members, its class.
     #[inline(always)]
@@ -396,8 +403,8 @@ impl<E: Encap> Candidate<E> {
     ) -> Result<(&'d MemberList, usize, Class), DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
-        let control = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
-        Ok((domain, position, if control { Class::Control } else { Class::Data }))
+        let class = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
+        Ok((domain, position, class))
     }
 
     /// Tokens that the frame takes.
@@ -408,7 +415,7 @@ impl<E: Encap> Candidate<E> {
             domain: domain.domain(),
             copies: domain.members().len() as u64 - 1,
             inner_len: self.outer.inner_len().into(),
-            control: class == Class::Control,
+            class,
         }
     }
 }

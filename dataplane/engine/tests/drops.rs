@@ -23,6 +23,7 @@ fn limits(key: &str) -> RateLimits {
         "domain_bits" => limits.domain_bits = one,
         "node_copies" => limits.node_copies = one,
         "control_copies" => limits.control_copies = one,
+        "failover_copies" => limits.failover_copies = one,
         _ => panic!("{key}: no such limit"),
     }
     limits
@@ -150,4 +151,29 @@ fn an_announcement_counts_only_if_its_frame_is_sent_or_queued() {
     rig.settle();
     assert!(claims(&rig)[1] > queued, "sent");
     rig.no_buffer_is_missing();
+}
+
+#[test]
+fn refused_frames_are_charged_to_their_tep_and_no_more_of_them_are_reported() {
+    let limits = RateLimits { tep_frames: Rate::new(1_000).unwrap(), ..common::no_limits() };
+    let settings = engine::runtime::RuntimeSettings { limits, ..settings() };
+    let mut rig = FakeRig::new(Options { settings, ..Options::default() });
+    rig.domain(5001, 3);
+    rig.virtual_ip(5001, frames::VIP);
+    let (attacker, other) = (parties(0), parties(1));
+    let forged = frames::garp([2, 0, 0, 0, 0, 6], frames::VIP);
+    (0..5_000).for_each(|_| rig.receive(attacker.overlay(&forged)));
+    let drops = rig.settle().drops;
+    assert_eq!(drops, [(DropReason::GarpSpoof, 5_000)], "each is counted for what it is");
+    // A bucket holds 20 ms.
+    let reported = std::iter::from_fn(|| rig.inspection.rejected.pop()).count();
+    assert!((20..25).contains(&reported), "{reported}");
+    assert_eq!(rig.cells.totals.rejected_lost.get(), 5_000 - reported as u64);
+    // Its other frames are over the limit now, and those of another TEP are not.
+    rig.receive(attacker.overlay(&broadcast(1, 60)));
+    rig.receive(other.overlay(&broadcast(2, 60)));
+    rig.receive(other.overlay(&forged));
+    let totals = rig.settle();
+    assert_eq!(totals.drops, [(DropReason::GarpSpoof, 5_001), (DropReason::TepRate, 1)]);
+    assert_eq!((totals.accepted, rig.inspection.rejected.len()), (1, 1));
 }

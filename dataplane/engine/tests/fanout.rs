@@ -11,14 +11,14 @@ use std::time::{Duration, Instant};
 
 use common::{FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, tep};
 use engine::fanout::{Class, QUANTUM};
-use frames::{Parties, at, broadcast, garp};
+use frames::{Parties, advert, at, broadcast, garp};
 use proptest::prelude::*;
 use wire::{CopyDropReason, DropReason};
 
 /// A turn's budget and more, nanoseconds: with it a clock that moves at each reading gives each class one quantum a turn.
 const STEP: u64 = 20_000;
 
-/// Frame number `number` into a domain: of data, or of control.
+/// Frame number `number` of a class into a domain.
 fn frame(vni: u32, class: Class, number: u32) -> Vec<u8> {
     let parties = Parties {
         node: NODE,
@@ -31,14 +31,19 @@ fn frame(vni: u32, class: Class, number: u32) -> Vec<u8> {
     parties.overlay(&match class {
         Class::Data => broadcast(number, 60),
         Class::Control => garp([2, 0, 0, 0, 0, 1], Ipv4Addr::from_bits(number)),
+        Class::Failover => advert([2, 0, 0, 0, 0, 1], Ipv4Addr::from_bits(number)),
     })
 }
 
 /// The number of a copy's frame.
 fn number(copy: &[u8]) -> u32 {
     let inner = &copy[at::INNER..];
-    let arp = inner[12..14] == [0x08, 0x06];
-    u32::from_be_bytes(inner[if arp { 28..32 } else { 14..18 }].try_into().unwrap())
+    let at = match inner[12..14] {
+        [0x08, 0x06] => 28..32,
+        [0x08, 0x00] => 42..46,
+        _ => 14..18,
+    };
+    u32::from_be_bytes(inner[at].try_into().unwrap())
 }
 
 /// Numbers of copies in a row, each with how many there were.
@@ -199,7 +204,7 @@ type Flow = (u32, VecDeque<(u32, usize)>);
 #[derive(Default)]
 struct Model {
     /// Flows that wait, by class.
-    turns: [VecDeque<Flow>; 2],
+    turns: [VecDeque<Flow>; 3],
     sent: Vec<(u32, usize)>,
 }
 
@@ -247,7 +252,7 @@ impl Model {
             for &(vni, _, number) in burst.iter().filter(|frame| frame.1 == class) {
                 self.receive(class, vni, number, members[vni as usize] - 1);
             }
-            if class == Class::Control && !burst.is_empty() {
+            if class != Class::Data && !burst.is_empty() {
                 self.serve(class);
             }
         }
@@ -261,15 +266,14 @@ proptest! {
     #[test]
     fn the_queue_serves_as_deficit_round_robin_does(
         members in prop::collection::vec(prop_oneof![2..40_usize, 120..140_usize, 200..700_usize], 1..6),
-        bursts in prop::collection::vec(prop::collection::vec((any::<prop::sample::Index>(), any::<bool>()), 0..5), 1..24),
+        bursts in prop::collection::vec(prop::collection::vec((any::<prop::sample::Index>(), 0..3_usize), 0..5), 1..24),
     ) {
         let mut rig = rig(&members);
         let (mut model, mut number) = (Model::default(), 0);
         for burst in &bursts {
-            let burst: Vec<_> = burst.iter().map(|(domain, control)| {
+            let burst: Vec<_> = burst.iter().map(|(domain, class)| {
                 number += 1;
-                let class = if *control { Class::Control } else { Class::Data };
-                (u32::try_from(domain.index(members.len())).unwrap(), class, number)
+                (u32::try_from(domain.index(members.len())).unwrap(), Class::ALL[*class], number)
             }).collect();
             burst.iter().for_each(|&(vni, class, number)| rig.receive(frame(vni, class, number)));
             rig.poll();

@@ -109,12 +109,20 @@ struct Limits {
     tep_frames: RateText,
     node_copies: RateText,
     control_copies: RateText,
+    failover_copies: RateText,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        let RateLimits { enabled, domain_copies, domain_bits, tep_frames, node_copies, control_copies } =
-            RateLimits::default();
+        let RateLimits {
+            enabled,
+            domain_copies,
+            domain_bits,
+            tep_frames,
+            node_copies,
+            control_copies,
+            failover_copies,
+        } = RateLimits::default();
         let number = |rate: Rate| RateText::Number(rate.per_second());
         Self {
             enabled,
@@ -123,6 +131,7 @@ impl Default for Limits {
             tep_frames: number(tep_frames),
             node_copies: number(node_copies),
             control_copies: number(control_copies),
+            failover_copies: number(failover_copies),
         }
     }
 }
@@ -306,6 +315,7 @@ impl Limits {
             tep_frames: rate("limits.tep_frames", self.tep_frames)?,
             node_copies: rate("limits.node_copies", self.node_copies)?,
             control_copies: rate("limits.control_copies", self.control_copies)?,
+            failover_copies: rate("limits.failover_copies", self.failover_copies)?,
         })
     }
 }

@@ -187,6 +187,7 @@ fn limits_are_written_as_numbers_or_with_a_suffix() {
         "tep_frames = \"7\"",
         "node_copies = \"1T\"",
         "control_copies = 1",
+        "failover_copies = 2",
     ];
     let config = parse(&with("limits", &lines.join("\n"))).unwrap();
     let limits = RateLimits {
@@ -196,12 +197,13 @@ fn limits_are_written_as_numbers_or_with_a_suffix() {
         tep_frames: rate(7),
         node_copies: rate(1_000_000_000_000),
         control_copies: rate(1),
+        failover_copies: rate(2),
     };
     assert_eq!(config.runtime.limits, limits);
     assert_eq!(limits.to_string(), "off");
     assert_eq!(
         RateLimits { enabled: true, ..limits }.to_string(),
-        "domain_copies 250000, domain_bits 3000000, tep_frames 7, node_copies 1000000000000, control_copies 1"
+        "domain_copies 250000, domain_bits 3000000, tep_frames 7, node_copies 1000000000000, control_copies 1, failover_copies 2"
     );
 }
 

@@ -1,4 +1,4 @@
-//! Traffic class of frames: control or data.
+//! Traffic class of frames: failover, control or data.
 
 use crate::header::{Ethernet, ethertype, protocol};
 use crate::view::{Ipv4Packet, Ipv6Header, link};
@@ -7,44 +7,77 @@ use zerocopy::FromBytes;
 /// ICMPv6 type of a neighbour advertisement (RFC 4861 section 4.4).
 const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
 
-/// True if an inner frame is ARP of any kind, a neighbour advertisement or VRRP, behind up to two VLAN tags: what elections
-/// and moved addresses are told by, so it goes before all else and has limits of its own.
-///
-/// Solicitations and router messages bind addresses as well (see [`announcement()`](crate::announcement())), but no failover waits
-/// for them: they are data.
-///
-/// It is a matter of the type alone: nothing is verified. Fragments and IPv6 extension headers are not followed (RFC 6980
-/// forbids fragmented neighbour discovery).
-#[must_use]
-#[inline(always)]
-pub fn is_control(inner: &[u8]) -> bool {
-    Ethernet::ref_from_prefix(inner).is_ok_and(|(ethernet, _)| {
-        is_control_type(ethernet.ethertype.get()).unwrap_or_else(|| is_control_inside(inner))
-    })
+/// Traffic class of a frame. Each class has limits of its own, and goes before those below it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Frames by which virtual IPs move: VRRP, and announcements of virtual IPs that their senders may announce.
+    Failover,
+    /// ARP and neighbour advertisements.
+    Control,
+    /// All others.
+    Data,
 }
 
-/// The same of an ethertype; `None` where what is behind it decides.
-#[inline(always)]
-pub(crate) const fn is_control_type(ethertype: u16) -> Option<bool> {
-    match ethertype {
-        ethertype::ARP => Some(true),
-        ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => None,
-        _ => Some(false),
+impl Class {
+    /// Classes, the first one first.
+    pub const ALL: [Self; 3] = [Self::Failover, Self::Control, Self::Data];
+
+    /// Value of the metrics' label `class`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failover => "failover",
+            Self::Control => "control",
+            Self::Data => "data",
+        }
     }
-}
 
-/// The same where the ethertype alone does not decide it.
-fn is_control_inside(inner: &[u8]) -> bool {
-    let Some(link) = link(inner) else { return false };
-    match link.ethertype {
-        ethertype::ARP => true,
-        ethertype::IPV4 => Ipv4Packet::parse(link.payload)
-            .is_some_and(|packet| carries_vrrp(&packet) && !packet.is_fragment()),
-        ethertype::IPV6 => Ipv6Header::read_from_prefix(link.payload).is_ok_and(|(header, payload)| {
-            header.next_header == protocol::VRRP
-                || header.next_header == protocol::ICMPV6 && payload.first() == Some(&NEIGHBOUR_ADVERTISEMENT)
-        }),
-        _ => false,
+    /// Class of an inner frame, behind up to two VLAN tags.
+    ///
+    /// It is a matter of the type alone: nothing is verified, and who may announce a virtual IP is not known here. Solicitations and
+    /// router messages bind addresses as well (see [`announcement()`](crate::announcement())), but no failover waits for them: they are
+    /// data. Fragments and IPv6 extension headers are not followed (RFC 6980 forbids fragmented neighbour discovery).
+    #[must_use]
+    #[inline(always)]
+    pub fn of(inner: &[u8]) -> Self {
+        match Ethernet::ref_from_prefix(inner) {
+            Ok((ethernet, _)) => {
+                Self::of_type(ethernet.ethertype.get()).unwrap_or_else(|| Self::of_payload(inner))
+            }
+            Err(_) => Self::Data,
+        }
+    }
+
+    /// Class of an ethertype; `None` where the payload decides.
+    #[inline(always)]
+    pub(crate) const fn of_type(ethertype: u16) -> Option<Self> {
+        match ethertype {
+            ethertype::ARP => Some(Self::Control),
+            ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => None,
+            _ => Some(Self::Data),
+        }
+    }
+
+    fn of_payload(inner: &[u8]) -> Self {
+        let Some(link) = link(inner) else { return Self::Data };
+        match link.ethertype {
+            ethertype::ARP => Self::Control,
+            ethertype::IPV4 => match Ipv4Packet::parse(link.payload) {
+                Some(packet) if carries_vrrp(&packet) && !packet.is_fragment() => Self::Failover,
+                _ => Self::Data,
+            },
+            ethertype::IPV6 => match Ipv6Header::read_from_prefix(link.payload) {
+                Ok((header, _)) if header.next_header == protocol::VRRP => Self::Failover,
+                Ok((header, payload))
+                    if header.next_header == protocol::ICMPV6
+                        && payload.first() == Some(&NEIGHBOUR_ADVERTISEMENT) =>
+                {
+                    Self::Control
+                }
+                _ => Self::Data,
+            },
+            _ => Self::Data,
+        }
     }
 }
 

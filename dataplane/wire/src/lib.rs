@@ -66,7 +66,7 @@ pub mod view;
 pub use address::{NodeAddresses, NodeAddressesError};
 pub use announcement::{Announcement, announcement};
 pub use bcast_domain::{MacAddr, MacAddrError};
-pub use class::is_control;
+pub use class::Class;
 pub use encap::{FrameHeader, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
 pub use reason::{CopyDropReason, DropReason, Rejection};
 pub use verdict::{Outer, parse, parse_fast};

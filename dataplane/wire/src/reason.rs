@@ -76,14 +76,17 @@ reasons! {
         GarpSpoof = "garp_spoof",
         /// A VRRP advertisement that lists a virtual IP, from one that may not announce it. Found by the caller.
         VrrpSpoof = "vrrp_spoof",
-        /// The source sends more frames than its limit. Found by the caller, as are the four below.
+        /// The source sends more frames than its limit. Found by the caller, as are the five below.
         TepRate = "tep_rate",
         /// The domain's copies, or their bits, would be more than its limit.
         DomainRate = "domain_rate",
         /// The copies of all domains would be more than the node's limit.
         NodeRate = "node_rate",
-        /// The domain's copies of ARP, neighbour advertisements and VRRP would be more than their limit.
+        /// The domain's copies of ARP and neighbour advertisements would be more than their limit, and the source has had its share.
         ControlRate = "control_rate",
+        /// The domain's copies of VRRP and of announcements of virtual IPs would be more than their limit, and the source has had its
+        /// share.
+        FailoverRate = "failover_rate",
         /// The worker's queue of large fan-outs is full, or the domain's share of it.
         FanoutQueueFull = "fanout_queue_full",
         /// Frame for the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
@@ -92,6 +95,15 @@ reasons! {
         PuntLimited = "punt_limited",
         /// Frame for the node itself, but there is no TAP. Found by the caller.
         PuntOff = "punt_off",
+    }
+}
+
+impl DropReason {
+    /// True if a limit refuses the frame, which passed all checks.
+    #[must_use]
+    pub const fn is_limit(self) -> bool {
+        use DropReason::{ControlRate, DomainRate, FailoverRate, NodeRate, TepRate};
+        matches!(self, TepRate | DomainRate | NodeRate | ControlRate | FailoverRate)
     }
 }
 

@@ -8,7 +8,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::address::NodeAddresses;
 use crate::checksum;
-use crate::class::{is_control, is_control_type};
+use crate::class::Class;
 use crate::encap::{IP_OVERHEAD, OVERHEAD};
 use crate::header::{Ethernet, Gre, Ipv4, Tunnel, ethertype, protocol};
 use crate::reason::{DropReason, Rejection};
@@ -49,8 +49,8 @@ pub struct Outer {
 enum Known {
     /// Nothing.
     Nothing,
-    /// It passes all checks, and is [control](crate::is_control) or not.
-    Fine { control: bool },
+    /// It passes all checks, and is of this class.
+    Fine(Class),
 }
 
 impl Known {
@@ -63,8 +63,8 @@ impl Known {
             return Self::Nothing;
         };
         let long = usize::from(inner_len) >= Ethernet::LEN;
-        match is_control_type(ethernet.ethertype.get()) {
-            Some(control) if long && check_addresses(ethernet).is_ok() => Self::Fine { control },
+        match Class::of_type(ethernet.ethertype.get()) {
+            Some(class) if long && check_addresses(ethernet).is_ok() => Self::Fine(class),
             _ => Self::Nothing,
         }
     }
@@ -256,23 +256,23 @@ impl Outer {
         Ok(inner)
     }
 
-    /// Classifies the frame: the checks of [`Self::inner`], and whether it is [control](crate::is_control). Of most frames this is known
-    /// from parsing, and `frame` is not called.
+    /// Classifies the frame: the checks of [`Self::inner`], and the frame's class. Of most frames it is known from parsing, and `frame` is
+    /// not called.
     ///
     /// # Errors
     ///
     /// The first check that failed.
     #[inline(always)]
-    pub fn classify<'f>(&self, frame: impl FnOnce() -> &'f [u8]) -> Result<bool, DropReason> {
+    pub fn classify<'f>(&self, frame: impl FnOnce() -> &'f [u8]) -> Result<Class, DropReason> {
         match self.known {
-            Known::Fine { control } => Ok(control),
-            Known::Nothing => self.inner_is_control(frame()),
+            Known::Fine(class) => Ok(class),
+            Known::Nothing => self.inner_class(frame()),
         }
     }
 
     #[inline(never)]
-    fn inner_is_control(&self, frame: &[u8]) -> Result<bool, DropReason> {
-        self.inner(frame).map(is_control)
+    fn inner_class(&self, frame: &[u8]) -> Result<Class, DropReason> {
+        self.inner(frame).map(Class::of)
     }
 
     /// Position of the inner frame in the parsed frame, bytes.

@@ -56,6 +56,6 @@ fn each_form_is_what_another_implementation_makes_and_claims_the_address() {
         let read = announcement(&frame).unwrap();
         assert_eq!((read.kind, read.source, read.bound), (Kind::Claim, MAC, MAC), "{what}");
         assert_eq!(Vec::from_iter(read.addresses()), [address], "{what}");
-        assert!(wire::is_control(&frame), "{what}");
+        assert!(wire::Class::of(&frame) == wire::Class::Control, "{what}");
     }
 }

@@ -143,7 +143,14 @@ fn every_reason_that_bytes_decide_has_a_frame() {
         [ip_rows(), gre_rows(), inner_rows()].concat().into_iter().map(|r| r.2).collect();
     // These take a table or a queue, which this crate does not have.
     let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
-    let rates = [Why::TepRate, Why::DomainRate, Why::NodeRate, Why::ControlRate, Why::FanoutQueueFull];
+    let rates = [
+        Why::TepRate,
+        Why::DomainRate,
+        Why::NodeRate,
+        Why::ControlRate,
+        Why::FailoverRate,
+        Why::FanoutQueueFull,
+    ];
     let callers = [&tables[..], &rates, &[Why::PuntRedirect, Why::PuntLimited, Why::PuntOff]].concat();
     for reason in DropReason::ALL {
         assert_eq!(tested.contains(&reason), !callers.contains(&reason), "{reason}");

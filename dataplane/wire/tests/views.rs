@@ -12,7 +12,7 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::{ArpEthIpv4Packet, ArpOperation, ArpPacketSlice, Ipv4Header, Ipv6Header, SlicedPacket};
 use proptest::prelude::*;
 use wire::view::{Arp, Ipv4Packet, Ipv6Packet, Vrrp, link};
-use wire::{MacAddr, header::ethertype, is_control};
+use wire::{Class, MacAddr, header::ethertype};
 
 const VIP: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 100);
 
@@ -354,29 +354,33 @@ fn arp_neighbour_advertisements_and_vrrp_are_control_and_nothing_else_is() {
     let vrrp = [0x31, 51, 100, 1, 0, 10, 0, 0, 10, 0, 0, 100];
     let (customer, provider) = ((0x8100, 7), (0x88a8, 9));
     let rows = [
-        ("an ARP request", true, tagged(&[], 0x0806, &request)),
-        ("gratuitous ARP", true, tagged(&[], 0x0806, &arp(2, VIP, VIP))),
-        ("ARP with a tag", true, tagged(&[customer], 0x0806, &request)),
-        ("ARP with two tags", true, tagged(&[provider, customer], 0x0806, &request)),
-        ("ARP with three tags", false, tagged(&[provider, customer, customer], 0x0806, &request)),
-        ("VRRP over IPv4", true, tagged(&[], 0x0800, &v4(112, &vrrp))),
-        ("VRRP with a tag", true, tagged(&[customer], 0x0800, &v4(112, &vrrp))),
-        ("VRRP over IPv6", true, tagged(&[], 0x86dd, &v6(112, &vrrp))),
-        ("a neighbour advertisement", true, tagged(&[], 0x86dd, &v6(58, &[136, 0, 0, 0]))),
-        ("a neighbour solicitation", false, tagged(&[], 0x86dd, &v6(58, &[135, 0, 0, 0]))),
-        ("ICMPv6 without a type", false, tagged(&[], 0x86dd, &v6(58, &[]))),
-        ("a fragment of VRRP", false, tagged(&[], 0x0800, &fragment)),
-        ("VRRP behind an authentication header", true, tagged(&[], 0x0800, &v4(51, &[112, 4, 0, 0]))),
-        ("UDP behind an authentication header", false, tagged(&[], 0x0800, &v4(51, &[17, 4, 0, 0]))),
-        ("an authentication header without a type", false, tagged(&[], 0x0800, &v4(51, &[]))),
-        ("UDP", false, tagged(&[], 0x0800, &v4(17, &[0; 8]))),
-        ("an IPv4 header cut short", false, tagged(&[], 0x0800, &v4(112, &vrrp)[..19])),
-        ("an IPv6 header cut short", false, tagged(&[], 0x86dd, &v6(112, &vrrp)[..39])),
-        ("another ethertype", false, tagged(&[], 0x88b5, &request)),
-        ("a frame cut short", false, vec![0xff; 13]),
-        ("nothing", false, Vec::new()),
+        ("an ARP request", Class::Control, tagged(&[], 0x0806, &request)),
+        ("gratuitous ARP", Class::Control, tagged(&[], 0x0806, &arp(2, VIP, VIP))),
+        ("ARP with a tag", Class::Control, tagged(&[customer], 0x0806, &request)),
+        ("ARP with two tags", Class::Control, tagged(&[provider, customer], 0x0806, &request)),
+        ("ARP with three tags", Class::Data, tagged(&[provider, customer, customer], 0x0806, &request)),
+        ("VRRP over IPv4", Class::Failover, tagged(&[], 0x0800, &v4(112, &vrrp))),
+        ("VRRP with a tag", Class::Failover, tagged(&[customer], 0x0800, &v4(112, &vrrp))),
+        ("VRRP over IPv6", Class::Failover, tagged(&[], 0x86dd, &v6(112, &vrrp))),
+        ("a neighbour advertisement", Class::Control, tagged(&[], 0x86dd, &v6(58, &[136, 0, 0, 0]))),
+        ("a neighbour solicitation", Class::Data, tagged(&[], 0x86dd, &v6(58, &[135, 0, 0, 0]))),
+        ("ICMPv6 without a type", Class::Data, tagged(&[], 0x86dd, &v6(58, &[]))),
+        ("a fragment of VRRP", Class::Data, tagged(&[], 0x0800, &fragment)),
+        (
+            "VRRP behind an authentication header",
+            Class::Failover,
+            tagged(&[], 0x0800, &v4(51, &[112, 4, 0, 0])),
+        ),
+        ("UDP behind an authentication header", Class::Data, tagged(&[], 0x0800, &v4(51, &[17, 4, 0, 0]))),
+        ("an authentication header without a type", Class::Data, tagged(&[], 0x0800, &v4(51, &[]))),
+        ("UDP", Class::Data, tagged(&[], 0x0800, &v4(17, &[0; 8]))),
+        ("an IPv4 header cut short", Class::Data, tagged(&[], 0x0800, &v4(112, &vrrp)[..19])),
+        ("an IPv6 header cut short", Class::Data, tagged(&[], 0x86dd, &v6(112, &vrrp)[..39])),
+        ("another ethertype", Class::Data, tagged(&[], 0x88b5, &request)),
+        ("a frame cut short", Class::Data, vec![0xff; 13]),
+        ("nothing", Class::Data, Vec::new()),
     ];
     for (what, expected, frame) in rows {
-        assert_eq!(is_control(&frame), expected, "{what}");
+        assert_eq!(Class::of(&frame), expected, "{what}");
     }
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, checksum::Sum16BitWords};
 use libfuzzer_sys::fuzz_target;
-use wire::{NodeAddresses, is_control, parse as parse_outer, view};
+use wire::{Class, NodeAddresses, parse as parse_outer, view};
 
 /// Address of the node in the corpus' frames.
 const NODE: Ipv4Addr = Ipv4Addr::new(198, 18, 255, 254);
@@ -42,7 +42,7 @@ fn parse(frame: &[u8]) {
             assert_eq!(inner.len(), usize::from(outer.inner_len()));
             assert_eq!(inner[0] & 1, 1, "an inner frame to one station");
             assert_eq!(inner[6] & 1, 0, "an inner frame from a group");
-            assert_eq!(outer.classify(|| frame), Ok(is_control(inner)));
+            assert_eq!(outer.classify(|| frame), Ok(Class::of(inner)));
             if let Some(link) = view::link(inner) {
                 assert!(link.tags.len() <= 2 && link.payload.len() < inner.len());
             }

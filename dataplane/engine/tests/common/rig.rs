@@ -56,6 +56,7 @@ pub fn no_limits() -> RateLimits {
         tep_frames: most,
         node_copies: most,
         control_copies: most,
+        failover_copies: most,
     }
 }
 

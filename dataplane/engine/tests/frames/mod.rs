@@ -107,7 +107,7 @@ fn cut_advert(mac: [u8; 6]) -> Vec<u8> {
 }
 
 /// A VRRP advertisement of version 3 that lists an address (RFC 9568 section 5.2).
-fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+pub fn advert(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let source = Ipv4Addr::new(10, 0, 0, 2);
     let group = Ipv4Addr::new(224, 0, 0, 18);
     let mut message = [&[0x31, 51, 200, 1, 0, 100, 0, 0][..], &address.octets()].concat();
@@ -293,6 +293,10 @@ impl Parties {
             DropReason::ControlRate => {
                 let frame = self.overlay(&garp(stranger, Ipv4Addr::new(10, 0, 0, 7)));
                 vec![Case { frame, ..limited("control_copies") }]
+            }
+            DropReason::FailoverRate => {
+                let frame = self.overlay(&advert(stranger, Ipv4Addr::new(10, 0, 0, 7)));
+                vec![Case { frame, ..limited("failover_copies") }]
             }
             DropReason::FanoutQueueFull => {
                 vec![Case { what: "a third frame of a large domain", state: State::Queued, frame: good }]
