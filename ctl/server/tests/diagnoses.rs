@@ -51,7 +51,7 @@ fn havips_are_counted_by_diagnosis_and_all_codes_are_there() {
     ]);
     let vip = |last: u8| rig.vips(5001).iter().find(|vip| vip.address == ip(last)).unwrap().id;
     let tep = rig.announcers(5001)[0].tep;
-    for what in [RejectReason::Unattached, RejectReason::Probe] {
+    for reason in [RejectReason::Unattached, RejectReason::Probe] {
         let (mac, tags) = (mac(9).octets(), VlanTags::NONE);
         let refused = Rejected { vip: vip(4), mac, bound: mac, tep, reason, claims: false, tags, at_ns: 1 };
         rig.node.refused.lock().unwrap().push_back(refused);
