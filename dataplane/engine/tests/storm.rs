@@ -74,3 +74,48 @@ fn no_advert_and_no_announcement_of_a_holder_is_lost_or_waits_beside_arp_at_a_hu
         assert!((3 * ALLOWED..=4 * ALLOWED + 1).contains(&passed), "{members} members: {passed}");
     }
 }
+
+/// Noise: what a storm is made of.
+type Noise = (&'static str, fn(Ipv4Addr) -> Vec<u8>);
+
+const STRANGER: [u8; 6] = [2, 0, 0, 0, 0, 7];
+
+#[test]
+fn a_quiet_tep_loses_no_announcement_beside_a_storm_of_any_kind_also_where_no_virtual_ip_is_known() {
+    let noise: [Noise; 3] = [
+        ("a scan", |address| frames::probe(STRANGER, address)),
+        ("announcements", |address| garp(STRANGER, address)),
+        ("adverts", |address| advert(STRANGER, address)),
+    ];
+    let limit = Rate::new(100).unwrap();
+    let limits = RateLimits { control_copies: limit, failover_copies: limit, ..common::no_limits() };
+    for (what, frame) in noise {
+        for is_known in [true, false] {
+            let settings = RuntimeSettings { limits, ..settings() };
+            let mut rig = FakeRig::new(Options { settings, ..Options::default() });
+            rig.domain(5001, 3);
+            if is_known {
+                rig.virtual_ip_of(5001, VIP, &[(HOLDER, 1)]);
+            }
+            let told = [advert(HOLDER, VIP), garp(HOLDER, VIP)];
+            for _ in 0..20 {
+                // 5,000 frames a second of 50 that may pass.
+                (0..500).for_each(|number| {
+                    rig.receive(parties(0).overlay(&frame(Ipv4Addr::from_bits(0x0a09_0000 + number))));
+                });
+                told.iter().for_each(|inner| rig.receive(parties(1).overlay(inner)));
+                rig.settle();
+                rig.worker.clock.now.fetch_add(SECOND / 10, Relaxed);
+            }
+            let sent = rig.sent();
+            let copies = |inner: &Vec<u8>| sent.iter().filter(|copy| copy.ends_with(inner)).count();
+            assert_eq!(told.each_ref().map(copies), [40; 2], "{what}, virtual IP known: {is_known}");
+            let totals = rig.settle();
+            let [(DropReason::ControlRate | DropReason::FailoverRate, dropped)] = totals.drops[..] else {
+                panic!("{totals:?}")
+            };
+            assert!(dropped > 9_700, "{dropped}");
+            rig.no_buffer_is_missing();
+        }
+    }
+}

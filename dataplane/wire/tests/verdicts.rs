@@ -356,7 +356,7 @@ fn another_frame_than_the_judged_one_is_refused_without_panic() {
 #[test]
 fn labels_and_numbers_of_reasons_are_distinct_and_in_order() {
     let labels: BTreeSet<_> = DropReason::ALL.iter().map(|reason| reason.as_str()).collect();
-    assert_eq!(labels.len(), 26);
+    assert_eq!(labels.len(), 27);
     assert!(DropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     assert!(CopyDropReason::ALL.iter().enumerate().all(|(i, reason)| reason.index() == i));
     let copies: Vec<_> = CopyDropReason::ALL.iter().map(|reason| reason.as_str()).collect();

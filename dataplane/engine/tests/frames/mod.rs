@@ -81,7 +81,7 @@ pub fn garp(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
 }
 
 /// An ARP probe for an address (RFC 5227 section 1.1).
-fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
+pub fn probe(mac: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let arp = [0, 1, 8, 0, 6, 4, 0, 1];
     let target = address.octets();
     ethernet([0xff; 6], mac, 0x0806, &[&arp[..], &mac, &[0; 4], &[0; 6], &target, &[0; 18]].concat())
