@@ -83,8 +83,12 @@ pub enum DomainCommand {
     Subnets {
         /// VNI of the domain
         vni: Vni,
-        /// All its subnets, such as 10.0.0.0/24; none: any address may be announced
+        /// All its subnets, such as 10.0.0.0/24
+        #[arg(required_unless_present = "none")]
         subnets: Vec<Subnet>,
+        /// It has none: any address may be announced
+        #[arg(long, conflicts_with = "subnets")]
+        none: bool,
     },
     /// Addresses that a domain with sticky ARP inspection has learned, with their owners
     Learned {
@@ -248,7 +252,9 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: SetResource::Domain(vni, fields).set_if(Existing::Required),
             }
         }
-        DomainCommand::Subnets { vni, subnets } => {
+        DomainCommand::Subnets { vni, mut subnets, .. } => {
+            subnets.sort_unstable();
+            subnets.dedup();
             let are = if subnets.is_empty() { "none".to_owned() } else { spaced(&subnets) };
             let fields = DomainFields { subnets: Some(subnets), ..Default::default() };
             Order {

@@ -89,7 +89,7 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ),
         ("domain gateway 6 10.0.0.1 --rm", "domain 6: 10.0.0.1 is no longer a gateway (revision 19)\n"),
         ("domain gateway 6 10.0.0.1 --rm", "10.0.0.1 is no gateway of domain 6\n"),
-        ("domain subnets 6", "domain 6: the subnets are now none (revision 20)\n"),
+        ("domain subnets 6 --none", "domain 6: the subnets are now none (revision 20)\n"),
         ("domain forget 6 10.0.0.1", "domain 6: 10.0.0.1 is free now\n"),
         ("domain forget 6 10.0.0.9", "domain 6: 10.0.0.9 has no owner\n"),
         ("-o json domain forget 6 10.0.0.1", "{\"vni\":6,\"address\":\"10.0.0.1\",\"had_owner\":true}\n"),

@@ -10,6 +10,8 @@ use crate::{Damping, Machine, SECOND};
 
 /// Age up to which rejected announcements are shown, nanoseconds.
 const RECENT_NS: u64 = 600 * SECOND;
+/// Time that attached instances have to be heard for the first time: several intervals of common elections.
+const FIRST_HEARD_NS: u64 = 10 * SECOND;
 
 /// Codes of diagnoses.
 pub mod codes {
@@ -133,12 +135,13 @@ impl Machine {
     fn problems(&self, now_ns: u64) -> impl Iterator<Item = Problem<'_>> {
         let holder = self.holder.and_then(|holder| self.attachment(holder));
         let attached_ns = self.attachments.iter().map(|attachment| attachment.since_ns).min();
+        let is_due = |since_ns: u64| now_ns.saturating_sub(since_ns) >= FIRST_HEARD_NS;
         let is_heard = || self.attachments.iter().any(|attachment| attachment.announced_ns().is_some());
         let of_holder = [
             self.freeze.map(Problem::Frozen),
             self.double.map(|(one, other)| Problem::DoubleMaster(one, other)),
             holder.filter(|holder| is_missed(holder, now_ns)).map(Problem::HolderSilent),
-            attached_ns.filter(|_| !is_heard()).map(Problem::NeverHeard),
+            attached_ns.filter(|&since_ns| is_due(since_ns) && !is_heard()).map(Problem::NeverHeard),
             self.refresh_stopped.map(|(since_ns, why)| Problem::RefreshStopped(since_ns, why)),
         ];
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());

@@ -4,6 +4,7 @@
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags};
@@ -58,6 +59,8 @@ fn havips_are_counted_by_diagnosis_and_all_codes_are_there() {
     }
     let claim = AnnouncementKind::Claim { mac: mac(5).octets() };
     rig.node.board.note(vip(5), rig.announcer(5001, 5, 1), claim, VlanTags::NONE, 1);
+    // Instances have ten seconds to be heard for the first time.
+    rig.node.now_ns.fetch_add(10 * ctl_havip::SECOND, Ordering::Relaxed);
     let expected = BTreeMap::from([
         (codes::NEVER_HEARD, 3),
         (codes::TEP_NOT_MEMBER, 1),
@@ -81,6 +84,8 @@ fn while_the_state_cannot_be_had_the_counts_of_before_are_told() {
     let rig = Rig::new(folder.path());
     rig.commit(vec![add(1), set(5001, &[1]), create_havip("web", 5001, 1)]);
     rig.commit(vec![attach("web", "vm1", 1, &[1])]);
+    assert_eq!(counted(&rig), BTreeMap::new());
+    rig.node.now_ns.fetch_add(10 * ctl_havip::SECOND, Ordering::Relaxed);
     let expected = BTreeMap::from([(codes::NEVER_HEARD, 1)]);
     assert_eq!(counted(&rig), expected);
     let gate = rig.node.gate.lock().unwrap();
