@@ -12,8 +12,12 @@ fuzz_target!(|inner: &[u8]| {
     let found = announcement(inner);
     if let Some(found) = &found {
         let addresses: Vec<IpAddr> = found.addresses().collect();
-        assert!(found.cut || !addresses.is_empty(), "an announcement of nothing");
-        assert!(addresses.len() <= 256, "more addresses than a frame can name");
+        let nameless = found.cut || found.kind == Kind::Arrival;
+        assert!(nameless || !addresses.is_empty(), "an announcement of nothing");
+        // Any place of a later fragment may be one.
+        let is_fragment = matches!(found.kind, Kind::Fragment | Kind::Hidden);
+        let most = if is_fragment { inner.len() / 8 } else { 256 };
+        assert!(addresses.len() <= most, "more addresses than a frame can name");
         assert!(!addresses.iter().any(|address| address.is_unspecified() || address.is_multicast()));
         if let Some(only) = found.only() {
             assert!(addresses.is_empty() || addresses == [only]);
@@ -33,9 +37,13 @@ fuzz_target!(|inner: &[u8]| {
     if packet.link_exts.is_empty() && arp.hw_addr_type().0 == 1 && arp.sender_protocol_addr().len() == 4 {
         let answers = matches!(arp.operation().0, 1 | 2);
         let claims = answers && arp.sender_protocol_addr() == arp.target_protocol_addr();
+        let probes = arp.sender_protocol_addr() == [0; 4];
         if let Some(found) = &found {
-            assert_eq!(found.kind == Kind::Claim, claims, "{found:?}");
-            assert_eq!(found.bound.0, *arp.sender_hw_addr());
+            assert_eq!(found.kind == Kind::Claim, claims && !probes, "{found:?}");
+            assert_eq!(found.kind == Kind::Probe, probes, "{found:?}");
+            // A probe binds nothing.
+            let bound = if probes { &inner[6..12] } else { arp.sender_hw_addr() };
+            assert_eq!(found.bound.0, *bound);
         }
     }
 });

@@ -103,8 +103,8 @@ fn is_hosts(address: IpAddr) -> bool {
 }
 
 impl<'f> Announcement<'f> {
-    /// The addresses that it is about: at least one unless it is [cut](Self::cut) or an [arrival](Kind::Arrival), and up to
-    /// 255 of a VRRP advertisement. None is unspecified, multicast or broadcast.
+    /// The addresses that it is about: at least one unless it is [cut](Self::cut) or an [arrival](Kind::Arrival), up to 255 of
+    /// a VRRP advertisement, and up to one for each 8 bytes of a [later fragment](Kind::Fragment). None is unspecified, multicast or broadcast.
     #[inline]
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
         self.names.iter()
