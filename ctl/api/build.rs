@@ -53,6 +53,8 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("RefusedAnnouncement.unix_ms", "optional_utc", "time"),
     ("Webhook.oldest_unix_ms", "optional_utc", "oldest"),
     ("Webhook.last_error", "optional_text", ""),
+    ("Webhook.failing_since_unix_ms", "optional_utc", "failing_since"),
+    ("Webhook.last_attempt_unix_ms", "optional_utc", "last_attempt"),
     ("DeadLetter.since_unix_ms", "optional_utc", "since"),
     ("DeadLetter.died_unix_ms", "optional_utc", "died"),
     ("DeadLetter.body", "json_value", "event"),

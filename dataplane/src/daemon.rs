@@ -215,7 +215,8 @@ impl Daemon {
         };
         let versions = Versions {
             daemon: env!("CARGO_PKG_VERSION").into(),
-            dpdk: dpdk::version().trim_start_matches("DPDK ").to_owned(),
+            commit: env!("BCAST_COMMIT").into(),
+            dpdk: port::dpdk_version().to_owned(),
         };
         let mut server_config =
             ServerConfig::new(config.api_socket.clone(), self.runtime.handle().clone(), versions);
@@ -335,6 +336,20 @@ async fn prepare_interface(config: &Config) -> Result<Option<IngressDrop>, Start
     let Some(interface) = config.port.device.interface() else { return Ok(None) };
     let requests = open_requests()?;
     let interfaces = Interfaces(&requests);
+    check_interface(config, interface, &interfaces).await?;
+    interfaces.set_up(interface).await?;
+    match config.port.device {
+        DeviceSpec::AfPacket(_) => Ok(Some(IngressDrop::install(interface)?)),
+        _ => Ok(None),
+    }
+}
+
+/// Refuses an interface that the host is using, or that carries less than `port.mtu`.
+pub async fn check_interface(
+    config: &Config,
+    interface: &str,
+    interfaces: &Interfaces<'_>,
+) -> Result<(), StartError> {
     let used = interfaces.host_use(interface).await?;
     if used != HostUse::Free && !config.port.takeover {
         return Err(StartError::PortInUse { interface: interface.into(), used: used.to_string() });
@@ -344,15 +359,11 @@ async fn prepare_interface(config: &Config) -> Result<Option<IngressDrop>, Start
         // The kernel would drop longer frames silently, and they would be counted as sent.
         return Err(StartError::InterfaceMtu { interface: interface.into(), mtu, wanted });
     }
-    interfaces.set_up(interface).await?;
-    match config.port.device {
-        DeviceSpec::AfPacket(_) => Ok(Some(IngressDrop::install(interface)?)),
-        _ => Ok(None),
-    }
+    Ok(())
 }
 
 /// Opens a connection to the kernel for the requests of the start: a full BGP table takes its time to be read.
-fn open_requests() -> Result<Requests, StartError> {
+pub fn open_requests() -> Result<Requests, StartError> {
     Ok(Requests::open(false)?.with_deadline(START_DEADLINE))
 }
 
@@ -438,6 +449,7 @@ fn node_view(
         names.zip(pools).map(move |(name, pool)| (format!("{name}{worker}"), pool.clone()))
     });
     Ok(NodeView {
+        underlay: underlay.clone(),
         readiness: Readiness::new(runtime_config.clone(), underlay.clone(), counters.clone()),
         counters,
         inspection: Inspection::new(),

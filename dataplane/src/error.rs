@@ -4,6 +4,7 @@ use ctl_server::ServerError;
 use ctl_store::StoreError;
 
 use crate::config::{ConfigError, ValueError};
+use crate::log::LogError;
 use crate::metrics::MetricsError;
 use engine::counters::NoMemory;
 use underlay::{Fatal, IngressDropError, KernelError};
@@ -17,9 +18,28 @@ pub enum StartError {
     /// A value of the configuration names something else than when the file was read.
     #[error("configuration: {0}")]
     Value(#[from] ValueError),
+    /// The environment's levels of the log.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The store, as it is checked.
+    #[error(transparent)]
+    StoreCheck(#[from] ctl_store::CheckError),
+    /// The socket, as it is checked.
+    #[error(transparent)]
+    Socket(#[from] ctl_server::SocketError),
+    /// af_packet carries less than `port.mtu`.
+    #[error(
+        "port.mtu: {wanted} is more than af_packet carries, {most}; set port.mtu = {most}, or take a port of another kind"
+    )]
+    AfPacketMtu {
+        /// `port.mtu`, bytes.
+        wanted: u16,
+        /// Most that it carries, bytes.
+        most: u16,
+    },
     /// The control path.
     #[error(transparent)]
     Server(#[from] ServerError),

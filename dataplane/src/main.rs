@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Parser;
 use ctl_store::{Accepted, EmbeddedStore};
 
+mod check;
 mod clocks;
 mod config;
 mod daemon;
@@ -26,17 +27,21 @@ use error::StartError;
 
 /// Replicates the broadcast and multicast frames of overlay networks to the member hypervisors of each.
 #[derive(Parser)]
-#[command(version)]
+#[command(name = "bcastd", version = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BCAST_COMMIT"), ")"))]
 struct Args {
     /// The configuration file. SIGHUP reads it again.
     #[arg(long, default_value = "/etc/bcastd/bcastd.toml")]
     config: PathBuf,
-    /// Checks the configuration file, and does nothing else.
+    /// Checks the configuration file, and whether the daemon would start with it on this machine; changes nothing. Status 0
+    /// and a line with OK, or 1 and a line for each fault.
     #[arg(long)]
     check: bool,
+    /// Checks the configuration file alone, which may be another machine's, and does nothing else.
+    #[arg(long, conflicts_with = "check")]
+    check_file: bool,
     /// Accepts the store as it is, where it is refused because it is older than the last revision that was answered, or
     /// gone, or its revision file is missing or damaged. Says at which revision it goes on, and does nothing else.
-    #[arg(long, conflicts_with = "check")]
+    #[arg(long, conflicts_with_all = ["check", "check_file"])]
     accept_store: bool,
 }
 
@@ -45,21 +50,31 @@ const LAST_LINE: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let log = log::start();
+    node::note_start();
+    let failed = |errors: &[StartError]| {
+        last_line(errors.iter().map(|error| format!("bcastd: {error}\n")).collect());
+        ExitCode::FAILURE
+    };
+    let log = match log::start() {
+        Ok(log) => log,
+        Err(error) => return failed(&[error.into()]),
+    };
     ctl_net::raise_descriptors();
     let done = match args {
-        Args { check: true, config, .. } => Config::load(&config).map(|_| ()).map_err(StartError::from),
-        Args { accept_store: true, config, .. } => accept_store(&config),
-        Args { config, .. } => daemon::run(&config),
+        Args { check: true, config, .. } => check::run(&config),
+        Args { check_file: true, config, .. } => check_file(&config).map_err(|error| vec![error]),
+        Args { accept_store: true, config, .. } => accept_store(&config).map_err(|error| vec![error]),
+        Args { config, .. } => daemon::run(&config).map_err(|error| vec![error]),
     };
     drop(log);
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            last_line(format!("bcastd: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+    done.map_or_else(|errors| failed(&errors), |()| ExitCode::SUCCESS)
+}
+
+/// Checks the text of a configuration file.
+fn check_file(config: &Path) -> Result<(), StartError> {
+    Config::load(config)?;
+    println!("{}: OK", config.display());
+    Ok(())
 }
 
 /// Makes a store that is refused one that is taken, above each revision that may have been given.
@@ -75,11 +90,11 @@ fn accept_store(config: &Path) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Writes to standard error; where nobody takes it, the end of the process does not wait for that.
-fn last_line(line: String) {
+/// Writes lines to standard error; where nobody takes it, the end of the process does not wait for that.
+fn last_line(lines: String) {
     let (done, written) = std::sync::mpsc::channel();
     let write = move || {
-        eprintln!("{line}");
+        eprint!("{lines}");
         // Nobody waits any more where it took too long.
         let _late = done.send(());
     };

@@ -10,13 +10,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use ctl_net::{Connections, Figures};
+use ctl_server::HavipCounts;
 use ctl_webhook::Status;
 use engine::counters::{Cell, Counters, ForwardingTimes, QUANTA_BOUNDS, TIME_BOUNDS_NS, WorkerCounters};
 use engine::fanout::Class;
 use engine::inspect::KINDS;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
-    Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -25,7 +26,9 @@ use wire::{CopyDropReason, DropReason};
 
 use crate::http::{self, Limits};
 use crate::log;
-use crate::node::NodeView;
+use crate::node::{self, NodeView};
+use crate::port::dpdk_version;
+use crate::readiness::Condition;
 
 /// Seconds that a change may take to reach every worker, as the histogram's buckets.
 const CHANGE_BUCKETS: [f64; 12] = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 0.1, 1.0];
@@ -70,8 +73,8 @@ impl Counted {
     fn family(&self) -> MetricFamily {
         let metrics = self.classes.iter().map(|(class, counts, sum)| {
             let mut total = 0;
-            let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
-            let buckets = bounds.zip(counts).map(|(bound, count)| {
+            // The encoder adds the bucket without a bound, `+Inf`.
+            let buckets = self.bounds.iter().copied().zip(counts).map(|(bound, count)| {
                 total += count;
                 let mut bucket = Bucket::default();
                 bucket.set_upper_bound(bound);
@@ -157,6 +160,20 @@ impl Page {
         self.0.register(Box::new(metric))
     }
 
+    fn gauges<'n>(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: impl IntoIterator<Item = (&'n str, u64)>,
+    ) -> Metric {
+        let metric = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in values {
+            metric.with_label_values(&[value]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        self.0.register(Box::new(metric))
+    }
+
     fn gauge(&self, name: &str, help: &str, value: impl TryInto<i64>) -> Metric {
         let metric = IntGauge::new(name, help)?;
         metric.set(value.try_into().unwrap_or(i64::MAX));
@@ -177,6 +194,10 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     };
     by_worker("bcast_rx_frames_total", "Frames received.", |w| &w.rx_frames)?;
     by_worker("bcast_rx_accepted_total", "Frames accepted for replication.", |w| &w.rx_accepted)?;
+    by_worker("bcast_worker_polls_total", "Polls of the worker.", |w| &w.polls)?;
+    let help = "Polls of the worker that had something to do.";
+    by_worker("bcast_worker_busy_polls_total", help, |w| &w.busy_polls)?;
+    busy_seconds(&page, node)?;
     by_worker("bcast_copies_wanted_total", "Copies that accepted frames asked for.", |w| &w.copies_wanted)?;
     by_worker("bcast_tx_copies_total", "Copies that the port has taken.", |w| &w.tx_copies)?;
     page.counter("bcast_punted_total", "Frames handed to the kernel.", node.counters.sum(|w| &w.punted))?;
@@ -217,17 +238,19 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     for (name, help, count) in node.port_counters() {
         page.counter(name, help, count)?;
     }
-    let pools = IntGaugeVec::new(Opts::new("bcast_mbufs_in_use", "Packet buffers in use."), &["pool"])?;
-    for (pool, in_use) in node.mbufs_in_use() {
-        pools.with_label_values(&[pool]).set(i64::try_from(in_use).unwrap_or(i64::MAX));
-    }
-    page.0.register(Box::new(pools))?;
+    pools(&page, node)?;
+    process(&page)?;
     let (counts, revision) = node.counts();
     page.gauge("bcast_domains", "Broadcast domains.", counts.domains)?;
     page.gauge("bcast_teps", "Registered tunnel endpoints.", counts.teps)?;
+    let help = "Registered tunnel endpoints without a known next hop.";
+    page.gauge("bcast_teps_unresolved", help, node.underlay.unresolved())?;
     page.gauge("bcast_members", "Memberships in all domains.", counts.members)?;
     page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
-    diagnoses(&page, node)?;
+    havips(&page, node)?;
+    let help = "Transactions of changes that the store failed, tries while it takes none included.";
+    let errors = node.server().as_ref().map(ctl_server::Server::store_errors);
+    page.counter("bcast_store_errors_total", help, errors.unwrap_or_default())?;
     page.gauge("bcast_revision", "The last committed revision.", revision)?;
     page.gauge("bcast_retired_lists", "Member lists that wait for their last reader.", counts.retired)?;
     page.counter(
@@ -240,6 +263,13 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
         &["condition"],
     )?;
     for (condition, met) in node.readiness.conditions(node) {
+        if condition == Condition::Link {
+            page.gauge(
+                "bcast_link_up",
+                "Whether the port's link is up (1) or down (0).",
+                u8::from(met.is_ok()),
+            )?;
+        }
         conditions.with_label_values(&[condition.as_str()]).set(met.is_ok().into());
     }
     page.0.register(Box::new(conditions))?;
@@ -251,15 +281,48 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     TextEncoder::new().encode_to_string(&families)
 }
 
-/// HAVIPs by diagnosis; each code has a value, 0 too, so that an alert can be built on it. Nothing until the store is loaded.
-fn diagnoses(page: &Page, node: &NodeView) -> Metric {
+/// HAVIPs by diagnosis and by state; each code and state has a value, 0 too, so that an alert can be built on it. Nothing
+/// until the store is loaded.
+fn havips(page: &Page, node: &NodeView) -> Metric {
     let counter = node.server().as_ref().map(ctl_server::Server::diagnoses);
+    let HavipCounts { diagnoses, states } = counter.map(|counter| counter.count()).unwrap_or_default();
     let help = "Virtual IPs that have a diagnosis, by its code.";
-    let gauge = IntGaugeVec::new(Opts::new("bcast_havip_diagnoses", help), &["code"])?;
-    for (code, count) in counter.map(|counter| counter.count()).unwrap_or_default() {
-        gauge.with_label_values(&[code]).set(i64::try_from(count).unwrap_or(i64::MAX));
+    page.gauges("bcast_havip_diagnoses", help, "code", diagnoses)?;
+    page.gauges("bcast_havip_states", "Virtual IPs, by state.", "state", states)
+}
+
+/// Packet buffers of each pool: all, in use, free.
+fn pools(page: &Page, node: &NodeView) -> Metric {
+    let pools: Vec<_> = node.mbufs().collect();
+    let of = |value: fn(u32, u32) -> u32| {
+        pools.iter().map(move |&(pool, in_use, all)| (pool, value(in_use, all).into()))
+    };
+    page.gauges("bcast_mbufs", "Packet buffers in all.", "pool", of(|_, all| all))?;
+    page.gauges("bcast_mbufs_in_use", "Packet buffers in use.", "pool", of(|in_use, _| in_use))?;
+    let free = of(|in_use, all| all.saturating_sub(in_use));
+    page.gauges("bcast_mbufs_free", "Packet buffers that are free.", "pool", free)
+}
+
+/// Time of each worker's polls that had something to do. Its rate is the part of the time that the worker is busy.
+fn busy_seconds(page: &Page, node: &NodeView) -> Metric {
+    let help = "Seconds of the worker's polls that had something to do.";
+    let metric = CounterVec::new(Opts::new("bcast_worker_busy_seconds_total", help), &["worker"])?;
+    for (index, worker) in node.counters.workers.iter().enumerate() {
+        metric.with_label_values(&[index.to_string()]).inc_by(worker.totals.busy_ns.get() as f64 / 1e9);
     }
-    page.0.register(Box::new(gauge))
+    page.0.register(Box::new(metric))
+}
+
+/// The process: what it was built from, and since when it runs.
+fn process(page: &Page) -> Metric {
+    let help = "1; the labels say what the daemon was built from, and which DPDK it runs with.";
+    let info = IntGaugeVec::new(Opts::new("bcast_build_info", help), &["version", "commit", "dpdk"])?;
+    info.with_label_values(&[env!("CARGO_PKG_VERSION"), env!("BCAST_COMMIT"), dpdk_version()]).set(1);
+    page.0.register(Box::new(info))?;
+    let help = "Start of the process, seconds of Unix time.";
+    let start = prometheus::Gauge::new("process_start_time_seconds", help)?;
+    start.set(node::started());
+    page.0.register(Box::new(start))
 }
 
 /// Connections to the API and to this server.

@@ -1,8 +1,8 @@
 //! The running node as the control path and the metrics see it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bcast_domain::{
     AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, StrictRefusal, Tep, TepIndex,
@@ -25,6 +25,20 @@ use crate::clocks::Clocks;
 use crate::config::is_no_host;
 use crate::readiness::Readiness;
 
+/// Time at which the process started.
+static STARTED: OnceLock<SystemTime> = OnceLock::new();
+
+/// Notes that the process starts now.
+pub fn note_start() {
+    STARTED.get_or_init(SystemTime::now);
+}
+
+/// Start of the process, seconds of Unix time.
+pub fn started() -> f64 {
+    let started = STARTED.get().copied().unwrap_or(UNIX_EPOCH);
+    started.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
 /// A counter that is not a worker's: its name, what it counts, and where.
 pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
 
@@ -32,6 +46,8 @@ pub type Named = (&'static str, &'static str, fn(&WorkerCounters) -> &Cell);
 pub struct NodeView {
     /// The workers' counters.
     pub counters: Arc<Counters>,
+    /// Next hops of TEPs.
+    pub underlay: Arc<Underlay>,
     /// Readiness: true if the node may and can forward.
     pub readiness: Arc<Readiness>,
     /// Virtual IPs for the workers.
@@ -72,9 +88,9 @@ impl NodeView {
         ]
     }
 
-    /// Packet buffers in use, by pool.
-    pub fn mbufs_in_use(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.pools.iter().map(|(name, pool)| (name.as_str(), pool.in_use().into()))
+    /// Packet buffers by pool: name, those in use, all.
+    pub fn mbufs(&self) -> impl Iterator<Item = (&str, u32, u32)> {
+        self.pools.iter().map(|(name, pool)| (name.as_str(), pool.in_use(), pool.capacity()))
     }
 
     /// The control path, or nothing.

@@ -29,6 +29,11 @@ pub struct ReadyPort {
     pub kernel_pool: Mempool,
 }
 
+/// Version of DPDK.
+pub fn dpdk_version() -> &'static str {
+    dpdk::version().trim_start_matches("DPDK ")
+}
+
 /// Settings of DPDK's environment.
 pub fn eal_config(config: &Config) -> EalConfig {
     EalConfig {
@@ -45,17 +50,7 @@ pub fn open_port(config: &Config, eal: &Eal) -> Result<ReadyPort, StartError> {
     let workers = u16::try_from(config.cores.len()).unwrap_or(u16::MAX);
     let name = eal.attach(&config.port.device, workers)?;
     let port = Port::open(eal, &name)?;
-    let room = (config.port.mtu + 64).max(2048);
-    let pool = |name: String, size, room| Mempool::new(eal, &name, size, POOL_CACHE, room);
-    let mut pools = Vec::with_capacity(config.cores.len());
-    for worker in 0..workers {
-        let [rx, copies, large] = POOL_SIZES;
-        pools.push([
-            pool(format!("rx{worker}"), rx, room)?,
-            pool(format!("copies{worker}"), copies, dpdk::MIN_DATA_ROOM)?,
-            pool(format!("large{worker}"), large, room)?,
-        ]);
-    }
+    let (pools, kernel_pool) = make_pools(config, eal)?;
     let port_config = PortConfig {
         rx_queues: workers,
         tx_queues: workers,
@@ -75,6 +70,22 @@ pub fn open_port(config: &Config, eal: &Eal) -> Result<ReadyPort, StartError> {
         port: Arc::new(port),
         queues,
         pools,
-        kernel_pool: Mempool::new(eal, "kernel", KERNEL_POOL, 0, room)?,
+        kernel_pool,
     })
+}
+
+/// Makes the pools of each worker, and the kernel's.
+pub fn make_pools(config: &Config, eal: &Eal) -> Result<(Vec<[Mempool; 3]>, Mempool), StartError> {
+    let room = (config.port.mtu + 64).max(2048);
+    let pool = |name: String, size, room| Mempool::new(eal, &name, size, POOL_CACHE, room);
+    let mut pools = Vec::with_capacity(config.cores.len());
+    for worker in 0..config.cores.len() {
+        let [rx, copies, large] = POOL_SIZES;
+        pools.push([
+            pool(format!("rx{worker}"), rx, room)?,
+            pool(format!("copies{worker}"), copies, dpdk::MIN_DATA_ROOM)?,
+            pool(format!("large{worker}"), large, room)?,
+        ]);
+    }
+    Ok((pools, Mempool::new(eal, "kernel", KERNEL_POOL, 0, room)?))
 }

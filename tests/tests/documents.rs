@@ -67,7 +67,8 @@ fn the_documented_configuration_is_one_that_the_daemon_takes() {
     // Also with the keys that stand there as comments.
     for config in [block.to_owned(), block.replace("# gateway", "gateway")] {
         fs::write(file.path(), config.replace("cores = [1]", "cores = [0]")).expect("written");
-        let checked = Command::new(binary("bcastd")).arg("--check").arg("--config").arg(file.path()).output();
+        let checked =
+            Command::new(binary("bcastd")).arg("--check-file").arg("--config").arg(file.path()).output();
         let checked = checked.expect("bcastd runs");
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use bcast_domain::{Tep, Vni};
-use ctl_api::model::{Batch, Change, Target, TepRef};
+use ctl_api::model::{Batch, Change, Conditions, Target, TepRef};
+use ctl_api::proto::Removals;
 use ctl_api::{Client, ClientError};
 use testkit::metrics::Metrics;
 use tokio::runtime::Runtime;
@@ -62,7 +63,10 @@ impl Node {
         if let Some(client) = &mut self.client
             && !changes.is_empty()
         {
-            self.runtime.block_on(client.commit_stream(Batch::new(changes))).context("the node")?;
+            // What is removed is what was made here.
+            let confirmed = Removals { memberships: u64::MAX, havips: u64::MAX };
+            let conditions = Conditions { confirmed, ..Conditions::default() };
+            self.runtime.block_on(client.commit_stream(Batch { changes, conditions })).context("the node")?;
         }
         Ok(())
     }

@@ -10,14 +10,15 @@ use prost::Message;
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tonic::codegen::tokio_stream::Stream;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Request, Status, Streaming, TimeoutExpired};
 use tonic_types::StatusExt;
 
-use crate::model::{ApplyParts, Batch, MAX_MESSAGE_BYTES, Name, Revision, SetResource, TepRef};
+use crate::model::{ApplyParts, Batch, MAX_MESSAGE_BYTES, Name, Reason, Revision, SetResource, TepRef};
 use crate::patience::{Progress, within};
 use crate::proto::{self, bcast_client::BcastClient};
-use crate::{POSITION, REVISION_TRAILER};
+use crate::{POSITION, REASON_METADATA, REVISION_TRAILER};
 use bcast_domain::Vni;
 
 /// A connection to the daemon; cheap to clone, and the clones share the connection.
@@ -29,6 +30,7 @@ pub struct Client {
     rpc: BcastClient<Channel>,
     socket: PathBuf,
     patience: Option<Duration>,
+    reason: Option<Reason>,
 }
 
 /// Pause before a daemon is tried again that has too many connections to accept.
@@ -145,7 +147,13 @@ impl Client {
             reason: io_error(&error).unwrap_or_else(|| io::Error::other(error)),
         };
         let rpc = BcastClient::new(channel.map_err(unreachable)?);
-        Ok(Self { rpc, socket: socket.to_owned(), patience })
+        Ok(Self { rpc, socket: socket.to_owned(), patience, reason: None })
+    }
+
+    /// The same connection, whose changes are logged with this reason.
+    #[must_use]
+    pub fn with_reason(self, reason: Option<Reason>) -> Self {
+        Self { reason, ..self }
     }
 
     /// The socket that it is connected to.
@@ -201,7 +209,7 @@ impl Client {
         parts: impl Stream<Item = proto::CommitRequest> + Send + 'static,
     ) -> Result<proto::CommitReply> {
         let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
-        let parts = progress.noting(parts);
+        let parts = self.reasoned(progress.noting(parts));
         self.progressing(&progress, async move { rpc.commit_stream(parts).await }).await
     }
 
@@ -229,7 +237,7 @@ impl Client {
         let parts = ApplyParts::new(options, resources.map(proto::Resource::from)).inspect(move |part| {
             sent(part.teps.len() + part.domains.len() + part.havips.len());
         });
-        let parts = progress.noting(tonic::codegen::tokio_stream::iter(parts));
+        let parts = self.reasoned(progress.noting(tonic::codegen::tokio_stream::iter(parts)));
         let mut replies = self.progressing(&progress, async move { rpc.apply(parts).await }).await?;
         let (mut differences, mut summary) = (Vec::new(), None);
         while let Some(reply) = self.next(&mut replies).await? {
@@ -255,7 +263,7 @@ impl Client {
         parts: impl Stream<Item = proto::RestoreRequest> + Send + 'static,
     ) -> Result<proto::CommitReply> {
         let (progress, mut rpc) = (Progress::new(), self.rpc.clone());
-        let parts = progress.noting(parts);
+        let parts = self.reasoned(progress.noting(parts));
         self.progressing(&progress, async move { rpc.restore(parts).await }).await
     }
 
@@ -291,6 +299,13 @@ impl Client {
         let request = self.timed(proto::RetryDeadLettersRequest { receiver: receiver.to_string() });
         let reply = self.answer(|mut rpc| async move { rpc.retry_dead_letters(request).await }).await?;
         Ok(reply.retried)
+    }
+
+    /// Deletes all dead letters of a receiver. Returns how many they were.
+    pub async fn drop_dead_letters(&mut self, receiver: &Name) -> Result<u64> {
+        let request = self.timed(proto::DropDeadLettersRequest { receiver: receiver.to_string() });
+        let reply = self.answer(|mut rpc| async move { rpc.drop_dead_letters(request).await }).await?;
+        Ok(reply.dropped)
     }
 
     /// One TEP: its name, next hop, drops.
@@ -404,9 +419,19 @@ impl Client {
         within(self.patience, &self.socket, stream.message()).await?.map_err(|status| self.error(status))
     }
 
+    /// A request with the reason of its changes.
+    fn reasoned<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        if let Some(reason) = &self.reason {
+            let value = MetadataValue::from_bytes(reason.as_str().as_bytes());
+            request.metadata_mut().insert_bin(REASON_METADATA, value);
+        }
+        request
+    }
+
     /// A request that is answered by one message, in time.
     fn timed<T>(&self, message: T) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.reasoned(message);
         if let Some(patience) = self.patience {
             request.set_timeout(patience);
         }

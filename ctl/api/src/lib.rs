@@ -26,6 +26,8 @@ pub mod proto {
 pub const DESCRIPTOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/bcast.v1.desc"));
 /// Trailer of an answer with status `DEADLINE_EXCEEDED`: the revision that is durable but not yet confirmed.
 pub const REVISION_TRAILER: &str = "bcast-revision";
+/// Metadata of a request that changes something: its reason, UTF-8.
+pub const REASON_METADATA: &str = "bcast-reason-bin";
 /// Domain of the error details (`google.rpc.ErrorInfo`).
 pub const ERROR_DOMAIN: &str = "bcast";
 /// Key in the metadata of an `ErrorInfo`: the number of the bad change or entry, from 1.

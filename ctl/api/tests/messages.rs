@@ -142,6 +142,8 @@ fn every_change_comes_back_from_its_message_as_it_was() {
         request_id: Some("id".parse().unwrap()),
         dry_run: true,
         above: Some(Revision::MAX_ABOVE),
+        must_exist: true,
+        confirmed: proto::Removals { memberships: 7, havips: 8 },
     };
     let batch = Batch { changes: each_change(), conditions };
     let bytes = proto::CommitRequest::from(batch.clone()).encode_to_vec();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bcast_domain::Vni;
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
+use ctl_api::model::Reason;
 
 use crate::apply::ApplyArgs;
 use crate::backup::RestoreArgs;
@@ -20,18 +21,15 @@ const EXIT_STATUS: &str = include_str!("status.txt");
 /// End of the long help: also the JSON of each command.
 const LONG_HELP: &str = concat!(include_str!("status.txt"), "\n", include_str!("json.txt"));
 
+/// Version, and the commit that it was built from.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BCAST_COMMIT"), ")");
+
 /// Change and show the broadcast domains and virtual IPs of a bcast node.
 #[derive(Debug, Parser)]
-#[command(name = "bcastctl", version, max_term_width = 100, after_help = EXIT_STATUS, after_long_help = LONG_HELP)]
+#[command(name = "bcastctl", version = VERSION, max_term_width = 100, after_help = EXIT_STATUS, after_long_help = LONG_HELP)]
 pub struct CommandLine {
-    /// The daemon's socket
-    #[arg(
-        long,
-        global = true,
-        value_name = "PATH",
-        env = "BCAST_SOCKET",
-        default_value = "/run/bcastd/api.sock"
-    )]
+    /// The daemon's socket; the environment's BCAST_SOCKET sets another default
+    #[arg(long, global = true, value_name = "PATH", default_value_os_t = default_socket())]
     pub socket: PathBuf,
     /// Seconds for which the daemon may give no sign: not answer, not take or send the next part of something large;
     /// a watch waits for events as long as it takes
@@ -40,9 +38,18 @@ pub struct CommandLine {
     /// Output format: for people, or for programs
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT", default_value_t = Format::Table)]
     pub output: Format,
+    /// Why the change is made: a text that the node's log tells with it, 256 bytes at most
+    #[arg(long, global = true, value_name = "TEXT")]
+    pub reason: Option<Reason>,
     /// Command.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// Socket where none is given. Not clap's: that shows an option which the environment sets as if it were required.
+fn default_socket() -> PathBuf {
+    let given = std::env::var_os("BCAST_SOCKET").filter(|path| !path.is_empty());
+    given.map_or_else(|| PathBuf::from("/run/bcastd/api.sock"), PathBuf::from)
 }
 
 /// A time of a millisecond or more.

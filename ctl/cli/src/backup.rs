@@ -7,17 +7,17 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use clap::Args;
 use ctl_api::client::RefusalKind;
-use ctl_api::proto::{self, CommitReply, RestoreRequest, SnapshotPart, SnapshotRequest};
+use ctl_api::proto::{self, CommitReply, Removals, RestoreRequest, SnapshotPart, SnapshotRequest};
 use ctl_api::{Client, ClientError};
 use serde::Serialize;
 
 use file::{BackupError, Counts, Reader, Writer};
 
 use crate::confirm;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::out::Out;
 use crate::text::{addresses, utc};
@@ -126,20 +126,18 @@ async fn write(client: &mut Client, sink: impl Write) -> Result<io::Result<Count
 }
 
 /// `restore`: the file is read whole and checked before the node is asked for anything.
-pub async fn restore(
-    out: &mut Out,
-    socket: &Path,
-    patience: Option<Duration>,
-    args: RestoreArgs,
-) -> Result<(), Failure> {
+pub async fn restore(out: &mut Out, daemon: &Daemon, args: RestoreArgs) -> Result<(), Failure> {
     let mut source = Source::open(&args.file)?;
     let counts = source.check()?;
-    let mut client = Client::connect_with(socket, patience).await?;
+    let mut client = daemon.connect().await?;
     let mut comparisons = 1;
     let reply = loop {
         // What is confirmed holds for the revision that it was counted at; with --yes for any.
-        let expected = if args.yes { None } else { Some(confirm(&mut client, &source, &args).await?) };
-        match source.send(&mut client, expected).await {
+        let (expected, confirmed) = match args.yes {
+            true => (None, confirm::ANY),
+            false => confirm(&mut client, &source, &args).await?,
+        };
+        match source.send(&mut client, expected, confirmed).await {
             Err(Failure::RestoreMoved) if comparisons < COMPARISONS => comparisons += 1,
             sent => break sent?,
         }
@@ -151,11 +149,15 @@ pub async fn restore(
 }
 
 /// Lets a restore pass that removes few memberships and HAVIPs, or that someone at a terminal confirms. Returns the
-/// revision that it was counted at.
-async fn confirm(client: &mut Client, source: &Source, args: &RestoreArgs) -> Result<u64, Failure> {
+/// revision that it was counted at, and the removals.
+async fn confirm(
+    client: &mut Client,
+    source: &Source,
+    args: &RestoreArgs,
+) -> Result<(Option<u64>, Removals), Failure> {
     let have = Inventory::read(client).await?;
     let (memberships, havips) = source.kept(&have)?;
-    let all = have.domains.values().map(|members| members.len() / 4).sum();
+    let all: usize = have.domains.values().map(|members| members.len() / 4).sum();
     for (what, kept, all) in [("memberships", memberships, all), ("HAVIPs", havips, have.havips.len())] {
         let removed = all - kept;
         if removed * CONFIRM_OVER_ONE_IN > all {
@@ -164,7 +166,8 @@ async fn confirm(client: &mut Client, source: &Source, args: &RestoreArgs) -> Re
             break;
         }
     }
-    Ok(have.revision)
+    let (memberships, havips) = (all - memberships, have.havips.len() - havips);
+    Ok((Some(have.revision), Removals { memberships: memberships as u64, havips: havips as u64 }))
 }
 
 /// Memberships and HAVIPs of a node.
@@ -278,10 +281,20 @@ impl Source {
         Ok((memberships, havips))
     }
 
-    /// Sends it, with `expected` only to a node at that revision.
-    async fn send(&mut self, client: &mut Client, expected: Option<u64>) -> Result<CommitReply, Failure> {
+    /// Sends it, with `expected` only to a node at that revision; no more may be removed than is confirmed.
+    async fn send(
+        &mut self,
+        client: &mut Client,
+        expected: Option<u64>,
+        confirmed: Removals,
+    ) -> Result<CommitReply, Failure> {
         let failed = Arc::new(Mutex::new(None));
-        let requests = Requests { reader: Some(self.reader()?), expected, failed: Arc::clone(&failed) };
+        let requests = Requests {
+            reader: Some(self.reader()?),
+            expected,
+            confirmed: Some(confirmed),
+            failed: Arc::clone(&failed),
+        };
         let reply = client.restore(tokio_stream::iter(requests)).await;
         // A stream that ended early was refused for that; why it did is what matters.
         if let Some(reason) = failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -298,6 +311,7 @@ impl Source {
 struct Requests<R> {
     reader: Option<Reader<R>>,
     expected: Option<u64>,
+    confirmed: Option<Removals>,
     failed: Arc<Mutex<Option<BackupError>>>,
 }
 
@@ -306,14 +320,14 @@ impl<R: Read> Iterator for Requests<R> {
 
     fn next(&mut self) -> Option<RestoreRequest> {
         let read: Result<Option<SnapshotPart>, BackupError> = self.reader.as_mut()?.next();
-        let expected_revision = self.expected.take();
+        let (expected_revision, confirm_removals) = (self.expected.take(), self.confirmed.take());
         match read {
             Ok(part) => {
                 let last = part.is_none();
                 if last {
                     self.reader = None;
                 }
-                Some(RestoreRequest { part, last, expected_revision })
+                Some(RestoreRequest { part, last, expected_revision, confirm_removals })
             }
             Err(reason) => {
                 self.reader = None;

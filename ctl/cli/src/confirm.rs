@@ -2,7 +2,12 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use ctl_api::proto::Removals;
+
 use crate::failure::Failure;
+
+/// Removals that are confirmed in any number.
+pub const ANY: Removals = Removals { memberships: u64::MAX, havips: u64::MAX };
 
 /// Asks at the terminal, if there is one and standard input is not the file. `refusal` says how many would be removed,
 /// up to a semicolon.

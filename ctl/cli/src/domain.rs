@@ -39,6 +39,9 @@ pub enum DomainCommand {
         /// Remove its HAVIPs too, in the same revision
         #[arg(long)]
         force: bool,
+        /// Succeed where there is no such domain
+        #[arg(long)]
+        if_exists: bool,
     },
     /// All domains with the number of their members
     List,
@@ -62,6 +65,9 @@ pub enum DomainCommand {
         /// Members, by address or name
         #[arg(required = true)]
         teps: Vec<TepRef>,
+        /// Succeed where there is no such domain, or TEPs are no members
+        #[arg(long)]
+        if_exists: bool,
     },
     /// Change the rates of a domain, or without options show them
     Limit {
@@ -101,6 +107,9 @@ pub enum DomainCommand {
         vni: Vni,
         /// The address
         address: IpAddr,
+        /// Succeed where the address has no owner
+        #[arg(long)]
+        if_exists: bool,
     },
     /// State a distributed gateway: with sticky ARP inspection all TEPs may announce its address, with this MAC and no other
     Gateway {
@@ -114,6 +123,9 @@ pub enum DomainCommand {
         /// The address is a gateway's no longer
         #[arg(long, conflicts_with = "mac")]
         rm: bool,
+        /// Succeed where the address is no gateway's
+        #[arg(long, requires = "rm")]
+        if_exists: bool,
     },
 }
 
@@ -206,7 +218,9 @@ impl RateArgs {
 pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> Result<(), Failure> {
     let order = match command {
         DomainCommand::Learned { vni } => return learned(out, client, vni).await,
-        DomainCommand::Forget { vni, address } => return forget(out, client, vni, address).await,
+        DomainCommand::Forget { vni, address, if_exists } => {
+            return forget(out, client, (vni, address), if_exists).await;
+        }
         DomainCommand::List => return list(out, client).await,
         DomainCommand::Show { vni } => return show(out, client, vni).await,
         DomainCommand::Limit { vni, rates } if !rates.given().any() && !rates.default => {
@@ -221,11 +235,14 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: Change::domain(vni, name),
             }
         }
-        DomainCommand::Rm { vni, force } => Order {
-            done: format!("domain {vni} is removed"),
-            already: format!("domain {vni} is not there"),
-            change: Change::Delete { target: Target::Domain(vni), force },
-        },
+        DomainCommand::Rm { vni, force, if_exists } => {
+            let order = Order {
+                done: format!("domain {vni} is removed"),
+                already: format!("domain {vni} is not there"),
+                change: Change::Delete { target: Target::Domain(vni), force },
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         DomainCommand::Join { vni, teps } => {
             let (who, are, members) = members(&teps);
             Order {
@@ -234,13 +251,14 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: Change::Join { vni, teps: teps.into_iter().collect() },
             }
         }
-        DomainCommand::Leave { vni, teps } => {
+        DomainCommand::Leave { vni, teps, if_exists } => {
             let (who, are, members) = members(&teps);
-            Order {
+            let order = Order {
                 done: format!("domain {vni}: {who} {are} no longer {members}"),
                 already: format!("domain {vni}: {who} {are} not {members}"),
                 change: Change::Leave { vni, teps: teps.into_iter().collect() },
-            }
+            };
+            return change::remove(out, client, order, if_exists).await;
         }
         DomainCommand::Limit { vni, rates } => rates.order(vni),
         DomainCommand::ArpInspection { vni, mode: Some(mode) } => {
@@ -262,6 +280,9 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 already: format!("domain {vni}: the subnets are already {are}"),
                 change: SetResource::Domain(vni, fields).set_if(Existing::Required),
             }
+        }
+        DomainCommand::Gateway { vni, address, mac: None, if_exists, .. } => {
+            return change::remove(out, client, gateway(vni, address, None), if_exists).await;
         }
         DomainCommand::Gateway { vni, address, mac, .. } => gateway(vni, address, mac),
     };
@@ -385,9 +406,17 @@ struct Forgotten {
     had_owner: bool,
 }
 
-async fn forget(out: &mut Out, client: &mut Client, vni: Vni, address: IpAddr) -> Result<(), Failure> {
+async fn forget(
+    out: &mut Out,
+    client: &mut Client,
+    (vni, address): (Vni, IpAddr),
+    if_exists: bool,
+) -> Result<(), Failure> {
     let request = proto::ForgetLearnedRequest { vni: vni.get(), address: ip_bytes(address) };
     let had_owner = client.forget_learned(request).await?.had_owner;
+    if !had_owner && !if_exists {
+        return Err(Failure::Absent(format!("domain {vni}: {address} has no owner")));
+    }
     if out.is_json() {
         return out.json(&Forgotten { vni: vni.get(), address, had_owner });
     }

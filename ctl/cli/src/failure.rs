@@ -82,6 +82,9 @@ pub enum Failure {
         /// The kernel's error.
         reason: io::Error,
     },
+    /// Removal of something that is not there.
+    #[error("{0}; nothing was changed (with --if-exists this is no failure)")]
+    Absent(String),
     /// Removal of much that nobody confirmed.
     #[error("{0}: nothing was changed; run it again with --yes if it is meant")]
     Unconfirmed(String),

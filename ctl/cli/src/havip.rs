@@ -58,6 +58,9 @@ pub enum HavipCommand {
     Rm {
         /// Name of the HAVIP
         name: Name,
+        /// Succeed where there is no such HAVIP
+        #[arg(long)]
+        if_exists: bool,
     },
     /// All HAVIPs with their holders
     List,
@@ -87,6 +90,9 @@ pub enum HavipCommand {
         /// The instance
         #[arg(long)]
         instance: Name,
+        /// Succeed where it is not attached, or there is no such HAVIP
+        #[arg(long)]
+        if_exists: bool,
     },
     /// Bind a public address to it, which goes where it goes
     BindEip {
@@ -100,6 +106,9 @@ pub enum HavipCommand {
     UnbindEip {
         /// The HAVIP
         name: Name,
+        /// Succeed where it has no public address
+        #[arg(long)]
+        if_exists: bool,
     },
     /// Put it into a group of HAVIPs that belong to one election: a VRRP advert of one counts for all, so they heal together
     Group {
@@ -111,6 +120,9 @@ pub enum HavipCommand {
         /// Take it out of its group
         #[arg(long)]
         rm: bool,
+        /// Succeed where it is in no group
+        #[arg(long, requires = "rm")]
+        if_exists: bool,
     },
     /// The last events of a HAVIP, the newest last
     History {
@@ -146,11 +158,14 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
                 change: SetResource::Havip(name, fields).set_if(Existing::Same),
             }
         }
-        HavipCommand::Rm { name } => Order {
-            done: format!("havip {name} is removed"),
-            already: format!("havip {name} is not there"),
-            change: Change::delete(Target::Havip(name)),
-        },
+        HavipCommand::Rm { name, if_exists } => {
+            let order = Order {
+                done: format!("havip {name} is removed"),
+                already: format!("havip {name} is not there"),
+                change: Change::delete(Target::Havip(name)),
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         HavipCommand::Attach { name, instance, mac, teps } => {
             let on = teps.iter().map(TepRef::to_string).collect::<Vec<_>>().join(" and ");
             let teps = teps.into_iter().collect();
@@ -163,32 +178,41 @@ pub async fn run(out: &mut Out, client: &mut Client, command: HavipCommand) -> R
                 },
             }
         }
-        HavipCommand::Detach { name, instance } => Order {
-            done: format!("havip {name}: {instance} is detached"),
-            already: format!("havip {name}: {instance} is not attached"),
-            change: Change::DeleteAttachment { havip: name, instance },
-        },
+        HavipCommand::Detach { name, instance, if_exists } => {
+            let order = Order {
+                done: format!("havip {name}: {instance} is detached"),
+                already: format!("havip {name}: {instance} is not attached"),
+                change: Change::DeleteAttachment { havip: name, instance },
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         HavipCommand::BindEip { name, eip } => Order {
             done: format!("havip {name}: {eip} goes where it goes"),
             already: format!("havip {name}: {eip} is its EIP already"),
             // Another EIP is not replaced.
             change: set_eip(name, Field::Value(eip), Existing::Same),
         },
-        HavipCommand::UnbindEip { name } => Order {
-            done: format!("havip {name} has no EIP any more"),
-            already: format!("havip {name} has no EIP"),
-            change: set_eip(name, Field::Clear, Existing::Required),
-        },
+        HavipCommand::UnbindEip { name, if_exists } => {
+            let order = Order {
+                done: format!("havip {name} has no EIP any more"),
+                already: format!("havip {name} has no EIP"),
+                change: set_eip(name, Field::Clear, Existing::Required),
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         HavipCommand::Group { name, group: Some(group), .. } => Order {
             done: format!("havip {name} is in the group {group}"),
             already: format!("havip {name} is in the group {group} already"),
             change: set_group(name, Field::Value(group)),
         },
-        HavipCommand::Group { name, group: None, .. } => Order {
-            done: format!("havip {name} is in no group any more"),
-            already: format!("havip {name} is in no group"),
-            change: set_group(name, Field::Clear),
-        },
+        HavipCommand::Group { name, group: None, if_exists, .. } => {
+            let order = Order {
+                done: format!("havip {name} is in no group any more"),
+                already: format!("havip {name} is in no group"),
+                change: set_group(name, Field::Clear),
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         HavipCommand::Unfreeze { name } => Order {
             done: format!("havip {name} may move again"),
             already: format!("havip {name} is not frozen"),

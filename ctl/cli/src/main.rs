@@ -6,6 +6,7 @@ mod args;
 mod backup;
 mod change;
 mod confirm;
+mod daemon;
 mod domain;
 mod event;
 mod export;
@@ -23,10 +24,9 @@ mod webhook;
 use std::io::Write;
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser};
-use ctl_api::Client;
-
 use args::{Command, CommandLine};
+use clap::{CommandFactory, Parser};
+use daemon::Daemon;
 use failure::Failure;
 use out::Out;
 
@@ -50,18 +50,18 @@ fn run(line: CommandLine) -> Result<(), Failure> {
 }
 
 async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
-    let patience = Some(line.timeout);
-    let connect = Client::connect_with(&line.socket, patience);
+    let daemon = Daemon { socket: line.socket, patience: line.timeout, reason: line.reason };
+    let connect = daemon.connect();
     match line.command {
         Command::Tep(command) => tep::run(out, &mut connect.await?, command).await,
         Command::Domain(command) => domain::run(out, &mut connect.await?, command).await,
         Command::Havip(command) => havip::run(out, &mut connect.await?, command).await,
         Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
-        Command::Apply(args) => apply::run(out, &line.socket, patience, args).await,
+        Command::Apply(args) => apply::run(out, &daemon, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,
         Command::Export => export::run(out, &mut connect.await?).await,
         Command::Backup { file } => backup::backup(out, &mut connect.await?, &file).await,
-        Command::Restore(args) => backup::restore(out, &line.socket, patience, args).await,
+        Command::Restore(args) => backup::restore(out, &daemon, args).await,
         Command::Stats { vni: None } => stats::node(out, &mut connect.await?).await,
         Command::Stats { vni: Some(vni) } => stats::domain(out, &mut connect.await?, vni).await,
         Command::Version => stats::version(out, connect.await).await,

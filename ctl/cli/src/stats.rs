@@ -32,7 +32,9 @@ struct Stats<'a> {
 #[derive(serde::Serialize)]
 struct Versions<'a> {
     bcastctl: &'a str,
+    bcastctl_commit: &'a str,
     bcastd: Option<&'a str>,
+    bcastd_commit: Option<&'a str>,
     dpdk: Option<&'a str>,
 }
 
@@ -89,12 +91,19 @@ pub async fn version(out: &mut Out, client: Result<Client, ClientError>) -> Resu
     let bcastctl = env!("CARGO_PKG_VERSION");
     let daemon = reply.as_ref().ok();
     if out.is_json() {
-        let bcastd = daemon.map(|reply| reply.version.as_str());
-        out.json(&Versions { bcastctl, bcastd, dpdk: daemon.map(|reply| reply.dpdk.as_str()) })?;
+        let word = |field: fn(&proto::VersionReply) -> &String| daemon.map(|reply| field(reply).as_str());
+        out.json(&Versions {
+            bcastctl,
+            bcastctl_commit: env!("BCAST_COMMIT"),
+            bcastd: word(|reply| &reply.version),
+            bcastd_commit: word(|reply| &reply.commit).filter(|commit| !commit.is_empty()),
+            dpdk: word(|reply| &reply.dpdk),
+        })?;
     } else {
-        out.line(format_args!("bcastctl {bcastctl}"))?;
+        out.line(format_args!("bcastctl {}", crate::args::VERSION))?;
         if let Some(reply) = daemon {
-            out.line(format_args!("bcastd {} (DPDK {})", reply.version, reply.dpdk))?;
+            let commit = text::given(&reply.commit).map_or_else(String::new, |commit| format!("{commit}, "));
+            out.line(format_args!("bcastd {} ({commit}DPDK {})", reply.version, reply.dpdk))?;
         }
     }
     out.flush()?;

@@ -35,6 +35,9 @@ pub enum TepCommand {
         /// Take it out of all its domains and attachments too, in the same revision
         #[arg(long)]
         force: bool,
+        /// Succeed where there is no such TEP
+        #[arg(long)]
+        if_exists: bool,
     },
     /// All TEPs
     List,
@@ -95,11 +98,14 @@ pub async fn run(out: &mut Out, client: &mut Client, command: TepCommand) -> Res
                 change: Change::tep(address, name),
             }
         }
-        TepCommand::Rm { tep, force } => Order {
-            done: format!("tep {tep} is removed"),
-            already: format!("tep {tep} is not registered"),
-            change: Change::Delete { target: Target::Tep(tep), force },
-        },
+        TepCommand::Rm { tep, force, if_exists } => {
+            let order = Order {
+                done: format!("tep {tep} is removed"),
+                already: format!("tep {tep} is not registered"),
+                change: Change::Delete { target: Target::Tep(tep), force },
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         TepCommand::Limit { tep, rates } => {
             let frames = requested(rates.frames, rates.default);
             let limit = Rates([("frames", rates.frames.map(Rate::per_second))]).given();

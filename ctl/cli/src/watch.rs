@@ -17,6 +17,8 @@ struct Json<'a> {
     revision: u64,
     #[serde(flatten)]
     kind: KindJson<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -54,6 +56,11 @@ impl<'a> KindJson<'a> {
     }
 }
 
+/// True for an event that says by itself when it happened.
+fn has_time(kind: &KindJson<'_>) -> bool {
+    matches!(kind, KindJson::HavipEvent(_) | KindJson::AnnouncementRefused(_))
+}
+
 /// True for an event that is part of no revision.
 fn is_alarm(kind: &KindJson<'_>) -> bool {
     match kind {
@@ -80,7 +87,8 @@ pub async fn run(out: &mut Out, client: &mut Client, from: Option<u64>) -> Resul
         let revision = event.revision;
         let Some(kind) = event.kind.as_ref().and_then(KindJson::new) else { continue };
         let (is_whole, is_alarm) = (matches!(kind, KindJson::Committed { .. }), is_alarm(&kind));
-        out.json(&Json { revision, kind })?;
+        let time = text::optional_utc(event.unix_ms).filter(|_| !has_time(&kind));
+        out.json(&Json { revision, kind, time })?;
         // A revision's lines go out together. No revision may follow an alarm.
         if is_whole || is_alarm {
             out.flush()?;

@@ -9,6 +9,9 @@ use bcast_domain::{DomainLimit, Rate, TepLimit};
 use support::model;
 use support::node::{Node, one_event_of_each_kind, told};
 
+/// Version of bcastctl, as it says it.
+const OWN: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("BCAST_COMMIT"), ")");
+
 fn small() -> Node {
     let mut model = model(&[(1, "hv1"), (2, "")], &[(5001, "vpc-a", &[1, 2]), (70000, "", &[])]);
     let rate = |per_second| Rate::new(per_second).ok();
@@ -24,13 +27,13 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("tep add 198.18.0.3 --name hv3", "tep 198.18.0.3 (hv3) is registered (revision 2)\n"),
         ("tep add 198.18.0.1", "tep 198.18.0.1 is registered already\n"),
         ("tep rm 198.18.0.3", "tep 198.18.0.3 is removed (revision 3)\n"),
-        ("tep rm hv3", "tep hv3 is not registered\n"),
+        ("tep rm hv3 --if-exists", "tep hv3 is not registered\n"),
         ("domain create 0x1389", "domain 5001 is there already\n"),
         ("domain create 6 --name six", "domain 6 (six) is there (revision 4)\n"),
         ("domain join 6 hv1 198.18.0.2", "domain 6: hv1, 198.18.0.2 are now members (revision 5)\n"),
         ("domain join 6 hv1", "domain 6: hv1 is already a member\n"),
         ("domain leave 6 hv1", "domain 6: hv1 is no longer a member (revision 6)\n"),
-        ("domain leave 6 hv1", "tep hv1 is not a member of domain 6\n"),
+        ("domain leave 6 hv1 --if-exists", "tep hv1 is not a member of domain 6\n"),
         ("domain limit 6 --copies 250k", "domain 6: the limit is now copies 250k (revision 7)\n"),
         ("domain limit 6 --copies 250000", "domain 6: the limit is already copies 250k\n"),
         (
@@ -88,10 +91,12 @@ fn changes_say_what_they_did_and_what_was_so_already() {
             "domain 6: fd00::1 is now a gateway with 52:54:00:00:00:01 (revision 18)\n",
         ),
         ("domain gateway 6 10.0.0.1 --rm", "domain 6: 10.0.0.1 is no longer a gateway (revision 19)\n"),
-        ("domain gateway 6 10.0.0.1 --rm", "10.0.0.1 is no gateway of domain 6\n"),
-        ("domain subnets 6 --none", "domain 6: the subnets are now none (revision 20)\n"),
+        ("domain gateway 6 10.0.0.1 --rm --if-exists", "10.0.0.1 is no gateway of domain 6
+"),
+        ("domain subnets 6 --none", "domain 6: the subnets are now none (revision 20)
+"),
         ("domain forget 6 10.0.0.1", "domain 6: 10.0.0.1 is free now\n"),
-        ("domain forget 6 10.0.0.9", "domain 6: 10.0.0.9 has no owner\n"),
+        ("domain forget 6 10.0.0.9 --if-exists", "domain 6: 10.0.0.9 has no owner\n"),
         ("-o json domain forget 6 10.0.0.1", "{\"vni\":6,\"address\":\"10.0.0.1\",\"had_owner\":true}\n"),
         (
             "domain learned 6",
@@ -100,9 +105,12 @@ fn changes_say_what_they_did_and_what_was_so_already() {
              10.0.0.2  52:54:00:00:00:02  198.18.0.2  2025-06-15T15:06:40.000Z\n",
         ),
         ("domain rm 6", "domain 6 is removed (revision 21)\n"),
-        ("domain rm 6", "domain 6 is not there\n"),
+        ("domain rm 6 --if-exists", "domain 6 is not there\n"),
         ("tep rm hv1 --force", "tep hv1 is removed (revision 22)\n"),
-        ("-o json domain rm 6", "{\"revision\":22,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n"),
+        (
+            "-o json domain rm 6 --if-exists",
+            "{\"revision\":22,\"changed\":0,\"notes\":[\"domain 6 is not there\"]}\n",
+        ),
         ("-o json tep add 198.18.0.9", "{\"revision\":23,\"changed\":1,\"notes\":[]}\n"),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
@@ -198,8 +206,8 @@ fn without_a_daemon_the_status_is_3_and_one_line_says_what_to_do() {
     for args in [&["tep", "list"][..], &["domain", "rm", "1"], &["export"], &["watch"], &["stats"]] {
         assert_eq!(bcastctl(args), (3, String::new(), reason.clone()), "{args:?}");
     }
-    let own = concat!("bcastctl ", env!("CARGO_PKG_VERSION"), "\n");
-    assert_eq!(bcastctl(&["version"]), (3, own.to_owned(), reason.clone()));
+    let own = format!("bcastctl {OWN}\n");
+    assert_eq!(bcastctl(&["version"]), (3, own, reason.clone()));
     // A socket that nobody listens on any more.
     drop(std::os::unix::net::UnixListener::bind(&missing).unwrap());
     let (status, _, said) = bcastctl(&["tep", "list"]);
@@ -240,7 +248,7 @@ fn tables_are_plain_columns() {
             "stats 5001",
             "domain 5001 (vpc-a)\nNAME     VALUE\nmembers      2\nframes      10\ncopies      20\nbytes     1200\ndrops        1\n",
         ),
-        ("version", concat!("bcastctl ", env!("CARGO_PKG_VERSION"), "\nbcastd 0.1.0 (DPDK 22.11.11)\n")),
+        ("version", &format!("bcastctl {OWN}\nbcastd 0.1.0 (0123456789ab, DPDK 22.11.11)\n")),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
         assert_eq!(node.run(&args), (0, words.to_owned(), String::new()), "{args:?}");
@@ -291,7 +299,9 @@ fn json_has_the_documented_shapes() {
             concat!(
                 "{\"bcastctl\":\"",
                 env!("CARGO_PKG_VERSION"),
-                "\",\"bcastd\":\"0.1.0\",\"dpdk\":\"22.11.11\"}\n"
+                "\",\"bcastctl_commit\":\"",
+                env!("BCAST_COMMIT"),
+                "\",\"bcastd\":\"0.1.0\",\"bcastd_commit\":\"0123456789ab\",\"dpdk\":\"22.11.11\"}\n"
             ),
         ),
         (
@@ -333,15 +343,15 @@ fn help_says_the_json_of_each_command_and_names_no_source_file() {
 fn a_watch_prints_each_kind_of_event_and_says_where_to_go_on() {
     let node = small();
     node.script.lock().unwrap().events = one_event_of_each_kind();
-    let first = "{\"revision\":4,\"event\":\"reset\"}\n\
+    let first = "{\"revision\":4,\"event\":\"reset\",\"time\":\"2026-11-23T01:04:05.007Z\"}\n\
         {\"revision\":4,\"event\":\"tep_set\",\"tep\":{\"address\":\"198.18.0.1\",\"name\":\"hv1\",\"limit\":{\"frames\":null},\
-        \"routes\":{\"route_gateway\":null,\"route_gateway6\":null}}}\n\
+        \"routes\":{\"route_gateway\":null,\"route_gateway6\":null}},\"time\":\"2026-11-23T01:04:05.007Z\"}\n\
         {\"revision\":4,\"event\":\"domain_set\",\"domain\":{\"vni\":5001,\"name\":null,\
-        \"members\":[\"198.18.0.1\"],\"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"}}\n\
-        {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17}\n";
-    let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001}\n\
-        {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\"}\n\
-        {\"revision\":5,\"event\":\"committed\",\"unix_ms\":18}\n";
+        \"members\":[\"198.18.0.1\"],\"limit\":{\"copies\":250000,\"bits\":null,\"control\":null},\"arp_inspection\":\"off\"},\"time\":\"2026-11-23T01:04:05.007Z\"}\n\
+        {\"revision\":4,\"event\":\"committed\",\"unix_ms\":17,\"time\":\"2026-11-23T01:04:05.007Z\"}\n";
+    let second = "{\"revision\":5,\"event\":\"domain_removed\",\"vni\":5001,\"time\":\"2026-11-23T01:04:05.007Z\"}\n\
+        {\"revision\":5,\"event\":\"tep_removed\",\"address\":\"198.18.0.1\",\"time\":\"2026-11-23T01:04:05.007Z\"}\n\
+        {\"revision\":5,\"event\":\"committed\",\"unix_ms\":18,\"time\":\"2026-11-23T01:04:05.007Z\"}\n";
     let ended = "bcastctl: the daemon ended the watch; go on with --from 6\n";
     assert_eq!(node.run(&["watch"]), (3, format!("{first}{second}"), ended.to_owned()));
     assert_eq!(node.run(&["watch", "--from", "5"]), (3, second.to_owned(), ended.to_owned()));

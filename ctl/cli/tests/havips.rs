@@ -100,17 +100,20 @@ fn changes_say_what_they_did_and_what_was_so_already() {
         ("havip bind-eip db 2001:db8::7", "havip db: 2001:db8::7 goes where it goes (revision 5)\n"),
         ("havip bind-eip db 2001:db8::7", "havip db: 2001:db8::7 is its EIP already\n"),
         ("havip unbind-eip db", "havip db has no EIP any more (revision 6)\n"),
-        ("havip unbind-eip db", "havip db has no EIP\n"),
+        ("havip unbind-eip db --if-exists", "havip db has no EIP\n"),
         ("havip detach db --instance vm7", "havip db: vm7 is detached (revision 7)\n"),
-        ("havip detach db --instance vm7", "havip db: vm7 is not attached\n"),
+        ("havip detach db --instance vm7 --if-exists", "havip db: vm7 is not attached\n"),
         ("havip unfreeze db", "havip db is not frozen\n"),
         ("havip group db default/db", "havip db is in the group default/db (revision 8)\n"),
         ("havip group db default/db", "havip db is in the group default/db already\n"),
         ("havip group db --rm", "havip db is in no group any more (revision 9)\n"),
-        ("havip group db --rm", "havip db is in no group\n"),
+        ("havip group db --rm --if-exists", "havip db is in no group\n"),
         ("havip rm db", "havip db is removed (revision 10)\n"),
-        ("havip rm db", "havip db is not there\n"),
-        ("-o json havip rm db", "{\"revision\":10,\"changed\":0,\"notes\":[\"havip db is not there\"]}\n"),
+        ("havip rm db --if-exists", "havip db is not there\n"),
+        (
+            "-o json havip rm db --if-exists",
+            "{\"revision\":10,\"changed\":0,\"notes\":[\"havip db is not there\"]}\n",
+        ),
         ("domain rm 5001 --force", "domain 5001 is removed (revision 11)\n"),
         ("havip list", "NAME  VNI  ADDRESS  STATE  HOLDER  TEP  SINCE  EIP\n"),
     ] {
@@ -430,7 +433,8 @@ fn a_watch_tells_of_havips() {
             proto::watch_event::Kind::HavipDeleted("old".to_owned()),
             proto::watch_event::Kind::HavipEvent(events().remove(0)),
         ];
-        script.events = kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind) }).into();
+        script.events =
+            kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind), unix_ms: 0 }).into();
     }
     let (_, printed, _) = run(&node, "watch --from 4");
     let lines: Vec<&str> = printed.lines().collect();

@@ -43,7 +43,8 @@ fn an_alarm_is_printed_at_once_though_no_revision_follows_it() {
     {
         let mut script = node.script.lock().unwrap();
         let kinds = [refused(&[198, 18, 0, 9], false), refused(&[], true), spoof()];
-        script.events = kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind) }).into();
+        script.events =
+            kinds.map(|kind| proto::WatchEvent { revision: 4, kind: Some(kind), unix_ms: 0 }).into();
         script.stays_open = true;
     }
     let mut child = node.command(&["watch", "--from", "4"]).stdout(Stdio::piped()).spawn().unwrap();

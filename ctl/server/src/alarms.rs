@@ -80,6 +80,14 @@ impl Alarm {
             Self::Refused(refused) => refused.generation,
         }
     }
+
+    /// When it happened; Unix time in milliseconds.
+    pub fn unix_ms(&self) -> u64 {
+        match self {
+            Self::Havip(event) => event.unix_ms,
+            Self::Refused(refused) => refused.unix_ms,
+        }
+    }
 }
 
 /// The commit thread's way to tell all watchers.

@@ -14,6 +14,7 @@ use ctl_store::{Answer, Answered, Body, Group, Record, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::alarms::{Alarm, AlarmSender};
+use crate::author::{self, Author};
 use crate::clock::now_ms;
 use crate::confirm::{Published, Waiting};
 use crate::health::{Health, Trouble};
@@ -85,8 +86,8 @@ impl Committer {
                 let accepted = self.validate(jobs);
                 self.carry_out(accepted);
             }
-            if let Some(Job { work: Work::Restore(restore), reply, .. }) = restore {
-                self.restore(*restore, reply);
+            if let Some(Job { work: Work::Restore(restore), reply, author, .. }) = restore {
+                self.restore(*restore, reply, author);
             }
             // After each group, so that no move waits for more than one.
             self.tick_havips();
@@ -132,7 +133,7 @@ impl Committer {
     }
 
     /// Replaces everything by a backup.
-    fn restore(&mut self, mut backup: Backup, reply: Reply) {
+    fn restore(&mut self, mut backup: Backup, reply: Reply, author: Author) {
         if reply.is_closed() {
             return;
         }
@@ -148,14 +149,12 @@ impl Committer {
             Ok(prepared) => prepared,
             Err(refusal) => return drop(reply.send(Err(refusal))),
         };
-        let Answer { revision, changed, .. } = answer;
         let (records, history) = (Vec::from_iter(record), Some(backup.history));
         let (anew, configures) = (true, true);
         let group = Group { base, unix_ms, records, anew, configures, history, ..Group::default() };
-        let waiting = vec![Waiting { reply, answer, summary: None, drains: true }];
-        if self.carry_out(Accepted { group, removes: true, waiting }) {
-            tracing::info!(%revision, changed, "a backup was restored");
-        }
+        let logged = Some((author, "restore".to_owned()));
+        let waiting = vec![Waiting { reply, answer, summary: None, drains: true, logged }];
+        self.carry_out(Accepted { group, removes: true, waiting });
     }
 
     /// Commits and publishes a group; false where the store did not take it.
@@ -265,11 +264,15 @@ impl Committer {
         // Whoever went away before this point changes nothing.
         for job in jobs.into_iter().filter(|job| !job.reply.is_closed()) {
             match self.validate_one(&mut transaction, &job.work, &mut group) {
-                Ok(Prepared { answer, removes: does, summary, .. }) => {
+                Ok(Prepared { answer, removes: does, summary, record }) => {
                     removes |= does;
+                    let logged = record.map(|record| {
+                        group.records.push(record);
+                        (job.author, author::kinds(&job.work, summary.as_deref()))
+                    });
                     // An answer that changed nothing may speak of what was deleted just before it.
                     let drains = does || answer.changed == 0;
-                    waiting.push(Waiting { reply: job.reply, answer, summary, drains });
+                    waiting.push(Waiting { reply: job.reply, answer, summary, drains, logged });
                 }
                 Err(refusal) => drop(job.reply.send(Err(refusal))),
             }
@@ -300,13 +303,12 @@ impl Committer {
                 None => answered = Some((id.clone(), body)),
             }
         }
-        let mut prepared = match work {
+        let prepared = match work {
             Work::Changes(batch, _) => transaction.batch(batch, group.unix_ms)?,
             Work::Apply(apply, _) => transaction.apply(apply, group.unix_ms)?,
             // It commits alone.
             Work::Restore(_) => return Err(Refusal::Stopping),
         };
-        group.records.extend(prepared.record.take());
         let answer = &prepared.answer;
         group.answers.extend(answered.map(|(id, body)| Answered { id, body, answer: answer.clone() }));
         Ok(prepared)
@@ -342,6 +344,11 @@ impl Committer {
             self.visible.send_replace(*revision);
         }
         self.listeners.committed(&accepted.group.records);
+        for Waiting { logged, answer, .. } in &accepted.waiting {
+            if let Some((author, change)) = logged {
+                author.log(change, answer);
+            }
+        }
         for event in accepted.group.records.iter().flat_map(|record| &record.events) {
             if let Event::HavipEvent(event) = event {
                 machines::log(event);

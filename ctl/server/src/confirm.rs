@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, RecvTimeoutError};
 use ctl_node::Node;
 use ctl_store::Answer;
 
+use crate::author::Author;
 use crate::health::Health;
 use crate::job::{Done, Reply};
 use crate::refusal::Refusal;
@@ -44,6 +45,8 @@ pub(crate) struct Waiting {
     pub summary: Option<Box<Summary>>,
     /// The answer says that something is gone, so it waits for the copies that are on their way.
     pub drains: bool,
+    /// Author of the change, and its kinds for the log; `None`: nothing changed.
+    pub logged: Option<(Author, String)>,
 }
 
 /// The confirming thread's own.
@@ -114,7 +117,7 @@ impl Confirmer {
 }
 
 fn confirm(waiting: Vec<Waiting>, drained: Instant) {
-    for Waiting { reply, answer, summary, drains } in waiting {
+    for Waiting { reply, answer, summary, drains, .. } in waiting {
         // Whoever asked may be gone.
         drop(reply.send(Ok(Done { answer, summary, drained: drains.then_some(drained) })));
     }

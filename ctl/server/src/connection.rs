@@ -23,6 +23,7 @@ use tonic::service::Routes;
 use tower::Service;
 
 use crate::answers::{Answers, Taken};
+use crate::author::Peer;
 use crate::budget::Budget;
 use crate::deadline::{self, Deadlines};
 use crate::received::Received;
@@ -70,10 +71,11 @@ impl Api {
 
     /// Serves a connection until the client ends it or has to be cut off, or `stopping` and its requests are answered.
     pub async fn serve(self, stream: UnixStream, admitted: Admitted, mut stopping: watch::Receiver<bool>) {
+        let peer = Peer::of(&stream);
         let (socket, seen) = Guarded::any_authority(stream, Patience::Stall(TAKES_NOTHING));
         let admitted = Arc::new(admitted);
         let answers = Answers::new(&admitted);
-        let requests = Requests { api: self, answers: Arc::clone(&answers) };
+        let requests = Requests { api: self, answers: Arc::clone(&answers), peer };
         let mut connection = pin!(builder().serve_connection(TokioIo::new(socket), requests));
         let (begun, mut ticks) = (Instant::now(), interval(Duration::from_secs(1)));
         let mut ending = false;
@@ -124,6 +126,7 @@ fn builder() -> http2::Builder<TokioExecutor> {
 struct Requests {
     api: Api,
     answers: Arc<Answers>,
+    peer: Option<Peer>,
 }
 
 impl Requests {
@@ -158,6 +161,9 @@ impl hyper::service::Service<Request<Incoming>> for Requests {
         let received = &self.api.received;
         let mut request = request.map(|body| Body::new(Received::new(body, received, deadlines.request)));
         request.extensions_mut().insert(Arc::clone(&answer));
+        if let Some(peer) = self.peer {
+            request.extensions_mut().insert(peer);
+        }
         // Where the deadline has passed already, nothing is begun.
         let due = deadlines.answer.is_some_and(|within| within.is_zero());
         let answering = (!due).then(|| self.api.routes.clone().call(request));

@@ -1,10 +1,10 @@
-//! Number of HAVIPs that have each diagnosis, for metrics.
+//! Number of HAVIPs that have each diagnosis, and that are in each state, for metrics.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use bcast_domain::VipId;
-use ctl_api::model::HavipEntry;
+use ctl_api::model::{HavipEntry, HavipState};
 use ctl_havip::codes;
 use ctl_node::Node;
 
@@ -17,8 +17,29 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Pause between two attempts to lock the state.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// Counts in the order of [`codes::ALL`].
-type Counts = [u64; codes::ALL.len()];
+/// States of HAVIPs with their names.
+const STATES: [(HavipState, &str); 4] = [
+    (HavipState::Unbound, "unbound"),
+    (HavipState::Bound, "bound"),
+    (HavipState::Frozen, "frozen"),
+    (HavipState::Conflict, "conflict"),
+];
+
+/// Counts in the order of [`codes::ALL`], and in that of [`STATES`].
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    codes: [u64; codes::ALL.len()],
+    states: [u64; STATES.len()],
+}
+
+/// Numbers of HAVIPs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HavipCounts {
+    /// Those that have each diagnosis, by code; all codes are there.
+    pub diagnoses: Vec<(&'static str, u64)>,
+    /// Those in each state; all states are there.
+    pub states: Vec<(&'static str, u64)>,
+}
 
 /// Counter of diagnoses.
 pub struct DiagnosisCounter {
@@ -32,9 +53,9 @@ impl DiagnosisCounter {
         Self { state, node, last: Mutex::default() }
     }
 
-    /// Number of HAVIPs with each code, all codes included; those of the last time while the state cannot be had. Waits for it a
+    /// Number of HAVIPs with each code and in each state, all codes and states included; those of the last time while the state cannot be had. Waits for it a
     /// second at most. Takes some 1.5 us for each HAVIP.
-    pub fn count(&self) -> Vec<(&'static str, u64)> {
+    pub fn count(&self) -> HavipCounts {
         let counts = match self.count_now() {
             Some(counts) => {
                 *self.last() = counts;
@@ -42,7 +63,10 @@ impl DiagnosisCounter {
             }
             None => *self.last(),
         };
-        codes::ALL.iter().copied().zip(counts).collect()
+        HavipCounts {
+            diagnoses: codes::ALL.iter().copied().zip(counts.codes).collect(),
+            states: STATES.iter().map(|(_, name)| *name).zip(counts.states).collect(),
+        }
     }
 
     fn last(&self) -> MutexGuard<'_, Counts> {
@@ -94,7 +118,9 @@ fn add(state: &mut State, node: &dyn Node, id: VipId, counts: &mut Counts) {
     if has_outsider(state, &held.entry) {
         mark(codes::TEP_NOT_MEMBER);
     }
-    counts.iter_mut().zip(has).for_each(|(count, has)| *count += u64::from(has));
+    let state_of = STATES.iter().position(|(one, _)| *one == held.entry.binding.state);
+    state_of.and_then(|place| counts.states.get_mut(place)).into_iter().for_each(|count| *count += 1);
+    counts.codes.iter_mut().zip(has).for_each(|(count, has)| *count += u64::from(has));
 }
 
 /// True if an instance is attached at a TEP outside of the domain.

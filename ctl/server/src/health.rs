@@ -21,6 +21,8 @@ pub(crate) struct Health {
     confirm_beat_ms: AtomicU64,
     /// Why the store takes no changes, in one line.
     trouble: Mutex<Option<String>>,
+    /// Transactions that the store failed.
+    store_errors: AtomicU64,
 }
 
 impl Health {
@@ -30,7 +32,13 @@ impl Health {
             beat_ms: AtomicU64::new(0),
             confirm_beat_ms: AtomicU64::new(0),
             trouble: Mutex::default(),
+            store_errors: AtomicU64::new(0),
         }
+    }
+
+    /// Transactions of changes that the store failed, tries while it takes none included.
+    pub fn store_errors(&self) -> u64 {
+        self.store_errors.load(Ordering::Relaxed)
     }
 
     /// Heartbeat of the commit thread.
@@ -120,6 +128,7 @@ impl Trouble {
             Some(_) => tracing::warn!(%error, refused, "the store still takes no changes"),
             None => {}
         }
+        self.health.store_errors.fetch_add(1, Ordering::Relaxed);
         self.health.set_trouble(Some(error.to_string()));
     }
 
@@ -187,6 +196,7 @@ mod tests {
         assert_eq!((health.takes_changes(), trouble.wait(start)), (Ok(()), None));
         let error = StoreError::Refused { path: "s".into(), reason: "No space left on device".to_owned() };
         trouble.failed(&error, 1, start);
+        assert_eq!(health.store_errors(), 1);
         assert!(health.takes_changes().unwrap_err().contains("No space left on device"));
         assert!(!trouble.is_time(start) && trouble.is_time(start + PROBE_EVERY));
         assert_eq!(trouble.wait(start), Some(PROBE_EVERY));

@@ -9,6 +9,7 @@ use ctl_store::{Answer, Body};
 use tokio::sync::oneshot;
 
 use crate::QUEUE;
+use crate::author::Author;
 use crate::budget::Claim;
 use crate::refusal::Refusal;
 use crate::restore::Backup;
@@ -19,6 +20,7 @@ use crate::summary::Summary;
 pub(crate) struct Job {
     pub work: Work,
     pub reply: Reply,
+    pub author: Author,
     /// The memory that it holds, given back with it.
     pub _claim: Claim,
 }

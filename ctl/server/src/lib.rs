@@ -10,6 +10,7 @@
 
 mod alarms;
 mod answers;
+mod author;
 mod blocking;
 mod budget;
 mod clock;
@@ -49,7 +50,7 @@ mod watching;
 
 pub use confirm::Observer;
 pub use connection::CONNECTIONS;
-pub use diagnoses::DiagnosisCounter;
+pub use diagnoses::{DiagnosisCounter, HavipCounts};
 pub use error::ServerError;
 pub use exporters::ExporterConfig;
 pub use hook::{CommitHook, Reporter};
@@ -57,7 +58,7 @@ pub use limits::HavipLimits;
 pub use refusal::{Problem, Refusal};
 pub use server::{Server, ServerConfig};
 pub use shared::Versions;
-pub use socket::SocketError;
+pub use socket::{SocketError, check_socket, is_served};
 pub use state::Counts;
 pub use transaction::NOTES;
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
 use bcast_domain::{Tep, Vni, limits};
-use ctl_api::model::{BatchError, HavipError, ModelError, Name, NameError, RequestId, Revision, TepRef};
-use ctl_api::{ERROR_DOMAIN, POSITION, REVISION_TRAILER};
+use ctl_api::model::{
+    BatchError, HavipError, ModelError, Name, NameError, ReasonError, RequestId, Revision, TepRef,
+};
+use ctl_api::{ERROR_DOMAIN, POSITION, REASON_METADATA, REVISION_TRAILER};
 use ctl_node::TepRefusal;
 use ctl_store::{ANSWERS, HISTORY_OF_ONE, StoreError};
 use ctl_webhook::UnknownReceiver;
@@ -40,10 +42,10 @@ pub enum Refusal {
     /// A resource that a desired state does not name cannot be deleted.
     #[error("cannot delete a resource that the desired state does not name: {0}")]
     Deletion(Problem),
-    /// A desired state would remove much, and nobody confirmed it.
+    /// A request would remove much, and nobody confirmed it.
     #[error(
         "this would remove {memberships} of {of_memberships} memberships and {havips} of {of_havips} HAVIPs; confirm \
-         that many (confirm_removals), or correct the desired state"
+         that many (confirm_removals), or correct the request"
     )]
     RemovalsUnconfirmed { memberships: u64, of_memberships: usize, havips: u64, of_havips: usize },
     /// The stream of a desired state was cut.
@@ -67,6 +69,9 @@ pub enum Refusal {
     /// A text that is no name.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A reason that is none.
+    #[error(transparent)]
+    Reason(ReasonError),
     /// A receiver of webhooks is asked for that is not configured.
     #[error(transparent)]
     NoWebhook(#[from] UnknownReceiver),
@@ -151,6 +156,9 @@ pub enum Problem {
     /// Another TEP has the name.
     #[error("the name {name} is TEP {holder}'s; names of TEPs are unique")]
     NameTaken { name: Name, holder: Tep },
+    /// Something is deleted that has to be there.
+    #[error("{0}; nothing was changed")]
+    Absent(String),
     /// A TEP cannot go while it is a member.
     #[error("TEP {tep} is a member of {domains} domain{s}; let it leave first, or remove it with --force", s = if *.domains == 1 { "" } else { "s" })]
     StillMember { tep: Tep, domains: u32 },
@@ -242,7 +250,7 @@ pub enum Problem {
 impl Problem {
     fn code(&self) -> Code {
         match self {
-            Self::Unregistered(_) | Self::NoDomain(_) | Self::NoHavip(_) => Code::NotFound,
+            Self::Unregistered(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::Absent(_) => Code::NotFound,
             Self::NameTaken { .. }
             | Self::HavipThere { .. }
             | Self::HasEip { .. }
@@ -278,7 +286,7 @@ impl Refusal {
         match self {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
             Self::Batch(_) | Self::Model(_) | Self::Name(_) | Self::PageToken(_) => Code::InvalidArgument,
-            Self::DesiredCut | Self::AfterLast => Code::InvalidArgument,
+            Self::DesiredCut | Self::AfterLast | Self::Reason(_) => Code::InvalidArgument,
             Self::RemovalsUnconfirmed { .. } | Self::NotSticky(_) => Code::FailedPrecondition,
             Self::BackupEntry(_) | Self::BackupRevision(_) | Self::BackupCut => Code::InvalidArgument,
             Self::Change { problem, .. } | Self::Deletion(problem) => problem.code(),
@@ -349,6 +357,10 @@ impl Refusal {
                     };
                     details.add_bad_request_violation(field.trim_end_matches('.'), error.to_string());
                 }
+            }
+            Self::Reason(error) => {
+                why = reason(error);
+                details.add_bad_request_violation(REASON_METADATA, error.to_string());
             }
             Self::Model(error) => {
                 why = reason(error.innermost());

@@ -34,6 +34,9 @@ impl Backup {
         if let Some(expected) = message.expected_revision {
             self.conditions.expected = Some(Revision::new(expected));
         }
+        if let Some(confirmed) = message.confirm_removals {
+            self.conditions.confirmed = confirmed;
+        }
         let part = message.part.unwrap_or_default();
         if let Some(revision) = part.revision {
             if revision > Revision::MAX_SAVED.get() {

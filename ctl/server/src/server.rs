@@ -240,6 +240,12 @@ impl Server {
         self.health.takes_changes()
     }
 
+    /// Transactions of changes that the store failed since the start, tries while it takes none included. Never waits.
+    #[must_use]
+    pub fn store_errors(&self) -> u64 {
+        self.health.store_errors()
+    }
+
     /// Time since the last heartbeat of the commit thread: one at least each half second, but for the time that a commit
     /// takes. What grows beyond that is a thread that hangs, or is gone. Never waits.
     #[must_use]

@@ -20,6 +20,8 @@ use crate::{SNAPSHOTS, WATCHES};
 pub struct Versions {
     /// The daemon's.
     pub daemon: String,
+    /// Commit that the daemon was built from; empty: not known.
+    pub commit: String,
     /// Version of DPDK.
     pub dpdk: String,
 }

@@ -60,6 +60,37 @@ pub(crate) fn listen(path: &Path) -> Result<(UnixListener, SocketFile), SocketEr
     Ok((listener, SocketFile { path: path.to_owned(), identity: identity(path) }))
 }
 
+/// True if somebody answers at the socket.
+#[must_use]
+pub fn is_served(path: &Path) -> bool {
+    UnixStream::connect(path).is_ok()
+}
+
+/// Checks whether a daemon could listen at `path`; changes nothing.
+///
+/// # Errors
+///
+/// Why it could not.
+pub fn check_socket(path: &Path) -> Result<(), SocketError> {
+    let bytes = path.as_os_str().len();
+    if bytes > PATH_BYTES {
+        return Err(SocketError::TooLong { path: path.to_owned(), bytes });
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let there = if folder.exists() { folder } else { folder.parent().unwrap_or(folder) };
+    let access = rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK;
+    if let Err(errno) = rustix::fs::access(there, access) {
+        return Err(SocketError::Folder { folder: folder.to_owned(), reason: errno.into() });
+    }
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(reason) => Err(SocketError::Listen { path: path.to_owned(), reason }),
+        Ok(there) if there.is_dir() => Err(SocketError::IsFolder(path.to_owned())),
+        Ok(there) if !there.file_type().is_socket() => Err(SocketError::NotASocket(path.to_owned())),
+        Ok(_) => Ok(()),
+    }
+}
+
 /// Makes the folder of the socket, where only that is missing. All may look into it: the socket has a mode of its own.
 fn make_folder(path: &Path) -> Result<(), SocketError> {
     match path.parent() {
@@ -152,6 +183,7 @@ mod tests {
         let path = dir.path().join("file");
         fs::write(&path, "precious").unwrap();
         assert!(matches!(listen(&path), Err(SocketError::NotASocket(_))));
+        assert!(matches!(check_socket(&path), Err(SocketError::NotASocket(_))));
         assert_eq!(fs::read_to_string(&path).unwrap(), "precious");
     }
 
@@ -168,6 +200,8 @@ mod tests {
         ] {
             let text = listen(&dir.path().join(path)).unwrap_err().to_string();
             assert!(text.contains(words), "{text}");
+            let checked = check_socket(&dir.path().join(path)).unwrap_err().to_string();
+            assert_eq!(checked, text);
         }
     }
 }

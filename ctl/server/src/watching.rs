@@ -157,9 +157,10 @@ async fn send(
         let revision = record.revision;
         send_alarms(feed, filter, alarms, revision).await?;
         for event in record.events.into_iter().filter(|event| filter.passes(event)) {
-            feed.send(message(revision, event.into())).await?;
+            feed.send(message(revision, record.unix_ms, event.into())).await?;
         }
-        feed.send(message(revision, Kind::Committed(proto::Committed { unix_ms: record.unix_ms }))).await?;
+        let unix_ms = record.unix_ms;
+        feed.send(message(revision, unix_ms, Kind::Committed(proto::Committed { unix_ms }))).await?;
         next = revision.next();
     }
     Ok(next)
@@ -174,6 +175,7 @@ async fn send_alarms(
 ) -> Result<(), Stop> {
     while let Some(alarm) = alarms.before(next) {
         let revision = Revision::new(alarm.generation());
+        let unix_ms = alarm.unix_ms();
         let kind = match alarm.as_ref() {
             Alarm::Havip(event) => {
                 let event = Event::HavipEvent(Box::new(event.clone()));
@@ -182,14 +184,14 @@ async fn send_alarms(
             Alarm::Refused(refused) => filter.passes_refused(refused).then(|| (*refused).into()),
         };
         if let Some(kind) = kind {
-            feed.send(message(revision, kind)).await?;
+            feed.send(message(revision, unix_ms, kind)).await?;
         }
     }
     Ok(())
 }
 
-fn message(revision: Revision, kind: Kind) -> proto::WatchEvent {
-    proto::WatchEvent { revision: revision.get(), kind: Some(kind) }
+fn message(revision: Revision, unix_ms: u64, kind: Kind) -> proto::WatchEvent {
+    proto::WatchEvent { revision: revision.get(), unix_ms, kind: Some(kind) }
 }
 
 /// Sends the whole state; returns its revision.
@@ -209,12 +211,12 @@ async fn reset(
 fn send_state(shared: &Shared, filter: &Filter, feed: &Events) -> Result<Revision, Stop> {
     let runtime = Handle::current();
     let snapshot = shared.store.snapshot()?;
-    let revision = snapshot.revision();
+    let (revision, unix_ms) = (snapshot.revision(), crate::clock::now_ms());
     let send = |kind| {
         if *shared.stopping.borrow() {
             return Err(Refusal::Stopping.into());
         }
-        runtime.block_on(feed.send(message(revision, kind))).map_err(Stop::from)
+        runtime.block_on(feed.send(message(revision, unix_ms, kind))).map_err(Stop::from)
     };
     send(Kind::Reset(proto::Reset {}))?;
     for event in snapshot.all()? {
@@ -223,6 +225,6 @@ fn send_state(shared: &Shared, filter: &Filter, feed: &Events) -> Result<Revisio
             send(event.into())?;
         }
     }
-    send(Kind::Committed(proto::Committed { unix_ms: crate::clock::now_ms() }))?;
+    send(Kind::Committed(proto::Committed { unix_ms }))?;
     Ok(revision)
 }

@@ -133,3 +133,38 @@ fn an_alarm_is_told_though_the_store_takes_nothing_and_keeps_no_change_from_it()
     fails.store(false, Ordering::Relaxed);
     assert_eq!(rig.commit(vec![add(7)]).revision, made + 1);
 }
+
+#[test]
+fn every_event_of_a_watch_has_its_time_alarms_and_a_state_that_is_sent_anew_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let begun = unix_ms();
+    let rig = Rig::new(folder.path());
+    let made = prepare(&rig);
+    let mut next = |watch: &mut tonic::Streaming<ctl_api::proto::WatchEvent>| {
+        let next = async { tokio::time::timeout(Duration::from_secs(60), watch.message()).await };
+        rig.run(next).expect("an event comes").unwrap().expect("a watch does not end")
+    };
+    // From the log, and then from a revision that this node never was at: the whole state.
+    for from in [made, made + 1_000] {
+        let mut watch = rig.run(rig.client().watch(Some(Revision::new(from)), Default::default())).unwrap();
+        loop {
+            let event = next(&mut watch);
+            assert!((begun..=unix_ms()).contains(&event.unix_ms), "{event:?}");
+            if let Some(Kind::Committed(commit)) = event.kind {
+                assert_eq!(commit.unix_ms, event.unix_ms);
+                break;
+            }
+        }
+        forge(&rig);
+        let event = next(&mut watch);
+        match event.kind {
+            Some(Kind::HavipEvent(alarm)) => assert_eq!(alarm.unix_ms, event.unix_ms),
+            other => panic!("no alarm: {other:?}"),
+        }
+    }
+}
+
+fn unix_ms() -> u64 {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    now.as_millis().try_into().unwrap()
+}

@@ -15,7 +15,7 @@ use ctl_havip::codes;
 
 /// Number of HAVIPs by code, without those that none has.
 fn counted(rig: &Rig) -> BTreeMap<&'static str, u64> {
-    let counts = rig.server().diagnoses().count();
+    let counts = rig.server().diagnoses().count().diagnoses;
     let all: Vec<_> = counts.iter().map(|(code, _)| *code).collect();
     assert_eq!(all, codes::ALL, "all codes are there, with 0 too");
     counts.into_iter().filter(|(_, count)| *count > 0).collect()

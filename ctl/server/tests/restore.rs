@@ -37,10 +37,13 @@ fn backup(rig: &Rig) -> SnapshotPart {
 
 fn requests(part: SnapshotPart) -> Vec<RestoreRequest> {
     vec![
-        RestoreRequest { part: Some(part), ..Default::default() },
+        RestoreRequest { part: Some(part), confirm_removals: Some(ANY), ..Default::default() },
         RestoreRequest { last: true, ..Default::default() },
     ]
 }
+
+/// Removals that are confirmed in any number.
+const ANY: proto::Removals = proto::Removals { memberships: u64::MAX, havips: u64::MAX };
 
 fn restore(rig: &Rig, requests: Vec<RestoreRequest>) -> Result<proto::CommitReply, (RefusalKind, String)> {
     rig.run(rig.client().restore(tokio_stream::iter(requests))).map_err(refused)

@@ -51,13 +51,13 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
     let log = Log::default();
     tracing_subscriber::fmt().with_writer(log.clone()).with_ansi(false).init();
     for late in [false, true] {
-        log.0.lock().unwrap().clear();
         let folder = tempfile::tempdir().unwrap();
         let fails = Arc::new(AtomicBool::new(false));
         let store = EmbeddedStore::open(&folder.path().join("domains.redb")).unwrap();
         let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         rig.commit(vec![add(1)]);
         assert_eq!(rig.server().store_takes_changes(), Ok(()));
+        log.0.lock().unwrap().clear();
         fails.store(true, Ordering::Relaxed);
         for n in 2..60 {
             let (kind, _) = rig.try_commit(Batch::new(vec![add(n)])).unwrap_err();

@@ -44,7 +44,7 @@ pub fn value<M: Message + Default, T: TryFrom<M>>(kind: &'static str, row: &[u8]
 
 /// The row of a record.
 pub fn put_record(record: &Record) -> Vec<u8> {
-    let event = |event: &Event| proto::WatchEvent { revision: 0, kind: Some(event.clone().into()) };
+    let event = |event: &Event| proto::WatchEvent { kind: Some(event.clone().into()), ..Default::default() };
     let events = record.events.iter().map(event).collect();
     StoredRecord { unix_ms: record.unix_ms, events }.encode_to_vec()
 }

@@ -302,6 +302,13 @@ impl Store for EmbeddedStore {
             Ok((rows, Some(mark)))
         })
     }
+
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, StoreError> {
+        self.writing(|transaction| {
+            let (dropped, mark) = outbox::drop_dead(transaction, receiver)?;
+            Ok((dropped, Some(mark)))
+        })
+    }
 }
 
 /// The store's state, as its revision file has to say it.

@@ -7,6 +7,7 @@
 //! store that is older is refused.
 #![forbid(unsafe_code)]
 
+mod check;
 mod codec;
 mod embedded;
 mod error;
@@ -18,6 +19,7 @@ mod revision_file;
 #[doc(hidden)]
 pub mod rows;
 
+pub use check::{CheckError, check};
 pub use embedded::{Accepted, EmbeddedStore, SCHEMA};
 pub use error::StoreError;
 pub use history::{HISTORY_OF_ALL, HISTORY_OF_ONE};
@@ -178,6 +180,9 @@ pub trait Store: Send + Sync + 'static {
     /// Makes a receiver's dead letters rows of the outbox again, waiting since `unix_ms`; returns those, the oldest
     /// event first.
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Deletes a receiver's dead letters; returns how many. Durable when it returns.
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, StoreError>;
 }
 
 /// Entries as they are read.

@@ -223,6 +223,21 @@ fn bury(transaction: &WriteTransaction, letters: &[DeadLetter]) -> Result<(), Fa
     Ok(())
 }
 
+/// Deletes a receiver's dead letters; returns how many.
+pub(crate) fn drop_dead(transaction: WriteTransaction, receiver: &Name) -> Result<(usize, Mark), Failure> {
+    let mut dropped = 0;
+    {
+        let mut dead = transaction.open_table(DEAD)?;
+        for stored in dead.extract_from_if(all_of(receiver), |_, _| true)? {
+            stored?;
+            dropped += 1;
+        }
+    }
+    let mark = count(&transaction)?;
+    transaction.commit()?;
+    Ok((dropped, mark))
+}
+
 /// Makes a receiver's dead letters rows again, waiting since `unix_ms`.
 pub(crate) fn revive(
     transaction: WriteTransaction,

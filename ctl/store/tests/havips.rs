@@ -162,3 +162,17 @@ fn of_too_many_dead_letters_the_oldest_go() {
     assert_eq!((noc.len(), noc[0].row.key.id.revision.get()), (DEAD_LETTERS, 6));
     assert_eq!(store.dead_letters(&"a".parse().unwrap()).unwrap().len(), 1, "those of others stay");
 }
+
+#[test]
+fn dropped_dead_letters_are_gone_for_good_and_those_of_others_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    let letter = |row| DeadLetter { row, died_unix_ms: 9, reason: String::new() };
+    store.settle(&[], &[row("noc", 1, 0), row("noc", 2, 0), row("ops", 1, 0)].map(letter)).unwrap();
+    let (noc, ops) = ("noc".parse().unwrap(), "ops".parse().unwrap());
+    assert_eq!(store.drop_dead(&noc).unwrap(), 2);
+    drop(store);
+    let store = open(folder.path());
+    assert_eq!((store.dead_letters(&noc).unwrap(), store.drop_dead(&noc).unwrap()), (vec![], 0));
+    assert_eq!((store.dead_letters(&ops).unwrap().len(), store.outbox().unwrap()), (1, vec![]));
+}

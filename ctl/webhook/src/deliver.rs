@@ -87,13 +87,16 @@ fn conclude(
             receiver.figures.delivered.fetch_add(1, Relaxed);
             receiver.queue().accepted(row, now);
             settler.accepted(row.key.clone());
-            if receiver.last_error().take().is_some() {
+            let failed = receiver.last().error.is_some();
+            receiver.attempted(None);
+            if failed {
                 tracing::info!(webhook = %receiver.name(), "events are accepted again");
             }
         }
         Err(failure) => {
             let reason: Arc<str> = failure.to_string().into();
-            let before = receiver.last_error().replace(Arc::clone(&reason));
+            let before = receiver.last().error.clone();
+            receiver.attempted(Some(Arc::clone(&reason)));
             receiver.figures.failed.fetch_add(1, Relaxed);
             {
                 let mut queue = receiver.queue();
@@ -122,7 +125,7 @@ fn bury(receiver: &Receiver, settler: &Settler, keep: Duration) {
     let webhook = receiver.name();
     tracing::error!(%webhook, events = expired.len(), "events were not accepted in time; they are dead letters now");
     receiver.figures.dead.fetch_add(expired.len() as u64, Relaxed);
-    let last = receiver.last_error().clone();
+    let last = receiver.last().error.clone();
     let letter = |(row, reason): (OutboxRow, Option<Arc<str>>)| DeadLetter {
         row,
         died_unix_ms: now,

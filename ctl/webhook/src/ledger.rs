@@ -35,6 +35,12 @@ pub trait Ledger: Send + Sync + 'static {
     /// # Errors
     /// As [`Ledger::rows`].
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, LedgerError>;
+
+    /// Deletes a receiver's dead letters, and returns how many they were.
+    ///
+    /// # Errors
+    /// As [`Ledger::rows`].
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, LedgerError>;
 }
 
 impl<S: Store + ?Sized> Ledger for Arc<S> {
@@ -52,5 +58,9 @@ impl<S: Store + ?Sized> Ledger for Arc<S> {
 
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, LedgerError> {
         Ok(Store::revive(self.as_ref(), receiver, unix_ms)?)
+    }
+
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, LedgerError> {
+        Ok(Store::drop_dead(self.as_ref(), receiver)?)
     }
 }

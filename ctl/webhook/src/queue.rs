@@ -193,6 +193,16 @@ impl Queue {
         self.schedule(&row.havip, due);
     }
 
+    /// Why the last attempt of the oldest event failed that waits after a failure, and since when it waits; Unix time in
+    /// milliseconds.
+    pub fn failing(&self) -> Option<(Arc<str>, u64)> {
+        let waiting = self
+            .lines
+            .values()
+            .filter_map(|line| Some((line.rows.front()?.since_unix_ms, line.reason.as_ref()?)));
+        waiting.min_by_key(|(since, _)| *since).map(|(since, reason)| (Arc::clone(reason), since))
+    }
+
     /// Schedules lines that wait after failures at once: the receiver is reached in another way.
     pub fn hurry(&mut self, now: Instant) {
         self.breaker.until = self.breaker.until.map(|until| until.min(now));

@@ -40,7 +40,18 @@ pub(crate) struct Figures {
     pub dead: AtomicU64,
     pub skipped: AtomicU64,
     pub overflowed: AtomicU64,
-    pub last_error: Mutex<Option<Arc<str>>>,
+    pub last: Mutex<LastAttempt>,
+}
+
+/// Result of a receiver's last attempt.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct LastAttempt {
+    /// Why it failed; `None`: it did not, or there was none.
+    pub error: Option<Arc<str>>,
+    /// Since when each attempt failed; Unix time in milliseconds.
+    pub failing_since_unix_ms: Option<u64>,
+    /// End of the attempt; Unix time in milliseconds.
+    pub unix_ms: Option<u64>,
 }
 
 /// Status of one receiver.
@@ -68,8 +79,12 @@ pub struct Status {
     pub skipped: u64,
     /// Events that were not even stored since start: too many virtual IPs.
     pub overflowed: u64,
-    /// Why the last attempt failed that did, since one was accepted.
+    /// Why the last attempt failed; where that was accepted, why one failed whose event waits to be sent again.
     pub last_error: Option<String>,
+    /// Since when attempts fail, or that event waits: Unix time in milliseconds.
+    pub failing_since_unix_ms: Option<u64>,
+    /// End of the last attempt: Unix time in milliseconds.
+    pub last_attempt_unix_ms: Option<u64>,
 }
 
 /// There is no receiver of this name.
@@ -124,15 +139,30 @@ impl Receiver {
         }
     }
 
-    pub fn last_error(&self) -> MutexGuard<'_, Option<Arc<str>>> {
-        self.figures.last_error.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes the end of an attempt. `error`: `None` where it succeeded.
+    pub fn attempted(&self, error: Option<Arc<str>>) {
+        let mut last = self.last();
+        let now = now_unix_ms();
+        let since = last.failing_since_unix_ms.unwrap_or(now);
+        let failing_since_unix_ms = error.is_some().then_some(since);
+        *last = LastAttempt { error, failing_since_unix_ms, unix_ms: Some(now) };
+    }
+
+    pub fn last(&self) -> MutexGuard<'_, LastAttempt> {
+        self.figures.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn status(&self) -> Status {
-        let (pending, oldest_unix_ms, backing_off) = {
+        let (pending, oldest_unix_ms, backing_off, failing) = {
             let queue = self.queue();
-            (queue.len(), queue.oldest_unix_ms(), queue.backing_off())
+            (queue.len(), queue.oldest_unix_ms(), queue.backing_off(), queue.failing())
         };
+        let LastAttempt { mut error, mut failing_since_unix_ms, unix_ms: last_attempt_unix_ms } =
+            self.last().clone();
+        // Events of other virtual IPs may be accepted meanwhile.
+        if let (None, Some((reason, since))) = (&error, failing) {
+            (error, failing_since_unix_ms) = (Some(reason), Some(since));
+        }
         let Figures { delivered, failed, dead, skipped, overflowed, .. } = &self.figures;
         Status {
             name: self.name().clone(),
@@ -146,7 +176,9 @@ impl Receiver {
             dead: dead.load(Relaxed),
             skipped: skipped.load(Relaxed),
             overflowed: overflowed.load(Relaxed),
-            last_error: self.last_error().as_deref().map(str::to_owned),
+            last_error: error.as_deref().map(str::to_owned),
+            failing_since_unix_ms,
+            last_attempt_unix_ms,
         }
     }
 }
@@ -237,6 +269,14 @@ impl Webhooks {
         let count = rows.len();
         outbox::load(std::slice::from_ref(receiver), rows);
         Ok(count)
+    }
+
+    /// Deletes a receiver's dead letters; returns how many. Writes to the store.
+    ///
+    /// # Errors
+    /// There is no such receiver ([`UnknownReceiver`]), or the store cannot be written.
+    pub fn drop_dead(&self, receiver: &Name) -> Result<usize, LedgerError> {
+        self.settler.ledger().drop_dead(self.find(receiver)?.name())
     }
 
     fn take_tasks(&self) -> Vec<JoinHandle<()>> {

@@ -172,6 +172,10 @@ impl ForwardingTimes {
 pub struct WorkerCounters {
     /// Bursts polled, empty ones included: the worker's heartbeat.
     pub polls: Cell,
+    /// Polls that had something to do.
+    pub busy_polls: Cell,
+    /// Time of those polls, nanoseconds.
+    pub busy_ns: Cell,
     /// Frames received.
     pub rx_frames: Cell,
     /// Frames accepted: replicated to as many members as there are.

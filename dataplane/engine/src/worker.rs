@@ -76,8 +76,15 @@ impl<P: Port> Worker<P> {
     pub fn run(mut self, stop: &AtomicBool) {
         let mut empty_polls = 0_u32;
         let mut burst = P::Burst::default();
+        let mut polled = self.clock.now();
         while !stop.load(Relaxed) {
-            if self.poll(&mut burst) {
+            let busy = self.poll(&mut burst);
+            let (begun, now) = (polled, self.clock.now());
+            polled = now;
+            if busy {
+                let counters = self.tx.counters();
+                counters.busy_polls.add(1);
+                counters.busy_ns.add(self.clock.nanoseconds(now.saturating_sub(begun)));
                 empty_polls = 0;
                 continue;
             }
@@ -87,6 +94,7 @@ impl<P: Port> Worker<P> {
             if sleep_us > 0 && empty_polls >= IDLE_POLLS {
                 let _offline = self.reader.offline();
                 std::thread::sleep(Duration::from_micros(sleep_us.into()));
+                polled = self.clock.now();
             }
         }
     }

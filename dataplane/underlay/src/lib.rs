@@ -168,6 +168,12 @@ impl Underlay {
         view.get(index.index()).copied().flatten()
     }
 
+    /// Number of registered TEPs without a known next hop.
+    pub fn unresolved(&self) -> usize {
+        let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
+        view.iter().flatten().filter(|hop| hop.mac.is_none()).count()
+    }
+
     /// All TEPs of the store are registered.
     pub fn loaded(&self) {
         self.loaded.store(true, Relaxed);

@@ -159,6 +159,21 @@ impl Eal {
     }
 }
 
+/// Largest mtu of a port on af_packet, bytes of outer IP packet: what [`AF_PACKET_RING`]'s frames hold.
+pub const AF_PACKET_MTU: u16 = 1500;
+
+/// Checks a device that is not attached, and makes no file for it.
+pub(crate) fn check_only(device: &DeviceSpec) -> Result<(), AttachError> {
+    match device {
+        DeviceSpec::Pcap { input, .. } => check(&DeviceSpec::Pcap { input: input.clone(), output: None })?,
+        other => check(other)?,
+    }
+    match missing_capabilities(device) {
+        missing if missing.is_empty() => Ok(()),
+        missing => Err(AttachError::NotPermitted { device: device.clone(), missing }),
+    }
+}
+
 /// Errors that are visible before DPDK is asked, which would say less.
 fn check(device: &DeviceSpec) -> Result<(), AttachError> {
     let of = || device.clone();

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use crate::attach::{self, AttachError};
+
 /// A device to be attached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DeviceSpec {
@@ -83,6 +85,15 @@ impl fmt::Display for DeviceSpec {
 }
 
 impl DeviceSpec {
+    /// Checks what can be known before DPDK is asked: the interface, function or file is there, and this process has the
+    /// privileges. Makes nothing.
+    ///
+    /// # Errors
+    /// Why it cannot be attached.
+    pub fn check(&self) -> Result<(), AttachError> {
+        attach::check_only(self)
+    }
+
     /// The kernel interface behind the device, if that is what it is.
     pub fn interface(&self) -> Option<&str> {
         match self {

@@ -66,7 +66,7 @@ mod shared;
 mod tsc;
 mod vectors;
 
-pub use attach::AttachError;
+pub use attach::{AF_PACKET_MTU, AttachError};
 pub use burst::{BURST, Burst};
 pub use device::{DeviceSpec, DeviceSpecError};
 pub use eal::{Eal, EalConfig, EalError, ThreadRegistration, version};

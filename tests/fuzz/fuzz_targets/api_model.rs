@@ -63,7 +63,7 @@ fn backup(bytes: &[u8]) {
             }
             event => event,
         };
-        let written = WatchEvent { revision: 7, kind: Some(event.clone().into()) }.encode_to_vec();
+        let written = WatchEvent { revision: 7, kind: Some(event.clone().into()), ..Default::default() }.encode_to_vec();
         let message = WatchEvent::decode(written.as_slice()).expect("a message that was written");
         assert_eq!(message.kind.map(Event::try_from), Some(Ok(event)));
     }

@@ -14,8 +14,6 @@ pub struct Apply {
     pub prune: bool,
     /// Conditions.
     pub conditions: Conditions,
-    /// Removals that may be: of memberships, of HAVIPs.
-    pub confirmed: proto::Removals,
     /// Most differences to be sent; `None`: all.
     pub max_differences: Option<usize>,
     /// The last part came.
@@ -53,7 +51,7 @@ impl Apply {
         let id = request_id.as_deref();
         self.conditions = Conditions::parse(*expected_revision, id, options.dry_run, *above_revision)?;
         self.prune = options.prune;
-        self.confirmed = options.confirm_removals.unwrap_or_default();
+        self.conditions.confirmed = options.confirm_removals.unwrap_or_default();
         self.max_differences =
             options.max_differences.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
         Ok(())

@@ -18,6 +18,10 @@ pub struct Conditions {
     pub dry_run: bool,
     /// The node is above this revision afterwards.
     pub above: Option<Revision>,
+    /// A deletion of something that is not there is refused, instead of noted.
+    pub must_exist: bool,
+    /// Removals that may be: of memberships, of HAVIPs.
+    pub confirmed: proto::Removals,
 }
 
 /// Changes that commit together or not at all, in their order.
@@ -65,6 +69,7 @@ impl Conditions {
             request_id: request_id.map(str::parse).transpose()?,
             dry_run,
             above: above.transpose()?,
+            ..Self::default()
         })
     }
 }
@@ -95,13 +100,14 @@ impl Batch {
             })
         };
         let id = message.request_id.as_deref();
+        let conditions =
+            Conditions::parse(message.expected_revision, id, message.dry_run, message.above_revision)?;
         Ok(Self {
-            conditions: Conditions::parse(
-                message.expected_revision,
-                id,
-                message.dry_run,
-                message.above_revision,
-            )?,
+            conditions: Conditions {
+                must_exist: message.must_exist,
+                confirmed: message.confirm_removals.unwrap_or_default(),
+                ..conditions
+            },
             changes: message.changes.into_iter().enumerate().map(parse).collect::<Result<_, _>>()?,
         })
     }
@@ -124,6 +130,8 @@ impl From<Batch> for proto::CommitRequest {
             request_id: conditions.request_id.map(|id| id.as_str().to_owned()),
             dry_run: conditions.dry_run,
             above_revision: conditions.above.map(Revision::get),
+            must_exist: conditions.must_exist,
+            confirm_removals: Some(conditions.confirmed).filter(|some| *some != proto::Removals::default()),
         }
     }
 }

@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod havip;
 mod name;
+mod reason;
 mod refused;
 mod stated;
 mod tep;
@@ -27,6 +28,7 @@ pub use havip::{
     MAX_ATTACHMENT_TEPS, MAX_REFRESH_S, Place, Why,
 };
 pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError, TepSet};
+pub use reason::{Reason, ReasonError};
 pub use refused::{RefusalReason, RefusedAnnouncement};
 pub use stated::{Gateway, StatedAddresses};
 pub use tep::{TepEntry, TepFields};

@@ -17,6 +17,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 use crate::confirm;
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::out::Out;
 use file::ApplyFile;
@@ -52,8 +53,6 @@ struct Json {
 
 /// Reason of a refusal to remove so much.
 const UNCONFIRMED: &str = "REMOVALS_UNCONFIRMED";
-/// Removals that are confirmed in any number.
-const ANY: Removals = Removals { memberships: u64::MAX, havips: u64::MAX };
 /// Most bytes of a file that is applied: 1 GiB.
 const FILE_BYTES: u64 = 1 << 30;
 
@@ -61,19 +60,14 @@ const FILE_BYTES: u64 = 1 << 30;
 ///
 /// Refused removals: the plan is read by a dry run and shown, and exactly its removals are confirmed. Should the node
 /// change meanwhile, so that more would be removed, it refuses again.
-pub async fn run(
-    out: &mut Out,
-    socket: &Path,
-    patience: Option<Duration>,
-    args: ApplyArgs,
-) -> Result<(), Failure> {
+pub async fn run(out: &mut Out, daemon: &Daemon, args: ApplyArgs) -> Result<(), Failure> {
     let file = Arc::new(read(&args.file)?);
-    let mut client = Client::connect_with(socket, patience).await?;
+    let mut client = daemon.connect().await?;
     let mut options = ApplyOptions {
         prune: args.prune,
         dry_run: args.dry_run,
         above_revision: above(&mut client, &file).await?,
-        confirm_removals: (args.yes || args.dry_run).then_some(ANY),
+        confirm_removals: (args.yes || args.dry_run).then_some(confirm::ANY),
         max_differences: if out.is_json() { Some(0) } else { (!args.verbose).then_some(plan::LINES) },
         ..Default::default()
     };
@@ -88,7 +82,7 @@ pub async fn run(
         if shown && !out.is_json() {
             out.line("the node has changed meanwhile; the plan anew:")?;
         }
-        let check = ApplyOptions { dry_run: true, confirm_removals: Some(ANY), ..options.clone() };
+        let check = ApplyOptions { dry_run: true, confirm_removals: Some(confirm::ANY), ..options.clone() };
         let checked = send(&mut client, &file, check).await?;
         if !out.is_json() {
             // Where nobody reads the plan any more, that is no reason to leave the work undone.

@@ -47,6 +47,9 @@ impl Model {
             let mut notes = Vec::new();
             let refused = |(code, words)| Status::new(code, format!("change {position}: {words}"));
             next.change(change, &mut notes).map_err(refused)?;
+            if let (true, Some(note)) = (batch.conditions.must_exist, notes.first()) {
+                return Err(absent(format!("change {position}: {note}; nothing was changed")));
+            }
             for (name, havip) in &next.havips {
                 if before.havips.get(name) != Some(havip) {
                     next.check_havip(havip).map_err(refused)?;
@@ -96,7 +99,8 @@ impl Model {
         let differences = self.differences(&next);
         let removed = removed(&differences);
         let all = [self.domains.values().map(|domain| domain.members.len()).sum(), self.havips.len()];
-        let confirmed = [apply.confirmed.memberships, apply.confirmed.havips];
+        let confirmed = apply.conditions.confirmed;
+        let confirmed = [confirmed.memberships, confirmed.havips];
         for (at, what) in ["memberships", "HAVIPs"].into_iter().enumerate() {
             let (removed, all): (usize, usize) = (removed[at], all[at]);
             if removed * 5 > all && removed as u64 > confirmed[at] {
@@ -402,9 +406,16 @@ impl Model {
 }
 
 fn unconfirmed(words: String) -> Status {
+    with_reason(Code::FailedPrecondition, "REMOVALS_UNCONFIRMED", words)
+}
+
+fn absent(words: String) -> Status {
+    with_reason(Code::NotFound, "ABSENT", words)
+}
+
+fn with_reason(code: Code, reason: &str, words: String) -> Status {
     use tonic_types::{ErrorDetails, StatusExt};
-    let details = ErrorDetails::with_error_info("REMOVALS_UNCONFIRMED", ctl_api::ERROR_DOMAIN, []);
-    Status::with_error_details(Code::FailedPrecondition, words, details)
+    Status::with_error_details(code, words, ErrorDetails::with_error_info(reason, ctl_api::ERROR_DOMAIN, []))
 }
 
 fn pairs<K: Ord + Clone, T: Clone + PartialEq>(

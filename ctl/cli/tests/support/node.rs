@@ -51,6 +51,8 @@ pub struct Script {
     pub history: Vec<proto::HavipEvent>,
     pub webhooks: Vec<proto::Webhook>,
     pub letters: Vec<proto::DeadLetter>,
+    /// Reason of the latest commit, apply or restore.
+    pub reason: Option<String>,
     /// Latest restored backup.
     pub restored: Vec<proto::RestoreRequest>,
 }
@@ -112,6 +114,15 @@ pub fn told(output: Output) -> (i32, String, String) {
 }
 
 struct Service(Arc<Mutex<Script>>);
+
+impl Service {
+    /// Keeps the reason of a request.
+    fn note_reason<T>(&self, request: &Request<T>) {
+        let reason = request.metadata().get_bin(ctl_api::REASON_METADATA);
+        self.0.lock().unwrap().reason =
+            reason.map(|reason| String::from_utf8(reason.to_bytes().unwrap().to_vec()).unwrap());
+    }
+}
 
 fn counters(names: &[(&str, u64)]) -> Vec<proto::Counter> {
     names.iter().map(|(name, value)| proto::Counter { name: (*name).to_owned(), value: *value }).collect()
@@ -237,6 +248,7 @@ impl Bcast for Service {
         &self,
         request: Request<proto::CommitRequest>,
     ) -> Result<Response<proto::CommitReply>, Status> {
+        self.note_reason(&request);
         let mut script = self.0.lock().unwrap();
         let message = request.into_inner();
         script.weigh(message.encoded_len(), message.changes.len());
@@ -254,6 +266,7 @@ impl Bcast for Service {
         &self,
         request: Request<Streaming<proto::ApplyRequest>>,
     ) -> Result<Response<Self::ApplyStream>, Status> {
+        self.note_reason(&request);
         let (mut parts, mut apply) = (request.into_inner(), Apply::default());
         while let Some(part) = parts.message().await? {
             if self.0.lock().unwrap().takes_no_more {
@@ -329,6 +342,7 @@ impl Bcast for Service {
         &self,
         request: Request<Streaming<proto::RestoreRequest>>,
     ) -> Result<Response<proto::CommitReply>, Status> {
+        self.note_reason(&request);
         let (mut parts, mut all) = (request.into_inner(), Vec::new());
         while let Some(part) = parts.message().await? {
             all.push(part);
@@ -413,7 +427,11 @@ impl Bcast for Service {
         &self,
         _: Request<proto::VersionRequest>,
     ) -> Result<Response<proto::VersionReply>, Status> {
-        Ok(Response::new(proto::VersionReply { version: "0.1.0".to_owned(), dpdk: "22.11.11".to_owned() }))
+        Ok(Response::new(proto::VersionReply {
+            version: "0.1.0".to_owned(),
+            dpdk: "22.11.11".to_owned(),
+            commit: "0123456789ab".to_owned(),
+        }))
     }
 
     async fn get_havip(
@@ -493,6 +511,16 @@ impl Bcast for Service {
         let retried = std::mem::take(&mut script.letters).len() as u64;
         Ok(Response::new(proto::RetryDeadLettersReply { retried }))
     }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<proto::DropDeadLettersRequest>,
+    ) -> Result<Response<proto::DropDeadLettersReply>, Status> {
+        let mut script = self.0.lock().unwrap();
+        script.receiver(&request.into_inner().receiver)?;
+        let dropped = std::mem::take(&mut script.letters).len() as u64;
+        Ok(Response::new(proto::DropDeadLettersReply { dropped }))
+    }
 }
 
 /// One event of each kind, of revisions 4 and 5.
@@ -512,5 +540,6 @@ pub fn one_event_of_each_kind() -> Vec<proto::WatchEvent> {
         (5, Kind::TepDeleted(address)),
         (5, Kind::Committed(proto::Committed { unix_ms: 18 })),
     ];
-    kinds.map(|(revision, kind)| proto::WatchEvent { revision, kind: Some(kind) }).into()
+    let unix_ms = 1_795_395_845_007;
+    kinds.map(|(revision, kind)| proto::WatchEvent { revision, kind: Some(kind), unix_ms }).into()
 }

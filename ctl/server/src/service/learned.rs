@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bcast_domain::{LearnedBindings, Vni};
 use ctl_api::{model, proto};
 
+use crate::author::Author;
 use crate::lists;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
@@ -50,8 +51,12 @@ pub(super) fn list(
 pub(super) fn forget(
     shared: &Shared,
     request: &proto::ForgetLearnedRequest,
+    author: &Author,
 ) -> Result<proto::ForgetLearnedReply, Refusal> {
     let address = model::ip(&request.address).map_err(Refusal::Model)?;
     let had_owner = bindings(shared, Vni::from(request.vni))?.forget(address);
+    if had_owner {
+        author.log_other("forget learned address", &format_args!("{address} of domain {}", request.vni), 1);
+    }
     Ok(proto::ForgetLearnedReply { had_owner })
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::answers::Outgoing;
+use crate::author::Author;
 use crate::blocking::Blocking;
 use crate::budget::Claim;
 use crate::clock::unix_ms;
@@ -43,9 +44,9 @@ pub(crate) struct Service(pub Arc<Shared>);
 
 impl Service {
     /// Hands work to the commit thread and waits for its answer.
-    async fn enqueue(&self, work: Work, claim: Claim) -> Result<Done, Status> {
+    async fn enqueue(&self, author: Author, work: Work, claim: Claim) -> Result<Done, Status> {
         let (reply, answer) = oneshot::channel();
-        self.0.jobs.send(Job { work, reply, _claim: claim })?;
+        self.0.jobs.send(Job { work, reply, author, _claim: claim })?;
         let done = answer.await.map_err(|_| Refusal::Stopping)??;
         // The runtime's clock ticks in milliseconds: a moment that is over is not waited for.
         if let Some(drained) = done.drained.filter(|&drained| drained > std::time::Instant::now()) {
@@ -55,8 +56,8 @@ impl Service {
     }
 
     /// The same, with the reply to a batch or a backup.
-    async fn committed(&self, work: Work, claim: Claim) -> Rpc<proto::CommitReply> {
-        Ok(Response::new(reply(self.enqueue(work, claim).await?.answer)))
+    async fn committed(&self, author: Author, work: Work, claim: Claim) -> Rpc<proto::CommitReply> {
+        Ok(Response::new(reply(self.enqueue(author, work, claim).await?.answer)))
     }
 
     /// The next message of a stream; `None` at its end.
@@ -137,22 +138,25 @@ impl Bcast for Service {
     type WatchStream = Fed<proto::WatchEvent>;
 
     async fn commit(&self, request: Request<proto::CommitRequest>) -> Rpc<proto::CommitReply> {
+        let author = Author::of(&request)?;
         let (batch, claim) = (GatheredBatch::default(), Claim::new(&self.0.budget));
         let (batch, claim) = self.add(batch, claim, request.into_inner()).await?;
-        self.committed(batch.finish()?, claim).await
+        self.committed(author, batch.finish()?, claim).await
     }
 
     async fn commit_stream(
         &self,
         request: Request<Streaming<proto::CommitRequest>>,
     ) -> Rpc<proto::CommitReply> {
+        let author = Author::of(&request)?;
         let (work, claim) = self.gather::<GatheredBatch>(request.into_inner()).await?;
-        self.committed(work, claim).await
+        self.committed(author, work, claim).await
     }
 
     async fn apply(&self, request: Request<Streaming<proto::ApplyRequest>>) -> Rpc<Self::ApplyStream> {
+        let author = Author::of(&request)?;
         let (work, claim) = self.gather::<GatheredApply>(request.into_inner()).await?;
-        let Done { answer, summary, .. } = self.enqueue(work, claim).await?;
+        let Done { answer, summary, .. } = self.enqueue(author, work, claim).await?;
         let (sender, stream) = feed();
         tokio::spawn(async move {
             let mut summary = summary.unwrap_or_default();
@@ -199,13 +203,15 @@ impl Bcast for Service {
         &self,
         request: Request<proto::ForgetLearnedRequest>,
     ) -> Rpc<proto::ForgetLearnedReply> {
+        let author = Author::of(&request)?;
         let request = request.into_inner();
-        self.read(move |shared| learned::forget(shared, &request)).await
+        self.read(move |shared| learned::forget(shared, &request, &author)).await
     }
 
     async fn restore(&self, request: Request<Streaming<proto::RestoreRequest>>) -> Rpc<proto::CommitReply> {
+        let author = Author::of(&request)?;
         let (work, claim) = self.gather::<Box<Backup>>(request.into_inner()).await?;
-        self.committed(work, claim).await
+        self.committed(author, work, claim).await
     }
 
     async fn snapshot(&self, request: Request<proto::SnapshotRequest>) -> Rpc<Self::SnapshotStream> {
@@ -281,8 +287,8 @@ impl Bcast for Service {
     }
 
     async fn version(&self, _: Request<proto::VersionRequest>) -> Rpc<proto::VersionReply> {
-        let Versions { daemon, dpdk } = self.0.versions.clone();
-        Ok(Response::new(proto::VersionReply { version: daemon, dpdk }))
+        let Versions { daemon, commit, dpdk } = self.0.versions.clone();
+        Ok(Response::new(proto::VersionReply { version: daemon, dpdk, commit }))
     }
 
     async fn get_havip(&self, request: Request<proto::GetHavipRequest>) -> Rpc<proto::HavipStatus> {
@@ -318,8 +324,18 @@ impl Bcast for Service {
         &self,
         request: Request<proto::RetryDeadLettersRequest>,
     ) -> Rpc<proto::RetryDeadLettersReply> {
+        let author = Author::of(&request)?;
         let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
-        self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver)).await
+        self.on(&self.0.threads.store, move |shared| webhook::retry(shared, &receiver, &author)).await
+    }
+
+    async fn drop_dead_letters(
+        &self,
+        request: Request<proto::DropDeadLettersRequest>,
+    ) -> Rpc<proto::DropDeadLettersReply> {
+        let author = Author::of(&request)?;
+        let receiver: Name = request.into_inner().receiver.parse().map_err(Refusal::Name)?;
+        self.on(&self.0.threads.store, move |shared| webhook::drop_dead(shared, &receiver, &author)).await
     }
 }
 

@@ -1,10 +1,11 @@
-//! The procedures that show webhooks, and send dead letters again.
+//! The procedures that show webhooks, and send dead letters again or drop them.
 
 use ctl_api::model::Name;
 use ctl_api::proto;
 use ctl_store::StoreError;
 use ctl_webhook::{LedgerError, Status, UnknownReceiver};
 
+use crate::author::Author;
 use crate::refusal::Refusal;
 use crate::shared::Shared;
 
@@ -23,6 +24,8 @@ pub(super) fn status(status: Status) -> proto::Webhook {
         skipped: status.skipped,
         overflowed: status.overflowed,
         last_error: status.last_error.unwrap_or_default(),
+        failing_since_unix_ms: status.failing_since_unix_ms.unwrap_or_default(),
+        last_attempt_unix_ms: status.last_attempt_unix_ms.unwrap_or_default(),
     }
 }
 
@@ -42,9 +45,29 @@ pub(super) fn dead_letters(shared: &Shared, receiver: &Name) -> Result<proto::De
 }
 
 /// Sends it all that again.
-pub(super) fn retry(shared: &Shared, receiver: &Name) -> Result<proto::RetryDeadLettersReply, Refusal> {
+pub(super) fn retry(
+    shared: &Shared,
+    receiver: &Name,
+    author: &Author,
+) -> Result<proto::RetryDeadLettersReply, Refusal> {
     let retried = shared.webhooks.retry(receiver).map_err(refusal)?;
+    if retried > 0 {
+        author.log_other("retry dead letters", receiver, retried);
+    }
     Ok(proto::RetryDeadLettersReply { retried: retried as u64 })
+}
+
+/// Deletes it all.
+pub(super) fn drop_dead(
+    shared: &Shared,
+    receiver: &Name,
+    author: &Author,
+) -> Result<proto::DropDeadLettersReply, Refusal> {
+    let dropped = shared.webhooks.drop_dead(receiver).map_err(refusal)?;
+    if dropped > 0 {
+        author.log_other("drop dead letters", receiver, dropped);
+    }
+    Ok(proto::DropDeadLettersReply { dropped: dropped as u64 })
 }
 
 /// A store's error is the store's, whoever hands it on.

@@ -9,12 +9,10 @@ use ctl_store::Answer;
 use hashbrown::HashSet;
 
 use super::end::missing;
-use super::{Prepared, Totals, Transaction};
+use super::removals::check_removals;
+use super::{Prepared, Transaction};
 use crate::refusal::{Problem, Refusal};
 use crate::summary::Summary;
-
-/// One in so many memberships or HAVIPs may go without being confirmed.
-const UNCONFIRMED_SHARE: u64 = 5;
 
 /// Resources that a desired state names.
 #[derive(Default)]
@@ -65,7 +63,9 @@ impl Transaction<'_> {
             transaction.check_end("entry")?;
             let summary = transaction.summary(apply.max_differences.unwrap_or(usize::MAX));
             if !apply.conditions.dry_run {
-                check_removals(&summary, before, apply.confirmed)?;
+                let removed =
+                    Removals { memberships: summary.memberships_removed, havips: summary.havips.removed };
+                check_removals(removed, before, apply.conditions.confirmed, 0)?;
             }
             let answer =
                 Answer { revision: transaction.revision, changed: summary.changed(), notes: Vec::new() };
@@ -170,17 +170,4 @@ fn count<T: PartialEq>(count: &mut Count, before: Option<&T>, now: Option<&T>) -
         (Some(_), None) => count.removed += 1,
     }
     true
-}
-
-/// Many removals have to be confirmed.
-fn check_removals(summary: &Summary, before: Totals, confirmed: Removals) -> Result<(), Refusal> {
-    let (memberships, havips) = (summary.memberships_removed, summary.havips.removed);
-    let is_many = |removed: u64, of: usize| removed * UNCONFIRMED_SHARE > of as u64;
-    if is_many(memberships, before.members) && memberships > confirmed.memberships
-        || is_many(havips, before.havips) && havips > confirmed.havips
-    {
-        let (of_memberships, of_havips) = (before.members, before.havips);
-        return Err(Refusal::RemovalsUnconfirmed { memberships, of_memberships, havips, of_havips });
-    }
-    Ok(())
 }

@@ -23,6 +23,7 @@ mod claims;
 mod domain;
 mod end;
 mod havip;
+mod removals;
 mod restore;
 mod tep;
 mod write_set;
@@ -137,11 +138,14 @@ impl<'s> Transaction<'s> {
     ///
     /// # Errors
     ///
-    /// The first change that cannot be made, or a configuration that changed after the expected revision.
+    /// The first change that cannot be made, removals that are not confirmed, or a configuration that changed after the
+    /// expected revision.
     pub fn batch(&mut self, batch: &Batch, unix_ms: u64) -> Result<Prepared, Refusal> {
+        let before = self.totals;
         self.request(&batch.conditions, unix_ms, |transaction| {
-            let answer = transaction.changes(&batch.changes)?;
+            let answer = transaction.changes(batch)?;
             transaction.check_end("change")?;
+            transaction.check_batch(batch, before)?;
             Ok((answer, None))
         })
     }
@@ -175,13 +179,16 @@ impl<'s> Transaction<'s> {
         }
     }
 
-    fn changes(&mut self, changes: &[Change]) -> Result<Answer, Refusal> {
+    fn changes(&mut self, Batch { changes, conditions }: &Batch) -> Result<Answer, Refusal> {
         let mut answer = Answer { revision: self.revision, ..Answer::default() };
         let mut omitted = 0_usize;
         for (index, change) in changes.iter().enumerate() {
             let position = index + 1;
             self.position = position;
-            let effect = self.change(change, changes);
+            let effect = self.change(change, changes).and_then(|effect| match effect.note {
+                Some(note) if conditions.must_exist => Err(Problem::Absent(note)),
+                _ => Ok(effect),
+            });
             let effect = effect.map_err(|problem| Refusal::Change { part: "change", position, problem })?;
             answer.changed += u64::from(effect.changed);
             match effect.note {

@@ -11,6 +11,7 @@ use ctl_store::{Answer, HISTORY_OF_ONE};
 use hashbrown::{HashMap, HashSet};
 
 use super::domain::once_each;
+use super::removals::check_removals;
 use super::{Prepared, Transaction};
 use crate::havips::announcers;
 use crate::refusal::{Problem, Refusal};
@@ -22,19 +23,21 @@ impl Transaction<'_> {
     ///
     /// # Errors
     ///
-    /// A backup that cannot be, or a configuration that changed after the expected revision.
+    /// A backup that cannot be, removals that are not confirmed, or a configuration that changed after the expected
+    /// revision.
     pub fn restore(
         &mut self,
         backup: &mut Backup,
         above: Revision,
         unix_ms: u64,
     ) -> Result<Prepared, Refusal> {
-        let above = Some(above.max(self.revision));
+        let (above, before) = (Some(above.max(self.revision)), self.totals);
         let conditions = Conditions { above, ..backup.conditions.clone() };
         let mut prepared = self.request(&conditions, unix_ms, |transaction| {
             let restored = transaction.restore_all(backup);
             let conflict = |()| transaction.conflict().map_or(Ok(()), |(_, problem)| Err(problem));
             restored.and_then(conflict).map_err(Refusal::Backup)?;
+            check_removals(transaction.removals(), before, conditions.confirmed, 0)?;
             Ok((Answer::default(), None))
         })?;
         let events = prepared.record.iter().flat_map(|record| &record.events);

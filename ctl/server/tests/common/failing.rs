@@ -104,4 +104,7 @@ impl<F: Faults> Store for FaultyStore<F> {
     fn revive(&self, receiver: &Name, unix_ms: u64) -> Result<Vec<OutboxRow>, StoreError> {
         self.store.revive(receiver, unix_ms)
     }
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, StoreError> {
+        self.store.drop_dead(receiver)
+    }
 }

@@ -366,7 +366,7 @@ impl Rig {
 }
 
 pub fn config(socket: &std::path::Path, runtime: Handle) -> ServerConfig {
-    let versions = Versions { daemon: "0.1.0".to_owned(), dpdk: "none".to_owned() };
+    let versions = Versions { daemon: "0.1.0".to_owned(), commit: String::new(), dpdk: "none".to_owned() };
     ServerConfig::new(socket.to_owned(), runtime, versions)
 }
 

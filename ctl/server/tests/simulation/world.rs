@@ -444,6 +444,7 @@ fn conditions(asked: &Asked) -> Conditions {
         request_id: asked.id.map(|id| format!("r-{id}").parse().unwrap()),
         expected: asked.expected.map(Revision::new),
         dry_run: asked.dry_run,
+        confirmed: proto::Removals { memberships: u64::MAX, havips: u64::MAX },
         ..Conditions::default()
     }
 }

@@ -188,3 +188,15 @@ fn a_line_whose_commit_failed_goes_on_as_it_was() {
     q.queue.release(&name, &[], q.start);
     assert_eq!(q.take(0), [1]);
 }
+
+#[test]
+fn a_failure_is_told_while_its_event_waits_whatever_else_is_accepted() {
+    let mut q = Clocked::with(&[("a", 1), ("b", 2), ("a", 3)]);
+    assert_eq!(q.queue.failing(), None);
+    assert_eq!(q.take(0), [1, 2]);
+    q.fail("a", 1, Blame::Event(None), 0);
+    q.accept("b", 2, 0);
+    assert_eq!(q.queue.failing(), Some(("why".into(), 1)));
+    q.accept("a", 1, 1);
+    assert_eq!(q.queue.failing(), None);
+}

@@ -111,6 +111,13 @@ impl Ledger for MemoryLedger {
         }
         Ok(rows)
     }
+
+    fn drop_dead(&self, receiver: &Name) -> Result<usize, LedgerError> {
+        let letters = self.dead(receiver)?;
+        let mut dead = self.dead.lock().unwrap();
+        letters.iter().for_each(|letter| drop(dead.remove(&letter.row.key)));
+        Ok(letters.len())
+    }
 }
 
 /// Files and certificates that receivers and senders share.
