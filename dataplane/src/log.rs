@@ -51,10 +51,11 @@ pub struct LogError {
     problem: String,
 }
 
-/// Checks levels: each part is a level, or the level of a module.
-fn check(levels: &str) -> Result<(), LogError> {
+/// Checks levels: each part is a level, or the level of a module. Returns them without blanks between the parts.
+fn check(levels: &str) -> Result<String, LogError> {
     let is_level = |word: &str| word.eq_ignore_ascii_case("off") || word.parse::<Level>().is_ok();
-    for part in levels.split(',').map(str::trim) {
+    let parts: Vec<&str> = levels.split(',').map(str::trim).collect();
+    for &part in &parts {
         let problem = match part.split_once('=') {
             None if is_level(part) => continue,
             None => "is no level".to_owned(),
@@ -68,7 +69,7 @@ fn check(levels: &str) -> Result<(), LogError> {
         };
         return Err(LogError { part: part.to_owned(), problem });
     }
-    Ok(())
+    Ok(parts.join(","))
 }
 
 /// Levels that are in force. An empty variable is none.
@@ -76,9 +77,7 @@ fn levels() -> Result<String, LogError> {
     let Some(given) = std::env::var_os(VARIABLE).filter(|levels| !levels.is_empty()) else {
         return Ok(LEVELS.to_owned());
     };
-    let given = given.to_string_lossy().into_owned();
-    check(&given)?;
-    Ok(given)
+    check(&given.to_string_lossy())
 }
 
 /// Starts to log. What waits is written when the guard is dropped, within about a second.
@@ -111,8 +110,8 @@ mod tests {
     #[test]
     fn levels_with_a_typo_are_refused_with_the_right_forms_and_right_ones_are_taken() {
         for right in [LEVELS, "debug", "OFF", "warn, engine=trace", "info,ctl_server::commit=debug", "3"] {
-            assert!(check(right).is_ok(), "{right}");
-            assert!(EnvFilter::try_new(right).is_ok(), "{right}");
+            let levels = check(right).unwrap();
+            assert!(EnvFilter::try_new(&levels).is_ok(), "{levels}");
         }
         for (wrong, words) in [
             ("debgu", "\"debgu\" is no level"),

@@ -125,9 +125,9 @@ fn a_claim_a_use_or_an_advert_binds_a_virtual_ip_that_nobody_has_and_nothing_els
     let stage = Stage::new(&lab);
     for (form, about) in forms() {
         for name in NAMES {
-            INSTANCES
-                .iter()
-                .for_each(|vm| drop(stage.node.must(&format!("havip detach {name} --instance {vm}"))));
+            INSTANCES.iter().for_each(|vm| {
+                drop(stage.node.must(&format!("havip detach {name} --instance {vm} --if-exists")))
+            });
             stage.attach(name);
         }
         assert_eq!(stage.holders(), [None, None]);

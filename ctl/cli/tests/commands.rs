@@ -456,3 +456,12 @@ fn the_words_of_the_release_before_go_on_working_and_are_not_in_the_help() {
         assert!(status == 0 && !help.contains(old), "{help}");
     }
 }
+
+#[test]
+fn usage_lines_show_the_socket_as_the_option_that_it_is_also_where_the_environment_sets_it() {
+    let node = small();
+    for args in [&["tep", "rm"][..], &["domain", "leave", "5001"], &["havip", "attach", "web"]] {
+        let (status, _, said) = node.run(args);
+        assert!(status == 2 && said.contains("Usage: bcastctl ") && !said.contains("--socket"), "{said}");
+    }
+}

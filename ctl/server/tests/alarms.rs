@@ -140,7 +140,7 @@ fn every_event_of_a_watch_has_its_time_alarms_and_a_state_that_is_sent_anew_too(
     let begun = unix_ms();
     let rig = Rig::new(folder.path());
     let made = prepare(&rig);
-    let mut next = |watch: &mut tonic::Streaming<ctl_api::proto::WatchEvent>| {
+    let next = |watch: &mut tonic::Streaming<ctl_api::proto::WatchEvent>| {
         let next = async { tokio::time::timeout(Duration::from_secs(60), watch.message()).await };
         rig.run(next).expect("an event comes").unwrap().expect("a watch does not end")
     };
