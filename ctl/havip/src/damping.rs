@@ -17,6 +17,8 @@ pub struct Damping {
     pub thaw_quiet_ns: u64,
     /// Time after which it thaws in any case, nanoseconds.
     pub thaw_after_ns: u64,
+    /// Time for which a master must be alone so that a freeze ends early, at least, nanoseconds. See [`EarlyThaws`].
+    pub settle_ns: u64,
     /// Silence of a holder after which another that uses or advertises the address becomes the holder, nanoseconds.
     pub takeover_quiet_ns: u64,
 }
@@ -44,6 +46,7 @@ impl Damping {
             flap_window_ns: ns(flap_window_s),
             thaw_quiet_ns: ns(thaw_quiet_s),
             thaw_after_ns: ns(thaw_after_s),
+            settle_ns: SECOND,
             takeover_quiet_ns: ns(takeover_quiet_s),
         }
     }
@@ -66,9 +69,45 @@ impl Moves {
         allowed
     }
 
+    /// Records a move that is made whatever the others: that of an early thaw.
+    pub fn record(&mut self, now_ns: u64) {
+        self.0.push_back(now_ns);
+    }
+
     /// Forgets all moves.
     pub fn clear(&mut self) {
         self.0 = VecDeque::new();
+    }
+}
+
+/// Freezes that ended early, as the election had settled.
+///
+/// An early thaw forgets no move: while as many moves are within the window as may be, the next one freezes at once. And each early thaw
+/// doubles the time that the next one takes, until it takes as long as any other thaw. So an address that goes on flapping
+/// moves ever more seldom, and one whose election has settled does not wait.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EarlyThaws {
+    /// Number of early thaws without a window between two of them.
+    count: u32,
+    last_ns: u64,
+}
+
+impl EarlyThaws {
+    /// Records an early thaw.
+    pub fn record(&mut self, now_ns: u64, damping: &Damping) {
+        *self = Self { count: self.counted(now_ns, damping).saturating_add(1), last_ns: now_ns };
+    }
+
+    /// Time for which the only announcer must have been so, which is `settle_ns` the first time. `None`: not before any other thaw.
+    pub fn wait_ns(&self, settle_ns: u64, since_ns: u64, damping: &Damping) -> Option<u64> {
+        let doublings = self.counted(since_ns, damping);
+        let wait_ns = 1_u64.checked_shl(doublings).and_then(|times| settle_ns.checked_mul(times))?;
+        (wait_ns < damping.thaw_quiet_ns).then_some(wait_ns)
+    }
+
+    fn counted(&self, now_ns: u64, damping: &Damping) -> u32 {
+        let is_over = now_ns.saturating_sub(self.last_ns) >= damping.flap_window_ns;
+        if is_over { 0 } else { self.count }
     }
 }
 
@@ -91,9 +130,14 @@ impl Freeze {
         }
     }
 
+    /// Time at which it thaws in any case.
+    pub fn after_ns(&self, damping: &Damping) -> u64 {
+        self.since_ns.saturating_add(damping.thaw_after_ns)
+    }
+
     /// Time at which it thaws, unless another announcer appears.
     pub fn due_ns(&self, damping: &Damping) -> u64 {
-        let after = self.since_ns.saturating_add(damping.thaw_after_ns);
+        let after = self.after_ns(damping);
         let quiet = self.announcer.map(|(_, since_ns)| since_ns.saturating_add(damping.thaw_quiet_ns));
         quiet.map_or(after, |quiet| quiet.min(after))
     }

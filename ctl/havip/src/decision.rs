@@ -104,6 +104,8 @@ pub struct Frozen {
 /// Reason for a thaw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Thaw {
+    /// The election has settled: one announcer alone advertises or announces the address.
+    Settled,
     /// Only one announcer announced for long enough.
     Quiet,
     /// The longest time of a freeze was over.

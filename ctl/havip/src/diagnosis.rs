@@ -83,8 +83,8 @@ impl Problem<'_> {
                 let left = freeze.due_ns(damping).saturating_sub(now_ns).div_ceil(SECOND);
                 let since = ago(freeze.since_ns);
                 format!(
-                    "frozen for {since} s: it moved too often; {by}; it thaws in {left} s if no other does until then, or \
-                     by `havip unfreeze`"
+                    "frozen for {since} s: it moved too often; {by}; it thaws in {left} s if no other does until then, \
+                     sooner where its election has settled, or by `havip unfreeze`"
                 )
             }
             Self::DoubleMaster(one, other) => {

@@ -84,6 +84,7 @@ fn detail(effect: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> Stri
             let (window, to) = (frozen.window_ns / SECOND, name(frozen.refused));
             format!("more than {moves} move{s} in {window} s; the last, to {to}, is not made any more")
         }
+        Effect::Thawed(Thaw::Settled) => "its election has settled: one alone announces it".to_owned(),
         Effect::Thawed(Thaw::Quiet) => "one alone announced it for long enough".to_owned(),
         Effect::Thawed(Thaw::After) => "it was frozen for long enough".to_owned(),
         Effect::Conflict { one, other } => format!("{} and {} both advertise it", name(one), name(other)),

@@ -33,6 +33,7 @@
 //! | adverts of one announcer alone for three intervals, while another holds the address | the address moves to
 //! it: *healing* |
 //! | more than 5 moves in 180 s | the next move *freezes* the address: it does not move until it thaws |
+//! | one announcer alone announces a frozen address, and its election has settled | it *thaws*, and moves to that one |
 //! | two announcers that advertise at the same time | *conflict*: its start and its end are reported |
 //!
 //! Claims are ordered by their receive time; of claims that arrive together only the last counts.
@@ -49,6 +50,7 @@ mod evidence;
 mod machine;
 mod refresh;
 mod rejected;
+mod thaw;
 mod undo;
 
 pub use damping::Damping;

@@ -1,12 +1,12 @@
 //! State machine of one HAVIP. Start reading at [`Machine::step`].
 
-use crate::damping::{Freeze, Moves};
+use crate::damping::{EarlyThaws, Freeze, Moves};
 use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_api::model::{HavipState, Why};
 
 use crate::attachment::Attachment;
 use crate::attachment::News;
-use crate::decision::{BindingChange, Decisions, Effect, Frozen, Thaw};
+use crate::decision::{BindingChange, Decisions, Effect, Frozen};
 use crate::refresh::Stopped;
 use crate::rejected::{Alarms, RejectedSender, RejectedSenders, Replayed};
 use crate::undo::Undo;
@@ -31,6 +31,7 @@ pub struct Machine {
     pub(crate) last_claim_ns: u64,
     pub(crate) moves: Moves,
     pub(crate) freeze: Option<Freeze>,
+    pub(crate) early_thaws: EarlyThaws,
     /// Latest announcer before a thaw by hand.
     pub(crate) thawed_to: Option<AnnouncerId>,
     /// Masters of the current conflict.
@@ -87,6 +88,7 @@ impl Machine {
             last_claim_ns: 0,
             moves: Moves::default(),
             freeze: (state == HavipState::Frozen).then_some(Freeze { since_ns: now_ns, announcer: None }),
+            early_thaws: EarlyThaws::default(),
             thawed_to: None,
             double: None,
             conflict_reported: state == HavipState::Conflict,
@@ -165,6 +167,7 @@ impl Machine {
                 self.thawed_to = freeze.announcer.map(|(announcer, _)| announcer);
                 self.freeze = None;
                 self.moves.clear();
+                self.early_thaws = EarlyThaws::default();
             }
             _ => {}
         }
@@ -316,22 +319,6 @@ impl Machine {
         summary
     }
 
-    /// Thaws a frozen address when it is time; it then moves to the latest announcer. True if it moved.
-    fn thaw(&mut self, now_ns: u64, damping: &Damping, decisions: &mut Decisions) -> bool {
-        let Some(freeze) = self.freeze.filter(|freeze| now_ns >= freeze.due_ns(damping)) else {
-            return false;
-        };
-        let quiet =
-            freeze.announcer.filter(|(_, since_ns)| now_ns >= since_ns.saturating_add(damping.thaw_quiet_ns));
-        self.freeze = None;
-        self.moves.clear();
-        self.thawed_to = freeze.announcer.map(|(announcer, _)| announcer);
-        decisions.effects.push(Effect::Thawed(if quiet.is_some() { Thaw::Quiet } else { Thaw::After }));
-        // Caches hold the latest announcement; the node can confirm it if only one announcer announced.
-        decisions.reannounce |= quiet.is_some();
-        true
-    }
-
     /// Moves the address to the newest claim; another announcement only binds an unbound address.
     fn follow_announcements(
         &mut self,
@@ -400,7 +387,7 @@ impl Machine {
     }
 
     fn next_due(&self, now_ns: u64, damping: &Damping) -> Option<u64> {
-        let freeze = self.freeze.map(|freeze| freeze.due_ns(damping));
+        let freeze = self.thaw_ns(now_ns, damping);
         let refresh = self.options.refresh_ns.filter(|_| self.holder.is_some()).map(|_| self.refresh_at_ns);
         let rejected = self.rejected.as_ref().and_then(|rejected| rejected.due_ns());
         let takeover = self.takeover_ns(damping).filter(|&at_ns| at_ns > now_ns);

@@ -5,7 +5,7 @@ use bcast_domain::AnnouncerId;
 
 use crate::Machine;
 use crate::attachment::Attachment;
-use crate::damping::{Freeze, Moves};
+use crate::damping::{EarlyThaws, Freeze, Moves};
 use crate::refresh::Stopped;
 use crate::rejected::{Kinds, RejectedSender, Replayed};
 
@@ -16,6 +16,7 @@ pub struct Undo {
     held_since_ns: u64,
     last_claim_ns: u64,
     freeze: Option<Freeze>,
+    early_thaws: EarlyThaws,
     thawed_to: Option<AnnouncerId>,
     double: Option<(AnnouncerId, AnnouncerId)>,
     conflict_reported: bool,
@@ -38,6 +39,7 @@ impl Undo {
             held_since_ns: machine.held_since_ns,
             last_claim_ns: machine.last_claim_ns,
             freeze: machine.freeze,
+            early_thaws: machine.early_thaws,
             thawed_to: machine.thawed_to,
             double: machine.double,
             conflict_reported: machine.conflict_reported,
@@ -57,6 +59,7 @@ impl Undo {
         machine.held_since_ns = self.held_since_ns;
         machine.last_claim_ns = self.last_claim_ns;
         machine.freeze = self.freeze;
+        machine.early_thaws = self.early_thaws;
         machine.thawed_to = self.thawed_to;
         machine.double = self.double;
         machine.conflict_reported = self.conflict_reported;

@@ -169,6 +169,12 @@ fn an_event_says_who_and_why() {
             Some(Why::Flapping),
             "more than 5 moves in 180 s; the last, to vm2 (52:54:00:00:00:02 at 198.18.0.2), is not made any more",
         ),
+        (
+            Effect::Thawed(Thaw::Settled),
+            "thawed",
+            Some(Why::Thawed),
+            "its election has settled: one alone announces it",
+        ),
         (Effect::Thawed(Thaw::Quiet), "thawed", Some(Why::Thawed), "one alone announced it for long enough"),
         (Effect::Thawed(Thaw::After), "thawed", Some(Why::Thawed), "it was frozen for long enough"),
         (

@@ -72,19 +72,47 @@ fn tight() -> Damping {
         flap_window_ns: 600 * MS,
         thaw_quiet_ns: 400 * MS,
         thaw_after_ns: 900 * MS,
+        settle_ns: 50 * MS,
         takeover_quiet_ns: 240 * MS,
     }
+}
+
+/// Limits with which a freeze may end early several times, each time later.
+fn patient() -> Damping {
+    Damping { flap_window_ns: 20_000 * MS, thaw_quiet_ns: 5_000 * MS, thaw_after_ns: 30_000 * MS, ..tight() }
+}
+
+/// Master that advertises as fast as the others until that millisecond, from this one on.
+fn master(who: u32, from: u64, until: u64) -> impl Iterator<Item = (u64, Act)> {
+    (from..until).step_by(100).map(move |at| (at, Advert(who)))
+}
+
+/// Two masters that take turns: flaps of claims and adverts, then pauses in which one is alone.
+fn flapping() -> impl Strategy<Value = Vec<(u64, Act)>> {
+    let turn = (prop::sample::select(vec![1_u32, 2, 3]), prop_oneof![3 => 1..20_u64, 1 => 20..60_u64]);
+    prop::collection::vec(turn, 4..40).prop_map(|turns| {
+        let (mut at, mut script) = (1, Vec::new());
+        for (who, adverts) in turns {
+            script.push((at, Claim(who)));
+            script.extend(master(who, at + 1, at + 100 * adverts));
+            at += 100 * adverts + 7;
+        }
+        script
+    })
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_decides_what_a_naive_model_decides(script in script(130)) {
+    fn it_decides_what_a_naive_model_decides(
+        script in prop_oneof![2 => script(130), 1 => flapping()],
+        damping in prop::sample::select(vec![tight(), patient()]),
+    ) {
         let last = last(&script) + 3_500;
-        let mut rig = rig(tight());
+        let mut rig = rig(damping);
         rig.play(&script, last);
-        let mut model = Model::new(&ANNOUNCERS, tight());
+        let mut model = Model::new(&ANNOUNCERS, damping);
         let mut acts = script.iter().copied().peekable();
         for now in 1..=last {
             let mut order = 0;
@@ -129,23 +157,61 @@ proptest! {
     }
 
     #[test]
-    fn no_more_moves_than_allowed_are_made_within_a_window(script in script(60)) {
+    fn no_more_moves_than_allowed_are_made_within_a_window(
+        script in prop_oneof![script(60), flapping()],
+        damping in prop::sample::select(vec![tight(), patient()]),
+    ) {
         let by_hand = |act: &Act| matches!(act, Unfreeze | Detach(_));
         let script: Vec<(u64, Act)> = script.into_iter().filter(|(_, act)| !by_hand(act)).collect();
-        let mut rig = rig(tight());
+        let mut rig = rig(damping);
         rig.play(&script, last(&script) + 1);
-        let mut moves: Vec<u64> = Vec::new();
+        let (window, most) = (damping.flap_window_ns / MS, damping.flap_moves as usize);
+        // Of ordinary moves there are no more, and each of those that an early thaw makes counts as one of them.
+        let (mut moves, mut frozen_at, mut early) = (Vec::<u64>::new(), 0, Vec::<u64>::new());
+        let mut is_early = false;
         for (at, effect) in &rig.effects {
-            let line = words(effect);
+            let (line, within) = (words(effect), |at: u64, then: u64| at - then < window);
+            let recent = moves.iter().filter(|&&then| within(*at, then)).count();
             if line.starts_with("thawed") {
-                moves.clear();
-            } else if line.starts_with("moved") && !line.ends_with("thawed") {
+                is_early = line == "thawed settled";
+                if is_early {
+                    // Each early thaw waits twice as long as the one before, if there is no window between them.
+                    let before = early.windows(2).rev().take_while(|two| within(two[1], two[0])).count();
+                    let last = early.last().filter(|&&last| within(*at, last));
+                    let doublings = last.map_or(0, |_| 1 + before);
+                    let waited = at - frozen_at + 1;
+                    prop_assert!(waited >= 240 << doublings, "{waited} ms after {doublings}: {:?}", rig.story());
+                    early.push(*at);
+                } else {
+                    moves.clear();
+                }
+            } else if line.starts_with("moved") && line.ends_with("thawed") {
+                moves.extend(is_early.then_some(*at));
+            } else if line.starts_with("moved") {
+                prop_assert!(recent < most, "{:?}", rig.story());
                 moves.push(*at);
-                prop_assert!(moves.iter().filter(|&&then| at - then < 600).count() <= 3, "{:?}", rig.story());
             } else if line.starts_with("frozen") {
-                moves.push(*at);
-                prop_assert!(moves.iter().filter(|&&then| at - then < 600).count() == 4, "{:?}", rig.story());
+                frozen_at = *at;
+                prop_assert!(recent >= most, "{:?}", rig.story());
             }
         }
+    }
+
+    #[test]
+    fn a_frozen_address_thaws_to_the_only_master_as_soon_as_its_election_has_settled(
+        script in prop_oneof![script(100), flapping()],
+        who in prop::sample::select(&ANNOUNCERS[..]),
+    ) {
+        let by_hand = |act: &Act| matches!(act, Unfreeze | Detach(_));
+        let mut script: Vec<(u64, Act)> = script.into_iter().filter(|(_, act)| !by_hand(act)).collect();
+        let end = last(&script) + 1;
+        script.extend(master(who, end, end + 12_000));
+        let mut rig = rig(patient());
+        rig.play(&script, end);
+        let early = rig.story().iter().filter(|line| line.ends_with("thawed settled")).count();
+        // Three intervals after the last advert of another, and twice as long for each early thaw that did not last.
+        let settled = end + 350 + (300_u64 << early).min(5_000);
+        rig.play(&script.iter().copied().filter(|&(at, _)| at > end).collect::<Vec<_>>(), settled + 350);
+        prop_assert_eq!(rig.stored, (ctl_api::model::HavipState::Bound, Some(id(who))), "{:?}", rig.story());
     }
 }

@@ -265,18 +265,57 @@ fn flapping_is_frozen_and_thawed() {
         "6000 moved 1>2 garp",
         "7000 frozen, not to 1",
     ];
-    let cases: [Case<'_>; 6] = [
+    let cases: [Case<'_>; 10] = [
         (
             "it thaws after 30 s of a single announcer, and goes to that one",
-            &[(9_000, Claim(1)), (20_000, Use(2))],
+            &[(7_900, Claim(1)), (20_000, Use(2))],
             &["37000 thawed quiet", "37000 moved 2>1 thawed"],
             &[37_000],
         ),
         (
             "another announcer begins the 30 s anew",
-            &[(30_000, Claim(2)), (36_000, Claim(2))],
+            &[(30_000, Claim(2)), (30_900, Claim(2))],
             &["60000 thawed quiet"],
             &[60_000],
+        ),
+        (
+            "where one alone claims and uses it steadily, it thaws as soon as a silent holder is taken over from",
+            &[(7_500, Claim(1)), (9_000, Use(1))],
+            &["10000 thawed settled", "10000 moved 2>1 thawed"],
+            &[10_000],
+        ),
+        (
+            "where one alone is the master, it thaws after three of its intervals",
+            &[(7_100, Master(1, 60_000))],
+            &["10100 thawed settled", "10100 moved 2>1 thawed"],
+            &[10_100],
+        ),
+        (
+            "and at the earliest after a second",
+            &[(7_100, Fast(1, 60_000))],
+            &["8000 thawed settled", "8000 moved 2>1 thawed"],
+            &[8_000],
+        ),
+        (
+            "one that flaps again is frozen at once, and each time for twice as long",
+            &[
+                (7_100, Fast(1, 9_000)),
+                (9_000, Claim(2)),
+                (9_000, Fast(2, 13_000)),
+                (13_000, Claim(1)),
+                (13_000, Fast(1, 21_000)),
+            ],
+            &[
+                "8000 thawed settled",
+                "8000 moved 2>1 thawed",
+                "9000 frozen, not to 2",
+                "11000 thawed settled",
+                "11000 moved 1>2 thawed",
+                "13000 frozen, not to 1",
+                "17000 thawed settled",
+                "17000 moved 2>1 thawed",
+            ],
+            &[8_000, 11_000, 17_000],
         ),
         (
             "an advert is an announcement too",

@@ -294,6 +294,7 @@ pub fn words(effect: &Effect) -> String {
         Effect::Bound { to, why: by } => format!("bound {to} {by}"),
         Effect::Moved { from, to, why: by } => format!("moved {from}>{to} {by}"),
         Effect::Frozen(frozen) => format!("frozen, not to {}", frozen.refused.get()),
+        Effect::Thawed(Thaw::Settled) => "thawed settled".to_owned(),
         Effect::Thawed(Thaw::Quiet) => "thawed quiet".to_owned(),
         Effect::Thawed(Thaw::After) => "thawed after".to_owned(),
         Effect::Conflict { one, other } => {

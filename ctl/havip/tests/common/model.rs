@@ -35,6 +35,8 @@ pub struct Model {
     frozen: Option<(u64, Option<(u32, u64)>)>,
     thawed_to: Option<u32>,
     moves: Vec<u64>,
+    /// Number of early thaws without a window between two of them, and the time of the latest.
+    early: (u32, u64),
     double: Option<(u32, u32)>,
     conflict: bool,
     pub story: Vec<String>,
@@ -107,6 +109,7 @@ impl Model {
         if let Some((_, announcer)) = self.frozen.take() {
             self.thawed_to = announcer.map(|(who, _)| who);
             self.moves.clear();
+            self.early = (0, 0);
         }
         self.conflict = false;
     }
@@ -237,7 +240,44 @@ impl Model {
             self.thawed_to = announcer.map(|(who, _)| who);
             self.frozen = None;
             self.moves.clear();
+        } else if let Some((who, _)) = announcer.filter(|&(who, since)| self.settled(who, since, now)) {
+            self.report(now, "thawed settled".to_owned());
+            self.early = (self.early_thaws(now) + 1, now);
+            self.thawed_to = Some(who);
+            self.frozen = None;
+            if self.holder.is_some_and(|holder| holder != self.whereabouts(who)) {
+                self.moves.push(now);
+            }
         }
+    }
+
+    fn early_thaws(&self, at: u64) -> u32 {
+        if at.saturating_sub(self.early.1) >= self.damping.flap_window_ns { 0 } else { self.early.0 }
+    }
+
+    /// The only announcer since that time advertises alone; or, where nobody does, it announces or uses the address steadily.
+    fn settled(&self, who: u32, since: u64, now: u64) -> bool {
+        let adverts = |said: &&Announcement| matches!(said.2, Kind::Advert | Kind::Resign);
+        let with_adverts = self.history.iter().any(|said| adverts(&said));
+        let first = if with_adverts {
+            self.damping.settle_ns.max(3 * INTERVAL)
+        } else {
+            self.damping.takeover_quiet_ns
+        };
+        let wait = (0..self.early_thaws(since)).fold(first, |wait, _| wait.saturating_mul(2));
+        if wait >= self.damping.thaw_quiet_ns || now < since + wait {
+            return false;
+        }
+        if with_adverts {
+            let run = self.run(who, now);
+            let (Some(&first), Some(&last)) = (run.first(), run.last()) else { return false };
+            let others =
+                self.history.iter().filter(adverts).filter(|said| said.1 != who).map(|said| said.0).max();
+            return now >= others.unwrap_or(0).max(first) + 3 * INTERVAL && now - last <= INTERVAL * 3 / 2;
+        }
+        let words = |of: bool| self.history.iter().filter(move |said| is_word(said) && (said.1 == who) == of);
+        let steady = words(true).any(|said| said.0.saturating_sub(since) >= wait / 3);
+        steady && words(false).all(|said| said.0 <= since)
     }
 
     fn update_conflict(&mut self, may_heal: bool, now: u64) {
