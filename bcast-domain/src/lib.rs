@@ -93,7 +93,7 @@ pub use mac::{Mac, MacAddr, MacAddrError, MacError};
 pub use rate::{DomainLimit, Rate, RateError, TepLimit};
 pub use table::{
     ArrayPublisher, DomainPublisher, Epoch, Grace, HeldList, Laggards, MemberList, Offline, Reader, Readers,
-    table, table_with_capacity,
+    SharedRow, table, table_with_capacity,
 };
 #[cfg(loom)]
 #[doc(hidden)]

@@ -15,8 +15,8 @@ use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
     AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, LastAnnounced,
-    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, StrictReason, TepIndex, VipId, VipTable, VlanTags,
-    Vni, live_allocations, table,
+    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, SharedRow, StrictReason, TepIndex, VipId, VipTable,
+    VlanTags, Vni, live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -355,6 +355,20 @@ fn hearing(workers: usize) {
     assert_eq!(known, vec![if workers == 1 { both } else { claim }; workers], "noted, and never learnt");
 }
 
+/// A row is read whole while its writer replaces it twice, and its last write is read in the end.
+fn reading_a_row(_: usize) {
+    let row = Arc::new(SharedRow::<2>::default());
+    let writer = {
+        let row = Arc::clone(&row);
+        thread::spawn(move || (1..=2).for_each(|number| row.write([number; 2])))
+    };
+    if let Some([one, other]) = row.read() {
+        assert_eq!(one, other, "words of two writes");
+    }
+    writer.join().unwrap();
+    assert_eq!(row.read(), Some([2, 2]));
+}
+
 /// An address whose holder is silent is taken by one of two that announce it at once, and then stays with that one.
 fn taking_over(_: usize) {
     let learned = Arc::new(LearnedBindings::new());
@@ -480,6 +494,7 @@ models! {
     registering_with_1_reader: registering, 1;
     guarding_with_1_reader: guarding, 1;
     hearing_from_1_worker: hearing, 1;
+    reading_a_row_beside_its_writer: reading_a_row, 1;
     taking_an_address_over: taking_over, 1;
     giving_a_slot_away_with_1_worker: giving_a_slot_away, 1;
     forgetting_with_1_worker: forgetting, 1;

@@ -31,6 +31,7 @@ use wire::MacAddr;
 
 use crate::clocks::Clocks;
 use crate::config::Config;
+use crate::drop_log;
 use crate::error::StartError;
 use crate::metrics;
 use crate::node::{ControlledNode, NodeView, Templates};
@@ -142,6 +143,7 @@ impl Daemon {
             })?);
         }
         runtime.spawn(metrics::serve(listener, view.clone()));
+        runtime.spawn(drop_log::run(view.clone()));
         let mut daemon = Self {
             runtime,
             view,

@@ -12,6 +12,7 @@ mod check;
 mod clocks;
 mod config;
 mod daemon;
+mod drop_log;
 mod error;
 mod http;
 mod log;

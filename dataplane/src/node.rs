@@ -8,12 +8,13 @@ use bcast_domain::{
     AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, StrictRefusal, Tep, TepIndex,
     TepLimit,
 };
-use ctl_node::{DomainCounters, Holding, Moment, NextHop, NodeStats, TepRefusal};
+use ctl_node::{DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, NodeStats, TepRefusal};
 use ctl_server::{Counts, Server};
 use dpdk::{Mbuf, Mempool, Port};
-use engine::counters::{Cell, Counters, WorkerCounters};
+use engine::counters::{Cell, Counters, DropCounts, WorkerCounters};
 use engine::inspect::Inspection;
 use engine::local::LocalFrames;
+use engine::offenders::Offence;
 use engine::runtime::RuntimeConfig;
 use engine::teps::TepArray;
 use ipnet::Ipv4Net;
@@ -117,7 +118,7 @@ pub struct ControlledNode {
     /// Longest time that a copy may stay in the port's transmit ring.
     pub drain_time: Duration,
     /// Drops of an index when its TEP was registered, where another TEP had had it.
-    pub earlier_drops: Mutex<HashMap<TepIndex, TepDrops>>,
+    pub earlier_drops: Mutex<HashMap<TepIndex, DropCounts>>,
 }
 
 /// The array of header templates that workers send by.
@@ -139,19 +140,31 @@ impl TepTable for Templates {
     }
 }
 
-type TepDrops = [u64; CopyDropReason::ALL.len()];
-
 impl ControlledNode {
-    /// An index's drops since the daemon started, over all workers.
-    fn drops_by_index(&self, tep: TepIndex) -> TepDrops {
-        self.view.counters.workers.iter().fold(TepDrops::default(), |mut sum, worker| {
-            sum.iter_mut().zip(worker.tep_drops(tep)).for_each(|(sum, drops)| *sum += drops);
-            sum
-        })
+    fn earlier_drops(&self) -> MutexGuard<'_, HashMap<TepIndex, DropCounts>> {
+        self.earlier_drops.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn earlier_drops(&self) -> MutexGuard<'_, HashMap<TepIndex, TepDrops>> {
-        self.earlier_drops.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Time of an offence, of which `now` is the present.
+    fn offender(&self, offence: &Offence, now: Moment) -> DropOffender {
+        let age_ns = now.worker_ns.saturating_sub(self.view.clocks.tsc.clock_ns(offence.at));
+        DropOffender {
+            reason: offence.reason.as_str(),
+            source: offence.offender.source,
+            vni: offence.vni(),
+            macs: offence.offender.macs.map(|macs| macs.map(|mac| mac.0)),
+            outer: offence.offender.outer,
+            count: offence.count,
+            unix_ns: now.unix_ns.saturating_sub(age_ns),
+        }
+    }
+}
+
+/// Drops by the reasons' names.
+fn named(drops: &DropCounts) -> Drops {
+    Drops {
+        frames: drops.frames().map(|(reason, count)| (reason.as_str(), count)).collect(),
+        copies: drops.copies().map(|(reason, count)| (reason.as_str(), count)).collect(),
     }
 }
 
@@ -171,8 +184,8 @@ impl ctl_node::Node for ControlledNode {
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
         let mut earlier = self.earlier_drops();
         for &(index, _) in added {
-            match self.drops_by_index(index) {
-                drops if drops == TepDrops::default() => earlier.remove(&index),
+            match self.view.counters.tep_drops(index) {
+                drops if drops == DropCounts::default() => earlier.remove(&index),
                 drops => earlier.insert(index, drops),
             };
         }
@@ -197,21 +210,36 @@ impl ctl_node::Node for ControlledNode {
         self.underlay.get(tep).unwrap_or(unknown)
     }
 
-    fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)> {
+    fn tep_drops(&self, tep: TepIndex) -> Drops {
         let earlier = self.earlier_drops().get(&tep).copied().unwrap_or_default();
-        let drops = self.drops_by_index(tep);
-        let since = |reason: CopyDropReason| drops[reason.index()].saturating_sub(earlier[reason.index()]);
-        CopyDropReason::ALL.iter().map(|&reason| (reason.as_str(), since(reason))).collect()
+        named(&self.view.counters.tep_drops(tep).since(&earlier))
     }
 
     fn domain_counters(&self, id: DomainId) -> DomainCounters {
         let counters = &self.view.counters;
+        // Most domains have none, and their memory by reason is not touched.
+        let any = counters.domain_sum(id, |d| &d.drops) > 0;
+        let drops = if any { counters.domain_drops(id) } else { DropCounts::default() };
         DomainCounters {
             frames: counters.domain_sum(id, |d| &d.frames),
             copies: counters.domain_sum(id, |d| &d.copies),
             bytes: counters.domain_sum(id, |d| &d.bytes),
-            drops: counters.domain_sum(id, |d| &d.drops),
+            drops: drops.copies().map(|(_, count)| count).sum(),
+            frame_drops: drops.frames().map(|(_, count)| count).sum(),
         }
+    }
+
+    fn domain_drops(&self, id: DomainId) -> Drops {
+        named(&self.view.counters.domain_drops(id))
+    }
+
+    fn offenders(&self, reason: Option<&str>) -> Option<Vec<DropOffender>> {
+        let is_wanted = |found: &&DropReason| reason.is_none_or(|wanted| found.as_str() == wanted);
+        let mut reasons = DropReason::ALL.iter().filter(is_wanted).peekable();
+        reasons.peek()?;
+        let now = self.now();
+        let offences = reasons.flat_map(|&reason| self.view.counters.offenders(reason));
+        Some(offences.map(|offence| self.offender(&offence, now)).collect())
     }
 
     fn stats(&self) -> NodeStats {

@@ -25,6 +25,7 @@ mod owned;
 mod publisher;
 mod qsbr;
 mod reader;
+mod row;
 pub(crate) mod slots;
 pub(crate) mod sync;
 
@@ -35,6 +36,7 @@ pub use list::MemberList;
 pub use publisher::DomainPublisher;
 pub use qsbr::{Epoch, Grace, Laggards, Offline};
 pub use reader::{HeldList, Reader, Readers};
+pub use row::SharedRow;
 #[cfg(loom)]
 pub use sync::{SITES, live_allocations};
 

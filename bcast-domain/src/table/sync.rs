@@ -74,6 +74,14 @@ sites! {
     BoardNote = Release;
     /// Control side takes the marks. Pairs with `BoardNote`.
     BoardDrain = Acquire;
+    /// Writer of a row stores a word. Pairs with `RowWordRead`: who reads the word sees that a write is in progress, or over.
+    RowWord = Release;
+    /// Reader of a row loads a word. Pairs with `RowWord`.
+    RowWordRead = Acquire;
+    /// Writer of a row has stored all words. Pairs with `RowStart`: who begins there reads these words or newer ones.
+    RowEnd = Release;
+    /// Reader of a row begins. Pairs with `RowEnd`.
+    RowStart = Acquire;
 }
 
 /// The ordering of an access.

@@ -408,6 +408,12 @@ impl Client {
         self.answer(|mut rpc| async move { rpc.domain_stats(request).await }).await
     }
 
+    /// Last offenders of one reason to drop frames; `None`: of all.
+    pub async fn drops(&mut self, reason: Option<&str>) -> Result<Vec<proto::DroppedSender>> {
+        let request = self.timed(proto::DropsRequest { reason: reason.unwrap_or_default().to_owned() });
+        Ok(self.answer(|mut rpc| async move { rpc.drops(request).await }).await?.senders)
+    }
+
     /// The daemon's version and its DPDK's.
     pub async fn version(&mut self) -> Result<proto::VersionReply> {
         let request = self.timed(proto::VersionRequest {});

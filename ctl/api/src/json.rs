@@ -32,6 +32,16 @@ pub fn mac<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error
     text(bytes.try_into().ok().map(MacAddr), serializer)
 }
 
+/// The same of an optional field.
+pub fn optional_mac<S: Serializer>(bytes: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    mac(bytes.as_deref().unwrap_or_default(), serializer)
+}
+
+/// Counters: one object of names and numbers, in their order.
+pub fn counters<S: Serializer>(counters: &[proto::Counter], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(counters.iter().map(|counter| (&counter.name, counter.value)))
+}
+
 /// The word of an enum's number; null where it is unspecified or not known.
 pub fn word<W: Word, S: Serializer>(number: &i32, serializer: S) -> Result<S::Ok, S::Error> {
     text(W::from_number(*number).ok().flatten().map(W::as_str), serializer)

@@ -101,10 +101,19 @@ pub enum Command {
     /// The file is read whole and checked before anything changes. HAVIPs that another instance holds from then on get
     /// the new revision as their generation, and receivers of webhooks are told; watchers start over.
     Restore(RestoreArgs),
-    /// Counters, drops by reason, port errors; with a VNI: that domain's frames, copies, bytes, drops
+    /// Counters, drops by reason, port errors; with a VNI: that domain's frames, copies, bytes, drops by reason
     Stats {
         /// The domain
         vni: Option<Vni>,
+    },
+    /// Last offenders: who sent the frames that were dropped, by reason, the latest first
+    ///
+    /// An offender is a source address with a VNI. Its MAC addresses are those of its latest frame; in brackets those of
+    /// the outer frame, where there was no inner one. COUNT is of its frames since it is among the last offenders.
+    Drops {
+        /// One reason alone, such as control_rate
+        #[arg(long, value_name = "REASON")]
+        reason: Option<String>,
     },
     /// The versions of bcastctl, the daemon and its DPDK
     Version,

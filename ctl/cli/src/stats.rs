@@ -79,7 +79,20 @@ pub async fn domain(out: &mut Out, client: &mut Client, vni: Vni) -> Result<(), 
     ];
     let rows = numbers.map(|(name, value)| [name.to_owned(), value.to_string()]);
     out.line(format_args!("domain {}{}", reply.vni, in_brackets(text::name(reply.name.as_ref()))))?;
-    out.table([Column::Text("NAME"), Column::Number("VALUE")], &rows)
+    out.table([Column::Text("NAME"), Column::Number("VALUE")], &rows)?;
+    dropped(out, "DROPPED FRAMES", &reply.frame_drops)?;
+    dropped(out, "DROPPED COPIES", &reply.copy_drops)
+}
+
+/// Table of drops by reason, of reasons with any; nothing where there is none.
+pub fn dropped(out: &mut Out, title: &'static str, drops: &[proto::Counter]) -> Result<(), Failure> {
+    let counted = drops.iter().filter(|counter| counter.value > 0);
+    let rows: Vec<_> = counted.map(|counter| [counter.name.clone(), counter.value.to_string()]).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    out.line("")?;
+    out.table([Column::Text(title), Column::Number("VALUE")], &rows)
 }
 
 /// `version`: of bcastctl in any case, of the daemon if it answers.

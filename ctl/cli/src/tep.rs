@@ -13,7 +13,7 @@ use crate::change::{self, Order};
 use crate::failure::Failure;
 use crate::out::{Column, Out};
 use crate::rates::{Exported, Rates, requested};
-use crate::stats::Counters;
+use crate::stats::{Counters, dropped};
 use crate::text::{self, differs, in_brackets, or_none, renamed, utc};
 use crate::values::{EntryError, OldKeys, Scalar, Text, address, field, scalar_field};
 
@@ -197,6 +197,7 @@ struct Status<'a> {
     mac: Option<String>,
     since_unix_ms: u64,
     drops: Counters<'a>,
+    frame_drops: Counters<'a>,
 }
 
 async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Failure> {
@@ -206,8 +207,9 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
     let mac = status.mac.filter(|mac| !mac.is_empty()).map(|mac| text::mac(&mac));
     if out.is_json() {
         let (domains, since_unix_ms) = (status.domains, status.since_unix_ms);
-        let drops = Counters(&status.drops);
-        return out.json(&Status { tep: Json::from(&tep), domains, next_hop, mac, since_unix_ms, drops });
+        let (drops, frame_drops) = (Counters(&status.drops), Counters(&status.frame_drops));
+        let tep = Json::from(&tep);
+        return out.json(&Status { tep, domains, next_hop, mac, since_unix_ms, drops, frame_drops });
     }
     let Gateways { route_gateway, route_gateway6 } = gateways(&tep);
     let routes: Vec<String> = route_gateway.into_iter().chain(route_gateway6).collect();
@@ -222,10 +224,8 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
         ("since", utc(status.since_unix_ms)),
     ];
     out.table([Column::Text("TEP"), Column::Text("")], &rows.map(|(what, value)| [what.to_owned(), value]))?;
-    out.line("")?;
-    let drops: Vec<_> =
-        status.drops.iter().map(|counter| [counter.name.clone(), counter.value.to_string()]).collect();
-    out.table([Column::Text("DROPPED COPIES"), Column::Number("VALUE")], &drops)
+    dropped(out, "DROPPED FRAMES", &status.frame_drops)?;
+    dropped(out, "DROPPED COPIES", &status.drops)
 }
 
 /// JSON of `tep limit`.

@@ -226,7 +226,7 @@ fn tables_are_plain_columns() {
         (
             "tep show hv1",
             "TEP\naddress    198.18.0.1\nname       hv1\nlimit      frames 1500\nroutes by  -\ndomains    1\nnext hop   198.18.255.1\nmac        02:00:00:00:00:01\n\
-             since      2026-11-23T01:04:05.007Z\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\ntx_full             0\n",
+             since      2026-11-23T01:04:05.007Z\n\nDROPPED FRAMES  VALUE\ntep_rate            4\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\n",
         ),
         (
             "domain show 0x1389",
@@ -246,7 +246,15 @@ fn tables_are_plain_columns() {
         ),
         (
             "stats 5001",
-            "domain 5001 (vpc-a)\nNAME     VALUE\nmembers      2\nframes      10\ncopies      20\nbytes     1200\ndrops        1\n",
+            "domain 5001 (vpc-a)\nNAME     VALUE\nmembers      2\nframes      10\ncopies      20\nbytes     1200\ndrops        1\n\
+             \nDROPPED FRAMES  VALUE\ninner_unicast       5\ncontrol_rate       70\n\nDROPPED COPIES  VALUE\ntx_full             1\n",
+        ),
+        (
+            "drops",
+            "REASON        SOURCE       TEP          VNI  MAC                  TO                   COUNT  LAST\n\
+             ip_fragment   198.18.0.77  -              -  (52:54:00:00:00:02)  (52:54:00:00:00:03)      1  2026-11-23T01:04:05.007Z\n\
+             control_rate  198.18.0.1   hv1         5001  52:54:00:00:00:01    ff:ff:ff:ff:ff:ff       70  2026-11-23T01:04:05.007Z\n\
+             control_rate  198.18.0.2   registered  5001  52:54:00:00:00:01    ff:ff:ff:ff:ff:ff        2  2026-11-23T01:04:05.007Z\n",
         ),
         ("version", &format!("bcastctl {OWN}\nbcastd 0.1.0 (0123456789ab, DPDK 22.11.11)\n")),
     ] {
@@ -273,7 +281,7 @@ fn json_has_the_documented_shapes() {
         (
             "tep show 198.18.0.2",
             "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
-             \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0}}\n",
+             \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0},\"frame_drops\":{\"tep_rate\":4}}\n",
         ),
         (
             "domain show 5001",
@@ -292,7 +300,14 @@ fn json_has_the_documented_shapes() {
         ),
         (
             "stats 5001",
-            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":2,\"frames\":10,\"copies\":20,\"bytes\":1200,\"drops\":1}\n",
+            "{\"vni\":5001,\"name\":\"vpc-a\",\"members\":2,\"frames\":10,\"copies\":20,\"bytes\":1200,\"drops\":1,\
+             \"frame_drops\":{\"inner_unicast\":5,\"control_rate\":70},\"copy_drops\":{\"tx_full\":1}}\n",
+        ),
+        (
+            "drops --reason ip_fragment",
+            "[{\"reason\":\"ip_fragment\",\"source\":\"198.18.0.77\",\"is_tep\":false,\"tep\":null,\"vni\":null,\
+             \"mac\":\"52:54:00:00:00:02\",\"destination\":\"52:54:00:00:00:03\",\"outer\":true,\"count\":1,\
+             \"time\":\"2026-11-23T01:04:05.007Z\"}]\n",
         ),
         (
             "version",
@@ -332,6 +347,7 @@ fn help_says_the_json_of_each_command_and_names_no_source_file() {
         "watch ",
         "export ",
         "stats VNI ",
+        "drops ",
         "version ",
     ] {
         assert!(shapes.contains(&format!("\n  {words}")), "{words}: {long}");

@@ -39,11 +39,17 @@ pub trait Node: Send + Sync + 'static {
     /// Next hop of a TEP.
     fn next_hop(&self, tep: TepIndex) -> NextHop;
 
-    /// Copies to a TEP that were dropped, by reason.
-    fn tep_drops(&self, tep: TepIndex) -> Vec<(&'static str, u64)>;
+    /// Frames that a TEP sent and copies to it that were dropped.
+    fn tep_drops(&self, tep: TepIndex) -> Drops;
 
     /// One domain's counters since the daemon started.
     fn domain_counters(&self, domain: DomainId) -> DomainCounters;
+
+    /// Frames of a domain and copies of them that were dropped since the daemon started.
+    fn domain_drops(&self, domain: DomainId) -> Drops;
+
+    /// Last offenders of one reason to drop frames, or of all, the latest of each reason first. `None`: there is no such reason.
+    fn offenders(&self, reason: Option<&str>) -> Option<Vec<DropOffender>>;
 
     /// The node's counters.
     fn stats(&self) -> NodeStats;
@@ -135,6 +141,8 @@ pub struct DomainCounters {
     pub bytes: u64,
     /// Copies dropped.
     pub drops: u64,
+    /// Frames dropped.
+    pub frame_drops: u64,
 }
 
 impl DomainCounters {
@@ -146,8 +154,51 @@ impl DomainCounters {
             copies: self.copies.saturating_sub(base.copies),
             bytes: self.bytes.saturating_sub(base.bytes),
             drops: self.drops.saturating_sub(base.drops),
+            frame_drops: self.frame_drops.saturating_sub(base.frame_drops),
         }
     }
+}
+
+/// Drops of a TEP or a domain by reason; of frames only reasons with any.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drops {
+    /// Frames, by reason.
+    pub frames: Vec<(&'static str, u64)>,
+    /// Copies, by reason.
+    pub copies: Vec<(&'static str, u64)>,
+}
+
+impl Drops {
+    /// Drops since `base`; only reasons with any.
+    #[must_use]
+    pub fn since(&self, base: &Self) -> Self {
+        let of = |counts: &[(&'static str, u64)], base: &[(&'static str, u64)]| {
+            let before =
+                |reason| base.iter().find(|(other, _)| *other == reason).map_or(0, |(_, count)| *count);
+            let since = counts.iter().map(|&(reason, count)| (reason, count.saturating_sub(before(reason))));
+            since.filter(|(_, count)| *count > 0).collect()
+        };
+        Self { frames: of(&self.frames, &base.frames), copies: of(&self.copies, &base.copies) }
+    }
+}
+
+/// Sender of frames that were dropped for one reason: a source address with a VNI, as far as the frames named them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DropOffender {
+    /// Reason of the drops.
+    pub reason: &'static str,
+    /// Source address: a TEP's, or another.
+    pub source: Option<Ipv4Addr>,
+    /// Network of the frames.
+    pub vni: Option<Vni>,
+    /// Source and destination MAC address of the latest frame.
+    pub macs: Option<[[u8; 6]; 2]>,
+    /// True if these are of the outer frame, as there was no inner one.
+    pub outer: bool,
+    /// Frames dropped since it is among the last offenders.
+    pub count: u64,
+    /// Unix time of the latest, nanoseconds.
+    pub unix_ns: u64,
 }
 
 /// The node's counters, each list in a fixed order.

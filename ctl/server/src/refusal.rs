@@ -60,6 +60,9 @@ pub enum Refusal {
     /// A domain is asked for that is not there.
     #[error("domain {0} does not exist")]
     NoDomain(Vni),
+    /// Offenders of a reason are asked for that there is not.
+    #[error("{0:?} is no reason to drop a frame; Stats lists them")]
+    NoReason(String),
     /// Learned addresses of a domain that learns none.
     #[error("domain {0} learns no addresses: its ARP inspection is off; set it to sticky first")]
     NotSticky(Vni),
@@ -286,7 +289,8 @@ impl Refusal {
         match self {
             Self::Batch(BatchError::TooManyChanges(_)) => Code::ResourceExhausted,
             Self::Batch(_) | Self::Model(_) | Self::Name(_) | Self::PageToken(_) => Code::InvalidArgument,
-            Self::DesiredCut | Self::AfterLast | Self::Reason(_) => Code::InvalidArgument,
+            Self::NoReason(_) | Self::Reason(_) => Code::InvalidArgument,
+            Self::DesiredCut | Self::AfterLast => Code::InvalidArgument,
             Self::RemovalsUnconfirmed { .. } | Self::NotSticky(_) => Code::FailedPrecondition,
             Self::BackupEntry(_) | Self::BackupRevision(_) | Self::BackupCut => Code::InvalidArgument,
             Self::Change { problem, .. } | Self::Deletion(problem) => problem.code(),

@@ -15,7 +15,7 @@ use ctl_api::model::{
     ArpInspection, DomainEntry, Event, HavipEvent, Name, Revision, StatedAddresses, TepEntry, TepRef,
 };
 use ctl_havip::Damping;
-use ctl_node::{DomainCounters, Moment, Node};
+use ctl_node::{DomainCounters, Drops, Moment, Node};
 use ctl_store::{Record, Snapshot, StoreError};
 use hashbrown::{HashMap, HashSet};
 
@@ -51,8 +51,8 @@ pub(crate) struct State {
     limits: OwnRates,
     /// Names of the domains that have one.
     names: HashMap<Vni, Name>,
-    /// Counters of a domain's number when the domain was created, unless all were zero.
-    counted_before: HashMap<DomainId, DomainCounters>,
+    /// Counters and drops of a domain's number when the domain was created, unless all were zero.
+    counted_before: HashMap<DomainId, (DomainCounters, Drops)>,
 }
 
 /// The last published revision, and how many there are at it.
@@ -183,8 +183,15 @@ impl State {
 
     /// Counters of a domain since it was created.
     pub fn counters(&self, domain: DomainId) -> DomainCounters {
-        let before = self.counted_before.get(&domain).copied().unwrap_or_default();
+        let before = self.counted_before.get(&domain).map(|(counters, _)| *counters).unwrap_or_default();
         self.node.domain_counters(domain).since(before)
+    }
+
+    /// Drops of a domain since it was created; only reasons with any.
+    pub fn drops(&self, domain: DomainId) -> Drops {
+        let none = Drops::default();
+        let before = self.counted_before.get(&domain).map_or(&none, |(_, drops)| drops);
+        self.node.domain_drops(domain).since(before)
     }
 
     /// Frees lists and indices that no worker can meet any more.
@@ -418,7 +425,7 @@ impl State {
     fn note_birth(&mut self, id: DomainId) {
         let counted = self.node.domain_counters(id);
         if counted != DomainCounters::default() {
-            self.counted_before.insert(id, counted);
+            self.counted_before.insert(id, (counted, self.node.domain_drops(id)));
         }
     }
 

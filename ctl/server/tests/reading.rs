@@ -138,6 +138,7 @@ fn the_queries_tell_what_is_there_and_what_is_not() {
         (1, Some(vec![198, 18, 0, 254]), Some(vec![2, 0, 0, 0, 0, 0xfe]))
     );
     assert_eq!((tep.since_unix_ms, tep.drops.len()), (1234, 1));
+    assert_eq!(tep.frame_drops, [proto::Counter { name: "tep_rate".into(), value: 2 }]);
     let stats = rig.run(client.stats()).unwrap();
     let counter = |name: &str| stats.counters.iter().find(|c| c.name == name).map(|c| c.value);
     assert_eq!(stats.revision, 1);
@@ -169,4 +170,45 @@ fn a_domains_counters_start_at_its_creation_though_its_number_was_used_before() 
     assert_eq!((frames(1), frames(2)), (107, 7));
     rig.commit(vec![set(2, &[])]);
     assert_eq!(frames(2), 7, "other members do not start them anew");
+    let stats = rig.run(rig.client().domain_stats(2.into())).unwrap();
+    assert_eq!(
+        stats.frame_drops,
+        [proto::Counter { name: "inner_unicast".into(), value: 7 }],
+        "and so do its drops"
+    );
+    assert_eq!(stats.copy_drops, [], "of reasons without any none is told");
+}
+
+#[test]
+fn offenders_are_listed_with_the_names_of_teps_and_an_unknown_reason_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    rig.commit(vec![add(1), add_named(2, "hv2")]);
+    let drops = |reason: Option<&'static str>| rig.run(rig.client().drops(reason));
+    let all = drops(None).unwrap();
+    let of = |sender: &proto::DroppedSender| {
+        (sender.reason.clone(), sender.is_tep, sender.tep.clone(), sender.count)
+    };
+    assert_eq!(
+        all.iter().map(of).collect::<Vec<_>>(),
+        [
+            ("tep_unknown".into(), false, None, 9),
+            ("tep_rate".into(), true, Some("hv2".into()), 2),
+            ("tep_rate".into(), true, None, 1),
+        ]
+    );
+    let [_, limited, _] = &all[..] else { panic!("{all:?}") };
+    assert_eq!((limited.vni, limited.unix_ms), (Some(1), 1234));
+    assert_eq!(
+        (limited.mac.clone(), limited.destination.clone()),
+        (Some(vec![2, 0, 0, 0, 0, 7]), Some(vec![0xff; 6]))
+    );
+    assert_eq!(drops(Some("tep_rate")).unwrap(), all[1..]);
+    assert_eq!(drops(Some("runt")).unwrap(), []);
+    let (found, words) = refused(drops(Some("tep_rat")).unwrap_err());
+    assert_eq!(
+        (found, words.contains("\"tep_rat\" is no reason to drop a frame")),
+        (RefusalKind::Invalid, true),
+        "{words}"
+    );
 }

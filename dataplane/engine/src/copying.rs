@@ -1,11 +1,11 @@
 //! Replication of one burst: the copies of an accepted frame are sent at once, or the frame becomes a job of a large fan-out.
 
-use bcast_domain::{DomainId, MemberList, Reader, Vni};
+use bcast_domain::{DomainId, HeldList, MemberList, Reader, Vni};
 use wire::encap::Encap;
 use wire::{CopyDropReason, DropReason};
 
 use crate::fanout::{Class, FanoutQueue, Job, QUANTUM};
-use crate::port::Port;
+use crate::port::{Packet, Port};
 use crate::probe::{Probe, Sample, Verdict};
 use crate::replicate::{Frame, Transmitter};
 use crate::runtime::BurstConfig;
@@ -103,14 +103,15 @@ impl<P: Port> Copying<'_, P> {
         packet: P::Packet,
     ) -> Result<Started, DropReason> {
         let outer = &candidate.outer;
-        let list = self.reader.hold(Vni::from(outer.key)).ok_or(DropReason::VniUnknown)?;
-        let position = list.position(candidate.source).ok_or(DropReason::TepNotMember)?;
+        let (list, position) = match self.hold(candidate, class) {
+            Ok(held) => held,
+            Err((domain, reason)) => {
+                candidate.drop(self.tx.cells(), packet.data(), domain, reason, self.received);
+                return Err(reason);
+            }
+        };
         let (id, targets) = (list.domain(), Targets::all(list.members(), position));
         let copies = targets.len();
-        let bytes = usize::from(outer.inner_len()) + P::Encap::HEADER_LEN;
-        if !self.queue.fits(class, self.tx.cells().domain(id), copies, bytes) {
-            return Err(DropReason::FanoutQueueFull);
-        }
         self.accept(id, copies);
         if !self.tx.carries(outer.inner_len()) {
             self.tx.drop_copies(targets, id, CopyDropReason::MtuExceeded);
@@ -121,5 +122,22 @@ impl<P: Port> Copying<'_, P> {
         let job = Job { list, position, done: 0, fanout, received: self.received, after, quanta: 0 };
         self.queue.push(class, self.tx.cells().domain(id), job);
         Ok(Started::Queued)
+    }
+
+    /// Holds the members as they are now, and gives the source's position among them; or the domain, if there is one, and why the frame
+    /// cannot be a job.
+    fn hold(
+        &self,
+        candidate: &Candidate<P::Encap>,
+        class: Class,
+    ) -> Result<(HeldList, usize), (Option<DomainId>, DropReason)> {
+        let outer = &candidate.outer;
+        let list = self.reader.hold(Vni::from(outer.key)).ok_or((None, DropReason::VniUnknown))?;
+        let id = list.domain();
+        let position = list.position(candidate.source).ok_or((Some(id), DropReason::TepNotMember))?;
+        let copies = Targets::all(list.members(), position).len();
+        let bytes = usize::from(outer.inner_len()) + P::Encap::HEADER_LEN;
+        let fits = self.queue.fits(class, self.tx.cells().domain(id), copies, bytes);
+        if fits { Ok((list, position)) } else { Err((Some(id), DropReason::FanoutQueueFull)) }
     }
 }

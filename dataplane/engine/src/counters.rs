@@ -10,10 +10,11 @@ use crate::inspect::KINDS;
 use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
 use bcast_domain::{DomainId, TepIndex};
 use crossbeam::utils::CachePadded;
-use wire::{CopyDropReason, DropReason};
+use wire::{CopyDropReason, DropReason, Offender};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::fanout::{Class, JOBS};
+use crate::offenders::{Offence, Offenders};
 
 /// A counter with one writer and any number of readers.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -68,7 +69,7 @@ pub struct DomainCells {
     backlog: Cell,
     /// Tokens (copies) leased from the domain's bucket of control frames.
     pub control_left: Cell,
-    /// Copies dropped.
+    /// Frames and copies dropped; by reason they are in the domain's [`DropCells`].
     pub drops: Cell,
 }
 
@@ -208,12 +209,75 @@ pub struct WorkerCounters {
     pub tx_unicast_drops: Cell,
 }
 
+/// First reason for which a frame's source is known to be a TEP.
+const FIRST: usize = DropReason::VniUnknown.index();
+/// Number of reasons from there on; those of frames for the node itself come behind them.
+const ATTRIBUTED: usize = DropReason::FanoutQueueFull.index() - FIRST + 1;
+
+/// Drops of one domain or TEP, by reason. Touched where something is dropped, and nowhere else.
+#[derive(Default, FromZeros, IntoBytes)]
+#[repr(C)]
+struct DropCells {
+    frames: [Cell; ATTRIBUTED],
+    copies: [Cell; CopyDropReason::ALL.len()],
+}
+
+/// Numbers of drops of one domain or TEP, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DropCounts {
+    frames: [u64; ATTRIBUTED],
+    copies: [u64; CopyDropReason::ALL.len()],
+}
+
+impl DropCounts {
+    /// Frames that were dropped, by reason; only reasons with any.
+    pub fn frames(&self) -> impl Iterator<Item = (DropReason, u64)> {
+        let counted = DropReason::ALL.iter().skip(FIRST).copied().zip(self.frames);
+        counted.filter(|&(_, count)| count > 0)
+    }
+
+    /// Copies that were dropped, by reason; all reasons.
+    pub fn copies(&self) -> impl Iterator<Item = (CopyDropReason, u64)> {
+        CopyDropReason::ALL.into_iter().zip(self.copies)
+    }
+
+    /// Copies that were dropped for one reason.
+    pub fn of_copies(&self, reason: CopyDropReason) -> u64 {
+        self.copies[reason.index()]
+    }
+
+    /// Number since `base`.
+    #[must_use]
+    pub fn since(mut self, base: &Self) -> Self {
+        let pairs = self.frames.iter_mut().zip(&base.frames).chain(self.copies.iter_mut().zip(&base.copies));
+        pairs.for_each(|(count, before)| *count = count.saturating_sub(*before));
+        self
+    }
+
+    /// Sum of both.
+    #[must_use]
+    fn plus(mut self, other: Self) -> Self {
+        let pairs = self.frames.iter_mut().zip(other.frames).chain(self.copies.iter_mut().zip(other.copies));
+        pairs.for_each(|(sum, count)| *sum += count);
+        self
+    }
+}
+
+impl From<&DropCells> for DropCounts {
+    fn from(DropCells { frames, copies }: &DropCells) -> Self {
+        Self { frames: frames.each_ref().map(Cell::get), copies: copies.each_ref().map(Cell::get) }
+    }
+}
+
 /// Counters of one worker. The arrays have the limits' size; memory is taken page by page as it is written.
 pub struct WorkerCells {
     /// Totals.
     pub totals: CachePadded<WorkerCounters>,
+    /// Last offenders.
+    pub offenders: Offenders,
     domains: Vec<DomainCells>,
-    tep_drops: Vec<[Cell; CopyDropReason::ALL.len()]>,
+    domain_drops: Vec<DropCells>,
+    tep_drops: Vec<DropCells>,
 }
 
 /// There was no memory for the counters.
@@ -229,8 +293,10 @@ impl WorkerCells {
     pub fn new() -> Result<Self, NoMemory> {
         Ok(Self {
             totals: CachePadded::default(),
+            offenders: Offenders::default(),
             domains: DomainCells::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
-            tep_drops: <[Cell; _]>::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
+            domain_drops: DropCells::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
+            tep_drops: DropCells::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
         })
     }
 
@@ -244,15 +310,41 @@ impl WorkerCells {
     #[cold]
     pub fn drop_copy(&self, tep: Option<TepIndex>, domain: DomainId, reason: CopyDropReason) {
         if let Some(tep) = tep {
-            self.tep_drops[tep.index()][reason.index()].add(1);
+            self.tep_drops[tep.index()].copies[reason.index()].add(1);
         }
+        self.domain_drops[domain.index()].copies[reason.index()].add(1);
         self.domain(domain).drops.add(1);
         self.totals.copy_drops[reason.index()].add(1);
     }
 
-    /// Copies to a TEP that were dropped, by [`CopyDropReason::index`].
-    pub fn tep_drops(&self, tep: TepIndex) -> [u64; CopyDropReason::ALL.len()] {
-        std::array::from_fn(|reason| self.tep_drops[tep.index()][reason].get())
+    /// Counts a frame that was dropped, received at tick `at`, and records its sender.
+    #[cold]
+    pub fn drop_frame(&self, reason: DropReason, offender: &Offender, at: u64) {
+        self.totals.drops[reason.index()].add(1);
+        self.offenders.record(reason, offender, at);
+    }
+
+    /// Drops of a domain: its frames, and their copies.
+    pub fn domain_drops(&self, id: DomainId) -> DropCounts {
+        (&self.domain_drops[id.index()]).into()
+    }
+
+    /// Drops of a TEP: frames that it sent, and copies to it.
+    pub fn tep_drops(&self, tep: TepIndex) -> DropCounts {
+        (&self.tep_drops[tep.index()]).into()
+    }
+
+    /// Counts it for the TEP that sent it, and for its domain, if there is one.
+    #[cold]
+    pub fn charge_drop(&self, reason: DropReason, tep: TepIndex, domain: Option<DomainId>) {
+        let Some(place) = reason.index().checked_sub(FIRST).filter(|&place| place < ATTRIBUTED) else {
+            return;
+        };
+        self.tep_drops[tep.index()].frames[place].add(1);
+        if let Some(domain) = domain {
+            self.domain_drops[domain.index()].frames[place].add(1);
+            self.domain(domain).drops.add(1);
+        }
     }
 }
 
@@ -281,5 +373,24 @@ impl Counters {
     /// A domain's total over all workers.
     pub fn domain_sum(&self, id: DomainId, cell: impl Fn(&DomainCells) -> &Cell) -> u64 {
         self.workers.iter().map(|worker| cell(worker.domain(id)).get()).sum()
+    }
+
+    /// Drops of a domain: its frames, and their copies.
+    pub fn domain_drops(&self, id: DomainId) -> DropCounts {
+        self.drops(|worker| worker.domain_drops(id))
+    }
+
+    /// Drops of a TEP: frames that it sent, and copies to it.
+    pub fn tep_drops(&self, tep: TepIndex) -> DropCounts {
+        self.drops(|worker| worker.tep_drops(tep))
+    }
+
+    fn drops(&self, of: impl Fn(&WorkerCells) -> DropCounts) -> DropCounts {
+        self.workers.iter().map(|worker| of(worker)).fold(DropCounts::default(), DropCounts::plus)
+    }
+
+    /// Last offenders of a reason, the latest first.
+    pub fn offenders(&self, reason: DropReason) -> Vec<Offence> {
+        Offenders::merged(self.workers.iter().map(|worker| &worker.offenders), reason)
     }
 }

@@ -18,7 +18,7 @@
 //! | [`replicate`], [`targets`], [`teps`] | copies and their outer headers |
 //! | [`fanout`] | large fan-outs, in turns |
 //! | [`punt`], [`local`] | frames for and from the node itself |
-//! | [`runtime`], [`counters`], [`probe`] | settings in, counters and samples out |
+//! | [`runtime`], [`counters`], [`offenders`], [`probe`] | settings in; counters, last offenders and samples out |
 //! | [`port`] | packet buffers, queues and the clock |
 #![forbid(unsafe_code)]
 
@@ -27,6 +27,7 @@ pub mod counters;
 pub mod fanout;
 pub mod inspect;
 pub mod local;
+pub mod offenders;
 pub mod police;
 pub mod port;
 pub mod probe;

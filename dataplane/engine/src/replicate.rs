@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use bcast_domain::{DomainId, TepIndex};
 use wire::encap::{Encap, FrameHeaderOf};
 use wire::header::{Ethernet, Ipv4};
-use wire::{CopyDropReason, DropReason, Outer};
+use wire::{CopyDropReason, Outer};
 use zerocopy::FromBytes;
 
 use crate::counters::{WorkerCells, WorkerCounters};
@@ -102,12 +102,6 @@ impl<P: Port> Transmitter<P> {
     #[inline(always)]
     pub fn counters(&self) -> &WorkerCounters {
         &self.cells().totals
-    }
-
-    /// Counts a received frame that goes no further.
-    #[inline]
-    pub fn drop_frame(&self, reason: DropReason) {
-        self.counters().drops[reason.index()].add(1);
     }
 
     /// Sets the class of the next copies.

@@ -9,11 +9,12 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use bcast_domain::{MemberList, Reader, TepIndex, Vni};
+use bcast_domain::{DomainId, MemberList, Reader, TepIndex, Vni};
 use wire::encap::{Encap, FrameHeaderOf};
-use wire::{DropReason, NodeAddresses, Outer, Rejection};
+use wire::{DropReason, NodeAddresses, Offender, Outer, Rejection};
 
 use crate::copying::{Admitted, Copying, Started};
+use crate::counters::WorkerCells;
 use crate::fanout::{Budget, Class, FanoutQueue, abort, serve};
 use crate::inspect::{self, Announced, ArpInspector, Finding, Violation};
 use crate::local::LocalFrames;
@@ -200,7 +201,9 @@ impl<P: Port> Worker<P> {
                 Err(reason) => {
                     let sample =
                         if config.probed { self.sample(burst.get(candidate.slot), received) } else { None };
-                    self.refuse(candidate.source, reason, finding, ticks);
+                    let refused =
+                        Refused { candidate, domain: domain.map(MemberList::domain), reason, finding };
+                    self.refuse(burst.get(candidate.slot), refused, ticks);
                     if config.probed {
                         self.config.probe.offer(sample, Verdict::Dropped(reason));
                     }
@@ -235,17 +238,15 @@ impl<P: Port> Worker<P> {
                         Some(sample) => copying.start_probed(sample, frame),
                         None => copying.start(frame),
                     };
-                    match done {
-                        Ok(started) => {
-                            sent += u64::from(started == Started::Sent);
-                            if let Some(announced) = notes[index]
-                                && started != Started::TooLong
-                            {
-                                self.inspector.note(announced);
-                                copying.tx.counters().announcements[announced.kind()].add(1);
-                            }
+                    // Of one that found no room the drop is counted, and its sender recorded.
+                    if let Ok(started) = done {
+                        sent += u64::from(started == Started::Sent);
+                        if let Some(announced) = notes[index]
+                            && started != Started::TooLong
+                        {
+                            self.inspector.note(announced);
+                            copying.tx.counters().announcements[announced.kind()].add(1);
                         }
-                        Err(reason) => copying.tx.drop_frame(reason),
                     }
                 }
             }
@@ -266,19 +267,20 @@ impl<P: Port> Worker<P> {
 
     /// Counts a frame that is refused, charges it to its TEP, and reports what it announced.
     #[cold]
-    fn refuse(&self, source: TepIndex, reason: DropReason, finding: Option<Finding>, ticks: Ticks) {
-        let (policer, counters) = (&self.config.policer, self.tx.counters());
+    fn refuse(&self, packet: Option<&P::Packet>, refused: Refused<'_, P::Encap>, ticks: Ticks) {
+        let Refused { candidate, domain, reason, finding } = refused;
+        let (policer, cells) = (&self.config.policer, self.tx.cells());
         let charged = !reason.is_limit() && policer.enabled();
-        let under = !charged || policer.charge(source, &self.leases, ticks);
+        let under = !charged || policer.charge(candidate.source, &self.leases, ticks);
         // A migrating instance may be faster than the controller: its announcements from a TEP that is about to become a member
         // are remembered.
         if let Some(Err(violation)) = finding
             && [DropReason::TepNotMember, violation.reason()].contains(&reason)
             && !(under && self.inspector.report(violation))
         {
-            counters.rejected_lost.add(1);
+            cells.totals.rejected_lost.add(1);
         }
-        self.tx.drop_frame(reason);
+        candidate.drop(cells, packet.map_or(&[], Packet::data), domain, reason, ticks.now);
     }
 
     /// Parses the outer headers of a burst's frames. Those that pass are returned; the others are counted, and stay in the burst to
@@ -299,7 +301,7 @@ impl<P: Port> Worker<P> {
             match entered {
                 Ok(()) => {}
                 Err(Rejection::Drop(reason)) => {
-                    self.tx.drop_frame(reason);
+                    self.tx.cells().drop_frame(reason, &Offender::of_frame(packet.data()), now.now);
                     if config.probed {
                         self.config.probe.offer(self.sample(Some(packet), now.now), Verdict::Dropped(reason));
                     }
@@ -318,13 +320,14 @@ impl<P: Port> Worker<P> {
     fn punt(&mut self, burst: &mut P::Burst, slot: usize, config: BurstConfig, now: Ticks) {
         let Some(packet) = burst.take(slot) else { return };
         let sample = if config.probed { self.sample(Some(&packet), now.now) } else { None };
+        let offender = Offender::of_frame(packet.data());
         let verdict = match self.punt.offer(packet, self.config.punt_rate(), now) {
             Ok(()) => {
                 self.tx.counters().punted.add(1);
                 Verdict::Punted
             }
             Err(reason) => {
-                self.tx.drop_frame(reason);
+                self.tx.cells().drop_frame(reason, &offender, now.now);
                 Verdict::Dropped(reason)
             }
         };
@@ -339,6 +342,16 @@ impl<P: Port> Worker<P> {
         let frame = packet.map_or(&[][..], Packet::data);
         self.config.probe.sample(frame, &self.node, self.clock.clock_ns(received))
     }
+}
+
+/// A frame of a TEP that is refused.
+struct Refused<'c, E: Encap> {
+    candidate: &'c Candidate<E>,
+    /// Its domain, if there is one.
+    domain: Option<DomainId>,
+    reason: DropReason,
+    /// Announcement in it.
+    finding: Option<Finding>,
 }
 
 /// Frames of a burst that passed all checks of their outer headers, and their VNIs.
@@ -413,6 +426,21 @@ impl<E: Encap> Candidate<E> {
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
         let class = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
         Ok((domain, position, class))
+    }
+
+    /// Counts the frame as dropped, received at tick `at`.
+    #[cold]
+    pub(crate) fn drop(
+        &self,
+        cells: &WorkerCells,
+        frame: &[u8],
+        domain: Option<DomainId>,
+        reason: DropReason,
+        at: u64,
+    ) {
+        let inner = frame.get(self.outer.inner_range()).unwrap_or_default();
+        cells.drop_frame(reason, &Offender::of_inner(self.outer.source, self.outer.key, inner), at);
+        cells.charge_drop(reason, self.source, domain);
     }
 
     /// Tokens that the frame takes.

@@ -39,5 +39,7 @@ fn sums_run_over_all_workers() {
     assert_eq!(counters.domain_sum(domain, |d| &d.copies), 12);
     assert_eq!(counters.domain_sum(domain, |d| &d.drops), 12);
     assert_eq!(counters.domain_sum(other, |d| &d.drops), 0);
-    assert_eq!(counters.workers[1].tep_drops(tep)[CopyDropReason::TxFull.index()], 7);
+    assert_eq!(counters.workers[1].tep_drops(tep).of_copies(CopyDropReason::TxFull), 7);
+    assert_eq!(counters.tep_drops(tep).of_copies(CopyDropReason::TxFull), 12);
+    assert_eq!(counters.domain_drops(domain).of_copies(CopyDropReason::TxFull), 12);
 }

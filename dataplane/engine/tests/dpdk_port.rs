@@ -158,5 +158,5 @@ fn each_copy_that_is_not_sent_is_counted_for_its_own_reason() {
 
     // By TEP the reasons are the same; the first one is in all of them.
     let of_first = bench.cells.tep_drops(bench.members[0]);
-    assert_eq!([LinkDown, TxFull, NoHeadroom, NoMbuf].map(|reason| of_first[reason.index()]), [3, 1, 1, 1]);
+    assert_eq!([LinkDown, TxFull, NoHeadroom, NoMbuf].map(|reason| of_first.of_copies(reason)), [3, 1, 1, 1]);
 }

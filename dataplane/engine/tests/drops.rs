@@ -13,7 +13,8 @@ use common::{FakeRig, Options, settings};
 use engine::police::RateLimits;
 use frames::{Case, State, broadcast};
 use parties::parties;
-use wire::DropReason;
+use wire::DropReason::{self, *};
+use wire::Offender;
 
 fn limits(key: &str) -> RateLimits {
     let (one, mut limits) = (Rate::new(1).unwrap(), common::no_limits());
@@ -61,12 +62,125 @@ fn every_reason_has_frames_that_are_dropped_for_it_alone() {
             for _ in 0..before {
                 rig.receive(frame.clone());
             }
+            let offender = Offender::of_frame(&frame);
             rig.receive(frame);
             let totals = rig.settle();
             assert_eq!(totals.drops, [(reason, 1)], "{reason}, {what}");
             assert_eq!((totals.accepted, totals.punted), (before as u64, 0), "{reason}, {what}");
+            is_attributed(&rig, reason, &offender, &format!("{reason}, {what}"));
             rig.no_buffer_is_missing();
         }
+    }
+}
+
+/// Checks that the only drop is counted for its TEP and domain where it has them, and that the sender is the only offender.
+fn is_attributed(rig: &FakeRig, reason: DropReason, offender: &Offender, case: &str) {
+    let without = matches!(
+        reason,
+        Runt | OuterVlan
+            | IpHeader
+            | IpFragment
+            | IpSource
+            | GreHeader
+            | GreProtocol
+            | GreNoKey
+            | TepUnknown
+            | PuntRedirect
+            | PuntLimited
+            | PuntOff
+    );
+    let one = if without { vec![] } else { vec![(reason, 1)] };
+    let of_tep: Vec<_> = rig.cells.tep_drops(common::index(0)).frames().collect();
+    assert_eq!(of_tep, one, "{case}");
+    // One that names another domain than that of the case, or none.
+    let domain = |vni: u32| rig.domains.get(vni.into()).unwrap().domain();
+    let of_domain: Vec<_> = [5001, 5002]
+        .iter()
+        .flat_map(|&vni| rig.cells.domain_drops(domain(vni)).frames().collect::<Vec<_>>())
+        .collect();
+    assert_eq!(of_domain, if reason == VniUnknown { vec![] } else { one }, "{case}");
+    let counted = [5001, 5002].map(|vni| rig.cells.domain(domain(vni)).drops.get()).iter().sum::<u64>();
+    assert_eq!(counted, of_domain.len() as u64, "{case}");
+    for other in DropReason::ALL {
+        let offences: Vec<_> = rig.cells.offenders.of(other).collect();
+        let [offence] = &offences[..] else {
+            assert!(offences.is_empty() && other != reason, "{case}: {offences:?}");
+            continue;
+        };
+        assert_eq!((other, offence.reason, offence.count), (reason, reason, 1), "{case}");
+        let named = offence.offender;
+        assert_eq!((named.source, named.key), (offender.source, offender.key), "{case}");
+        // Behind a short inner frame there may be padding.
+        assert!(named.macs == offender.macs || reason == InnerRunt, "{case}: {named:?}, {offender:?}");
+    }
+}
+
+#[test]
+fn an_offender_is_a_source_and_a_vni_with_the_macs_of_its_latest_frame_and_the_last_ones_are_kept() {
+    let mut rig = FakeRig::new(Options { teps: 3, ..Options::default() });
+    rig.domain(5001, 3);
+    let unicast = |mac: u8| frames::ethernet([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 7, mac], 0x0800, &[0; 46]);
+    for mac in 1..=3 {
+        rig.receive(parties(0).overlay(&unicast(mac)));
+    }
+    rig.receive(parties(1).overlay(&unicast(9)));
+    rig.settle();
+    let mut offences: Vec<_> = rig.cells.offenders.of(InnerUnicast).collect();
+    offences.sort_by_key(|offence| offence.offender.source);
+    let seen = |mac: u8| Some([[2, 0, 0, 0, 7, mac], [2, 0, 0, 0, 0, 1]].map(wire::MacAddr));
+    let expected = [(parties(0).tep, 3, seen(3)), (parties(1).tep, 1, seen(9))];
+    let got: Vec<_> =
+        offences.iter().map(|o| (o.offender.source.unwrap(), o.count, o.offender.macs)).collect();
+    assert_eq!(got, expected);
+    // A flood from forged addresses fills no more rows than there are, and the latest are among them.
+    for number in 0..10_000 {
+        let stranger =
+            frames::Parties { tep: std::net::Ipv4Addr::from_bits(0x0a00_0001 + number), ..parties(0) };
+        rig.receive(stranger.overlay(&broadcast(number, 60)));
+        if number % 1000 == 999 {
+            rig.worker.clock.now.fetch_add(1_000, Relaxed);
+            rig.settle();
+        }
+    }
+    let known: Vec<_> = rig.cells.offenders.of(TepUnknown).collect();
+    assert!((engine::offenders::WAYS..=engine::offenders::ROWS).contains(&known.len()), "{}", known.len());
+    let last = std::net::Ipv4Addr::from_bits(0x0a00_0001 + 9_999);
+    assert!(known.iter().any(|offence| offence.offender.source == Some(last)), "{known:?}");
+    assert_eq!(rig.cells.offenders.of(InnerUnicast).count(), 2, "of other reasons they take no room");
+}
+
+#[test]
+fn a_limit_names_the_tep_and_the_domain_that_were_over_it() {
+    for (key, reason) in [
+        ("tep_frames", TepRate),
+        ("domain_copies", DomainRate),
+        ("control_copies", ControlRate),
+        ("failover_copies", FailoverRate),
+    ] {
+        let settings = engine::runtime::RuntimeSettings { limits: limits(key), ..settings() };
+        let mut rig = FakeRig::new(Options { settings, ..Options::default() });
+        rig.domain(5001, 3);
+        rig.virtual_ip_of(5001, frames::VIP, &[([0x52, 0x54, 0, 0, 0, 1], 1)]);
+        let inner = match reason {
+            ControlRate => frames::garp([2, 0, 0, 0, 9, 9], std::net::Ipv4Addr::new(10, 0, 0, 7)),
+            FailoverRate => frames::garp([0x52, 0x54, 0, 0, 0, 1], frames::VIP),
+            _ => broadcast(1, 60),
+        };
+        for _ in 0..6 {
+            rig.receive(parties(1).overlay(&inner));
+        }
+        let drops = rig.settle().drops;
+        let [(found, count)] = drops[..] else { panic!("{key}: {drops:?}") };
+        assert_eq!(found, reason);
+        let [offence] = rig.cells.offenders.of(reason).collect::<Vec<_>>()[..] else { panic!("{key}") };
+        let named = offence.offender;
+        assert_eq!(
+            (named.source, named.key, offence.count),
+            (Some(parties(1).tep), Some(5001), count),
+            "{key}"
+        );
+        assert_eq!(named.macs.unwrap()[0].0, inner[6..12], "{key}");
+        assert_eq!(rig.cells.tep_drops(common::index(1)).frames().collect::<Vec<_>>(), drops, "{key}");
     }
 }
 

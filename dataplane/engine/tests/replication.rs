@@ -157,7 +157,7 @@ fn teps_without_a_next_hop_or_no_longer_there_are_counted_and_the_others_get_the
         let missing = (1..members).filter(|&number| number % 4 == 3 || number == members - 1).count() as u64;
         assert_eq!(dropped(&totals), [(TepUnresolved, missing)], "{members} members, {len} bytes");
         assert_eq!(totals.sent, members as u64 - 1 - missing);
-        assert_eq!(rig.cells.tep_drops(TepIndex::from(3))[TepUnresolved.index()], 1);
+        assert_eq!(rig.cells.tep_drops(TepIndex::from(3)).of_copies(TepUnresolved), 1);
         rig.no_buffer_is_missing();
     }
 }
@@ -186,7 +186,7 @@ fn a_full_ring_is_tried_again_for_longer_for_control_frames_and_then_counted() {
             refused
         );
         // The last members' copies are those that found no room, and they are counted for their TEPs and the domain.
-        let last = rig.cells.tep_drops(TepIndex::from(119))[TxFull.index()];
+        let last = rig.cells.tep_drops(TepIndex::from(119)).of_copies(TxFull);
         assert_eq!(last, u64::from(refused > 0));
         let domain = rig.domains.get(VNI.into()).unwrap().domain();
         assert_eq!(rig.cells.domain(domain).copies.get(), sent);

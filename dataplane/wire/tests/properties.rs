@@ -9,7 +9,7 @@ use etherparse::checksum::Sum16BitWords;
 use etherparse::{Ethernet2HeaderSlice, Ipv4HeaderSlice};
 use proptest::prelude::*;
 use wire::view::{Arp, Ipv4Packet, Ipv6Packet, Vrrp};
-use wire::{DropReason, Rejection, checksum, view};
+use wire::{DropReason, Offender, Rejection, checksum, view};
 
 fn config() -> ProptestConfig {
     ProptestConfig { cases: 4_096, failure_persistence: None, ..ProptestConfig::default() }
@@ -19,6 +19,7 @@ fn config() -> ProptestConfig {
 fn read_all(bytes: &[u8]) {
     let _ = judge(bytes);
     let _ = checksum::sum(bytes);
+    let _ = Offender::of_frame(bytes);
     let _ = view::link(bytes).map(|link| (link.tags.len(), link.payload.len()));
     let starts = [bytes, view::link(bytes).map_or(&[][..], |link| link.payload)];
     for payload in starts {
@@ -71,6 +72,14 @@ fn etherparse_accepts(frame: &[u8]) -> bool {
 
 proptest! {
     #![proptest_config(config())]
+
+    #[test]
+    fn the_sender_of_a_good_frame_is_named_as_parsing_finds_it(frame in good_frame()) {
+        let bytes = frame.bytes();
+        let outer = wire::parse(&bytes, &node()).expect("it is good");
+        let inner = &bytes[outer.inner_range()];
+        prop_assert_eq!(Offender::of_frame(&bytes), Offender::of_inner(outer.source, outer.key, inner));
+    }
 
     #[test]
     fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..=2_048)) {

@@ -376,6 +376,7 @@ impl Bcast for Service {
             mac: resolved.then(|| vec![2, 0, 0, 0, 0, 1]),
             since_unix_ms: 1_795_395_845_007,
             drops: counters(&[("tep_unresolved", 12), ("tx_full", 0)]),
+            frame_drops: counters(&[("tep_rate", 4)]),
         }))
     }
 
@@ -418,9 +419,58 @@ impl Bcast for Service {
     ) -> Result<Response<proto::DomainStatsReply>, Status> {
         let vni = request.into_inner().vni;
         let name = Some("vpc-a".to_owned());
-        let reply =
-            proto::DomainStatsReply { vni, name, members: 2, frames: 10, copies: 20, bytes: 1200, drops: 1 };
-        Ok(Response::new(reply))
+        Ok(Response::new(proto::DomainStatsReply {
+            vni,
+            name,
+            members: 2,
+            frames: 10,
+            copies: 20,
+            bytes: 1200,
+            drops: 1,
+            frame_drops: counters(&[("inner_unicast", 5), ("control_rate", 70)]),
+            copy_drops: counters(&[("tx_full", 1)]),
+        }))
+    }
+
+    async fn drops(
+        &self,
+        request: Request<proto::DropsRequest>,
+    ) -> Result<Response<proto::DropsReply>, Status> {
+        let reason = request.into_inner().reason;
+        let mac = |last: u8| Some(vec![0x52, 0x54, 0, 0, 0, last]);
+        let limited = proto::DroppedSender {
+            reason: "control_rate".to_owned(),
+            source: Some(vec![198, 18, 0, 1]),
+            is_tep: true,
+            tep: Some("hv1".to_owned()),
+            vni: Some(5001),
+            mac: mac(1),
+            destination: Some(vec![0xff; 6]),
+            outer: false,
+            count: 70,
+            unix_ms: 1_795_395_845_007,
+        };
+        let unnamed = proto::DroppedSender {
+            tep: None,
+            count: 2,
+            source: Some(vec![198, 18, 0, 2]),
+            ..limited.clone()
+        };
+        let stranger = proto::DroppedSender {
+            reason: "ip_fragment".to_owned(),
+            source: Some(vec![198, 18, 0, 77]),
+            is_tep: false,
+            tep: None,
+            vni: None,
+            mac: mac(2),
+            destination: mac(3),
+            outer: true,
+            count: 1,
+            unix_ms: 1_795_395_845_007,
+        };
+        let mut senders = vec![stranger, limited, unnamed];
+        senders.retain(|sender| reason.is_empty() || sender.reason == reason);
+        Ok(Response::new(proto::DropsReply { senders }))
     }
 
     async fn version(

@@ -26,6 +26,7 @@ use crate::shared::{Shared, Versions};
 use crate::state::{State, lock};
 use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
 
+mod drops;
 mod havip;
 mod learned;
 mod webhook;
@@ -286,6 +287,11 @@ impl Bcast for Service {
         self.read(move |shared| domain_stats(&lock(&shared.state), vni)).await
     }
 
+    async fn drops(&self, request: Request<proto::DropsRequest>) -> Rpc<proto::DropsReply> {
+        let reason = request.into_inner().reason;
+        self.read(move |shared| drops::last(shared, &reason)).await
+    }
+
     async fn version(&self, _: Request<proto::VersionRequest>) -> Rpc<proto::VersionReply> {
         let Versions { daemon, commit, dpdk } = self.0.versions.clone();
         Ok(Response::new(proto::VersionReply { version: daemon, dpdk, commit }))
@@ -345,20 +351,21 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
     let (entry, index) = found.ok_or(Refusal::NoTep(tep))?;
     let domains = state.teps.domains(index).into();
     drop(state);
-    let hop = shared.node.next_hop(index);
+    let (hop, drops) = (shared.node.next_hop(index), shared.node.tep_drops(index));
     Ok(proto::TepStatus {
         tep: Some(entry.into()),
         domains,
         next_hop: hop.gateway.map(ip_bytes),
         mac: hop.mac.map(|mac| mac.to_vec()),
         since_unix_ms: unix_ms(hop.since),
-        drops: counters(shared.node.tep_drops(index)),
+        drops: counters(drops.copies),
+        frame_drops: counters(drops.frames),
     })
 }
 
 fn domain_stats(state: &State, vni: Vni) -> Result<proto::DomainStatsReply, Refusal> {
     let list = state.list(vni).ok_or(Refusal::NoDomain(vni))?;
-    let counted = state.counters(list.domain());
+    let (counted, drops) = (state.counters(list.domain()), state.drops(list.domain()));
     Ok(proto::DomainStatsReply {
         vni: vni.get(),
         name: state.name(vni).map(ToString::to_string),
@@ -367,6 +374,8 @@ fn domain_stats(state: &State, vni: Vni) -> Result<proto::DomainStatsReply, Refu
         copies: counted.copies,
         bytes: counted.bytes,
         drops: counted.drops,
+        frame_drops: counters(drops.frames),
+        copy_drops: counters(drops.copies),
     })
 }
 

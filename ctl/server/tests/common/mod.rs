@@ -22,7 +22,7 @@ use ctl_api::model::{
     Batch, Change, Conditions, DomainFields, Existing, Field, SetResource, Target, TepFields, TepRef, TepSet,
 };
 use ctl_api::proto;
-use ctl_node::{DomainCounters, Holding, Moment, NextHop, Node, NodeStats, TepRefusal};
+use ctl_node::{DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats, TepRefusal};
 use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
@@ -156,13 +156,36 @@ impl Node for TestNode {
         }
     }
 
-    fn tep_drops(&self, _: TepIndex) -> Vec<(&'static str, u64)> {
-        vec![("tep_unresolved", 3)]
+    fn tep_drops(&self, _: TepIndex) -> Drops {
+        Drops { frames: vec![("tep_rate", 2)], copies: vec![("tep_unresolved", 3)] }
     }
 
     fn domain_counters(&self, domain: DomainId) -> DomainCounters {
         let frames = self.frames.lock().unwrap().get(&domain.get()).copied().unwrap_or(0);
-        DomainCounters { frames, copies: 2 * frames, bytes: 120 * frames, drops: 0 }
+        DomainCounters { frames, copies: 2 * frames, bytes: 120 * frames, drops: 0, frame_drops: frames }
+    }
+
+    /// As many frames for one reason as were accepted.
+    fn domain_drops(&self, domain: DomainId) -> Drops {
+        let frames = self.frames.lock().unwrap().get(&domain.get()).copied().unwrap_or(0);
+        Drops { frames: vec![("inner_unicast", frames)], copies: vec![("tx_full", 0)] }
+    }
+
+    fn offenders(&self, reason: Option<&str>) -> Option<Vec<DropOffender>> {
+        let offender = |reason, last| DropOffender {
+            reason,
+            source: Some(Ipv4Addr::new(198, 18, 0, last)),
+            vni: Some(1.into()),
+            macs: Some([[2, 0, 0, 0, 0, 7], [0xff; 6]]),
+            outer: false,
+            count: last.into(),
+            unix_ns: 1_234_000_000,
+        };
+        let all = [offender("tep_unknown", 9), offender("tep_rate", 2), offender("tep_rate", 1)];
+        let wanted = |found: &DropOffender| reason.is_none_or(|reason| found.reason == reason);
+        let known = ["tep_unknown", "tep_rate", "runt"];
+        let is_known = reason.is_none_or(|reason| known.contains(&reason));
+        is_known.then(|| all.into_iter().filter(wanted).collect())
     }
 
     fn stats(&self) -> NodeStats {
