@@ -121,6 +121,13 @@ impl Node {
         Ok(Some(stats.drops))
     }
 
+    /// Frames of a TEP that the node dropped, since the TEP was registered; 0 without an API.
+    pub fn frames_dropped(&mut self, tep: &TepRef) -> Result<u64> {
+        let Some(client) = &mut self.client else { return Ok(0) };
+        let status = self.runtime.block_on(client.tep(tep.clone())).context("the node")?;
+        Ok(status.frame_drops.iter().map(|counter| counter.value).sum())
+    }
+
     /// The metrics as they are now; `None` where they cannot be read.
     pub fn scrape(&self) -> Option<Metrics> {
         Metrics::scrape(self.metrics).ok()

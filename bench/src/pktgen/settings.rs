@@ -85,7 +85,7 @@ pub struct Settings {
     /// Share of the copies that may be lost and the trial still passes
     #[arg(long, default_value = "0", value_parser = loss)]
     pub loss: f64,
-    /// Copies per second that a domain may have, in mode limits
+    /// Copies per second that a domain may have, in mode limits; those of control frames, in mode storm
     #[arg(long, default_value = "10k", value_parser = count)]
     pub limit: u64,
     /// Folder for JSON and plots [default: bench/results]

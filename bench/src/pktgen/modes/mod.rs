@@ -6,6 +6,7 @@ mod count;
 mod fair;
 mod latency;
 mod limits;
+mod storm;
 mod throughput;
 
 use std::path::Path;
@@ -51,6 +52,8 @@ pub enum Mode {
     Fair,
     /// Copies of a domain over its limit, and losses of the others
     Limits,
+    /// Losses of a virtual IP's holder beside ARP of another TEP of its domain at a hundred times the limit
+    Storm,
 }
 
 /// Options, port and node of a run.
@@ -100,7 +103,7 @@ impl Mode {
     /// # Errors
     /// The node or the port refuse, or nothing comes back at all.
     pub fn run(self, session: &mut Session) -> Result<bool> {
-        if matches!(self, Self::Join | Self::Leave | Self::Capacity | Self::Limits)
+        if matches!(self, Self::Join | Self::Leave | Self::Capacity | Self::Limits | Self::Storm)
             && !session.settings.register
         {
             let name = format!("{self:?}").to_lowercase();
@@ -116,6 +119,7 @@ impl Mode {
             Self::Capacity => capacity::run(session),
             Self::Fair => fair::run(session),
             Self::Limits => limits::run(session),
+            Self::Storm => storm::run(session),
         }
     }
 }
