@@ -81,7 +81,7 @@ fn no_frame_of_a_holder_is_lost_beside_arp_over_the_limit_and_the_storm_is_named
     assert_eq!(shown["frame_drops"], none, "{shown}");
 
     // Among the last offenders it is the only one, and the log names it.
-    let drops = json(&node, "drops --reason control_rate");
+    let drops = json(&node, "drops control_rate");
     let [named] = &drops.as_array().expect("a list")[..] else { panic!("{drops}") };
     let [source, mac] = [stranger.address.to_string(), mac_text(STRANGER)];
     assert_eq!([&named["source"], &named["mac"]], [source.as_str(), mac.as_str()]);
@@ -95,7 +95,7 @@ fn no_frame_of_a_holder_is_lost_beside_arp_over_the_limit_and_the_storm_is_named
         assert!(line.contains(&source) && line.contains(&mac), "{line}");
         Some(())
     });
-    let answer = node.ctl(&["drops", "--reason", "control"]);
+    let answer = node.ctl(&["drops", "control"]);
     assert_eq!(answer.status, 1);
     assert!(answer.stderr.contains("\"control\" is no reason to drop a frame"), "{}", answer.stderr);
 }
@@ -109,7 +109,7 @@ fn a_stranger_is_listed_with_its_address_and_what_it_named() {
     let sender = Sender::new(&stranger.namespace, "eth0");
     (0..3).for_each(|_| sender.send(&overlay(&stranger, VNI, &broadcast(VNI, 1, 60))));
     node.wait_metrics("three drops", |metrics| metrics.reason(DROPS, "tep_unknown") == 3);
-    let drops = json(&node, "drops --reason tep_unknown");
+    let drops = json(&node, "drops tep_unknown");
     let [named] = &drops.as_array().expect("a list")[..] else { panic!("{drops}") };
     assert_eq!(named["source"], stranger.address.to_string());
     assert_eq!([&named["vni"], &named["count"]].map(Value::as_u64), [Some(VNI.into()), Some(3)]);

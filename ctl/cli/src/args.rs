@@ -112,8 +112,8 @@ pub enum Command {
     /// the outer frame, where there was no inner one. COUNT is of its frames since it is among the last offenders.
     Drops {
         /// One reason alone, such as control_rate
-        #[arg(long, value_name = "REASON")]
-        reason: Option<String>,
+        #[arg(value_name = "REASON")]
+        only: Option<String>,
     },
     /// The versions of bcastctl, the daemon and its DPDK
     Version,

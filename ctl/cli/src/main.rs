@@ -65,7 +65,7 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Restore(args) => backup::restore(out, &daemon, args).await,
         Command::Stats { vni: None } => stats::node(out, &mut connect.await?).await,
         Command::Stats { vni: Some(vni) } => stats::domain(out, &mut connect.await?, vni).await,
-        Command::Drops { reason } => drops::run(out, &mut connect.await?, reason.as_deref()).await,
+        Command::Drops { only } => drops::run(out, &mut connect.await?, only.as_deref()).await,
         Command::Version => stats::version(out, connect.await).await,
         Command::Completions { shell } => {
             // The generator panics where its writer fails, and memory does not.

@@ -304,7 +304,7 @@ fn json_has_the_documented_shapes() {
              \"frame_drops\":{\"inner_unicast\":5,\"control_rate\":70},\"copy_drops\":{\"tx_full\":1}}\n",
         ),
         (
-            "drops --reason ip_fragment",
+            "drops ip_fragment",
             "[{\"reason\":\"ip_fragment\",\"source\":\"198.18.0.77\",\"is_tep\":false,\"tep\":null,\"vni\":null,\
              \"mac\":\"52:54:00:00:00:02\",\"destination\":\"52:54:00:00:00:03\",\"outer\":true,\"count\":1,\
              \"time\":\"2026-11-23T01:04:05.007Z\"}]\n",
