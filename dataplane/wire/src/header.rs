@@ -34,6 +34,10 @@ pub mod protocol {
     pub const HOP_BY_HOP: u8 = 0;
     /// ICMP for IPv4 (RFC 792).
     pub const ICMP: u8 = 1;
+    /// TCP (RFC 9293).
+    pub const TCP: u8 = 6;
+    /// UDP (RFC 768).
+    pub const UDP: u8 = 17;
     /// IPv6 routing header (RFC 8200 section 4.4).
     pub const ROUTING: u8 = 43;
     /// IPv6 fragment header (RFC 8200 section 4.5).
@@ -46,6 +50,8 @@ pub mod protocol {
     pub const ICMPV6: u8 = 58;
     /// IPv6 destination options (RFC 8200 section 4.6).
     pub const DESTINATION: u8 = 60;
+    /// OSPF (RFC 2328, RFC 5340).
+    pub const OSPF: u8 = 89;
     /// VRRP (RFC 3768, RFC 9568).
     pub const VRRP: u8 = 112;
     /// Mobility header (RFC 6275 section 6.1).

@@ -49,6 +49,20 @@ impl Arp {
         (hardware && kind == (ethertype::IPV4, 6, 4)).then_some(arp)
     }
 
+    /// Answer to this request: its target is at `mac`.
+    #[must_use]
+    pub fn reply(&self, mac: MacAddr) -> Self {
+        Self {
+            hardware: Self::ETHERNET.into(),
+            operation: Self::REPLY.into(),
+            sender_mac: mac,
+            sender_address: self.target_address,
+            target_mac: self.sender_mac,
+            target_address: self.sender_address,
+            ..*self
+        }
+    }
+
     /// The sender's address where it stands in the packet.
     #[must_use]
     #[inline(always)]

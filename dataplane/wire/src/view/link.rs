@@ -91,6 +91,27 @@ pub fn vlan_tags(frame: &[u8]) -> VlanTags {
     tags
 }
 
+/// True if any of the VLAN tags before what [`innermost`] finds names a VLAN: its id is not 0.
+#[must_use]
+pub fn is_in_vlan(frame: &[u8]) -> bool {
+    let Some(mut rest) = frame.get(Ethernet::LEN - size_of::<U16>()..) else { return false };
+    while let Ok((VlanTag { tpid, tci }, behind)) = VlanTag::read_from_prefix(rest) {
+        rest = match tpid.get() {
+            ethertype::VLAN | ethertype::PROVIDER_VLAN if tci.get() & 0x0fff != 0 => return true,
+            ethertype::VLAN | ethertype::PROVIDER_VLAN => behind,
+            0..MIN_ETHERTYPE => {
+                let llc = rest.get(size_of::<U16>()..).unwrap_or_default();
+                match SNAP.iter().find_map(|snap| llc.strip_prefix(snap)) {
+                    Some(behind) => behind,
+                    None => return false,
+                }
+            }
+            _ => return false,
+        };
+    }
+    false
+}
+
 /// Reads an Ethernet frame and skips its VLAN tags. `None` if it ends before the last ethertype does.
 #[must_use]
 #[inline]
