@@ -13,11 +13,12 @@ use ctl_store::EmbeddedStore;
 use dpdk::{DeviceSpec, Eal, Mbuf, Mempool, Tsc};
 use engine::counters::Counters;
 use engine::fanout::FanoutQueue;
+use engine::hosts::{Network, STRANGERS};
 use engine::inspect::{ArpInspector, Inspection};
 use engine::local::LocalFrames;
 use engine::police::TokenLeases;
 use engine::port::dpdk::DpdkPort;
-use engine::punt::{PuntPort, PuntQueues};
+use engine::punt::{Identity, PuntPort, PuntQueues};
 use engine::replicate::Transmitter;
 use engine::runtime::{RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
@@ -31,12 +32,13 @@ use wire::MacAddr;
 
 use crate::clocks::Clocks;
 use crate::config::Config;
+use crate::conflict::ConflictWatch;
 use crate::drop_log;
 use crate::error::StartError;
 use crate::metrics;
 use crate::node::{ControlledNode, NodeView, Templates};
 use crate::port::{self, ReadyPort};
-use crate::punt;
+use crate::punt::TapThread;
 use crate::readiness::Readiness;
 use crate::stop::{self, Request};
 
@@ -178,7 +180,7 @@ impl Daemon {
     ) -> Result<(), StartError> {
         let server = self.start_control(config, store, ready, (domains, readers))?;
         self.underlay.loaded();
-        let punt = tap.is_some().then(PuntQueues::new);
+        let punt = if tap.is_some() { Some(punt_queues(config, ready.mac)?) } else { None };
         self.start_workers(config, eal, ready, readers, punt.as_ref())?;
         if let (Some(tap), Some(queues)) = (tap.take(), punt) {
             self.start_punt(tap, queues, ready, config)?;
@@ -214,6 +216,7 @@ impl Daemon {
             links: config.underlay.addresses.clone(),
             drain_time: ready.drain_time,
             earlier_drops: Mutex::default(),
+            earlier_errors: Mutex::default(),
         };
         let versions = Versions {
             daemon: env!("CARGO_PKG_VERSION").into(),
@@ -243,7 +246,6 @@ impl Daemon {
         readers: &Readers<TepArray>,
         punt: Option<&Arc<PuntQueues<Mbuf>>>,
     ) -> Result<(), StartError> {
-        let workers = config.cores.len();
         let queues = ready.queues.rx.drain(..).zip(ready.queues.tx.drain(..));
         for (number, ((rx, tx), &core)) in queues.zip(&config.cores).enumerate() {
             let [_, small, large] = ready.pools[number].clone();
@@ -256,7 +258,7 @@ impl Daemon {
                 ),
                 queue: FanoutQueue::default(),
                 reader: readers.reader(),
-                punt: PuntPort::new(punt.cloned(), number, workers),
+                punt: PuntPort::new(punt.cloned(), number),
                 node: config.underlay.node,
                 config: self.runtime_config.clone(),
                 leases: TokenLeases::new()?,
@@ -291,10 +293,16 @@ impl Daemon {
         ready: &ReadyPort,
         config: &Config,
     ) -> Result<(), StartError> {
-        let (pool, stop) = (ready.kernel_pool.clone(), self.stop.clone());
-        let max_frame = usize::from(config.port.mtu) + 18;
-        let rounds = self.view.readiness.punt_rounds.clone();
-        let body = move || punt::run(&tap, &queues, &pool, max_frame, (&stop, &rounds));
+        let (stop, rounds) = (self.stop.clone(), self.view.readiness.punt_rounds.clone());
+        let mut thread = TapThread {
+            tap,
+            queues,
+            pool: ready.kernel_pool.clone(),
+            clock: self.view.clocks.tsc,
+            conflicts: ConflictWatch::new(self.view.counters.clone(), self.view.conflict.clone()),
+            buffer: vec![0; (usize::from(config.port.mtu) + 18).max(2048)],
+        };
+        let body = move || thread.run(&stop, &rounds);
         self.threads.push(std::thread::Builder::new().name("punt".into()).spawn(body)?);
         Ok(())
     }
@@ -416,6 +424,15 @@ async fn kernel_side(
     Ok(KernelSide { tap: Some(tap), kernel: Some(kernel), port_index })
 }
 
+/// Queues to the kernel and back, for a node with these addresses.
+fn punt_queues(config: &Config, mac: MacAddr) -> Result<Arc<PuntQueues<Mbuf>>, StartError> {
+    let links = config.underlay.addresses.iter();
+    let networks =
+        links.map(|link| Network { address: link.addr(), prefix_len: link.prefix_len() }).collect();
+    let addresses = config.underlay.node;
+    Ok(PuntQueues::new(Identity { mac, addresses, networks, strangers: STRANGERS })?)
+}
+
 /// Lets workers send only while the port's link is up.
 fn follow_link(runtime_config: Arc<RuntimeConfig>) -> Box<dyn Fn(bool) + Send> {
     Box::new(move |up| {
@@ -460,6 +477,7 @@ fn node_view(
         change_seconds: metrics::change_histogram()?,
         port: ready.port.clone(),
         pools: workers.chain([("kernel".into(), ready.kernel_pool.clone())]).collect(),
+        conflict: Arc::default(),
         server: Mutex::new(None),
     })
 }

@@ -11,6 +11,7 @@ use ctl_store::{Accepted, EmbeddedStore};
 mod check;
 mod clocks;
 mod config;
+mod conflict;
 mod daemon;
 mod drop_log;
 mod error;

@@ -15,6 +15,7 @@ use ctl_webhook::Status;
 use engine::counters::{Cell, Counters, ForwardingTimes, QUANTA_BOUNDS, TIME_BOUNDS_NS, WorkerCounters};
 use engine::fanout::Class;
 use engine::inspect::KINDS;
+use engine::punt::PuntKind;
 use prometheus::proto::{self, Bucket, LabelPair, MetricFamily, MetricType};
 use prometheus::{
     CounterVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -22,7 +23,7 @@ use prometheus::{
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use wire::{CopyDropReason, DropReason};
+use wire::{CopyDropReason, CopyErrorKind, DropReason};
 
 use crate::http::{self, Limits};
 use crate::log;
@@ -200,7 +201,20 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     busy_seconds(&page, node)?;
     by_worker("bcast_copies_wanted_total", "Copies that accepted frames asked for.", |w| &w.copies_wanted)?;
     by_worker("bcast_tx_copies_total", "Copies that the port has taken.", |w| &w.tx_copies)?;
-    page.counter("bcast_punted_total", "Frames handed to the kernel.", node.counters.sum(|w| &w.punted))?;
+    let punted = "Frames for the node itself that were handed to the kernel, or answered by the node.";
+    page.counter("bcast_punted_total", punted, node.counters.sum(|w| &w.punted))?;
+    page.counters(
+        "bcast_punted_frames_total",
+        "The same by kind.",
+        "kind",
+        PuntKind::ALL.map(|k| (k.as_str().into(), node.counters.sum(|w| &w.punted_by[k as usize]))),
+    )?;
+    page.counters(
+        "bcast_icmp_errors_total",
+        "ICMP errors about copies to TEPs, by type.",
+        "type",
+        CopyErrorKind::ALL.map(|k| (k.as_str().into(), node.counters.sum(|w| &w.icmp_errors[k as usize]))),
+    )?;
     page.counters(
         "bcast_drops_total",
         "Received frames that were dropped, by reason.",

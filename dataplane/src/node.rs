@@ -1,6 +1,7 @@
 //! The running node as the control path and the metrics see it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,10 +21,11 @@ use engine::teps::TepArray;
 use ipnet::Ipv4Net;
 use prometheus::Histogram;
 use underlay::{TepTable, Underlay};
-use wire::{CopyDropReason, DropReason, MacAddr};
+use wire::{CopyDropReason, CopyErrorKind, DropReason, MacAddr};
 
 use crate::clocks::Clocks;
 use crate::config::is_no_host;
+use crate::conflict::LastConflict;
 use crate::readiness::Readiness;
 
 /// Time at which the process started.
@@ -63,15 +65,26 @@ pub struct NodeView {
     pub port: Arc<Port>,
     /// The packet buffer pools, by name.
     pub pools: Vec<(String, Mempool)>,
+    /// The last host that had an address of the node's.
+    pub conflict: LastConflict,
     /// The control path, from when the store is loaded until the daemon stops.
     pub server: Mutex<Option<Server>>,
 }
 
 impl NodeView {
-    /// Counters of frames that the kernel sent by the port.
-    pub const KERNEL_COUNTERS: [Named; 2] = [
-        ("bcast_kernel_tx_total", "The kernel's own frames that the port has taken.", |w| &w.tx_kernel),
-        ("bcast_kernel_tx_drops_total", "The kernel's own frames that were dropped.", |w| &w.tx_kernel_drops),
+    /// Counters of frames that the kernel sent by the port, and of what tells of the node's own addresses.
+    pub const KERNEL_COUNTERS: [Named; 3] = [
+        (
+            "bcast_kernel_tx_total",
+            "Frames of the kernel, and the node's ARP answers, that the port has taken.",
+            |w| &w.tx_kernel,
+        ),
+        ("bcast_kernel_tx_drops_total", "The same that were dropped.", |w| &w.tx_kernel_drops),
+        (
+            "bcast_address_conflicts_total",
+            "ARP frames by which another host claimed an address of the node's.",
+            |w| &w.conflicts,
+        ),
     ];
 
     /// The port's own counters: name, help, value.
@@ -119,6 +132,8 @@ pub struct ControlledNode {
     pub drain_time: Duration,
     /// Drops of an index when its TEP was registered, where another TEP had had it.
     pub earlier_drops: Mutex<HashMap<TepIndex, DropCounts>>,
+    /// The same of ICMP errors.
+    pub earlier_errors: Mutex<HashMap<TepIndex, IcmpErrors>>,
 }
 
 /// The array of header templates that workers send by.
@@ -130,9 +145,10 @@ pub struct Templates {
 }
 
 impl TepTable for Templates {
-    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch {
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>], gateways: &[IpAddr]) -> Epoch {
         self.publisher.reclaim();
-        self.publisher.replace(TepArray::build(self.port_mac, teps))
+        let array = TepArray::build(self.port_mac, teps);
+        self.publisher.replace(array.with_gateways(gateways.iter().copied()))
     }
 
     fn reclaim(&mut self) {
@@ -140,9 +156,23 @@ impl TepTable for Templates {
     }
 }
 
+type IcmpErrors = [u64; CopyErrorKind::ALL.len()];
+
 impl ControlledNode {
     fn earlier_drops(&self) -> MutexGuard<'_, HashMap<TepIndex, DropCounts>> {
         self.earlier_drops.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An index's ICMP errors since the daemon started, over all workers.
+    fn errors_by_index(&self, tep: TepIndex) -> IcmpErrors {
+        self.view.counters.workers.iter().fold(IcmpErrors::default(), |mut sum, worker| {
+            sum.iter_mut().zip(worker.icmp_errors(tep)).for_each(|(sum, errors)| *sum += errors);
+            sum
+        })
+    }
+
+    fn earlier_errors(&self) -> MutexGuard<'_, HashMap<TepIndex, IcmpErrors>> {
+        self.earlier_errors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Time of an offence, of which `now` is the present.
@@ -182,6 +212,14 @@ impl ctl_node::Node for ControlledNode {
     }
 
     fn set_teps(&self, added: &[(TepIndex, Tep)], removed: &[TepIndex]) -> Epoch {
+        let mut errors = self.earlier_errors();
+        for &(index, _) in added {
+            match self.errors_by_index(index) {
+                none if none == IcmpErrors::default() => errors.remove(&index),
+                some => errors.insert(index, some),
+            };
+        }
+        drop(errors);
         let mut earlier = self.earlier_drops();
         for &(index, _) in added {
             match self.view.counters.tep_drops(index) {
@@ -213,6 +251,13 @@ impl ctl_node::Node for ControlledNode {
     fn tep_drops(&self, tep: TepIndex) -> Drops {
         let earlier = self.earlier_drops().get(&tep).copied().unwrap_or_default();
         named(&self.view.counters.tep_drops(tep).since(&earlier))
+    }
+
+    fn tep_icmp_errors(&self, tep: TepIndex) -> Vec<(&'static str, u64)> {
+        let earlier = self.earlier_errors().get(&tep).copied().unwrap_or_default();
+        let errors = self.errors_by_index(tep);
+        let since = |kind: CopyErrorKind| errors[kind as usize].saturating_sub(earlier[kind as usize]);
+        CopyErrorKind::ALL.iter().map(|&kind| (kind.as_str(), since(kind))).collect()
     }
 
     fn domain_counters(&self, id: DomainId) -> DomainCounters {
@@ -262,6 +307,7 @@ impl ctl_node::Node for ControlledNode {
                 .map(|r| (r.as_str(), counters.sum(|w| &w.copy_drops[r.index()])))
                 .to_vec(),
             port: self.view.port.xstats().unwrap_or_default(),
+            address_conflict: *self.view.conflict.lock().unwrap_or_else(PoisonError::into_inner),
         }
     }
 

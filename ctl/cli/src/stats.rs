@@ -26,6 +26,27 @@ struct Stats<'a> {
     drops: Counters<'a>,
     copy_drops: Counters<'a>,
     port: Counters<'a>,
+    address_conflict: Option<Conflict>,
+}
+
+/// JSON of another host that has an address of the node's.
+#[derive(serde::Serialize)]
+struct Conflict {
+    address: String,
+    mac: String,
+    frames: u64,
+    last_unix_ms: u64,
+}
+
+impl From<&proto::AddressConflict> for Conflict {
+    fn from(conflict: &proto::AddressConflict) -> Self {
+        Self {
+            address: text::address(&conflict.address),
+            mac: text::mac(&conflict.mac),
+            frames: conflict.frames,
+            last_unix_ms: conflict.last_unix_ms,
+        }
+    }
 }
 
 /// JSON of versions.
@@ -41,6 +62,7 @@ struct Versions<'a> {
 /// `stats`: the node's counters.
 pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
     let reply = client.stats().await?;
+    let address_conflict = reply.address_conflict.as_ref().map(Conflict::from);
     if out.is_json() {
         return out.json(&Stats {
             revision: reply.revision,
@@ -48,6 +70,7 @@ pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
             drops: Counters(&reply.drops),
             copy_drops: Counters(&reply.copy_drops),
             port: Counters(&reply.port),
+            address_conflict,
         });
     }
     let groups = [
@@ -61,7 +84,14 @@ pub async fn node(out: &mut Out, client: &mut Client) -> Result<(), Failure> {
         counters.iter().map(|counter| [(*group).to_owned(), counter.name.clone(), counter.value.to_string()])
     });
     let rows: Vec<_> = std::iter::once(revision).chain(counters).collect();
-    out.table([Column::Text("KIND"), Column::Text("NAME"), Column::Number("VALUE")], &rows)
+    out.table([Column::Text("KIND"), Column::Text("NAME"), Column::Number("VALUE")], &rows)?;
+    if let Some(Conflict { address, mac, frames, last_unix_ms }) = address_conflict {
+        let last = text::utc(last_unix_ms);
+        out.line(format_args!(
+            "another host has the node's address {address}: MAC {mac}, {frames} frames, last at {last}"
+        ))?;
+    }
+    Ok(())
 }
 
 /// `stats VNI`: one domain's counters.

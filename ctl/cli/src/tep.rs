@@ -198,6 +198,7 @@ struct Status<'a> {
     since_unix_ms: u64,
     drops: Counters<'a>,
     frame_drops: Counters<'a>,
+    icmp_errors: Counters<'a>,
 }
 
 async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Failure> {
@@ -208,8 +209,9 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
     if out.is_json() {
         let (domains, since_unix_ms) = (status.domains, status.since_unix_ms);
         let (drops, frame_drops) = (Counters(&status.drops), Counters(&status.frame_drops));
-        let tep = Json::from(&tep);
-        return out.json(&Status { tep, domains, next_hop, mac, since_unix_ms, drops, frame_drops });
+        let (tep, icmp_errors) = (Json::from(&tep), Counters(&status.icmp_errors));
+        let status = Status { tep, domains, next_hop, mac, since_unix_ms, drops, frame_drops, icmp_errors };
+        return out.json(&status);
     }
     let Gateways { route_gateway, route_gateway6 } = gateways(&tep);
     let routes: Vec<String> = route_gateway.into_iter().chain(route_gateway6).collect();
@@ -225,7 +227,8 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
     ];
     out.table([Column::Text("TEP"), Column::Text("")], &rows.map(|(what, value)| [what.to_owned(), value]))?;
     dropped(out, "DROPPED FRAMES", &status.frame_drops)?;
-    dropped(out, "DROPPED COPIES", &status.drops)
+    dropped(out, "DROPPED COPIES", &status.drops)?;
+    dropped(out, "ICMP ERRORS ABOUT COPIES", &status.icmp_errors)
 }
 
 /// JSON of `tep limit`.

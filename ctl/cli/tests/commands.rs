@@ -226,7 +226,8 @@ fn tables_are_plain_columns() {
         (
             "tep show hv1",
             "TEP\naddress    198.18.0.1\nname       hv1\nlimit      frames 1500\nroutes by  -\ndomains    1\nnext hop   198.18.255.1\nmac        02:00:00:00:00:01\n\
-             since      2026-11-23T01:04:05.007Z\n\nDROPPED FRAMES  VALUE\ntep_rate            4\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\n",
+             since      2026-11-23T01:04:05.007Z\n\nDROPPED FRAMES  VALUE\ntep_rate            4\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\n\n\
+             ICMP ERRORS ABOUT COPIES  VALUE\nunreachable                   2\n",
         ),
         (
             "domain show 0x1389",
@@ -242,7 +243,9 @@ fn tables_are_plain_columns() {
             "KIND       NAME                   VALUE\nnode       revision                   7\n\
              counter    bcast_rx_frames_total   1000\ncounter    bcast_teps                 2\n\
              drop       runt                       0\ndrop       vni_unknown                3\n\
-             copy_drop  tx_full                    0\nport       missed                     0\n",
+             copy_drop  tx_full                    0\nport       missed                     0\n\
+             another host has the node's address 198.18.0.254: MAC 02:00:00:00:00:99, 20 frames, last at \
+             2026-11-23T01:04:05.007Z\n",
         ),
         (
             "stats 5001",
@@ -281,7 +284,8 @@ fn json_has_the_documented_shapes() {
         (
             "tep show 198.18.0.2",
             "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
-             \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0},\"frame_drops\":{\"tep_rate\":4}}\n",
+             \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0},\"frame_drops\":{\"tep_rate\":4},\
+             \"icmp_errors\":{\"unreachable\":2,\"time_exceeded\":0}}\n",
         ),
         (
             "domain show 5001",
@@ -296,7 +300,9 @@ fn json_has_the_documented_shapes() {
         (
             "stats",
             "{\"revision\":7,\"counters\":{\"bcast_rx_frames_total\":1000,\"bcast_teps\":2},\
-             \"drops\":{\"runt\":0,\"vni_unknown\":3},\"copy_drops\":{\"tx_full\":0},\"port\":{\"missed\":0}}\n",
+             \"drops\":{\"runt\":0,\"vni_unknown\":3},\"copy_drops\":{\"tx_full\":0},\"port\":{\"missed\":0},\
+             \"address_conflict\":{\"address\":\"198.18.0.254\",\"mac\":\"02:00:00:00:00:99\",\"frames\":20,\
+             \"last_unix_ms\":1795395845007}}\n",
         ),
         (
             "stats 5001",

@@ -42,6 +42,9 @@ pub trait Node: Send + Sync + 'static {
     /// Frames that a TEP sent and copies to it that were dropped.
     fn tep_drops(&self, tep: TepIndex) -> Drops;
 
+    /// ICMP errors about copies to a TEP, by type.
+    fn tep_icmp_errors(&self, tep: TepIndex) -> Vec<(&'static str, u64)>;
+
     /// One domain's counters since the daemon started.
     fn domain_counters(&self, domain: DomainId) -> DomainCounters;
 
@@ -212,4 +215,19 @@ pub struct NodeStats {
     pub copy_drops: Vec<(&'static str, u64)>,
     /// The port's own counters.
     pub port: Vec<(String, u64)>,
+    /// The last host that had an address of the node's.
+    pub address_conflict: Option<AddressConflict>,
+}
+
+/// Another host that claims an address of the node's by ARP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressConflict {
+    /// The node's address.
+    pub address: Ipv4Addr,
+    /// The host's MAC address, as its ARP says.
+    pub mac: [u8; 6],
+    /// Such frames of all hosts since the daemon started.
+    pub frames: u64,
+    /// Time of the last one.
+    pub last: SystemTime,
 }

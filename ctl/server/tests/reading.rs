@@ -137,9 +137,10 @@ fn the_queries_tell_what_is_there_and_what_is_not() {
         (tep.domains, tep.next_hop, tep.mac),
         (1, Some(vec![198, 18, 0, 254]), Some(vec![2, 0, 0, 0, 0, 0xfe]))
     );
-    assert_eq!((tep.since_unix_ms, tep.drops.len()), (1234, 1));
+    assert_eq!((tep.since_unix_ms, tep.drops.len(), tep.icmp_errors[0].value), (1234, 1, 2));
     assert_eq!(tep.frame_drops, [proto::Counter { name: "tep_rate".into(), value: 2 }]);
     let stats = rig.run(client.stats()).unwrap();
+    assert_eq!(stats.address_conflict.as_ref().unwrap().mac, [2, 0, 0, 0, 0, 0x99]);
     let counter = |name: &str| stats.counters.iter().find(|c| c.name == name).map(|c| c.value);
     assert_eq!(stats.revision, 1);
     assert_eq!(

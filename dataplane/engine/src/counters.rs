@@ -10,11 +10,12 @@ use crate::inspect::KINDS;
 use bcast_domain::limits::{MAX_DOMAINS, MAX_TEPS};
 use bcast_domain::{DomainId, TepIndex};
 use crossbeam::utils::CachePadded;
-use wire::{CopyDropReason, DropReason, Offender};
+use wire::{CopyDropReason, CopyErrorKind, DropReason, Offender};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::fanout::{Class, JOBS};
 use crate::offenders::{Offence, Offenders};
+use crate::punt::PuntKind;
 
 /// A counter with one writer and any number of readers.
 #[derive(Default, FromZeros, IntoBytes)]
@@ -181,8 +182,14 @@ pub struct WorkerCounters {
     pub rx_frames: Cell,
     /// Frames accepted: replicated to as many members as there are.
     pub rx_accepted: Cell,
-    /// Frames handed to the kernel.
+    /// Frames for the node itself that were handed to the kernel, or answered by the node.
     pub punted: Cell,
+    /// The same by [`PuntKind`].
+    pub punted_by: [Cell; PuntKind::ALL.len()],
+    /// ARP frames by which another host claimed an address of the node's.
+    pub conflicts: Cell,
+    /// ICMP errors about copies to TEPs, by [`CopyErrorKind`].
+    pub icmp_errors: [Cell; CopyErrorKind::ALL.len()],
     /// Frames dropped, by [`DropReason::index`].
     pub drops: [Cell; DropReason::ALL.len()],
     /// Accepted frames that announced virtual IPs, by [`Announced::kind`](crate::inspect::Announced::kind).
@@ -278,6 +285,7 @@ pub struct WorkerCells {
     domains: Vec<DomainCells>,
     domain_drops: Vec<DropCells>,
     tep_drops: Vec<DropCells>,
+    icmp_errors: Vec<[Cell; CopyErrorKind::ALL.len()]>,
 }
 
 /// There was no memory for the counters.
@@ -297,6 +305,7 @@ impl WorkerCells {
             domains: DomainCells::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
             domain_drops: DropCells::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
             tep_drops: DropCells::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
+            icmp_errors: <[Cell; _]>::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
         })
     }
 
@@ -322,6 +331,18 @@ impl WorkerCells {
     pub fn drop_frame(&self, reason: DropReason, offender: &Offender, at: u64) {
         self.totals.drops[reason.index()].add(1);
         self.offenders.record(reason, offender, at);
+    }
+
+    /// Counts an ICMP error about a copy to a TEP.
+    #[cold]
+    pub fn icmp_error(&self, tep: TepIndex, kind: CopyErrorKind) {
+        self.icmp_errors[tep.index()][kind as usize].add(1);
+        self.totals.icmp_errors[kind as usize].add(1);
+    }
+
+    /// ICMP errors about copies to a TEP, by [`CopyErrorKind`].
+    pub fn icmp_errors(&self, tep: TepIndex) -> [u64; CopyErrorKind::ALL.len()] {
+        self.icmp_errors[tep.index()].each_ref().map(Cell::get)
     }
 
     /// Drops of a domain: its frames, and their copies.

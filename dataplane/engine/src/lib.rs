@@ -17,7 +17,7 @@
 //! | [`police`] | rates of domains, TEPs and the node |
 //! | [`replicate`], [`targets`], [`teps`] | copies and their outer headers |
 //! | [`fanout`] | large fan-outs, in turns |
-//! | [`punt`], [`local`] | frames for and from the node itself |
+//! | [`punt`], [`punt_limits`], [`hosts`], [`local`] | frames for and from the node itself |
 //! | [`runtime`], [`counters`], [`offenders`], [`probe`] | settings in; counters, last offenders and samples out |
 //! | [`port`] | packet buffers, queues and the clock |
 #![forbid(unsafe_code)]
@@ -25,6 +25,7 @@
 mod copying;
 pub mod counters;
 pub mod fanout;
+pub mod hosts;
 pub mod inspect;
 pub mod local;
 pub mod offenders;
@@ -32,6 +33,7 @@ pub mod police;
 pub mod port;
 pub mod probe;
 pub mod punt;
+pub mod punt_limits;
 pub mod replicate;
 pub mod runtime;
 pub mod shares;

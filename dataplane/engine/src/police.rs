@@ -71,16 +71,16 @@ impl Default for RateLimits {
 
 /// Depth of a bucket, and size of a lease.
 #[derive(Clone, Copy)]
-struct Depth {
+pub(crate) struct Depth {
     /// Part of a second whose tokens a full bucket holds: 1 / this.
-    of_second: u64,
+    pub(crate) of_second: u64,
     /// Most tokens in a lease, beyond what a frame needs. So much is left to a worker when a rate is lowered.
-    lease: u64,
+    pub(crate) lease: u64,
     /// Most tokens that one frame needs: no debt is more than that and a lease at the rate of the day, so that what was borrowed at
     /// a low rate does not outlast it.
-    frame: u64,
+    pub(crate) frame: u64,
     /// Seconds of debt beyond that, for sources that have not had their share.
-    shares: u64,
+    pub(crate) shares: u64,
 }
 
 /// Bytes of a control frame that count as one: ARP with tags takes 68, a neighbour advertisement 86, VRRP with 20 addresses 130.
@@ -88,6 +88,9 @@ const CONTROL_LEN: u64 = 128;
 
 /// Copies of a frame at most.
 const MAX_COPIES: u64 = MAX_MEMBERS as u64;
+
+/// Places of each row of the sketch of TEPs' shares.
+const SHARE_PLACES: usize = 1 << 15;
 
 /// 20 ms: less than the twentieth by which a second may exceed its rate.
 const DATA: Depth = Depth { of_second: 50, lease: 256, frame: MAX_COPIES, shares: 0 };
@@ -100,7 +103,7 @@ const CONTROL: Depth = Depth { of_second: 1, lease: 256, frame: MAX_COPIES, shar
 /// Token bucket that all workers share.
 #[derive(Default, FromZeros, IntoBytes)]
 #[repr(C)]
-struct Bucket {
+pub(crate) struct Bucket {
     /// Tick up to which tokens are spent: ahead of now by the debt, behind it by the tokens in the bucket.
     spent_until: AtomicU64,
     /// Tokens a second; 0: the node's default.
@@ -109,7 +112,7 @@ struct Bucket {
 
 impl Bucket {
     /// Takes `tokens` if there is no debt, or one of at most so many ticks.
-    fn take(&self, tokens: u64, rate: u64, depth: Depth, debt: u64, clock: Ticks) -> bool {
+    pub(crate) fn take(&self, tokens: u64, rate: u64, depth: Depth, debt: u64, clock: Ticks) -> bool {
         let full = clock.now.saturating_sub(clock.per_second / depth.of_second);
         let cost = |tokens: u64| {
             let ticks = u128::from(tokens) * u128::from(clock.per_second) / u128::from(rate.max(1));
@@ -125,6 +128,11 @@ impl Bucket {
         };
         let _unchanged = self.spent_until.fetch_update(Relaxed, Relaxed, spend);
         granted
+    }
+
+    /// Fills the bucket.
+    pub(crate) fn fill(&self) {
+        self.spent_until.store(0, Relaxed);
     }
 
     fn set(&self, rate: Option<Rate>) {
@@ -166,9 +174,9 @@ struct DomainBuckets {
 /// Bucket of which each source has a share.
 #[derive(Default, FromZeros, IntoBytes)]
 #[repr(C)]
-struct SharedBucket {
-    bucket: Bucket,
-    sources: SourceCount,
+pub(crate) struct SharedBucket {
+    pub(crate) bucket: Bucket,
+    pub(crate) sources: SourceCount,
 }
 
 /// Policer of a node: rates and buckets.
@@ -234,7 +242,7 @@ impl Policer {
             node_copies: AtomicU64::default(),
             control_copies: AtomicU64::default(),
             failover_copies: AtomicU64::default(),
-            shares: Shares::new()?,
+            shares: Shares::new(SHARE_PLACES)?,
             node: CachePadded::default(),
             domains: DomainBuckets::new_vec_zeroed(MAX_DOMAINS).map_err(|_| NoMemory)?,
             teps: Bucket::new_vec_zeroed(MAX_TEPS).map_err(|_| NoMemory)?,
@@ -354,7 +362,8 @@ impl Policer {
         default: &AtomicU64,
         clock: Ticks,
     ) -> bool {
-        let (rate, asked) = (bucket.rate_or(default), Asked { class, domain, tep, need });
+        let source = (class as u64) << 48 | (domain.index() as u64) << 20 | tep.index() as u64;
+        let (rate, asked) = (bucket.rate_or(default), Asked { source, need });
         let take = |debt| bucket.take(need, rate, CONTROL, debt, clock);
         self.shares.borrow(asked, sources, rate, clock, take)
     }

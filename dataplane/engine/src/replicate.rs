@@ -354,6 +354,18 @@ impl<P: Port> Transmitter<P> {
         count
     }
 
+    /// Sends a frame of the node's own, as the kernel's are sent.
+    #[cold]
+    pub fn send_own(&mut self, frame: &[u8]) {
+        let made = self.port.allocate().and_then(|mut packet| {
+            packet.append(frame.len())?.copy_from_slice(frame);
+            Some(packet)
+        });
+        if made.is_none() || self.send_plain(made.into_iter()) == 0 {
+            self.counters().tx_kernel_drops.add(1);
+        }
+    }
+
     /// Sends a frame to one TEP: all of the packet, behind an outer header. What cannot be sent is counted and freed.
     pub fn send_to(
         &mut self,

@@ -1,8 +1,8 @@
-//! Fair shares of a domain's bucket: a source that sends little is let through while another one uses up all that the bucket has.
+//! Fair shares of a bucket: a source that sends little is let through while another one uses up all that the bucket has.
 //!
 //! Frames that find their bucket in debt come here; no others do. Time is cut into windows. A source's share is a window's tokens divided
 //! by the sources that were seen in this window or the one before. Who has borrowed less than the share may borrow, and the bucket is paid
-//! back before it grants anything again: so the domain gets no more than its rate over time. What quiet sources leave is granted to
+//! back before it grants anything again: so all sources together get no more than the bucket's rate over time. What quiet sources leave is granted to
 //! whoever comes first.
 //!
 //! The tokens that sources borrowed stand in a count-min sketch (Cormode, Muthukrishnan 2005) of two rows, hashed anew for each window: a
@@ -10,21 +10,17 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use bcast_domain::{DomainId, TepIndex};
-use wire::Class;
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::counters::NoMemory;
 use crate::police::Ticks;
 
-/// Places of one row.
-const PLACES: usize = 1 << 15;
 /// Windows in a second, the shortest ones. The longest one is a second.
 const WINDOWS: u64 = 16;
 /// Frames that a window's tokens suffice for, if it is not the longest.
 const FRAMES: u64 = 16;
 
-/// Sources that sent to one domain while its bucket was in debt: window, sources in it, and sources in it or in the window before.
+/// Sources of one bucket that sent while it was in debt: window, sources in it, and sources in it or in the window before.
 #[derive(Default, FromZeros, IntoBytes)]
 #[repr(transparent)]
 pub struct SourceCount(AtomicU64);
@@ -50,7 +46,7 @@ impl SourceCount {
     }
 }
 
-/// Tokens that sources borrowed in this window, of all domains.
+/// Tokens that sources borrowed in this window, of all buckets.
 pub struct Shares {
     rows: [Vec<Used>; 2],
 }
@@ -80,23 +76,19 @@ impl Used {
 /// A frame's source and demand.
 #[derive(Clone, Copy)]
 pub struct Asked {
-    /// Class of the frame: each has a bucket of its own.
-    pub class: Class,
-    /// Domain of the frame.
-    pub domain: DomainId,
-    /// TEP that the frame came from.
-    pub tep: TepIndex,
+    /// Number of the source among those of all buckets.
+    pub source: u64,
     /// Tokens that it needs.
     pub need: u64,
 }
 
 impl Shares {
-    /// No source has used anything.
+    /// No source has used anything. `places`: those of each row, at least one.
     ///
     /// # Errors
     /// There is no memory.
-    pub fn new() -> Result<Self, NoMemory> {
-        let row = || Used::new_vec_zeroed(PLACES).map_err(|_| NoMemory);
+    pub fn new(places: usize) -> Result<Self, NoMemory> {
+        let row = || Used::new_vec_zeroed(places.max(1)).map_err(|_| NoMemory);
         Ok(Self { rows: [row()?, row()?] })
     }
 
@@ -111,14 +103,13 @@ impl Shares {
         clock: Ticks,
         take: impl FnOnce(u64) -> bool,
     ) -> bool {
-        let Asked { class, domain, tep, need } = asked;
+        let Asked { source, need } = asked;
         let doublings = (0..WINDOWS.ilog2()).take_while(|by| (rate / WINDOWS) << by < FRAMES * need).count();
         let ticks = ((clock.per_second / WINDOWS) << doublings).max(1);
         let window = u32::try_from((clock.now / ticks) & u64::from(u32::MAX)).unwrap_or_default();
-        let key = (class as u64) << 48 | (domain.index() as u64) << 20 | tep.index() as u64;
-        let (places, before) = (self.places(key, window), window.wrapping_sub(1));
+        let (places, before) = (self.places(source, window), window.wrapping_sub(1));
         let used = Used::least(places, window);
-        let new = [used == 0, Used::least(self.places(key, before), before) == 0];
+        let new = [used == 0, Used::least(self.places(source, before), before) == 0];
         let active = sources.count(window, new);
         let share = ((rate / WINDOWS) << doublings) / active.max(1);
         let debt = ticks.saturating_add(need.saturating_mul(clock.per_second) / rate.max(1));
@@ -132,8 +123,8 @@ impl Shares {
     /// Places of a source in a window.
     fn places(&self, source: u64, window: u32) -> [&Used; 2] {
         let hash = mix(source ^ mix(u64::from(window)));
-        let place = |hash: u64| usize::try_from(hash % PLACES as u64).unwrap_or_default();
         let [first, second] = &self.rows;
+        let place = |hash: u64| usize::try_from(hash % first.len() as u64).unwrap_or_default();
         [&first[place(hash)], &second[place(hash >> 32)]]
     }
 }

@@ -1,6 +1,6 @@
 //! The TEP array, into which member indices point. One immutable value, replaced as a whole.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use bcast_domain::{Tep, TepIndex};
 use wire::MacAddr;
@@ -12,6 +12,8 @@ pub struct TepArray<E = Gre> {
     templates: Box<[TemplateOf<E>]>,
     /// Open-addressed, at most half full, by source address; index `EMPTY`: nobody.
     by_address: Box<[(u32, u32)]>,
+    /// Next hops that are no TEPs themselves, in order.
+    gateways: Box<[IpAddr]>,
     /// Every index has a TEP, and every TEP a next hop.
     all_resolved: bool,
 }
@@ -28,7 +30,8 @@ fn bucket(address: u32, mask: usize) -> usize {
 impl<E: Encap> TepArray<E> {
     /// Array without TEPs.
     pub fn empty() -> Self {
-        Self { templates: Box::default(), by_address: Box::from([(0, EMPTY); 1]), all_resolved: true }
+        let by_address = Box::from([(0, EMPTY); 1]);
+        Self { templates: Box::default(), by_address, gateways: Box::default(), all_resolved: true }
     }
 
     /// Array of each index's TEP and next hop; `teps[i]` is index `i`.
@@ -50,7 +53,22 @@ impl<E: Encap> TepArray<E> {
             by_address[at] = (address, index);
         }
         let all_resolved = templates.iter().all(TemplateOf::is_resolved);
-        Self { templates, by_address, all_resolved }
+        Self { templates, by_address, gateways: Box::default(), all_resolved }
+    }
+
+    /// The array with these gateways: next hops of TEPs.
+    #[must_use]
+    pub fn with_gateways(mut self, gateways: impl IntoIterator<Item = IpAddr>) -> Self {
+        let mut gateways: Vec<IpAddr> = gateways.into_iter().collect();
+        gateways.sort_unstable();
+        gateways.dedup();
+        self.gateways = gateways.into();
+        self
+    }
+
+    /// True if a TEP is reached by way of this address.
+    pub fn is_gateway(&self, address: IpAddr) -> bool {
+        self.gateways.binary_search(&address).is_ok()
     }
 
     /// Header template of each TEP, by index.

@@ -21,7 +21,7 @@ use crate::local::LocalFrames;
 use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
 use crate::probe::{Sample, Verdict};
-use crate::punt::PuntPort;
+use crate::punt::{PuntPort, Taken};
 use crate::replicate::Transmitter;
 use crate::runtime::{BurstConfig, RuntimeConfig};
 use crate::teps::TepArray;
@@ -315,15 +315,25 @@ impl<P: Port> Worker<P> {
         parsed
     }
 
-    /// Hands a frame to the kernel.
+    /// Hands a frame to the kernel, or answers it.
     #[inline(never)]
     fn punt(&mut self, burst: &mut P::Burst, slot: usize, config: BurstConfig, now: Ticks) {
         let Some(packet) = burst.take(slot) else { return };
         let sample = if config.probed { self.sample(Some(&packet), now.now) } else { None };
         let offender = Offender::of_frame(packet.data());
-        let verdict = match self.punt.offer(packet, self.config.punt_rate(), now) {
-            Ok(()) => {
+        let limits = (self.reader.array(), self.config.punt_rate());
+        let (news, taken) = self.punt.offer(packet, limits, now);
+        self.tx.counters().conflicts.add(news.conflict.into());
+        if let Some((tep, kind)) = news.copy_error {
+            self.tx.cells().icmp_error(tep, kind);
+        }
+        let verdict = match taken {
+            Ok(Taken { kind, answer }) => {
                 self.tx.counters().punted.add(1);
+                self.tx.counters().punted_by[kind as usize].add(1);
+                if let Some(answer) = answer {
+                    self.tx.send_own(&answer);
+                }
                 Verdict::Punted
             }
             Err(reason) => {

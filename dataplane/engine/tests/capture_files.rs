@@ -59,7 +59,7 @@ fn the_same_frames_count_the_same_on_capture_files_and_make_the_same_copies() {
     let mut rig: Rig<DpdkPort> = Rig::on(queues, Tsc::new(&eal), options);
     set_up(&mut rig);
     assert_eq!(rig.settle(), expected);
-    while rig.punted.to_kernel.pop().is_some() {}
+    rig.punted.for_kernel().for_each(drop);
     drop((rig, port));
     assert_eq!([&received, &small, &large].map(Mempool::in_use), [0; 3]);
 

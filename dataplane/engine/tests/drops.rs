@@ -40,6 +40,7 @@ fn rig(state: State) -> (FakeRig, usize) {
         State::Queued => (options.teps, members, before) = (16_384, 16_384, 2),
         State::PuntRate => options.settings.punt_rate = 0,
         State::NoTap => options.tap = false,
+        State::Strangers => options.strangers = 0,
     }
     let mut rig = FakeRig::new(options);
     let other = [1, 2].map(common::index);

@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use bcast_domain::{TepIndex, VlanTags};
 use common::{FakeClock, FakePort, FakeRig, NEXT_HOP, NODE, Options, PORT_MAC, Pool, Rig, Totals, tep};
 use engine::police::RateLimits;
-use engine::punt::PuntQueues;
 use engine::runtime::{OuterSource, RuntimeSettings};
 use engine::teps::TepArray;
 use frames::{at, broadcast};
@@ -253,7 +252,7 @@ fn frames_for_the_node_go_to_the_kernel_and_the_kernels_go_out() {
     assert!(rig.punted.from_kernel.push(pool.packet(&[7; 60]).unwrap()).is_ok());
     let totals = rig.settle();
     assert_eq!((totals.punted, totals.accepted, rig.cells.totals.tx_kernel.get()), (1, 1, 1));
-    assert_eq!(engine::port::Packet::data(&rig.punted.to_kernel.pop().unwrap()), node);
+    assert_eq!(engine::port::Packet::data(&rig.punted.for_kernel().next().unwrap()), node);
     assert_eq!(rig.sent()[0], [7; 60], "nothing of the copies stood before it");
     // With the link down they are counted.
     rig.config.set_link_up(false);
@@ -266,11 +265,11 @@ fn frames_for_the_node_go_to_the_kernel_and_the_kernels_go_out() {
 #[test]
 fn a_full_queue_to_the_kernel_is_counted() {
     let mut rig = rig(3, 3);
-    let full: std::sync::Arc<PuntQueues<_>> = rig.punted.clone();
-    let pool = Pool::new(4096, 2048);
-    while full.to_kernel.push(pool.packet(&[0; 60]).unwrap()).is_ok() {}
-    rig.receive(parties(0).for_the_node());
-    assert_eq!(rig.settle().drops, [(wire::DropReason::PuntLimited, 1)]);
+    (0..300).for_each(|_| rig.receive(parties(0).for_the_node()));
+    let totals = rig.settle();
+    assert_eq!((totals.punted, totals.drops), (256, vec![(wire::DropReason::PuntLimited, 44)]));
+    assert!(!rig.punted.is_idle());
+    rig.no_buffer_is_missing();
 }
 
 #[test]

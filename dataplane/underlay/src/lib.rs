@@ -14,7 +14,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
@@ -53,9 +53,9 @@ const SILENT_AFTER: Duration = Duration::from_secs(5);
 
 /// Array of TEPs that workers read.
 pub trait TepTable: Send {
-    /// Replaces the array; entry `i` is the TEP of index `i` and the MAC address of its next hop. Returns the epoch from which
-    /// on workers see it.
-    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch;
+    /// Replaces the array; entry `i` is the TEP of index `i` and the MAC address of its next hop. `gateways` are the next hops that are no
+    /// TEPs themselves, once or more. Returns the epoch from which on workers see it.
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>], gateways: &[IpAddr]) -> Epoch;
 
     /// Frees arrays that no worker uses any more.
     fn reclaim(&mut self);
@@ -221,7 +221,9 @@ impl Underlay {
         self.show(&published);
         let teps: Vec<_> =
             published.iter().map(|tep| tep.map(|Published { tep, mac, .. }| (tep, mac))).collect();
-        inner.epoch = inner.table.replace(&teps);
+        let by_gateway = |tep: &Published| tep.gateway.filter(|&hop| hop != IpAddr::from(tep.tep.address()));
+        let gateways: Vec<IpAddr> = published.iter().flatten().filter_map(by_gateway).collect();
+        inner.epoch = inner.table.replace(&teps, &gateways);
         inner.gate.pass(Instant::now().into_std());
         self.settled.notify_all();
         inner.epoch

@@ -91,6 +91,9 @@ reasons! {
         FanoutQueueFull = "fanout_queue_full",
         /// Frame for the node itself, but an ICMP redirect, by which the host would change its routes. Found by the caller.
         PuntRedirect = "punt_redirect",
+        /// Frame for the node itself, but from a stranger on the node's link, of which the kernel would make a neighbour entry. Found by the
+        /// caller.
+        PuntStranger = "punt_stranger",
         /// Frame for the node itself, but over the punt's rate or queue. Found by the caller.
         PuntLimited = "punt_limited",
         /// Frame for the node itself, but there is no TAP. Found by the caller.

@@ -377,6 +377,7 @@ impl Bcast for Service {
             since_unix_ms: 1_795_395_845_007,
             drops: counters(&[("tep_unresolved", 12), ("tx_full", 0)]),
             frame_drops: counters(&[("tep_rate", 4)]),
+            icmp_errors: counters(&[("unreachable", 2), ("time_exceeded", 0)]),
         }))
     }
 
@@ -410,6 +411,12 @@ impl Bcast for Service {
             drops: counters(&[("runt", 0), ("vni_unknown", 3)]),
             copy_drops: counters(&[("tx_full", 0)]),
             port: counters(&[("missed", 0)]),
+            address_conflict: Some(proto::AddressConflict {
+                address: vec![198, 18, 0, 254],
+                mac: vec![2, 0, 0, 0, 0, 0x99],
+                frames: 20,
+                last_unix_ms: 1_795_395_845_007,
+            }),
         }))
     }
 

@@ -276,6 +276,12 @@ impl Bcast for Service {
             drops: counters(stats.drops),
             copy_drops: counters(stats.copy_drops),
             port: counters(stats.port),
+            address_conflict: stats.address_conflict.map(|conflict| proto::AddressConflict {
+                address: conflict.address.octets().to_vec(),
+                mac: conflict.mac.to_vec(),
+                frames: conflict.frames,
+                last_unix_ms: unix_ms(conflict.last),
+            }),
         }))
     }
 
@@ -360,6 +366,7 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
         since_unix_ms: unix_ms(hop.since),
         drops: counters(drops.copies),
         frame_drops: counters(drops.frames),
+        icmp_errors: counters(shared.node.tep_icmp_errors(index)),
     })
 }
 

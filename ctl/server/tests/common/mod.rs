@@ -22,7 +22,9 @@ use ctl_api::model::{
     Batch, Change, Conditions, DomainFields, Existing, Field, SetResource, Target, TepFields, TepRef, TepSet,
 };
 use ctl_api::proto;
-use ctl_node::{DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats, TepRefusal};
+use ctl_node::{
+    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats, TepRefusal,
+};
 use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
 use tokio::runtime::{Handle, Runtime};
@@ -156,6 +158,10 @@ impl Node for TestNode {
         }
     }
 
+    fn tep_icmp_errors(&self, _: TepIndex) -> Vec<(&'static str, u64)> {
+        vec![("unreachable", 2)]
+    }
+
     fn tep_drops(&self, _: TepIndex) -> Drops {
         Drops { frames: vec![("tep_rate", 2)], copies: vec![("tep_unresolved", 3)] }
     }
@@ -190,7 +196,14 @@ impl Node for TestNode {
 
     fn stats(&self) -> NodeStats {
         self.pass_gate();
-        NodeStats { counters: vec![("bcast_punted_total".to_owned(), 7)], ..NodeStats::default() }
+        let address_conflict = Some(AddressConflict {
+            address: Ipv4Addr::new(198, 18, 0, 254),
+            mac: [2, 0, 0, 0, 0, 0x99],
+            frames: 20,
+            last: SystemTime::UNIX_EPOCH,
+        });
+        let counters = vec![("bcast_punted_total".to_owned(), 7)];
+        NodeStats { counters, address_conflict, ..NodeStats::default() }
     }
 
     fn drain_time(&self) -> Duration {

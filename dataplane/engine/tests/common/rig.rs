@@ -9,11 +9,12 @@ use bcast_domain::{
 };
 use engine::counters::WorkerCells;
 use engine::fanout::FanoutQueue;
+use engine::hosts::{Network, STRANGERS};
 use engine::inspect::{ArpInspector, Inspection};
 use engine::local::LocalFrames;
 use engine::police::{RateLimits, TokenLeases};
 use engine::port::Port;
-use engine::punt::{PuntPort, PuntQueues};
+use engine::punt::{Identity, PuntPort, PuntQueues};
 use engine::replicate::{PortCapacity, Transmitter};
 use engine::runtime::{OuterSource, RuntimeConfig, RuntimeSettings};
 use engine::teps::TepArray;
@@ -34,6 +35,12 @@ pub fn tep(index: usize) -> Tep {
 
 pub fn index(index: usize) -> TepIndex {
     TepIndex::new(u32::try_from(index).unwrap()).unwrap()
+}
+
+/// The node on a link with all TEPs of the tests.
+pub fn identity(strangers: u64) -> Identity {
+    let networks = vec![Network { address: NODE, prefix_len: 15 }];
+    Identity { mac: PORT_MAC, addresses: NodeAddresses::new(&[NODE]).unwrap(), networks, strangers }
 }
 
 /// Settings without limits: a test sets those that it is about.
@@ -119,28 +126,30 @@ pub struct Options {
     pub teps: usize,
     pub tap: bool,
     pub can_share: bool,
+    /// Strangers that may become neighbours in a minute.
+    pub strangers: u64,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { settings: settings(), teps: 8, tap: true, can_share: true }
+        Self { settings: settings(), teps: 8, tap: true, can_share: true, strangers: STRANGERS }
     }
 }
 
 impl<P: Port> Rig<P> {
     pub fn on(port: P, clock: P::Clock, options: Options) -> Self {
-        let Options { settings, teps, tap, can_share } = options;
+        let Options { settings, teps, tap, can_share, strangers } = options;
         let teps: Vec<_> = (0..teps).map(|number| Some((tep(number), Some(NEXT_HOP)))).collect();
         let (domains, array, readers) = table(TepArray::build(PORT_MAC, &teps));
         let config = Arc::new(RuntimeConfig::new(settings).unwrap());
         let (cells, inspection) = (Arc::new(WorkerCells::new().unwrap()), Inspection::new());
-        let punted = PuntQueues::new();
+        let punted = PuntQueues::new(identity(strangers)).unwrap();
         let capacity = PortCapacity { max_inner: MTU - 28, can_share };
         let worker = Worker {
             tx: Transmitter::new(port, capacity, config.clone(), cells.clone()),
             queue: FanoutQueue::default(),
             reader: readers.reader(),
-            punt: PuntPort::new(tap.then(|| punted.clone()), 0, 1),
+            punt: PuntPort::new(tap.then(|| punted.clone()), 0),
             node: NodeAddresses::new(&[NODE]).unwrap(),
             config: config.clone(),
             leases: TokenLeases::new().unwrap(),
@@ -234,7 +243,7 @@ impl FakeRig {
     /// Checks that no packet buffer is missing once all is sent.
     pub fn no_buffer_is_missing(&mut self) {
         self.sent();
-        while self.punted.to_kernel.pop().is_some() {}
+        self.punted.for_kernel().for_each(drop);
         self.burst = Default::default();
         let port = self.port();
         assert_eq!([&port.received, &port.small, &port.large].map(Pool::in_use), [0; 3]);

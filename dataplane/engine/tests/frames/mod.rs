@@ -45,6 +45,8 @@ pub enum State {
     /// No frames for the kernel, or no TAP.
     PuntRate,
     NoTap,
+    /// No stranger of the node's link gets through to the kernel.
+    Strangers,
 }
 
 /// A frame that is dropped.
@@ -162,6 +164,23 @@ impl Parties {
     /// A frame for the node itself that nobody answers.
     pub fn for_the_node(&self) -> Vec<u8> {
         ethernet(self.node_mac, self.tep_mac, 0x88b5, &[0; 46])
+    }
+
+    /// An ARP request for the node, by a sender whose MAC address is made of its own.
+    pub fn request(&self, from: Ipv4Addr) -> Vec<u8> {
+        let [_, b, c, d] = from.octets();
+        let mac = [2, 1, 0, b, c, d];
+        let arp = [0, 1, 8, 0, 6, 4, 0, 1];
+        let parts = [&arp[..], &mac, &from.octets(), &[0; 6], &self.node.octets(), &[0; 18]];
+        ethernet([0xff; 6], mac, 0x0806, &parts.concat())
+    }
+
+    /// A neighbour solicitation of IPv6 (RFC 4861 section 4.3) by fe80::77 for fe80::fe.
+    pub fn solicitation() -> Vec<u8> {
+        let address = |last| [0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last];
+        let head = [0x60, 0, 0, 0, 0, 24, 58, 255];
+        let message = [135, 0, 0, 0, 0, 0, 0, 0];
+        [&head[..], &address(0x77), &address(0xfe), &message, &address(0xfe)].concat()
     }
 
     /// An ICMP redirect of IPv4 (RFC 792) to the node.
@@ -310,6 +329,25 @@ impl Parties {
                     any("a redirect", plain),
                     any("a redirect behind a priority tag", tagged),
                     any("a redirect of IPv6", self.redirect6()),
+                ]
+            }
+            // More forms are tested in dataplane/wire/tests/host.rs.
+            DropReason::PuntStranger => {
+                let stranger = Ipv4Addr::new(198, 18, 0, 77);
+                let to_node = |ethertype, packet: &[u8]| {
+                    ethernet(self.node_mac, [2, 0, 0, 0, 0, 77], ethertype, packet)
+                };
+                let ping = ipv4(stranger, self.node, 1, &[8, 0, 0xf7, 0xff, 0, 0, 0, 0]);
+                let syn = [&[0x9c, 0x40, 0, 179][..], &[0; 8], &[0x50, 2, 0, 0, 0, 0, 0, 0]].concat();
+                let solicitation = Self::solicitation();
+                let mut no_host = self.request(stranger);
+                no_host[22] |= 1;
+                let state = |what, frame| Case { what, state: State::Strangers, frame };
+                vec![
+                    state("a ping", to_node(0x0800, &ping)),
+                    state("BGP", to_node(0x0800, &ipv4(stranger, self.node, 6, &syn))),
+                    state("a neighbour solicitation", to_node(0x86dd, &solicitation)),
+                    any("a request whose sender's MAC address is no host's", no_host),
                 ]
             }
             DropReason::PuntLimited => {

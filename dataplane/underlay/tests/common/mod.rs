@@ -25,7 +25,7 @@ type Array = Vec<Option<(Tep, Option<MacAddr>)>>;
 struct Table(ArrayPublisher<Array>);
 
 impl TepTable for Table {
-    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>]) -> Epoch {
+    fn replace(&mut self, teps: &[Option<(Tep, Option<MacAddr>)>], _: &[IpAddr]) -> Epoch {
         self.0.replace(teps.to_vec())
     }
 
