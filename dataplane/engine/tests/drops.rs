@@ -87,6 +87,7 @@ fn is_attributed(rig: &FakeRig, reason: DropReason, offender: &Offender, case: &
             | GreNoKey
             | TepUnknown
             | PuntRedirect
+            | PuntStranger
             | PuntLimited
             | PuntOff
     );
