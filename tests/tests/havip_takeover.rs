@@ -11,7 +11,7 @@ use testkit::{
     lab::{Host, Lab, mac_text},
     node::{Metrics, Node},
     openflow::Places,
-    overlay::Vm,
+    overlay::{Overlay, Vm},
     process::{Process, wait_for},
     sender::Sender,
     sniffer::Sniffer,
@@ -34,19 +34,32 @@ fn use_address(vm: &Vm, lab: &Lab) -> Process {
     vm.namespace.start(&format!("arping -q -i eth0 -S {VIP} -c 50 {NOBODY}"), &log)
 }
 
-/// Whether an ARP frame announces [`VIP`] (sender and target) for this MAC address.
+/// True for an ARP frame that announces [`VIP`] (sender and target) for this MAC address.
 fn announces(frame: &[u8], mac: [u8; 6]) -> bool {
     let vip = &VIP.octets()[..];
     frame.get(22..28) == Some(&mac) && frame.get(28..32) == Some(vip) && frame.get(38..42) == Some(vip)
 }
 
+/// A cloud whose first VM has claimed [`VIP`], and the HAVIP as it is then.
+fn held(lab: &Lab) -> (Overlay, Node<'_>, Havip) {
+    let (overlay, node) = cloud(lab, Places::Told, VIP, "");
+    arping(&overlay.vms[0], Arping::Request);
+    let havip = node.wait_holder(WEB, &overlay, &overlay.vms[0]);
+    (overlay, node, havip)
+}
+
+/// Waits until a VM's neighbour cache has [`VIP`] at another's MAC address.
+fn wait_cached(vm: &Vm, holder: &Vm) {
+    wait_for("the new holder in the third's cache", || {
+        (vm.neighbour(VIP) == Some(mac_text(holder.mac))).then_some(())
+    });
+}
+
 #[test]
 fn an_instance_that_uses_the_address_of_a_silent_holder_becomes_the_holder_and_is_announced() {
     let lab = Lab::new();
-    let (overlay, node) = cloud(&lab, Places::Told, VIP, "");
+    let (overlay, node, before) = held(&lab);
     let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
-    arping(one, Arping::Request);
-    let before = node.wait_holder(WEB, &overlay, one);
     third.set_neighbour(VIP, one.mac);
     let filter = format!("arp and ether src {}", mac_text(two.mac));
     let sniffer = Sniffer::start(&third.namespace, "eth0", &filter, lab.folder(), "arp");
@@ -60,19 +73,15 @@ fn an_instance_that_uses_the_address_of_a_silent_holder_becomes_the_holder_and_i
             seen.iter().any(|seen| said(&seen.bytes))
         });
     }
-    wait_for("the new holder in the third's cache", || {
-        (third.neighbour(VIP) == Some(mac_text(two.mac))).then_some(())
-    });
+    wait_cached(third, two);
     assert_eq!(refused(&node.metrics()), 0);
 }
 
 #[test]
 fn a_holder_that_uses_its_address_keeps_it_whoever_else_uses_it() {
     let lab = Lab::new();
-    let (overlay, node) = cloud(&lab, Places::Told, VIP, "");
+    let (overlay, node, before) = held(&lab);
     let [one, two, _] = &overlay.vms[..] else { panic!("three VMs") };
-    arping(one, Arping::Request);
-    let before = node.wait_holder(WEB, &overlay, one);
     let _both = [use_address(one, &lab), use_address(two, &lab)];
     node.wait_metrics("some seconds of both", |metrics| uses(metrics) >= 20);
     let after = node.havip(WEB);
@@ -84,19 +93,15 @@ fn a_holder_that_uses_its_address_keeps_it_whoever_else_uses_it() {
 #[test]
 fn an_address_follows_the_kernel_that_uses_it_though_no_announcement_arrived() {
     let lab = Lab::new();
-    let (overlay, node) = cloud(&lab, Places::Told, VIP, "");
+    let (overlay, node, before) = held(&lab);
     let [one, two, third] = &overlay.vms[..] else { panic!("three VMs") };
-    arping(one, Arping::Request);
-    let before = node.wait_holder(WEB, &overlay, one);
     third.set_neighbour(VIP, one.mac);
     two.namespace.run("sysctl -q -w net.ipv4.conf.all.arp_announce=0");
     two.namespace.ip(&format!("address add {VIP}/16 dev eth0"));
     let _ping = two.namespace.start(&format!("ping -n -c 50 -I {VIP} {NOBODY}"), &lab.folder().join("ping"));
     let after = node.wait_holder(WEB, &overlay, two);
     assert_eq!((after.why(), after.previous()), ("taken_over", before.holder()));
-    wait_for("the new holder in the third's cache", || {
-        (third.neighbour(VIP) == Some(mac_text(two.mac))).then_some(())
-    });
+    wait_cached(third, two);
 }
 
 /// A failover whose gratuitous ARPs and neighbour advertisements are all lost: the adverts list one address of three.

@@ -92,7 +92,7 @@ pub enum DomainCommand {
         /// All its subnets, such as 10.0.0.0/24
         #[arg(required_unless_present = "none")]
         subnets: Vec<Subnet>,
-        /// It has none: any address may be announced
+        /// State no subnet: any address may be announced
         #[arg(long, conflicts_with = "subnets")]
         none: bool,
     },

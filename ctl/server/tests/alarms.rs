@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bcast_domain::{RejectReason, Rejected, VlanTags};
 use common::failing::failing;
@@ -27,14 +27,6 @@ struct Listener(Alarmed);
 impl CommitHook for Listener {
     fn alarmed(&mut self, alarms: &[HavipEvent]) {
         self.0.lock().unwrap().extend(alarms.iter().map(|alarm| alarm.generation));
-    }
-}
-
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -17,21 +17,6 @@ use ctl_node::Holding;
 use ctl_server::{CommitHook, Reporter};
 use ctl_store::{EmbeddedStore, Record};
 
-/// A claim.
-const CLAIM: AnnouncementKind = AnnouncementKind::Claim { mac: [0; 6] };
-/// Nanoseconds of a second.
-const SECOND: u64 = 1_000_000_000;
-
-/// Two TEPs, a domain with both, and a HAVIP with an instance on each.
-fn prepare(rig: &Rig) {
-    rig.commit(vec![add(1), add(2), add(3), set(5001, &[1, 2, 3])]);
-    rig.commit(vec![
-        create_havip("web", 5001, 100),
-        attach("web", "vm1", 1, &[1]),
-        attach("web", "vm2", 2, &[2]),
-    ]);
-}
-
 fn rig(folder: &std::path::Path) -> Rig {
     let rig = Rig::new(folder);
     prepare(&rig);

@@ -5,38 +5,14 @@ mod common;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bcast_domain::{AnnouncementKind, RejectReason, Rejected, VlanTags};
+use bcast_domain::{RejectReason, Rejected, VlanTags};
 use common::havip::*;
 use common::*;
 use ctl_api::model::{Batch, Conditions, DomainFields, Revision, SetResource, TepFields};
 use ctl_api::proto;
 use ctl_store::EmbeddedStore;
-
-/// A claim.
-const CLAIM: AnnouncementKind = AnnouncementKind::Claim { mac: [0; 6] };
-/// Nanoseconds of a second.
-const SECOND: u64 = 1_000_000_000;
-
-/// Three TEPs, a domain with them, and a HAVIP with an instance on each of two.
-fn prepare(rig: &Rig) {
-    rig.commit(vec![add(1), add(2), add(3), set(5001, &[1, 2, 3])]);
-    rig.commit(vec![
-        create_havip("web", 5001, 100),
-        attach("web", "vm1", 1, &[1]),
-        attach("web", "vm2", 2, &[2]),
-    ]);
-}
-
-/// Waits until it is so; that it never is fails the test.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "never: {what}");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
 
 /// The instance that does not hold it claims it.
 fn claim_by_other(rig: &Rig) {
@@ -47,7 +23,7 @@ fn claim_by_other(rig: &Rig) {
     rig.node.board.note(rig.vip(5001), announcer, CLAIM, VlanTags::NONE, at_ns);
 }
 
-/// What is expected is that nobody changed the configuration: a tenant whose HAVIP moves all the time, and who forges
+/// An expected revision is one of the configuration: a tenant whose HAVIP moves all the time, and who forges
 /// another's, refuses nobody's compare and set. Each of fifty prunes is made at its first try, whatever the board shows.
 #[test]
 fn a_tenant_that_flaps_and_forges_at_full_rate_delays_no_prune_that_expects_a_revision() {

@@ -16,10 +16,7 @@ use ctl_api::proto::{self, WatchKind, WatchRequest, watch_event::Kind};
 use ctl_server::CommitHook;
 use tonic::Streaming;
 
-/// Nanoseconds of a second.
-const SECOND: u64 = 1_000_000_000;
-
-/// What a listener was told.
+/// Refusals that a listener was told.
 type Heard = Arc<Mutex<Vec<RefusedAnnouncement>>>;
 
 struct Listener(Heard);

@@ -178,10 +178,9 @@ impl<P: Port> Worker<P> {
         // Announcements, to be noted once their frames are on their way.
         let mut notes = [None; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
-            let finding = self.inspector.finding(index);
             let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let announced = finding.transpose().map_err(Violation::reason)?;
+                let announced = self.inspector.finding(index).transpose().map_err(Violation::reason)?;
                 let class = match class {
                     // What the node itself makes are announcements on a holder's behalf.
                     Class::Control if origin == Origin::Node || announced.is_some_and(Announced::moves) => {
@@ -201,6 +200,7 @@ impl<P: Port> Worker<P> {
                 Err(reason) => {
                     let sample =
                         if config.probed { self.sample(burst.get(candidate.slot), received) } else { None };
+                    let finding = self.inspector.finding(index);
                     let refused =
                         Refused { candidate, domain: domain.map(MemberList::domain), reason, finding };
                     self.refuse(burst.get(candidate.slot), refused, ticks);
@@ -229,14 +229,13 @@ impl<P: Port> Worker<P> {
             for index in inspect::bits(frames) {
                 let (candidate, position) = (&candidates[index], positions[index]);
                 if let (Some(domain), Some(packet)) = (domains[index], burst.take(candidate.slot)) {
-                    let sample = config.probed.then(|| {
+                    let frame = Admitted::<P> { candidate, domain, position, class, packet };
+                    let done = if config.probed {
                         let probe = &self.config.probe;
-                        (probe, probe.sample(packet.data(), &self.node, now_ns()))
-                    });
-                    let frame = Admitted { candidate, domain, position, class, packet };
-                    let done = match sample {
-                        Some(sample) => copying.start_probed(sample, frame),
-                        None => copying.start(frame),
+                        let sample = probe.sample(frame.packet.data(), &self.node, now_ns());
+                        copying.start_probed((probe, sample), frame)
+                    } else {
+                        copying.start(frame)
                     };
                     // Of one that found no room the drop is counted, and its sender recorded.
                     if let Ok(started) = done {

@@ -34,7 +34,7 @@ impl Class {
 
     /// Class of an inner frame, behind up to two VLAN tags.
     ///
-    /// It is a matter of the type alone: nothing is verified, and who may announce a virtual IP is not known here. Solicitations and
+    /// The type alone decides: nothing is verified, and who may announce a virtual IP is not known here. Solicitations and
     /// router messages bind addresses as well (see [`announcement()`](crate::announcement())), but no failover waits for them: they are
     /// data. Fragments and IPv6 extension headers are not followed (RFC 6980 forbids fragmented neighbour discovery).
     #[must_use]

@@ -49,7 +49,7 @@ pub struct Outer {
 enum Known {
     /// Nothing.
     Nothing,
-    /// It passes all checks, and is of this class.
+    /// Frame that passes all checks, and its class.
     Fine(Class),
 }
 

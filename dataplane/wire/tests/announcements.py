@@ -197,7 +197,8 @@ def discovery_uses():
     case("solicitation with another source", "use", ip6(src=VIP6) / ns / lladdr(1, OTHER), OTHER, VIP6)
     case("router solicitation", "use", ip6(src=VIP6) / rs / lladdr(1), VM, VIP6)
     case("router advertisement", "use", ip6() / ra / ICMPv6NDOptMTU() / lladdr(1), VM, LINK6)
-    case("redirect", "use", ip6() / redirect / lladdr(2), VM, VIP6)
+    named = (LINK6, VIP6, HOST6)
+    case("redirect", "use", ip6() / redirect / lladdr(2), VM, named)
     case("solicitation without", "none", ip6(src=VIP6) / ns)
     case("solicitation with a target's address", "none", ip6(src=VIP6) / ns / lladdr(2))
     case("duplicate address detection", "probe", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6), VM, VIP6)
@@ -205,9 +206,10 @@ def discovery_uses():
          ip6(src="::") / ICMPv6ND_NS(tgt=VIP6) / lladdr(1), VM, VIP6)
     case("duplicate address detection with a wrong checksum", "none", ip6(src="::") / ICMPv6ND_NS(tgt=VIP6, cksum=1))
     case("router solicitation without", "none", ip6(src=VIP6) / rs)
-    case("router advertisement without", "none", ip6() / ra)
-    case("redirect without", "none", ip6() / redirect)
-    case("redirect with a source's address", "none", ip6() / redirect / lladdr(1))
+    case("router advertisement without", "use", ip6() / ra, VM, LINK6)
+    case("router advertisement of lifetime 0", "use", ip6(src=VIP6) / ICMPv6ND_RA(routerlifetime=0), VM, VIP6)
+    case("redirect without", "use", ip6() / redirect, VM, named)
+    case("redirect with a source's address", "use", ip6() / redirect / lladdr(1), VM, named)
     case("ping", "none", ip6(src=VIP6) / ICMPv6EchoRequest(data=bytes(60)))
     case("UDP over IPv6", "none", ip6(src=VIP6) / UDP(sport=5353, dport=5353) / Raw(bytes(60)))
 
@@ -406,6 +408,10 @@ def adverts_unsound():
     case("VRRP, a first fragment", fragment, group(flags="MF") / Raw(message[:16]), VMAC, (VIP, MORE))
     case("VRRP, a first fragment of the header", "cut advert 51 150 0 unsound", group(flags="MF") / Raw(message[:8]), VMAC)
     cut = "cut advert 51 150 0 unsound"
+    seven = [f"10.0.0.{last}" for last in range(1, 8)]
+    looks_like_carp = bytes([0x21, 51, 254, 7, 0, 1, 0, 0]) + b"".join(map(socket.inet_aton, seven))
+    case("VRRP of seven addresses, a first fragment of 36 bytes, of which receivers take 32", "cut advert 51 254 0 unsound",
+         group(flags="MF") / Raw(looks_like_carp), VMAC, seven)
     case("VRRP, a first fragment of one address of two", cut, group(flags="MF") / Raw(message[:12]), VMAC, (VIP,))
     for name, length in [("amid it", 16), ("after it", 24)]:
         case(f"VRRP, an authentication header, a first fragment that ends {name}", "cut advert 0 0 0 unsound",

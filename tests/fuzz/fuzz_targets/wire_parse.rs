@@ -3,7 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, checksum::Sum16BitWords};
+use etherparse::checksum::Sum16BitWords;
+use etherparse::{EtherType, Ethernet2HeaderSlice, IpNumber, Ipv4HeaderSlice, SingleVlanHeaderSlice};
 use libfuzzer_sys::fuzz_target;
 use wire::{Class, HostFrame, NodeAddresses, host, parse as parse_outer, view};
 
@@ -30,13 +31,22 @@ fn parse(frame: &[u8]) {
     assert_eq!(outer.destination, NODE);
     assert!(outer.inner_range().end <= frame.len(), "an inner frame that is not in the frame");
     let ethernet = Ethernet2HeaderSlice::from_slice(frame).expect("accepted: an Ethernet header");
-    assert_eq!(ethernet.ether_type(), EtherType::IPV4);
-    let ip = Ipv4HeaderSlice::from_slice(&frame[14..]).expect("accepted: an IPv4 header");
+    // Priority tags are no VLAN (IEEE 802.1Q section 6.9).
+    let (mut ether_type, mut at) = (ethernet.ether_type(), 14);
+    while matches!(ether_type, EtherType::VLAN_TAGGED_FRAME | EtherType::PROVIDER_BRIDGING) {
+        let tag = SingleVlanHeaderSlice::from_slice(&frame[at..]).expect("accepted: a whole tag");
+        assert_eq!(tag.vlan_identifier().value(), 0, "a frame of a VLAN");
+        (ether_type, at) = (tag.ether_type(), at + 4);
+    }
+    assert!(at <= 22, "more than two tags");
+    assert_eq!(ether_type, EtherType::IPV4);
+    let ip = Ipv4HeaderSlice::from_slice(&frame[at..]).expect("accepted: an IPv4 header");
     assert_eq!((ip.protocol(), ip.ihl(), ip.source_addr()), (IpNumber::GRE, 5, outer.source));
     assert!(!ip.is_fragmenting_payload() && ip.ttl() > 0, "a fragment, or a packet that has lived too long");
     assert_eq!(Sum16BitWords::new().add_slice(ip.slice()).ones_complement(), 0, "a wrong checksum");
     // RFC 2890, section 2: the key follows the optional checksum.
-    let at = 38 + if frame[34] & 0x80 != 0 { 4 } else { 0 };
+    let gre = at + 20;
+    let at = gre + 4 + if frame[gre] & 0x80 != 0 { 4 } else { 0 };
     assert_eq!(outer.key.to_be_bytes(), frame[at..at + 4]);
 
     match outer.inner(frame) {

@@ -34,7 +34,7 @@ pub enum NameError {
     /// A character that names do not have.
     #[error("name {name:?} has the character {character:?}; names are made of A-Z a-z 0-9 . _ - /")]
     Character { name: Box<str>, character: char },
-    /// It starts with a sign, or a part of it does.
+    /// Name that starts with a sign, or has a part that does.
     #[error("name {0:?} starts with a sign; the first character is a letter or a digit, so too after each /")]
     Start(Box<str>),
     /// It could be taken for an IP address or a number.

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use bcast_domain::{Announcer, AnnouncerId, Mac, Tep, Vip, VipId, Vni};
+use bcast_domain::{AnnouncementKind, Announcer, AnnouncerId, Mac, Tep, Vip, VipId, Vni};
 use ctl_api::model::{
     ArpInspection, Attachment, AttachmentFields, Binding, Change, DomainFields, Event, Existing, Field,
     Havip, HavipEntry, HavipEvent, HavipEventKind, HavipFields, HavipState, Holder, Name, Place, Set,
@@ -15,6 +15,21 @@ use ctl_store::{EmbeddedStore, Group, Record, Store};
 use tonic::Streaming;
 
 use super::{Rig, add, add_named, by, set, tep, teps};
+
+/// A claim.
+pub const CLAIM: AnnouncementKind = AnnouncementKind::Claim { mac: [0; 6] };
+/// Nanoseconds of a second.
+pub const SECOND: u64 = 1_000_000_000;
+
+/// Three TEPs, a domain with them, and a HAVIP with an instance on each of two.
+pub fn prepare(rig: &Rig) {
+    rig.commit(vec![add(1), add(2), add(3), set(5001, &[1, 2, 3])]);
+    rig.commit(vec![
+        create_havip("web", 5001, 100),
+        attach("web", "vm1", 1, &[1]),
+        attach("web", "vm2", 2, &[2]),
+    ]);
+}
 
 pub fn name(text: &str) -> Name {
     text.parse().unwrap()

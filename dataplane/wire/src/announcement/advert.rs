@@ -78,11 +78,13 @@ fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<(&[u8], 
                 return offset.map(|_| (&[][..], true));
             };
             let known = matches!(version_type, Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT);
-            if !known || is_carp(message) {
+            if !known || offset.is_none() && is_carp(message) {
                 return None;
             }
             let stated = usize::from(count) * size;
-            Some((rest.get(..rest.len().min(stated))?, offset.is_some() && rest.len() < stated))
+            // Receivers take of a first fragment as many bytes as a multiple of 8 has (RFC 791 section 3.1).
+            let taken = rest.len().saturating_sub(message.len() % 8);
+            Some((rest.get(..rest.len().min(stated))?, offset.is_some() && taken < stated))
         }
     }
 }

@@ -25,6 +25,9 @@ const HOP_LIMIT: u8 = 255;
 /// Offset of the target in solicitations, advertisements and redirects.
 const TARGET: usize = 8;
 
+/// Offset of the destination in redirects.
+const DESTINATION: usize = 24;
+
 /// Unit of fragment offsets and of most extension headers' lengths, bytes (RFC 8200 section 4.5).
 const UNIT: usize = 8;
 
@@ -51,17 +54,23 @@ pub(super) fn read<'f>(
     }
     let message = upper.payload;
     let (names, option, options_at) = match *message.first()? {
-        ROUTER_SOLICITATION => (sender, SOURCE_LINK_LAYER, 8),
-        ROUTER_ADVERTISEMENT => (sender, SOURCE_LINK_LAYER, 16),
-        NEIGHBOUR_SOLICITATION => (sender, SOURCE_LINK_LAYER, 24),
-        NEIGHBOUR_ADVERTISEMENT => (target(message, TARGET), TARGET_LINK_LAYER, 24),
-        REDIRECT => (target(message, TARGET), TARGET_LINK_LAYER, 40),
+        ROUTER_SOLICITATION => (Names::v6(sender), SOURCE_LINK_LAYER, 8),
+        ROUTER_ADVERTISEMENT => (Names::v6(sender), SOURCE_LINK_LAYER, 16),
+        NEIGHBOUR_SOLICITATION => (Names::v6(sender), SOURCE_LINK_LAYER, 24),
+        NEIGHBOUR_ADVERTISEMENT => (Names::v6(target(message, TARGET)), TARGET_LINK_LAYER, 24),
+        // The router that it speaks for, the next hop that it names, and the destination whose traffic goes there.
+        REDIRECT => {
+            let (also, more) = (target(message, TARGET), target(message, DESTINATION));
+            (Names { also, more, ..Names::v6(sender) }, TARGET_LINK_LAYER, 40)
+        }
         _ => return None,
     };
     let option = link_layer(message.get(options_at..)?, option, source);
     let advertisement = message.first() == Some(&NEIGHBOUR_ADVERTISEMENT);
+    // Hosts follow these by their sender alone: a lifetime of 0 takes its routes away (RFC 4861 section 6.3.4).
+    let of_router = matches!(message.first(), Some(&(ROUTER_ADVERTISEMENT | REDIRECT)));
     let probe = message.first() == Some(&NEIGHBOUR_SOLICITATION) && packet.header.source().is_unspecified();
-    if (option.is_none() && !advertisement && !probe) || !packet.message_verifies() {
+    if (option.is_none() && !advertisement && !probe && !of_router) || !packet.message_verifies() {
         return None;
     }
     if probe {
@@ -72,7 +81,7 @@ pub(super) fn read<'f>(
     let unsolicited = message.get(4).is_some_and(|flags| flags & (SOLICITED | OVERRIDE) == OVERRIDE);
     let claim = advertisement && unsolicited && option.is_some();
     let kind = if claim { Kind::Claim } else { Kind::Use };
-    Some(Announcement { kind, source, bound, cut: false, names: Names::v6(names) })
+    Some(Announcement { kind, source, bound, cut: false, names })
 }
 
 /// A later fragment: its sender, and whatever stands where a message could have an address, at multiples of 8 bytes. The hop limit
