@@ -27,7 +27,8 @@
 //!
 //! Bounds keep one VM from filling the table. They are counted per MAC address and TEP, and per TEP. An announcer is
 //! counted before it tries to take an address; it is counted out if it fails, and when the address is given up. The counters of
-//! MAC addresses are shared by hash; an announcer has two, and the lower one counts.
+//! MAC addresses are shared by hash; an announcer has four, and the lowest one counts: it shares all four with others who
+//! have many addresses less than once in a million.
 
 use std::{
     fmt,
@@ -49,8 +50,10 @@ pub const SILENCE_NS: u64 = 3_600_000_000_000;
 const SLOTS: usize = if cfg!(loom) { 1 } else { 32_768 };
 /// Slots that are tried for an address.
 const PROBES: usize = if cfg!(loom) { 1 } else { 32 };
-/// Counters of announcers by MAC address and TEP, in each of two rows.
-const COUNTERS: usize = if cfg!(loom) { 1 } else { 8192 };
+/// Rows of counters of announcers by MAC address and TEP, each with 16 bits of their hash.
+const ROWS: usize = if cfg!(loom) { 1 } else { 4 };
+/// Counters of announcers by MAC address and TEP, in each row.
+const COUNTERS: usize = if cfg!(loom) { 1 } else { 16_384 };
 const TEP_COUNTERS: usize = if cfg!(loom) { 1 } else { MAX_TEPS };
 /// Attempts to take an address before it is refused: each that fails was won by another worker.
 const ATTEMPTS: usize = 8;
@@ -88,13 +91,11 @@ pub struct Learned {
 /// Address space: about 2 MiB. Memory is used only for written pages.
 pub struct LearnedBindings {
     slots: Box<[Slot]>,
-    /// Addresses by MAC address and TEP, two rows of [`COUNTERS`].
+    /// Addresses by MAC address and TEP, [`ROWS`] of [`COUNTERS`].
     of_mac: Box<[AtomicU64]>,
     /// Addresses by TEP.
     of_tep: Box<[AtomicU64]>,
     hasher: RandomState,
-    /// Odd factors of multiplicative hashes.
-    secrets: [u64; 3],
 }
 
 impl Default for LearnedBindings {
@@ -120,14 +121,11 @@ impl LearnedBindings {
     pub fn new() -> Self {
         let zero = || AtomicU64::new(0);
         let slot = || Slot { word: zero(), who: zero(), address: [zero(), zero()], at_ns: zero() };
-        let hasher = RandomState::new();
-        let secrets = [0_u64, 1, 2].map(|n| hasher.hash_one(n) | 1);
         Self {
             slots: zeroed(SLOTS, slot),
-            of_mac: zeroed(2 * COUNTERS, zero),
+            of_mac: zeroed(ROWS * COUNTERS, zero),
             of_tep: zeroed(TEP_COUNTERS, zero),
-            hasher,
-            secrets,
+            hasher: RandomState::new(),
         }
     }
 
@@ -163,7 +161,11 @@ impl LearnedBindings {
                 continue;
             }
             if is_held && !gone(tep_of(has)) {
-                return Err(StrictReason::OtherOwner);
+                return if self.is_of_another(slot, address, tag) {
+                    Ok(())
+                } else {
+                    Err(StrictReason::OtherOwner)
+                };
             }
             if !self.count(mine) {
                 return Err(StrictReason::OverBound);
@@ -204,10 +206,7 @@ impl LearnedBindings {
                 return None;
             }
             let who = slot.who.load(Relaxed);
-            let [high, low] = [&slot.address[0], &slot.address[1]].map(|half| u128::from(half.load(Relaxed)));
-            let address = Ipv6Addr::from_bits(high << 64 | low);
-            let address = [address.to_canonical(), address.into()];
-            let address = address.into_iter().find(|&address| self.place(address).0 == word & !OWNER)?;
+            let address = forms(slot.address()).find(|&address| self.place(address).0 == word & !OWNER)?;
             let at_ns = slot.at_ns.load(Relaxed);
             let binding = Learned { address, mac: mac(who), tep: tep(who), at_ns };
             (self.owner(who) == word & OWNER).then_some(binding)
@@ -231,6 +230,13 @@ impl LearnedBindings {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// True for the slot of another address whose tag is the same by chance. Then there is no room for this one.
+    #[cold]
+    fn is_of_another(&self, slot: &Slot, address: IpAddr, tag: u64) -> bool {
+        let described = slot.address();
+        described != ipv6(address) && forms(described).any(|address| self.place(address).0 == tag)
     }
 
     /// An announcement by one who has the owner's tags.
@@ -258,7 +264,7 @@ impl LearnedBindings {
     /// Owner's part of a word.
     #[inline]
     fn owner(&self, who: u64) -> u64 {
-        let tag = who.wrapping_mul(self.secrets[0]) >> 48;
+        let tag = self.hasher.hash_one(who) >> 48;
         (who >> 48) << 16 | tag.max(1)
     }
 
@@ -288,21 +294,21 @@ impl LearnedBindings {
     }
 
     /// Counters of a word's owner: those of its MAC address, and that of its TEP.
-    fn counters(&self, word: u64) -> ([&AtomicU64; 2], &AtomicU64) {
-        let owner = word & OWNER;
-        let index = |secret: u64| {
-            let [.., low, high] = owner.wrapping_mul(secret).to_le_bytes();
-            usize::from(u16::from_le_bytes([low, high])) % COUNTERS
-        };
-        let rows = [index(self.secrets[1]), COUNTERS + index(self.secrets[2])].map(|at| &self.of_mac[at]);
-        (rows, &self.of_tep[tep_of(word).index() % TEP_COUNTERS])
+    fn counters(&self, word: u64) -> ([&AtomicU64; ROWS], &AtomicU64) {
+        let hash = self.hasher.hash_one(word & OWNER);
+        let of_mac = std::array::from_fn(|row| {
+            let [low, high, ..] = (hash >> (16 * row)).to_le_bytes();
+            &self.of_mac[row * COUNTERS + usize::from(u16::from_le_bytes([low, high])) % COUNTERS]
+        });
+        (of_mac, &self.of_tep[tep_of(word).index() % TEP_COUNTERS])
     }
 
     /// Counts one address more for this owner. False if that would be over a bound; then nothing is counted.
     fn count(&self, word: u64) -> bool {
-        let ([first, second], of_tep) = self.counters(word);
-        let [first, second, of_tep] = [first, second, of_tep].map(|counter| counter.fetch_add(1, Relaxed));
-        let fits = first.min(second) < MAX_LEARNED_OF_MAC && of_tep < MAX_LEARNED_OF_TEP;
+        let (of_mac, of_tep) = self.counters(word);
+        let add = |counter: &AtomicU64| counter.fetch_add(1, Relaxed);
+        let (of_mac, of_tep) = (of_mac.map(add), add(of_tep));
+        let fits = of_mac.iter().any(|&count| count < MAX_LEARNED_OF_MAC) && of_tep < MAX_LEARNED_OF_TEP;
         if !fits {
             self.count_out(word);
         }
@@ -312,8 +318,8 @@ impl LearnedBindings {
     /// Counts one address less for the owner in a word, if it has one.
     fn count_out(&self, word: u64) {
         if word & OWNER != 0 {
-            let ([first, second], of_tep) = self.counters(word);
-            for counter in [first, second, of_tep] {
+            let (of_mac, of_tep) = self.counters(word);
+            for counter in of_mac.into_iter().chain([of_tep]) {
                 counter.fetch_sub(1, Relaxed);
             }
         }
@@ -331,13 +337,28 @@ fn is_silent(at_ns: u64, now_ns: u64) -> bool {
     at_ns != 0 && now_ns.saturating_sub(at_ns) > SILENCE_NS
 }
 
+/// Address as it is described: an IPv4 address is mapped.
+fn ipv6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
+    }
+}
+
+/// Addresses that are described so: an IPv4 address, and the IPv6 address that contains it.
+fn forms(described: Ipv6Addr) -> impl Iterator<Item = IpAddr> {
+    [described.to_canonical(), described.into()].into_iter()
+}
+
 impl Slot {
+    /// Address that is described: wrong while it is being written.
+    fn address(&self) -> Ipv6Addr {
+        let [high, low] = [&self.address[0], &self.address[1]].map(|half| u128::from(half.load(Relaxed)));
+        Ipv6Addr::from_bits(high << 64 | low)
+    }
+
     fn describe(&self, address: IpAddr, who: u64) {
-        let bits = match address {
-            IpAddr::V4(address) => address.to_ipv6_mapped().to_bits(),
-            IpAddr::V6(address) => address.to_bits(),
-        };
-        let [a, b, c, d, e, f, g, h, low @ ..] = bits.to_be_bytes();
+        let [a, b, c, d, e, f, g, h, low @ ..] = ipv6(address).octets();
         self.address[0].store(u64::from_be_bytes([a, b, c, d, e, f, g, h]), Relaxed);
         self.address[1].store(u64::from_be_bytes(low), Relaxed);
         self.who.store(who, Relaxed);
