@@ -87,7 +87,7 @@ pub enum Hold {
     /// The session stays in Down with this diagnostic, whatever the peer says. It comes up
     /// with the peer's next packet after release.
     Down(Diagnostic),
-    /// The session is in AdminDown with this diagnostic (RFC 5880 section 6.8.16). The peer does not count it as a failure.
+    /// The session is in AdminDown with this diagnostic (RFC 5880 section 6.8.16), and the peer in Down.
     AdminDown(Diagnostic),
 }
 
