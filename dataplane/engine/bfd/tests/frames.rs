@@ -156,6 +156,19 @@ fn scapys_frames_are_read_as_scapy_reads_them() {
     }
 }
 
+#[test]
+fn a_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
+    let frame = open_vswitchs();
+    let template = Template::new(&Addresses::answer(&frame, NODE, 50_000));
+    let sums: Vec<[u8; 2]> = (0..=0xffff)
+        .map(|your_discriminator| template.frame(&Packet { your_discriminator, ..frame.packet }))
+        .inspect(|bytes| assert!(Frame::parse(bytes).is_ok()))
+        .map(|bytes| [bytes[40], bytes[41]])
+        .collect();
+    assert!(!sums.contains(&[0, 0]), "0 would say that there is no checksum (RFC 768)");
+    assert!(sums.contains(&[0xff, 0xff]));
+}
+
 /// Frames of ours, with all kinds of fields.
 fn ours() -> Vec<Vec<u8>> {
     let mut rng = fastrand::Rng::with_seed(20_261_128);
