@@ -91,10 +91,16 @@ fn changes_say_what_they_did_and_what_was_so_already() {
             "domain 6: fd00::1 is now a gateway with 52:54:00:00:00:01 (revision 18)\n",
         ),
         ("domain gateway 6 10.0.0.1 --rm", "domain 6: 10.0.0.1 is no longer a gateway (revision 19)\n"),
-        ("domain gateway 6 10.0.0.1 --rm --if-exists", "10.0.0.1 is no gateway of domain 6
-"),
-        ("domain subnets 6 --none", "domain 6: the subnets are now none (revision 20)
-"),
+        (
+            "domain gateway 6 10.0.0.1 --rm --if-exists",
+            "10.0.0.1 is no gateway of domain 6
+",
+        ),
+        (
+            "domain subnets 6 --none",
+            "domain 6: the subnets are now none (revision 20)
+",
+        ),
         ("domain forget 6 10.0.0.1", "domain 6: 10.0.0.1 is free now\n"),
         ("domain forget 6 10.0.0.9 --if-exists", "domain 6: 10.0.0.9 has no owner\n"),
         ("-o json domain forget 6 10.0.0.1", "{\"vni\":6,\"address\":\"10.0.0.1\",\"had_owner\":true}\n"),

@@ -23,7 +23,8 @@ use ctl_api::model::{
 };
 use ctl_api::proto;
 use ctl_node::{
-    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats, TepRefusal,
+    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats,
+    TepRefusal,
 };
 use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
