@@ -17,7 +17,7 @@ pub struct Damping {
     pub thaw_quiet_ns: u64,
     /// Time after which it thaws in any case, nanoseconds.
     pub thaw_after_ns: u64,
-    /// Time for which a master must be alone so that a freeze ends early, at least, nanoseconds. See [`EarlyThaws`].
+    /// Time for which a master must be alone so that a freeze ends early, at least, nanoseconds.
     pub settle_ns: u64,
     /// Silence of a holder after which another that uses or advertises the address becomes the holder, nanoseconds.
     pub takeover_quiet_ns: u64,
