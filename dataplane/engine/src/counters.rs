@@ -70,7 +70,7 @@ pub struct DomainCells {
     backlog: Cell,
     /// Tokens (copies) leased from the domain's bucket of control frames.
     pub control_left: Cell,
-    /// Frames and copies dropped; by reason they are in the domain's [`DropCells`].
+    /// Frames and copies dropped; by reason they are in the domain's drop cells.
     pub drops: Cell,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A packet that the kernel answers makes a neighbour entry of its sender, if that is on the link. The kernel's table is small, and the
 //! host's. So of senders that are no TEPs and no next hops, only some get through in a time: [`KnownHosts::admits`]. A host that was let through,
-//! or that the kernel sent something to, is known for [`KNOWN`] seconds from then on, and makes no new entry.
+//! or that the kernel sent something to, is known for a minute from then on, and makes no new entry.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr};

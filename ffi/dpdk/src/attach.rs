@@ -159,7 +159,7 @@ impl Eal {
     }
 }
 
-/// Largest mtu of a port on af_packet, bytes of outer IP packet: what [`AF_PACKET_RING`]'s frames hold.
+/// Largest mtu of a port on af_packet, bytes of outer IP packet: what a frame of the receive ring holds.
 pub const AF_PACKET_MTU: u16 = 1500;
 
 /// Checks a device that is not attached, and makes no file for it.
