@@ -214,8 +214,8 @@ impl ArpInspector {
 
     /// Finding in the frame with this number, if it announces anything.
     #[inline(always)]
-    pub fn finding(&self, index: usize) -> Option<Result<Announced, Violation>> {
-        if self.found >> index & 1 == 0 { None } else { *self.findings.get(index)? }
+    pub fn finding(&self, index: usize) -> Option<&Finding> {
+        if self.found >> index & 1 == 0 { None } else { self.findings.get(index)?.as_ref() }
     }
 
     /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
@@ -317,7 +317,7 @@ impl ArpInspector {
     /// An advertisement counts for all virtual IPs in the groups of those that it lists.
     #[cold]
     fn add_groups(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
-        let Some(Ok(listed)) = self.finding(index) else { return };
+        let Some(&Ok(listed)) = self.finding(index) else { return };
         if !matches!(listed.kind, AnnouncementKind::Advert { .. }) {
             return;
         }

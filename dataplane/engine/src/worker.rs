@@ -16,7 +16,7 @@ use wire::{DropReason, NodeAddresses, Offender, Outer, Rejection};
 use crate::copying::{Admitted, Copying, Started};
 use crate::counters::WorkerCells;
 use crate::fanout::{Budget, Class, FanoutQueue, abort, serve};
-use crate::inspect::{self, Announced, ArpInspector, Finding, Violation};
+use crate::inspect::{self, ArpInspector, Finding};
 use crate::local::LocalFrames;
 use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
@@ -175,15 +175,19 @@ impl<P: Port> Worker<P> {
         // Candidates by class, a bit each.
         let mut accepted = [0_u32; Class::ALL.len()];
         let mut positions = [0; BURST];
-        // Announcements, to be noted once their frames are on their way.
-        let mut notes = [None; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
             let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
                 positions[index] = position;
-                let announced = self.inspector.finding(index).transpose().map_err(Violation::reason)?;
+                let finding = self.inspector.finding(index);
+                if let Some(Err(violation)) = finding {
+                    return Err(violation.reason());
+                }
                 let class = match class {
                     // What the node itself makes are announcements on a holder's behalf.
-                    Class::Control if origin == Origin::Node || announced.is_some_and(Announced::moves) => {
+                    Class::Control
+                        if origin == Origin::Node
+                            || matches!(finding, Some(Ok(announced)) if announced.moves()) =>
+                    {
                         Class::Failover
                     }
                     class => class,
@@ -192,7 +196,6 @@ impl<P: Port> Worker<P> {
                     let cells = self.tx.cells().domain(domain.domain());
                     policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
                 }
-                notes[index] = announced;
                 Ok(class)
             });
             match verdict {
@@ -200,7 +203,7 @@ impl<P: Port> Worker<P> {
                 Err(reason) => {
                     let sample =
                         if config.probed { self.sample(burst.get(candidate.slot), received) } else { None };
-                    let finding = self.inspector.finding(index);
+                    let finding = self.inspector.finding(index).copied();
                     let refused =
                         Refused { candidate, domain: domain.map(MemberList::domain), reason, finding };
                     self.refuse(burst.get(candidate.slot), refused, ticks);
@@ -240,7 +243,8 @@ impl<P: Port> Worker<P> {
                     // Of one that found no room the drop is counted, and its sender recorded.
                     if let Ok(started) = done {
                         sent += u64::from(started == Started::Sent);
-                        if let Some(announced) = notes[index]
+                        // Its announcement is noted now that it is on its way.
+                        if let Some(&Ok(announced)) = self.inspector.finding(index)
                             && started != Started::TooLong
                         {
                             self.inspector.note(announced);
