@@ -137,7 +137,7 @@ impl Announcements {
             let inner = outer.inner(&self.frames[index]);
             let _ = black_box((position, inner.map(wire::Class::of)));
             if let Some(Ok(finding)) = self.inspector.finding(index) {
-                self.inspector.note(finding);
+                self.inspector.note(*finding);
                 self.announced += 1;
             }
         }

@@ -293,10 +293,8 @@ impl Policer {
         clock: Ticks,
     ) -> Result<(), DropReason> {
         let (domain, tep, copies) = (demand.domain.index(), demand.tep.index(), demand.copies);
-        match demand.class {
-            Class::Failover => return self.admit_failover(demand, clock),
-            Class::Control => return self.admit_control(demand, cells, clock),
-            Class::Data => {}
+        if demand.class != Class::Data {
+            return self.admit_short(demand, cells, clock);
         }
         // First all leases are made to suffice, then all are spent: what a later limit refuses costs nothing with an earlier.
         let bits = copies * demand.inner_len * 8;
@@ -332,7 +330,15 @@ impl Policer {
         under
     }
 
-    #[inline(always)]
+    /// The same for frames of the classes above data.
+    #[inline(never)]
+    fn admit_short(&self, demand: Demand, cells: &DomainCells, clock: Ticks) -> Result<(), DropReason> {
+        match demand.class {
+            Class::Failover => self.admit_failover(demand, clock),
+            _ => self.admit_control(demand, cells, clock),
+        }
+    }
+
     fn admit_control(&self, demand: Demand, cells: &DomainCells, clock: Ticks) -> Result<(), DropReason> {
         let (copies, shared) = (demand.of_short_frames(), || &self.domains[demand.domain.index()].control);
         let bucket = || (&shared().bucket, &self.control_copies);

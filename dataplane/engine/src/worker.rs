@@ -182,15 +182,11 @@ impl<P: Port> Worker<P> {
                 if let Some(Err(violation)) = finding {
                     return Err(violation.reason());
                 }
-                let class = match class {
-                    // What the node itself makes are announcements on a holder's behalf.
-                    Class::Control
-                        if origin == Origin::Node
-                            || matches!(finding, Some(Ok(announced)) if announced.moves()) =>
-                    {
-                        Class::Failover
-                    }
-                    class => class,
+                // What the node itself makes are announcements on a holder's behalf.
+                let class = if class == Class::Control && (origin == Origin::Node || moves(finding)) {
+                    Class::Failover
+                } else {
+                    class
                 };
                 if let Some(policer) = policer {
                     let cells = self.tx.cells().domain(domain.domain());
@@ -355,6 +351,12 @@ impl<P: Port> Worker<P> {
         let frame = packet.map_or(&[][..], Packet::data);
         self.config.probe.sample(frame, &self.node, self.clock.clock_ns(received))
     }
+}
+
+/// True if a virtual IP may move by this finding's frame, or stay where it is.
+#[cold]
+fn moves(finding: Option<&Finding>) -> bool {
+    matches!(finding, Some(Ok(announced)) if announced.moves())
 }
 
 /// A frame of a TEP that is refused.
