@@ -62,6 +62,14 @@ impl News {
     }
 }
 
+/// True if both announcers are one instance, at one or two of its TEPs.
+pub(crate) fn same_instance(attachments: &[Attachment], one: AnnouncerId, other: AnnouncerId) -> bool {
+    let instance = |announcer: AnnouncerId| {
+        attachments.iter().find(|attachment| attachment.announcer == announcer).map(|found| found.instance)
+    };
+    one == other || instance(one).is_some() && instance(one) == instance(other)
+}
+
 impl Attachment {
     /// Attachment of an announcer since this time.
     pub(crate) const fn new((announcer, instance): (AnnouncerId, u32), since_ns: u64) -> Self {

@@ -4,8 +4,7 @@ use crate::damping::{EarlyThaws, Freeze, Moves};
 use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_api::model::{HavipState, Why};
 
-use crate::attachment::Attachment;
-use crate::attachment::News;
+use crate::attachment::{Attachment, News, same_instance};
 use crate::decision::{BindingChange, Decisions, Effect, Frozen};
 use crate::refresh::Stopped;
 use crate::rejected::{Alarms, RejectedSender, RejectedSenders, Replayed};
@@ -305,7 +304,10 @@ impl Machine {
         }
         announced.sort_unstable();
         if let Some(freeze) = &mut self.freeze {
-            announced.iter().for_each(|&(at_ns, announcer)| freeze.announced(announcer, at_ns));
+            for (at_ns, announcer) in announced {
+                let is_same = |last| same_instance(&self.attachments, last, announcer);
+                freeze.announced(announcer, at_ns, is_same);
+            }
         }
         advertised.sort_unstable_by_key(|&(at_ns, index, _)| (at_ns, index));
         for (at_ns, index, news) in advertised {

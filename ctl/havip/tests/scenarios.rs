@@ -599,6 +599,54 @@ fn a_holder_is_where_its_instance_was_heard_last() {
 }
 
 #[test]
+fn one_instance_that_advertises_at_two_of_its_teps_moves_and_is_no_double_master() {
+    // 11 is instance 1 at another TEP.
+    let scenarios = [
+        Scenario {
+            name: "amid a migration",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 5_000)), (3_400, Master(11, 20_000))],
+            last: 20_000,
+            effects: &[
+                "10 bound 1 garp",
+                "3400 moved 1>11 migrated",
+                "4010 moved 11>1 migrated",
+                "4400 moved 1>11 migrated",
+            ],
+            announced: &[],
+        },
+        Scenario {
+            name: "another instance beside it is a rival all the same",
+            attached: &[1, 11, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 3_000)),
+                (3_400, Master(11, 9_000)),
+                (5_600, Master(2, 20_000)),
+            ],
+            last: 20_000,
+            effects: &[
+                "10 bound 1 garp",
+                "3400 moved 1>11 migrated",
+                "6400 conflict 2 11",
+                "11400 conflict ended, 2 left",
+                "11400 moved 11>2 healed",
+            ],
+            announced: &[11_400],
+        },
+        Scenario {
+            name: "it alone is the master that heals, from whichever TEP",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(2)), (10, Master(1, 2_000)), (1_400, Master(11, 20_000))],
+            last: 20_000,
+            effects: &["10 bound 2 garp", "3010 moved 2>11 taken_over"],
+            announced: &[3_010],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
 fn a_refused_claim_is_not_replayed_over_a_holder_that_was_heard_since() {
     const HEARD: [(&str, &[Moment]); 3] = [
         ("adverts", &[(2_000, Master(1, 9_000))]),
