@@ -239,4 +239,7 @@ pub enum RejectReason {
     /// ARP probe or duplicate address detection of a sender that is not attached: it would keep an announcer from
     /// taking the address.
     Probe,
+    /// Reverse ARP of an instance at an endpoint where it is not attached yet. It names no address, so its frame is not dropped for
+    /// that: it is remembered only.
+    Arrival,
 }

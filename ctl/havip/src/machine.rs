@@ -1,7 +1,7 @@
 //! State machine of one HAVIP. Start reading at [`Machine::step`].
 
 use crate::damping::{EarlyThaws, Freeze, Moves};
-use bcast_domain::{AnnouncerId, LastAnnounced};
+use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
 use ctl_api::model::{HavipState, Why};
 
 use crate::attachment::{Attachment, News, same_instance};
@@ -116,6 +116,9 @@ impl Machine {
         now_ns: u64,
         mut who: impl FnMut(&RejectedSender) -> Option<AnnouncerId>,
     ) {
+        if let Some(rejected) = &mut self.rejected {
+            rejected.attached(|sender| who(sender).is_some());
+        }
         for attachment in &mut self.attachments {
             let now = announcers.iter().find(|(announcer, _)| *announcer == attachment.announcer);
             attachment.instance = now.map_or(attachment.instance, |&(_, instance)| instance);
@@ -299,7 +302,8 @@ impl Machine {
             }
             let at_ns = Some(sender.at_ns);
             summary.claim(at_ns.filter(|_| sender.claims), announcer, Why::Replay);
-            summary.first(at_ns, announcer, Why::Replay);
+            // An arrival takes along what its instance has, and nothing more.
+            summary.first(at_ns.filter(|_| sender.reason != RejectReason::Arrival), announcer, Why::Replay);
             announced.extend(at_ns.filter(|_| sender.claims).map(|at_ns| (at_ns, announcer)));
         }
         announced.sort_unstable();

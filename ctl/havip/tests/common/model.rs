@@ -271,8 +271,7 @@ impl Model {
         if with_adverts {
             let run = self.run(who, now);
             let (Some(&first), Some(&last)) = (run.first(), run.last()) else { return false };
-            let others =
-                self.history.iter().filter(adverts).filter(|said| said.1 % 10 != who % 10);
+            let others = self.history.iter().filter(adverts).filter(|said| said.1 % 10 != who % 10);
             let others = others.map(|said| said.0).max();
             return now >= others.unwrap_or(0).max(first) + 3 * INTERVAL && now - last <= INTERVAL * 3 / 2;
         }
