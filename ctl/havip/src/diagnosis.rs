@@ -38,6 +38,7 @@ pub mod codes {
         UNATTACHED_PROBE = "unattached-probe";
         WRONG_MAC = "wrong-mac";
         HIDDEN_DISCOVERY = "hidden-discovery";
+        CUT_FRAGMENT = "cut-fragment";
     }
 }
 
@@ -190,6 +191,7 @@ fn rejection_code(reason: RejectReason) -> &'static str {
         RejectReason::Unsound => codes::WRONG_MAC,
         RejectReason::Hidden => codes::HIDDEN_DISCOVERY,
         RejectReason::Probe => codes::UNATTACHED_PROBE,
+        RejectReason::Cut { .. } => codes::CUT_FRAGMENT,
         RejectReason::Arrival => codes::UNATTACHED_ANNOUNCEMENT,
     }
 }
@@ -202,13 +204,14 @@ fn rejection_line(known: &Known, ago: u64) -> String {
         RejectReason::Unsound => "bound to another MAC address than the sender's",
         RejectReason::Hidden => "announced in fragments or behind extension headers",
         RejectReason::Probe => "probed",
+        RejectReason::Cut { .. } => "possibly named, in a first fragment that ends before what it names,",
         RejectReason::Arrival => "arrived",
     };
     let advice = match known.last.reason {
         RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe | RejectReason::Arrival => {
             ", which is not attached there"
         }
-        RejectReason::Unsound | RejectReason::Hidden => "",
+        RejectReason::Unsound | RejectReason::Hidden | RejectReason::Cut { .. } => "",
     };
     let (tep, total) = (known.last.tep, known.total);
     // Rejections of a kind are counted together, whoever sent them: do not blame the latest sender for all.

@@ -182,8 +182,13 @@ impl Machine {
     /// Records a rejected announcement. `by_now` is the announcer that its sender now is: workers may reject while
     /// the change that attaches the sender is under way. Then the announcement is replayed at once.
     pub fn refused(&mut self, sender: RejectedSender, by_now: Option<AnnouncerId>) {
+        self.refused_often(sender, by_now, 1);
+    }
+
+    /// Records so many rejected announcements, of which this is the latest.
+    pub fn refused_often(&mut self, sender: RejectedSender, by_now: Option<AnnouncerId>, times: u64) {
         let rejected = self.rejected.get_or_insert_default();
-        let can_be_replayed = rejected.refused(sender, by_now.is_none());
+        let can_be_replayed = rejected.refused(sender, by_now.is_none(), times);
         if let Some(announcer) = by_now.filter(|_| can_be_replayed) {
             self.replays.push((announcer, sender));
             self.due_ns = Some(0);

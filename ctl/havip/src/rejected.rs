@@ -17,12 +17,13 @@ const REPORT_INTERVAL_NS: u64 = 10 * SECOND;
 const REPORTS_PER_SECOND: u64 = 100;
 
 /// Kinds that are counted apart.
-const KINDS: [RejectReason; 5] = [
+const KINDS: [RejectReason; 6] = [
     RejectReason::Unattached,
     RejectReason::Unsound,
     RejectReason::Advert,
     RejectReason::Hidden,
     RejectReason::Probe,
+    RejectReason::Cut { any: false },
 ];
 
 /// A rejected announcement.
@@ -133,7 +134,7 @@ const fn is_of_strangers(reason: RejectReason) -> bool {
         | RejectReason::Probe
         | RejectReason::Unsound
         | RejectReason::Arrival => true,
-        RejectReason::Hidden => false,
+        RejectReason::Hidden | RejectReason::Cut { .. } => false,
     }
 }
 
@@ -147,13 +148,13 @@ pub(crate) struct Known {
 
 impl RejectedSenders {
     /// Records a rejected announcement, and keeps it for replay if `later`: if its sender is not attached by now. True if it
-    /// can be replayed: if only its sender was wrong.
-    pub fn refused(&mut self, sender: RejectedSender, later: bool) -> bool {
+    /// can be replayed: if only its sender was wrong. It came so many times.
+    pub fn refused(&mut self, sender: RejectedSender, later: bool, times: u64) -> bool {
         let index = KINDS.iter().position(|&reason| reason == sender.reason);
         if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
             kind.last = Some(sender);
-            kind.total += 1;
-            kind.unreported += 1;
+            kind.total += times;
+            kind.unreported += times;
             if later || !is_of_strangers(sender.reason) {
                 kind.show(sender);
             }
