@@ -239,4 +239,12 @@ pub enum RejectReason {
     /// ARP probe or duplicate address detection of a sender that is not attached: it would keep an announcer from
     /// taking the address.
     Probe,
+    /// First fragment that ends before all that has to be judged; whoever sends it.
+    Cut {
+        /// It names no virtual IP, and could name any one of the domain of this one's address family.
+        any: bool,
+    },
+    /// Reverse ARP of an instance at an endpoint where it is not attached yet. It names no address, so its frame is not dropped for
+    /// that: it is remembered only.
+    Arrival,
 }

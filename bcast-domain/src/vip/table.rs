@@ -14,11 +14,24 @@ pub struct VipTable {
     /// Open addressing with linear probing: a power of two, at most half full.
     buckets: Box<[VipBucket]>,
     vips: Box<[Vip]>,
-    /// Announcers in the order of their MAC address and endpoint.
+    /// Announcers in the order of their MAC address and endpoint, as [`by_mac`] has them.
     instances: Box<[(u64, VipId, AnnouncerId)]>,
+    /// Instances by the VRRP ids whose virtual MAC addresses they may use, in the order of id and endpoint.
+    virtuals: Box<[Virtual]>,
     has_groups: bool,
     /// Rules of a strict domain.
     strict: Option<StrictDomain>,
+}
+
+/// Announcer that may use the virtual MAC addresses of a VRRP id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Virtual {
+    /// VRRP id and endpoint.
+    key: u32,
+    /// Its own MAC address and endpoint, as [`by_mac`] has them.
+    own: u64,
+    vip: VipId,
+    announcer: AnnouncerId,
 }
 
 /// Bucket of one virtual IP: a cache line with the fields that most announcements need.
@@ -29,6 +42,8 @@ struct VipBucket {
     /// Index in `vips` plus one; 0: empty bucket.
     position: u32,
     is_v4: bool,
+    /// An instance of it is attached to another virtual IP, too.
+    is_shared: bool,
     id: u32,
     /// First announcers; 0: none.
     announcers: [u32; NEAR],
@@ -123,6 +138,12 @@ impl<'g> VipEntry<'g> {
         VipId(self.bucket.id)
     }
 
+    /// True if an instance that may announce it may announce another virtual IP, too.
+    #[inline(always)]
+    pub fn is_shared(self) -> bool {
+        self.bucket.is_shared
+    }
+
     /// Announcer with this MAC address at this endpoint; see [`Vip::announcer`].
     #[inline(always)]
     pub fn announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
@@ -173,6 +194,7 @@ impl VipTable {
             buckets: buckets.into(),
             vips: [].into(),
             instances: instances(&vips),
+            virtuals: virtuals(&vips),
             has_groups: vips.iter().any(|vip| vip.group != 0),
             strict: None,
         };
@@ -182,7 +204,11 @@ impl VipTable {
             while vip_table.buckets[at].position != 0 {
                 at = vip_table.next(at);
             }
-            vip_table.buckets[at] = VipBucket::new(&key, position, vip);
+            let is_shared = vip.announcers.iter().any(|announcer| {
+                let of = vip_table.of_instance(announcer.mac.octets(), announcer.tep);
+                of.take(2).count() > 1
+            });
+            vip_table.buckets[at] = VipBucket { is_shared, ..VipBucket::new(&key, position, vip) };
         }
         vip_table.vips = vips;
         vip_table
@@ -233,10 +259,47 @@ impl VipTable {
         mac: [u8; 6],
         tep: TepIndex,
     ) -> impl Iterator<Item = (VipId, AnnouncerId)> + use<'_> {
-        let who = who(mac, tep);
-        let from = self.instances.partition_point(|instance| instance.0 < who);
+        self.of_key(by_mac(who(mac, tep)), 0)
+    }
+
+    /// Virtual IPs that the instance with this MAC address may announce, with its announcers at all endpoints.
+    pub fn of_mac(&self, mac: [u8; 6]) -> impl Iterator<Item = (VipId, AnnouncerId)> + use<'_> {
+        self.of_key(by_mac(who(mac, TepIndex::default())), u16::MAX.into())
+    }
+
+    /// Virtual IPs that the instance may announce whose frames come from this MAC address, its own or a virtual one, at this
+    /// endpoint. Of several that may use the virtual one each counts for the virtual IPs with that VRRP id alone.
+    pub fn of_source(
+        &self,
+        mac: [u8; 6],
+        tep: TepIndex,
+    ) -> impl Iterator<Item = (VipId, AnnouncerId)> + use<'_> {
+        let virtuals = match mac {
+            [0x00, 0x00, 0x5e, 0x00, 1 | 2, vrid] => self.of_vrid(vrid, tep),
+            _ => &[],
+        };
+        let one = virtuals.first().filter(|one| virtuals.iter().all(|other| other.own == one.own));
+        let (key, several) = match one {
+            Some(one) => (one.own, &[][..]),
+            None => (by_mac(who(mac, tep)), virtuals),
+        };
+        self.of_key(key, 0).chain(several.iter().map(|one| (one.vip, one.announcer)))
+    }
+
+    /// Announcers with keys from this one to the one that is greater by `more`.
+    fn of_key(&self, key: u64, more: u64) -> impl Iterator<Item = (VipId, AnnouncerId)> + use<'_> {
+        let from = self.instances.partition_point(|instance| instance.0 < key);
         let found = self.instances.get(from..).unwrap_or_default().iter();
-        found.take_while(move |instance| instance.0 == who).map(|&(_, vip, announcer)| (vip, announcer))
+        found
+            .take_while(move |instance| instance.0 - key <= more)
+            .map(|&(_, vip, announcer)| (vip, announcer))
+    }
+
+    fn of_vrid(&self, vrid: u8, tep: TepIndex) -> &[Virtual] {
+        let key = virtual_key(vrid, tep);
+        let from = self.virtuals.partition_point(|one| one.key < key);
+        let until = self.virtuals.partition_point(|one| one.key <= key);
+        self.virtuals.get(from..until).unwrap_or_default()
     }
 
     /// The other virtual IPs in the group of this one.
@@ -269,11 +332,40 @@ impl VipTable {
     }
 }
 
+/// MAC address and endpoint as one word, in the order of MAC addresses.
+fn by_mac(who: u64) -> u64 {
+    who.rotate_left(16)
+}
+
+fn virtual_key(vrid: u8, tep: TepIndex) -> u32 {
+    u32::from(vrid) << 16 | tep.get()
+}
+
+/// All announcers that may use virtual MAC addresses: those that are alone at their endpoint, see [`Vip::announcer`].
+fn virtuals(vips: &[Vip]) -> Box<[Virtual]> {
+    let mut all = Vec::new();
+    for vip in vips {
+        let is_alone = |tep| vip.announcers.iter().filter(|other| other.tep == tep).count() == 1;
+        for announcer in vip.announcers.iter().filter(|announcer| is_alone(announcer.tep)) {
+            let own = by_mac(who(announcer.mac.octets(), announcer.tep));
+            let of = |&vrid| Virtual {
+                key: virtual_key(vrid, announcer.tep),
+                own,
+                vip: vip.id,
+                announcer: announcer.id,
+            };
+            all.extend(vip.vrids.iter().map(of));
+        }
+    }
+    all.sort_unstable();
+    all.into()
+}
+
 /// All announcers by MAC address and endpoint, as a sorted list: an operator's limits keep it short.
 fn instances(vips: &[Vip]) -> Box<[(u64, VipId, AnnouncerId)]> {
     let announcers = vips.iter().flat_map(|vip| vip.announcers.iter().map(|announcer| (vip.id, announcer)));
     let mut all: Vec<_> = announcers
-        .map(|(vip, announcer)| (who(announcer.mac.octets(), announcer.tep), vip, announcer.id))
+        .map(|(vip, announcer)| (by_mac(who(announcer.mac.octets(), announcer.tep)), vip, announcer.id))
         .collect();
     all.sort_unstable();
     all.into()

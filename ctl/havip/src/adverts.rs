@@ -2,7 +2,7 @@
 //!
 //! A normal failover, preemption or resignation has one master at a time: the new one starts after three intervals of
 //! silence, or the old one ends with the first advert that it hears. Two masters show as A, B, A: A advertises,
-//! within three intervals of its last advert, after B has.
+//! within three intervals of its last advert, after B has. A and B are two instances: adverts of one at two of its TEPs are a move.
 
 use bcast_domain::AnnouncerId;
 
@@ -23,7 +23,7 @@ pub(crate) fn rival(
     let other = |attachment: &&Attachment| {
         // Both still advertise after the other began.
         let after = |at_ns: u64, begun_ns: u64| at_ns.saturating_sub(begun_ns) >= own.interval_ns / CROSSING;
-        attachment.announcer != own.announcer
+        attachment.instance != own.instance
             && attachment.is_master(at_ns)
             && attachment.master_ns > previous_ns
             && after(at_ns, attachment.run_since_ns)
@@ -44,13 +44,13 @@ pub(crate) fn latest(attachments: &[Attachment], now_ns: u64) -> Option<&Attachm
         .max_by_key(|attachment| (attachment.master_ns, attachment.announcer))
 }
 
-/// Time, nanoseconds, at which `attachment` has been the only advertiser for three intervals.
+/// Time, nanoseconds, at which the instance of `attachment` has been the only advertiser for three intervals.
 pub(crate) fn alone_ns(attachments: &[Attachment], attachment: &Attachment) -> u64 {
     let after = |other: &Attachment| match other.advert_ns {
         0 => 0,
         at_ns => at_ns.saturating_add(3 * attachment.interval_ns.max(other.interval_ns)),
     };
-    let others = attachments.iter().filter(|other| other.announcer != attachment.announcer).map(after);
+    let others = attachments.iter().filter(|other| other.instance != attachment.instance).map(after);
     others.max().unwrap_or(0).max(attachment.run_since_ns.saturating_add(3 * attachment.interval_ns))
 }
 

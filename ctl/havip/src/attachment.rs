@@ -7,6 +7,8 @@ const CENTISECOND: u64 = 10_000_000;
 /// Longest interval that is believed, hundredths of a second: what VRRPv3 can state (RFC 9568 section 5.2.7). VRRPv2 can state
 /// 255 s; one forged advert of that would hold up decisions for minutes.
 const LONGEST_INTERVAL_CS: u16 = 4095;
+/// Time, nanoseconds, after which any master is silent: three of the longest intervals.
+pub(crate) const LONGEST_SILENCE: u64 = 3 * LONGEST_INTERVAL_CS as u64 * CENTISECOND;
 /// Interval that stands for 0, which no advert may state: a second, VRRP's default.
 const DEFAULT_INTERVAL: u64 = 100 * CENTISECOND;
 
@@ -60,6 +62,14 @@ impl News {
     pub(crate) fn master_ns(&self) -> Option<u64> {
         self.advert_ns.filter(|_| self.priority > 0)
     }
+}
+
+/// True if both announcers are one instance, at one or two of its TEPs.
+pub(crate) fn same_instance(attachments: &[Attachment], one: AnnouncerId, other: AnnouncerId) -> bool {
+    let instance = |announcer: AnnouncerId| {
+        attachments.iter().find(|attachment| attachment.announcer == announcer).map(|found| found.instance)
+    };
+    one == other || instance(one).is_some() && instance(one) == instance(other)
 }
 
 impl Attachment {

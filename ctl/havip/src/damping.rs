@@ -120,10 +120,10 @@ pub(crate) struct Freeze {
 }
 
 impl Freeze {
-    /// Records an announcement.
-    pub fn announced(&mut self, announcer: AnnouncerId, at_ns: u64) {
+    /// Records an announcement. `is_same` is true for an announcer of the same instance, which only moves.
+    pub fn announced(&mut self, announcer: AnnouncerId, at_ns: u64, is_same: impl Fn(AnnouncerId) -> bool) {
         match self.announcer {
-            Some((last, _)) if last == announcer => {}
+            Some((last, since_ns)) if is_same(last) => self.announcer = Some((announcer, since_ns)),
             // An announcement that arrives late is older than the recorded one.
             Some((_, since_ns)) if at_ns < since_ns => {}
             _ => self.announcer = Some((announcer, at_ns)),

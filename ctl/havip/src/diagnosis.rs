@@ -2,7 +2,7 @@
 
 use bcast_domain::{AnnouncerId, RejectReason};
 
-use crate::attachment::Attachment;
+use crate::attachment::{Attachment, LONGEST_SILENCE};
 use crate::damping::Freeze;
 use crate::refresh::Stopped;
 use crate::rejected::Known;
@@ -30,6 +30,7 @@ pub mod codes {
         DOUBLE_MASTER = "double-master";
         HOLDER_SILENT = "holder-silent";
         NEVER_HEARD = "never-heard";
+        NOT_HEARD_SINCE_RESTART = "not-heard-since-restart";
         REFRESH_STOPPED = "refresh-stopped";
         TEP_NOT_MEMBER = "tep-not-member";
         UNATTACHED_ANNOUNCEMENT = "unattached-announcement";
@@ -37,6 +38,7 @@ pub mod codes {
         UNATTACHED_PROBE = "unattached-probe";
         WRONG_MAC = "wrong-mac";
         HIDDEN_DISCOVERY = "hidden-discovery";
+        CUT_FRAGMENT = "cut-fragment";
     }
 }
 
@@ -56,6 +58,8 @@ enum Problem<'m> {
     HolderSilent(&'m Attachment),
     /// No attached instance was heard since this time.
     NeverHeard(u64),
+    /// The holder is known from the store, and its instance was not heard since this time.
+    Unheard(&'m Attachment, u64),
     RefreshStopped(u64, Stopped),
     Rejected(Known),
 }
@@ -67,6 +71,7 @@ impl Problem<'_> {
             Self::DoubleMaster(..) => codes::DOUBLE_MASTER,
             Self::HolderSilent(_) => codes::HOLDER_SILENT,
             Self::NeverHeard(_) => codes::NEVER_HEARD,
+            Self::Unheard(..) => codes::NOT_HEARD_SINCE_RESTART,
             Self::RefreshStopped(..) => codes::REFRESH_STOPPED,
             Self::Rejected(known) => rejection_code(known.last.reason),
         }
@@ -105,6 +110,13 @@ impl Problem<'_> {
                      send broadcast here?"
                 )
             }
+            Self::Unheard(attachment, since_ns) => {
+                let (holder, since) = (name(attachment.announcer), ago(*since_ns));
+                format!(
+                    "the holder was not heard since the restart of the node, or since it was attached, {since} s ago \
+                     ({holder}); does it run?"
+                )
+            }
             Self::RefreshStopped(since_ns, why) => refresh_line(ago(*since_ns), *why, ago),
             Self::Rejected(known) => rejection_line(known, ago(known.last.at_ns)),
         }
@@ -136,12 +148,19 @@ impl Machine {
         let holder = self.holder.and_then(|holder| self.attachment(holder));
         let attached_ns = self.attachments.iter().map(|attachment| attachment.since_ns).min();
         let is_due = |since_ns: u64| now_ns.saturating_sub(since_ns) >= FIRST_HEARD_NS;
+        let unheard_ns = LONGEST_SILENCE.max(self.options.refresh_ns.unwrap_or(0).saturating_mul(3));
+        let is_unheard = |holder: &&Attachment| {
+            self.instance_heard_ns(holder).is_none() && now_ns.saturating_sub(self.held_since_ns) > unheard_ns
+        };
         let is_heard = || self.attachments.iter().any(|attachment| attachment.announced_ns().is_some());
         let of_holder = [
             self.freeze.map(Problem::Frozen),
             self.double.map(|(one, other)| Problem::DoubleMaster(one, other)),
             holder.filter(|holder| is_missed(holder, now_ns)).map(Problem::HolderSilent),
-            attached_ns.filter(|&since_ns| is_due(since_ns) && !is_heard()).map(Problem::NeverHeard),
+            attached_ns
+                .filter(|&since_ns| holder.is_none() && is_due(since_ns) && !is_heard())
+                .map(Problem::NeverHeard),
+            holder.filter(is_unheard).map(|holder| Problem::Unheard(holder, self.held_since_ns)),
             self.refresh_stopped.map(|(since_ns, why)| Problem::RefreshStopped(since_ns, why)),
         ];
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());
@@ -172,6 +191,8 @@ fn rejection_code(reason: RejectReason) -> &'static str {
         RejectReason::Unsound => codes::WRONG_MAC,
         RejectReason::Hidden => codes::HIDDEN_DISCOVERY,
         RejectReason::Probe => codes::UNATTACHED_PROBE,
+        RejectReason::Cut { .. } => codes::CUT_FRAGMENT,
+        RejectReason::Arrival => codes::UNATTACHED_ANNOUNCEMENT,
     }
 }
 
@@ -183,12 +204,14 @@ fn rejection_line(known: &Known, ago: u64) -> String {
         RejectReason::Unsound => "bound to another MAC address than the sender's",
         RejectReason::Hidden => "announced in fragments or behind extension headers",
         RejectReason::Probe => "probed",
+        RejectReason::Cut { .. } => "possibly named, in a first fragment that ends before what it names,",
+        RejectReason::Arrival => "arrived",
     };
     let advice = match known.last.reason {
-        RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe => {
+        RejectReason::Unattached | RejectReason::Advert | RejectReason::Probe | RejectReason::Arrival => {
             ", which is not attached there"
         }
-        RejectReason::Unsound | RejectReason::Hidden => "",
+        RejectReason::Unsound | RejectReason::Hidden | RejectReason::Cut { .. } => "",
     };
     let (tep, total) = (known.last.tep, known.total);
     // Rejections of a kind are counted together, whoever sent them: do not blame the latest sender for all.

@@ -95,6 +95,8 @@ fn detail(effect: &Effect, who: &impl Fn(AnnouncerId) -> Option<Holder>) -> Stri
             RejectReason::Unsound => "bound to another MAC address than the sender's",
             RejectReason::Advert => "advertised (VRRP) by one that is not attached there",
             RejectReason::Hidden => "announced in fragments or behind extension headers",
+            RejectReason::Cut { .. } => "possibly named by a first fragment that ends before what it names",
+            RejectReason::Arrival => "reverse ARP of one that is not attached there",
             RejectReason::Probe => "asked for by a probe, which keeps its holders from it",
         }
         .to_owned(),

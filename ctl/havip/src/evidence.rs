@@ -3,7 +3,7 @@
 //! A *word* is a claim, a use, or an advert of a master. A claim moves the address at once. Another word moves it only when the
 //! holder is silent; see [`Machine::take_over`]. An instance at several of its TEPs is where it was heard last.
 
-use bcast_domain::AnnouncerId;
+use bcast_domain::{AnnouncerId, RejectReason};
 use ctl_api::model::Why;
 
 use crate::attachment::Attachment;
@@ -35,8 +35,13 @@ impl Machine {
         sender: &RejectedSender,
         undo: &mut Vec<Attachment>,
     ) -> bool {
+        let arrives = sender.reason == RejectReason::Arrival;
         let holder = self.holder.and_then(|holder| self.attachment(holder));
-        if holder.is_some_and(|holder| holder.word_ns >= sender.at_ns) {
+        // One that is heard at all at its old TEP has not left it.
+        let heard_ns = |holder: &Attachment| {
+            if arrives { holder.announced_ns().unwrap_or(0) } else { holder.word_ns }
+        };
+        if holder.is_some_and(|holder| heard_ns(holder) >= sender.at_ns) {
             return false;
         }
         if let Some(attachment) = self.attachment(announcer)
@@ -44,11 +49,24 @@ impl Machine {
         {
             undo.push(*attachment);
         }
+        if arrives {
+            let mut attachments = self.attachments.iter_mut();
+            if let Some(attachment) = attachments.find(|attachment| attachment.announcer == announcer) {
+                attachment.arrival_ns = attachment.arrival_ns.max(sender.at_ns);
+            }
+            return true;
+        }
         self.hear(announcer, sender.at_ns);
         let earlier = self.replayed(announcer).and_then(|replayed| replayed.claimed_mac);
         let claimed_mac = if sender.claims { Some(sender.bound) } else { earlier };
         self.replayed = Some(Replayed { announcer, claimed_mac, tags: sender.tags });
         true
+    }
+
+    /// Time at which the instance of this attachment was heard last, at any of its TEPs.
+    pub(crate) fn instance_heard_ns(&self, of: &Attachment) -> Option<u64> {
+        let same = self.attachments.iter().filter(|other| other.instance == of.instance);
+        same.filter_map(Attachment::announced_ns).max()
     }
 
     /// Latest replayed announcement, if it is of this announcer.

@@ -1,11 +1,10 @@
 //! State machine of one HAVIP. Start reading at [`Machine::step`].
 
 use crate::damping::{EarlyThaws, Freeze, Moves};
-use bcast_domain::{AnnouncerId, LastAnnounced};
+use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
 use ctl_api::model::{HavipState, Why};
 
-use crate::attachment::Attachment;
-use crate::attachment::News;
+use crate::attachment::{Attachment, News, same_instance};
 use crate::decision::{BindingChange, Decisions, Effect, Frozen};
 use crate::refresh::Stopped;
 use crate::rejected::{Alarms, RejectedSender, RejectedSenders, Replayed};
@@ -117,6 +116,9 @@ impl Machine {
         now_ns: u64,
         mut who: impl FnMut(&RejectedSender) -> Option<AnnouncerId>,
     ) {
+        if let Some(rejected) = &mut self.rejected {
+            rejected.attached(|sender| who(sender).is_some());
+        }
         for attachment in &mut self.attachments {
             let now = announcers.iter().find(|(announcer, _)| *announcer == attachment.announcer);
             attachment.instance = now.map_or(attachment.instance, |&(_, instance)| instance);
@@ -180,8 +182,13 @@ impl Machine {
     /// Records a rejected announcement. `by_now` is the announcer that its sender now is: workers may reject while
     /// the change that attaches the sender is under way. Then the announcement is replayed at once.
     pub fn refused(&mut self, sender: RejectedSender, by_now: Option<AnnouncerId>) {
+        self.refused_often(sender, by_now, 1);
+    }
+
+    /// Records so many rejected announcements, of which this is the latest.
+    pub fn refused_often(&mut self, sender: RejectedSender, by_now: Option<AnnouncerId>, times: u64) {
         let rejected = self.rejected.get_or_insert_default();
-        let can_be_replayed = rejected.refused(sender, by_now.is_none());
+        let can_be_replayed = rejected.refused(sender, by_now.is_none(), times);
         if let Some(announcer) = by_now.filter(|_| can_be_replayed) {
             self.replays.push((announcer, sender));
             self.due_ns = Some(0);
@@ -300,12 +307,16 @@ impl Machine {
             }
             let at_ns = Some(sender.at_ns);
             summary.claim(at_ns.filter(|_| sender.claims), announcer, Why::Replay);
-            summary.first(at_ns, announcer, Why::Replay);
+            // An arrival takes along what its instance has, and nothing more.
+            summary.first(at_ns.filter(|_| sender.reason != RejectReason::Arrival), announcer, Why::Replay);
             announced.extend(at_ns.filter(|_| sender.claims).map(|at_ns| (at_ns, announcer)));
         }
         announced.sort_unstable();
         if let Some(freeze) = &mut self.freeze {
-            announced.iter().for_each(|&(at_ns, announcer)| freeze.announced(announcer, at_ns));
+            for (at_ns, announcer) in announced {
+                let is_same = |last| same_instance(&self.attachments, last, announcer);
+                freeze.announced(announcer, at_ns, is_same);
+            }
         }
         advertised.sort_unstable_by_key(|&(at_ns, index, _)| (at_ns, index));
         for (at_ns, index, news) in advertised {

@@ -3,7 +3,6 @@
 use bcast_domain::{AnnouncerId, LastAnnounced};
 use ctl_api::model::HavipState;
 
-use crate::attachment::Attachment;
 use crate::{Decisions, Machine};
 
 /// Number of phases over which the periodic announcements of a node's HAVIPs are spread.
@@ -48,17 +47,18 @@ impl Machine {
         self.schedule_refresh(now_ns, 0);
         let Some(holder) = self.holder.and_then(|holder| self.attachment(holder)) else { return };
         let recent_ns = refresh_ns.max(holder.interval_ns).saturating_mul(3);
-        let of_instance = |other: &&Attachment| other.instance == holder.instance;
-        let announced_ns =
-            self.attachments.iter().filter(of_instance).filter_map(Attachment::announced_ns).max();
-        let is_recent = announced_ns.is_some_and(|at_ns| now_ns.saturating_sub(at_ns) <= recent_ns);
+        let announced_ns = self.instance_heard_ns(holder);
+        let is_within = |at_ns: u64| now_ns.saturating_sub(at_ns) <= recent_ns;
+        let is_recent = announced_ns.is_some_and(is_within);
         let stopped = match self.state() {
             HavipState::Frozen => Some(Stopped::Frozen),
             HavipState::Conflict => Some(Stopped::Conflict),
             _ => (!is_recent).then_some(Stopped::Silent(announced_ns)),
         };
         let since_ns = self.refresh_stopped.map_or(now_ns, |(since_ns, _)| since_ns);
-        self.refresh_stopped = stopped.map(|why| (since_ns, why));
+        // A holder that is known from the store has as long to be heard for the first time: until then that is no problem.
+        let is_awaited = stopped == Some(Stopped::Silent(None)) && is_within(self.held_since_ns);
+        self.refresh_stopped = stopped.filter(|_| !is_awaited).map(|why| (since_ns, why));
         decisions.reannounce |= stopped.is_none();
     }
 }

@@ -9,18 +9,21 @@ const REPLAY_NS: u64 = 10 * SECOND;
 /// Limit of rejected announcements that are kept for one HAVIP. Each TEP's newest stays the longest: see
 /// [`RejectedSenders::forget_one`].
 const REPLAY_LIMIT: usize = 64;
+/// Senders of one kind that a diagnosis can fall back to, once the latest is attached.
+const SHOWN: usize = 4;
 /// Shortest time between two reports of one kind at one HAVIP, nanoseconds.
 const REPORT_INTERVAL_NS: u64 = 10 * SECOND;
 /// Reports a second of a node, for all its HAVIPs.
 const REPORTS_PER_SECOND: u64 = 100;
 
 /// Kinds that are counted apart.
-const KINDS: [RejectReason; 5] = [
+const KINDS: [RejectReason; 6] = [
     RejectReason::Unattached,
     RejectReason::Unsound,
     RejectReason::Advert,
     RejectReason::Hidden,
     RejectReason::Probe,
+    RejectReason::Cut { any: false },
 ];
 
 /// A rejected announcement.
@@ -106,26 +109,58 @@ pub(crate) struct Kind {
     unreported: u64,
     /// Earliest time of the next report.
     next_ns: u64,
+    /// The latest senders that are not attached since, in any order.
+    shown: [Option<RejectedSender>; SHOWN],
 }
 
-/// Count and report times of one kind.
+impl Kind {
+    fn show(&mut self, sender: RejectedSender) {
+        let age = |old: &Option<RejectedSender>| match old {
+            Some(old) if (old.mac, old.tep) == (sender.mac, sender.tep) => (0, 0),
+            None => (1, 0),
+            Some(old) => (2, old.at_ns),
+        };
+        if let Some(place) = self.shown.iter_mut().min_by_key(|old| age(old)) {
+            *place = Some(sender);
+        }
+    }
+}
+
+/// True if it matters for this reason whether the sender is attached.
+const fn is_of_strangers(reason: RejectReason) -> bool {
+    match reason {
+        RejectReason::Unattached
+        | RejectReason::Advert
+        | RejectReason::Probe
+        | RejectReason::Unsound
+        | RejectReason::Arrival => true,
+        RejectReason::Hidden | RejectReason::Cut { .. } => false,
+    }
+}
+
+/// Count of one kind.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
+    /// Latest sender that is not attached since.
     pub last: RejectedSender,
     pub total: u64,
 }
 
 impl RejectedSenders {
-    /// Records a rejected announcement, and keeps it for replay if `later`. True if it can be replayed: if only its
-    /// sender was wrong.
-    pub fn refused(&mut self, sender: RejectedSender, later: bool) -> bool {
+    /// Records a rejected announcement, and keeps it for replay if `later`: if its sender is not attached by now. True if it
+    /// can be replayed: if only its sender was wrong. It came so many times.
+    pub fn refused(&mut self, sender: RejectedSender, later: bool, times: u64) -> bool {
         let index = KINDS.iter().position(|&reason| reason == sender.reason);
         if let Some(kind) = index.and_then(|index| self.kinds.get_mut(index)) {
             kind.last = Some(sender);
-            kind.total += 1;
-            kind.unreported += 1;
+            kind.total += times;
+            kind.unreported += times;
+            if later || !is_of_strangers(sender.reason) {
+                kind.show(sender);
+            }
         }
-        let can_be_replayed = matches!(sender.reason, RejectReason::Unattached | RejectReason::Advert);
+        let can_be_replayed =
+            matches!(sender.reason, RejectReason::Unattached | RejectReason::Advert | RejectReason::Arrival);
         if can_be_replayed && later {
             self.remember(sender);
         }
@@ -133,7 +168,10 @@ impl RejectedSenders {
     }
 
     fn remember(&mut self, sender: RejectedSender) {
-        let same = |old: &RejectedSender| (old.mac, old.tep) == (sender.mac, sender.tep);
+        let arrives = |of: &RejectedSender| of.reason == RejectReason::Arrival;
+        let same = |old: &RejectedSender| {
+            (old.mac, old.tep, arrives(old)) == (sender.mac, sender.tep, arrives(&sender))
+        };
         if let Some(old) = self.remembered.iter_mut().find(|old| same(old)) {
             // A fresh claim is worth more than a later announcement of another kind.
             let fresh = sender.at_ns.saturating_sub(old.at_ns) < REPLAY_NS;
@@ -158,6 +196,13 @@ impl RejectedSenders {
         let oldest = places.max_by_key(|(_, old)| (most(old), std::cmp::Reverse(old.at_ns)));
         if let Some(place) = oldest.map(|(place, _)| place) {
             self.remembered.swap_remove(place);
+        }
+    }
+
+    /// Shows no sender any more that is attached by now.
+    pub fn attached(&mut self, mut is_attached: impl FnMut(&RejectedSender) -> bool) {
+        for shown in self.kinds.iter_mut().flat_map(|kind| &mut kind.shown) {
+            shown.take_if(|sender| is_of_strangers(sender.reason) && is_attached(sender));
         }
     }
 
@@ -197,6 +242,9 @@ impl RejectedSenders {
     }
 
     pub fn known(&self) -> impl Iterator<Item = Known> {
-        self.kinds.iter().filter_map(|kind| Some(Known { last: kind.last?, total: kind.total }))
+        self.kinds.iter().filter_map(|kind| {
+            let last = kind.shown.iter().flatten().max_by_key(|sender| sender.at_ns)?;
+            Some(Known { last: *last, total: kind.total })
+        })
     }
 }

@@ -65,7 +65,7 @@ impl Machine {
             return adverts::is_current(one, at_ns).then_some(settled_ns);
         }
         let settled_ns = wait_ns(damping.takeover_quiet_ns)?;
-        let others = |other: &&Attachment| other.announcer != announcer;
+        let others = |other: &&Attachment| other.instance != one.instance;
         let alone = self.attachments.iter().filter(others).all(|other| other.word_ns <= since_ns);
         let steady = one.word_ns.saturating_sub(since_ns) >= (settled_ns - since_ns) / STEADY;
         (alone && steady).then_some(settled_ns)

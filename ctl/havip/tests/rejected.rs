@@ -3,10 +3,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+
 use bcast_domain::{Announcer, LastAnnounced, RejectReason, TepIndex, Vip, VipId, VlanTags};
 use common::*;
 use ctl_api::model::HavipState;
-use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, Replayed, SECOND};
+use ctl_havip::{Alarms, Damping, Effect, Machine, Options, RejectedSender, Replayed, SECOND, codes};
 
 fn machine() -> Machine {
     Machine::new(&[attached(1), attached(2)], (HavipState::Bound, Some(id(1))), Options::default(), 0)
@@ -106,7 +108,7 @@ fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() 
             let sender = forged(1_000 + n, RejectReason::Unattached, SECOND + 1 + u64::from(n));
             machine.refused(RejectedSender { tep: tep(10 + n % teps), ..sender }, None);
         }
-        let mut offered = Vec::new();
+        let mut offered = BTreeSet::new();
         let bound = (HavipState::Bound, Some(id(1)));
         machine.follow(
             &[attached(1), attached(2), attached(3)],
@@ -114,7 +116,7 @@ fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() 
             Options::default(),
             2 * SECOND,
             |sender| {
-                offered.push((sender.mac, sender.at_ns));
+                offered.insert((sender.mac, sender.at_ns));
                 None
             },
         );
@@ -123,6 +125,57 @@ fn of_each_tep_the_newest_rejected_sender_is_remembered_whatever_others_forge() 
         let newest = (mac(1_000 + teps * per_tep - 1), SECOND + u64::from(teps * per_tep));
         assert!(offered.contains(&newest), "the newest of all");
     }
+}
+
+#[test]
+fn an_attachment_of_its_sender_ends_a_diagnosis_at_once_and_another_sender_keeps_it() {
+    let (bound, damping) = ((HavipState::Bound, Some(id(1))), Damping::default());
+    let kinds = [
+        (RejectReason::Unattached, codes::UNATTACHED_ANNOUNCEMENT),
+        (RejectReason::Advert, codes::UNATTACHED_ADVERT),
+        (RejectReason::Probe, codes::UNATTACHED_PROBE),
+        (RejectReason::Unsound, codes::WRONG_MAC),
+    ];
+    let who = |sender: &RejectedSender| (sender.mac == mac(3) && sender.tep == tep(3)).then(|| id(3));
+    let attach = |machine: &mut Machine| {
+        let announcers = [attached(1), attached(2), attached(3)];
+        machine.follow(&announcers, bound, Options::default(), 60 * SECOND, who);
+        machine.step(&[], 60 * SECOND, &damping, &mut Alarms::new());
+    };
+    let codes_of = |machine: &Machine| -> Vec<_> { machine.codes(61 * SECOND).collect() };
+    for (reason, code) in kinds {
+        let mut one = machine();
+        one.refused(forged(3, reason, SECOND), None);
+        one.step(&[], SECOND, &damping, &mut Alarms::new());
+        assert_eq!(codes_of(&one), [code]);
+        attach(&mut one);
+        assert_eq!(codes_of(&one), [""; 0], "{reason:?}");
+        one.refused(forged(3, reason, 60 * SECOND), Some(id(3)));
+        assert_eq!(codes_of(&one), [""; 0], "refused while the change was under way");
+        // Its MAC address at another TEP is another sender; so is whoever forged before it.
+        for others in [
+            vec![RejectedSender { tep: tep(4), ..forged(3, reason, SECOND) }],
+            vec![forged(9, reason, SECOND); 9],
+        ] {
+            let mut one = machine();
+            others.iter().for_each(|other| one.refused(*other, None));
+            one.refused(forged(3, reason, 2 * SECOND), None);
+            attach(&mut one);
+            assert_eq!(codes_of(&one), [code], "{reason:?}");
+            let text = one.diagnosis(61 * SECOND, &damping, |_| String::new()).remove(0).text;
+            let other = holder_of(&others[0]);
+            assert!(text.contains(&other) && text.contains("60 s ago"), "{text}");
+        }
+    }
+    let mut one = machine();
+    one.refused(forged(3, RejectReason::Hidden, SECOND), None);
+    attach(&mut one);
+    assert_eq!(codes_of(&one), [codes::HIDDEN_DISCOVERY], "whoever sends it");
+}
+
+/// Sender as a diagnosis names it.
+fn holder_of(sender: &RejectedSender) -> String {
+    format!("{} at {}", sender.mac.map(|octet| format!("{octet:02x}")).join(":"), sender.tep)
 }
 
 #[test]

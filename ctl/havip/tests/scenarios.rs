@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Act::*, *};
-use ctl_havip::{Options, SECOND};
+use ctl_havip::{Options, SECOND, codes, name};
 
 /// Millisecond and input.
 type Moment = (u64, Act);
@@ -462,6 +462,41 @@ fn it_is_announced_anew_every_so_often_while_its_holder_is_heard() {
     assert!(rig.announced.is_empty(), "after a restart the holder has to be latest first");
 }
 
+/// Codes of the diagnosis after these many seconds.
+fn codes_at(rig: &mut Rig, seconds: u64) -> Vec<&'static str> {
+    rig.play(&[], seconds * 1_000);
+    rig.machine.codes(seconds * SECOND).collect()
+}
+
+#[test]
+fn a_stored_holder_that_was_not_heard_since_a_restart_is_a_problem_only_after_its_longest_silence() {
+    // Three of the longest advert intervals are 122.85 s; three periods are longer.
+    for (refresh_s, bound_s) in [(None, 123), (Some(10), 123), (Some(60), 180)] {
+        let mut rig = Rig::new(&[1, 2], Options { refresh_ns: refresh_s.map(|seconds| seconds * SECOND) });
+        rig.play(&[(1_000, Claim(1)), (2_000, Restart), (3_000, Present(2))], 4_000);
+        let refresh = refresh_s.map(|_| codes::REFRESH_STOPPED);
+        for seconds in [5, 12, 13, 30] {
+            assert_eq!(codes_at(&mut rig, seconds), [""; 0], "{refresh_s:?} after {seconds} s");
+        }
+        let before: Vec<_> = refresh.filter(|_| refresh_s == Some(10)).into_iter().collect();
+        assert_eq!(codes_at(&mut rig, bound_s + 1), before, "{refresh_s:?}");
+        let codes = codes_at(&mut rig, bound_s + 3 + refresh_s.unwrap_or(0));
+        assert_eq!(codes, Vec::from_iter([codes::NOT_HEARD_SINCE_RESTART].into_iter().chain(refresh)));
+        let lines = rig.machine.diagnosis(200 * SECOND, &rig.damping, |announcer| name(&holder(announcer)));
+        assert!(
+            lines[0].text.starts_with("the holder was not heard since the restart of the node"),
+            "{lines:?}"
+        );
+        assert!(lines[0].text.contains("197 s ago (vm1"), "{lines:?}");
+        rig.play(&[(300_000, Present(1))], 301_000);
+        assert!(!codes_at(&mut rig, 302).contains(&codes::NOT_HEARD_SINCE_RESTART), "it is heard");
+    }
+    // Without a holder there is nobody who was known.
+    let mut rig = Rig::new(&[1, 2], Options::default());
+    rig.play(&[(2_000, Restart)], 4_000);
+    assert_eq!(codes_at(&mut rig, 13), [codes::NEVER_HEARD]);
+}
+
 #[test]
 fn another_that_uses_the_address_takes_over_from_a_holder_that_is_silent() {
     let scenarios = [
@@ -593,6 +628,106 @@ fn a_holder_is_where_its_instance_was_heard_last() {
             last: 10_000,
             effects: &["10 bound 1 garp", "500 spoof 11 x1", "900 moved 1>11 migrated"],
             announced: &[],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn reverse_arp_before_the_attachment_moves_it_with_the_attachment_unless_the_holder_was_heard_since() {
+    let scenarios = [
+        Scenario {
+            name: "it moves once the new TEP is attached, and no alarm is raised",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, EarlyArrival(11)), (4_000, Attach(11))],
+            last: 20_000,
+            effects: &["10 bound 1 garp", "4000 moved 1>11 migrated"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a claim and an arrival from there are remembered both",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, RejectedUse(11)), (600, EarlyArrival(11)), (4_000, Attach(11))],
+            last: 20_000,
+            effects: &["10 bound 1 garp", "500 spoof 11 x1", "4000 moved 1>11 migrated"],
+            announced: &[],
+        },
+        Scenario {
+            name: "after ten seconds it is forgotten",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, EarlyArrival(11)), (10_501, Attach(11))],
+            last: 20_000,
+            effects: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "a holder that was heard since at its old TEP stays there",
+            attached: &[1, 2],
+            script: &[(10, Claim(1)), (500, EarlyArrival(11)), (900, Present(1)), (4_000, Attach(11))],
+            last: 20_000,
+            effects: &["10 bound 1 garp"],
+            announced: &[],
+        },
+        Scenario {
+            name: "one that does not hold it takes nothing along, and binds nothing",
+            attached: &[1, 2],
+            script: &[
+                (500, EarlyArrival(12)),
+                (900, Attach(12)),
+                (1_000, Claim(1)),
+                (1_100, EarlyArrival(13)),
+            ],
+            last: 20_000,
+            effects: &["1000 bound 1 garp"],
+            announced: &[],
+        },
+    ];
+    play(&scenarios, Options::default());
+}
+
+#[test]
+fn one_instance_that_advertises_at_two_of_its_teps_moves_and_is_no_double_master() {
+    // 11 is instance 1 at another TEP.
+    let scenarios = [
+        Scenario {
+            name: "amid a migration",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(1)), (10, Master(1, 5_000)), (3_400, Master(11, 20_000))],
+            last: 20_000,
+            effects: &[
+                "10 bound 1 garp",
+                "3400 moved 1>11 migrated",
+                "4010 moved 11>1 migrated",
+                "4400 moved 1>11 migrated",
+            ],
+            announced: &[],
+        },
+        Scenario {
+            name: "another instance beside it is a rival all the same",
+            attached: &[1, 11, 2],
+            script: &[
+                (10, Claim(1)),
+                (10, Master(1, 3_000)),
+                (3_400, Master(11, 9_000)),
+                (5_600, Master(2, 20_000)),
+            ],
+            last: 20_000,
+            effects: &[
+                "10 bound 1 garp",
+                "3400 moved 1>11 migrated",
+                "6400 conflict 2 11",
+                "11400 conflict ended, 2 left",
+                "11400 moved 11>2 healed",
+            ],
+            announced: &[11_400],
+        },
+        Scenario {
+            name: "it alone is the master that heals, from whichever TEP",
+            attached: &[1, 11, 2],
+            script: &[(10, Claim(2)), (10, Master(1, 2_000)), (1_400, Master(11, 20_000))],
+            last: 20_000,
+            effects: &["10 bound 2 garp", "3010 moved 2>11 taken_over"],
+            announced: &[3_010],
         },
     ];
     play(&scenarios, Options::default());

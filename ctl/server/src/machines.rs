@@ -12,12 +12,15 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
-use bcast_domain::{AnnouncementBoard, AnnouncerId, LastAnnounced, Rejected, VipId, is_virtual_mac};
+use bcast_domain::{
+    AnnouncementBoard, AnnouncerId, LastAnnounced, RejectReason, Rejected, VipId, Vni, is_virtual_mac,
+};
 use crossbeam::channel::Receiver;
 use ctl_api::model::{Event, Havip, HavipEntry, HavipEvent, HavipEventKind, Holder, Offender, Revision};
 use ctl_havip::{Alarms, Damping, Diagnosis, Machine, Options, RejectedSender, SECOND, Undo, enact};
 use ctl_node::{Holding, Moment, Node};
 use ctl_store::Record;
+use hashbrown::HashMap;
 
 use crate::clock::{AnnouncedAt, AnnouncerTimes, Clock};
 use crate::havips::{HavipRow, Havips, NamedAnnouncer, vip};
@@ -286,8 +289,9 @@ impl Machines {
     }
 
     fn take_rejected(&mut self, view: &View<'_>) {
+        let mut cut: HashMap<(Vni, bool), (RejectedSender, u64)> = HashMap::new();
         for _ in 0..MOST_REFUSED {
-            let Some(refused) = view.node.take_rejected() else { return };
+            let Some(refused) = view.node.take_rejected() else { break };
             self.clock.mark(view.node.now());
             let at_ns = self.clock.stamp(refused.at_ns).steady_ns;
             let (Some(tep), Some(slot)) = (view.teps.address(refused.tep), self.slot(refused.vip)) else {
@@ -295,9 +299,32 @@ impl Machines {
             };
             let Rejected { mac, bound, reason, claims, tags, .. } = refused;
             let stranger = RejectedSender { mac, bound, tep, reason, claims, tags, at_ns };
-            let by_now = view.havips.get(refused.vip).and_then(|held| view.who(held, &stranger));
-            slot.machine.refused(stranger, by_now);
+            let Some(held) = view.havips.get(refused.vip) else { continue };
+            if reason == (RejectReason::Cut { any: true }) {
+                let Havip { vni, address, .. } = held.entry.havip;
+                let of = cut.entry((vni, address.is_ipv4())).or_insert((stranger, 0));
+                *of = (stranger, of.1 + 1);
+                continue;
+            }
+            slot.machine.refused(stranger, view.who(held, &stranger));
             self.arm(refused.vip);
+        }
+        for (of, (stranger, times)) in cut {
+            self.take_cut(view, of, stranger, times);
+        }
+    }
+
+    /// Fragments that name no HAVIP could name any guarded one of their domain and address family: each of these tells of them.
+    fn take_cut(&mut self, view: &View<'_>, (vni, is_v4): (Vni, bool), stranger: RejectedSender, times: u64) {
+        let stranger = RejectedSender { reason: RejectReason::Cut { any: false }, ..stranger };
+        for held in view.havips.of_domain(vni).filter_map(|id| view.havips.get(id)) {
+            if held.entry.havip.address.is_ipv4() == is_v4
+                && !held.announcers.is_empty()
+                && let Some(slot) = self.slot(held.id)
+            {
+                slot.machine.refused_often(stranger, None, times);
+                self.arm(held.id);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use bcast_domain::{RejectReason, Rejected, VlanTags};
 use common::failing::failing;
 use common::havip::*;
 use common::*;
-use ctl_api::model::{HavipEvent, HavipEventKind, Revision};
+use ctl_api::model::{Existing, HavipEvent, HavipEventKind, HavipFields, Place, Revision, SetResource};
 use ctl_api::proto::watch_event::Kind;
 use ctl_server::CommitHook;
 use ctl_store::EmbeddedStore;
@@ -63,6 +63,46 @@ fn next(rig: &Rig, watch: &mut tonic::Streaming<ctl_api::proto::WatchEvent>) -> 
         _ => "change",
     };
     (event.revision, kind)
+}
+
+#[test]
+fn fragments_that_could_name_any_guarded_havip_of_their_domain_and_family_are_an_alarm_of_each_and_no_revision()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = Rig::new(folder.path());
+    let (subnet, address) = ("fd00::/64".parse().unwrap(), "fd00::1".parse().unwrap());
+    let six = Place { vni: 5001.into(), subnet, address };
+    let fields = HavipFields { place: Some(six), ..HavipFields::default() };
+    rig.commit(vec![add(1), add(2), set(5001, &[1, 2]), set(5002, &[1])]);
+    rig.commit(vec![
+        create_havip("one", 5001, 100),
+        create_havip("two", 5001, 101),
+        create_havip("nobody", 5001, 102),
+        SetResource::Havip(name("six"), fields).set_if(Existing::Same),
+        create_havip("elsewhere", 5002, 100),
+    ]);
+    let attached = ["one", "two", "six", "elsewhere"].map(|havip| attach(havip, "vm1", 1, &[1]));
+    let made = rig.commit(attached.to_vec()).revision;
+    let vip = rig.vips(5001).iter().find(|vip| vip.address == ip(100)).unwrap().id;
+    let cut = |any| {
+        let at_ns = rig.node.now_ns.fetch_add(NEXT_NS, Ordering::Relaxed) + NEXT_NS;
+        let (mac, tep, reason) = (mac(9).octets(), rig.announcers(5001)[0].tep, RejectReason::Cut { any });
+        Rejected { vip, mac, bound: mac, tep, reason, claims: false, tags: VlanTags::NONE, at_ns }
+    };
+    let refuse = |refused: Vec<Rejected>| rig.node.refused.lock().unwrap().extend(refused);
+    let counts = |havip| -> Vec<u64> {
+        rig.history(havip).iter().filter_map(|event| event.offender.map(|offender| offender.count)).collect()
+    };
+    refuse(vec![cut(false)]);
+    until("told", || counts("one") == [1]);
+    let any = cut(true);
+    refuse(vec![any; 5]);
+    until("told of both", || [counts("one"), counts("two")].concat().iter().sum::<u64>() == 11);
+    for havip in ["nobody", "six", "elsewhere"] {
+        assert_eq!(counts(havip), [0; 0], "{havip}");
+    }
+    assert_eq!(rig.server().revision().get(), made, "nothing was committed");
+    assert!(rig.history("two").pop().unwrap().detail.contains("first fragment"));
 }
 
 #[test]

@@ -180,6 +180,31 @@ fn a_claim_that_workers_refused_while_its_sender_was_being_attached_is_replayed_
 }
 
 #[test]
+fn reverse_arp_that_came_before_the_attachment_of_its_tep_moves_the_holder_there_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    say(&rig, 1, CLAIM);
+    until_held(&rig, Some(1));
+    let array = rig.readers.reader().array().clone();
+    let index = array.iter().position(|at| *at == Some(tep(3))).unwrap();
+    let from = bcast_domain::TepIndex::new(u32::try_from(index).unwrap()).unwrap();
+    let vm1 = mac(1);
+    let (mac, reason, at_ns) = (vm1.octets(), RejectReason::Arrival, pass(&rig, 1_000));
+    let (vip, tags) = (rig.vip(5001), VlanTags::NONE);
+    let arrived = Rejected { vip, mac, bound: mac, tep: from, reason, claims: false, tags, at_ns };
+    rig.node.refused.lock().unwrap().push_back(arrived);
+    until("taken", || rig.node.refused.lock().unwrap().is_empty());
+    let at = || rig.havip("web").binding.holder.map(|holder| holder.tep);
+    assert_eq!(at(), Some(tep(1)));
+    pass(&rig, 4 * SECOND);
+    rig.commit(vec![attach("web", "vm1", 1, &[1, 3])]);
+    until("at its new TEP", || at() == Some(tep(3)));
+    let binding = rig.havip("web").binding;
+    assert_eq!((binding.why, binding.holder.map(|holder| holder.mac)), (Some(Why::Migrated), Some(vm1)));
+    assert_eq!(kinds(&rig), ["bound", "moved"], "no alarm is raised");
+}
+
+#[test]
 fn detaching_its_holder_unbinds_it_and_another_use_binds_it_again() {
     let folder = tempfile::tempdir().unwrap();
     let rig = rig(folder.path());

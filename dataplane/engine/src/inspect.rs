@@ -10,7 +10,7 @@
 //! No frame waits for an answer: the control side learns of announcements later, from the [`AnnouncementBoard`] and from a queue of those
 //! that were [`Rejected`].
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use bcast_domain::{
@@ -19,10 +19,17 @@ use bcast_domain::{
 };
 use crossbeam::queue::ArrayQueue;
 use wire::announcement::{Kind, plain_arp};
-use wire::view::vlan_tags;
-use wire::{Announcement, DropReason, MacAddr, announcement};
+use wire::header::ethertype;
+use wire::view::{innermost, vlan_tags};
+use wire::{Announcement, MacAddr, announcement};
 
 pub use crate::port::BURST;
+pub use finding::{Announced, Finding, KINDS, Violation};
+
+use claimant::{Claimant, shares_election};
+
+mod claimant;
+mod finding;
 
 /// Addresses that one frame announces at most: those of a VRRP advertisement.
 const ADDRESSES: usize = 255;
@@ -61,110 +68,6 @@ impl Inspection {
         })
     }
 }
-
-/// Sender of an announcement, and its claim.
-#[derive(Clone, Copy)]
-struct Claimant {
-    kind: Kind,
-    source: MacAddr,
-    bound: MacAddr,
-    from: TepIndex,
-    tags: VlanTags,
-}
-
-impl Claimant {
-    /// Announcer and announcement, where it is about this virtual IP and receivers heed it.
-    #[inline(always)]
-    fn about(&self, vip: VipEntry) -> Result<Option<(AnnouncerId, AnnouncementKind)>, RejectReason> {
-        let Self { kind, source, bound, from, .. } = *self;
-        let attached = || vip.announcer(source.0, from);
-        let announcement = match kind {
-            Kind::Claim => AnnouncementKind::Claim { mac: bound.0 },
-            Kind::Use => AnnouncementKind::Use,
-            Kind::Advert { interval_cs, priority, sound, .. } => {
-                let announcer = attached().ok_or(RejectReason::Advert)?;
-                // Receivers ignore an advertisement that is not sound, and so does the node.
-                return Ok(sound.then_some((announcer, AnnouncementKind::Advert { interval_cs, priority })));
-            }
-            Kind::Hidden => return Err(RejectReason::Hidden),
-            Kind::Fragment => return attached().map(|_| None).ok_or(RejectReason::Hidden),
-            Kind::Probe => return attached().map(|_| None).ok_or(RejectReason::Probe),
-            // It names no address.
-            Kind::Arrival => return Ok(None),
-        };
-        vip.binder(source.0, bound.0, from).map(|announcer| Some((announcer, announcement)))
-    }
-
-    /// Rejected announcement.
-    #[cold]
-    fn rejected(&self, vip: VipId, reason: RejectReason, at_ns: u64) -> Rejected {
-        let Self { kind, source, bound, from, tags } = *self;
-        // It would move the virtual IP if its sender were attached.
-        let claims = kind == Kind::Claim && reason == RejectReason::Unattached;
-        Rejected { vip, mac: source.0, bound: bound.0, tep: from, reason, claims, tags, at_ns }
-    }
-}
-
-/// Announcement of virtual IPs in a frame, to be noted once the frame is accepted and its copies are sent or queued.
-#[derive(Clone, Copy, Debug)]
-pub struct Announced {
-    kind: AnnouncementKind,
-    tags: VlanTags,
-    /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
-    from: usize,
-    to: usize,
-}
-
-/// Kinds of announcements: values of the metric's label.
-pub const KINDS: [&str; 5] = ["claim", "use", "advert", "arrival", "presence"];
-
-impl Announced {
-    /// True if a virtual IP may move by it, or stay where it is: all kinds but presence.
-    pub fn moves(self) -> bool {
-        self.kind != AnnouncementKind::Presence
-    }
-
-    /// Position in [`KINDS`].
-    pub fn kind(self) -> usize {
-        match self.kind {
-            AnnouncementKind::Claim { .. } => 0,
-            AnnouncementKind::Use => 1,
-            AnnouncementKind::Advert { .. } => 2,
-            AnnouncementKind::Arrival => 3,
-            AnnouncementKind::Presence => 4,
-        }
-    }
-}
-
-/// Reason for which an announcement's frame is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// It names a virtual IP, and its sender may not. The control side gets a [report](ArpInspector::report).
-    Rejected(Rejected),
-    /// A strict domain refuses it: it names an address that is no virtual IP, and its sender may not. The control side gets a
-    /// report.
-    Strict(StrictRefusal),
-    /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
-    Cut {
-        /// True if it is VRRP.
-        vrrp: bool,
-    },
-}
-
-impl Violation {
-    /// Drop reason of the frame.
-    pub fn reason(self) -> DropReason {
-        match self {
-            Self::Rejected(Rejected { reason: RejectReason::Advert, .. }) | Self::Cut { vrrp: true } => {
-                DropReason::VrrpSpoof
-            }
-            Self::Rejected(_) | Self::Strict(_) | Self::Cut { vrrp: false } => DropReason::GarpSpoof,
-        }
-    }
-}
-
-/// Announcement in a frame, or why it is dropped.
-pub type Finding = Result<Announced, Violation>;
 
 /// Inspector of a worker: it inspects the frames of a burst all at once, and is then asked for the finding of each.
 pub struct ArpInspector {
@@ -221,17 +124,58 @@ impl ArpInspector {
     /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
     #[inline(always)]
     pub fn note(&self, announced: Announced) {
-        let Announced { kind, tags, from, to } = announced;
-        for &(vip, announcer) in self.announced.get(from..to).unwrap_or_default() {
+        let Announced { kind, tags, from, to, end, .. } = announced;
+        for &(vip, announcer) in self.announced.get(from.into()..to.into()).unwrap_or_default() {
             self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
+        }
+        if to < end {
+            self.note_others(announced);
         }
     }
 
-    /// Drops a frame that hides which address it announces.
+    /// Notes an announcement for the virtual IPs that it does not name.
     #[cold]
-    fn cut(&mut self, index: usize, kind: Kind) {
-        let vrrp = matches!(kind, Kind::Advert { .. });
-        self.findings[index % BURST] = Some(Err(Violation::Cut { vrrp }));
+    fn note_others(&self, Announced { tags, to, end, early, .. }: Announced) {
+        for &(vip, announcer) in self.announced.get(to.into()..end.into()).unwrap_or_default() {
+            match early {
+                None => {
+                    self.inspection.board.note(vip, announcer, AnnouncementKind::Presence, tags, self.now_ns);
+                }
+                Some(frame) => {
+                    let (claimant, _) = &self.claimants[usize::from(frame) % BURST];
+                    let arrived = claimant.rejected(vip, RejectReason::Arrival, self.now_ns);
+                    // One that finds no room is repeated: hypervisors send several.
+                    if self.inspection.rejected.push(arrived).is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Drops a frame that hides which address it announces: it could be any virtual IP of its address family.
+    #[cold]
+    fn cut(
+        &mut self,
+        index: usize,
+        claimant: &Claimant,
+        vip_table: &VipTable,
+        announcement: &Announcement,
+        is_v4: bool,
+    ) {
+        let vrrp = matches!(claimant.kind, Kind::Advert { .. });
+        let named = announcement.addresses().find_map(|address| vip_table.find(address));
+        let reason = RejectReason::Cut { any: named.is_none() };
+        let mut of_family = vip_table.vips().iter().filter(|vip| vip.address.is_ipv4() == is_v4);
+        let report =
+            named.or_else(|| of_family.next()).map(|vip| claimant.rejected(vip.id, reason, self.now_ns));
+        let refusal = |strict: &StrictDomain| {
+            let address = announcement.addresses().next().unwrap_or(Ipv6Addr::UNSPECIFIED.into());
+            let (mac, tep, reason) = (claimant.bound.0, claimant.from, StrictReason::Hidden);
+            Violation::Strict(StrictRefusal { vni: strict.vni, address, mac, tep, reason })
+        };
+        let strictly = vip_table.strictly().filter(|_| report.is_none() && !vrrp).map(refusal);
+        self.findings[index % BURST] = Some(Err(strictly.unwrap_or(Violation::Cut { vrrp, report })));
         self.found |= 1 << (index % BURST);
     }
 
@@ -250,7 +194,7 @@ impl ArpInspector {
         let may = match claimant.kind {
             Kind::Claim | Kind::Use => strict.admit(address, mac, tep, self.now_ns, gone),
             // No cache believes these.
-            Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival => Ok(()),
+            Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival | Kind::Election => Ok(()),
             Kind::Hidden => Err(StrictReason::Hidden),
         };
         if let Err(reason) = may {
@@ -266,7 +210,9 @@ impl ArpInspector {
         match violation {
             Violation::Rejected(rejected) => self.inspection.rejected.push(rejected).is_ok(),
             Violation::Strict(refusal) => self.inspection.refused.push(refusal).is_ok(),
-            Violation::Cut { .. } => true,
+            Violation::Cut { report, .. } => {
+                report.is_none_or(|report| self.inspection.rejected.push(report).is_ok())
+            }
         }
     }
 
@@ -298,12 +244,14 @@ impl ArpInspector {
             return;
         }
         self.inspection.board.prefetch(announced.0, announced.1);
+        let to = place(to);
         let from = match self.findings[index] {
             Some(Ok(earlier)) if self.found >> index & 1 == 1 => earlier.from,
-            _ => self.announced.len(),
+            _ => to - 1,
         };
         self.announced.push(announced);
-        self.findings[index] = Some(Ok(Announced { kind, tags: claimant.tags, from, to }));
+        self.findings[index] =
+            Some(Ok(Announced { kind, tags: claimant.tags, from, to, end: to, early: None }));
         self.found |= 1 << index;
     }
 
@@ -322,7 +270,7 @@ impl ArpInspector {
             return;
         }
         let is_listed = |inspector: &Self, vip: &Vip| {
-            let all = inspector.announced.get(listed.from..listed.to).unwrap_or_default();
+            let all = inspector.announced.get(listed.from.into()..listed.to.into()).unwrap_or_default();
             all.iter().any(|&(id, _)| id == vip.id)
         };
         let in_group = |inspector: &Self, vip: &Vip| {
@@ -338,18 +286,54 @@ impl ArpInspector {
         }
     }
 
+    /// Reverse ARP: adds all virtual IPs that the sender's instance may announce; or, where it is attached elsewhere alone, has
+    /// it remembered for those.
+    #[cold]
+    fn arrives(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
+        let Claimant { source, from, tags, .. } = *claimant;
+        self.claimants[index % BURST] = (*claimant, VipKey::default());
+        for announced in vip_table.of_instance(source.0, from) {
+            self.announces(index, claimant, announced, AnnouncementKind::Arrival);
+        }
+        if self.found >> (index % BURST) & 1 == 1 {
+            return;
+        }
+        let to = self.announced.len();
+        for (vip, announcer) in vip_table.of_mac(source.0) {
+            let is_known = self.announced.get(to..).is_some_and(|all| all.iter().any(|known| known.0 == vip));
+            if !is_known && self.announced.len() < BURST * ADDRESSES {
+                self.announced.push((vip, announcer));
+            }
+        }
+        let (to, end) = (place(to), place(self.announced.len()));
+        if to < end {
+            let (kind, early) = (AnnouncementKind::Arrival, u8::try_from(index % BURST).ok());
+            self.findings[index % BURST] = Some(Ok(Announced { kind, tags, from: to, to, end, early }));
+            self.found |= 1 << (index % BURST);
+        }
+    }
+
     /// Adds all virtual IPs that the sender's instance may announce to the finding in a frame that names none.
     #[inline(never)]
-    fn add_instance(
-        &mut self,
-        index: usize,
-        claimant: &Claimant,
-        vip_table: &VipTable,
-        kind: AnnouncementKind,
-    ) {
-        for announced in vip_table.of_instance(claimant.source.0, claimant.from) {
-            self.announces(index, claimant, announced, kind);
+    fn is_present(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
+        for announced in claimant.instance(vip_table) {
+            self.announces(index, claimant, announced, AnnouncementKind::Presence);
         }
+    }
+
+    /// Adds the other virtual IPs that the sender's instance may announce to the finding in a frame that names one.
+    #[cold]
+    fn is_present_elsewhere(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
+        let Some(Ok(named)) = self.finding(index) else { return };
+        for (vip, announcer) in claimant.instance(vip_table) {
+            let all = self.announced.get(named.from.into()..).unwrap_or_default();
+            if all.iter().all(|&(known, _)| known != vip) && self.announced.len() < BURST * ADDRESSES {
+                self.inspection.board.prefetch(vip, announcer);
+                self.announced.push((vip, announcer));
+            }
+        }
+        let end = place(self.announced.len());
+        self.findings[index % BURST] = Some(Ok(Announced { end, ..named }));
     }
 }
 
@@ -373,8 +357,27 @@ impl<'b> InspectedBurst<'_, 'b> {
 
     fn read_rarer(&mut self, index: usize, from: TepIndex, domain: &'b MemberList, inner: &[u8]) {
         if let Some(announcement) = announcement(inner) {
+            if announcement.cut {
+                return self.cut(index, from, domain, &announcement, inner);
+            }
             self.take(index, from, domain, &announcement, vlan_tags(inner));
         }
+    }
+
+    #[cold]
+    fn cut(
+        &mut self,
+        index: usize,
+        from: TepIndex,
+        domain: &MemberList,
+        announcement: &Announcement,
+        inner: &[u8],
+    ) {
+        let Some(vip_table) = domain.vip_table() else { return };
+        let Announcement { kind, source, bound, .. } = *announcement;
+        let claimant = Claimant { kind, source, bound, from, tags: vlan_tags(inner) };
+        let is_v4 = innermost(inner).is_some_and(|(ethertype, _)| ethertype == ethertype::IPV4);
+        self.inspector.cut(index, &claimant, vip_table, announcement, is_v4);
     }
 
     #[inline(always)]
@@ -390,11 +393,10 @@ impl<'b> InspectedBurst<'_, 'b> {
         let index = index % BURST;
         let Announcement { kind, source, bound, .. } = *announcement;
         let claimant = Claimant { kind, source, bound, from, tags };
-        if announcement.cut {
-            return self.inspector.cut(index, kind);
-        }
-        if kind == Kind::Arrival {
-            return self.inspector.add_instance(index, &claimant, vip_table, AnnouncementKind::Arrival);
+        match kind {
+            Kind::Arrival => return self.inspector.arrives(index, &claimant, vip_table),
+            Kind::Election => return self.inspector.is_present(index, &claimant, vip_table),
+            _ => {}
         }
         match announcement.only() {
             Some(address) => {
@@ -431,9 +433,12 @@ impl<'b> InspectedBurst<'_, 'b> {
             }
         }
         if inspector.finding(index).is_none() {
-            inspector.add_instance(index, claimant, vip_table, AnnouncementKind::Presence);
-        } else if vip_table.has_groups() {
-            inspector.add_groups(index, claimant, vip_table);
+            inspector.is_present(index, claimant, vip_table);
+        } else {
+            if vip_table.has_groups() {
+                inspector.add_groups(index, claimant, vip_table);
+            }
+            inspector.is_present_elsewhere(index, claimant, vip_table);
         }
     }
 
@@ -455,6 +460,12 @@ impl<'b> InspectedBurst<'_, 'b> {
                     if vip_table.has_groups() {
                         inspector.add_groups(index, &claimant, vip_table);
                     }
+                    // Receivers believe nothing of it, and still its sender is there.
+                    if inspector.found >> index & 1 == 0 {
+                        inspector.is_present(index, &claimant, vip_table);
+                    } else if vip.is_shared() {
+                        inspector.is_present_elsewhere(index, &claimant, vip_table);
+                    }
                 }
                 None => {
                     let address = || key.address();
@@ -462,7 +473,7 @@ impl<'b> InspectedBurst<'_, 'b> {
                         inspector.inspect_strictly(index, &claimant, address(), domain, strict)
                     });
                     if may {
-                        inspector.add_instance(index, &claimant, vip_table, AnnouncementKind::Presence);
+                        inspector.is_present(index, &claimant, vip_table);
                     }
                 }
             }
@@ -470,22 +481,11 @@ impl<'b> InspectedBurst<'_, 'b> {
     }
 }
 
-/// True for an advertisement whose sender is not attached to this virtual IP but to another that it lists, together with one
-/// that is attached to this: both take part in one election, and only the configuration of the list differs.
-#[cold]
-fn shares_election(
-    claimant: &Claimant,
-    vip: &Vip,
-    vip_table: &VipTable,
-    announcement: &Announcement,
-) -> bool {
-    let sender = |vip: &Vip| vip.announcer(claimant.source.0, claimant.from).is_some();
-    let has = |vip: &Vip, mac| vip.announcers.iter().any(|other| other.mac == mac);
-    let together =
-        |other: &Vip| sender(other) && vip.announcers.iter().any(|announcer| has(other, announcer.mac));
-    matches!(claimant.kind, Kind::Advert { .. })
-        && !sender(vip)
-        && announcement.addresses().filter_map(|address| vip_table.find(address)).any(together)
+/// Place in [`ArpInspector::announced`], whose length a `u16` holds.
+#[inline(always)]
+fn place(at: usize) -> u16 {
+    const { assert!(BURST * ADDRESSES <= u16::MAX as usize) };
+    u16::try_from(at).unwrap_or(u16::MAX)
 }
 
 /// Numbers of the bits that are set, ascending.

@@ -244,7 +244,8 @@ impl<P: Port> Worker<P> {
                             && started != Started::TooLong
                         {
                             self.inspector.note(announced);
-                            copying.tx.counters().announcements[announced.kind()].add(1);
+                            let count = u64::from(announced.is_attached());
+                            copying.tx.counters().announcements[announced.kind()].add(count);
                         }
                     }
                 }
@@ -278,6 +279,13 @@ impl<P: Port> Worker<P> {
             && !(under && self.inspector.report(violation))
         {
             cells.totals.rejected_lost.add(1);
+        }
+        if let Some(Ok(announced)) = finding
+            && reason == DropReason::TepNotMember
+            && !announced.is_attached()
+            && under
+        {
+            self.inspector.note(announced);
         }
         candidate.drop(cells, packet.map_or(&[], Packet::data), domain, reason, ticks.now);
     }

@@ -6,9 +6,10 @@ mod frames;
 #[path = "common/parties.rs"]
 mod parties;
 
+use std::net::Ipv4Addr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bcast_domain::{AnnouncerId, Rate};
+use bcast_domain::{AnnouncerId, Rate, RejectReason};
 use common::{FakeRig, Options, settings};
 use engine::police::RateLimits;
 use frames::{Case, State, broadcast};
@@ -266,6 +267,31 @@ fn an_announcement_counts_only_if_its_frame_is_sent_or_queued() {
     rig.receive(claim(other));
     rig.settle();
     assert!(claims(&rig)[1] > queued, "sent");
+    rig.no_buffer_is_missing();
+}
+
+#[test]
+fn reverse_arp_before_its_attachment_is_remembered_also_from_a_tep_that_is_no_member_yet() {
+    let mut rig = FakeRig::new(Options::default());
+    rig.domain(5001, 3);
+    let instance = [0x52, 0x54, 0, 0, 0, 1];
+    rig.virtual_ip_of(5001, frames::VIP, &[(instance, 0)]);
+    let mut reverse = frames::garp(instance, Ipv4Addr::UNSPECIFIED);
+    (reverse[12], reverse[13], reverse[21]) = (0x80, 0x35, 3);
+    let arrivals = |rig: &FakeRig| rig.cells.totals.announcements[3].get();
+    for (from, dropped, remembered, counted) in [(0, 0, false, 1), (1, 0, true, 1), (3, 1, true, 1)] {
+        rig.receive(parties(from).overlay(&reverse));
+        rig.settle();
+        let not_member = rig.cells.totals.drops[DropReason::TepNotMember.index()].get();
+        assert_eq!((not_member, arrivals(&rig)), (dropped, counted), "from TEP {from}");
+        let waits = rig.inspection.rejected.pop();
+        assert_eq!(waits.is_some(), remembered, "from TEP {from}");
+        if let Some(waits) = waits {
+            assert_eq!((waits.reason, waits.mac, waits.tep.index()), (RejectReason::Arrival, instance, from));
+        }
+        assert!(rig.inspection.rejected.is_empty());
+    }
+    assert!(rig.inspection.board.read(AnnouncerId::new(0).unwrap()).arrival_ns > 0, "where it is attached");
     rig.no_buffer_is_missing();
 }
 

@@ -394,6 +394,63 @@ fn a_fragment_that_ends_before_or_amid_an_address_is_dropped() {
     }
 }
 
+/// A first fragment of a VRRP advertisement over IPv4 that states one more address than it has.
+fn cut_advert(addresses: &[Ipv4Addr]) -> Vec<u8> {
+    let mut frame = advert(STRANGER, 3, 255, 255, addresses);
+    frame[20] = 0x20;
+    frame[34 + 3] += 1;
+    frame
+}
+
+#[test]
+fn a_cut_first_fragment_is_reported_of_the_virtual_ip_that_it_names_else_of_any_of_its_address_family() {
+    let mut two = first_fragment(112, 24);
+    two[65] = 2;
+    let mut headless = hidden(STRANGER)[..62].to_vec();
+    (headless[19], headless[20], headless[54]) = (8, 44, 60);
+    (headless[56], headless[57]) = (0, 1);
+    /// Description, frame, virtual IP of the report, whether it could be any other, drop reason.
+    type Case = (&'static str, Vec<u8>, u32, bool, DropReason);
+    let (spoof, vrrp) = (DropReason::GarpSpoof, DropReason::VrrpSpoof);
+    let cases: [Case; 7] = [
+        ("VRRP that names none", cut_advert(&[]), 1, true, vrrp),
+        ("VRRP that names another", cut_advert(&[ORDINARY]), 1, true, vrrp),
+        ("VRRP that names one", cut_advert(&[ORDINARY, OTHER]), 2, false, vrrp),
+        ("VRRP over IPv6 that names none", first_fragment(112, 8), 3, true, vrrp),
+        ("VRRP over IPv6 that names one", two, 3, false, vrrp),
+        // Its sender is the virtual IP.
+        ("neighbour discovery", first_fragment(58, 8), 3, false, spoof),
+        ("a header chain without an end", headless, 3, false, spoof),
+    ];
+    for (case, frame, vip, any, reason) in cases {
+        for attached in [false, true] {
+            let (mut rig, mut frame) = (Rig::new(), frame.clone());
+            if attached {
+                frame[6..12].copy_from_slice(&HOLDER);
+            }
+            let Some(Err(violation)) = rig.read(1, &frame) else { panic!("{case} is accepted") };
+            assert_eq!(violation.reason(), reason, "{case}");
+            assert!(rig.inspector.report(violation));
+            let refused = rig.inspection.rejected.pop().expect(case);
+            assert_eq!((refused.vip.get(), refused.reason), (vip, RejectReason::Cut { any }), "{case}");
+            assert_eq!((refused.mac.to_vec(), refused.claims), (frame[6..12].to_vec(), false), "{case}");
+            // In a domain without a virtual IP of that family none is concerned; a strict one tells of discovery itself.
+            let [four, _, six] = vips();
+            let other_family = if vip == 3 { four } else { six };
+            let strict = StrictDomain::new(GUARDED, Arc::default());
+            let vip_table = VipTable::new([other_family]).strict(strict);
+            rig.domains.set_vip_table(GUARDED, Some(Arc::new(vip_table)));
+            let Some(Err(violation)) = rig.read(1, &frame) else { panic!("{case} is accepted") };
+            assert_eq!(violation.reason(), reason, "{case}");
+            assert!(rig.inspector.report(violation));
+            assert_eq!(rig.inspection.rejected.pop(), None, "{case}");
+            let told = rig.inspection.refused.pop().map(|refusal| (refusal.address, refusal.reason));
+            let hidden = (reason == spoof).then_some((SIX.into(), StrictReason::Hidden));
+            assert_eq!(told, hidden, "{case}");
+        }
+    }
+}
+
 #[test]
 fn an_advert_speaks_for_all_the_addresses_that_it_lists() {
     let mut rig = Rig::new();
@@ -429,7 +486,8 @@ fn a_burst_is_judged_at_once_and_noted_frame_by_frame() {
     let last = rig.inspector.finding(31).unwrap().unwrap();
     rig.inspector.note(last);
     assert_eq!(rig.drained(), [1]);
-    assert_eq!((rig.last(10), rig.last(21)), (LastAnnounced::default(), LastAnnounced::default()));
+    let present = LastAnnounced { presence_ns: NOW, ..LastAnnounced::default() };
+    assert_eq!((rig.last(10), rig.last(21)), (LastAnnounced::default(), present));
     assert_eq!(rig.last(11).claim_ns, NOW);
 
     rig.inspector.forget();
@@ -591,6 +649,125 @@ fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_anno
         assert!(!matches!(rig.read(from, &frame), Some(Err(_))), "{case}");
         assert!(one.iter().all(|&announcer| rig.last(announcer) == noted), "{case}");
         assert_eq!(rig.drained(), vips, "{case}");
+    }
+}
+
+/// Times of presence of the announcers with these numbers, of all virtual IPs.
+fn present(rig: &Rig, announcers: [u32; 3]) -> [u64; 3] {
+    announcers.map(|announcer| rig.last(announcer).presence_ns)
+}
+
+#[test]
+fn an_attached_instance_that_is_heard_about_one_virtual_ip_is_present_at_all_that_it_is_attached_to() {
+    let (of_holder, of_backup) = ([10, 20, 30], [11, 21, 31]);
+    let unspecified = Ipv4Addr::UNSPECIFIED;
+    /// Description, frame of the holder, presence at each virtual IP; a word about it is noted for itself.
+    type Case = (&'static str, Vec<u8>, [u64; 3]);
+    let cases: [Case; 11] = [
+        ("a claim", claim(HOLDER, FOUR), [0, NOW, NOW]),
+        ("a claim, tagged", tagged(&claim(HOLDER, OTHER), &[[0x81, 0, 0, 9]]), [NOW, 0, NOW]),
+        ("a use", arp(HOLDER, 1, (HOLDER, FOUR), ORDINARY), [0, NOW, NOW]),
+        ("with a virtual MAC", claim(VIRTUAL, FOUR), [0, NOW, NOW]),
+        ("neighbour discovery", advertisement(MacAddr(HOLDER), SIX).to_vec(), [NOW, NOW, 0]),
+        ("an advert of one", advert(HOLDER, 3, 100, 255, &[FOUR]), [0, NOW, NOW]),
+        ("an advert of two", advert(VIRTUAL, 3, 100, 255, &[FOUR, OTHER]), [0, 0, NOW]),
+        ("an advert that nobody believes", advert(HOLDER, 3, 100, 254, &[FOUR]), [NOW; 3]),
+        ("a probe", arp(HOLDER, 1, (HOLDER, unspecified), FOUR), [NOW; 3]),
+        ("a probe for another", arp(HOLDER, 1, (HOLDER, unspecified), ORDINARY), [NOW; 3]),
+        ("a virtual MAC, another address", claim(VIRTUAL, ORDINARY), [NOW; 3]),
+    ];
+    for (case, frame, presence) in cases {
+        let mut rig = Rig::new();
+        assert!(!matches!(rig.read(1, &frame), Some(Err(_))), "{case}");
+        assert_eq!((present(&rig, of_holder), present(&rig, of_backup)), (presence, [0; 3]), "{case}");
+        let named = (1..=3).filter(|vip| presence[*vip as usize - 1] == 0).collect::<Vec<u32>>();
+        assert_eq!(rig.drained(), named, "{case}: presence decides nothing");
+    }
+    // What is refused is nobody's presence.
+    let mut rig = Rig::new();
+    assert!(matches!(rig.read(1, &hidden(HOLDER)), Some(Err(_))));
+    assert!(matches!(rig.read(3, &claim(HOLDER, FOUR)), Some(Err(_))));
+    assert_eq!(present(&rig, of_holder), [0; 3]);
+    // Frames of a burst are told apart: each has what is its own.
+    let domain = rig.reader.lookup(GUARDED).unwrap();
+    let frames = [claim(HOLDER, FOUR), claim(BACKUP, OTHER), claim(HOLDER, ORDINARY)];
+    let mut inspected = rig.inspector.inspect(NOW);
+    for (index, (from, frame)) in [1, 2, 1].into_iter().zip(&frames).enumerate() {
+        inspected.read(index, TepIndex::from(from), domain, frame);
+    }
+    inspected.finish();
+    let second = rig.inspector.finding(1).unwrap().unwrap();
+    rig.inspector.note(second);
+    assert_eq!((present(&rig, of_holder), present(&rig, of_backup)), ([0; 3], [NOW, 0, NOW]));
+    assert_eq!(rig.drained(), [2]);
+}
+
+/// An advert of the Common Address Redundancy Protocol, or one of VRRP that lists no address.
+fn nameless(source: [u8; 6], is_carp: bool) -> Vec<u8> {
+    let seven: Vec<Ipv4Addr> = (1..=7).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+    let mut frame = advert(source, 2, 0, 255, if is_carp { &seven } else { &[] });
+    if is_carp {
+        // It has no authentication data behind.
+        frame.truncate(frame.len() - 8);
+        frame[17] -= 8;
+    }
+    frame
+}
+
+#[test]
+fn an_advert_that_names_no_address_is_a_sign_of_life_of_the_announcer_with_its_vrrp_id_at_its_tep() {
+    let other_virtual = [0, 0, 0x5e, 0, 1, 52];
+    for (case, from, source, heard) in [
+        ("its virtual MAC", 1, VIRTUAL, Some([10, 20, 30])),
+        ("the same at another TEP", 2, VIRTUAL, Some([11, 21, 31])),
+        ("at a third", 3, VIRTUAL, None),
+        ("its own MAC", 1, HOLDER, Some([10, 20, 30])),
+        ("the other family's", 1, [0, 0, 0x5e, 0, 2, 51], Some([10, 20, 30])),
+        ("of another VRRP id", 1, other_virtual, None),
+        ("a stranger's", 1, STRANGER, None),
+    ] {
+        for is_carp in [true, false] {
+            let mut rig = Rig::new();
+            assert_eq!(rig.read(from, &nameless(source, is_carp)), None, "{case}: it is not refused");
+            assert!(rig.drained().is_empty(), "{case}: it moves nothing");
+            for announcers in [[10, 20, 30], [11, 21, 31]] {
+                let expected = if heard == Some(announcers) { [NOW; 3] } else { [0; 3] };
+                assert_eq!(present(&rig, announcers), expected, "{case}");
+            }
+        }
+    }
+    // Of one VRRP id that two instances have at one TEP each counts for its own virtual IP.
+    let [mut four, mut other, six] = vips();
+    other.announcers[0].mac = Mac::new(STRANGER).unwrap();
+    four.announcers = four.announcers[..1].into();
+    other.announcers = other.announcers[..1].into();
+    let six = Vip { vrids: [].into(), ..six };
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new([four, other, six]))));
+    assert_eq!(rig.read(1, &nameless(VIRTUAL, true)), None);
+    assert_eq!(present(&rig, [10, 20, 30]), [NOW, NOW, 0]);
+}
+
+#[test]
+fn reverse_arp_of_an_instance_where_it_is_not_attached_yet_is_remembered_for_all_that_it_is_attached_to() {
+    for (case, from, source, expected) in [
+        ("the holder, at a third TEP", 3, HOLDER, &[1, 2, 3][..]),
+        ("the backup, at the holder's", 1, BACKUP, &[1, 2, 3]),
+        ("where it is attached", 1, HOLDER, &[]),
+        ("one that is attached nowhere", 3, STRANGER, &[]),
+    ] {
+        let mut rig = Rig::new();
+        let verdict = rig.read(from, &tagged(&reverse(source), &[[0x81, 0, 0, 9]]));
+        assert!(!matches!(verdict, Some(Err(_))), "{case}: its frame is not dropped");
+        let remembered: Vec<Rejected> = std::iter::from_fn(|| rig.inspection.rejected.pop()).collect();
+        let tags = VlanTags::NONE.with(0x8100, 9);
+        let (tep, reason) = (TepIndex::from(from), RejectReason::Arrival);
+        let of = |&vip: &u32| {
+            let (vip, mac) = (VipId::new(vip).unwrap(), source);
+            Rejected { vip, mac, bound: mac, tep, reason, claims: false, tags, at_ns: NOW }
+        };
+        assert_eq!(remembered, expected.iter().map(of).collect::<Vec<_>>(), "{case}");
+        assert_eq!(rig.drained().is_empty(), from != 1 || source != HOLDER, "{case}");
     }
 }
 

@@ -439,10 +439,13 @@ def adverts_not():
     v2 = bytes(group() / VRRP(**V2, addrlist=[VIP]))[34:]
     for first in (0x00, 0x11, 0x20, 0x22, 0x30, 0x32, 0x41):
         case(f"VRRP, first byte {first:#x}", "none", group() / Raw(bytes([first]) + v2[1:]))
-    case("VRRP, no addresses", "none", group() / VRRP(**V2, addrlist=[]))
+    case("VRRP, no addresses", "election", group() / VRRP(**V2, addrlist=[]), VMAC)
     case("VRRP for 0.0.0.0", "none", group() / VRRP(**V2, addrlist=["0.0.0.0", "255.255.255.255"]))
     carp = bytes([0x21, 51, 0, 7, 0, 1, 0, 0]) + bytes(range(28))
-    case("CARP", "none", group() / Raw(carp))
+    case("CARP", "election", group() / Raw(carp), VMAC)
+    case("CARP, unicast", "election", ether() / IP(src=VIP, dst="10.0.0.2", proto=112) / Raw(carp), VM)
+    case("CARP, IPv6", "election", group6(nh=112) / Raw(carp), VMAC6)
+    case("CARP, a byte too few", "none", group() / Raw(carp[:4] + bytes(3)))
     seven = [f"10.0.0.{n}" for n in range(1, 8)]
     case("VRRP, seven addresses", "advert 51 150 100 sound", group() / VRRP(**V2, addrlist=seven), VMAC, seven)
     case("UDP", "none", ether() / IP(src=VIP, dst="255.255.255.255") / UDP(sport=68, dport=67))

@@ -12,8 +12,13 @@ fuzz_target!(|inner: &[u8]| {
     let found = announcement(inner);
     if let Some(found) = &found {
         let addresses: Vec<IpAddr> = found.addresses().collect();
-        let nameless = found.cut || found.kind == Kind::Arrival;
+        let nameless = found.cut || matches!(found.kind, Kind::Arrival | Kind::Election);
         assert!(nameless || !addresses.is_empty(), "an announcement of nothing");
+        // A packet of VRRP's number, whole, and without an address.
+        if found.kind == Kind::Election {
+            assert!(addresses.is_empty() && !found.cut && found.bound == found.source, "{found:?}");
+            assert!(inner.len() >= 14 + 20 + 8 && inner.contains(&112), "{found:?}");
+        }
         // Any place of a later fragment may be one.
         let is_fragment = matches!(found.kind, Kind::Fragment | Kind::Hidden);
         let most = if is_fragment { inner.len() / 8 } else { 256 };

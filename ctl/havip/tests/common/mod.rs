@@ -38,6 +38,8 @@ pub enum Act {
     RejectedClaim(u32),
     /// Ordinary ARP of such a sender.
     RejectedUse(u32),
+    /// Reverse ARP of such a sender, which is attached elsewhere.
+    EarlyArrival(u32),
     /// Restart of the daemon with the stored state.
     Restart,
 }
@@ -179,8 +181,9 @@ impl Rig {
                 self.stored.0 = bound;
                 self.follow(at_ns);
             }
-            Act::RejectedClaim(who) => self.refused(who, true, at_ns),
-            Act::RejectedUse(who) => self.refused(who, false, at_ns),
+            Act::RejectedClaim(who) => self.refused(who, RejectReason::Unattached, true, at_ns),
+            Act::RejectedUse(who) => self.refused(who, RejectReason::Unattached, false, at_ns),
+            Act::EarlyArrival(who) => self.refused(who, RejectReason::Arrival, false, at_ns),
             Act::Restart => {
                 self.machine = Machine::new(&self.announcers(), self.stored, self.options, at_ns);
                 self.cells.values_mut().for_each(|cell| *cell = LastAnnounced::default());
@@ -201,12 +204,12 @@ impl Rig {
         });
     }
 
-    fn refused(&mut self, who: u32, claims: bool, at_ns: u64) {
+    fn refused(&mut self, who: u32, reason: RejectReason, claims: bool, at_ns: u64) {
         let sender = RejectedSender {
             mac: mac(who),
             bound: mac(who),
             tep: tep(who),
-            reason: RejectReason::Unattached,
+            reason,
             claims,
             tags: VlanTags::NONE,
             at_ns,

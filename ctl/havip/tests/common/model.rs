@@ -200,14 +200,14 @@ impl Model {
     fn record(&mut self, announcement @ (at, who, kind): Announcement) {
         if matches!(kind, Kind::Claim | Kind::Advert)
             && let Some((_, announcer)) = &mut self.frozen
-            && announcer.is_none_or(|(last, _)| last != who)
         {
-            *announcer = Some((who, at));
+            let since = announcer.filter(|&(last, _)| last % 10 == who % 10).map(|(_, since)| since);
+            *announcer = Some((who, since.unwrap_or(at)));
         }
         if kind == Kind::Advert {
             let own = self.run(who, at);
             let crossing = INTERVAL / 10;
-            let rivals = self.attached.keys().filter(|&&other| other != who).filter_map(|&other| {
+            let rivals = self.attached.keys().filter(|&&other| other % 10 != who % 10).filter_map(|&other| {
                 let run = self.run(other, at);
                 let (first, last, previous) = (*run.first()?, *run.last()?, *own.last()?);
                 let crossed = at - first < crossing || last.saturating_sub(own[0]) < crossing;
@@ -271,13 +271,14 @@ impl Model {
         if with_adverts {
             let run = self.run(who, now);
             let (Some(&first), Some(&last)) = (run.first(), run.last()) else { return false };
-            let others =
-                self.history.iter().filter(adverts).filter(|said| said.1 != who).map(|said| said.0).max();
+            let others = self.history.iter().filter(adverts).filter(|said| said.1 % 10 != who % 10);
+            let others = others.map(|said| said.0).max();
             return now >= others.unwrap_or(0).max(first) + 3 * INTERVAL && now - last <= INTERVAL * 3 / 2;
         }
-        let words = |of: bool| self.history.iter().filter(move |said| is_word(said) && (said.1 == who) == of);
-        let steady = words(true).any(|said| said.0.saturating_sub(since) >= wait / 3);
-        steady && words(false).all(|said| said.0 <= since)
+        let words = || self.history.iter().filter(|said| is_word(said));
+        let own = |said: &&Announcement| said.1 == who;
+        let steady = words().filter(own).any(|said| said.0.saturating_sub(since) >= wait / 3);
+        steady && words().filter(|said| said.1 % 10 != who % 10).all(|said| said.0 <= since)
     }
 
     fn update_conflict(&mut self, may_heal: bool, now: u64) {
@@ -286,7 +287,7 @@ impl Model {
         let latest = masters().max_by_key(|(run, who)| (run.last().copied(), *who));
         let alone = latest.as_ref().filter(|(run, who)| {
             let by_others = |announcement: &&Announcement| {
-                announcement.1 != *who && matches!(announcement.2, Kind::Advert | Kind::Resign)
+                announcement.1 % 10 != *who % 10 && matches!(announcement.2, Kind::Advert | Kind::Resign)
             };
             let others =
                 self.history.iter().filter(by_others).map(|announcement| announcement.0).max().unwrap_or(0);

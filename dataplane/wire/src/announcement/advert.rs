@@ -35,6 +35,9 @@ pub(super) fn over_ipv4<'f>(source: MacAddr, packet: &Ipv4Packet<'f>) -> Option<
     if protocol != protocol::VRRP {
         return None;
     }
+    if offset.is_none() && is_nameless(message) {
+        return Some(election(source));
+    }
     let (listed, cut) = listed(message, offset, size_of::<Ipv4Addr>())?;
     let names = Names { v4: listed.as_chunks().0, ..Names::default() };
     let advert = Vrrp::from_ipv4(packet);
@@ -49,6 +52,9 @@ pub(super) fn over_ipv6<'f>(
     packet: &Ipv6Packet<'f>,
     upper: &Upper<'f>,
 ) -> Option<Announcement<'f>> {
+    if upper.fragment_offset.is_none() && is_nameless(upper.payload) {
+        return Some(election(source));
+    }
     let (listed, cut) = listed(upper.payload, upper.fragment_offset, size_of::<Ipv6Addr>())?;
     let names = Names::v6(listed.as_chunks().0);
     let advert = Vrrp::from_ipv6(packet);
@@ -78,7 +84,7 @@ fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<(&[u8], 
                 return offset.map(|_| (&[][..], true));
             };
             let known = matches!(version_type, Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT);
-            if !known || offset.is_none() && is_carp(message) {
+            if !known {
                 return None;
             }
             let stated = usize::from(count) * size;
@@ -87,6 +93,17 @@ fn listed(message: &[u8], offset: Option<usize>, size: usize) -> Option<(&[u8], 
             Some((rest.get(..rest.len().min(stated))?, offset.is_some() && taken < stated))
         }
     }
+}
+
+/// True for an advertisement that is whole and names no address. Nobody believes an address of it: it is only a sign of life.
+fn is_nameless(message: &[u8]) -> bool {
+    let counts_none =
+        matches!(message, [Vrrp::V2_ADVERTISEMENT | Vrrp::V3_ADVERTISEMENT, _, _, 0, _, _, _, _, ..]);
+    counts_none || is_carp(message)
+}
+
+fn election<'f>(source: MacAddr) -> Announcement<'f> {
+    Announcement { kind: Kind::Election, source, bound: source, cut: false, names: Names::default() }
 }
 
 /// The Common Address Redundancy Protocol has VRRP's number and the looks of its version 2. What would be seven addresses is a

@@ -66,6 +66,9 @@ pub enum Kind {
     /// A later IPv6 fragment of any protocol: its fragment header may lie, and receivers go by that of the first fragment. The
     /// addresses are its sender's, and all at the places where a message could have one.
     Fragment,
+    /// An advertisement of an election that names no address: one of the Common Address Redundancy Protocol, or of VRRP with a
+    /// count of 0. It says that its sender is there, and silences nobody at any address.
+    Election,
     /// A reverse ARP request (RFC 903) of the frame's source: hypervisors send it for an instance that has just arrived. It
     /// names no address.
     Arrival,
@@ -103,8 +106,8 @@ fn is_hosts(address: IpAddr) -> bool {
 }
 
 impl<'f> Announcement<'f> {
-    /// The addresses that it is about: at least one unless it is [cut](Self::cut) or an [arrival](Kind::Arrival), up to 255 of
-    /// a VRRP advertisement, and up to one for each 8 bytes of a [later fragment](Kind::Fragment). None is unspecified, multicast or broadcast.
+    /// The addresses that it is about: at least one unless it is [cut](Self::cut), an [arrival](Kind::Arrival) or of an
+    /// [election](Kind::Election), up to 255 of a VRRP advertisement, and up to one for each 8 bytes of a [later fragment](Kind::Fragment). None is unspecified, multicast or broadcast.
     #[inline]
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<'f> {
         self.names.iter()
@@ -136,7 +139,8 @@ pub fn announcement(inner: &[u8]) -> Option<Announcement<'_>> {
         ethertype::IPV6 => over_ipv6(ethernet.source, payload),
         _ => None,
     };
-    announcement.filter(|announcement| announcement.cut || announcement.addresses().next().is_some())
+    let is_nameless = |of: &Announcement<'_>| of.cut || of.kind == Kind::Election;
+    announcement.filter(|of| is_nameless(of) || of.addresses().next().is_some())
 }
 
 /// The same of ARP without a tag, which most announcements are: in line, so that nothing of it need go through memory. `None` of

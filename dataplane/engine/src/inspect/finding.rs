@@ -1,0 +1,77 @@
+//! Findings in frames: an announcement that is to be noted, or the reason for which the frame is dropped.
+
+use bcast_domain::{AnnouncementKind, RejectReason, Rejected, StrictRefusal, VlanTags};
+use wire::DropReason;
+
+/// Announcement of virtual IPs in a frame, to be noted once the frame is accepted and its copies are sent or queued.
+#[derive(Clone, Copy, Debug)]
+pub struct Announced {
+    pub(super) kind: AnnouncementKind,
+    pub(super) tags: VlanTags,
+    /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
+    pub(super) from: u16,
+    pub(super) to: u16,
+    /// End of the virtual IPs behind them to which its sender is attached, too, and which it does not name.
+    pub(super) end: u16,
+    /// Number of a frame with a reverse ARP whose sender is not attached there yet. Behind `to` are the virtual IPs to which it is
+    /// attached elsewhere.
+    pub(super) early: Option<u8>,
+}
+
+/// Kinds of announcements: values of the metric's label.
+pub const KINDS: [&str; 5] = ["claim", "use", "advert", "arrival", "presence"];
+
+impl Announced {
+    /// True if a virtual IP may move by it, or stay where it is: all kinds but presence, of a sender that is attached.
+    pub fn moves(self) -> bool {
+        self.kind != AnnouncementKind::Presence && self.early.is_none()
+    }
+
+    /// True if its sender is attached. If not, it is remembered until that may be.
+    pub fn is_attached(self) -> bool {
+        self.early.is_none()
+    }
+
+    /// Position in [`KINDS`].
+    pub fn kind(self) -> usize {
+        match self.kind {
+            AnnouncementKind::Claim { .. } => 0,
+            AnnouncementKind::Use => 1,
+            AnnouncementKind::Advert { .. } => 2,
+            AnnouncementKind::Arrival => 3,
+            AnnouncementKind::Presence => 4,
+        }
+    }
+}
+
+/// Reason for which an announcement's frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// It names a virtual IP, and its sender may not. The control side gets a [report](ArpInspector::report).
+    Rejected(Rejected),
+    /// A strict domain refuses it: it names an address that is no virtual IP, and its sender may not. The control side gets a
+    /// report.
+    Strict(StrictRefusal),
+    /// A fragment that leaves open which address it names: it could be any virtual IP. `vrrp`: in an advertisement.
+    Cut {
+        /// True if it is VRRP.
+        vrrp: bool,
+        /// Report to the control side; `None`: the domain has no virtual IP of this address family.
+        report: Option<Rejected>,
+    },
+}
+
+impl Violation {
+    /// Drop reason of the frame.
+    pub fn reason(self) -> DropReason {
+        match self {
+            Self::Rejected(Rejected { reason: RejectReason::Advert, .. }) | Self::Cut { vrrp: true, .. } => {
+                DropReason::VrrpSpoof
+            }
+            Self::Rejected(_) | Self::Strict(_) | Self::Cut { vrrp: false, .. } => DropReason::GarpSpoof,
+        }
+    }
+}
+
+/// Announcement in a frame, or why it is dropped.
+pub type Finding = Result<Announced, Violation>;
