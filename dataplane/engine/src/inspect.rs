@@ -248,6 +248,10 @@ impl ArpInspector {
         let (mac, tep) = (claimant.bound.0, claimant.from);
         let gone = |tep| domain.position(tep).is_none();
         let may = match claimant.kind {
+            // Its virtual IP has no attachments yet: nobody is known who may announce it, so nobody is kept from it.
+            Kind::Claim | Kind::Use if domain.vip_table().is_some_and(|vips| vips.is_unguarded(address)) => {
+                Ok(())
+            }
             Kind::Claim | Kind::Use => strict.admit(address, mac, tep, self.now_ns, gone),
             // No cache believes these.
             Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival => Ok(()),

@@ -539,6 +539,92 @@ fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
     assert_eq!(learned.len(), 4, "a gateway is not learned");
 }
 
+#[test]
+fn in_a_strict_domain_a_virtual_ip_without_announcers_refuses_nobody() {
+    let open = |vip: Vip| Vip { announcers: [].into(), ..vip };
+    let strict = StrictDomain {
+        subnets: [("10.9.0.0".parse().unwrap(), 16)].into(),
+        gateways: [(OTHER.into(), HOLDER)].into(),
+        ..StrictDomain::new(GUARDED, Arc::default())
+    };
+    let learned = Arc::clone(&strict.learned);
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new(vips().map(open)).strict(strict))));
+    // Two masters by turns, outside of the subnets, and one of them at a gateway's address.
+    for (who, from) in [(HOLDER, 1), (BACKUP, 2), (STRANGER, 3), (HOLDER, 1)] {
+        for address in [FOUR, OTHER] {
+            assert_eq!(rig.read(from, &claim(who, address)), None);
+            assert_eq!(rig.read(from, &arp(who, 1, (who, address), ORDINARY)), None);
+        }
+        assert_eq!(rig.read(from, &advertisement(MacAddr(who), SIX)), None);
+        assert_eq!(rig.read(from, &advert(who, 3, 100, 255, &[FOUR, OTHER])), None);
+        assert!(
+            rig.read(from, &claim(who, ORDINARY)).is_some_and(|finding| finding.is_err()),
+            "no virtual IP's"
+        );
+    }
+    assert!(learned.is_empty(), "nor is anything learned of them");
+    let hides = rig.read(2, &hidden(BACKUP));
+    assert!(matches!(
+        hides,
+        Some(Err(Violation::Strict(StrictRefusal { reason: StrictReason::Hidden, .. })))
+    ));
+}
+
+/// IPv6 fragments of a message of this protocol, so many bytes each, from `SIX` to all nodes; later ones state `later`.
+fn fragments(source: [u8; 6], protocol: u8, later: u8, message: &[u8], size: u16) -> Vec<Vec<u8>> {
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
+    let parts = message.chunks(size.into());
+    let last = parts.len() - 1;
+    let frame = |(place, part): (u16, &[u8])| {
+        let offset = (place * size) | u16::from(usize::from(place) < last);
+        let next = if place == 0 { protocol } else { later };
+        let body = [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 9], part].concat();
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let head = [&[0x60, 0, 0, 0], &length[..], &[44, 255], &SIX.octets(), &all_nodes].concat();
+        [&[0x33, 0x33, 0, 0, 0, 1][..], &source, &[0x86, 0xdd], &head, &body].concat()
+    };
+    (0..).zip(parts).map(frame).collect()
+}
+
+#[test]
+fn a_large_multicast_ping_passes_and_neighbour_discovery_in_fragments_does_not() {
+    let strict =
+        |vips: &[Vip]| VipTable::new(vips.iter().cloned()).strict(StrictDomain::new(GUARDED, Arc::default()));
+    let echo = [&[128, 0, 0, 0, 0, 7, 0, 1][..], &[0xab; 4000]].concat();
+    let advertisement = [&advertisement(MacAddr(STRANGER), SIX)[54..], &[14, 190][..], &[0; 1518]].concat();
+    let one = &vips()[2..];
+    /// Description, virtual IPs, sender and its TEP, the message, what its later fragments state, which of the fragments are refused.
+    type Case<'c> = (&'static str, &'c [Vip], ([u8; 6], u16), &'c [u8], u8, &'c [bool]);
+    let cases: [Case<'_>; 7] = [
+        ("a ping", &[], (STRANGER, 3), &echo, 58, &[false; 3]),
+        ("the holder's ping from its virtual IP", one, (HOLDER, 1), &echo, 58, &[false; 3]),
+        ("a stranger's ping from a virtual IP", one, (STRANGER, 3), &echo, 58, &[false, true, true]),
+        ("an advertisement", &[], (STRANGER, 3), &advertisement, 58, &[true, false]),
+        ("one whose later fragments lie", &[], (STRANGER, 3), &advertisement, 17, &[true, false]),
+        ("a stranger's for a virtual IP", one, (STRANGER, 3), &advertisement, 58, &[true, true]),
+        ("the holder's own", one, (HOLDER, 1), &advertisement, 58, &[true, false]),
+    ];
+    for (case, vips, (who, from), message, later, refused) in cases {
+        let mut rig = Rig::new();
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(strict(vips))));
+        let frames = fragments(who, 58, later, message, 1448);
+        let findings: Vec<_> = frames.iter().map(|frame| rig.read(from, frame)).collect();
+        let is_refused =
+            |finding: &Option<Result<_, _>>| finding.as_ref().is_some_and(|found| found.is_err());
+        assert_eq!(findings.iter().map(is_refused).collect::<Vec<_>>(), refused, "{case}: {findings:?}");
+    }
+    // IPv4 has no neighbour discovery: a ping of any size announces nothing.
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(strict(one))));
+    for offset in [0x2000_u16, 0x20b9, 0x0172] {
+        let head =
+            [&[0x45, 0, 5, 220, 0, 9], &offset.to_be_bytes()[..], &[1, 1, 0, 0, 10, 0, 0, 7, 224, 0, 0, 1]];
+        let frame = [&[1, 0, 0x5e, 0, 0, 1][..], &STRANGER, &[8, 0], &head.concat(), &[10; 1480]].concat();
+        assert_eq!(rig.read(3, &frame), None, "offset {offset:#x}");
+    }
+}
+
 /// Violation of [`hidden`].
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
