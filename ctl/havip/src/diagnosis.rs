@@ -30,6 +30,7 @@ pub mod codes {
         DOUBLE_MASTER = "double-master";
         HOLDER_SILENT = "holder-silent";
         NEVER_HEARD = "never-heard";
+        VLAN_UNKNOWN = "vlan-unknown";
         REFRESH_STOPPED = "refresh-stopped";
         TEP_NOT_MEMBER = "tep-not-member";
         UNATTACHED_ANNOUNCEMENT = "unattached-announcement";
@@ -56,6 +57,8 @@ enum Problem<'m> {
     HolderSilent(&'m Attachment),
     /// No attached instance was heard since this time.
     NeverHeard(u64),
+    /// The holder, of which no VLAN tags are known.
+    VlanUnknown(AnnouncerId),
     RefreshStopped(u64, Stopped),
     Rejected(Known),
 }
@@ -67,6 +70,7 @@ impl Problem<'_> {
             Self::DoubleMaster(..) => codes::DOUBLE_MASTER,
             Self::HolderSilent(_) => codes::HOLDER_SILENT,
             Self::NeverHeard(_) => codes::NEVER_HEARD,
+            Self::VlanUnknown(_) => codes::VLAN_UNKNOWN,
             Self::RefreshStopped(..) => codes::REFRESH_STOPPED,
             Self::Rejected(known) => rejection_code(known.last.reason),
         }
@@ -103,6 +107,13 @@ impl Problem<'_> {
                 format!(
                     "no attached instance was heard in {since} s: do they run, with these MACs, and do their hypervisors \
                      send broadcast here?"
+                )
+            }
+            Self::VlanUnknown(holder) => {
+                let holder = name(*holder);
+                format!(
+                    "the node does not announce it on the holder's behalf: {holder} sends frames with VLAN tags, and did not \
+                     announce this address with two tags at most, so its VLAN is not known; have it announce the address"
                 )
             }
             Self::RefreshStopped(since_ns, why) => refresh_line(ago(*since_ns), *why, ago),
@@ -142,6 +153,7 @@ impl Machine {
             self.double.map(|(one, other)| Problem::DoubleMaster(one, other)),
             holder.filter(|holder| is_missed(holder, now_ns)).map(Problem::HolderSilent),
             attached_ns.filter(|&since_ns| is_due(since_ns) && !is_heard()).map(Problem::NeverHeard),
+            self.holder.filter(|_| self.tags().is_none()).map(Problem::VlanUnknown),
             self.refresh_stopped.map(|(since_ns, why)| Problem::RefreshStopped(since_ns, why)),
         ];
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());

@@ -110,8 +110,9 @@ impl Claimant {
 pub struct Announced {
     kind: AnnouncementKind,
     tags: VlanTags,
-    /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
+    /// Virtual IPs and announcers: a part of [`ArpInspector::announced`]. From `listed` on, those that are in the group of a listed one.
     from: usize,
+    listed: usize,
     to: usize,
 }
 
@@ -129,7 +130,7 @@ impl Announced {
         match self.kind {
             AnnouncementKind::Claim { .. } => 0,
             AnnouncementKind::Use => 1,
-            AnnouncementKind::Advert { .. } => 2,
+            AnnouncementKind::Advert { .. } | AnnouncementKind::GroupAdvert { .. } => 2,
             AnnouncementKind::Arrival => 3,
             AnnouncementKind::Presence => 4,
         }
@@ -221,9 +222,15 @@ impl ArpInspector {
     /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
     #[inline(always)]
     pub fn note(&self, announced: Announced) {
-        let Announced { kind, tags, from, to } = announced;
-        for &(vip, announcer) in self.announced.get(from..to).unwrap_or_default() {
+        let Announced { kind, tags, from, listed, to } = announced;
+        for &(vip, announcer) in self.announced.get(from..listed).unwrap_or_default() {
             self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
+        }
+        if let AnnouncementKind::Advert { interval_cs, priority } = kind {
+            let kind = AnnouncementKind::GroupAdvert { interval_cs, priority };
+            for &(vip, announcer) in self.announced.get(listed..to).unwrap_or_default() {
+                self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
+            }
         }
     }
 
@@ -307,7 +314,7 @@ impl ArpInspector {
             _ => self.announced.len(),
         };
         self.announced.push(announced);
-        self.findings[index] = Some(Ok(Announced { kind, tags: claimant.tags, from, to }));
+        self.findings[index] = Some(Ok(Announced { kind, tags: claimant.tags, from, listed: to, to }));
         self.found |= 1 << index;
     }
 
@@ -339,6 +346,9 @@ impl ArpInspector {
             {
                 self.announces(index, claimant, (vip.id, announcer), listed.kind);
             }
+        }
+        if let Some(Ok(all)) = &mut self.findings[index % BURST] {
+            all.listed = listed.to;
         }
     }
 

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bcast_domain::{
-    Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
-    RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, TepIndex, Vip, VipId,
-    VipTable, VlanTags, Vni, table,
+    Announcer, AnnouncerId, DomainPublisher, HeardTags, LastAnnounced, LearnedBindings, Mac, MemberList,
+    Reader, RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, TepIndex, Vip,
+    VipId, VipTable, VlanTags, Vni, table,
 };
 use engine::inspect::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
@@ -22,6 +22,8 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
 const ORDINARY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
 const NOW: u64 = 1_000_000;
+/// Tags of a claim or use without a tag.
+const UNTAGGED: HeardTags = HeardTags::Used(VlanTags::NONE);
 
 /// Two attached to all three, at endpoints 1 and 2; of the second address the backup's number is another.
 fn vips() -> [Vip; 3] {
@@ -169,21 +171,26 @@ type Noted = (u32, LastAnnounced);
 
 fn claimed(announcer: u32) -> Option<Noted> {
     let mac = if announcer.is_multiple_of(10) { HOLDER } else { BACKUP };
-    Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }))
+    Some((announcer, LastAnnounced { claim_ns: NOW, mac, tags: UNTAGGED, ..LastAnnounced::default() }))
 }
 
 fn used(announcer: u32) -> Option<Noted> {
-    Some((announcer, LastAnnounced { use_ns: NOW, ..LastAnnounced::default() }))
+    Some((announcer, LastAnnounced { use_ns: NOW, tags: UNTAGGED, ..LastAnnounced::default() }))
 }
 
 #[test]
 fn those_who_are_attached_are_heard() {
     let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
     let six = advertisement(MacAddr(HOLDER), SIX);
-    let claimed_as =
-        |announcer, mac| Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }));
+    let claimed_as = |announcer, mac| {
+        let last = LastAnnounced { claim_ns: NOW, mac, tags: UNTAGGED, ..LastAnnounced::default() };
+        Some((announcer, last))
+    };
     let advertised = |priority| {
-        Some((10, LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, ..LastAnnounced::default() }))
+        let tags = HeardTags::Advert(VlanTags::NONE);
+        let last =
+            LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, tags, ..LastAnnounced::default() };
+        Some((10, last))
     };
     /// Description, from where, frame, what it counts as, what is noted.
     type Case = (&'static str, u16, Vec<u8>, Option<&'static str>, Option<Noted>);
@@ -204,7 +211,7 @@ fn those_who_are_attached_are_heard() {
             tagged(&claim(HOLDER, FOUR), &[[0x88, 0xa8, 0, 5], [0x81, 0, 0, 7]]),
             Some("claim"),
             claimed(10).map(|(announcer, last)| {
-                let tags = VlanTags::NONE.with(0x88a8, 5).with(0x8100, 7);
+                let tags = HeardTags::Used(VlanTags::NONE.with(0x88a8, 5).with(0x8100, 7));
                 (announcer, LastAnnounced { tags, ..last })
             }),
         ),
@@ -652,13 +659,15 @@ fn reverse(mac: [u8; 6]) -> Vec<u8> {
 fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_announce() {
     let arrival = LastAnnounced { arrival_ns: NOW, ..LastAnnounced::default() };
     let presence = LastAnnounced { presence_ns: NOW, ..LastAnnounced::default() };
+    // In which VLAN their addresses are is not known by these.
+    let elsewhere = |last| LastAnnounced { tags: HeardTags::Elsewhere, ..last };
     const ALL: [u32; 3] = [1, 2, 3];
     let one = [11, 21, 31];
     /// Description, from where, frame, what is noted of the backup's announcers, the virtual IPs to be decided about.
     type Case = (&'static str, u16, Vec<u8>, LastAnnounced, &'static [u32]);
     let cases: [Case; 8] = [
         ("reverse ARP", 2, reverse(BACKUP), arrival, &ALL),
-        ("with a tag", 2, tagged(&reverse(BACKUP), &[[0x81, 0, 0, 9]]), arrival, &ALL),
+        ("with a tag", 2, tagged(&reverse(BACKUP), &[[0x81, 0, 0, 9]]), elsewhere(arrival), &ALL),
         ("from where it is not attached", 1, reverse(BACKUP), LastAnnounced::default(), &[]),
         ("of one that is not attached", 2, reverse(STRANGER), LastAnnounced::default(), &[]),
         ("its own address", 2, claim(BACKUP, ORDINARY), presence, &[]),
@@ -666,7 +675,7 @@ fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_anno
             "its own address, with a tag",
             2,
             tagged(&claim(BACKUP, ORDINARY), &[[0x81, 0, 0, 9]]),
-            presence,
+            elsewhere(presence),
             &[],
         ),
         ("an election of its own", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY, ORDINARY]), presence, &[]),
@@ -772,6 +781,33 @@ fn an_advert_counts_for_the_whole_group_of_what_it_lists() {
         rig.read(1, &claim(HOLDER, FOUR));
         assert_eq!(rig.drained(), [1], "{groups:?}");
     }
+}
+
+#[test]
+fn the_vlan_of_a_group_is_told_for_each_of_its_addresses_alone() {
+    let vlan = |id| VlanTags::NONE.with(0x8100, id);
+    let in_vlan = |frame: &[u8], id| tagged(frame, &[[0x81, 0, 0, id]]);
+    let mut all = vips();
+    all.iter_mut().for_each(|vip| vip.group = 7);
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new(all))));
+    let heard = |rig: &Rig| [10, 20, 30].map(|announcer| rig.last(announcer).tags);
+    rig.read(1, &advert(HOLDER, 3, 100, 255, &[FOUR]));
+    assert_eq!(heard(&rig), [HeardTags::Advert(VlanTags::NONE), HeardTags::None, HeardTags::None]);
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR]), 5));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(5)), HeardTags::Elsewhere, HeardTags::Elsewhere]);
+    rig.read(1, &in_vlan(&claim(HOLDER, OTHER), 10));
+    rig.read(1, &in_vlan(&advertisement(MacAddr(HOLDER), SIX), 20));
+    let known = [HeardTags::Advert(vlan(5)), HeardTags::Used(vlan(10)), HeardTags::Used(vlan(20))];
+    assert_eq!(heard(&rig), known);
+    // Neither the election's adverts nor reverse ARP nor other addresses change what is known of an address.
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR]), 6));
+    rig.read(1, &in_vlan(&reverse(HOLDER), 7));
+    rig.read(1, &in_vlan(&claim(HOLDER, ORDINARY), 8));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(6)), known[1], known[2]]);
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR, OTHER]), 9));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(9)), known[1], known[2]]);
+    assert_eq!(rig.last(30).advert_ns, NOW, "the advert itself counts for all");
 }
 
 #[test]
