@@ -6,7 +6,7 @@
 //! announcements of other addresses say nothing. Where nothing is known of an instance that sends tagged frames, its
 //! address may be in any VLAN.
 
-use bcast_domain::{HeardTags, LastAnnounced, VlanTags};
+use bcast_domain::{HeardTags, LastAnnounced, RejectReason, VlanTags};
 
 use crate::attachment::Attachment;
 use crate::{Decisions, Machine, RejectedSender, SECOND};
@@ -42,10 +42,10 @@ impl Tags {
 
     /// Records the tags of a refused announcement that counts by now.
     pub(crate) fn replay(&mut self, sender: &RejectedSender) {
-        if sender.reason == bcast_domain::RejectReason::Advert {
-            self.advertise(Some(sender.at_ns), sender.tags);
-        } else {
-            self.use_with(Some(sender.at_ns), sender.tags);
+        match sender.reason {
+            RejectReason::Unattached => self.use_with(Some(sender.at_ns), sender.tags),
+            RejectReason::Advert => self.advertise(Some(sender.at_ns), sender.tags),
+            _ => {}
         }
     }
 
