@@ -99,8 +99,8 @@ pub use table::{
 #[doc(hidden)]
 pub use table::{SITES, live_allocations};
 pub use vip::{
-    AnnouncementBoard, AnnouncementKind, Announcer, AnnouncerId, LastAnnounced, Learned, LearnedBindings,
-    RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, Vip, VipEntry, VipId,
-    VipKey, VipTable, is_virtual_mac,
+    AnnouncementBoard, AnnouncementKind, Announcer, AnnouncerId, HeardTags, LastAnnounced, Learned,
+    LearnedBindings, RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, Vip,
+    VipEntry, VipId, VipKey, VipTable, is_virtual_mac,
 };
 pub use vlan::VlanTags;

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use bcast_domain::{
-    AnnouncementBoard, AnnouncementKind, AnnouncerId, LastAnnounced, VipId, VlanTags, limits,
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, HeardTags, LastAnnounced, VipId, VlanTags, limits,
 };
 
 fn vip(id: usize) -> VipId {
@@ -28,7 +28,9 @@ fn each_kind_of_announcement_has_its_cells_and_the_latest_counts() {
     assert_eq!(board.read(id), LastAnnounced::default());
     let advert = |interval_cs, priority| AnnouncementKind::Advert { interval_cs, priority };
     let tags = VlanTags::NONE.with(0x8100, 10);
-    let claimed = LastAnnounced { claim_ns: 1, mac: [1, 2, 3, 4, 5, 6], tags, ..LastAnnounced::default() };
+    let heard = HeardTags::Used(tags);
+    let claimed =
+        LastAnnounced { claim_ns: 1, mac: [1, 2, 3, 4, 5, 6], tags: heard, ..LastAnnounced::default() };
     let used = LastAnnounced { use_ns: 2, ..claimed };
     let advertised = LastAnnounced { advert_ns: 3, interval_cs: 4095, priority: 255, ..used };
     let resigned = LastAnnounced { advert_ns: 4, interval_cs: 10, priority: 0, ..advertised };
@@ -50,6 +52,35 @@ fn each_kind_of_announcement_has_its_cells_and_the_latest_counts() {
     assert_eq!(board.read(announcer(6)), LastAnnounced::default(), "another's place");
     board.forget(id);
     assert_eq!(board.read(id), LastAnnounced::default());
+}
+
+#[test]
+fn the_tags_of_a_claim_or_use_stay_until_the_next_and_an_advert_counts_only_before() {
+    use AnnouncementKind::{Arrival, GroupAdvert, Presence, Use};
+    let board = AnnouncementBoard::new();
+    let vlan = |id| VlanTags::NONE.with(0x8100, id);
+    let advert = AnnouncementKind::Advert { interval_cs: 100, priority: 100 };
+    let of_group = GroupAdvert { interval_cs: 100, priority: 100 };
+    for (what, tags, expected) in [
+        (Presence, VlanTags::NONE, HeardTags::None),
+        (Arrival, VlanTags::NONE, HeardTags::None),
+        (of_group, VlanTags::NONE, HeardTags::None),
+        (Arrival, vlan(5), HeardTags::Elsewhere),
+        (Presence, VlanTags::NONE, HeardTags::Elsewhere),
+        (advert, VlanTags::NONE, HeardTags::Advert(VlanTags::NONE)),
+        (advert, vlan(6), HeardTags::Advert(vlan(6))),
+        (of_group, vlan(7), HeardTags::Advert(vlan(6))),
+        (Use, VlanTags::NONE, HeardTags::Used(VlanTags::NONE)),
+        (advert, vlan(6), HeardTags::Used(VlanTags::NONE)),
+        (AnnouncementKind::Claim { mac: [2; 6] }, vlan(10), HeardTags::Used(vlan(10))),
+        (Presence, vlan(11), HeardTags::Used(vlan(10))),
+        (of_group, vlan(11), HeardTags::Used(vlan(10))),
+        (Arrival, vlan(11), HeardTags::Used(vlan(10))),
+        (Use, VlanTags::TOO_MANY, HeardTags::Used(VlanTags::TOO_MANY)),
+    ] {
+        board.note(vip(0), announcer(1), what, tags, 1);
+        assert_eq!(board.read(announcer(1)).tags, expected, "{what:?} with {tags:?}");
+    }
 }
 
 #[test]

@@ -14,9 +14,9 @@
 use std::{process::Command, sync::Arc};
 
 use bcast_domain::{
-    AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, LastAnnounced,
-    LearnedBindings, Reader, Readers, SILENCE_NS, SITES, SharedRow, StrictReason, TepIndex, VipId, VipTable,
-    VlanTags, Vni, live_allocations, table,
+    AnnouncementBoard, AnnouncementKind, AnnouncerId, ArrayPublisher, DomainPublisher, HeardTags,
+    LastAnnounced, LearnedBindings, Reader, Readers, SILENCE_NS, SITES, SharedRow, StrictReason, TepIndex,
+    VipId, VipTable, VlanTags, Vni, live_allocations, table,
 };
 use loom::{
     cell::UnsafeCell,
@@ -350,7 +350,8 @@ fn hearing(workers: usize) {
         thread.join().unwrap();
     }
     drain();
-    let claim = LastAnnounced { claim_ns: 1, ..LastAnnounced::default() };
+    let tags = HeardTags::Used(VlanTags::NONE);
+    let claim = LastAnnounced { claim_ns: 1, tags, ..LastAnnounced::default() };
     let both = LastAnnounced { advert_ns: 2, interval_cs: 100, priority: 200, ..claim };
     assert_eq!(known, vec![if workers == 1 { both } else { claim }; workers], "noted, and never learnt");
 }

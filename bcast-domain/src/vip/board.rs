@@ -45,7 +45,7 @@ struct Cells {
     advert: AtomicU64,
     arrival_ns: AtomicU64,
     presence_ns: AtomicU64,
-    /// VLAN tags of the latest claim, use or advertisement.
+    /// [`HeardTags`] as [bits](HeardTags::to_bits).
     tags: AtomicU64,
 }
 
@@ -61,6 +61,28 @@ impl Cells {
             &self.presence_ns,
             &self.tags,
         ]
+    }
+
+    /// Records the tags of an announcement: those of claims and uses always, others where they tell more than is known.
+    #[inline]
+    fn note_tags(&self, kind: AnnouncementKind, tags: VlanTags) {
+        match kind {
+            AnnouncementKind::Claim { .. } | AnnouncementKind::Use => {
+                self.tags.store(HeardTags::Used(tags).to_bits(), Ordering::Relaxed);
+            }
+            AnnouncementKind::Advert { .. } => self.note_lesser_tags(HeardTags::Advert(tags)),
+            _ if tags == VlanTags::NONE => {}
+            _ => self.note_lesser_tags(HeardTags::Elsewhere),
+        }
+    }
+
+    /// Records tags unless a variant is known that tells more. Another worker's claim or use wins at any time.
+    fn note_lesser_tags(&self, tags: HeardTags) {
+        let (new, known) = (tags.to_bits(), self.tags.load(Ordering::Relaxed));
+        if known >> u32::BITS <= new >> u32::BITS && known != new {
+            // Where another worker was faster, its tags are as new as these.
+            let _ = self.tags.compare_exchange(known, new, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 }
 
@@ -83,8 +105,50 @@ pub struct LastAnnounced {
     pub arrival_ns: u64,
     /// Time of the last [`AnnouncementKind::Presence`].
     pub presence_ns: u64,
-    /// VLAN tags of the last claim, use or advertisement.
-    pub tags: VlanTags,
+    /// VLAN tags of its announcements.
+    pub tags: HeardTags,
+}
+
+/// VLAN tags of one announcer's announcements, by what they tell about the VLAN of the address. A later variant tells
+/// more: it replaces the earlier ones, and is never replaced by them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HeardTags {
+    /// No tagged frame, and no claim, use or advertisement of the address.
+    #[default]
+    None,
+    /// Tagged frames about other addresses alone: the address may be in the same VLAN or in another.
+    Elsewhere,
+    /// Tags of the latest advertisement that lists the address. It may go through another VLAN than the address is in.
+    Advert(VlanTags),
+    /// Tags of the latest claim or use of the address.
+    Used(VlanTags),
+}
+
+impl HeardTags {
+    const ELSEWHERE: u64 = 1 << u32::BITS;
+    const ADVERT: u64 = 2 << u32::BITS;
+    const USED: u64 = 3 << u32::BITS;
+
+    /// The variant above bit 31, and the tags below. More is the variant that tells more.
+    fn to_bits(self) -> u64 {
+        match self {
+            Self::None => 0,
+            Self::Elsewhere => Self::ELSEWHERE,
+            Self::Advert(tags) => Self::ADVERT | u64::from(tags.to_bits()),
+            Self::Used(tags) => Self::USED | u64::from(tags.to_bits()),
+        }
+    }
+
+    fn from_bits(bits: u64) -> Self {
+        let [.., variant, tags_3, tags_2, tags_1, tags_0] = bits.to_be_bytes();
+        let tags = VlanTags::from_bits(u32::from_be_bytes([tags_3, tags_2, tags_1, tags_0]));
+        match variant {
+            0 => Self::None,
+            1 => Self::Elsewhere,
+            2 => Self::Advert(tags),
+            _ => Self::Used(tags),
+        }
+    }
 }
 
 /// Latest announcements of all virtual IPs: written by all workers, read by the control side, without locks.
@@ -139,6 +203,7 @@ impl AnnouncementBoard {
         at_ns: u64,
     ) {
         let cells = &self.announcers[announcer.index()];
+        cells.note_tags(kind, tags);
         match kind {
             AnnouncementKind::Claim { mac: [a, b, c, d, e, f] } => {
                 let mac = u64::from_le_bytes([a, b, c, d, e, f, 0, 0]);
@@ -146,7 +211,8 @@ impl AnnouncementBoard {
                 cells.claim_ns.store(at_ns, Ordering::Relaxed);
             }
             AnnouncementKind::Use => cells.use_ns.store(at_ns, Ordering::Relaxed),
-            AnnouncementKind::Advert { interval_cs, priority } => {
+            AnnouncementKind::Advert { interval_cs, priority }
+            | AnnouncementKind::GroupAdvert { interval_cs, priority } => {
                 let advert = u64::from(interval_cs) | u64::from(priority) << u16::BITS;
                 cells.advert.store(advert, Ordering::Relaxed);
                 cells.advert_ns.store(at_ns, Ordering::Relaxed);
@@ -154,9 +220,6 @@ impl AnnouncementBoard {
             AnnouncementKind::Arrival => cells.arrival_ns.store(at_ns, Ordering::Relaxed),
             // Nothing has to be decided about it, so it sets no mark.
             AnnouncementKind::Presence => return cells.presence_ns.store(at_ns, Ordering::Relaxed),
-        }
-        if kind != AnnouncementKind::Arrival {
-            cells.tags.store(tags.to_bits().into(), Ordering::Relaxed);
         }
         let (word, mark) = (vip.index() / WORD, 1 << (vip.index() % WORD));
         self.marks[word].fetch_or(mark, order(Site::BoardNote));
@@ -185,7 +248,6 @@ impl AnnouncementBoard {
         let cells = &self.announcers[announcer.index()];
         let [interval_low, interval_high, priority, ..] = cells.advert.load(Ordering::Relaxed).to_le_bytes();
         let [a, b, c, d, e, f, ..] = cells.claim_mac.load(Ordering::Relaxed).to_le_bytes();
-        let [.., tags_3, tags_2, tags_1, tags_0] = cells.tags.load(Ordering::Relaxed).to_be_bytes();
         LastAnnounced {
             claim_ns: cells.claim_ns.load(Ordering::Relaxed),
             mac: [a, b, c, d, e, f],
@@ -195,7 +257,7 @@ impl AnnouncementBoard {
             priority,
             arrival_ns: cells.arrival_ns.load(Ordering::Relaxed),
             presence_ns: cells.presence_ns.load(Ordering::Relaxed),
-            tags: VlanTags::from_bits(u32::from_be_bytes([tags_3, tags_2, tags_1, tags_0])),
+            tags: HeardTags::from_bits(cells.tags.load(Ordering::Relaxed)),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     limits::{LimitError, MAX_ANNOUNCERS, MAX_VIPS},
 };
 
-pub use board::{AnnouncementBoard, LastAnnounced};
+pub use board::{AnnouncementBoard, HeardTags, LastAnnounced};
 pub use learned::{Learned, LearnedBindings, SILENCE_NS};
 pub use strict::{StrictDomain, StrictReason, StrictRefusal};
 pub use table::{VipEntry, VipKey, VipTable};
@@ -196,6 +196,13 @@ pub enum AnnouncementKind {
         /// Advertisement interval, hundredths of a second.
         interval_cs: u16,
         /// Priority; 255: owner of the address, 0: resigns.
+        priority: u8,
+    },
+    /// VRRP advertisement that does not list the address, but another of its group.
+    GroupAdvert {
+        /// Advertisement interval, hundredths of a second.
+        interval_cs: u16,
+        /// Priority; 255: owner of the addresses, 0: resigns.
         priority: u8,
     },
     /// Reverse ARP of the announcer's instance, which has just arrived at the announcer's TEP.

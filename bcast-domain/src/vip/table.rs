@@ -19,6 +19,8 @@ pub struct VipTable {
     /// Instances by the VRRP ids whose virtual MAC addresses they may use, in the order of id and endpoint.
     virtuals: Box<[Virtual]>,
     has_groups: bool,
+    /// Addresses of virtual IPs without announcers, ascending.
+    unguarded: Box<[IpAddr]>,
     /// Rules of a strict domain.
     strict: Option<StrictDomain>,
 }
@@ -184,11 +186,14 @@ impl<'g> VipEntry<'g> {
 impl VipTable {
     /// VIP table of these virtual IPs. Of entries with the same address the first is found.
     ///
-    /// A virtual IP without announcers is left out: nobody is known who may announce it, so nobody is kept from it. Entries
-    /// beyond [`MAX_VIPS`] are left out, too.
+    /// A virtual IP without announcers is not found: nobody is known who may announce it, so nobody is kept from it. Its
+    /// address is [unguarded](Self::is_unguarded). Entries beyond [`MAX_VIPS`] are left out.
     pub fn new(vips: impl IntoIterator<Item = Vip>) -> Self {
-        let vips = vips.into_iter().filter(|vip| !vip.announcers.is_empty());
-        let vips: Box<[Vip]> = vips.take(MAX_VIPS).collect();
+        let (vips, open): (Vec<Vip>, Vec<Vip>) =
+            vips.into_iter().take(MAX_VIPS).partition(|vip| !vip.announcers.is_empty());
+        let vips: Box<[Vip]> = vips.into();
+        let mut unguarded: Vec<IpAddr> = open.iter().map(|vip| vip.address).collect();
+        unguarded.sort_unstable();
         let buckets = vec![VipBucket::default(); (2 * vips.len()).next_power_of_two()];
         let mut vip_table = Self {
             buckets: buckets.into(),
@@ -196,6 +201,7 @@ impl VipTable {
             instances: instances(&vips),
             virtuals: virtuals(&vips),
             has_groups: vips.iter().any(|vip| vip.group != 0),
+            unguarded: unguarded.into(),
             strict: None,
         };
         for (position, vip) in (1..).zip(&vips) {
@@ -313,6 +319,11 @@ impl VipTable {
     #[inline(always)]
     pub fn has_groups(&self) -> bool {
         self.has_groups
+    }
+
+    /// True for the address of a virtual IP without announcers: not even a strict domain's rules hold for it.
+    pub fn is_unguarded(&self, address: IpAddr) -> bool {
+        self.unguarded.binary_search(&address).is_ok()
     }
 
     /// Prefetches the first bucket of a lookup.

@@ -303,6 +303,7 @@ impl TryFrom<Binding> for proto::Binding {
             why: number::<Why>(&old.why)?,
             moves: old.moves,
             generation: old.generation,
+            vlan_tags: None,
         })
     }
 }

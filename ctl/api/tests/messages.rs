@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::{DomainLimit, Mac, Rate, Tep, TepLimit, Vni};
+use bcast_domain::{DomainLimit, Mac, Rate, Tep, TepLimit, VlanTags, Vni};
 use ctl_api::model::{
     Apply, ApplyParts, ArpInspection, Attachment, AttachmentFields, Batch, BatchError, Binding, Change,
     Conditions, DomainEntry, DomainFields, Event, Existing, Field, Gateway, Havip, HavipEntry, HavipError,
@@ -131,6 +131,7 @@ fn entry() -> HavipEntry {
         why: Some(Why::DoubleMaster),
         moves: 3,
         generation: 17,
+        tags: Some(VlanTags::NONE.with(0x88a8, 7).with(0x8100, 0xe00a)),
     };
     HavipEntry { havip: havip(), binding }
 }

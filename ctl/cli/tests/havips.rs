@@ -62,6 +62,7 @@ fn node() -> Node {
             why: proto::Why::Garp.into(),
             moves: 3,
             generation: 42,
+            vlan_tags: None,
         };
         let unbound = proto::Binding {
             state: proto::HavipState::Unbound.into(),

@@ -2,6 +2,8 @@
 
 use bcast_domain::{AnnouncerId, LastAnnounced};
 
+use crate::tags::Tags;
+
 /// Nanoseconds of a hundredth of a second, the unit of VRRP intervals (RFC 9568 section 5.2.7).
 const CENTISECOND: u64 = 10_000_000;
 /// Longest interval that is believed, hundredths of a second: what VRRPv3 can state (RFC 9568 section 5.2.7). VRRPv2 can state
@@ -38,6 +40,8 @@ pub(crate) struct Attachment {
     pub(crate) run_since_ns: u64,
     /// Advertisement interval, as stated in its adverts.
     pub(crate) interval_ns: u64,
+    /// VLAN tags of its announcements.
+    pub(crate) tags: Tags,
 }
 
 /// Times of an announcer's new announcements; `None`: no new one of that kind.
@@ -74,7 +78,7 @@ pub(crate) fn same_instance(attachments: &[Attachment], one: AnnouncerId, other:
 
 impl Attachment {
     /// Attachment of an announcer since this time.
-    pub(crate) const fn new((announcer, instance): (AnnouncerId, u32), since_ns: u64) -> Self {
+    pub(crate) fn new((announcer, instance): (AnnouncerId, u32), since_ns: u64) -> Self {
         Self {
             announcer,
             instance,
@@ -89,6 +93,7 @@ impl Attachment {
             master_ns: 0,
             run_since_ns: 0,
             interval_ns: DEFAULT_INTERVAL,
+            tags: Tags::default(),
         }
     }
 
@@ -103,11 +108,12 @@ impl Attachment {
         self.word_ns.max(self.arrival_ns)
     }
 
-    /// Records when it arrived, and when it was heard about other addresses.
+    /// Records when it arrived, when it was heard about other addresses, and the VLAN tags of all it said.
     pub(crate) fn notice(&mut self, last: &LastAnnounced) {
         let newer = |known: u64, at_ns: u64| if at_ns >= self.since_ns { known.max(at_ns) } else { known };
         self.arrival_ns = newer(self.arrival_ns, last.arrival_ns);
         self.presence_ns = newer(self.presence_ns, last.presence_ns);
+        self.tags.hear(last, self.since_ns);
     }
 
     /// Records the latest announcements; returns the new ones.

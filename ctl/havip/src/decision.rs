@@ -1,6 +1,6 @@
 //! Decisions of a machine.
 
-use bcast_domain::{AnnouncerId, RejectReason, Tep};
+use bcast_domain::{AnnouncerId, RejectReason, Tep, VlanTags};
 use ctl_api::model::{HavipState, Why};
 
 /// Decisions of one step; nearly always empty.
@@ -8,6 +8,8 @@ use ctl_api::model::{HavipState, Why};
 pub struct Decisions {
     /// New binding, if it changes.
     pub change: Option<BindingChange>,
+    /// VLAN tags of the new binding, if it changes; without a change of the binding, new tags to store with it.
+    pub tags: Option<VlanTags>,
     /// Effects to report, in order.
     pub effects: Vec<Effect>,
     /// The node must announce the address for its holder.
@@ -27,7 +29,7 @@ impl Decisions {
     /// True if nothing has to be committed. The address may still have to be announced again.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.change.is_none() && self.effects.is_empty()
+        self.change.is_none() && self.tags.is_none() && self.effects.is_empty()
     }
 }
 

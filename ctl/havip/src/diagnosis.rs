@@ -31,6 +31,7 @@ pub mod codes {
         HOLDER_SILENT = "holder-silent";
         NEVER_HEARD = "never-heard";
         NOT_HEARD_SINCE_RESTART = "not-heard-since-restart";
+        VLAN_UNKNOWN = "vlan-unknown";
         REFRESH_STOPPED = "refresh-stopped";
         TEP_NOT_MEMBER = "tep-not-member";
         UNATTACHED_ANNOUNCEMENT = "unattached-announcement";
@@ -60,6 +61,8 @@ enum Problem<'m> {
     NeverHeard(u64),
     /// The holder is known from the store, and its instance was not heard since this time.
     Unheard(&'m Attachment, u64),
+    /// The holder, of which no VLAN tags are known.
+    VlanUnknown(AnnouncerId),
     RefreshStopped(u64, Stopped),
     Rejected(Known),
 }
@@ -72,6 +75,7 @@ impl Problem<'_> {
             Self::HolderSilent(_) => codes::HOLDER_SILENT,
             Self::NeverHeard(_) => codes::NEVER_HEARD,
             Self::Unheard(..) => codes::NOT_HEARD_SINCE_RESTART,
+            Self::VlanUnknown(_) => codes::VLAN_UNKNOWN,
             Self::RefreshStopped(..) => codes::REFRESH_STOPPED,
             Self::Rejected(known) => rejection_code(known.last.reason),
         }
@@ -115,6 +119,13 @@ impl Problem<'_> {
                 format!(
                     "the holder was not heard since the restart of the node, or since it was attached, {since} s ago \
                      ({holder}); does it run?"
+                )
+            }
+            Self::VlanUnknown(holder) => {
+                let holder = name(*holder);
+                format!(
+                    "the node does not announce it on the holder's behalf: {holder} sends frames with VLAN tags, and did not \
+                     announce this address with two tags at most, so its VLAN is not known; have it announce the address"
                 )
             }
             Self::RefreshStopped(since_ns, why) => refresh_line(ago(*since_ns), *why, ago),
@@ -161,6 +172,7 @@ impl Machine {
                 .filter(|&since_ns| holder.is_none() && is_due(since_ns) && !is_heard())
                 .map(Problem::NeverHeard),
             holder.filter(is_unheard).map(|holder| Problem::Unheard(holder, self.held_since_ns)),
+            self.holder.filter(|_| self.tags().is_none()).map(Problem::VlanUnknown),
             self.refresh_stopped.map(|(since_ns, why)| Problem::RefreshStopped(since_ns, why)),
         ];
         let rejected = self.rejected.iter().flat_map(|rejected| rejected.known());

@@ -5,7 +5,7 @@ use ctl_api::model::{HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder,
 
 use crate::{BindingChange, Decisions, Effect, SECOND, Thaw};
 
-/// Changes of a HAVIP by a machine's decisions: the new entry, if the binding changes, and the events.
+/// Changes of a HAVIP by a machine's decisions: the new entry, if the binding or its VLAN tags change, and the events.
 ///
 /// `who` looks up an announcer; `revision` and `unix_ms` are those of the commit.
 #[must_use]
@@ -16,10 +16,14 @@ pub fn enact(
     revision: Revision,
     unix_ms: u64,
 ) -> (Option<HavipEntry>, Vec<HavipEvent>) {
-    let moved = decisions.change.map(|change| {
+    let is_changed = decisions.change.is_some() || decisions.tags.is_some();
+    let moved = is_changed.then(|| {
         let mut moved = entry.clone();
-        bind(&mut moved, change, change.holder.and_then(&who), unix_ms);
-        moved.binding.generation = revision.get();
+        if let Some(change) = decisions.change {
+            bind(&mut moved, change, change.holder.and_then(&who), unix_ms);
+            moved.binding.generation = revision.get();
+        }
+        moved.binding.tags = decisions.tags;
         moved
     });
     let entry = moved.as_ref().unwrap_or(entry);

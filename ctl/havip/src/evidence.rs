@@ -57,9 +57,13 @@ impl Machine {
             return true;
         }
         self.hear(announcer, sender.at_ns);
+        let mut attachments = self.attachments.iter_mut();
+        if let Some(attachment) = attachments.find(|attachment| attachment.announcer == announcer) {
+            attachment.tags.replay(sender);
+        }
         let earlier = self.replayed(announcer).and_then(|replayed| replayed.claimed_mac);
         let claimed_mac = if sender.claims { Some(sender.bound) } else { earlier };
-        self.replayed = Some(Replayed { announcer, claimed_mac, tags: sender.tags });
+        self.replayed = Some(Replayed { announcer, claimed_mac });
         true
     }
 

@@ -50,6 +50,7 @@ mod evidence;
 mod machine;
 mod refresh;
 mod rejected;
+mod tags;
 mod thaw;
 mod undo;
 

@@ -1,7 +1,7 @@
 //! State machine of one HAVIP. Start reading at [`Machine::step`].
 
 use crate::damping::{EarlyThaws, Freeze, Moves};
-use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason};
+use bcast_domain::{AnnouncerId, LastAnnounced, RejectReason, VlanTags};
 use ctl_api::model::{HavipState, Why};
 
 use crate::attachment::{Attachment, News, same_instance};
@@ -43,6 +43,10 @@ pub struct Machine {
     pub(crate) replayed: Option<Replayed>,
     pub(crate) options: Options,
     pub(crate) refresh_at_ns: u64,
+    /// VLAN tags that are stored with the binding, and their holder.
+    pub(crate) stored_tags: Option<(AnnouncerId, VlanTags)>,
+    /// Time at which they were stored.
+    pub(crate) tags_stored_ns: u64,
     /// Start and reason of the pause of periodic announcements.
     pub(crate) refresh_stopped: Option<(u64, Stopped)>,
     pub(crate) started_ns: u64,
@@ -96,6 +100,8 @@ impl Machine {
             replayed: None,
             options,
             refresh_at_ns: 0,
+            stored_tags: None,
+            tags_stored_ns: 0,
             refresh_stopped: None,
             started_ns: now_ns,
             due_ns: Some(now_ns),
@@ -241,6 +247,7 @@ impl Machine {
             let moved = decisions.moved();
             decisions.change = Some(BindingChange { state: self.state(), holder: self.holder, moved });
         }
+        self.store_tags(now_ns, &mut decisions);
         self.due_ns = self.next_due(now_ns, damping);
         decisions
     }
@@ -402,7 +409,11 @@ impl Machine {
         let refresh = self.options.refresh_ns.filter(|_| self.holder.is_some()).map(|_| self.refresh_at_ns);
         let rejected = self.rejected.as_ref().and_then(|rejected| rejected.due_ns());
         let takeover = self.takeover_ns(damping).filter(|&at_ns| at_ns > now_ns);
-        [freeze, refresh, rejected, takeover, self.conflict_check_ns(now_ns)].into_iter().flatten().min()
+        let tags = self.tags_due_ns();
+        [freeze, refresh, rejected, takeover, tags, self.conflict_check_ns(now_ns)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 

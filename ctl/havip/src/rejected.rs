@@ -52,8 +52,6 @@ pub struct Replayed {
     pub announcer: AnnouncerId,
     /// MAC address to which the announcer's latest replayed claim bound the address; `None`: it claimed nothing.
     pub claimed_mac: Option<[u8; 6]>,
-    /// VLAN tags of the announcement.
-    pub tags: VlanTags,
 }
 
 /// Rate limit of a node's reports: a bucket of 100, filled with 100 a second.

@@ -1,7 +1,7 @@
 //! State of a machine before a step, so that the step can be undone. Made for every step, nearly always without
 //! an allocation.
 
-use bcast_domain::AnnouncerId;
+use bcast_domain::{AnnouncerId, VlanTags};
 
 use crate::Machine;
 use crate::attachment::Attachment;
@@ -21,6 +21,8 @@ pub struct Undo {
     double: Option<(AnnouncerId, AnnouncerId)>,
     conflict_reported: bool,
     replayed: Option<Replayed>,
+    stored_tags: Option<(AnnouncerId, VlanTags)>,
+    tags_stored_ns: u64,
     refresh_at_ns: u64,
     refresh_stopped: Option<(u64, Stopped)>,
     due_ns: Option<u64>,
@@ -44,6 +46,8 @@ impl Undo {
             double: machine.double,
             conflict_reported: machine.conflict_reported,
             replayed: machine.replayed,
+            stored_tags: machine.stored_tags,
+            tags_stored_ns: machine.tags_stored_ns,
             refresh_at_ns: machine.refresh_at_ns,
             refresh_stopped: machine.refresh_stopped,
             due_ns: machine.due_ns,
@@ -64,6 +68,8 @@ impl Undo {
         machine.double = self.double;
         machine.conflict_reported = self.conflict_reported;
         machine.replayed = self.replayed;
+        machine.stored_tags = self.stored_tags;
+        machine.tags_stored_ns = self.tags_stored_ns;
         machine.refresh_at_ns = self.refresh_at_ns;
         machine.refresh_stopped = self.refresh_stopped;
         machine.due_ns = self.due_ns;

@@ -198,10 +198,12 @@ impl Machines {
             Some(slot) => {
                 let who = |stranger: &RejectedSender| view.who(held, stranger);
                 slot.machine.follow(&announcers, stored, options, now_ns, who);
+                slot.machine.recall(held.entry.binding.tags);
                 slot.announcer_times.retain(&held.announcers);
             }
             None => {
-                let machine = Machine::new(&announcers, stored, options, now_ns);
+                let mut machine = Machine::new(&announcers, stored, options, now_ns);
+                machine.recall(held.entry.binding.tags);
                 *slot = Some(Box::new(Slot {
                     machine,
                     announcer_times: AnnouncerTimes::default(),
@@ -422,17 +424,16 @@ impl Machines {
 }
 
 /// Announcement of a HAVIP on its holder's behalf: with the MAC address that the holder last claimed it with, its own or a
-/// virtual one, and in the VLAN that it last announced it in. That announcement may have been refused at first, and replayed.
+/// virtual one, and in the VLAN that it has the address in. That claim may have been refused at first, and replayed. `None` where nobody
+/// holds it, or its VLAN is not known.
 fn holding(held: &HavipRow, machine: Option<&Machine>, heard: &AnnouncementBoard) -> Option<Holding> {
     let holder = held.entry.binding.holder.as_ref()?;
     let Havip { vni, address, vrids, .. } = &held.entry.havip;
+    let tags = machine.map_or(held.entry.binding.tags, Machine::tags)?;
     let last = held.holder().map(|announcer| heard.read(announcer)).unwrap_or_default();
     let replayed = machine.zip(held.holder()).and_then(|(machine, holder)| machine.replayed(holder));
     let claimed =
         if last.claim_ns > 0 { Some(last.mac) } else { replayed.and_then(|replayed| replayed.claimed_mac) };
-    // What is on the board came after the announcer was attached, and so after what was replayed.
-    let is_heard = last.claim_ns.max(last.use_ns).max(last.advert_ns) > 0;
-    let tags = replayed.filter(|_| !is_heard).map_or(last.tags, |replayed| replayed.tags);
     let mac = claimed.filter(|&mac| is_virtual_mac(mac, vrids)).unwrap_or(holder.mac.octets());
     Some(Holding { vni: *vni, address: *address, mac, tep: holder.tep, tags })
 }

@@ -338,7 +338,13 @@ impl State {
             let vips = self.havips.vips(vni, |tep| self.teps.index(tep));
             let vip_table = match self.sticky.get(&vni) {
                 // A domain with sticky inspection has a VIP table though it has no HAVIPs.
-                Some(learned) => Some(VipTable::new(vips).strict(self.strict(vni, learned))),
+                Some(learned) => {
+                    // Whoever had the address before it was a HAVIP's does not have it afterwards.
+                    for vip in &vips {
+                        learned.forget(vip.address);
+                    }
+                    Some(VipTable::new(vips).strict(self.strict(vni, learned)))
+                }
                 None => (!vips.is_empty()).then(|| VipTable::new(vips)),
             };
             self.publisher.set_vip_table(vni, vip_table.map(Arc::new));

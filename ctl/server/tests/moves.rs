@@ -133,6 +133,69 @@ fn another_that_uses_the_address_of_a_silent_holder_takes_it_over_and_the_reason
     until("announced", || !rig.node.announced.lock().unwrap().is_empty());
 }
 
+#[test]
+fn what_is_announced_after_a_restart_or_a_migration_has_the_vlan_tags_of_the_holders_claim() {
+    let tags = VlanTags::NONE.with(0x8100, 10);
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = rig(folder.path());
+    rig.node.board.note(rig.vip(5001), rig.announcer(5001, 1, 1), CLAIM, tags, pass(&rig, 1_000));
+    until_held(&rig, Some(1));
+    assert_eq!(rig.havip("web").binding.tags, Some(tags));
+    let fields = HavipFields { refresh_s: Field::Value(1), ..HavipFields::default() };
+    rig.commit(vec![SetResource::Havip(name("web"), fields).set_if(Existing::Required)]);
+    rig.stop();
+    drop(rig);
+
+    let rig = Rig::new(folder.path());
+    // Its adverts and whatever else it says go through no VLAN.
+    let heard = |rig: &Rig, at: u8, what| {
+        let (vip, announcer) = (rig.vip(5001), rig.announcer(5001, 1, at.into()));
+        rig.node.board.note(vip, announcer, what, VlanTags::NONE, pass(rig, SECOND / 10));
+    };
+    let until_announced = |rig: &Rig, at: u8| {
+        rig.node.announced.lock().unwrap().clear();
+        let advert = AnnouncementKind::Advert { interval_cs: 100, priority: 100 };
+        until("announced", || {
+            heard(rig, at, advert);
+            let announced = rig.node.announced.lock().unwrap();
+            announced.last().is_some_and(|holding| holding.tep == tep(at.into()))
+        });
+        let announced = rig.node.announced.lock().unwrap();
+        assert!(announced.iter().all(|holding| holding.tags == tags), "{announced:?}");
+    };
+    until_announced(&rig, 1);
+    // It migrates: reverse ARP from its new TEP, then an attachment to that one alone.
+    rig.commit(vec![attach("web", "vm1", 1, &[1, 3])]);
+    heard(&rig, 3, AnnouncementKind::Arrival);
+    until("moved", || rig.havip("web").binding.holder.is_some_and(|holder| holder.tep == tep(3)));
+    until_announced(&rig, 3);
+    rig.commit(vec![attach("web", "vm1", 1, &[3])]);
+    until_announced(&rig, 3);
+    assert_eq!(rig.havip("web").binding.tags, Some(tags));
+    rig.commit(vec![detach("web", "vm1")]);
+    assert_eq!(rig.havip("web").binding.tags, None, "nobody holds it");
+}
+
+#[test]
+fn a_change_of_vlan_is_stored_and_is_no_change_of_the_binding_or_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = rig(folder.path());
+    let (vip, vm1) = (rig.vip(5001), rig.announcer(5001, 1, 1));
+    rig.node.board.note(vip, vm1, CLAIM, VlanTags::NONE, pass(&rig, 1_000));
+    until_held(&rig, Some(1));
+    let (before, events) = (rig.havip("web"), kinds(&rig));
+    let expected = rig.server().revision();
+    let tags = VlanTags::NONE.with(0x88a8, 7).with(0x8100, 10);
+    rig.node.board.note(vip, vm1, AnnouncementKind::Use, tags, pass(&rig, 11 * SECOND));
+    until("stored", || rig.havip("web").binding.tags == Some(tags));
+    let mut after = rig.havip("web");
+    after.binding.tags = before.binding.tags;
+    assert_eq!((after, kinds(&rig)), (before, events));
+    let mut batch = Batch::new(vec![attach("web", "vm3", 3, &[3])]);
+    batch.conditions.expected = Some(expected);
+    assert!(rig.run(rig.client().commit(batch)).is_ok());
+}
+
 /// A claim or another announcement that was refused, and replayed once its sender was attached, reached nobody: what the node
 /// then announces goes to the VLAN of the refused frame, until the holder itself announces the address in another.
 #[test]

@@ -58,6 +58,29 @@ fn what_a_sticky_domain_learned_is_listed_by_page_and_freed_and_its_rules_reach_
 }
 
 #[test]
+fn an_address_that_becomes_a_havips_has_no_learned_owner_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let rig = havip_rig(folder.path());
+    rig.commit(vec![inspect(5001, true)]);
+    let learn = |last: u8| {
+        let reader = rig.readers.reader();
+        let strict = reader.lookup(5001.into()).unwrap().vip_table().unwrap().strictly().unwrap();
+        strict.admit(ip(last), [2, 0, 0, 0, 0, last], 0_u16.into(), 5, |_| false).unwrap();
+    };
+    let learned = || {
+        let all = rig.run(rig.client().learned(5001.into())).unwrap();
+        all.iter().map(|one| one.address[3]).collect::<Vec<_>>()
+    };
+    learn(70);
+    learn(71);
+    assert_eq!(learned(), [70, 71]);
+    rig.commit(vec![create_havip("late", 5001, 70)]);
+    assert_eq!(learned(), [71]);
+    rig.commit(vec![remove_havip("late")]);
+    assert_eq!(learned(), [71], "nor once the HAVIP is gone");
+}
+
+#[test]
 fn a_strict_domain_is_guarded_though_it_has_no_havips_and_an_open_one_is_not() {
     let folder = tempfile::tempdir().unwrap();
     let mut rig = havip_rig(folder.path());

@@ -124,18 +124,24 @@ impl ArpInspector {
     /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
     #[inline(always)]
     pub fn note(&self, announced: Announced) {
-        let Announced { kind, tags, from, to, end, .. } = announced;
-        for &(vip, announcer) in self.announced.get(from.into()..to.into()).unwrap_or_default() {
+        let Announced { kind, tags, from, listed, end, .. } = announced;
+        for &(vip, announcer) in self.announced.get(from.into()..listed.into()).unwrap_or_default() {
             self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
         }
-        if to < end {
+        if listed < end {
             self.note_others(announced);
         }
     }
 
     /// Notes an announcement for the virtual IPs that it does not name.
     #[cold]
-    fn note_others(&self, Announced { tags, to, end, early, .. }: Announced) {
+    fn note_others(&self, Announced { kind, tags, listed, to, end, early, .. }: Announced) {
+        if let AnnouncementKind::Advert { interval_cs, priority } = kind {
+            let kind = AnnouncementKind::GroupAdvert { interval_cs, priority };
+            for &(vip, announcer) in self.announced.get(listed.into()..to.into()).unwrap_or_default() {
+                self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
+            }
+        }
         for &(vip, announcer) in self.announced.get(to.into()..end.into()).unwrap_or_default() {
             match early {
                 None => {
@@ -192,6 +198,10 @@ impl ArpInspector {
         let (mac, tep) = (claimant.bound.0, claimant.from);
         let gone = |tep| domain.position(tep).is_none();
         let may = match claimant.kind {
+            // Its virtual IP has no attachments yet: nobody is known who may announce it, so nobody is kept from it.
+            Kind::Claim | Kind::Use if domain.vip_table().is_some_and(|vips| vips.is_unguarded(address)) => {
+                Ok(())
+            }
             Kind::Claim | Kind::Use => strict.admit(address, mac, tep, self.now_ns, gone),
             // No cache believes these.
             Kind::Advert { .. } | Kind::Probe | Kind::Fragment | Kind::Arrival | Kind::Election => Ok(()),
@@ -251,7 +261,7 @@ impl ArpInspector {
         };
         self.announced.push(announced);
         self.findings[index] =
-            Some(Ok(Announced { kind, tags: claimant.tags, from, to, end: to, early: None }));
+            Some(Ok(Announced { kind, tags: claimant.tags, from, listed: to, to, end: to, early: None }));
         self.found |= 1 << index;
     }
 
@@ -284,6 +294,9 @@ impl ArpInspector {
                 self.announces(index, claimant, (vip.id, announcer), listed.kind);
             }
         }
+        if let Some(Ok(all)) = &mut self.findings[index % BURST] {
+            all.listed = listed.to;
+        }
     }
 
     /// Reverse ARP: adds all virtual IPs that the sender's instance may announce; or, where it is attached elsewhere alone, has
@@ -308,7 +321,8 @@ impl ArpInspector {
         let (to, end) = (place(to), place(self.announced.len()));
         if to < end {
             let (kind, early) = (AnnouncementKind::Arrival, u8::try_from(index % BURST).ok());
-            self.findings[index % BURST] = Some(Ok(Announced { kind, tags, from: to, to, end, early }));
+            self.findings[index % BURST] =
+                Some(Ok(Announced { kind, tags, from: to, listed: to, to, end, early }));
             self.found |= 1 << (index % BURST);
         }
     }
@@ -324,7 +338,7 @@ impl ArpInspector {
     /// Adds the other virtual IPs that the sender's instance may announce to the finding in a frame that names one.
     #[cold]
     fn is_present_elsewhere(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
-        let Some(Ok(named)) = self.finding(index) else { return };
+        let Some(&Ok(named)) = self.finding(index) else { return };
         for (vip, announcer) in claimant.instance(vip_table) {
             let all = self.announced.get(named.from.into()..).unwrap_or_default();
             if all.iter().all(|&(known, _)| known != vip) && self.announced.len() < BURST * ADDRESSES {

@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bcast_domain::{
-    Announcer, AnnouncerId, DomainPublisher, LastAnnounced, LearnedBindings, Mac, MemberList, Reader,
-    RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, TepIndex, Vip, VipId,
-    VipTable, VlanTags, Vni, table,
+    Announcer, AnnouncerId, DomainPublisher, HeardTags, LastAnnounced, LearnedBindings, Mac, MemberList,
+    Reader, RejectReason, Rejected, SILENCE_NS, StrictDomain, StrictReason, StrictRefusal, TepIndex, Vip,
+    VipId, VipTable, VlanTags, Vni, table,
 };
 use engine::inspect::{ArpInspector, BURST, Inspection, KINDS, Violation, with_vips};
 use wire::gratuitous::{Form, advertisement, garp};
@@ -22,6 +22,8 @@ const OTHER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 101);
 const ORDINARY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 7);
 const SIX: Ipv6Addr = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x100);
 const NOW: u64 = 1_000_000;
+/// Tags of a claim or use without a tag.
+const UNTAGGED: HeardTags = HeardTags::Used(VlanTags::NONE);
 
 /// Two attached to all three, at endpoints 1 and 2; of the second address the backup's number is another.
 fn vips() -> [Vip; 3] {
@@ -169,21 +171,26 @@ type Noted = (u32, LastAnnounced);
 
 fn claimed(announcer: u32) -> Option<Noted> {
     let mac = if announcer.is_multiple_of(10) { HOLDER } else { BACKUP };
-    Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }))
+    Some((announcer, LastAnnounced { claim_ns: NOW, mac, tags: UNTAGGED, ..LastAnnounced::default() }))
 }
 
 fn used(announcer: u32) -> Option<Noted> {
-    Some((announcer, LastAnnounced { use_ns: NOW, ..LastAnnounced::default() }))
+    Some((announcer, LastAnnounced { use_ns: NOW, tags: UNTAGGED, ..LastAnnounced::default() }))
 }
 
 #[test]
 fn those_who_are_attached_are_heard() {
     let reply = garp(MacAddr(BACKUP), FOUR, Form::Reply);
     let six = advertisement(MacAddr(HOLDER), SIX);
-    let claimed_as =
-        |announcer, mac| Some((announcer, LastAnnounced { claim_ns: NOW, mac, ..LastAnnounced::default() }));
+    let claimed_as = |announcer, mac| {
+        let last = LastAnnounced { claim_ns: NOW, mac, tags: UNTAGGED, ..LastAnnounced::default() };
+        Some((announcer, last))
+    };
     let advertised = |priority| {
-        Some((10, LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, ..LastAnnounced::default() }))
+        let tags = HeardTags::Advert(VlanTags::NONE);
+        let last =
+            LastAnnounced { advert_ns: NOW, interval_cs: 100, priority, tags, ..LastAnnounced::default() };
+        Some((10, last))
     };
     /// Description, from where, frame, what it counts as, what is noted.
     type Case = (&'static str, u16, Vec<u8>, Option<&'static str>, Option<Noted>);
@@ -204,7 +211,7 @@ fn those_who_are_attached_are_heard() {
             tagged(&claim(HOLDER, FOUR), &[[0x88, 0xa8, 0, 5], [0x81, 0, 0, 7]]),
             Some("claim"),
             claimed(10).map(|(announcer, last)| {
-                let tags = VlanTags::NONE.with(0x88a8, 5).with(0x8100, 7);
+                let tags = HeardTags::Used(VlanTags::NONE.with(0x88a8, 5).with(0x8100, 7));
                 (announcer, LastAnnounced { tags, ..last })
             }),
         ),
@@ -597,6 +604,92 @@ fn a_gateway_is_at_all_teps_and_a_stated_subnet_keeps_other_addresses_out() {
     assert_eq!(learned.len(), 4, "a gateway is not learned");
 }
 
+#[test]
+fn in_a_strict_domain_a_virtual_ip_without_announcers_refuses_nobody() {
+    let open = |vip: Vip| Vip { announcers: [].into(), ..vip };
+    let strict = StrictDomain {
+        subnets: [("10.9.0.0".parse().unwrap(), 16)].into(),
+        gateways: [(OTHER.into(), HOLDER)].into(),
+        ..StrictDomain::new(GUARDED, Arc::default())
+    };
+    let learned = Arc::clone(&strict.learned);
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new(vips().map(open)).strict(strict))));
+    // Two masters by turns, outside of the subnets, and one of them at a gateway's address.
+    for (who, from) in [(HOLDER, 1), (BACKUP, 2), (STRANGER, 3), (HOLDER, 1)] {
+        for address in [FOUR, OTHER] {
+            assert_eq!(rig.read(from, &claim(who, address)), None);
+            assert_eq!(rig.read(from, &arp(who, 1, (who, address), ORDINARY)), None);
+        }
+        assert_eq!(rig.read(from, &advertisement(MacAddr(who), SIX)), None);
+        assert_eq!(rig.read(from, &advert(who, 3, 100, 255, &[FOUR, OTHER])), None);
+        assert!(
+            rig.read(from, &claim(who, ORDINARY)).is_some_and(|finding| finding.is_err()),
+            "no virtual IP's"
+        );
+    }
+    assert!(learned.is_empty(), "nor is anything learned of them");
+    let hides = rig.read(2, &hidden(BACKUP));
+    assert!(matches!(
+        hides,
+        Some(Err(Violation::Strict(StrictRefusal { reason: StrictReason::Hidden, .. })))
+    ));
+}
+
+/// IPv6 fragments of a message of this protocol, so many bytes each, from `SIX` to all nodes; later ones state `later`.
+fn fragments(source: [u8; 6], protocol: u8, later: u8, message: &[u8], size: u16) -> Vec<Vec<u8>> {
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
+    let parts = message.chunks(size.into());
+    let last = parts.len() - 1;
+    let frame = |(place, part): (u16, &[u8])| {
+        let offset = (place * size) | u16::from(usize::from(place) < last);
+        let next = if place == 0 { protocol } else { later };
+        let body = [&[next, 0][..], &offset.to_be_bytes(), &[0, 0, 0, 9], part].concat();
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        let head = [&[0x60, 0, 0, 0], &length[..], &[44, 255], &SIX.octets(), &all_nodes].concat();
+        [&[0x33, 0x33, 0, 0, 0, 1][..], &source, &[0x86, 0xdd], &head, &body].concat()
+    };
+    (0..).zip(parts).map(frame).collect()
+}
+
+#[test]
+fn a_large_multicast_ping_passes_and_neighbour_discovery_in_fragments_does_not() {
+    let strict =
+        |vips: &[Vip]| VipTable::new(vips.iter().cloned()).strict(StrictDomain::new(GUARDED, Arc::default()));
+    let echo = [&[128, 0, 0, 0, 0, 7, 0, 1][..], &[0xab; 4000]].concat();
+    let advertisement = [&advertisement(MacAddr(STRANGER), SIX)[54..], &[14, 190][..], &[0; 1518]].concat();
+    let one = &vips()[2..];
+    /// Description, virtual IPs, sender and its TEP, the message, what its later fragments state, which of the fragments are refused.
+    type Case<'c> = (&'static str, &'c [Vip], ([u8; 6], u16), &'c [u8], u8, &'c [bool]);
+    let cases: [Case<'_>; 7] = [
+        ("a ping", &[], (STRANGER, 3), &echo, 58, &[false; 3]),
+        ("the holder's ping from its virtual IP", one, (HOLDER, 1), &echo, 58, &[false; 3]),
+        ("a stranger's ping from a virtual IP", one, (STRANGER, 3), &echo, 58, &[false, true, true]),
+        ("an advertisement", &[], (STRANGER, 3), &advertisement, 58, &[true, false]),
+        ("one whose later fragments lie", &[], (STRANGER, 3), &advertisement, 17, &[true, false]),
+        ("a stranger's for a virtual IP", one, (STRANGER, 3), &advertisement, 58, &[true, true]),
+        ("the holder's own", one, (HOLDER, 1), &advertisement, 58, &[true, false]),
+    ];
+    for (case, vips, (who, from), message, later, refused) in cases {
+        let mut rig = Rig::new();
+        rig.domains.set_vip_table(GUARDED, Some(Arc::new(strict(vips))));
+        let frames = fragments(who, 58, later, message, 1448);
+        let findings: Vec<_> = frames.iter().map(|frame| rig.read(from, frame)).collect();
+        let is_refused =
+            |finding: &Option<Result<_, _>>| finding.as_ref().is_some_and(|found| found.is_err());
+        assert_eq!(findings.iter().map(is_refused).collect::<Vec<_>>(), refused, "{case}: {findings:?}");
+    }
+    // IPv4 has no neighbour discovery: a ping of any size announces nothing.
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(strict(one))));
+    for offset in [0x2000_u16, 0x20b9, 0x0172] {
+        let head =
+            [&[0x45, 0, 5, 220, 0, 9], &offset.to_be_bytes()[..], &[1, 1, 0, 0, 10, 0, 0, 7, 224, 0, 0, 1]];
+        let frame = [&[1, 0, 0x5e, 0, 0, 1][..], &STRANGER, &[8, 0], &head.concat(), &[10; 1480]].concat();
+        assert_eq!(rig.read(3, &frame), None, "offset {offset:#x}");
+    }
+}
+
 /// Violation of [`hidden`].
 fn refused_hidden() -> Violation {
     let vip = VipId::new(3).unwrap();
@@ -624,13 +717,15 @@ fn reverse(mac: [u8; 6]) -> Vec<u8> {
 fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_announce() {
     let arrival = LastAnnounced { arrival_ns: NOW, ..LastAnnounced::default() };
     let presence = LastAnnounced { presence_ns: NOW, ..LastAnnounced::default() };
+    // In which VLAN their addresses are is not known by these.
+    let elsewhere = |last| LastAnnounced { tags: HeardTags::Elsewhere, ..last };
     const ALL: [u32; 3] = [1, 2, 3];
     let one = [11, 21, 31];
     /// Description, from where, frame, what is noted of the backup's announcers, the virtual IPs to be decided about.
     type Case = (&'static str, u16, Vec<u8>, LastAnnounced, &'static [u32]);
     let cases: [Case; 8] = [
         ("reverse ARP", 2, reverse(BACKUP), arrival, &ALL),
-        ("with a tag", 2, tagged(&reverse(BACKUP), &[[0x81, 0, 0, 9]]), arrival, &ALL),
+        ("with a tag", 2, tagged(&reverse(BACKUP), &[[0x81, 0, 0, 9]]), elsewhere(arrival), &ALL),
         ("from where it is not attached", 1, reverse(BACKUP), LastAnnounced::default(), &[]),
         ("of one that is not attached", 2, reverse(STRANGER), LastAnnounced::default(), &[]),
         ("its own address", 2, claim(BACKUP, ORDINARY), presence, &[]),
@@ -638,7 +733,7 @@ fn an_instance_that_arrives_or_is_merely_heard_is_noted_for_all_that_it_may_anno
             "its own address, with a tag",
             2,
             tagged(&claim(BACKUP, ORDINARY), &[[0x81, 0, 0, 9]]),
-            presence,
+            elsewhere(presence),
             &[],
         ),
         ("an election of its own", 2, advert(BACKUP, 3, 100, 255, &[ORDINARY, ORDINARY]), presence, &[]),
@@ -863,6 +958,33 @@ fn an_advert_counts_for_the_whole_group_of_what_it_lists() {
         rig.read(1, &claim(HOLDER, FOUR));
         assert_eq!(rig.drained(), [1], "{groups:?}");
     }
+}
+
+#[test]
+fn the_vlan_of_a_group_is_told_for_each_of_its_addresses_alone() {
+    let vlan = |id| VlanTags::NONE.with(0x8100, id);
+    let in_vlan = |frame: &[u8], id| tagged(frame, &[[0x81, 0, 0, id]]);
+    let mut all = vips();
+    all.iter_mut().for_each(|vip| vip.group = 7);
+    let mut rig = Rig::new();
+    rig.domains.set_vip_table(GUARDED, Some(Arc::new(VipTable::new(all))));
+    let heard = |rig: &Rig| [10, 20, 30].map(|announcer| rig.last(announcer).tags);
+    rig.read(1, &advert(HOLDER, 3, 100, 255, &[FOUR]));
+    assert_eq!(heard(&rig), [HeardTags::Advert(VlanTags::NONE), HeardTags::None, HeardTags::None]);
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR]), 5));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(5)), HeardTags::Elsewhere, HeardTags::Elsewhere]);
+    rig.read(1, &in_vlan(&claim(HOLDER, OTHER), 10));
+    rig.read(1, &in_vlan(&advertisement(MacAddr(HOLDER), SIX), 20));
+    let known = [HeardTags::Advert(vlan(5)), HeardTags::Used(vlan(10)), HeardTags::Used(vlan(20))];
+    assert_eq!(heard(&rig), known);
+    // Neither the election's adverts nor reverse ARP nor other addresses change what is known of an address.
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR]), 6));
+    rig.read(1, &in_vlan(&reverse(HOLDER), 7));
+    rig.read(1, &in_vlan(&claim(HOLDER, ORDINARY), 8));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(6)), known[1], known[2]]);
+    rig.read(1, &in_vlan(&advert(HOLDER, 3, 100, 255, &[FOUR, OTHER]), 9));
+    assert_eq!(heard(&rig), [HeardTags::Advert(vlan(9)), known[1], known[2]]);
+    assert_eq!(rig.last(30).advert_ns, NOW, "the advert itself counts for all");
 }
 
 #[test]

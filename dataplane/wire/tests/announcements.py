@@ -268,6 +268,7 @@ def hidden():
     for name, message, addresses in [
         ("solicitation", ICMPv6ND_NS(tgt=VIP6), both),
         ("redirect", ICMPv6ND_Redirect(tgt=VIP6), both),
+        ("redirect of its traffic", ICMPv6ND_Redirect(tgt=LINK6, dst=VIP6), (LINK6, LINK6, VIP6)),
         ("router solicitation", ICMPv6ND_RS(), (LINK6,)),
         ("router advertisement", ICMPv6ND_RA(), (LINK6,)),
     ]:
@@ -277,14 +278,17 @@ def hidden():
         return ip6() / IPv6ExtHdrFragment(nh=58, offset=offset // 8, m=more) / Raw(data)
 
     case("a fragment of 8 bytes", "cut hidden", fragment(0, bare[:8], 1), VM, (LINK6,))
-    case("the fragment with the target", "hidden", fragment(8, bare[8:]), VM, later(bare[8:]))
-    case("a fragment with half the target", "hidden", fragment(16, bare[16:]), VM, later(bare[16:]))
-    case("a later fragment", "hidden", fragment(24, bare[24:]), VM, (LINK6,))
+    away = bytes(IPv6(src=LINK6, dst=NODES6) / ICMPv6ND_Redirect(tgt=LINK6, dst=VIP6) / lladdr(2))[40:]
+    case("a redirect's fragment before its destination ends", "cut hidden", fragment(0, away[:32], 1), VM, (LINK6, LINK6))
+    case("a redirect's fragment with its destination", "hidden", fragment(0, away[:40], 1), VM, (LINK6, LINK6, VIP6))
+    case("the fragment with the target", "fragment", fragment(8, bare[8:]), VM, later(bare[8:]))
+    case("a fragment with half the target", "fragment", fragment(16, bare[16:]), VM, later(bare[16:]))
+    case("a later fragment", "fragment", fragment(24, bare[24:]), VM, (LINK6,))
     case("a later fragment of a DAD", "none", ether() / IPv6(src="::", dst=NODES6, hlim=255)
          / IPv6ExtHdrFragment(nh=58, offset=3) / Raw(bare[24:]))
     case("a fragment with hop limit 64", "none", ip6(hlim=64) / IPv6ExtHdrFragment(nh=58) / Raw(bare))
     limited = ip6(hlim=64) / IPv6ExtHdrFragment(nh=58, offset=1)
-    case("a later fragment with hop limit 64", "hidden", limited / Raw(bare[8:]), VM, later(bare[8:]))
+    case("a later fragment with hop limit 64", "fragment", limited / Raw(bare[8:]), VM, later(bare[8:]))
     # The first fragment says what the protocol is, and where the options that came before it end.
     for nh in (17, 59, 60):
         lying = ip6() / IPv6ExtHdrFragment(nh=nh, offset=1)

@@ -19,9 +19,13 @@ fuzz_target!(|inner: &[u8]| {
             assert!(addresses.is_empty() && !found.cut && found.bound == found.source, "{found:?}");
             assert!(inner.len() >= 14 + 20 + 8 && inner.contains(&112), "{found:?}");
         }
-        // Any place of a later fragment may be one.
-        let is_fragment = matches!(found.kind, Kind::Fragment | Kind::Hidden);
-        let most = if is_fragment { inner.len() / 8 } else { 256 };
+        let most = match found.kind {
+            // Any place of a later fragment may be one.
+            Kind::Fragment => inner.len() / 8,
+            // Sender, target, and a redirect's destination.
+            Kind::Hidden => 3,
+            _ => 256,
+        };
         assert!(addresses.len() <= most, "more addresses than a frame can name");
         assert!(!addresses.iter().any(|address| address.is_unspecified() || address.is_multicast()));
         if let Some(only) = found.only() {

@@ -67,7 +67,7 @@ pub fn holder(who: AnnouncerId) -> Holder {
     Holder { instance: format!("vm{who}").parse().unwrap(), mac, tep: tep(who.get()) }
 }
 
-fn entry() -> HavipEntry {
+pub fn entry() -> HavipEntry {
     let havip = Havip {
         name: "web".parse().unwrap(),
         vni: 5001.into(),
@@ -173,6 +173,7 @@ impl Rig {
                 if self.stored.1 == Some(id(who)) {
                     self.stored = (HavipState::Unbound, None);
                     self.entry.binding.previous = self.entry.binding.holder.take();
+                    self.entry.binding.tags = None;
                 }
                 self.follow(at_ns);
             }
@@ -186,6 +187,7 @@ impl Rig {
             Act::EarlyArrival(who) => self.refused(who, RejectReason::Arrival, false, at_ns),
             Act::Restart => {
                 self.machine = Machine::new(&self.announcers(), self.stored, self.options, at_ns);
+                self.machine.recall(self.entry.binding.tags);
                 self.cells.values_mut().for_each(|cell| *cell = LastAnnounced::default());
             }
         }
@@ -227,6 +229,7 @@ impl Rig {
             self.cells.keys().find(|&&who| (mac(who), tep(who)) == (sender.mac, sender.tep)).map(|&w| id(w))
         };
         self.machine.follow(&announcers, self.stored, self.options, now_ns, who);
+        self.machine.recall(self.entry.binding.tags);
     }
 
     fn step(&mut self, now_ns: u64) {
@@ -242,6 +245,7 @@ impl Rig {
         back.take_back(undo);
         assert_eq!(format!("{back:?}"), before, "a step leaves nothing behind that is taken back");
         self.check(&decisions);
+        self.machine.recall(self.entry.binding.tags);
         assert!(self.machine.due_ns().is_none_or(|due| due > now_ns), "due, and nothing to do about it");
         self.effects.extend(decisions.effects.into_iter().map(|effect| (self.now, effect)));
         if decisions.reannounce {

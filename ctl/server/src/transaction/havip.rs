@@ -262,7 +262,7 @@ impl Transaction<'_> {
             }
             _ => {
                 entry.binding.previous = entry.binding.holder.take();
-                entry.binding.state = HavipState::Unbound;
+                (entry.binding.state, entry.binding.tags) = (HavipState::Unbound, None);
                 self.record_change(entry, HavipEventKind::Unbound, why);
             }
         }

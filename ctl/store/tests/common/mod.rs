@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bcast_domain::{Mac, Tep};
+use bcast_domain::{Mac, Tep, VlanTags};
 use ctl_api::model::{
     Attachment, Binding, Event, Havip, HavipEntry, HavipEvent, HavipEventKind, HavipState, Holder, Revision,
     Why,
@@ -39,6 +39,7 @@ pub fn entry(name: &str, generation: u64) -> HavipEntry {
         why: Some(Why::Garp),
         moves: 3,
         generation,
+        tags: Some(VlanTags::NONE.with(0x8100, 10)),
     };
     let attachment = Attachment { instance: "vm1".parse().unwrap(), mac, teps: vec![tep(1), tep(2)] };
     let havip = Havip {

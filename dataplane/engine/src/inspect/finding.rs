@@ -10,6 +10,8 @@ pub struct Announced {
     pub(super) tags: VlanTags,
     /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
     pub(super) from: u16,
+    /// From here on, those that are in the group of a listed one, and that it does not list.
+    pub(super) listed: u16,
     pub(super) to: u16,
     /// End of the virtual IPs behind them to which its sender is attached, too, and which it does not name.
     pub(super) end: u16,
@@ -37,7 +39,7 @@ impl Announced {
         match self.kind {
             AnnouncementKind::Claim { .. } => 0,
             AnnouncementKind::Use => 1,
-            AnnouncementKind::Advert { .. } => 2,
+            AnnouncementKind::Advert { .. } | AnnouncementKind::GroupAdvert { .. } => 2,
             AnnouncementKind::Arrival => 3,
             AnnouncementKind::Presence => 4,
         }

@@ -43,7 +43,7 @@ pub(super) fn read<'f>(
     upper: &Upper<'f>,
 ) -> Option<Announcement<'f>> {
     if upper.fragment_offset.is_some_and(|offset| offset > 0) {
-        return Some(fragment(Kind::Hidden, source, packet, upper.payload));
+        return Some(fragment(source, packet, upper.payload));
     }
     if packet.header.hop_limit != HOP_LIMIT {
         return None;
@@ -87,34 +87,34 @@ pub(super) fn read<'f>(
 /// A later fragment: its sender, and whatever stands where a message could have an address, at multiples of 8 bytes. The hop limit
 /// counts for nothing, as receivers take that of the first fragment.
 #[cold]
-pub(super) fn fragment<'f>(
-    kind: Kind,
-    source: MacAddr,
-    packet: &Ipv6Packet<'f>,
-    payload: &'f [u8],
-) -> Announcement<'f> {
+pub(super) fn fragment<'f>(source: MacAddr, packet: &Ipv6Packet<'f>, payload: &'f [u8]) -> Announcement<'f> {
     let v6 = slice::from_ref(packet.header.source_octets());
     let behind = payload.get(UNIT..).unwrap_or_default();
     let names = Names { v6, also: payload.as_chunks().0, more: behind.as_chunks().0, ..Names::default() };
-    Announcement { kind, source, bound: source, cut: false, names }
+    Announcement { kind: Kind::Fragment, source, bound: source, cut: false, names }
 }
 
-/// In a first fragment or behind extension headers: the sender, and the target if it is there. The checksum is not verified, for it
+/// In a first fragment or behind extension headers: the sender, and the target and a redirect's destination if they are there. The checksum is not verified, for it
 /// may cover bytes of other fragments.
 #[cold]
 fn hidden<'f>(source: MacAddr, sender: &'f [[u8; 16]], upper: &Upper<'f>) -> Option<Announcement<'f>> {
     let message = upper.payload;
     let first = upper.fragment_offset == Some(0);
-    let (target, cut) = match message.first() {
-        Some(&(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT)) => (&[][..], false),
-        Some(&(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT | REDIRECT)) => {
+    let (also, more, missing) = match message.first() {
+        Some(&(ROUTER_SOLICITATION | ROUTER_ADVERTISEMENT)) => (&[][..], &[][..], false),
+        Some(&(NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT)) => {
             let target = target(message, TARGET);
-            (target, first && target.is_empty())
+            (target, &[][..], target.is_empty())
         }
-        None if first => (&[][..], true),
+        Some(&REDIRECT) => {
+            let (next_hop, destination) = (target(message, TARGET), target(message, DESTINATION));
+            (next_hop, destination, destination.is_empty())
+        }
+        None if first => (&[][..], &[][..], true),
         _ => return None,
     };
-    let names = Names { v6: sender, also: target, ..Names::default() };
+    let cut = first && missing;
+    let names = Names { also, more, ..Names::v6(sender) };
     Some(Announcement { kind: Kind::Hidden, source, bound: source, cut, names })
 }
 

@@ -57,14 +57,15 @@ pub enum Kind {
         /// (RFC 9568 section 7.1). If not, the numbers above mean nothing.
         sound: bool,
     },
-    /// Neighbour discovery in fragments or behind extension headers. Nobody needs that: receivers must ignore the former
+    /// Neighbour discovery in a first fragment or behind extension headers. Nobody needs that: receivers must ignore the former
     /// (RFC 6980 section 5), and not all do.
     Hidden,
     /// Somebody asks whether the address is free: an ARP probe (RFC 5227 section 1.1), or a solicitation from the unspecified
     /// address (RFC 4862 section 5.4.2). It binds nothing, but whoever is about to take the address gives it up.
     Probe,
     /// A later IPv6 fragment of any protocol: its fragment header may lie, and receivers go by that of the first fragment. The
-    /// addresses are its sender's, and all at the places where a message could have one.
+    /// addresses are its sender's, and all at the places where a message could have one. By itself it announces nothing: the first
+    /// fragment has the message's type and all addresses that it names, or is [cut](Announcement::cut).
     Fragment,
     /// An advertisement of an election that names no address: one of the Common Address Redundancy Protocol, or of VRRP with a
     /// count of 0. It says that its sender is there, and silences nobody at any address.
@@ -166,7 +167,7 @@ fn over_ipv6(source: MacAddr, payload: &[u8]) -> Option<Announcement<'_>> {
         protocol::VRRP => advert::over_ipv6(source, &packet, &upper),
         protocol::ICMPV6 => discovery::read(source, &packet, &upper),
         _ if upper.fragment_offset.is_some_and(|offset| offset > 0) => {
-            Some(discovery::fragment(Kind::Fragment, source, &packet, upper.payload))
+            Some(discovery::fragment(source, &packet, upper.payload))
         }
         _ => None,
     }

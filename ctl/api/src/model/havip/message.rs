@@ -1,6 +1,6 @@
 //! HAVIPs from their messages and back.
 
-use bcast_domain::Vni;
+use bcast_domain::{VlanTags, Vni};
 
 use crate::model::address::{bytes, ip, mac, tep, tep_bytes, unicast};
 use crate::model::{
@@ -190,6 +190,7 @@ impl TryFrom<proto::Binding> for Binding {
             why: Why::from_number(message.why)?,
             moves: message.moves,
             generation: message.generation,
+            tags: message.vlan_tags.map(vlan_tags).transpose()?,
         })
     }
 }
@@ -204,7 +205,31 @@ impl From<Binding> for proto::Binding {
             why: binding.why.map_or(0, Word::number),
             moves: binding.moves,
             generation: binding.generation,
+            vlan_tags: binding.tags.map(vlan_tags_message),
         }
+    }
+}
+
+fn vlan_tags(message: proto::VlanTags) -> Result<VlanTags> {
+    if message.too_many {
+        return Ok(VlanTags::TOO_MANY);
+    }
+    message.tags.iter().try_fold(VlanTags::NONE, |tags, &tag| {
+        let [tpid_high, tpid_low, high, low] = tag.to_be_bytes();
+        let (tpid, tci) = (u16::from_be_bytes([tpid_high, tpid_low]), u16::from_be_bytes([high, low]));
+        let all = tags.with(tpid, tci);
+        let is_tag = matches!(tpid, 0x8100 | 0x88a8) && all != tags && all != VlanTags::TOO_MANY;
+        is_tag.then_some(all).ok_or(HavipError::VlanTag(tag).into())
+    })
+}
+
+fn vlan_tags_message(tags: VlanTags) -> proto::VlanTags {
+    match tags.tags() {
+        Some(tags) => {
+            let word = |(tpid, tci): (u16, u16)| u32::from(tpid) << u16::BITS | u32::from(tci);
+            proto::VlanTags { tags: tags.map(word).collect(), too_many: false }
+        }
+        None => proto::VlanTags { tags: vec![], too_many: true },
     }
 }
 

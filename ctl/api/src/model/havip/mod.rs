@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use bcast_domain::{Mac, Tep, Vni};
+use bcast_domain::{Mac, Tep, VlanTags, Vni};
 use thiserror::Error;
 
 use super::address::unicast;
@@ -135,6 +135,11 @@ pub enum HavipError {
     /// A VRRP id out of range.
     #[error("VRRP id {0} is out of range; 1 to 255")]
     Vrid(u32),
+    /// A word that is no VLAN tag, or a third tag.
+    #[error(
+        "{0:#010x} is no VLAN tag of a binding; two at most, 0x8100 or 0x88a8 and then priority and VLAN id"
+    )]
+    VlanTag(u32),
     /// A refresh out of range.
     #[error("a refresh of {0} s is out of range; 1 to {MAX_REFRESH_S} s")]
     Refresh(u32),
@@ -203,6 +208,7 @@ impl HavipError {
             Self::Eip(_) | Self::EipLinkLocal(_) => "eip",
             Self::Vrid(_) => "vrids",
             Self::Refresh(_) => "refresh_s",
+            Self::VlanTag(_) => "vlan_tags",
             Self::VirtualMac { .. }
             | Self::Teps { .. }
             | Self::Twice(_)
@@ -374,6 +380,8 @@ pub struct Binding {
     pub moves: u64,
     /// The revision that made it so. It only grows, also when a HAVIP is removed and made anew.
     pub generation: u64,
+    /// VLAN tags of the holder's latest claim or use of the address; `None`: not known.
+    pub tags: Option<VlanTags>,
 }
 
 impl Binding {
@@ -388,6 +396,7 @@ impl Binding {
             why: None,
             moves: 0,
             generation: 0,
+            tags: None,
         }
     }
 }
