@@ -63,7 +63,7 @@
 //! The borrow checker sees to that moment: all that a reader hands out borrows it, and [`Reader::quiesce`] and
 //! [`Reader::offline`] need it exclusively. That each reader also *sees* what was unlinked before the epoch that it reports
 //! is a matter of a few pairs of orderings. They are named in `table/sync.rs`, the races are told in
-//! `table/qsbr.rs`, and `tests/loom.rs` explores them all and shows for each ordering the model that fails without it.
+//! `table/qsbr.rs`, and `tests/loom/` explores them all and shows for each ordering the model that fails without it.
 //!
 //! **What a reader sees.** Each change by itself, at once or a little later; those of one publisher to one domain in
 //! their order; all that came before an [`Epoch`] once it has reported it. Changes to several domains are not one step

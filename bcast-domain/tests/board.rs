@@ -1,4 +1,4 @@
-//! Announcements on the board, as the control side reads them. The meeting of both sides is modelled in `tests/loom.rs`.
+//! Announcements on the board, as the control side reads them. The meeting of both sides is modelled in `tests/loom/`.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! Owners of the addresses of a strict domain. The race of two workers for one address is modelled in `tests/loom.rs`; what makes
+//! Owners of the addresses of a strict domain. The race of two workers for one address is modelled in `tests/loom/`; what makes
 //! an address free again is told by a frame each in the sniffer's tests.
 #![allow(clippy::unwrap_used, reason = "a helper of a test may fail the test")]
 

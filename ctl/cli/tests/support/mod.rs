@@ -3,6 +3,7 @@
 
 pub mod model;
 pub mod node;
+pub mod script;
 
 use bcast_domain::{Tep, Vni};
 use ctl_api::model::{DomainEntry, TepEntry};
