@@ -53,13 +53,14 @@
 
 pub mod address;
 pub mod announcement;
+pub mod bfd;
 pub mod checksum;
 pub mod class;
 pub mod encap;
 pub mod gratuitous;
 pub mod header;
-pub mod offender;
 pub mod host;
+pub mod offender;
 pub mod reason;
 pub mod redirect;
 pub mod verdict;
@@ -70,7 +71,7 @@ pub use announcement::{Announcement, announcement};
 pub use bcast_domain::{MacAddr, MacAddrError};
 pub use class::Class;
 pub use encap::{FrameHeader, IP_OVERHEAD, MAX_INNER_LEN, OVERHEAD, Template};
-pub use offender::Offender;
 pub use host::{Content, CopyErrorKind, HostFrame};
+pub use offender::Offender;
 pub use reason::{CopyDropReason, DropReason, Rejection};
 pub use verdict::{Outer, parse, parse_fast};
