@@ -26,6 +26,7 @@ use ::bfd::{
 };
 use bcast_domain::TepIndex;
 use bcast_domain::limits::MAX_TEPS;
+use crossbeam::queue::ArrayQueue;
 use wire::DropReason;
 use wire::encap::{Encap, FrameHeaderOf};
 
@@ -265,15 +266,13 @@ impl BfdSessions {
     #[inline(never)]
     fn serve<P: Port>(&mut self, tx: &mut Transmitter<P>, teps: &TepArray<P::Encap>, now_ns: u64) -> bool {
         let now_ns = self.time.steady(now_ns);
-        let board = Arc::clone(&self.board);
-        let handed =
-            board.inbox(self.worker).into_iter().flat_map(|inbox| std::iter::from_fn(|| inbox.pop()));
         let mut busy = false;
-        for heard in handed.take(HANDED) {
+        for _ in 0..HANDED {
+            let Some(heard) = self.board.inbox(self.worker).and_then(ArrayQueue::pop) else { break };
             busy = true;
             // The owner may have closed the session since; only a TEP that is there may open one.
             let known = teps.find(heard.address) == Some(heard.tep);
-            if known && board.claim(heard.tep, self.worker) == Some(self.worker) {
+            if known && self.board.claim(heard.tep, self.worker) == Some(self.worker) {
                 // It was counted where it was received.
                 _ = self.take(&heard, now_ns);
             }
