@@ -15,7 +15,6 @@ use testkit::{
     sniffer::Sniffer,
 };
 
-#[allow(dead_code, reason = "the engine's frames, of which one is needed")]
 #[path = "../../dataplane/engine/tests/frames/mod.rs"]
 mod frames;
 
