@@ -35,7 +35,7 @@ fn apply(bytes: &[u8]) {
         expected_revision: apply.conditions.expected.map(|revision| revision.get()),
         request_id: apply.conditions.request_id.as_ref().map(|id| id.as_str().to_owned()),
         above_revision: apply.conditions.above.map(|revision| revision.get()),
-        confirm_removals: Some(apply.confirmed),
+        confirm_removals: Some(apply.conditions.confirmed),
         max_differences: apply.max_differences.map(|most| most as u64),
     };
     let mut again = Apply::default();
