@@ -24,6 +24,7 @@ use std::sync::Arc;
 use ::bfd::{
     Addresses, Config, Diagnostic, FIRST_SOURCE_PORT, Frame, Hold, Popped, Session, State, Template, Wheel,
 };
+use arrayvec::ArrayVec;
 use bcast_domain::TepIndex;
 use bcast_domain::limits::MAX_TEPS;
 use crossbeam::queue::ArrayQueue;
@@ -226,7 +227,7 @@ impl BfdSessions {
         self.board.release(tep);
     }
 
-    /// Schedules a session's next deed, and writes its row where it has changed. `left` is the state that it left.
+    /// Schedules a session's next deed, and writes its row. `left` is the state that it left.
     #[inline]
     fn settle(&mut self, number: u32, left: Option<State>, now_ns: u64) {
         let slot = &self.slots[number as usize];
@@ -278,22 +279,35 @@ impl BfdSessions {
             }
         }
         busy |= self.sweep(teps, now_ns);
+        // Two passes, so that the cache misses of all sessions overlap.
+        let mut due = ArrayVec::<_, TIMERS>::new();
+        while !due.is_full()
+            && let Popped::Due(number) = self.wheel.pop(now_ns)
+        {
+            let slot = &self.slots[number as usize];
+            due.push((number, teps.find(slot.address) == Some(slot.tep)));
+        }
+        busy |= !due.is_empty();
         let mut frames = 0;
-        for _ in 0..TIMERS {
-            let Popped::Due(number) = self.wheel.pop(now_ns) else { break };
-            busy = true;
-            let slot = &mut self.slots[number as usize];
-            if teps.find(slot.address) != Some(slot.tep) {
+        for (number, known) in due {
+            if !known {
                 self.close(number);
                 continue;
             }
+            let slot = &mut self.slots[number as usize];
             let done = slot.session.tick(now_ns);
             if let Some(packet) = done.send {
                 let header = FrameHeaderOf::new(slot.node, TOS, 0, FRAME_LEN_U16);
                 tx.push_bfd(&slot.template.frame(&packet), &header, slot.tep, teps);
                 frames += 1;
             }
-            self.settle(number, done.change.map(|change| change.from), now_ns);
+            let deadline_ns = slot.session.deadline_ns();
+            if done.change.is_some() || deadline_ns == u64::MAX {
+                self.settle(number, done.change.map(|change| change.from), now_ns);
+            } else {
+                // Its row is as it was.
+                _ = self.wheel.schedule(number, deadline_ns);
+            }
         }
         if frames > 0 {
             tx.flush_bfd();
