@@ -3,6 +3,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod bfd;
 pub mod failover;
 pub mod harness;
 pub mod load;

@@ -4,7 +4,7 @@
 
 use std::process::ExitCode;
 
-use bench::{failover, harness::figures, load, micro, pktgen};
+use bench::{bfd, failover, harness::figures, load, micro, pktgen};
 use clap::{CommandFactory, Parser};
 
 /// Measures bcast. Build bcastd and bcastctl first: `cargo build --release`.
@@ -17,6 +17,8 @@ enum Command {
     Join(load::Join),
     /// Outage of a virtual IP whose master fails, and the node's share of it
     Failover(failover::Args),
+    /// Share of a worker's CPU that BFD sessions with many hypervisors take
+    Bfd(bfd::Args),
     /// CPU time of lookups and changes of the table, and of announcements
     Micro(micro::Args),
     /// Sends overlay frames through a node, receives the copies, and accounts for every one
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Command::Load(args) => args.run(),
         Command::Join(args) => args.run(),
         Command::Failover(args) => args.run(),
+        Command::Bfd(args) => args.run(),
         Command::Micro(args) => args.run(),
         Command::Pktgen(args) => args.run(),
         Command::Figures => figures::write().map(|()| true),

@@ -13,6 +13,7 @@ use wire::MacAddr;
 
 use engine::runtime::RuntimeSettings;
 
+mod bfd;
 mod file;
 mod havip;
 #[cfg(test)]
@@ -23,6 +24,7 @@ pub const MAX_WORKERS: usize = 16;
 /// Node addresses at most.
 pub const MAX_ADDRESSES: usize = wire::NodeAddresses::MAX;
 
+pub use bfd::BfdConfig;
 pub use havip::HavipConfig;
 
 /// Why a configuration was refused.
@@ -202,6 +204,8 @@ pub struct Config {
     pub metrics_listen: SocketAddr,
     /// `[eal]`
     pub eal: EalSection,
+    /// `[bfd]`
+    pub bfd: BfdConfig,
     /// `[havip]`
     pub havip: HavipConfig,
     /// `[[webhook]]`, as it is written; it was found right.
@@ -265,6 +269,7 @@ impl Config {
         note(self.api_socket != new.api_socket, "api.socket");
         note(self.metrics_listen != new.metrics_listen, "metrics.listen");
         note(self.eal != new.eal, "eal");
+        note(self.bfd != new.bfd, "bfd");
         note(self.havip != new.havip, "havip");
         // What else is said of a receiver changes live.
         let names = |config: &Self| -> BTreeSet<String> {

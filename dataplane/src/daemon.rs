@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bcast_domain::limits::MAX_DOMAINS;
 use bcast_domain::{DomainPublisher, Readers};
@@ -21,6 +21,7 @@ use engine::port::dpdk::DpdkPort;
 use engine::punt::{Identity, PuntPort, PuntQueues};
 use engine::replicate::Transmitter;
 use engine::runtime::{RuntimeConfig, RuntimeSettings};
+use engine::sessions::BfdSessions;
 use engine::teps::TepArray;
 use engine::worker::Worker;
 use netlink::Requests;
@@ -35,6 +36,7 @@ use crate::config::Config;
 use crate::conflict::ConflictWatch;
 use crate::drop_log;
 use crate::error::StartError;
+use crate::liveness::Liveness;
 use crate::metrics;
 use crate::node::{ControlledNode, NodeView, Templates};
 use crate::port::{self, ReadyPort};
@@ -94,8 +96,24 @@ fn reload(path: &Path, old: Config, daemon: &Daemon) -> Config {
     if let Some(server) = daemon.view.server().as_ref() {
         server.reload_webhooks(receivers);
     }
-    let RuntimeSettings { share_payload_from, outer_source, idle_sleep_us, punt_rate, limits } = new.runtime;
-    tracing::info!(share_payload_from, ?outer_source, idle_sleep_us, punt_rate, %limits, webhooks, "reloaded");
+    let RuntimeSettings {
+        share_payload_from,
+        outer_source,
+        idle_sleep_us,
+        punt_rate,
+        allow_inner_bfd,
+        limits,
+    } = new.runtime;
+    tracing::info!(
+        share_payload_from,
+        ?outer_source,
+        idle_sleep_us,
+        punt_rate,
+        allow_inner_bfd,
+        %limits,
+        webhooks,
+        "reloaded"
+    );
     Config { runtime: new.runtime, ..old }
 }
 
@@ -182,6 +200,7 @@ impl Daemon {
         self.underlay.loaded();
         let punt = if tap.is_some() { Some(punt_queues(config, ready.mac)?) } else { None };
         self.start_workers(config, eal, ready, readers, punt.as_ref())?;
+        self.view.liveness.begin();
         if let (Some(tap), Some(queues)) = (tap.take(), punt) {
             self.start_punt(tap, queues, ready, config)?;
         }
@@ -196,7 +215,9 @@ impl Daemon {
         // Of an interface of the kernel's the kernel tells; virtual devices are always up.
         let asks_driver = matches!(config.port.device, DeviceSpec::Pci(_));
         let link = move || asks_driver.then(|| port.link().map_or(true, |link| link.up));
-        let body = move || readiness.run(&stop, link);
+        let (view, runtime_config) = (self.view.clone(), self.runtime_config.clone());
+        let sample = move || view.liveness.sample(view.facts(&runtime_config), Instant::now());
+        let body = move || readiness.run(&stop, link, sample);
         self.threads.push(std::thread::Builder::new().name("readiness".into()).spawn(body)?);
         Ok(())
     }
@@ -263,6 +284,11 @@ impl Daemon {
                 config: self.runtime_config.clone(),
                 leases: TokenLeases::new()?,
                 inspector: ArpInspector::new(self.view.inspection.clone()),
+                bfd: BfdSessions::new(
+                    self.view.liveness.board.clone(),
+                    number,
+                    self.view.clocks.tsc.clock_ns(self.view.clocks.tsc.now()),
+                ),
                 local: (number == 0).then(|| self.view.local_frames.clone()),
                 clock: self.view.clocks.tsc,
             };
@@ -471,6 +497,7 @@ fn node_view(
         underlay: underlay.clone(),
         readiness: Readiness::new(runtime_config.clone(), underlay.clone(), counters.clone()),
         counters,
+        liveness: Liveness::new(&config.bfd, ready.mac, config.cores.len())?,
         inspection: Inspection::new(),
         local_frames: LocalFrames::new(config.underlay.node.first(), allocate),
         clocks: Clocks::new(tsc),

@@ -16,6 +16,7 @@ mod daemon;
 mod drop_log;
 mod error;
 mod http;
+mod liveness;
 mod log;
 mod metrics;
 mod node;

@@ -26,8 +26,9 @@ use tokio::time::timeout;
 use wire::{CopyDropReason, CopyErrorKind, DropReason};
 
 use crate::http::{self, Limits};
+use crate::liveness::Reason;
 use crate::log;
-use crate::node::{self, NodeView};
+use crate::node::{self, NodeView, bfd_sessions};
 use crate::port::dpdk_version;
 use crate::readiness::Condition;
 
@@ -262,6 +263,7 @@ fn render(node: &NodeView, http: Figures) -> Result<String, prometheus::Error> {
     page.gauge("bcast_members", "Memberships in all domains.", counts.members)?;
     page.gauge("bcast_havips", "Virtual IPs.", counts.havips)?;
     havips(&page, node)?;
+    bfd(&page, node)?;
     let help = "Transactions of changes that the store failed, tries while it takes none included.";
     let errors = node.server().as_ref().map(ctl_server::Server::store_errors);
     page.counter("bcast_store_errors_total", help, errors.unwrap_or_default())?;
@@ -303,6 +305,21 @@ fn havips(page: &Page, node: &NodeView) -> Metric {
     let help = "Virtual IPs that have a diagnosis, by its code.";
     page.gauges("bcast_havip_diagnoses", help, "code", diagnoses)?;
     page.gauges("bcast_havip_states", "Virtual IPs, by state.", "state", states)
+}
+
+/// BFD sessions with hypervisors by state, and why they say that the node is to be left; each state and reason has a value, 0 too.
+fn bfd(page: &Page, node: &NodeView) -> Metric {
+    let board = &node.liveness.board;
+    let sessions = bfd_sessions(board);
+    page.gauges("bcast_bfd_sessions", "BFD sessions with hypervisors, by state.", "state", sessions)?;
+    page.counter("bcast_bfd_flaps_total", "Times that a BFD session left Up.", board.flaps())?;
+    let sum = |cell: fn(&WorkerCounters) -> &Cell| node.counters.sum(cell);
+    page.counter("bcast_bfd_tx_total", "BFD frames that the port has taken.", sum(|w| &w.tx_bfd))?;
+    page.counter("bcast_bfd_tx_drops_total", "BFD frames that were dropped.", sum(|w| &w.tx_bfd_drops))?;
+    let there: Vec<_> = node.liveness.reasons().collect();
+    let reasons = Reason::ALL.map(|reason| (reason.as_str(), u64::from(there.contains(&reason))));
+    let help = "Whether BFD tells hypervisors for this reason to use another node (1) or not (0).";
+    page.gauges("bcast_bfd_leaving", help, "reason", reasons)
 }
 
 /// Packet buffers of each pool: all, in use, free.

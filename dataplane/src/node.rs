@@ -3,13 +3,16 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bcast_domain::{
     AnnouncementBoard, ArrayPublisher, DomainId, DomainLimit, Epoch, Rejected, StrictRefusal, Tep, TepIndex,
     TepLimit,
 };
-use ctl_node::{DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, NodeStats, TepRefusal};
+use ctl_node::{
+    BfdSession, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, NodeStats, Standing,
+    TepRefusal,
+};
 use ctl_server::{Counts, Server};
 use dpdk::{Mbuf, Mempool, Port};
 use engine::counters::{Cell, Counters, DropCounts, WorkerCounters};
@@ -17,6 +20,7 @@ use engine::inspect::Inspection;
 use engine::local::LocalFrames;
 use engine::offenders::Offence;
 use engine::runtime::RuntimeConfig;
+use engine::sessions::{BfdBoard, BfdState, NodeState};
 use engine::teps::TepArray;
 use ipnet::Ipv4Net;
 use prometheus::Histogram;
@@ -26,6 +30,7 @@ use wire::{CopyDropReason, CopyErrorKind, DropReason, MacAddr};
 use crate::clocks::Clocks;
 use crate::config::is_no_host;
 use crate::conflict::LastConflict;
+use crate::liveness::{Facts, Liveness, Reason};
 use crate::readiness::Readiness;
 
 /// Time at which the process started.
@@ -53,6 +58,8 @@ pub struct NodeView {
     pub underlay: Arc<Underlay>,
     /// Readiness: true if the node may and can forward.
     pub readiness: Arc<Readiness>,
+    /// What BFD tells hypervisors.
+    pub liveness: Liveness,
     /// Virtual IPs for the workers.
     pub inspection: Arc<Inspection>,
     /// Frames that the node makes itself.
@@ -105,6 +112,18 @@ impl NodeView {
     /// Packet buffers by pool: name, those in use, all.
     pub fn mbufs(&self) -> impl Iterator<Item = (&str, u32, u32)> {
         self.pools.iter().map(|(name, pool)| (name.as_str(), pool.in_use(), pool.capacity()))
+    }
+
+    /// Facts that decide whether the node can replicate.
+    pub fn facts(&self, runtime_config: &RuntimeConfig) -> Facts {
+        let (teps, unresolved) = self.underlay.registered();
+        Facts {
+            link_up: runtime_config.link_up(),
+            asked: self.underlay.health().asked,
+            teps,
+            unresolved,
+            refused: self.counters.sum(|w| &w.copy_drops[CopyDropReason::TxFull.index()]),
+        }
     }
 
     /// The control path, or nothing.
@@ -190,6 +209,26 @@ impl ControlledNode {
     }
 }
 
+/// Name of a BFD session's state.
+pub const fn bfd_state(state: BfdState) -> &'static str {
+    match state {
+        BfdState::AdminDown => "admin_down",
+        BfdState::Down => "down",
+        BfdState::Init => "init",
+        BfdState::Up => "up",
+    }
+}
+
+/// Number of BFD sessions in each state.
+pub fn bfd_sessions(board: &BfdBoard) -> [(&'static str, u64); 4] {
+    let mut counts = [BfdState::AdminDown, BfdState::Down, BfdState::Init, BfdState::Up]
+        .map(|state| (bfd_state(state), 0));
+    for session in board.sessions() {
+        counts[session.local as usize].1 += 1;
+    }
+    counts
+}
+
 /// Drops by the reasons' names.
 fn named(drops: &DropCounts) -> Drops {
     Drops {
@@ -258,6 +297,46 @@ impl ctl_node::Node for ControlledNode {
         let errors = self.errors_by_index(tep);
         let since = |kind: CopyErrorKind| errors[kind as usize].saturating_sub(earlier[kind as usize]);
         CopyErrorKind::ALL.iter().map(|&kind| (kind.as_str(), since(kind))).collect()
+    }
+
+    fn bfd_session(&self, index: TepIndex, tep: Tep) -> Option<BfdSession> {
+        let status = self.view.liveness.board.session(index, tep.address())?;
+        let now = self.now();
+        let age_ns = now.worker_ns.saturating_sub(status.since_ns);
+        let state = |state| match state {
+            BfdState::AdminDown => ctl_node::BfdState::AdminDown,
+            BfdState::Down => ctl_node::BfdState::Down,
+            BfdState::Init => ctl_node::BfdState::Init,
+            BfdState::Up => ctl_node::BfdState::Up,
+        };
+        Some(BfdSession {
+            local: state(status.local),
+            remote: state(status.remote),
+            diagnostic: status.diagnostic.code(),
+            remote_diagnostic: status.remote_diagnostic.code(),
+            since_unix_ns: now.unix_ns.saturating_sub(age_ns),
+            transmit_interval_us: status.transmit_interval_us,
+            detection_time_us: status.detection_time_us,
+            flaps: status.flaps,
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let liveness = &self.view.liveness;
+        Standing {
+            state: match liveness.state() {
+                NodeState::Serving => ctl_node::NodeState::Serving,
+                NodeState::Leaving => ctl_node::NodeState::Leaving,
+                NodeState::HeldBack => ctl_node::NodeState::HeldBack,
+            },
+            reasons: liveness.reasons().map(Reason::as_str).collect(),
+            held_back_for: liveness.held_back_for(Instant::now()).unwrap_or_default(),
+            sessions: bfd_sessions(&liveness.board).to_vec(),
+        }
+    }
+
+    fn set_drained(&self, drained: bool) -> bool {
+        self.view.liveness.set_drained(drained)
     }
 
     fn domain_counters(&self, id: DomainId) -> DomainCounters {

@@ -118,8 +118,8 @@ impl Readiness {
         })
     }
 
-    /// Samples until `stop`, on a thread of its own: a driver may take its time to tell the state of its link.
-    pub fn run(&self, stop: &AtomicBool, link: impl Fn() -> Option<bool>) {
+    /// Samples until `stop`, on a thread of its own: a driver may take its time to tell the state of its link. `also` is called each time.
+    pub fn run(&self, stop: &AtomicBool, link: impl Fn() -> Option<bool>, also: impl Fn()) {
         while !stop.load(Relaxed) {
             if let Some(up) = link()
                 && self.runtime_config.set_link_up(up) != up
@@ -127,6 +127,7 @@ impl Readiness {
                 tracing::warn!(up, "the port's link changed");
             }
             self.sample(self.now_ms());
+            also();
             std::thread::sleep(SAMPLE_EVERY);
         }
     }

@@ -24,6 +24,8 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::ValueEnum;
 
+pub use self::clock::cpu_ns;
+
 use self::announce::Announcements;
 use self::contenders::{CHECKED, FLOOR};
 use self::cores::Cores;

@@ -414,6 +414,18 @@ impl Client {
         Ok(self.answer(|mut rpc| async move { rpc.drops(request).await }).await?.senders)
     }
 
+    /// What BFD tells hypervisors of the node.
+    pub async fn node(&mut self) -> Result<proto::NodeStatus> {
+        let request = self.timed(proto::GetNodeRequest {});
+        self.answer(|mut rpc| async move { rpc.get_node(request).await }).await
+    }
+
+    /// Drains the node, or ends that.
+    pub async fn drain(&mut self, drained: bool) -> Result<proto::NodeStatus> {
+        let request = self.timed(proto::DrainNodeRequest { drained });
+        self.answer(|mut rpc| async move { rpc.drain_node(request).await }).await
+    }
+
     /// The daemon's version and its DPDK's.
     pub async fn version(&mut self) -> Result<proto::VersionReply> {
         let request = self.timed(proto::VersionRequest {});

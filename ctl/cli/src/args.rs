@@ -12,6 +12,7 @@ use crate::apply::ApplyArgs;
 use crate::backup::RestoreArgs;
 use crate::domain::DomainCommand;
 use crate::havip::HavipCommand;
+use crate::node::NodeCommand;
 use crate::out::Format;
 use crate::tep::TepCommand;
 use crate::webhook::WebhookCommand;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Virtual IPs that instances hand over among themselves, followed by their announcements
     #[command(subcommand)]
     Havip(HavipCommand),
+    /// The node as hypervisors see it by BFD, and its drain
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Receivers that are told over HTTP what happens to virtual IPs
     #[command(subcommand)]
     Webhook(WebhookCommand),

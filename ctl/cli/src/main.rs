@@ -13,6 +13,7 @@ mod event;
 mod export;
 mod failure;
 mod havip;
+mod node;
 mod out;
 mod rates;
 mod stats;
@@ -57,6 +58,7 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Tep(command) => tep::run(out, &mut connect.await?, command).await,
         Command::Domain(command) => domain::run(out, &mut connect.await?, command).await,
         Command::Havip(command) => havip::run(out, &mut connect.await?, command).await,
+        Command::Node(command) => node::run(out, &mut connect.await?, command).await,
         Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
         Command::Apply(args) => apply::run(out, &daemon, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::change::{self, Order};
 use crate::failure::Failure;
+use crate::node::Session;
 use crate::out::{Column, Out};
 use crate::rates::{Exported, Rates, requested};
 use crate::stats::{Counters, dropped};
@@ -199,6 +200,7 @@ struct Status<'a> {
     drops: Counters<'a>,
     frame_drops: Counters<'a>,
     icmp_errors: Counters<'a>,
+    bfd: Option<Session>,
 }
 
 async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Failure> {
@@ -206,11 +208,13 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
     let tep = status.tep.clone().unwrap_or_default();
     let next_hop = text::optional_address(status.next_hop.as_ref());
     let mac = status.mac.filter(|mac| !mac.is_empty()).map(|mac| text::mac(&mac));
+    let bfd = status.bfd.as_ref().map(Session::from);
     if out.is_json() {
         let (domains, since_unix_ms) = (status.domains, status.since_unix_ms);
         let (drops, frame_drops) = (Counters(&status.drops), Counters(&status.frame_drops));
         let (tep, icmp_errors) = (Json::from(&tep), Counters(&status.icmp_errors));
-        let status = Status { tep, domains, next_hop, mac, since_unix_ms, drops, frame_drops, icmp_errors };
+        let status =
+            Status { tep, domains, next_hop, mac, since_unix_ms, drops, frame_drops, icmp_errors, bfd };
         return out.json(&status);
     }
     let Gateways { route_gateway, route_gateway6 } = gateways(&tep);
@@ -225,7 +229,10 @@ async fn show(out: &mut Out, client: &mut Client, tep: TepRef) -> Result<(), Fai
         ("mac", mac.unwrap_or_else(|| "unresolved".to_owned())),
         ("since", utc(status.since_unix_ms)),
     ];
-    out.table([Column::Text("TEP"), Column::Text("")], &rows.map(|(what, value)| [what.to_owned(), value]))?;
+    let none = || vec![("bfd", or_none(None::<String>))];
+    let sessions = bfd.map_or_else(none, |session| session.rows().to_vec());
+    let rows = rows.into_iter().chain(sessions).map(|(what, value)| [what.to_owned(), value]);
+    out.table([Column::Text("TEP"), Column::Text("")], &rows.collect::<Vec<_>>())?;
     dropped(out, "DROPPED FRAMES", &status.frame_drops)?;
     dropped(out, "DROPPED COPIES", &status.drops)?;
     dropped(out, "ICMP ERRORS ABOUT COPIES", &status.icmp_errors)

@@ -232,7 +232,9 @@ fn tables_are_plain_columns() {
         (
             "tep show hv1",
             "TEP\naddress    198.18.0.1\nname       hv1\nlimit      frames 1500\nroutes by  -\ndomains    1\nnext hop   198.18.255.1\nmac        02:00:00:00:00:01\n\
-             since      2026-11-23T01:04:05.007Z\n\nDROPPED FRAMES  VALUE\ntep_rate            4\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\n\n\
+             since      2026-11-23T01:04:05.007Z\nbfd        up, diagnostic 6 (concatenated path down), since 2026-11-23T01:04:05.007Z, 2 flaps\n\
+             bfd peer   down, diagnostic 1 (detection time expired)\n\
+             bfd sends  each 50 ms, and detects after 3000 ms\n\nDROPPED FRAMES  VALUE\ntep_rate            4\n\nDROPPED COPIES  VALUE\ntep_unresolved     12\n\n\
              ICMP ERRORS ABOUT COPIES  VALUE\nunreachable                   2\n",
         ),
         (
@@ -265,6 +267,15 @@ fn tables_are_plain_columns() {
              control_rate  198.18.0.1   hv1         5001  52:54:00:00:00:01    ff:ff:ff:ff:ff:ff       70  2026-11-23T01:04:05.007Z\n\
              control_rate  198.18.0.2   registered  5001  52:54:00:00:00:01    ff:ff:ff:ff:ff:ff        2  2026-11-23T01:04:05.007Z\n",
         ),
+        (
+            "node show",
+            "NODE\nstate      held_back\nreasons    hold_back, link\nheld back  2.5 s more\nsessions   0 down, 7 up\n",
+        ),
+        (
+            "node drain",
+            "NODE\nstate      leaving\nreasons    drained\nheld back  -\nsessions   0 down, 7 up\n",
+        ),
+        ("node undrain", "NODE\nstate      serving\nreasons    -\nheld back  -\nsessions   0 down, 7 up\n"),
         ("version", &format!("bcastctl {OWN}\nbcastd 0.1.0 (0123456789ab, DPDK 22.11.11)\n")),
     ] {
         let args: Vec<&str> = args.split(' ').collect();
@@ -291,7 +302,7 @@ fn json_has_the_documented_shapes() {
             "tep show 198.18.0.2",
             "{\"address\":\"198.18.0.2\",\"name\":null,\"limit\":{\"frames\":null},\"routes\":{\"route_gateway\":null,\"route_gateway6\":null},\"domains\":1,\"next_hop\":null,\"mac\":null,\
              \"since_unix_ms\":1795395845007,\"drops\":{\"tep_unresolved\":12,\"tx_full\":0},\"frame_drops\":{\"tep_rate\":4},\
-             \"icmp_errors\":{\"unreachable\":2,\"time_exceeded\":0}}\n",
+             \"icmp_errors\":{\"unreachable\":2,\"time_exceeded\":0},\"bfd\":null}\n",
         ),
         (
             "domain show 5001",
@@ -301,6 +312,10 @@ fn json_has_the_documented_shapes() {
         (
             "domain limit 70000",
             "{\"vni\":70000,\"limit\":{\"copies\":null,\"bits\":null,\"control\":null}}\n",
+        ),
+        (
+            "node drain",
+            "{\"state\":\"leaving\",\"reasons\":[\"drained\"],\"held_back_ms\":0,\"bfd_sessions\":{\"down\":0,\"up\":7}}\n",
         ),
         ("tep limit hv1", "{\"address\":\"198.18.0.1\",\"limit\":{\"frames\":1500}}\n"),
         (

@@ -45,6 +45,15 @@ pub trait Node: Send + Sync + 'static {
     /// ICMP errors about copies to a TEP, by type.
     fn tep_icmp_errors(&self, tep: TepIndex) -> Vec<(&'static str, u64)>;
 
+    /// BFD session with a TEP; `None`: it has not spoken BFD.
+    fn bfd_session(&self, index: TepIndex, tep: Tep) -> Option<BfdSession>;
+
+    /// What BFD tells hypervisors of the node.
+    fn standing(&self) -> Standing;
+
+    /// Has hypervisors use another node, or ends that, at once. Returns what it was before.
+    fn set_drained(&self, drained: bool) -> bool;
+
     /// One domain's counters since the daemon started.
     fn domain_counters(&self, domain: DomainId) -> DomainCounters;
 
@@ -131,6 +140,64 @@ pub struct NextHop {
     pub mac: Option<[u8; 6]>,
     /// Time since which both hold.
     pub since: SystemTime,
+}
+
+/// State of a BFD session (RFC 5880 section 6.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BfdState {
+    /// Held down by its operator.
+    AdminDown,
+    /// No contact.
+    Down,
+    /// The peer is heard, and does not know that yet.
+    Init,
+    /// Both hear each other.
+    Up,
+}
+
+/// BFD session with a TEP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BfdSession {
+    /// State of the node's side.
+    pub local: BfdState,
+    /// State that the TEP said last.
+    pub remote: BfdState,
+    /// Diagnostic that the node says.
+    pub diagnostic: u8,
+    /// Diagnostic that the TEP said last.
+    pub remote_diagnostic: u8,
+    /// Unix time since which the node's side is in its state, nanoseconds.
+    pub since_unix_ns: u64,
+    /// Interval between the node's packets before jitter, microseconds.
+    pub transmit_interval_us: u32,
+    /// Time without a packet after which the TEP is lost, microseconds; 0: not known.
+    pub detection_time_us: u32,
+    /// Times that the session left Up.
+    pub flaps: u64,
+}
+
+/// What BFD tells hypervisors of the node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeState {
+    /// Hypervisors may use it.
+    Serving,
+    /// They are to use another one.
+    Leaving,
+    /// It has just started, and does not serve yet.
+    HeldBack,
+}
+
+/// The same with its reasons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// What BFD tells.
+    pub state: NodeState,
+    /// Names of the reasons.
+    pub reasons: Vec<&'static str>,
+    /// Rest of the time after the start.
+    pub held_back_for: Duration,
+    /// Number of BFD sessions by state, all states.
+    pub sessions: Vec<(&'static str, u64)>,
 }
 
 /// A domain's counters.

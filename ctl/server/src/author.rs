@@ -72,6 +72,13 @@ impl Author {
         tracing::info!(change, %name, changed = count, peer, reason, "changed");
     }
 
+    /// Logs that the node is drained, or that this ends.
+    pub fn log_drain(&self, drained: bool) {
+        let (peer, reason) = self.fields();
+        let change = if drained { "drain node" } else { "undrain node" };
+        tracing::info!(change, peer, reason, "changed");
+    }
+
     fn fields(&self) -> (impl tracing::Value + use<'_>, impl tracing::Value + use<'_>) {
         let peer = self.peer.as_ref().map(tracing::field::display);
         (peer, self.reason.as_ref().map(tracing::field::display))

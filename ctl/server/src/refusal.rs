@@ -156,6 +156,11 @@ pub enum Problem {
     /// There is no such domain to join.
     #[error("domain {0} does not exist; create it first")]
     NoDomain(Vni),
+    /// A domain whose VNI is no network's.
+    #[error(
+        "VNI 0 is no domain's: GRE key 0 is for BFD between hypervisors and the node; choose another VNI"
+    )]
+    VniZero,
     /// Another TEP has the name.
     #[error("the name {name} is TEP {holder}'s; names of TEPs are unique")]
     NameTaken { name: Name, holder: Tep },
@@ -266,6 +271,7 @@ impl Problem {
             Self::Tep(_)
             | Self::Havip(_)
             | Self::EipOfUnderlay(_)
+            | Self::VniZero
             | Self::Twice(_)
             | Self::History(_)
             | Self::HolderNotAttached { .. } => Code::InvalidArgument,

@@ -497,6 +497,12 @@ impl State {
         for domain in snapshot.domains()? {
             let mut domain = domain?;
             domain.members.sort_unstable();
+            if domain.vni.get() == 0 {
+                tracing::warn!(
+                    "domain 0 is kept but not served, as GRE key 0 is for BFD: its frames are dropped (vni_unknown); \
+                     create it anew with another VNI, and delete it"
+                );
+            }
             if self.domain(domain.vni).as_ref() != Some(&domain) {
                 self.set_domain(&domain);
             }

@@ -214,10 +214,14 @@ pub struct WorkerCounters {
     pub tx_unicast: Cell,
     /// Frames to one TEP that were dropped: no such TEP, no next hop, no room in the buffer or in the port.
     pub tx_unicast_drops: Cell,
+    /// BFD frames to hypervisors that the port has taken.
+    pub tx_bfd: Cell,
+    /// BFD frames to hypervisors that were dropped: no next hop, no packet buffer, no room in the port, or its link is down.
+    pub tx_bfd_drops: Cell,
 }
 
 /// First reason for which a frame's source is known to be a TEP.
-const FIRST: usize = DropReason::VniUnknown.index();
+const FIRST: usize = DropReason::BfdRate.index();
 /// Number of reasons from there on; those of frames for the node itself come behind them.
 const ATTRIBUTED: usize = DropReason::FanoutQueueFull.index() - FIRST + 1;
 

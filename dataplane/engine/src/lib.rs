@@ -17,6 +17,7 @@
 //! | [`police`] | rates of domains, TEPs and the node |
 //! | [`replicate`], [`targets`], [`teps`] | copies and their outer headers |
 //! | [`fanout`] | large fan-outs, in turns |
+//! | [`sessions`] | BFD with hypervisors |
 //! | [`punt`], [`punt_limits`], [`hosts`], [`local`] | frames for and from the node itself |
 //! | [`runtime`], [`counters`], [`offenders`], [`probe`] | settings in; counters, last offenders and samples out |
 //! | [`port`] | packet buffers, queues and the clock |
@@ -36,6 +37,7 @@ pub mod punt;
 pub mod punt_limits;
 pub mod replicate;
 pub mod runtime;
+pub mod sessions;
 pub mod shares;
 pub mod targets;
 pub mod teps;

@@ -42,11 +42,14 @@ pub enum PuntKind {
     Foreign,
     /// Answered by the node without the kernel: a stranger's ARP request.
     Answered,
+    /// Taken by the node without the kernel: BFD of a TEP, in its tunnel.
+    Bfd,
 }
 
 impl PuntKind {
     /// All kinds; `ALL[k as usize] == k`.
-    pub const ALL: [Self; 5] = [Self::Neighbours, Self::Routing, Self::Rest, Self::Foreign, Self::Answered];
+    pub const ALL: [Self; 6] =
+        [Self::Neighbours, Self::Routing, Self::Rest, Self::Foreign, Self::Answered, Self::Bfd];
 
     /// Value of the metric's label `kind`.
     pub const fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl PuntKind {
             Self::Rest => "rest",
             Self::Foreign => "foreign",
             Self::Answered => "answered",
+            Self::Bfd => "bfd",
         }
     }
 }

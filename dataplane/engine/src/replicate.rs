@@ -384,6 +384,37 @@ impl<P: Port> Transmitter<P> {
         self.counters().tx_unicast_drops.add(refused);
     }
 
+    /// Puts a BFD frame to a TEP into the batch. What cannot be sent is counted.
+    pub fn push_bfd(
+        &mut self,
+        frame: &[u8],
+        header: &FrameHeaderOf<P::Encap>,
+        tep: TepIndex,
+        teps: &TepArray<P::Encap>,
+    ) {
+        let (targets, templates) = ([tep], teps.templates());
+        let heads = CopyHeads { header, templates, targets: &Targets::all(&targets, usize::MAX) };
+        if !teps.is_resolved(tep) || !self.port.copies(frame, &heads) {
+            self.counters().tx_bfd_drops.add(1);
+        }
+    }
+
+    /// Hands a batch of BFD frames to the port: what it does not take after a bounded number of attempts is counted and freed.
+    pub fn flush_bfd(&mut self) {
+        let mut sent = 0;
+        let attempts = if self.config.link_up() { TX_ATTEMPTS[Class::Data as usize] } else { 0 };
+        for _ in 0..attempts {
+            sent += self.port.transmit();
+            if self.port.room() == BATCH {
+                break;
+            }
+            std::hint::spin_loop();
+        }
+        self.counters().tx_bfd.add(sent as u64);
+        let refused = self.port.discard();
+        self.counters().tx_bfd_drops.add(refused as u64);
+    }
+
     /// Offers the batch to the port once, unless its link is down, and frees the rest: frames that it took, and that it did not.
     fn transmit_once(&mut self) -> (u64, u64) {
         let sent = if self.config.link_up() { self.port.transmit() } else { 0 };

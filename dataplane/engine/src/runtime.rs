@@ -26,6 +26,8 @@ pub struct RuntimeSettings {
     pub idle_sleep_us: u32,
     /// Frames a second that are handed to the kernel at most.
     pub punt_rate: u32,
+    /// Broadcast and multicast BFD of VMs is replicated, not dropped.
+    pub allow_inner_bfd: bool,
     /// Rates of domains, TEPs and the node.
     pub limits: RateLimits,
 }
@@ -36,6 +38,7 @@ pub struct RuntimeConfig {
     origin: AtomicBool,
     idle_sleep_us: AtomicU32,
     punt_rate: AtomicU32,
+    allow_inner_bfd: AtomicBool,
     /// True if the port's link is up, where the kernel tells.
     link_up: AtomicBool,
     /// Token buckets of domains, TEPs and the node.
@@ -66,6 +69,7 @@ impl RuntimeConfig {
             origin: AtomicBool::default(),
             idle_sleep_us: AtomicU32::default(),
             punt_rate: AtomicU32::default(),
+            allow_inner_bfd: AtomicBool::default(),
             link_up: AtomicBool::new(true),
             policer: Policer::new(settings.limits)?,
             probe: Probe::default(),
@@ -80,6 +84,7 @@ impl RuntimeConfig {
         self.origin.store(settings.outer_source == OuterSource::Origin, Relaxed);
         self.idle_sleep_us.store(settings.idle_sleep_us, Relaxed);
         self.punt_rate.store(settings.punt_rate, Relaxed);
+        self.allow_inner_bfd.store(settings.allow_inner_bfd, Relaxed);
         self.policer.set(settings.limits);
     }
 
@@ -105,6 +110,12 @@ impl RuntimeConfig {
     #[inline]
     pub fn punt_rate(&self) -> u32 {
         self.punt_rate.load(Relaxed)
+    }
+
+    /// True if broadcast and multicast BFD of VMs is replicated.
+    #[inline]
+    pub fn allows_inner_bfd(&self) -> bool {
+        self.allow_inner_bfd.load(Relaxed)
     }
 
     /// Settings of one burst.

@@ -21,13 +21,16 @@ use crate::local::LocalFrames;
 use crate::police::{Demand, Ticks, TokenLeases};
 use crate::port::{BURST, Burst, Clock, Packet, Port};
 use crate::probe::{Sample, Verdict};
-use crate::punt::{PuntPort, Taken};
+use crate::punt::{PuntKind, PuntPort, Taken};
 use crate::replicate::Transmitter;
 use crate::runtime::{BurstConfig, RuntimeConfig};
+use crate::sessions::{BFD_MAC, BfdSessions, Heard};
 use crate::teps::TepArray;
 
 /// Empty polls in a row after which a worker that may sleep does.
 const IDLE_POLLS: u32 = 64;
+/// Longest sleep of a worker that has BFD sessions, microseconds: a small part of the shortest interval.
+const BFD_SLEEP_US: u32 = 1_000;
 
 /// A worker and its parts.
 pub struct Worker<P: Port> {
@@ -49,6 +52,8 @@ pub struct Worker<P: Port> {
     pub inspector: ArpInspector,
     /// Frames that the node makes itself; one worker sends them.
     pub local: Option<Arc<LocalFrames<P::Packet>>>,
+    /// BFD sessions with hypervisors.
+    pub bfd: BfdSessions,
     /// Clock of all workers.
     pub clock: P::Clock,
 }
@@ -93,6 +98,7 @@ impl<P: Port> Worker<P> {
             empty_polls = empty_polls.saturating_add(1);
             let sleep_us = self.config.idle_sleep_us();
             if sleep_us > 0 && empty_polls >= IDLE_POLLS {
+                let sleep_us = if self.bfd.is_empty() { sleep_us } else { sleep_us.min(BFD_SLEEP_US) };
                 let _offline = self.reader.offline();
                 std::thread::sleep(Duration::from_micros(sleep_us.into()));
                 polled = self.clock.now();
@@ -118,6 +124,8 @@ impl<P: Port> Worker<P> {
         if received > 0 {
             self.forward(burst, Origin::Port);
         }
+        let clock = self.clock;
+        let bfd = self.bfd.turn(&mut self.tx, self.reader.array(), || clock.clock_ns(clock.now()));
         let waiting = !self.queue.is_empty();
         if waiting && self.reader.is_awaited() {
             abort(&mut self.queue, &mut self.tx, self.reader.array(), self.clock);
@@ -128,7 +136,7 @@ impl<P: Port> Worker<P> {
                 serve(&mut self.queue, class, &budget, &mut self.tx, self.reader.array());
             }
         }
-        kernel_frames || local || received > 0 || waiting
+        kernel_frames || local || received > 0 || bfd || waiting
     }
 
     /// Sends what the node made itself. True if there was any.
@@ -176,24 +184,25 @@ impl<P: Port> Worker<P> {
         let mut accepted = [0_u32; Class::ALL.len()];
         let mut positions = [0; BURST];
         for (index, (candidate, domain)) in candidates.iter().zip(&domains).enumerate() {
-            let verdict = candidate.classify(burst, *domain).and_then(|(domain, position, class)| {
-                positions[index] = position;
-                let finding = self.inspector.finding(index);
-                if let Some(Err(violation)) = finding {
-                    return Err(violation.reason());
-                }
-                // What the node itself makes are announcements on a holder's behalf.
-                let class = if class == Class::Control && (origin == Origin::Node || moves(finding)) {
-                    Class::Failover
-                } else {
-                    class
-                };
-                if let Some(policer) = policer {
-                    let cells = self.tx.cells().domain(domain.domain());
-                    policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
-                }
-                Ok(class)
-            });
+            let verdict =
+                candidate.classify(burst, *domain, &self.config).and_then(|(domain, position, class)| {
+                    positions[index] = position;
+                    let finding = self.inspector.finding(index);
+                    if let Some(Err(violation)) = finding {
+                        return Err(violation.reason());
+                    }
+                    // What the node itself makes are announcements on a holder's behalf.
+                    let class = if class == Class::Control && (origin == Origin::Node || moves(finding)) {
+                        Class::Failover
+                    } else {
+                        class
+                    };
+                    if let Some(policer) = policer {
+                        let cells = self.tx.cells().domain(domain.domain());
+                        policer.admit(candidate.demand(domain, class), &self.leases, cells, ticks)?;
+                    }
+                    Ok(class)
+                });
             match verdict {
                 Ok(class) => accepted[class as usize] |= 1 << index,
                 Err(reason) => {
@@ -297,6 +306,7 @@ impl<P: Port> Worker<P> {
         let teps = self.reader.array();
         let mut parsed = Parsed { candidates: ArrayVec::new(), vnis: ArrayVec::new() };
         let mut punted = ArrayVec::<usize, BURST>::new();
+        let mut without_vni = ArrayVec::<usize, BURST>::new();
         self.tx.counters().rx_frames.add(burst.len() as u64);
         for slot in 0..burst.len() {
             let Some(packet) = burst.get(slot) else { continue };
@@ -307,6 +317,7 @@ impl<P: Port> Worker<P> {
             };
             match entered {
                 Ok(()) => {}
+                Err(Rejection::Drop(DropReason::VniUnknown)) => without_vni.push(slot),
                 Err(Rejection::Drop(reason)) => {
                     self.tx.cells().drop_frame(reason, &Offender::of_frame(packet.data()), now.now);
                     if config.probed {
@@ -319,7 +330,47 @@ impl<P: Port> Worker<P> {
         for slot in punted {
             self.punt(burst, slot, config, now);
         }
+        for slot in without_vni {
+            self.take_key_0(burst, slot, config, now);
+        }
         parsed
+    }
+
+    /// Takes a TEP's frame with key 0, which is no network: BFD for the node itself, or dropped.
+    #[inline(never)]
+    fn take_key_0(&mut self, burst: &mut P::Burst, slot: usize, config: BurstConfig, now: Ticks) {
+        let Some(packet) = burst.take(slot) else { return };
+        let sample = if config.probed { self.sample(Some(&packet), now.now) } else { None };
+        let found = wire::parse(packet.data(), &self.node).ok().and_then(|outer| {
+            let source = self.reader.array().find(outer.source)?;
+            Some((outer, source))
+        });
+        // Both were found in this turn, and the array is the same.
+        let Some((outer, source)) = found else { return };
+        let taken = match outer.payload(packet.data()) {
+            Ok(inner) if inner.starts_with(&BFD_MAC.0) => {
+                let (tep, now_ns) = ((source, outer.source), self.clock.clock_ns(now.now));
+                self.bfd.receive(Heard { tep, node: outer.destination, inner }, now_ns)
+            }
+            _ => Err(DropReason::VniUnknown),
+        };
+        let verdict = match taken {
+            Ok(()) => {
+                self.tx.counters().punted.add(1);
+                self.tx.counters().punted_by[PuntKind::Bfd as usize].add(1);
+                Verdict::Punted
+            }
+            Err(reason) => {
+                let header = FrameHeaderOf::new(outer.destination, outer.tos, outer.key, outer.inner_len());
+                let candidate = &Candidate { slot, outer, source, header };
+                let refused = Refused { candidate, domain: None, reason, finding: None };
+                self.refuse(Some(&packet), refused, now);
+                Verdict::Dropped(reason)
+            }
+        };
+        if config.probed {
+            self.config.probe.offer(sample, verdict);
+        }
     }
 
     /// Hands a frame to the kernel, or answers it.
@@ -394,6 +445,9 @@ impl<E: Encap> Parsed<E> {
         config: BurstConfig,
     ) -> Result<(), Rejection> {
         let source = teps.find(outer.source).ok_or(DropReason::TepUnknown)?;
+        if outer.key == 0 {
+            return Err(DropReason::VniUnknown.into());
+        }
         let from = if config.origin { outer.source } else { outer.destination };
         let header = FrameHeaderOf::new(from, outer.tos, outer.key, outer.inner_len());
         self.vnis.push(Vni::from(outer.key));
@@ -444,10 +498,14 @@ impl<E: Encap> Candidate<E> {
         &self,
         burst: &impl Burst<K>,
         domain: Option<&'d MemberList>,
+        config: &RuntimeConfig,
     ) -> Result<(&'d MemberList, usize, Class), DropReason> {
         let domain = domain.ok_or(DropReason::VniUnknown)?;
         let position = domain.position(self.source).ok_or(DropReason::TepNotMember)?;
-        let class = self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data))?;
+        let class = match self.outer.classify(|| burst.get(self.slot).map_or(&[], Packet::data)) {
+            Err(DropReason::InnerBfd) if config.allows_inner_bfd() => Class::Data,
+            class => class?,
+        };
         Ok((domain, position, class))
     }
 

@@ -111,6 +111,7 @@ fn settings() -> RuntimeSettings {
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 0,
+        allow_inner_bfd: false,
         limits: RateLimits::default(),
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bcast_domain::{AnnouncerId, Rate, RejectReason};
 use common::{FakeRig, Options, settings};
 use engine::police::RateLimits;
+use engine::sessions::Heard;
 use frames::{Case, State, broadcast};
 use parties::parties;
 use wire::DropReason::{self, *};
@@ -36,7 +37,7 @@ fn rig(state: State) -> (FakeRig, usize) {
     let mut options = Options::default();
     let (mut members, mut before) = (3, 0);
     match state {
-        State::Any | State::Fragments | State::VirtualIp => {}
+        State::Any | State::Fragments | State::VirtualIp | State::BfdRate => {}
         State::Limited(key) => (options.settings.limits, before) = (limits(key), 1),
         State::Queued => (options.teps, members, before) = (16_384, 16_384, 2),
         State::PuntRate => options.settings.punt_rate = 0,
@@ -49,6 +50,14 @@ fn rig(state: State) -> (FakeRig, usize) {
     rig.domain(5001, members);
     if state == State::VirtualIp {
         rig.virtual_ip(5001, frames::VIP);
+    }
+    if state == State::BfdRate {
+        // Beside the port: what is received so is not counted.
+        let now_ns = rig.worker.clock.now.load(Relaxed);
+        let (tep, node) = ((common::index(0), common::tep(0).address()), common::NODE);
+        let heard = Heard { tep, node, inner: &[] };
+        let taken = std::iter::repeat_with(|| rig.worker.bfd.receive(heard, now_ns));
+        assert_eq!(taken.take(21).last(), Some(Err(BfdRate)));
     }
     (rig, before)
 }
@@ -101,7 +110,8 @@ fn is_attributed(rig: &FakeRig, reason: DropReason, offender: &Offender, case: &
         .iter()
         .flat_map(|&vni| rig.cells.domain_drops(domain(vni)).frames().collect::<Vec<_>>())
         .collect();
-    assert_eq!(of_domain, if reason == VniUnknown { vec![] } else { one }, "{case}");
+    let without = matches!(reason, BfdRate | BfdMalformed | BfdDiscarded | VniUnknown);
+    assert_eq!(of_domain, if without { vec![] } else { one }, "{case}");
     let counted = [5001, 5002].map(|vni| rig.cells.domain(domain(vni)).drops.get()).iter().sum::<u64>();
     assert_eq!(counted, of_domain.len() as u64, "{case}");
     for other in DropReason::ALL {

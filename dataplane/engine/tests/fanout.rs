@@ -18,6 +18,9 @@ use wire::{CopyDropReason, DropReason};
 /// A turn's budget and more, nanoseconds: with it a clock that moves at each reading gives each class one quantum a turn.
 const STEP: u64 = 20_000;
 
+/// VNI of the domain with number 0: VNI 0 is no domain's.
+const FIRST_VNI: u32 = 1;
+
 /// Frame number `number` of a class into a domain.
 fn frame(vni: u32, class: Class, number: u32) -> Vec<u8> {
     let parties = Parties {
@@ -25,7 +28,7 @@ fn frame(vni: u32, class: Class, number: u32) -> Vec<u8> {
         node_mac: PORT_MAC.0,
         tep: tep(0).address(),
         tep_mac: NEXT_HOP.0,
-        vni,
+        vni: FIRST_VNI + vni,
         other_vni: 0,
     };
     parties.overlay(&match class {
@@ -61,7 +64,7 @@ fn runs(copies: &[Vec<u8>]) -> Vec<(u32, usize)> {
 fn rig(domains: &[usize]) -> FakeRig {
     let most = domains.iter().copied().max().unwrap_or(1);
     let mut rig = FakeRig::new(Options { teps: most, ..Options::default() });
-    (0..).zip(domains).for_each(|(vni, &members)| rig.domain(vni, members));
+    (0..).zip(domains).for_each(|(vni, &members)| rig.domain(FIRST_VNI + vni, members));
     rig.worker.clock.step.store(STEP, Relaxed);
     rig
 }
@@ -92,7 +95,7 @@ fn a_short_frame_of_a_domain_whose_large_one_waits_stays_behind_it() {
     let mut rig = rig(&[1001]);
     rig.receive(frame(0, Class::Data, 1));
     rig.poll();
-    rig.domain(0, 3);
+    rig.domain(FIRST_VNI, 3);
     rig.receive(frame(0, Class::Data, 2));
     rig.settle();
     assert_eq!(runs(&rig.sent()), [(1, 1000), (2, 2)], "and the first goes to the members of its time");
@@ -117,7 +120,7 @@ fn control_fan_outs_go_before_those_of_data_that_wait_for_longer() {
 fn each_frame_finds_its_domains_flow_however_many_wait() {
     let domains = 400;
     let mut rig = FakeRig::new(Options { teps: 130, ..Options::default() });
-    (0..domains).for_each(|vni| rig.domain(vni, 130));
+    (0..domains).for_each(|vni| rig.domain(FIRST_VNI + vni, 130));
     rig.worker.clock.step.store(STEP, Relaxed);
     for round in 0..2 {
         (0..domains).for_each(|vni| rig.receive(frame(vni, Class::Data, vni + round * domains)));
@@ -173,7 +176,7 @@ fn an_old_fan_out_is_aborted_where_a_removal_waits_for_its_end_and_goes_on_where
         rig.receive(frame(0, Class::Data, 1));
         rig.receive(frame(1, Class::Data, 2));
         rig.poll();
-        rig.domain(0, 2);
+        rig.domain(FIRST_VNI, 2);
         let (epoch, grace) = (rig.domains.epoch(), rig.grace.clone());
         rig.worker.clock.step.store(0, Relaxed);
         rig.worker.clock.now.fetch_add(age_ns, Relaxed);

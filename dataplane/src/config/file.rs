@@ -16,6 +16,7 @@ use wire::MacAddr;
 use engine::police::RateLimits;
 use engine::runtime::{OuterSource, RuntimeSettings};
 
+use super::bfd::Bfd;
 use super::havip::Havip;
 use super::{
     Config, EalSection, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError, link_address,
@@ -33,6 +34,7 @@ pub struct File {
     api: Api,
     metrics: Metrics,
     eal: Eal,
+    bfd: Bfd,
     havip: Havip,
     webhook: Vec<WebhookConfig>,
     routes: Option<RoutesConfig>,
@@ -271,6 +273,7 @@ impl File {
             },
             idle_sleep_us: number("workers.idle_sleep_us", self.workers.idle_sleep_us, 0_u32, 100_000)?,
             punt_rate: number("underlay.punt_rate", self.underlay.punt_rate, 0_u32, 10_000_000)?,
+            allow_inner_bfd: self.bfd.allow_inner,
             limits: self.limits.check()?,
         };
         Ok(Config {
@@ -289,6 +292,7 @@ impl File {
                 hugepages: self.eal.hugepages,
                 args: self.eal.args,
             },
+            bfd: self.bfd.check()?,
             havip: self.havip.check()?,
             webhooks: match super::receivers(&self.webhook) {
                 Ok(_) => self.webhook,

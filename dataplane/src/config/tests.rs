@@ -33,9 +33,12 @@ fn every_key_but_device_and_addresses_has_its_default() {
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 20_000,
+        allow_inner_bfd: false,
         limits: RateLimits::default(),
     };
     assert_eq!(config.runtime, runtime);
+    let hold_back = std::time::Duration::from_secs(10);
+    assert_eq!(config.bfd, BfdConfig { interval_us: 50_000, multiplier: 3, hold_back });
     assert_eq!(config.store_path, Path::new("/var/lib/bcastd/domains.redb"));
     assert_eq!(config.api_socket, Path::new("/run/bcastd/api.sock"));
     assert_eq!(config.metrics_listen.to_string(), "127.0.0.1:9117");
@@ -74,6 +77,9 @@ fn a_wrong_value_is_named_with_its_key_or_line_and_what_to_do() {
         ("underlay", "gateway_mac = \"01:00:5e:00:00:01\"", "is not a unicast MAC address"),
         ("underlay", "tap = \"\"", "underlay.tap: without a TAP there is no neighbour lookup"),
         ("underlay", "tap = \"a-name-of-16-byte\"", "is not a network interface name"),
+        ("bfd", "interval_ms = 9", "b.toml: bfd.interval_ms: 9 is out of range: 10 to 10000"),
+        ("bfd", "multiplier = 1", "b.toml: bfd.multiplier: 1 is out of range: 2 to 255"),
+        ("bfd", "hold_back_s = 3601", "b.toml: bfd.hold_back_s: 3601 is out of range: 0 to 3600"),
         ("workers", "cores = []", "workers.cores: 0 entries; it takes 1 to 16, each once"),
         ("workers", "cores = [0, 0]", "workers.cores: 2 entries; it takes 1 to 16, each once"),
         ("workers", "cores = [4095]", "workers.cores: there is no core 4095"),

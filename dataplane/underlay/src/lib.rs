@@ -170,8 +170,15 @@ impl Underlay {
 
     /// Number of registered TEPs without a known next hop.
     pub fn unresolved(&self) -> usize {
+        self.registered().1
+    }
+
+    /// Number of registered TEPs, and of those without a known next hop.
+    pub fn registered(&self) -> (usize, usize) {
         let view = self.view.read().unwrap_or_else(PoisonError::into_inner);
-        view.iter().flatten().filter(|hop| hop.mac.is_none()).count()
+        let count =
+            |count: (usize, usize), hop: &NextHop| (count.0 + 1, count.1 + usize::from(hop.mac.is_none()));
+        view.iter().flatten().fold((0, 0), count)
     }
 
     /// All TEPs of the store are registered.

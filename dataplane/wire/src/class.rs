@@ -1,7 +1,7 @@
 //! Traffic class of frames: failover, control or data.
 
 use crate::header::{Ethernet, ethertype, protocol};
-use crate::view::{Ipv4Packet, Ipv6Header, link};
+use crate::view::{Ipv4Packet, Ipv6Header, MIN_ETHERTYPE, link};
 use zerocopy::FromBytes;
 
 /// ICMPv6 type of a neighbour advertisement (RFC 4861 section 4.4).
@@ -54,6 +54,8 @@ impl Class {
         match ethertype {
             ethertype::ARP => Some(Self::Control),
             ethertype::IPV4 | ethertype::IPV6 | ethertype::VLAN | ethertype::PROVIDER_VLAN => None,
+            // A length: IP may follow behind LLC and SNAP.
+            0..MIN_ETHERTYPE => None,
             _ => Some(Self::Data),
         }
     }

@@ -53,6 +53,7 @@
 
 pub mod address;
 pub mod announcement;
+pub mod bfd;
 pub mod checksum;
 pub mod class;
 pub mod encap;

@@ -58,6 +58,13 @@ reasons! {
         GreNoKey = "gre_no_key",
         /// The source is not a registered TEP. Found by the caller.
         TepUnknown = "tep_unknown",
+        /// BFD to the node (key 0, inner destination 00:23:20:00:00:01), but over the rate of its TEP or of the worker. Found by the
+        /// caller, as are the two below.
+        BfdRate = "bfd_rate",
+        /// The same, but no good BFD frame (RFC 5880 section 6.8.6, RFC 5881 sections 4 and 5).
+        BfdMalformed = "bfd_malformed",
+        /// The same, but it names another session than its TEP's.
+        BfdDiscarded = "bfd_discarded",
         /// There is no such domain. Found by the caller.
         VniUnknown = "vni_unknown",
         /// The source is not a member of that domain. Found by the caller.
@@ -72,6 +79,8 @@ reasons! {
         InnerReserved = "inner_reserved",
         /// Inner source MAC is multicast or zero.
         InnerSource = "inner_source",
+        /// Broadcast or multicast BFD of a VM: UDP to port 3784, which RFC 5881 sends to one station alone.
+        InnerBfd = "inner_bfd",
         /// ARP or neighbour discovery for a virtual IP, from one that may not announce it. Found by the caller.
         GarpSpoof = "garp_spoof",
         /// A VRRP advertisement that lists a virtual IP, from one that may not announce it. Found by the caller.
@@ -105,8 +114,8 @@ impl DropReason {
     /// True if a limit refuses the frame, which passed all checks.
     #[must_use]
     pub const fn is_limit(self) -> bool {
-        use DropReason::{ControlRate, DomainRate, FailoverRate, NodeRate, TepRate};
-        matches!(self, TepRate | DomainRate | NodeRate | ControlRate | FailoverRate)
+        use DropReason::{BfdRate, ControlRate, DomainRate, FailoverRate, NodeRate, TepRate};
+        matches!(self, BfdRate | TepRate | DomainRate | NodeRate | ControlRate | FailoverRate)
     }
 }
 

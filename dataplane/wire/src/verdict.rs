@@ -7,6 +7,7 @@ use zerocopy::byteorder::network_endian::U32;
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::address::NodeAddresses;
+use crate::bfd::carries_bfd;
 use crate::checksum;
 use crate::class::Class;
 use crate::encap::{IP_OVERHEAD, OVERHEAD};
@@ -231,6 +232,25 @@ fn gre_key(payload: &[u8]) -> Result<(u8, bool, u32), DropReason> {
 }
 
 impl Outer {
+    /// Checks `gre_checksum`, and returns the bytes that the GRE header carries, without the padding.
+    ///
+    /// # Errors
+    ///
+    /// The checksum is wrong, or `frame` is another one.
+    #[inline(always)]
+    pub fn payload<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], DropReason> {
+        let range = self.inner_range();
+        if self.checksummed_len > 0 {
+            // The checksum covers the GRE header and its payload (RFC 2784 section 2.3).
+            let start = range.start - usize::from(self.checksummed_len);
+            let gre = frame.get(start..range.end).ok_or(DropReason::InnerRunt)?;
+            if !checksum::verifies(gre) {
+                return Err(DropReason::GreChecksum);
+            }
+        }
+        frame.get(range).ok_or(DropReason::InnerRunt)
+    }
+
     /// Checks the rest, from `gre_checksum` to `inner_source`, and returns the inner frame without the padding.
     ///
     /// `frame` is the one that was parsed. With another one the answer is a drop or another frame's
@@ -241,23 +261,14 @@ impl Outer {
     /// The first check that failed.
     #[inline(always)]
     pub fn inner<'f>(&self, frame: &'f [u8]) -> Result<&'f [u8], DropReason> {
-        let range = self.inner_range();
-        if self.checksummed_len > 0 {
-            // The checksum covers the GRE header and its payload (RFC 2784 section 2.3).
-            let start = range.start - usize::from(self.checksummed_len);
-            let gre = frame.get(start..range.end).ok_or(DropReason::InnerRunt)?;
-            if !checksum::verifies(gre) {
-                return Err(DropReason::GreChecksum);
-            }
-        }
-        let inner = frame.get(range).ok_or(DropReason::InnerRunt)?;
+        let inner = self.payload(frame)?;
         let (ethernet, _) = Ethernet::ref_from_prefix(inner).map_err(|_| DropReason::InnerRunt)?;
         check_addresses(ethernet)?;
         Ok(inner)
     }
 
-    /// Classifies the frame: the checks of [`Self::inner`], and the frame's class. Of most frames it is known from parsing, and `frame` is
-    /// not called.
+    /// Classifies the frame: the checks of [`Self::inner`], `inner_bfd`, and the frame's class. Of most frames it is known from parsing,
+    /// and `frame` is not called. A frame that fails `inner_bfd` is [`Class::Data`].
     ///
     /// # Errors
     ///
@@ -272,7 +283,11 @@ impl Outer {
 
     #[inline(never)]
     fn inner_class(&self, frame: &[u8]) -> Result<Class, DropReason> {
-        self.inner(frame).map(Class::of)
+        let inner = self.inner(frame)?;
+        match Class::of(inner) {
+            Class::Data if carries_bfd(inner) => Err(DropReason::InnerBfd),
+            class => Ok(class),
+        }
     }
 
     /// Position of the inner frame in the parsed frame, bytes.

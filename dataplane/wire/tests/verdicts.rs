@@ -126,6 +126,12 @@ fn inner_rows() -> Vec<Row> {
         ("from broadcast", from(BROADCAST), Why::InnerSource),
         ("from a group", from([0x01, 0, 0x5e, 0, 0, 1]), Why::InnerSource),
         ("from zero", from([0; 6]), Why::InnerSource),
+        ("a VM's BFD", Frame { inner: common::bfd(BROADCAST, STATION), ..base() }, Why::InnerBfd),
+        (
+            "BFD to a group under a checksum",
+            Frame { gre_flags: C | K, inner: common::bfd([1, 0, 0x5e, 0, 0, 1], STATION), ..base() },
+            Why::InnerBfd,
+        ),
     ]
 }
 
@@ -142,7 +148,16 @@ fn every_reason_that_bytes_decide_has_a_frame() {
     let tested: BTreeSet<_> =
         [ip_rows(), gre_rows(), inner_rows()].concat().into_iter().map(|r| r.2).collect();
     // These take a table or a queue, which this crate does not have.
-    let tables = [Why::TepUnknown, Why::VniUnknown, Why::TepNotMember, Why::GarpSpoof, Why::VrrpSpoof];
+    let tables = [
+        Why::TepUnknown,
+        Why::BfdRate,
+        Why::BfdMalformed,
+        Why::BfdDiscarded,
+        Why::VniUnknown,
+        Why::TepNotMember,
+        Why::GarpSpoof,
+        Why::VrrpSpoof,
+    ];
     let rates = [
         Why::TepRate,
         Why::DomainRate,
@@ -243,7 +258,7 @@ fn what_is_not_an_overlay_frame_to_the_node_is_punted() {
 type Fault = (DropReason, fn(&mut Frame));
 
 /// One fault for each reason, in the order of the checks; they do not undo one another.
-fn faults() -> [Fault; 13] {
+fn faults() -> [Fault; 14] {
     [
         (Why::Runt, |f| f.cut = Some(33)),
         (Why::OuterVlan, |f| f.tags = vec![[0x81, 0, 0, 7]]),
@@ -258,6 +273,7 @@ fn faults() -> [Fault; 13] {
         (Why::InnerUnicast, |f| f.inner[0] = 0x02),
         (Why::InnerReserved, |f| f.inner[..6].copy_from_slice(&[1, 0x80, 0xc2, 0, 0, 0])),
         (Why::InnerSource, |f| f.inner[6] = 0xff),
+        (Why::InnerBfd, |f| f.inner = common::bfd(BROADCAST, STATION)),
     ]
 }
 

@@ -239,6 +239,16 @@ impl Bcast for Service {
             drops: counters(&[("tep_unresolved", 12), ("tx_full", 0)]),
             frame_drops: counters(&[("tep_rate", 4)]),
             icmp_errors: counters(&[("unreachable", 2), ("time_exceeded", 0)]),
+            bfd: resolved.then_some(proto::BfdSession {
+                local: proto::BfdState::Up.into(),
+                remote: proto::BfdState::Down.into(),
+                diagnostic: 6,
+                remote_diagnostic: 1,
+                since_unix_ms: 1_795_395_845_007,
+                transmit_interval_us: 50_000,
+                detection_time_us: 3_000_000,
+                flaps: 2,
+            }),
         }))
     }
 
@@ -339,6 +349,33 @@ impl Bcast for Service {
         let mut senders = vec![stranger, limited, unnamed];
         senders.retain(|sender| reason.is_empty() || sender.reason == reason);
         Ok(Response::new(proto::DropsReply { senders }))
+    }
+
+    async fn get_node(
+        &self,
+        _: Request<proto::GetNodeRequest>,
+    ) -> Result<Response<proto::NodeStatus>, Status> {
+        Ok(Response::new(proto::NodeStatus {
+            state: proto::NodeState::HeldBack.into(),
+            reasons: vec!["hold_back".to_owned(), "link".to_owned()],
+            held_back_ms: 2_500,
+            bfd_sessions: counters(&[("down", 0), ("up", 7)]),
+        }))
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<proto::DrainNodeRequest>,
+    ) -> Result<Response<proto::NodeStatus>, Status> {
+        self.note_reason(&request);
+        let drained = request.into_inner().drained;
+        let state = if drained { proto::NodeState::Leaving } else { proto::NodeState::Serving };
+        Ok(Response::new(proto::NodeStatus {
+            state: state.into(),
+            reasons: drained.then(|| "drained".to_owned()).into_iter().collect(),
+            held_back_ms: 0,
+            bfd_sessions: counters(&[("down", 0), ("up", 7)]),
+        }))
     }
 
     async fn version(

@@ -29,6 +29,7 @@ use crate::{SNAPSHOTS, WATCHES, snapshot, watching};
 mod drops;
 mod havip;
 mod learned;
+mod node;
 mod webhook;
 
 /// Time that a client may take to send the next part of a large batch.
@@ -316,6 +317,16 @@ impl Bcast for Service {
         self.on(&self.0.threads.store, move |shared| havip::history(shared, name)).await
     }
 
+    async fn get_node(&self, _: Request<proto::GetNodeRequest>) -> Rpc<proto::NodeStatus> {
+        self.read(|shared| Ok(node::status(shared))).await
+    }
+
+    async fn drain_node(&self, request: Request<proto::DrainNodeRequest>) -> Rpc<proto::NodeStatus> {
+        let author = Author::of(&request)?;
+        let drained = request.into_inner().drained;
+        self.read(move |shared| Ok(node::drain(shared, drained, &author))).await
+    }
+
     async fn webhooks(&self, _: Request<proto::WebhooksRequest>) -> Rpc<proto::WebhooksReply> {
         self.read(|shared| {
             let webhooks = shared.webhooks.status().into_iter().map(webhook::status).collect();
@@ -355,6 +366,7 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
     let state = lock(&shared.state);
     let found = state.resolve(&tep).and_then(|tep| Some((state.tep(tep)?, state.teps.index(tep)?)));
     let (entry, index) = found.ok_or(Refusal::NoTep(tep))?;
+    let bfd = shared.node.bfd_session(index, entry.address).map(node::session);
     let domains = state.teps.domains(index).into();
     drop(state);
     let (hop, drops) = (shared.node.next_hop(index), shared.node.tep_drops(index));
@@ -367,6 +379,7 @@ fn tep_status(shared: &Shared, tep: TepRef) -> Result<proto::TepStatus, Refusal>
         drops: counters(drops.copies),
         frame_drops: counters(drops.frames),
         icmp_errors: counters(shared.node.tep_icmp_errors(index)),
+        bfd,
     })
 }
 

@@ -21,6 +21,10 @@ impl Transaction<'_> {
         if old.is_none() && existing == Existing::Required {
             return Err(Problem::NoDomain(vni));
         }
+        // One of an older store stays as it is, and serves nobody.
+        if old.is_none() && vni.get() == 0 {
+            return Err(Problem::VniZero);
+        }
         let mut new = old.clone().unwrap_or_else(|| DomainEntry::new(vni)).with(fields, replace);
         match &fields.members {
             Some(members) => new.members = self.members(vni, members, old.as_ref())?,

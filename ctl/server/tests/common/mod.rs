@@ -23,8 +23,8 @@ use ctl_api::model::{
 };
 use ctl_api::proto;
 use ctl_node::{
-    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats,
-    TepRefusal,
+    AddressConflict, BfdSession, BfdState, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop,
+    Node, NodeState, NodeStats, Standing, TepRefusal,
 };
 use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
@@ -40,6 +40,7 @@ pub const OWN: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 pub struct TestNode {
     array: Mutex<ArrayPublisher<Array>>,
     pub drain: Mutex<Duration>,
+    pub drained: AtomicBool,
     pub frames: Mutex<BTreeMap<u32, u64>>,
     /// Values of each number and index that are not the default.
     pub domain_limits: Mutex<BTreeMap<u32, DomainLimit>>,
@@ -161,6 +162,34 @@ impl Node for TestNode {
 
     fn tep_icmp_errors(&self, _: TepIndex) -> Vec<(&'static str, u64)> {
         vec![("unreachable", 2)]
+    }
+
+    /// The first TEP alone speaks BFD.
+    fn bfd_session(&self, index: TepIndex, _: Tep) -> Option<BfdSession> {
+        (index.index() == 0).then_some(BfdSession {
+            local: BfdState::Up,
+            remote: BfdState::Init,
+            diagnostic: 6,
+            remote_diagnostic: 1,
+            since_unix_ns: 1_234_567_890,
+            transmit_interval_us: 50_000,
+            detection_time_us: 3_000_000,
+            flaps: 4,
+        })
+    }
+
+    fn standing(&self) -> Standing {
+        let drained = self.drained.load(Ordering::Relaxed);
+        Standing {
+            state: if drained { NodeState::Leaving } else { NodeState::HeldBack },
+            reasons: if drained { vec!["drained"] } else { vec!["hold_back"] },
+            held_back_for: Duration::from_millis(if drained { 0 } else { 2_500 }),
+            sessions: vec![("down", 0), ("up", 1)],
+        }
+    }
+
+    fn set_drained(&self, drained: bool) -> bool {
+        self.drained.swap(drained, Ordering::Relaxed)
     }
 
     fn tep_drops(&self, _: TepIndex) -> Drops {
@@ -323,6 +352,7 @@ impl Rig {
         let node = Arc::new(TestNode {
             array: Mutex::new(array),
             drain: Mutex::new(Duration::ZERO),
+            drained: AtomicBool::new(false),
             frames: Mutex::default(),
             domain_limits: Mutex::default(),
             tep_limits: Mutex::default(),

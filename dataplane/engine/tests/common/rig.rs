@@ -1,6 +1,7 @@
 //! A worker, its port, and what the control side of it would be.
 
 use std::net::Ipv4Addr;
+use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use bcast_domain::{
@@ -13,10 +14,11 @@ use engine::hosts::{Network, STRANGERS};
 use engine::inspect::{ArpInspector, Inspection};
 use engine::local::LocalFrames;
 use engine::police::{RateLimits, TokenLeases};
-use engine::port::Port;
+use engine::port::{Clock, Port};
 use engine::punt::{Identity, PuntPort, PuntQueues};
 use engine::replicate::{PortCapacity, Transmitter};
 use engine::runtime::{OuterSource, RuntimeConfig, RuntimeSettings};
+use engine::sessions::{BfdBoard, BfdSessions, BfdSettings, Discriminators, NodeState};
 use engine::teps::TepArray;
 use engine::worker::Worker;
 use wire::{CopyDropReason, DropReason, MacAddr, NodeAddresses};
@@ -50,6 +52,7 @@ pub fn settings() -> RuntimeSettings {
         outer_source: OuterSource::Node,
         idle_sleep_us: 0,
         punt_rate: 1_000_000,
+        allow_inner_bfd: false,
         limits: no_limits(),
     }
 }
@@ -116,6 +119,14 @@ pub struct Rig<P: Port> {
     pub config: Arc<RuntimeConfig>,
     pub inspection: Arc<Inspection>,
     pub punted: Arc<PuntQueues<P::Packet>>,
+    /// Board of two workers; the rig's is the first.
+    pub bfd: Arc<BfdBoard>,
+}
+
+/// Settings of BFD as the configuration has them where it says nothing.
+pub fn bfd_settings() -> BfdSettings {
+    let discriminators = Discriminators::new(NonZeroU16::new(0xbcad).unwrap());
+    BfdSettings { interval_us: 50_000, detect_mult: 3, mac: PORT_MAC, discriminators }
 }
 
 /// Settings of a test's node.
@@ -144,6 +155,8 @@ impl<P: Port> Rig<P> {
         let config = Arc::new(RuntimeConfig::new(settings).unwrap());
         let (cells, inspection) = (Arc::new(WorkerCells::new().unwrap()), Inspection::new());
         let punted = PuntQueues::new(identity(strangers)).unwrap();
+        let bfd = BfdBoard::new(bfd_settings(), 2).unwrap();
+        bfd.set_state(NodeState::Serving);
         let capacity = PortCapacity { max_inner: MTU - 28, can_share };
         let worker = Worker {
             tx: Transmitter::new(port, capacity, config.clone(), cells.clone()),
@@ -155,10 +168,11 @@ impl<P: Port> Rig<P> {
             leases: TokenLeases::new().unwrap(),
             inspector: ArpInspector::new(inspection.clone()),
             local: None,
+            bfd: BfdSessions::new(bfd.clone(), 0, clock.clock_ns(clock.now())),
             clock,
         };
         let (burst, grace) = (P::Burst::default(), readers.grace());
-        Self { worker, burst, domains, array, grace, cells, config, inspection, punted }
+        Self { worker, burst, domains, array, grace, cells, config, inspection, punted, bfd }
     }
 
     /// Makes a domain with the first so many TEPs.

@@ -45,6 +45,8 @@ pub enum State {
     /// No frames for the kernel, or no TAP.
     PuntRate,
     NoTap,
+    /// The TEP has sent as much BFD as it may at once.
+    BfdRate,
     /// No stranger of the node's link gets through to the kernel.
     Strangers,
 }
@@ -143,6 +145,21 @@ pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8
     let mut packet = [&head[..], &source.octets(), &destination.octets(), payload].concat();
     seal(&mut packet, 20);
     packet
+}
+
+/// Destination of BFD in tunnels.
+pub const BFD_MAC: [u8; 6] = [0x00, 0x23, 0x20, 0, 0, 1];
+
+/// BFD from 169.254.1.1 as Open vSwitch sends it: state Down, my discriminator 1, and this of the receiver's.
+pub fn bfd(destination: [u8; 6], your_discriminator: u32) -> Vec<u8> {
+    let your = your_discriminator.to_be_bytes();
+    let control =
+        [&[0x20, 0x40, 3, 24, 0, 0, 0, 1][..], &your, &[0, 0x0f, 0x42, 0x40].repeat(2), &[0; 4]].concat();
+    let udp = [&[0xc0, 0, 0x0e, 0xc8, 0, 32, 0, 0][..], &control].concat();
+    let mut packet = ipv4(Ipv4Addr::new(169, 254, 1, 1), Ipv4Addr::new(169, 254, 1, 0), 17, &udp);
+    packet[8] = 255;
+    seal(&mut packet, 20);
+    ethernet(destination, [2, 0, 0, 0, 9, 9], 0x0800, &packet)
 }
 
 impl Parties {
@@ -276,9 +293,36 @@ impl Parties {
             ],
             DropReason::GreNoKey => vec![patch("no key", at::GRE, &[0])],
             DropReason::TepUnknown => vec![source("a stranger", [198, 18, 0, 77])],
-            DropReason::VniUnknown => {
-                vec![any("no such domain", self.overlay_from(self.tep, u32::MAX, &broadcast(1, 60)))]
+            DropReason::BfdRate => {
+                let frame = self.overlay_from(self.tep, 0, &bfd(BFD_MAC, 0));
+                vec![Case { what: "one packet too many", state: State::BfdRate, frame }]
             }
+            // More forms are tested in dataplane/engine/bfd/tests/frames.rs.
+            DropReason::BfdMalformed => {
+                let key_0 = |what, inner: &[u8]| any(what, self.overlay_from(self.tep, 0, inner));
+                let with = |what, at: usize, byte| {
+                    let mut inner = bfd(BFD_MAC, 0);
+                    inner[at] = byte;
+                    seal(&mut inner[14..], 20);
+                    key_0(what, &inner)
+                };
+                vec![
+                    with("TTL 254", 22, 254),
+                    with("another port", 37, 0xc9),
+                    with("version 2", 42, 0x40),
+                    with("state Up without the node's discriminator", 43, 0xc0),
+                    key_0("a frame cut short", &bfd(BFD_MAC, 0)[..65]),
+                ]
+            }
+            DropReason::BfdDiscarded => {
+                let frame = self.overlay_from(self.tep, 0, &bfd(BFD_MAC, 0xdead_beef));
+                vec![any("a session of an earlier run", frame)]
+            }
+            DropReason::VniUnknown => vec![
+                any("no such domain", self.overlay_from(self.tep, u32::MAX, &broadcast(1, 60))),
+                any("key 0", self.overlay_from(self.tep, 0, &broadcast(1, 60))),
+                any("key 0 to another station", self.overlay_from(self.tep, 0, &bfd([2; 6], 0))),
+            ],
             DropReason::TepNotMember => {
                 vec![any("another's domain", self.overlay_from(self.tep, self.other_vni, &broadcast(1, 60)))]
             }
@@ -297,6 +341,16 @@ impl Parties {
                 addressed("multicast", [0xff; 6], [1, 0, 0x5e, 0, 0, 1]),
                 addressed("zero", [0xff; 6], [0; 6]),
             ],
+            DropReason::InnerBfd => {
+                let plain = bfd([0xff; 6], 0);
+                let mut tagged = plain.clone();
+                tagged.splice(12..12, [0x81, 0, 0, 42]);
+                vec![
+                    inner("broadcast BFD", &plain),
+                    inner("multicast BFD", &bfd([1, 0, 0x5e, 0, 0, 1], 0)),
+                    inner("broadcast BFD in a VLAN", &tagged),
+                ]
+            }
             DropReason::GarpSpoof => vec![
                 vip("gratuitous ARP for a virtual IP", &garp(stranger, VIP)),
                 vip("a probe for a virtual IP", &probe(stranger, VIP)),

@@ -45,7 +45,7 @@ pub struct Link<'f> {
 /// LLC and SNAP before an ethertype (RFC 1042), and the same of IEEE 802.1H.
 const SNAP: [[u8; 6]; 2] = [[0xaa, 0xaa, 0x03, 0, 0, 0], [0xaa, 0xaa, 0x03, 0, 0, 0xf8]];
 /// Below it an ethertype is the length of an LLC frame (IEEE 802.3 section 3.2.6).
-const MIN_ETHERTYPE: u16 = 0x0600;
+pub const MIN_ETHERTYPE: u16 = 0x0600;
 
 /// Ethertype and the payload behind any number of VLAN tags and behind LLC and SNAP.
 ///

@@ -13,5 +13,5 @@ mod vrrp;
 pub use arp::Arp;
 pub use extension::{BrokenChain, Upper, behind_authentication};
 pub use ip::{Ipv4Packet, Ipv6Header, Ipv6Packet};
-pub use link::{Link, MAX_TAGS, VlanTag, innermost, is_in_vlan, link, vlan_tags};
+pub use link::{Link, MAX_TAGS, MIN_ETHERTYPE, VlanTag, innermost, is_in_vlan, link, vlan_tags};
 pub use vrrp::Vrrp;

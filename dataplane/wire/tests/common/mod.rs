@@ -54,6 +54,13 @@ pub fn inner_with(destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
     bytes
 }
 
+/// UDP to port 3784 from 10.0.0.1 to 10.0.0.255, with the shape of BFD.
+pub fn bfd(destination: [u8; 6], source: [u8; 6]) -> Vec<u8> {
+    let ip = [0x45, 0xc0, 0, 52, 0, 0, 0x40, 0, 255, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 255];
+    let udp = [0xc0, 0, 0x0e, 0xc8, 0, 32, 0, 0];
+    [&destination[..], &source, &[0x08, 0], &ip, &udp, &[0x20, 0x40, 3, 24], &[0; 20]].concat()
+}
+
 /// A frame to be built. The default is accepted; a test sets the fields that it is about.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -172,6 +179,7 @@ impl Frame {
 pub fn judge(frame: &[u8]) -> Result<(u32, &[u8]), Rejection> {
     let outer = wire::parse(frame, &node())?;
     let inner = outer.inner(frame)?;
+    outer.classify(|| frame)?;
     assert_eq!(&frame[outer.inner_range()], inner, "the range and the slice are the same bytes");
     assert_eq!(usize::from(outer.inner_len()), inner.len());
     Ok((outer.key, inner))
