@@ -16,6 +16,7 @@ use wire::MacAddr;
 use engine::police::RateLimits;
 use engine::runtime::{OuterSource, RuntimeSettings};
 
+use super::cluster::Cluster;
 use super::havip::Havip;
 use super::{
     Config, EalSection, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError, link_address,
@@ -34,6 +35,7 @@ pub struct File {
     metrics: Metrics,
     eal: Eal,
     havip: Havip,
+    cluster: Cluster,
     webhook: Vec<WebhookConfig>,
     routes: Option<RoutesConfig>,
 }
@@ -273,9 +275,11 @@ impl File {
             punt_rate: number("underlay.punt_rate", self.underlay.punt_rate, 0_u32, 10_000_000)?,
             limits: self.limits.check()?,
         };
+        let underlay = self.underlay.check()?;
         Ok(Config {
             port: self.port.check()?,
-            underlay: self.underlay.check()?,
+            nodes: self.cluster.check(&underlay)?,
+            underlay,
             cores: self.workers.check()?,
             runtime,
             store_path: absolute("store.path", self.store.path)?,

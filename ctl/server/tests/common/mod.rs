@@ -23,7 +23,8 @@ use ctl_api::model::{
 };
 use ctl_api::proto;
 use ctl_node::{
-    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats, TepRefusal,
+    AddressConflict, DomainCounters, DropOffender, Drops, Holding, Moment, NextHop, Node, NodeStats,
+    TepRefusal,
 };
 use ctl_server::{CommitHook, Server, ServerConfig, Versions};
 use ctl_store::{EmbeddedStore, Store};
@@ -192,6 +193,10 @@ impl Node for TestNode {
         let known = ["tep_unknown", "tep_rate", "runt"];
         let is_known = reason.is_none_or(|reason| known.contains(&reason));
         is_known.then(|| all.into_iter().filter(wanted).collect())
+    }
+
+    fn keeps_origin(&self) -> bool {
+        true
     }
 
     fn stats(&self) -> NodeStats {
