@@ -12,6 +12,7 @@ use crate::apply::ApplyArgs;
 use crate::backup::RestoreArgs;
 use crate::domain::DomainCommand;
 use crate::havip::HavipCommand;
+use crate::hypervisor::HypervisorCommand;
 use crate::out::Format;
 use crate::tep::TepCommand;
 use crate::webhook::WebhookCommand;
@@ -71,6 +72,14 @@ pub enum Command {
     /// Virtual IPs that instances hand over among themselves, followed by their announcements
     #[command(subcommand)]
     Havip(HavipCommand),
+    /// Hypervisors' own Open vSwitch, for several nodes
+    #[command(subcommand)]
+    Hypervisor(HypervisorCommand),
+    /// Nodes in the order in which hypervisors use them for a VNI, with their zones, and why
+    Placement {
+        /// The VNI; it need not be a domain's
+        vni: Vni,
+    },
     /// Receivers that are told over HTTP what happens to virtual IPs
     #[command(subcommand)]
     Webhook(WebhookCommand),
