@@ -10,6 +10,7 @@ const PRINTED: &[&str] = &[
     "Domain",
     "DomainRates",
     "Gateway",
+    "ClusterNode",
     "Learned",
     "Attachment",
     "Holder",
@@ -30,8 +31,11 @@ const FIELDS: &[(&str, &str, &str)] = &[
     ("Domain.arp_inspection", "word::<crate::model::ArpInspection, _>", ""),
     ("Domain.subnets", "subnets", ""),
     ("Domain.gateways", "gateways", ""),
+    ("Domain.pinned", "node_names", ""),
     ("Gateway.address", "address", ""),
     ("Gateway.mac", "mac", ""),
+    ("ClusterNode.zone", "optional_text", ""),
+    ("ClusterNode.address", "address", ""),
     ("Learned.address", "address", ""),
     ("Learned.mac", "mac", ""),
     ("Learned.tep", "address", ""),
@@ -82,7 +86,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let attribute = format!("#[serde(serialize_with = \"crate::json::{serializer}\"{rename})]");
         config = config.field_attribute(format!(".bcast.v1.{field}"), attribute);
     }
-    for field in ["subnets", "gateways"] {
+    for field in ["subnets", "gateways", "pinned"] {
         let attribute = "#[serde(skip_serializing_if = \"Option::is_none\")]";
         config = config.field_attribute(format!(".bcast.v1.Domain.{field}"), attribute);
     }

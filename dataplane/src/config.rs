@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bcast_domain::RateError;
 use ctl_routes::RoutesConfig;
+use ctl_server::{ClusterNodes, NodesError};
 use ctl_webhook::{Endpoint, WebhookConfig};
 use dpdk::{DeviceSpec, DeviceSpecError};
 use ipnet::Ipv4Net;
@@ -14,6 +15,7 @@ use wire::MacAddr;
 use engine::runtime::RuntimeSettings;
 
 mod bfd;
+mod cluster;
 mod file;
 mod havip;
 #[cfg(test)]
@@ -128,6 +130,12 @@ pub enum ValueError {
     /// A receiver that cannot be one.
     #[error(transparent)]
     Webhook(#[from] Box<ctl_webhook::ConfigError>),
+    /// Nodes that cannot be.
+    #[error(transparent)]
+    Nodes(#[from] NodesError),
+    /// This node is not among the nodes.
+    #[error("no node has an address of underlay.addresses, so this node is not among them; list it, too")]
+    NotANode,
     /// A path that is not absolute.
     #[error("\"{}\" is not an absolute path", .0.display())]
     Path(PathBuf),
@@ -210,6 +218,8 @@ pub struct Config {
     pub havip: HavipConfig,
     /// `[[webhook]]`, as it is written; it was found right.
     pub webhooks: Vec<WebhookConfig>,
+    /// `[[cluster.nodes]]`; none: this node is alone.
+    pub nodes: ClusterNodes,
     /// `[routes]`; `None`: none are made.
     pub routes: Option<RoutesConfig>,
 }
@@ -276,6 +286,7 @@ impl Config {
             config.webhooks.iter().map(|webhook| webhook.name.clone()).collect()
         };
         note(names(self) != names(new), "webhook");
+        note(self.nodes != new.nodes, "cluster");
         note(self.routes != new.routes, "routes");
         keys
     }

@@ -249,6 +249,7 @@ impl Daemon {
         let change_seconds = self.view.change_seconds.clone();
         server_config.havips = config.havip.limits;
         server_config.damping = config.havip.damping;
+        server_config.nodes = config.nodes.clone();
         server_config.exporters = ExporterConfig {
             webhooks: config.receivers()?,
             source: format!("/bcast/{}", config.underlay.node.first()),

@@ -366,6 +366,10 @@ impl ctl_node::Node for ControlledNode {
         Some(offences.map(|offence| self.offender(&offence, now)).collect())
     }
 
+    fn keeps_origin(&self) -> bool {
+        self.runtime_config.burst().origin
+    }
+
     fn stats(&self) -> NodeStats {
         let counters = &self.view.counters;
         let total = |name, cell: fn(&WorkerCounters) -> &Cell| (name, counters.sum(cell));

@@ -361,6 +361,12 @@ impl Client {
         .await
     }
 
+    /// The nodes that take part in the placement of VNIs, and the source address of copies.
+    pub async fn nodes(&mut self) -> Result<proto::ListNodesReply> {
+        let request = self.timed(proto::ListNodesRequest {});
+        self.answer(|mut rpc| async move { rpc.list_nodes(request).await }).await
+    }
+
     /// Takes a learned address from its owner.
     pub async fn forget_learned(
         &mut self,

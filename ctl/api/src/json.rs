@@ -87,6 +87,11 @@ pub fn gateways<S: Serializer>(gateways: &Option<proto::Gateways>, serializer: S
     serializer.collect_seq(gateways.iter().flat_map(|all| &all.gateways))
 }
 
+/// Names of nodes; none where they are absent.
+pub fn node_names<S: Serializer>(names: &Option<proto::NodeNames>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(names.iter().flat_map(|all| &all.names))
+}
+
 /// Bytes that are JSON themselves; null where they are not.
 pub fn json_value<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
     serde_json::from_slice::<serde_json::Value>(bytes).ok().serialize(serializer)

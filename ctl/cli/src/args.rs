@@ -12,6 +12,7 @@ use crate::apply::ApplyArgs;
 use crate::backup::RestoreArgs;
 use crate::domain::DomainCommand;
 use crate::havip::HavipCommand;
+use crate::hypervisor::HypervisorCommand;
 use crate::node::NodeCommand;
 use crate::out::Format;
 use crate::tep::TepCommand;
@@ -75,6 +76,14 @@ pub enum Command {
     /// The node as hypervisors see it by BFD, and its drain
     #[command(subcommand)]
     Node(NodeCommand),
+    /// Hypervisors' own Open vSwitch, for several nodes
+    #[command(subcommand)]
+    Hypervisor(HypervisorCommand),
+    /// Nodes in the order in which hypervisors use them for a VNI, with their zones, and why
+    Placement {
+        /// The VNI; it need not be a domain's
+        vni: Vni,
+    },
     /// Receivers that are told over HTTP what happens to virtual IPs
     #[command(subcommand)]
     Webhook(WebhookCommand),

@@ -97,6 +97,22 @@ pub enum DomainCommand {
         #[arg(long, conflicts_with = "subnets")]
         none: bool,
     },
+    /// Pin nodes: they come before all others in the placement of the VNI, in this order
+    Pin {
+        /// VNI of the domain
+        vni: Vni,
+        /// All its pinned nodes; they replace those that it has
+        #[arg(required = true)]
+        nodes: Vec<Name>,
+    },
+    /// Pin no node any more
+    Unpin {
+        /// VNI of the domain
+        vni: Vni,
+        /// Succeed where no node is pinned
+        #[arg(long)]
+        if_exists: bool,
+    },
     /// Addresses that a domain with sticky ARP inspection has learned, with their owners
     Learned {
         /// VNI of the domain
@@ -282,6 +298,22 @@ pub async fn run(out: &mut Out, client: &mut Client, command: DomainCommand) -> 
                 change: SetResource::Domain(vni, fields).set_if(Existing::Required),
             }
         }
+        DomainCommand::Pin { vni, nodes } => {
+            let names = spaced(&nodes);
+            Order {
+                done: format!("domain {vni}: the pinned nodes are now {names}"),
+                already: format!("domain {vni}: the pinned nodes are already {names}"),
+                change: pin(vni, nodes),
+            }
+        }
+        DomainCommand::Unpin { vni, if_exists } => {
+            let order = Order {
+                done: format!("domain {vni}: no node is pinned any more"),
+                already: format!("domain {vni}: no node is pinned"),
+                change: pin(vni, Vec::new()),
+            };
+            return change::remove(out, client, order, if_exists).await;
+        }
         DomainCommand::Gateway { vni, address, mac: None, if_exists, .. } => {
             return change::remove(out, client, gateway(vni, address, None), if_exists).await;
         }
@@ -307,6 +339,16 @@ fn gateway(vni: Vni, address: IpAddr, mac: Option<Mac>) -> Order {
     Order { done: format!("domain {vni}: {done}"), already: format!("domain {vni}: {already}"), change }
 }
 
+fn pin(vni: Vni, nodes: Vec<Name>) -> Change {
+    let fields = DomainFields { pinned: Some(nodes), ..Default::default() };
+    SetResource::Domain(vni, fields).set_if(Existing::Required)
+}
+
+/// Pinned nodes of a domain, in their order.
+pub fn pinned(domain: &proto::Domain) -> Vec<&str> {
+    domain.pinned.iter().flat_map(|all| &all.names).map(String::as_str).collect()
+}
+
 fn spaced(all: &[impl ToString]) -> String {
     all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
 }
@@ -323,11 +365,16 @@ fn gateways(domain: &proto::Domain) -> Vec<(String, String)> {
     all.map(|one| (text::address(&one.address), text::mac(&one.mac))).collect()
 }
 
-/// Subnets and gateways in one word each, as rows and plans show them; `None`: there are none.
-fn stated(domain: &proto::Domain) -> [(&'static str, Option<String>); 2] {
+/// Subnets, gateways and pinned nodes in one word each, as rows and plans show them; `None`: there are none.
+fn stated(domain: &proto::Domain) -> [(&'static str, Option<String>); 3] {
     let gateways: Vec<_> = gateways(domain).iter().map(|(address, mac)| format!("{address} {mac}")).collect();
     let some = |all: Vec<String>, between| Some(all.join(between)).filter(|all| !all.is_empty());
-    [("subnets", some(subnets(domain), " ")), ("gateways", some(gateways, ", "))]
+    let pinned = pinned(domain).into_iter().map(str::to_owned).collect();
+    [
+        ("subnets", some(subnets(domain), " ")),
+        ("gateways", some(gateways, ", ")),
+        ("pinned nodes", some(pinned, " ")),
+    ]
 }
 
 fn members(teps: &[TepRef]) -> (String, &'static str, &'static str) {

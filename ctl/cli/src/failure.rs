@@ -32,6 +32,14 @@ pub enum Failure {
         /// Second gateway.
         other: IpAddr,
     },
+    /// Commands about nodes where none is configured.
+    #[error(
+        "no nodes are configured; list them all, this one too, in the daemon's configuration as [[cluster.nodes]]"
+    )]
+    NoNodes,
+    /// Nodes of the daemon among which no placement can be made.
+    #[error("the daemon's nodes cannot be placed: {0}")]
+    Placement(#[from] ctl_placement::PlacementError),
     /// A watch ended from the other side.
     #[error("{why}; go on with --from {next}")]
     WatchEnded {

@@ -13,8 +13,10 @@ mod event;
 mod export;
 mod failure;
 mod havip;
+mod hypervisor;
 mod node;
 mod out;
+mod placement;
 mod rates;
 mod stats;
 mod tep;
@@ -59,6 +61,8 @@ async fn command(out: &mut Out, line: CommandLine) -> Result<(), Failure> {
         Command::Domain(command) => domain::run(out, &mut connect.await?, command).await,
         Command::Havip(command) => havip::run(out, &mut connect.await?, command).await,
         Command::Node(command) => node::run(out, &mut connect.await?, command).await,
+        Command::Hypervisor(command) => hypervisor::run(out, &mut connect.await?, command).await,
+        Command::Placement { vni } => placement::run(out, &mut connect.await?, vni).await,
         Command::Webhook(command) => webhook::run(out, &mut connect.await?, command).await,
         Command::Apply(args) => apply::run(out, &daemon, args).await,
         Command::Watch { from } => watch::run(out, &mut connect.await?, from).await,

@@ -45,6 +45,11 @@ fn nodes() -> impl Strategy<Value = Model> {
                 limit: DomainLimit { copies, bits, control },
                 arp_inspection: if sticky { ArpInspection::Sticky } else { ArpInspection::Off },
                 stated: if sticky { stated() } else { Default::default() },
+                pinned: if mask & 1 == 1 {
+                    ["n2", "n1"].map(|name| name.parse().unwrap()).into()
+                } else {
+                    vec![]
+                },
                 members: members.collect(),
                 ..DomainEntry::new(vni.into())
             };

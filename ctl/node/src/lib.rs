@@ -63,6 +63,9 @@ pub trait Node: Send + Sync + 'static {
     /// Last offenders of one reason to drop frames, or of all, the latest of each reason first. `None`: there is no such reason.
     fn offenders(&self, reason: Option<&str>) -> Option<Vec<DropOffender>>;
 
+    /// True if copies carry the address of the hypervisor that sent the frame, in place of the node's.
+    fn keeps_origin(&self) -> bool;
+
     /// The node's counters.
     fn stats(&self) -> NodeStats;
 

@@ -161,6 +161,14 @@ pub enum Problem {
         "VNI 0 is no domain's: GRE key 0 is for BFD between hypervisors and the node; choose another VNI"
     )]
     VniZero,
+    /// A node that is pinned, and not configured.
+    #[error("node {name} is none of the configured nodes: {nodes}")]
+    NoNode { name: Name, nodes: String },
+    /// No node can be pinned where none is configured.
+    #[error(
+        "node {0} cannot be pinned: no nodes are configured; list them in the configuration as [[cluster.nodes]]"
+    )]
+    NoNodes(Name),
     /// Another TEP has the name.
     #[error("the name {name} is TEP {holder}'s; names of TEPs are unique")]
     NameTaken { name: Name, holder: Tep },
@@ -258,16 +266,21 @@ pub enum Problem {
 impl Problem {
     fn code(&self) -> Code {
         match self {
-            Self::Unregistered(_) | Self::NoDomain(_) | Self::NoHavip(_) | Self::Absent(_) => Code::NotFound,
+            Self::Unregistered(_)
+            | Self::NoDomain(_)
+            | Self::NoHavip(_)
+            | Self::NoNode { .. }
+            | Self::Absent(_) => Code::NotFound,
             Self::NameTaken { .. }
             | Self::HavipThere { .. }
             | Self::HasEip { .. }
             | Self::AddressTaken { .. }
             | Self::EipTaken { .. }
             | Self::TepIsEip { .. } => Code::AlreadyExists,
-            Self::StillMember { .. } | Self::StillAttached { .. } | Self::HasHavips { .. } => {
-                Code::FailedPrecondition
-            }
+            Self::StillMember { .. }
+            | Self::StillAttached { .. }
+            | Self::HasHavips { .. }
+            | Self::NoNodes(_) => Code::FailedPrecondition,
             Self::Tep(_)
             | Self::Havip(_)
             | Self::EipOfUnderlay(_)

@@ -31,6 +31,7 @@ use crate::health::{Health, Trouble};
 use crate::hook::{CommitHook, CommitHooks, REPORTS, Report, Reporter};
 use crate::job::Intake;
 use crate::limits::HavipLimits;
+use crate::nodes::ClusterNodes;
 use crate::refusals::Refusals;
 use crate::service::Service;
 use crate::serving::serve;
@@ -63,6 +64,8 @@ pub struct ServerConfig {
     /// Limits by which HAVIPs freeze and thaw.
     pub damping: Damping,
     reports: (Sender<Report>, Receiver<Report>),
+    /// Nodes that take part in the placement of VNIs.
+    pub nodes: ClusterNodes,
     /// Rules that new HAVIPs and attachments have to keep to.
     pub havips: HavipLimits,
 }
@@ -81,6 +84,7 @@ impl ServerConfig {
             listeners: Vec::new(),
             damping: Damping::default(),
             reports: bounded(REPORTS),
+            nodes: ClusterNodes::default(),
             havips: HavipLimits::default(),
         }
     }
@@ -126,6 +130,7 @@ impl Server {
         let store: Arc<dyn Store> = Arc::new(store);
         let mut state =
             State::new(publisher, grace.clone(), Arc::clone(&node), config.havips, config.damping);
+        state.nodes = config.nodes;
         let (exporters, exporter_hooks) =
             Exporters::start(config.exporters, &store, &config.runtime, Reporter(config.reports.0.clone()))?;
         let mut listeners = CommitHooks(config.listeners);

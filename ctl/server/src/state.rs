@@ -24,6 +24,7 @@ use crate::havips::Havips;
 use crate::hook::Report;
 use crate::limits::{HavipLimits, OwnRates};
 use crate::machines::{Machines, Tick, View};
+use crate::nodes::ClusterNodes;
 use crate::teps::Teps;
 
 /// Time to wait for workers to leave the numbers of removed domains, before a new one goes without.
@@ -41,10 +42,14 @@ pub(crate) struct State {
     pub havip_limits: HavipLimits,
     pub machines: Machines,
     pub alarms: AlarmHistory,
+    /// Nodes that take part in the placement of VNIs.
+    pub nodes: ClusterNodes,
     /// The domains whose ARP inspection is sticky, with the bindings that workers learned since it is.
     sticky: HashMap<Vni, Arc<LearnedBindings>>,
     /// The domains that have subnets or gateways, with these.
     stated: HashMap<Vni, StatedAddresses>,
+    /// The domains that have pinned nodes, with these.
+    pinned: HashMap<Vni, Vec<Name>>,
     publisher: DomainPublisher,
     grace: Grace,
     node: Arc<dyn Node>,
@@ -90,8 +95,10 @@ impl State {
             havip_limits,
             machines: Machines::new(damping),
             alarms: AlarmHistory::default(),
+            nodes: ClusterNodes::default(),
             sticky: HashMap::new(),
             stated: HashMap::new(),
+            pinned: HashMap::new(),
             publisher,
             grace,
             limits: OwnRates::new(Arc::clone(&node)),
@@ -144,6 +151,7 @@ impl State {
             limit,
             arp_inspection: self.arp_inspection(vni),
             stated: self.stated.get(&vni).cloned().unwrap_or_default(),
+            pinned: self.pinned.get(&vni).cloned().unwrap_or_default(),
             members: self.members(vni)?,
         })
     }
@@ -371,6 +379,7 @@ impl State {
         self.names.remove(&vni);
         self.sticky.remove(&vni);
         self.stated.remove(&vni);
+        self.pinned.remove(&vni);
     }
 
     fn set_domain(&mut self, domain: &DomainEntry) {
@@ -395,6 +404,10 @@ impl State {
         match &domain.name {
             Some(name) => self.names.insert(domain.vni, name.clone()),
             None => self.names.remove(&domain.vni),
+        };
+        match domain.pinned.is_empty() {
+            false => self.pinned.insert(domain.vni, domain.pinned.clone()),
+            true => self.pinned.remove(&domain.vni),
         };
         let other_mode = match domain.arp_inspection {
             ArpInspection::Off => self.sticky.remove(&domain.vni).is_some(),

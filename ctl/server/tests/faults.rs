@@ -163,6 +163,7 @@ fn a_stored_tep_that_the_node_refuses_now_keeps_its_domains_and_joins_no_other()
             limit: Default::default(),
             arp_inspection: Default::default(),
             stated: Default::default(),
+            pinned: Vec::new(),
             members: vec![own],
         }),
     ];

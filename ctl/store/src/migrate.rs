@@ -167,6 +167,7 @@ pub(crate) fn domain(vni: u32, bytes: &[u8]) -> Result<DomainEntry, Malformed> {
         limit: DomainLimit { copies, bits, control },
         arp_inspection,
         stated: Default::default(),
+        pinned: Vec::new(),
         members: members.collect::<Result<_, _>>()?,
     })
 }

@@ -50,6 +50,7 @@ fn domain(vni: u32, members: u8) -> Event {
         limit: Default::default(),
         arp_inspection: Default::default(),
         stated: Default::default(),
+        pinned: Vec::new(),
         members: (1..=members).map(tep).collect(),
     })
 }

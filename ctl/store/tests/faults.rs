@@ -102,6 +102,7 @@ fn group(base: u64, domains: std::ops::Range<u32>) -> Group {
             limit: DomainLimit::default(),
             arp_inspection: ArpInspection::Off,
             stated: Default::default(),
+            pinned: Vec::new(),
             members: vec![],
         })
     };

@@ -30,6 +30,7 @@ fn domain_set(arp_inspection: ArpInspection) -> Event {
         limit: Default::default(),
         arp_inspection,
         stated: Default::default(),
+        pinned: Vec::new(),
         members: vec![tep(1)],
     })
 }

@@ -36,6 +36,7 @@ fn domain_set(vni: u32, members: &[u16]) -> Event {
         limit: DomainLimit::default(),
         arp_inspection: ArpInspection::Off,
         stated: Default::default(),
+        pinned: Vec::new(),
         members,
     })
 }
@@ -108,6 +109,7 @@ fn limited_domain(vni: u32, members: &[u16], limit: DomainLimit) -> Event {
         limit,
         arp_inspection: ArpInspection::Off,
         stated: Default::default(),
+        pinned: Vec::new(),
         members,
     })
 }

@@ -17,6 +17,7 @@ use engine::police::RateLimits;
 use engine::runtime::{OuterSource, RuntimeSettings};
 
 use super::bfd::Bfd;
+use super::cluster::Cluster;
 use super::havip::Havip;
 use super::{
     Config, EalSection, MAX_ADDRESSES, MAX_WORKERS, PortConfig, UnderlayConfig, ValueError, link_address,
@@ -36,6 +37,7 @@ pub struct File {
     eal: Eal,
     bfd: Bfd,
     havip: Havip,
+    cluster: Cluster,
     webhook: Vec<WebhookConfig>,
     routes: Option<RoutesConfig>,
 }
@@ -276,9 +278,11 @@ impl File {
             allow_inner_bfd: self.bfd.allow_inner,
             limits: self.limits.check()?,
         };
+        let underlay = self.underlay.check()?;
         Ok(Config {
             port: self.port.check()?,
-            underlay: self.underlay.check()?,
+            nodes: self.cluster.check(&underlay)?,
+            underlay,
             cores: self.workers.check()?,
             runtime,
             store_path: absolute("store.path", self.store.path)?,

@@ -183,6 +183,36 @@ fn a_receiver_of_webhooks_is_checked_with_its_files() {
     }
 }
 
+/// [`LEAST`] with these nodes: name and address.
+fn with_nodes(nodes: &[(&str, &str, &str)]) -> String {
+    let node = |(name, address, rest): &(&str, &str, &str)| {
+        format!("[[cluster.nodes]]\nnode = \"{name}\"\naddress = \"{address}\"\n{rest}\n")
+    };
+    format!("{LEAST}{}", nodes.iter().map(node).collect::<String>())
+}
+
+#[test]
+fn nodes_are_checked_and_this_node_is_one_of_them() {
+    let own = ("n1", "198.18.0.254", "zone = \"cab1\"");
+    let config = parse(&with_nodes(&[("n2", "198.18.0.253", "weight = 2"), own])).unwrap();
+    let seen: Vec<_> = config.nodes.iter().map(|node| (node.name.as_str(), node.weight)).collect();
+    assert_eq!(seen, [("n1", 1), ("n2", 2)]);
+    assert_eq!(config.needs_restart(&parse(LEAST).unwrap()), ["cluster"]);
+    for (other, error) in [
+        (("n1", "198.18.0.253", ""), "b.toml: cluster.nodes: two nodes have the name \"n1\""),
+        (("n2", "198.18.0.254", ""), "cluster.nodes: two nodes have the address 198.18.0.254"),
+        (("n2", "fd00::1", ""), "cluster.nodes.address: \"fd00::1\" is not an IPv4 address"),
+        (("n2", "198.18.0.253", "weight = 101"), "cluster.nodes.weight: 101 is out of range: 1 to 100"),
+        (("n/../2 ", "198.18.0.253", ""), "cluster.nodes: name"),
+        (("n2", "198.18.0.253", "zon = \"a\""), "unknown field `zon`"),
+    ] {
+        let refused = parse(&with_nodes(&[own, other])).unwrap_err();
+        assert!(refused.contains(error), "{refused}");
+    }
+    let others = parse(&with_nodes(&[("n2", "198.18.0.253", "")])).unwrap_err();
+    assert!(others.contains("so this node is not among them; list it, too"), "{others}");
+}
+
 #[test]
 fn limits_are_written_as_numbers_or_with_a_suffix() {
     let rate = |per_second| bcast_domain::Rate::new(per_second).unwrap();

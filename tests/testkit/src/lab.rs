@@ -102,8 +102,9 @@ impl Lab {
         host
     }
 
-    /// The same, but the address is for someone else to set: Open vSwitch wants it on its own bridge.
-    pub(crate) fn hypervisor_host(&self) -> Host {
+    /// The same, but the address is for someone else to set: Open vSwitch wants it on its own bridge, a daemon on its
+    /// TAP.
+    pub fn bare_machine(&self) -> Host {
         let number = self.hosts.replace(self.hosts.get() + 1) + 1;
         self.bare_host(number)
     }

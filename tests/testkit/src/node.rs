@@ -13,7 +13,7 @@ use toml::{Table, Value};
 
 pub use crate::metrics::Metrics;
 use crate::{
-    lab::{Lab, NODE},
+    lab::{Host, Lab, NODE},
     metrics::fetch,
     namespace::Namespace,
     process::{Process, output, wait_for},
@@ -126,7 +126,7 @@ impl Config {
 #[derive(Debug)]
 pub struct Node<'lab> {
     /// None: it runs in the network namespace of this program.
-    lab: Option<&'lab Lab>,
+    namespace: Option<&'lab Namespace>,
     folder: PathBuf,
     config: Config,
     process: Process,
@@ -161,14 +161,28 @@ impl<'lab> Node<'lab> {
     /// The daemon ends instead; its log is shown.
     pub fn on_host(folder: &Path, config: &Config) -> Self {
         let process = launch_on_host(folder, config);
-        let mut node = Self { lab: None, folder: folder.into(), config: config.clone(), process };
+        let mut node = Self { namespace: None, folder: folder.into(), config: config.clone(), process };
+        node.wait_ready();
+        node
+    }
+
+    /// Starts one more daemon on a machine of the lab, with its files in `folder`, and waits until it is ready.
+    ///
+    /// # Panics
+    /// The daemon ends instead; its log is shown.
+    pub fn start_on(machine: &'lab Host, folder: &Path, config: &Config) -> Self {
+        let mut node = Self::launched(&machine.namespace, folder, config);
         node.wait_ready();
         node
     }
 
     fn of_lab(lab: &'lab Lab, config: &Config) -> Self {
-        let (folder, config, process) = (lab.folder().into(), config.clone(), launch(lab, config));
-        Self { lab: Some(lab), folder, config, process }
+        Self::launched(&lab.node, lab.folder(), config)
+    }
+
+    fn launched(namespace: &'lab Namespace, folder: &Path, config: &Config) -> Self {
+        let process = launch_in(namespace, folder, config);
+        Self { namespace: Some(namespace), folder: folder.into(), config: config.clone(), process }
     }
 
     /// The same, where this condition of readiness, and no other, will not be met yet.
@@ -206,16 +220,16 @@ impl<'lab> Node<'lab> {
 
     /// Fetches a page of the daemon's HTTP service, head and body; `None` while nobody listens.
     fn get(&self, path: &str) -> Option<String> {
-        match self.lab {
-            Some(lab) => get(&lab.node, path),
+        match self.namespace {
+            Some(namespace) => get(namespace, path),
             None => fetch(self.config.string("metrics", "listen").parse().ok()?, path).ok(),
         }
     }
 
     /// Starts it again, after [`Node::kill9`] or [`Node::stop`], with the same configuration.
     pub fn restart(&mut self) {
-        self.process = match self.lab {
-            Some(lab) => launch(lab, &self.config),
+        self.process = match self.namespace {
+            Some(namespace) => launch_in(namespace, &self.folder, &self.config),
             None => launch_on_host(&self.folder, &self.config),
         };
         self.wait_ready();
@@ -330,31 +344,35 @@ fn launch_on_host(folder: &Path, config: &Config) -> Process {
 
 /// Starts a daemon and does not wait for anything: for daemons that shall refuse to start.
 pub fn launch(lab: &Lab, config: &Config) -> Process {
-    let file = write_config(lab.folder(), config);
+    launch_in(&lab.node, lab.folder(), config)
+}
+
+fn launch_in(namespace: &Namespace, folder: &Path, config: &Config) -> Process {
+    let file = write_config(folder, config);
     match config.place {
-        Place::Root => launch_file(lab, &file),
-        Place::Nobody => launch_as_nobody(lab, &file),
-        Place::SmallDisk => launch_on_small_disk(lab, &file),
+        Place::Root => launch_file_in(namespace, folder, &file),
+        Place::Nobody => launch_as_nobody(namespace, folder, &file),
+        Place::SmallDisk => launch_on_small_disk(namespace, folder, &file),
     }
 }
 
 /// `ip netns exec` gives its command a mount namespace of its own: nobody else sees that disk.
-fn launch_on_small_disk(lab: &Lab, file: &Path) -> Process {
-    let mut command = lab.node.command("sh");
+fn launch_on_small_disk(namespace: &Namespace, folder: &Path, file: &Path) -> Process {
+    let mut command = namespace.command("sh");
     command.args(["-c", "mount -t tmpfs -o size=4m disk \"$0\" && exec \"$1\" --config \"$2\""]);
-    command.arg(lab.folder().join(DISK)).arg(binary("bcastd")).arg(file);
-    Process::start(&mut command, &lab.folder().join("bcastd.log"))
+    command.arg(folder.join(DISK)).arg(binary("bcastd")).arg(file);
+    Process::start(&mut command, &folder.join("bcastd.log"))
 }
 
-/// The lab's folder becomes nobody's, and the program is copied there: its own place may be closed to nobody.
-fn launch_as_nobody(lab: &Lab, file: &Path) -> Process {
+/// The folder becomes nobody's, and the program is copied there: its own place may be closed to nobody.
+fn launch_as_nobody(namespace: &Namespace, folder: &Path, file: &Path) -> Process {
     const NOBODY: u32 = 65534;
-    let program = lab.folder().join("bcastd");
+    let program = folder.join("bcastd");
     if !program.exists() {
         fs::copy(binary("bcastd"), &program).expect("the lab's folder is ours");
-        chown(lab.folder(), Some(NOBODY), Some(NOBODY)).expect("root may give files away");
+        chown(folder, Some(NOBODY), Some(NOBODY)).expect("root may give files away");
     }
-    let mut command = lab.node.command("setpriv");
+    let mut command = namespace.command("setpriv");
     command.args([
         "--reuid=nobody",
         "--regid=nogroup",
@@ -362,13 +380,17 @@ fn launch_as_nobody(lab: &Lab, file: &Path) -> Process {
         "--no-new-privs",
         "--bounding-set=-all",
     ]);
-    Process::start(command.arg(program).arg("--config").arg(file), &lab.folder().join("bcastd.log"))
+    Process::start(command.arg(program).arg("--config").arg(file), &folder.join("bcastd.log"))
 }
 
 /// The same with a file that stands already, right or wrong.
 pub fn launch_file(lab: &Lab, file: &Path) -> Process {
-    let mut command = lab.node.command(binary("bcastd"));
-    Process::start(command.arg("--config").arg(file), &lab.folder().join("bcastd.log"))
+    launch_file_in(&lab.node, lab.folder(), file)
+}
+
+fn launch_file_in(namespace: &Namespace, folder: &Path, file: &Path) -> Process {
+    let mut command = namespace.command(binary("bcastd"));
+    Process::start(command.arg("--config").arg(file), &folder.join("bcastd.log"))
 }
 
 /// The program of that name: what the variable `BCASTD` (or `BCASTCTL`) says, else the release build in the target

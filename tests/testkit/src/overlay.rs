@@ -59,8 +59,9 @@ pub struct Overlay {
 }
 
 impl Hypervisor {
-    fn new(lab: &Lab, places: Places) -> Self {
-        let host = lab.hypervisor_host();
+    /// A hypervisor without VMs, with the rules of its own.
+    pub fn new(lab: &Lab, places: Places) -> Self {
+        let host = lab.bare_machine();
         let folder = lab.folder().join(host.address.to_string());
         std::fs::create_dir(&folder).expect("the lab's folder is ours");
         let socket = folder.join("db.sock");
@@ -100,7 +101,8 @@ impl Hypervisor {
                 namespace.ip(&format!("route add default via {GATEWAY}"));
             }
         }
-        hypervisor.load(&rules(places, "hypervisor", &[]));
+        let tep = address.to_string();
+        hypervisor.load(&rules(places, "hypervisor", &[("TEP", &tep)]));
         hypervisor
     }
 
@@ -117,20 +119,27 @@ impl Hypervisor {
         run(ovs(&self.host.namespace, &self.folder, "ovs-ofctl").args(line.split_whitespace()))
     }
 
+    /// `ovs-appctl <line>` for its switch, split at blanks.
+    pub fn appctl(&self, line: &str) -> String {
+        let socket = self.folder.join(format!("ovs-vswitchd.{}.ctl", self.switch.id()));
+        let mut command = ovs(&self.host.namespace, &self.folder, "ovs-appctl");
+        run(command.arg("-t").arg(socket).args(line.split_whitespace()))
+    }
+
+    /// Runs commands in a shell on the hypervisor, which reads them from its standard input.
+    pub fn shell(&self, commands: &str) {
+        feed(&mut ovs(&self.host.namespace, &self.folder, "sh"), commands);
+    }
+
+    /// Ends the switch without warning; its datapath goes with it.
+    pub fn kill_switch(&mut self) {
+        self.switch.kill();
+    }
+
     /// Loads OpenFlow rules, one a line, into `br-int`.
-    fn load(&self, rules: &str) {
+    pub fn load(&self, rules: &str) {
         let mut command = ovs(&self.host.namespace, &self.folder, "ovs-ofctl");
-        let mut child = command
-            .args(["add-flows", "br-int", "-"])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        let mut input = child.stdin.take().expect("it is piped");
-        input.write_all(rules.as_bytes()).expect("ovs-ofctl reads its rules");
-        drop(input);
-        let output = child.wait_with_output().expect("a child can be waited for");
-        assert!(output.status.success(), "{}\nrefused:\n{rules}", String::from_utf8_lossy(&output.stderr));
+        feed(command.args(["add-flows", "br-int", "-"]), rules);
     }
 
     fn keep(self) {
@@ -158,6 +167,21 @@ impl Vm {
     pub fn enable_ipv6(&self) {
         self.namespace.ip(&format!("address add {}/64 dev eth0 nodad", self.address6));
     }
+}
+
+/// Runs a command with this text as its standard input.
+fn feed(command: &mut Command, text: &str) {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+    let mut input = child.stdin.take().expect("it is piped");
+    // A command that fails early leaves the rest unread; its status tells.
+    let _ = input.write_all(text.as_bytes());
+    drop(input);
+    let output = child.wait_with_output().expect("a child can be waited for");
+    assert!(output.status.success(), "{}\nrefused:\n{text}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// An Open vSwitch program with this hypervisor's folders.

@@ -1,6 +1,11 @@
 //! ping, and how long nobody answered.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr},
+    path::Path,
+    time::Duration,
+};
 
 use nix::sys::signal::Signal;
 
@@ -19,6 +24,14 @@ impl Ping {
     /// Starts to ping and waits for the first answer.
     pub fn start(from: &Namespace, address: impl Into<IpAddr>, log: &Path) -> Self {
         Self::every(Self::INTERVAL, from, address.into(), log)
+    }
+
+    /// The same to the broadcast address of the pinger's network; somebody has to answer such requests.
+    pub fn broadcast(from: &Namespace, address: Ipv4Addr, log: &Path) -> Self {
+        let line = format!("ping -b -D -n -W 1 -i {} {address}", Self::INTERVAL.as_secs_f32());
+        let mut process = from.start(&line, log);
+        process.wait_for_lines(" bytes from ", 1);
+        Self { process }
     }
 
     /// The same at another pace.

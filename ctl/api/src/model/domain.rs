@@ -4,7 +4,7 @@ use bcast_domain::{DomainLimit, Rate, Tep, Vni};
 
 use super::stated::{gateways, subnets};
 use super::word::{Word, words};
-use super::{Field, Gateway, ModelError, Name, StatedAddresses, Subnet, TepSet};
+use super::{Field, Gateway, ModelError, Name, StatedAddresses, Subnet, TepSet, nodes};
 use crate::proto;
 
 words! {
@@ -32,6 +32,8 @@ pub struct DomainEntry {
     pub arp_inspection: ArpInspection,
     /// Subnets and gateways.
     pub stated: StatedAddresses,
+    /// Nodes that come first in the domain's placement, in this order, none twice.
+    pub pinned: Vec<Name>,
     /// Members; ascending in messages and in the store, in any order elsewhere, none twice.
     pub members: Vec<Tep>,
 }
@@ -55,6 +57,8 @@ pub struct DomainFields {
     pub subnets: Option<Vec<Subnet>>,
     /// All gateways; absent: they stay, or with `replace` there are none.
     pub gateways: Option<Vec<Gateway>>,
+    /// All pinned nodes; absent: they stay, or with `replace` there are none.
+    pub pinned: Option<Vec<Name>>,
 }
 
 impl DomainEntry {
@@ -63,7 +67,7 @@ impl DomainEntry {
     pub fn new(vni: Vni) -> Self {
         let (limit, arp_inspection) = (DomainLimit::default(), ArpInspection::Off);
         let stated = StatedAddresses::default();
-        Self { vni, name: None, limit, arp_inspection, stated, members: Vec::new() }
+        Self { vni, name: None, limit, arp_inspection, stated, pinned: Vec::new(), members: Vec::new() }
     }
 
     /// The domain after a request, but for its members.
@@ -71,6 +75,7 @@ impl DomainEntry {
     pub fn with(self, fields: &DomainFields, replace: bool) -> Self {
         let stays = if replace { ArpInspection::Off } else { self.arp_inspection };
         let stated = if replace { StatedAddresses::default() } else { self.stated };
+        let pinned = if replace { Vec::new() } else { self.pinned };
         Self {
             name: fields.name.over(self.name, replace),
             limit: DomainLimit {
@@ -83,6 +88,7 @@ impl DomainEntry {
                 subnets: fields.subnets.clone().unwrap_or(stated.subnets),
                 gateways: fields.gateways.clone().unwrap_or(stated.gateways),
             },
+            pinned: fields.pinned.clone().unwrap_or(pinned),
             ..self
         }
     }
@@ -100,6 +106,7 @@ impl From<DomainEntry> for DomainFields {
             arp_inspection: Some(entry.arp_inspection),
             subnets: Some(entry.stated.subnets).filter(|all| !all.is_empty()),
             gateways: Some(entry.stated.gateways).filter(|all| !all.is_empty()),
+            pinned: Some(entry.pinned).filter(|all| !all.is_empty()),
         }
     }
 }
@@ -120,6 +127,7 @@ impl TryFrom<proto::Domain> for DomainFields {
                 .map_err(ModelError::within("arp_inspection"))?,
             subnets: message.subnets.map(subnets).transpose().map_err(ModelError::within("subnets"))?,
             gateways: message.gateways.map(gateways).transpose().map_err(ModelError::within("gateways"))?,
+            pinned: message.pinned.map(nodes::names).transpose().map_err(ModelError::within("pinned"))?,
         })
     }
 }
@@ -137,6 +145,9 @@ impl From<DomainFields> for proto::Domain {
             arp_inspection: fields.arp_inspection.map_or(0, Word::number),
             subnets: fields.subnets.map(proto::Subnets::from),
             gateways: fields.gateways.map(proto::Gateways::from),
+            pinned: fields
+                .pinned
+                .map(|names| proto::NodeNames { names: names.iter().map(Name::to_string).collect() }),
         }
     }
 }

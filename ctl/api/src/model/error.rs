@@ -47,6 +47,12 @@ pub enum ModelError {
     /// More gateways than a domain can have.
     #[error("{0} gateways for one domain; a domain has at most {max}", max = limits::MAX_GATEWAYS)]
     TooManyGateways(usize),
+    /// More pinned nodes than there can be nodes.
+    #[error("{0} nodes for one domain; there are at most {max}", max = super::MAX_NODES)]
+    TooManyNodes(usize),
+    /// A node that is pinned twice.
+    #[error("node {0} stands there twice; give it once")]
+    NodeTwice(Name),
     /// A gateway's address with two MAC addresses.
     #[error("gateway {0} stands there twice; give it once, with one MAC address")]
     GatewayTwice(IpAddr),

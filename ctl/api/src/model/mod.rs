@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod havip;
 mod name;
+mod nodes;
 mod reason;
 mod refused;
 mod stated;
@@ -28,6 +29,7 @@ pub use havip::{
     MAX_ATTACHMENT_TEPS, MAX_REFRESH_S, Place, Why,
 };
 pub use name::{Name, NameError, RequestId, RequestIdError, TepRef, TepRefError, TepSet};
+pub use nodes::{MAX_NODES, OuterSource};
 pub use reason::{Reason, ReasonError};
 pub use refused::{RefusalReason, RefusedAnnouncement};
 pub use stated::{Gateway, StatedAddresses};

@@ -190,6 +190,7 @@ fn rows_come_back_from_their_messages_with_members_ascending() {
             subnets: vec!["10.0.0.0/24".parse().unwrap()],
             gateways: vec![Gateway { address: [10, 0, 0, 1].into(), mac: mac(1) }],
         },
+        pinned: vec!["n2".parse().unwrap(), "n1".parse().unwrap()],
         members: members.iter().map(|&last| tep(last)).collect(),
     };
     let Kind::DomainSet(message) = Event::DomainSet(domain(&[3, 1, 2])).into() else {
@@ -426,6 +427,25 @@ fn subnets_and_gateways_are_in_order_once_each_and_bad_ones_name_their_field() {
     ] {
         let error = DomainFields::try_from(message).unwrap_err();
         assert_eq!(error.field(), field, "{error}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn pinned_nodes_keep_their_order_and_bad_ones_name_their_field() {
+    let pinned = |names: &[&str]| proto::Domain {
+        pinned: Some(proto::NodeNames { names: names.iter().map(|name| (*name).to_owned()).collect() }),
+        ..Default::default()
+    };
+    let fields = DomainFields::try_from(pinned(&["n2", "n1"])).unwrap();
+    assert_eq!(fields.pinned, Some(["n2", "n1"].map(|name| name.parse().unwrap()).into()));
+    for (message, words) in [
+        (pinned(&["n1", "n2", "n1"]), "node n1 stands there twice"),
+        (pinned(&["n1;reboot"]), "has the character ';'"),
+        (pinned(&["n"; 65]), "65 nodes for one domain; there are at most 64"),
+    ] {
+        let error = DomainFields::try_from(message).unwrap_err();
+        assert_eq!(error.field(), "pinned", "{error}");
         assert!(error.to_string().contains(words), "{error}");
     }
 }

@@ -8,7 +8,7 @@ use ctl_api::model::{ArpInspection, DomainFields, Gateway, Name, SetResource, Su
 use ctl_api::proto;
 use serde::{Deserialize, Serialize};
 
-use super::{Mode, OldMode, gateways, is_sticky, mode, rates, size, stated, subnets};
+use super::{Mode, OldMode, gateways, is_sticky, mode, pinned, rates, size, stated, subnets};
 use crate::rates::Exported;
 use crate::tep::Names;
 use crate::text::{self, differs, in_brackets, renamed};
@@ -25,6 +25,8 @@ pub struct Entry {
     /// All subnets, and all gateways; `Some` of an empty list: none.
     subnets: Option<Vec<Text<Subnet>>>,
     gateways: Option<Vec<GatewayEntry>>,
+    /// All pinned nodes; `Some` of an empty list: none.
+    pinned: Option<Vec<Text<Name>>>,
     /// All members; `Some` of an empty list: none.
     members: Option<Vec<Text<TepRef>>>,
     /// Old key of `arp_inspection`.
@@ -63,6 +65,7 @@ impl Entry {
             control: scalar_field(control),
             arp_inspection: mode.map(ArpInspection::from),
             subnets: self.subnets.map(|all| all.into_iter().map(|Text(subnet)| subnet).collect()),
+            pinned: self.pinned.map(|all| all.into_iter().map(|Text(name)| name).collect()),
             gateways: self.gateways.map(|all| {
                 all.into_iter().map(|one| Gateway { address: one.address.0, mac: one.mac.0 }).collect()
             }),
@@ -91,6 +94,8 @@ pub struct Export<'a> {
     subnets: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     gateways: Vec<ExportedGateway>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pinned: Vec<&'a str>,
     members: Vec<String>,
 }
 
@@ -112,6 +117,7 @@ pub fn export(domain: &proto::Domain, yaml: bool) -> Export<'_> {
             .into_iter()
             .map(|(address, mac)| ExportedGateway { address, mac })
             .collect(),
+        pinned: pinned(domain),
         members: text::teps(domain.members.as_ref()),
     }
 }

@@ -167,9 +167,16 @@ impl Bcast for Service {
         &self,
         request: Request<proto::ListDomainsRequest>,
     ) -> Result<Response<proto::ListDomainsReply>, Status> {
-        let items =
-            |script: &Script| script.model.domains.values().cloned().map(proto::Domain::from).collect();
-        let (domains, next_page_token) = page(&self.0, &request.into_inner().page_token, items).await;
+        let request = request.into_inner();
+        let tep = request.tep.map(|tep| TepRef::try_from(Some(tep)).unwrap());
+        let items = |script: &Script| {
+            let member = tep.as_ref().and_then(|tep| script.model.find(tep));
+            let all = script.model.domains.values();
+            let listed =
+                all.filter(|domain| tep.is_none() || member.is_some_and(|tep| domain.members.contains(&tep)));
+            listed.cloned().map(proto::Domain::from).collect()
+        };
+        let (domains, next_page_token) = page(&self.0, &request.page_token, items).await;
         Ok(Response::new(proto::ListDomainsReply { domains, next_page_token, revision: 0 }))
     }
 
@@ -419,6 +426,13 @@ impl Bcast for Service {
         _: Request<proto::WebhooksRequest>,
     ) -> Result<Response<proto::WebhooksReply>, Status> {
         Ok(Response::new(proto::WebhooksReply { webhooks: self.0.lock().unwrap().webhooks.clone() }))
+    }
+
+    async fn list_nodes(
+        &self,
+        _: Request<proto::ListNodesRequest>,
+    ) -> Result<Response<proto::ListNodesReply>, Status> {
+        Ok(Response::new(self.0.lock().unwrap().nodes.clone()))
     }
 
     async fn list_learned(

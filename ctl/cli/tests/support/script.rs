@@ -41,6 +41,7 @@ pub struct Script {
     /// Events of each HAVIP.
     pub history: Vec<proto::HavipEvent>,
     pub webhooks: Vec<proto::Webhook>,
+    pub nodes: proto::ListNodesReply,
     pub letters: Vec<proto::DeadLetter>,
     /// Reason of the latest commit, apply or restore.
     pub reason: Option<String>,

@@ -30,6 +30,7 @@ mod drops;
 mod havip;
 mod learned;
 mod node;
+mod nodes;
 mod webhook;
 
 /// Time that a client may take to send the next part of a large batch.
@@ -208,6 +209,10 @@ impl Bcast for Service {
         let author = Author::of(&request)?;
         let request = request.into_inner();
         self.read(move |shared| learned::forget(shared, &request, &author)).await
+    }
+
+    async fn list_nodes(&self, _: Request<proto::ListNodesRequest>) -> Rpc<proto::ListNodesReply> {
+        self.read(|shared| Ok(nodes::list(shared))).await
     }
 
     async fn restore(&self, request: Request<Streaming<proto::RestoreRequest>>) -> Rpc<proto::CommitReply> {

@@ -31,11 +31,19 @@ impl Transaction<'_> {
             None if replace => new.members.clear(),
             None => {}
         }
+        self.check_pinned(&new, old.as_ref())?;
         if old.as_ref() == Some(&new) {
             return Ok(Effect::NOTHING);
         }
         self.put_domain(old, new)?;
         Ok(Effect::CHANGED)
+    }
+
+    /// Checks that newly pinned nodes are configured ones. One that was pinned may have left the configuration since.
+    fn check_pinned(&self, new: &DomainEntry, old: Option<&DomainEntry>) -> Result<(), Problem> {
+        let was_pinned = |name| old.is_some_and(|old| old.pinned.contains(name));
+        let unknown = new.pinned.iter().find(|name| !was_pinned(name) && !self.state.nodes.has(name));
+        unknown.map_or(Ok(()), |name| Err(self.state.nodes.unknown(name.clone())))
     }
 
     /// The members of a domain that had these before, ascending.

@@ -224,6 +224,10 @@ impl Node for TestNode {
         is_known.then(|| all.into_iter().filter(wanted).collect())
     }
 
+    fn keeps_origin(&self) -> bool {
+        true
+    }
+
     fn stats(&self) -> NodeStats {
         self.pass_gate();
         let address_conflict = Some(AddressConflict {

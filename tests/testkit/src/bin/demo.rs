@@ -1,7 +1,10 @@
 //! The demo: what a cloud network cannot do without a broadcast node, and does with one. `--keep` leaves it running.
 
 use std::{
+    fs,
     io::{IsTerminal, Write, stdout},
+    net::Ipv4Addr,
+    path::Path,
     process::{Command, ExitCode},
     sync::OnceLock,
     thread,
@@ -12,12 +15,14 @@ use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     iterator::Signals,
 };
+use toml::Value;
+
 use testkit::{
     keepalived::{Keepalived, Settings, VIP},
     kept,
-    lab::{self, Lab, NODE},
+    lab::{self, Host, Lab, NODE},
     namespace::Namespace,
-    node::{Node, binary},
+    node::{Config, Node, binary},
     openflow::Places,
     overlay::{Overlay, Vm},
     ping::{Ping, outage},
@@ -25,6 +30,8 @@ use testkit::{
 };
 
 const VNI: u32 = 5001;
+/// Broadcast address of the VMs' network.
+const BROADCAST: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 255);
 /// The lab that an interrupt has to clear away.
 static LAB: OnceLock<String> = OnceLock::new();
 
@@ -44,7 +51,8 @@ fn main() -> ExitCode {
     LAB.set(if keep { kept::NAME.to_owned() } else { lab::fresh_name() }).expect("there is one lab");
     let lab = if keep { kept::make() } else { Lab::named(LAB.get().cloned().unwrap_or_default()) };
     let overlay = Overlay::new(&lab, Places::Told, &[&[VNI], &[VNI], &[VNI]]);
-    let node = Node::plain(&lab);
+    let machine = lab.bare_machine();
+    let mut node = Node::start(&lab, &config(lab.folder(), NODE, &machine));
     overlay.introduce();
     for vm in &overlay.vms {
         let hypervisor = overlay.hypervisors[vm.hypervisor].host.address;
@@ -58,11 +66,14 @@ fn main() -> ExitCode {
     a_leave_is_final(&lab, &overlay, &node);
     headline("What the node counted");
     bcastctl(&node, &["stats", &VNI.to_string()]);
+    let other = a_node_dies(&lab, &overlay, &mut node, &machine);
 
     if keep {
         println!();
         first.keep();
         second.keep();
+        other.keep();
+        machine.namespace.keep();
         kept::keep(&lab, overlay, node);
         lab.keep();
     } else {
@@ -149,6 +160,57 @@ fn a_leave_is_final(lab: &Lab, overlay: &Overlay, node: &Node) {
     thread::sleep(Duration::from_secs(2));
     result(&format!("adverts at vm3 in the two seconds since: {}", capture.log().lines().count() - before));
     capture.stop();
+}
+
+/// Configuration of a node at this address, with both nodes in it.
+fn config(folder: &Path, address: Ipv4Addr, machine: &Host) -> Config {
+    let node = |(name, address): (&str, Ipv4Addr)| {
+        let keys =
+            [("node", name.to_owned()), ("zone", format!("cab-{name}")), ("address", address.to_string())];
+        Value::Table(keys.map(|(key, value)| (key.to_owned(), value.into())).into_iter().collect())
+    };
+    Config::new(folder)
+        .set("underlay.addresses", vec![format!("{address}/16")])
+        .set("cluster.nodes", [("n1", NODE), ("n2", machine.address)].map(node).to_vec())
+}
+
+/// Act 4: a node is killed while VMs broadcast, and the hypervisors find the other one.
+fn a_node_dies<'lab>(lab: &Lab, overlay: &Overlay, node: &mut Node, machine: &'lab Host) -> Node<'lab> {
+    headline("4. A second node with the same domains; hypervisors watch both by BFD, in the tunnel");
+    let folder = lab.folder().join("n2");
+    fs::create_dir(&folder).expect("the lab's folder is ours");
+    bcastctl(node, &["domain", "pin", "5001", "n1"]);
+    let other = Node::start_on(machine, &folder, &config(&folder, machine.address, machine));
+    let domains = folder.join("domains.yaml");
+    fs::write(&domains, node.must("export")).expect("the folder is ours");
+    other.must(&format!("apply -f {}", domains.display()));
+    other.wait_resolved(&overlay.teps());
+    for (number, hypervisor) in overlay.hypervisors.iter().enumerate() {
+        let tep = hypervisor.host.address;
+        prompt(&format!("hypervisor {}", number + 1), &format!("bcastctl hypervisor flows {tep} | sh"));
+        hypervisor.shell(&node.must(&format!("hypervisor flows {tep}")));
+    }
+    bcastctl(node, &["placement", "5001"]);
+    wait_for("BFD with both nodes", || {
+        let up = |shown: String| shown.matches("Forwarding: true").count() == 2;
+        overlay.hypervisors.iter().all(|hypervisor| up(hypervisor.appctl("bfd/show"))).then_some(())
+    });
+    let [_, two, three] = &overlay.vms[..] else { unreachable!("three hypervisors have a VM each") };
+    two.namespace.run("sysctl -q -w net.ipv4.icmp_echo_ignore_broadcasts=0");
+    say("vm3 pings the broadcast address a hundred times a second, and vm2 answers.");
+    let ping = Ping::broadcast(&three.namespace, BROADCAST, &lab.folder().join("ping-broadcast"));
+    wait_for("a second of answers", || (ping.answers().len() > 100).then_some(()));
+
+    headline("   The first node is killed (kill -9)");
+    node.kill9();
+    let answers = ping.answers().len();
+    wait_for("a second of answers by the other node", || {
+        (ping.answers().len() > answers + 100).then_some(())
+    });
+    result(&format!("vm3 had no answer for {} ms", outage(&ping.stop()).as_millis()));
+    bcastctl(&other, &["stats", &VNI.to_string()]);
+    node.restart();
+    other
 }
 
 /// tcpdump in a namespace, one line a frame.
