@@ -49,7 +49,7 @@ impl Announced {
 /// Reason for which an announcement's frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// It names a virtual IP, and its sender may not. The control side gets a [report](ArpInspector::report).
+    /// It names a virtual IP, and its sender may not. The control side gets a [report](super::ArpInspector::report).
     Rejected(Rejected),
     /// A strict domain refuses it: it names an address that is no virtual IP, and its sender may not. The control side gets a
     /// report.
