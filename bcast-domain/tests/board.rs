@@ -84,6 +84,23 @@ fn the_tags_of_a_claim_or_use_stay_until_the_next_and_an_advert_counts_only_befo
 }
 
 #[test]
+fn tagged_frames_about_another_address_leave_the_vlan_open_where_nothing_else_tells_it() {
+    use HeardTags::{Advert, Elsewhere, None, Used};
+    let vlan = VlanTags::NONE.with(0x8100, 5);
+    let untagged = VlanTags::NONE;
+    for tagged in [Elsewhere, Advert(vlan), Used(vlan)] {
+        assert_eq!(None.with_elsewhere(tagged), Elsewhere);
+        for known in [Elsewhere, Advert(untagged), Used(untagged), Used(vlan)] {
+            assert_eq!(known.with_elsewhere(tagged), known);
+        }
+    }
+    for plain in [None, Advert(untagged), Used(untagged)] {
+        assert_eq!(None.with_elsewhere(plain), None);
+        assert_eq!(Elsewhere.with_elsewhere(plain), Elsewhere);
+    }
+}
+
+#[test]
 fn an_instance_that_is_merely_heard_leaves_nothing_to_decide() {
     let board = AnnouncementBoard::new();
     board.note(vip(3), announcer(1), AnnouncementKind::Presence, VlanTags::NONE, 7);

@@ -129,6 +129,16 @@ impl HeardTags {
     const ADVERT: u64 = 2 << u32::BITS;
     const USED: u64 = 3 << u32::BITS;
 
+    /// Adds what its announcer's instance said about another address at the same endpoint.
+    #[must_use]
+    pub fn with_elsewhere(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::None, Self::Elsewhere) => Self::Elsewhere,
+            (Self::None, Self::Advert(tags) | Self::Used(tags)) if tags != VlanTags::NONE => Self::Elsewhere,
+            _ => self,
+        }
+    }
+
     /// The variant above bit 31, and the tags below. More is the variant that tells more.
     fn to_bits(self) -> u64 {
         match self {

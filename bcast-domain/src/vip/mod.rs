@@ -207,7 +207,8 @@ pub enum AnnouncementKind {
     },
     /// Reverse ARP of the announcer's instance, which has just arrived at the announcer's TEP.
     Arrival,
-    /// ARP, neighbour discovery or VRRP of the announcer's instance about addresses that are no virtual IPs.
+    /// ARP, neighbour discovery, VRRP or CARP of the announcer's instance that says no word about a virtual IP: it is about another
+    /// address or none, a probe, or not to be believed.
     Presence,
 }
 

@@ -44,8 +44,6 @@ struct VipBucket {
     /// Index in `vips` plus one; 0: empty bucket.
     position: u32,
     is_v4: bool,
-    /// An instance of it is attached to another virtual IP, too.
-    is_shared: bool,
     id: u32,
     /// First announcers; 0: none.
     announcers: [u32; NEAR],
@@ -140,12 +138,6 @@ impl<'g> VipEntry<'g> {
         VipId(self.bucket.id)
     }
 
-    /// True if an instance that may announce it may announce another virtual IP, too.
-    #[inline(always)]
-    pub fn is_shared(self) -> bool {
-        self.bucket.is_shared
-    }
-
     /// Announcer with this MAC address at this endpoint; see [`Vip::announcer`].
     #[inline(always)]
     pub fn announcer(self, mac: [u8; 6], tep: TepIndex) -> Option<AnnouncerId> {
@@ -210,11 +202,7 @@ impl VipTable {
             while vip_table.buckets[at].position != 0 {
                 at = vip_table.next(at);
             }
-            let is_shared = vip.announcers.iter().any(|announcer| {
-                let of = vip_table.of_instance(announcer.mac.octets(), announcer.tep);
-                of.take(2).count() > 1
-            });
-            vip_table.buckets[at] = VipBucket { is_shared, ..VipBucket::new(&key, position, vip) };
+            vip_table.buckets[at] = VipBucket::new(&key, position, vip);
         }
         vip_table.vips = vips;
         vip_table

@@ -107,7 +107,7 @@ impl DiagnosisCounter {
 fn add(state: &mut State, node: &dyn Node, id: VipId, counts: &mut Counts) {
     let Some(held) = state.havips.get(id) else { return };
     // The machine takes note of when they were heard.
-    drop(state.machines.announcer_times(held, node));
+    drop(state.machines.announcer_times(held, &state.havips, node));
     let state = &*state;
     let mut has = [false; codes::ALL.len()];
     let mut mark = |code: &str| {

@@ -6,7 +6,10 @@
 use std::net::IpAddr;
 
 use bcast_domain::limits::{MAX_ANNOUNCERS, MAX_VIPS};
-use bcast_domain::{AnnouncementBoard, Announcer, AnnouncerId, Epoch, Grace, Tep, TepIndex, Vip, VipId, Vni};
+use bcast_domain::{
+    AnnouncementBoard, Announcer, AnnouncerId, Epoch, Grace, LastAnnounced, Mac, Tep, TepIndex, Vip, VipId,
+    Vni,
+};
 use ctl_api::model::{Attachment, Havip, HavipEntry, Holder, Name};
 use hashbrown::{HashMap, HashSet};
 
@@ -52,6 +55,8 @@ pub(crate) struct Havips {
     by_eip: HashMap<IpAddr, VipId>,
     by_vni: HashMap<Vni, HashSet<VipId>>,
     by_tep: HashMap<Tep, HashSet<VipId>>,
+    /// Announcers of one instance at one TEP, of all HAVIPs of a domain.
+    by_announcer: HashMap<(Vni, Mac, Tep), Vec<AnnouncerId>>,
     /// Count of HAVIPs to which an instance is attached.
     by_instance: HashMap<(Vni, Name), u32>,
     vips: Ids,
@@ -85,6 +90,7 @@ impl Default for Havips {
             by_eip: HashMap::new(),
             by_vni: HashMap::new(),
             by_tep: HashMap::new(),
+            by_announcer: HashMap::new(),
             by_instance: HashMap::new(),
             vips: Ids::new(MAX_VIPS),
             announcers: Ids::new(MAX_ANNOUNCERS),
@@ -160,6 +166,27 @@ impl Havips {
         self.by_tep.get(&tep).map(HashSet::iter).unwrap_or_default().copied()
     }
 
+    /// Latest announcements of an announcer of this domain. What its instance said there of other HAVIPs is presence,
+    /// too, and tells whether its frames are tagged: workers note it for those alone.
+    pub fn last_announced(
+        &self,
+        vni: Vni,
+        named: &NamedAnnouncer,
+        board: &AnnouncementBoard,
+    ) -> LastAnnounced {
+        let mut last = board.read(named.id);
+        let key = (vni, named.identity.mac, named.identity.tep);
+        let all = self.by_announcer.get(&key).map(Vec::as_slice).unwrap_or_default();
+        for &other in all.iter().filter(|&&other| other != named.id) {
+            let LastAnnounced { claim_ns, use_ns, advert_ns, arrival_ns, presence_ns, tags, .. } =
+                board.read(other);
+            let heard_ns = [claim_ns, use_ns, advert_ns, arrival_ns, presence_ns];
+            last.presence_ns = heard_ns.into_iter().fold(last.presence_ns, u64::max);
+            last.tags = last.tags.with_elsewhere(tags);
+        }
+        last
+    }
+
     /// Number of HAVIPs of a domain that an instance is attached to.
     pub fn of_instance(&self, vni: Vni, instance: &Name) -> u32 {
         self.by_instance.get(&(vni, instance.clone())).copied().unwrap_or(0)
@@ -190,6 +217,7 @@ impl Havips {
         let Some(id) = self.by_name.remove(name) else { return };
         let Some(held) = self.held.get_mut(id.index()).and_then(Option::take) else { return };
         self.unlist(id, &held.entry.havip);
+        self.list_announcers(held.entry.havip.vni, &held.announcers, false);
         let place = (held.entry.havip.vni, held.entry.havip.address);
         // As with an EIP, it may be another's already.
         if self.by_address.get(&place) == Some(&id) {
@@ -211,6 +239,7 @@ impl Havips {
         self.by_address.insert((*vni, *address), id);
         self.list(id, &entry.havip);
         let announcers = self.name_announcers(&entry.havip, &mut Vec::new());
+        self.list_announcers(*vni, &announcers, true);
         if self.held.len() <= id.index() {
             self.held.resize_with(id.index() + 1, || None);
         }
@@ -228,7 +257,9 @@ impl Havips {
             self.unlist(id, &held.entry.havip);
             self.list(id, &entry.havip);
             let mut old = std::mem::take(&mut held.announcers);
+            self.list_announcers(held.entry.havip.vni, &old, false);
             held.announcers = self.name_announcers(&entry.havip, &mut old);
+            self.list_announcers(entry.havip.vni, &held.announcers, true);
             self.gone.1.extend(old.iter().map(|named| named.id.get()));
             self.stale.insert(entry.havip.vni);
         }
@@ -264,6 +295,22 @@ impl Havips {
         }
         for attachment in &havip.attachments {
             *self.by_instance.entry((havip.vni, attachment.instance.clone())).or_default() += 1;
+        }
+    }
+
+    /// Puts announcers into their index, or takes them out.
+    fn list_announcers(&mut self, vni: Vni, announcers: &[NamedAnnouncer], is_there: bool) {
+        for NamedAnnouncer { id, identity } in announcers {
+            let key = (vni, identity.mac, identity.tep);
+            let of_one = self.by_announcer.entry(key).or_default();
+            if is_there {
+                of_one.push(*id);
+            } else {
+                of_one.retain(|other| other != id);
+                if of_one.is_empty() {
+                    self.by_announcer.remove(&key);
+                }
+            }
         }
     }
 

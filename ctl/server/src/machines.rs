@@ -151,9 +151,12 @@ impl Machines {
     pub fn announcer_times<'h>(
         &mut self,
         held: &'h HavipRow,
+        havips: &Havips,
         node: &dyn Node,
     ) -> Vec<(&'h NamedAnnouncer, LastAnnounced, AnnouncedAt)> {
-        let read: Vec<_> = held.announcers.iter().map(|named| (named, node.board().read(named.id))).collect();
+        let vni = held.entry.havip.vni;
+        let last = |named| havips.last_announced(vni, named, node.board());
+        let read: Vec<_> = held.announcers.iter().map(|named| (named, last(named))).collect();
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(node.now());
         let (clock, mut unknown) = (&self.clock, AnnouncerTimes::default());
@@ -343,7 +346,9 @@ impl Machines {
         announced.clear();
         let held = view.havips.get(id)?;
         let slot = self.slots.get_mut(id.index())?.as_deref_mut()?;
-        announced.extend(held.announcers.iter().map(|named| (named.id, view.node.board().read(named.id))));
+        let vni = held.entry.havip.vni;
+        let last = |named| view.havips.last_announced(vni, named, view.node.board());
+        announced.extend(held.announcers.iter().map(|named| (named.id, last(named))));
         // After the stamps were read, so that each lies before a moment that is known.
         self.clock.mark(view.node.now());
         for (announcer, last) in &mut announced {

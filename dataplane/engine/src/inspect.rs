@@ -124,36 +124,29 @@ impl ArpInspector {
     /// Notes the announcement of a frame that was accepted, and whose copies were sent or queued.
     #[inline(always)]
     pub fn note(&self, announced: Announced) {
-        let Announced { kind, tags, from, listed, end, .. } = announced;
-        for &(vip, announcer) in self.announced.get(from.into()..listed.into()).unwrap_or_default() {
+        let Announced { kind, tags, from, listed, to, .. } = announced;
+        for &(vip, announcer) in self.announced.get(from..listed).unwrap_or_default() {
             self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
         }
-        if listed < end {
-            self.note_others(announced);
+        if listed < to {
+            self.note_unlisted(announced);
         }
     }
 
-    /// Notes an announcement for the virtual IPs that it does not name.
+    /// Notes an advertisement for the virtual IPs of its groups that it does not list, or has the control side remember
+    /// a reverse ARP that came before its attachment.
     #[cold]
-    fn note_others(&self, Announced { kind, tags, listed, to, end, early, .. }: Announced) {
-        if let AnnouncementKind::Advert { interval_cs, priority } = kind {
-            let kind = AnnouncementKind::GroupAdvert { interval_cs, priority };
-            for &(vip, announcer) in self.announced.get(listed.into()..to.into()).unwrap_or_default() {
+    fn note_unlisted(&self, Announced { kind, tags, listed, to, early, .. }: Announced) {
+        for &(vip, announcer) in self.announced.get(listed..to).unwrap_or_default() {
+            if let AnnouncementKind::Advert { interval_cs, priority } = kind {
+                let kind = AnnouncementKind::GroupAdvert { interval_cs, priority };
                 self.inspection.board.note(vip, announcer, kind, tags, self.now_ns);
-            }
-        }
-        for &(vip, announcer) in self.announced.get(to.into()..end.into()).unwrap_or_default() {
-            match early {
-                None => {
-                    self.inspection.board.note(vip, announcer, AnnouncementKind::Presence, tags, self.now_ns);
-                }
-                Some(frame) => {
-                    let (claimant, _) = &self.claimants[usize::from(frame) % BURST];
-                    let arrived = claimant.rejected(vip, RejectReason::Arrival, self.now_ns);
-                    // One that finds no room is repeated: hypervisors send several.
-                    if self.inspection.rejected.push(arrived).is_err() {
-                        return;
-                    }
+            } else if early > 0 {
+                let (claimant, _) = &self.claimants[(early - 1) % BURST];
+                let arrived = claimant.rejected(vip, RejectReason::Arrival, self.now_ns);
+                // One that finds no room is repeated: hypervisors send several.
+                if self.inspection.rejected.push(arrived).is_err() {
+                    return;
                 }
             }
         }
@@ -254,14 +247,13 @@ impl ArpInspector {
             return;
         }
         self.inspection.board.prefetch(announced.0, announced.1);
-        let to = place(to);
         let from = match self.findings[index] {
             Some(Ok(earlier)) if self.found >> index & 1 == 1 => earlier.from,
-            _ => to - 1,
+            _ => self.announced.len(),
         };
         self.announced.push(announced);
         self.findings[index] =
-            Some(Ok(Announced { kind, tags: claimant.tags, from, listed: to, to, end: to, early: None }));
+            Some(Ok(Announced { kind, tags: claimant.tags, from, listed: to, to, early: 0 }));
         self.found |= 1 << index;
     }
 
@@ -280,7 +272,7 @@ impl ArpInspector {
             return;
         }
         let is_listed = |inspector: &Self, vip: &Vip| {
-            let all = inspector.announced.get(listed.from.into()..listed.to.into()).unwrap_or_default();
+            let all = inspector.announced.get(listed.from..listed.to).unwrap_or_default();
             all.iter().any(|&(id, _)| id == vip.id)
         };
         let in_group = |inspector: &Self, vip: &Vip| {
@@ -303,26 +295,26 @@ impl ArpInspector {
     /// it remembered for those.
     #[cold]
     fn arrives(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
-        let Claimant { source, from, tags, .. } = *claimant;
+        let Claimant { source, tags, .. } = *claimant;
         self.claimants[index % BURST] = (*claimant, VipKey::default());
-        for announced in vip_table.of_instance(source.0, from) {
+        for announced in vip_table.of_instance(source.0, claimant.from) {
             self.announces(index, claimant, announced, AnnouncementKind::Arrival);
         }
         if self.found >> (index % BURST) & 1 == 1 {
             return;
         }
-        let to = self.announced.len();
+        let from = self.announced.len();
         for (vip, announcer) in vip_table.of_mac(source.0) {
-            let is_known = self.announced.get(to..).is_some_and(|all| all.iter().any(|known| known.0 == vip));
+            let is_known =
+                self.announced.get(from..).is_some_and(|all| all.iter().any(|known| known.0 == vip));
             if !is_known && self.announced.len() < BURST * ADDRESSES {
                 self.announced.push((vip, announcer));
             }
         }
-        let (to, end) = (place(to), place(self.announced.len()));
-        if to < end {
-            let (kind, early) = (AnnouncementKind::Arrival, u8::try_from(index % BURST).ok());
-            self.findings[index % BURST] =
-                Some(Ok(Announced { kind, tags, from: to, listed: to, to, end, early }));
+        let to = self.announced.len();
+        if from < to {
+            let (kind, early) = (AnnouncementKind::Arrival, index % BURST + 1);
+            self.findings[index % BURST] = Some(Ok(Announced { kind, tags, from, listed: from, to, early }));
             self.found |= 1 << (index % BURST);
         }
     }
@@ -330,24 +322,20 @@ impl ArpInspector {
     /// Adds all virtual IPs that the sender's instance may announce to the finding in a frame that names none.
     #[inline(never)]
     fn is_present(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
-        for announced in claimant.instance(vip_table) {
+        if claimant.may_be_another() {
+            return self.is_present_as_another(index, claimant, vip_table);
+        }
+        for announced in vip_table.of_instance(claimant.source.0, claimant.from) {
             self.announces(index, claimant, announced, AnnouncementKind::Presence);
         }
     }
 
-    /// Adds the other virtual IPs that the sender's instance may announce to the finding in a frame that names one.
+    /// The same of a sender that may be known by another MAC address than its frame's source.
     #[cold]
-    fn is_present_elsewhere(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
-        let Some(&Ok(named)) = self.finding(index) else { return };
-        for (vip, announcer) in claimant.instance(vip_table) {
-            let all = self.announced.get(named.from.into()..).unwrap_or_default();
-            if all.iter().all(|&(known, _)| known != vip) && self.announced.len() < BURST * ADDRESSES {
-                self.inspection.board.prefetch(vip, announcer);
-                self.announced.push((vip, announcer));
-            }
+    fn is_present_as_another(&mut self, index: usize, claimant: &Claimant, vip_table: &VipTable) {
+        for announced in claimant.instance(vip_table) {
+            self.announces(index, claimant, announced, AnnouncementKind::Presence);
         }
-        let end = place(self.announced.len());
-        self.findings[index % BURST] = Some(Ok(Announced { end, ..named }));
     }
 }
 
@@ -448,11 +436,8 @@ impl<'b> InspectedBurst<'_, 'b> {
         }
         if inspector.finding(index).is_none() {
             inspector.is_present(index, claimant, vip_table);
-        } else {
-            if vip_table.has_groups() {
-                inspector.add_groups(index, claimant, vip_table);
-            }
-            inspector.is_present_elsewhere(index, claimant, vip_table);
+        } else if vip_table.has_groups() {
+            inspector.add_groups(index, claimant, vip_table);
         }
     }
 
@@ -477,8 +462,6 @@ impl<'b> InspectedBurst<'_, 'b> {
                     // Receivers believe nothing of it, and still its sender is there.
                     if inspector.found >> index & 1 == 0 {
                         inspector.is_present(index, &claimant, vip_table);
-                    } else if vip.is_shared() {
-                        inspector.is_present_elsewhere(index, &claimant, vip_table);
                     }
                 }
                 None => {
@@ -493,13 +476,6 @@ impl<'b> InspectedBurst<'_, 'b> {
             }
         }
     }
-}
-
-/// Place in [`ArpInspector::announced`], whose length a `u16` holds.
-#[inline(always)]
-fn place(at: usize) -> u16 {
-    const { assert!(BURST * ADDRESSES <= u16::MAX as usize) };
-    u16::try_from(at).unwrap_or(u16::MAX)
 }
 
 /// Numbers of the bits that are set, ascending.

@@ -16,8 +16,12 @@ pub(super) fn status(shared: &Shared, name: Name) -> Result<proto::HavipStatus, 
     let mut state = lock(&shared.state);
     let state = &mut *state;
     let held = state.havips.named(&name).ok_or_else(|| Refusal::NoHavip(name.clone()))?;
-    let announced =
-        state.machines.announcer_times(held, shared.node.as_ref()).into_iter().map(announced_of).collect();
+    let announced = state
+        .machines
+        .announcer_times(held, &state.havips, shared.node.as_ref())
+        .into_iter()
+        .map(announced_of)
+        .collect();
     let found = state.machines.diagnosis(held, shared.node.now().steady_ns);
     let found = found.into_iter().map(|Diagnosis { code, text }| (code, text));
     let diagnosis = found

@@ -39,6 +39,12 @@ impl Claimant {
         vip.binder(source.0, bound.0, from).map(|announcer| Some((announcer, announcement)))
     }
 
+    /// True if its instance may be known by another MAC address than the frame's source.
+    #[inline]
+    pub fn may_be_another(&self) -> bool {
+        matches!(self.source.0, [0x00, 0x00, 0x5e, 0x00, 1 | 2, _]) || self.bound.is_multicast()
+    }
+
     /// Virtual IPs that its instance may announce. That is known by its source, or by the multicast MAC address that it binds.
     pub fn instance<'v>(
         &self,

@@ -9,15 +9,14 @@ pub struct Announced {
     pub(super) kind: AnnouncementKind,
     pub(super) tags: VlanTags,
     /// Virtual IPs and announcers: a part of [`ArpInspector::announced`].
-    pub(super) from: u16,
-    /// From here on, those that are in the group of a listed one, and that it does not list.
-    pub(super) listed: u16,
-    pub(super) to: u16,
-    /// End of the virtual IPs behind them to which its sender is attached, too, and which it does not name.
-    pub(super) end: u16,
-    /// Number of a frame with a reverse ARP whose sender is not attached there yet. Behind `to` are the virtual IPs to which it is
-    /// attached elsewhere.
-    pub(super) early: Option<u8>,
+    pub(super) from: usize,
+    /// From here on, those that it does not name: of the group of a listed one, or those for which an early reverse ARP
+    /// is remembered.
+    pub(super) listed: usize,
+    pub(super) to: usize,
+    /// Number of the frame, plus one, of a reverse ARP whose sender is attached elsewhere alone; 0: of any other
+    /// announcement. A whole word as the others: what is written in pieces is read the later.
+    pub(super) early: usize,
 }
 
 /// Kinds of announcements: values of the metric's label.
@@ -26,12 +25,12 @@ pub const KINDS: [&str; 5] = ["claim", "use", "advert", "arrival", "presence"];
 impl Announced {
     /// True if a virtual IP may move by it, or stay where it is: all kinds but presence, of a sender that is attached.
     pub fn moves(self) -> bool {
-        self.kind != AnnouncementKind::Presence && self.early.is_none()
+        self.kind != AnnouncementKind::Presence && self.early == 0
     }
 
     /// True if its sender is attached. If not, it is remembered until that may be.
     pub fn is_attached(self) -> bool {
-        self.early.is_none()
+        self.early == 0
     }
 
     /// Position in [`KINDS`].
