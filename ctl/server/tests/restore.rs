@@ -293,14 +293,14 @@ fn what_waits_beside_a_restore_is_carried_out_before_or_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let rig = full(folder.path());
     let taken = backup(&rig);
-    let changes: Vec<_> = (0..40_u32)
+    let changes: Vec<_> = (1..=40_u32)
         .map(|n| {
             let mut client = rig.client();
             rig.runtime.spawn(async move { client.commit(Batch::new(vec![create(n)])).await })
         })
         .collect();
     let restored = restore(&rig, requests(taken)).unwrap().revision;
-    for (n, change) in (0..).zip(changes) {
+    for (n, change) in (1_u32..).zip(changes) {
         let revision = rig.run(change).unwrap().unwrap().revision;
         assert_ne!(revision, restored);
         assert_eq!(rig.members(n).is_some(), revision > restored, "domain {n}");
