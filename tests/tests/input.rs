@@ -188,8 +188,15 @@ fn a_bad_request_is_refused_with_a_reason_and_changes_nothing() {
     }
     for line in ["tep rm 198.18.99.99", "domain leave 5001 198.18.99.99", "domain rm 77"] {
         let answer = node.ctl(&line.split(' ').collect::<Vec<_>>());
-        assert_eq!(answer.status, 0, "{line}: what is not there is removed already: {answer:?}");
-        assert_ne!(answer.stderr.clone() + &answer.stdout, "", "{line}: but it says so");
+        assert_eq!(answer.status, 1, "{line}: {answer:?}");
+        assert!(answer.stderr.contains("--if-exists"), "{line}: {answer:?}");
+        let answer = node.ctl(&format!("{line} --if-exists").split(' ').collect::<Vec<_>>());
+        assert_eq!(answer.status, 0, "{line}: {answer:?}");
+        assert_ne!(
+            answer.stderr.clone() + &answer.stdout,
+            "",
+            "{line}: it says that there was nothing to do"
+        );
     }
     assert_eq!(node.must("export"), before);
     assert_eq!(node.metrics().sum("bcast_revision"), revision);

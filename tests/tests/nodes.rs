@@ -26,10 +26,12 @@ fn forwards(hypervisor: &Hypervisor, node: Ipv4Addr) -> bool {
     hypervisor.appctl(&format!("bfd/show {}", port(node))).contains("Forwarding: true")
 }
 
+/// Waits until a session forwards, or does not, and until the hypervisor's cached flows go by it.
 fn wait_forwards(hypervisor: &Hypervisor, node: Ipv4Addr, forwarding: bool) {
     wait_for(&format!("{node} to be in use: {forwarding}"), || {
         (forwards(hypervisor, node) == forwarding).then_some(())
     });
+    hypervisor.appctl("revalidator/wait");
 }
 
 /// Frames of a VM, numbered from 1.

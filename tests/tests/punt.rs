@@ -207,6 +207,6 @@ fn icmp_errors_about_copies_are_shown_at_their_tep() {
         let lines = shown.lines().skip_while(|line| !line.starts_with("ICMP ERRORS")).skip(1);
         lines.filter_map(|line| line.split_whitespace().last()?.parse().ok()).collect::<Vec<u64>>()
     };
-    assert_eq!((values(&to), values(&from)), (vec![1, 2, 1], vec![0, 0, 0]));
+    assert_eq!((values(&to), values(&from)), (vec![1, 2, 1], Vec::new()));
     node.wait_resolved(&[to.address]);
 }

@@ -136,7 +136,7 @@ def discoveries():
     show("NA in an atomic fragment", *hidden, ipv6(na(), behind=IPv6ExtHdrFragment(id=7)))
     first, second = fragments(ipv6(na()), 24)
     show("NA in fragments, the first", *hidden, first)
-    show("NA in fragments, the second", *hidden, second)
+    show("NA in fragments, the second", hidden[0], "nothing", second)
     show("NS behind destination options", *hidden, ipv6(ICMPv6ND_NS(tgt=BYSTANDER6) / slla, behind=IPv6ExtHdrDestOpt()))
     show("NS without a MAC", "passes", "nothing", ipv6(ICMPv6ND_NS(tgt=BYSTANDER6), to=asked))
     own = inet_ntop(socket.AF_INET6, in6_getnsma(inet_pton(socket.AF_INET6, VIP6)))
