@@ -33,6 +33,22 @@ impl MacAddr {
     /// `00:00:00:00:00:00`.
     pub const ZERO: Self = Self([0; 6]);
 
+    /// The address as a number below 2^48; its first byte is the highest.
+    #[must_use]
+    #[inline]
+    pub const fn to_bits(self) -> u64 {
+        let Self([a, b, c, d, e, f]) = self;
+        u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// The address that the lower 48 bits of a number hold, as [`Self::to_bits`] has them.
+    #[must_use]
+    #[inline]
+    pub const fn from_bits(bits: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = bits.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
     /// Group bit set: multicast or broadcast (IEEE 802 section 8.2).
     #[must_use]
     #[inline]
@@ -93,9 +109,7 @@ impl FromStr for MacAddr {
         if groups.len() != 12 / group || !groups.iter().all(is_group) {
             return Err(refused());
         }
-        let number = u64::from_str_radix(&groups.concat(), 16).map_err(|_| refused())?;
-        let [_, _, a, b, c, d, e, f] = number.to_be_bytes();
-        Ok(Self([a, b, c, d, e, f]))
+        u64::from_str_radix(&groups.concat(), 16).map(Self::from_bits).map_err(|_| refused())
     }
 }
 

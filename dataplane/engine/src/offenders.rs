@@ -106,9 +106,7 @@ const fn key(words: &Words) -> (u64, u64) {
 
 fn words(offender: &Offender, at: u64) -> Words {
     let Offender { source, key, macs, outer } = *offender;
-    let [from, to] = macs
-        .unwrap_or_default()
-        .map(|MacAddr([a, b, c, d, e, f])| u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+    let [from, to] = macs.unwrap_or_default().map(MacAddr::to_bits);
     let bit = |set: bool, bit: u64| if set { bit } else { 0 };
     let bits = bit(source.is_some(), HAS_SOURCE)
         | bit(key.is_some(), HAS_KEY)
@@ -120,14 +118,10 @@ fn words(offender: &Offender, at: u64) -> Words {
 
 fn offender(&[key, from, to, ..]: &Words) -> Offender {
     let [s0, s1, s2, s3, k0, k1, k2, k3] = key.to_be_bytes();
-    let mac = |word: u64| {
-        let [_, _, a, b, c, d, e, f] = word.to_be_bytes();
-        MacAddr([a, b, c, d, e, f])
-    };
     Offender {
         source: (from & HAS_SOURCE != 0).then(|| [s0, s1, s2, s3].into()),
         key: (from & HAS_KEY != 0).then(|| u32::from_be_bytes([k0, k1, k2, k3])),
-        macs: (from & HAS_MACS != 0).then(|| [mac(from), mac(to)]),
+        macs: (from & HAS_MACS != 0).then(|| [from, to].map(MacAddr::from_bits)),
         outer: from & OUTER != 0,
     }
 }
