@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bcast_domain::{ArrayPublisher, DomainPublisher, table};
+use bcast_domain::{ArrayPublisher, DomainPublisher, Readers, table};
 use loom::{
     cell::UnsafeCell,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,15 +11,22 @@ use loom::{
 
 use super::{A, B, beside, member, sight};
 
-/// A reader has an old list while it is replaced; after its report it goes on with whichever it finds.
-pub(super) fn replacing(readers: usize) {
+/// Table with a list of domain `A`.
+fn one_list() -> (DomainPublisher, ArrayPublisher<()>, Readers<()>) {
     let mut table = table(());
     table.0.set(A, &member(1)).unwrap();
-    let change = |domains: &mut DomainPublisher, _: &mut _| {
-        domains.set(A, &member(2)).unwrap();
-        domains.reclaim();
-    };
-    beside(readers, table, change, |mut reader| {
+    table
+}
+
+/// Replaces that list.
+fn replace(domains: &mut DomainPublisher, _: &mut ArrayPublisher<()>) {
+    domains.set(A, &member(2)).unwrap();
+    domains.reclaim();
+}
+
+/// A reader has an old list while it is replaced; after its report it goes on with whichever it finds.
+pub(super) fn replacing(readers: usize) {
+    beside(readers, one_list(), replace, |mut reader| {
         let list = reader.lookup(A).unwrap();
         let first = list.members()[0];
         assert_eq!(list.members(), [first]);
@@ -31,8 +38,7 @@ pub(super) fn replacing(readers: usize) {
 
 /// An answered removal is final: once grace has passed no reader finds the domain, asleep or awake.
 pub(super) fn removing(readers: usize, nap: bool) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
+    let table = one_list();
     let grace = table.2.grace();
     // Relaxed, so that the answer itself orders nothing.
     let answered = Arc::new(AtomicBool::new(false));
@@ -74,8 +80,7 @@ impl Touched {
 
 /// Memory that readers touch only while they find a domain may be changed once grace has passed.
 pub(super) fn waiting(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
+    let table = one_list();
     let grace = table.2.grace();
     let touched = Arc::new(Touched(UnsafeCell::new(())));
     let changed = Arc::clone(&touched);
@@ -98,8 +103,7 @@ pub(super) fn waiting(readers: usize) {
 
 /// A key is removed and set again in the same slot; a reader sees the states in order.
 pub(super) fn reusing_a_key(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
+    let table = one_list();
     let change = |domains: &mut DomainPublisher, _: &mut _| {
         domains.remove(A);
         domains.reclaim();
@@ -116,8 +120,7 @@ pub(super) fn reusing_a_key(readers: usize) {
 
 /// A number of a removed domain never stands for two domains that one reader sees in one section.
 pub(super) fn reusing_a_number(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
+    let table = one_list();
     let change = |domains: &mut DomainPublisher, _: &mut _| {
         domains.remove(A);
         domains.reclaim();
@@ -133,8 +136,7 @@ pub(super) fn reusing_a_number(readers: usize) {
 
 /// The slot array is rebuilt, then a list in it replaced: the reader finds the domain in either array.
 pub(super) fn growing(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
+    let table = one_list();
     let change = |domains: &mut DomainPublisher, _: &mut _| {
         domains.set(B, &member(7)).unwrap();
         domains.set(A, &member(2)).unwrap();
@@ -153,13 +155,7 @@ pub(super) fn growing(readers: usize) {
 
 /// A reader holds a list over its reports while the list is replaced, and drops it before a last report.
 pub(super) fn holding(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
-    let change = |domains: &mut DomainPublisher, _: &mut _| {
-        domains.set(A, &member(2)).unwrap();
-        domains.reclaim();
-    };
-    beside(readers, table, change, |mut reader| {
+    beside(readers, one_list(), replace, |mut reader| {
         let held = reader.hold(A).unwrap();
         let first = held.members()[0];
         reader.quiesce();
@@ -198,13 +194,7 @@ pub(super) fn handing_over(nap: bool) {
 
 /// A reader sleeps and wakes while a list is replaced.
 pub(super) fn napping(readers: usize) {
-    let mut table = table(());
-    table.0.set(A, &member(1)).unwrap();
-    let change = |domains: &mut DomainPublisher, _: &mut _| {
-        domains.set(A, &member(2)).unwrap();
-        domains.reclaim();
-    };
-    beside(readers, table, change, |mut reader| {
+    beside(readers, one_list(), replace, |mut reader| {
         let first = sight(&reader, A);
         drop(reader.offline());
         let list = reader.lookup(A).unwrap();

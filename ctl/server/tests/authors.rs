@@ -3,45 +3,17 @@
 
 mod common;
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
-
+use common::log::Log;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::{Batch, DomainFields, SetResource};
 use ctl_api::proto::{ApplyOptions, RestoreRequest, SnapshotRequest};
 use ctl_api::{Client, REASON_METADATA};
-use tracing_subscriber::fmt::MakeWriter;
 
-/// The log of this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    /// Lines about changes since the last call.
-    fn changes(&self) -> Vec<String> {
-        let text = String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap();
-        text.lines()
-            .filter_map(|line| Some(line.split_once("configuration changed ")?.1.to_owned()))
-            .collect()
-    }
+/// Lines about changes since the last call.
+fn changes(log: &Log) -> Vec<String> {
+    let change = |line: &str| Some(line.split_once("configuration changed ")?.1.to_owned());
+    log.take().lines().filter_map(change).collect()
 }
 
 fn because(rig: &Rig, reason: &str) -> Client {
@@ -59,14 +31,14 @@ fn each_commit_is_one_line_with_its_revision_its_kinds_the_peer_and_the_reason()
     rig.run(because(&rig, "ticket 7 \"rack\"").commit(batch)).unwrap();
     let kinds = "set TEP 2, set domain 1, join 1";
     let line = format!("revision=1 change=\"{kinds}\" changed=4 {peer} reason=\"ticket 7 \\\"rack\\\"\"");
-    assert_eq!(log.changes(), [line]);
+    assert_eq!(changes(&log), [line]);
     rig.commit(vec![leave(5001, &[1])]);
-    assert_eq!(log.changes(), [format!("revision=2 change=\"leave 1\" changed=1 {peer}")]);
+    assert_eq!(changes(&log), [format!("revision=2 change=\"leave 1\" changed=1 {peer}")]);
     // What changes nothing, is refused or is only tried is no change.
     rig.commit(vec![leave(5001, &[1])]);
     rig.run(rig.client().commit(dry_run(Batch::new(vec![add(3)])))).unwrap();
     assert!(rig.try_commit(Batch::new(vec![join(5001, &[9])])).is_err());
-    assert_eq!(log.changes(), Vec::<String>::new());
+    assert_eq!(changes(&log), Vec::<String>::new());
     let domain = SetResource::Domain(
         7.into(),
         DomainFields { members: Some(teps(&[1, 2])), ..DomainFields::default() },
@@ -74,15 +46,15 @@ fn each_commit_is_one_line_with_its_revision_its_kinds_the_peer_and_the_reason()
     let options = ApplyOptions::default();
     rig.run(because(&rig, "apply").apply(options, [domain].into_iter(), |_| {})).unwrap();
     let kinds = "apply: TEPs +0 ~0 -0, domains +1 ~0 -0, HAVIPs +0 ~0 -0, memberships +2 -0";
-    assert_eq!(log.changes(), [format!("revision=3 change=\"{kinds}\" changed=1 {peer} reason=\"apply\"")]);
+    assert_eq!(changes(&log), [format!("revision=3 change=\"{kinds}\" changed=1 {peer} reason=\"apply\"")]);
     let mut parts = rig.run(rig.client().snapshot(SnapshotRequest::default())).unwrap();
     let part = rig.run(parts.message()).unwrap();
     rig.commit(vec![add(4)]);
-    log.changes();
+    changes(&log);
     let requests =
         [RestoreRequest { part, ..Default::default() }, RestoreRequest { last: true, ..Default::default() }];
     rig.run(because(&rig, "back").restore(tokio_stream::iter(requests))).unwrap();
-    assert_eq!(log.changes(), [format!("revision=5 change=\"restore\" changed=1 {peer} reason=\"back\"")]);
+    assert_eq!(changes(&log), [format!("revision=5 change=\"restore\" changed=1 {peer} reason=\"back\"")]);
     refused_reasons(&rig, &log);
 }
 
@@ -102,7 +74,7 @@ fn refused_reasons(rig: &Rig, log: &Log) {
             let connect = tower::service_fn(move |_: tonic::transport::Uri| {
                 let socket = socket.clone();
                 async move {
-                    Ok::<_, io::Error>(hyper_util::rt::TokioIo::new(
+                    Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(
                         tokio::net::UnixStream::connect(socket).await?,
                     ))
                 }
@@ -118,7 +90,7 @@ fn refused_reasons(rig: &Rig, log: &Log) {
         assert_eq!(status.code(), tonic::Code::InvalidArgument, "{reason:?}");
         assert!(status.message().contains(words), "{reason:?}: {}", status.message());
     }
-    assert_eq!(log.changes(), Vec::<String>::new());
+    assert_eq!(changes(log), Vec::<String>::new());
     let missing = rig.run(rig.client().tep(by(8))).map_err(refused).unwrap_err();
     assert_eq!(missing.0, RefusalKind::NotFound);
 }

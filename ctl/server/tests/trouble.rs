@@ -3,47 +3,20 @@
 
 mod common;
 
-use std::io::{self, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use common::failing::failing;
+use common::log::Log;
 use common::*;
 use ctl_api::client::RefusalKind;
 use ctl_api::model::Batch;
 use ctl_store::EmbeddedStore;
-use tracing_subscriber::fmt::MakeWriter;
 
-/// The log of this process.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'w> MakeWriter<'w> for Log {
-    type Writer = Self;
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
-
-impl Log {
-    fn lines(&self, words: &str) -> usize {
-        String::from_utf8(self.0.lock().unwrap().clone())
-            .unwrap()
-            .lines()
-            .filter(|l| l.contains(words))
-            .count()
-    }
+/// Number of lines with these words.
+fn count(log: &str, words: &str) -> usize {
+    log.lines().filter(|line| line.contains(words)).count()
 }
 
 #[test]
@@ -57,7 +30,7 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
         let rig = Rig::with_store(folder.path(), failing(store, &fails, late));
         rig.commit(vec![add(1)]);
         assert_eq!(rig.server().store_takes_changes(), Ok(()));
-        log.0.lock().unwrap().clear();
+        log.take();
         fails.store(true, Ordering::Relaxed);
         for n in 2..60 {
             let (kind, _) = rig.try_commit(Batch::new(vec![add(n)])).unwrap_err();
@@ -65,16 +38,13 @@ fn a_full_disk_is_told_once_in_the_log_and_by_health_until_the_store_works_again
             let why = rig.server().store_takes_changes().unwrap_err();
             assert!(why.contains("domains.redb") && !why.contains('\n'), "{why}");
         }
-        assert_eq!(log.lines("the store takes no changes"), 1);
-        assert_eq!(
-            log.0.lock().unwrap().iter().filter(|&&byte| byte == b'\n').count(),
-            1,
-            "and nothing else"
-        );
+        let told = log.take();
+        assert_eq!(count(&told, "the store takes no changes"), 1);
+        assert_eq!(told.lines().count(), 1, "and nothing else");
         // Nobody asks for anything: it is found by itself that the store works.
         fails.store(false, Ordering::Relaxed);
         until("the store takes changes", || rig.server().store_takes_changes().is_ok());
-        assert_eq!(log.lines("the store takes changes again"), 1);
+        assert_eq!(count(&log.take(), "the store takes changes again"), 1);
         rig.commit(vec![add(100)]);
     }
 }

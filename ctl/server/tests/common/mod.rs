@@ -3,6 +3,7 @@
 
 pub mod failing;
 pub mod havip;
+pub mod log;
 pub mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
