@@ -58,7 +58,7 @@ pub struct NodeView {
     pub underlay: Arc<Underlay>,
     /// Readiness: true if the node may and can forward.
     pub readiness: Arc<Readiness>,
-    /// What BFD tells hypervisors.
+    /// State of the node as BFD tells it to hypervisors.
     pub liveness: Liveness,
     /// Virtual IPs for the workers.
     pub inspection: Arc<Inspection>,

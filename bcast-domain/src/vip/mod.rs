@@ -249,7 +249,7 @@ pub enum RejectReason {
     Probe,
     /// First fragment that ends before all that has to be judged; whoever sends it.
     Cut {
-        /// It names no virtual IP, and could name any one of the domain of this one's address family.
+        /// True for a fragment that names no virtual IP: any one of the domain and of this one's address family may be meant.
         any: bool,
     },
     /// Reverse ARP of an instance at an endpoint where it is not attached yet. It names no address, so its frame is not dropped for

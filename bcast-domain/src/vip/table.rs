@@ -30,7 +30,7 @@ pub struct VipTable {
 struct Virtual {
     /// VRRP id and endpoint.
     key: u32,
-    /// Its own MAC address and endpoint, as [`by_mac`] has them.
+    /// The announcer's own MAC address and endpoint, as [`by_mac`] has them.
     own: u64,
     vip: VipId,
     announcer: AnnouncerId,

@@ -420,7 +420,7 @@ impl Client {
         Ok(self.answer(|mut rpc| async move { rpc.drops(request).await }).await?.senders)
     }
 
-    /// What BFD tells hypervisors of the node.
+    /// State of the node as BFD tells it to hypervisors.
     pub async fn node(&mut self) -> Result<proto::NodeStatus> {
         let request = self.timed(proto::GetNodeRequest {});
         self.answer(|mut rpc| async move { rpc.get_node(request).await }).await

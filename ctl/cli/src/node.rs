@@ -14,7 +14,7 @@ use crate::text::{self, or_none, utc};
 /// `bcastctl node`.
 #[derive(Debug, Subcommand)]
 pub enum NodeCommand {
-    /// What BFD tells hypervisors, why, and the number of sessions by state
+    /// State of the node as BFD tells it to hypervisors, the reasons, and the number of sessions by state
     Show,
     /// Have hypervisors use another node, without loss, until `undrain` or the daemon's end
     ///

@@ -17,11 +17,11 @@ const STORE_INTERVAL_NS: u64 = 10 * SECOND;
 /// Tags in one announcer's announcements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub(crate) struct Tags {
-    /// Those of its latest claim or use, and its time, nanoseconds.
+    /// Time and tags of the announcer's latest claim or use; nanoseconds.
     used: Option<(u64, VlanTags)>,
-    /// Those of its latest advert that lists the address, and its time, nanoseconds.
+    /// Time and tags of its latest advert that lists the address; nanoseconds.
     advertised: Option<(u64, VlanTags)>,
-    /// It sent tagged frames about other addresses.
+    /// True if the announcer sent tagged frames about other addresses.
     elsewhere: bool,
 }
 

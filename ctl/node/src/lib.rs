@@ -48,7 +48,7 @@ pub trait Node: Send + Sync + 'static {
     /// BFD session with a TEP; `None`: it has not spoken BFD.
     fn bfd_session(&self, index: TepIndex, tep: Tep) -> Option<BfdSession>;
 
-    /// What BFD tells hypervisors of the node.
+    /// State of the node as BFD tells it to hypervisors, with its reasons and the sessions.
     fn standing(&self) -> Standing;
 
     /// Has hypervisors use another node, or ends that, at once. Returns what it was before.
@@ -179,7 +179,7 @@ pub struct BfdSession {
     pub flaps: u64,
 }
 
-/// What BFD tells hypervisors of the node.
+/// State of the node as BFD tells it to hypervisors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NodeState {
     /// Hypervisors may use it.

@@ -30,7 +30,7 @@ pub struct Script {
     pub events: Vec<proto::WatchEvent>,
     /// The words that it ends it with, if any.
     pub last_words: Option<&'static str>,
-    /// It does not end it.
+    /// The node does not end the watch.
     pub stays_open: bool,
     /// Holder of each HAVIP; unbound in revision 0 by default.
     pub bindings: BTreeMap<Name, proto::Binding>,

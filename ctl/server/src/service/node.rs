@@ -7,7 +7,7 @@ use super::counters;
 use crate::author::Author;
 use crate::shared::Shared;
 
-/// What BFD tells hypervisors.
+/// State of the node as BFD tells it to hypervisors.
 pub(super) fn status(shared: &Shared) -> proto::NodeStatus {
     let Standing { state, reasons, held_back_for, sessions } = shared.node.standing();
     let state = match state {
